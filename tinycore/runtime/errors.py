@@ -1,0 +1,64 @@
+"""What can go wrong with a device, as classes that users, vendors and BEAM workers share.
+
+In: a message, the device's name and a hint. Out: one line `DEVICE: message. hint`.
+Every class survives pickling, since compile workers send their failures home.
+"""
+
+from tinycore.errors import TinycoreError
+
+
+class BackendError(TinycoreError, RuntimeError):
+    """A device or its package failed: `message` says how, `hint` what to do about it."""
+
+    def __init__(self, message: str, device: str = "", hint: str = "", *details: object) -> None:
+        super().__init__(message, device, hint, *details)
+        self.message = message
+        self.device = device
+        self.hint = hint
+
+    def __str__(self) -> str:
+        start = f"{self.device}: " if self.device else ""
+        end = f". {self.hint}" if self.hint else ""
+        return f"{start}{self.message}{end}"
+
+
+class Unavailable(BackendError):
+    """No hardware, no driver, a version that is too old, or switched off: not a defect."""
+
+
+class Unsupported(BackendError, NotImplementedError):
+    """The device cannot do this; raised when scheduling, before anything is queued."""
+
+
+class CompileError(BackendError):
+    """A vendor's compiler refused a kernel: keeps its `source`, the `line` and the `log`."""
+
+    def __init__(
+        self,
+        message: str,
+        device: str = "",
+        hint: str = "",
+        source: str = "",
+        line: int = 0,
+        log: str = "",
+    ) -> None:
+        super().__init__(message, device, hint, source, line, log)
+        self.source = source
+        self.line = line
+        self.log = log
+
+
+class OutOfMemory(BackendError, MemoryError):
+    """The device has no room for a buffer; the device stays usable."""
+
+
+class LaunchError(BackendError):
+    """A kernel could not be started, or failed while it ran."""
+
+
+class DeviceLost(BackendError):
+    """The device stopped answering; it cannot be used again in this process."""
+
+
+class ApiMismatch(BackendError):
+    """The device package and this core speak versions of the contract that do not meet."""

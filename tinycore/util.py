@@ -1,0 +1,86 @@
+"""Small pure helpers that every floor may use, and the one late road to numpy.
+
+In: plain Python values. Out: plain Python values.
+"""
+
+import difflib
+import importlib
+from collections.abc import Hashable, Iterable, Sequence
+from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+
+
+def np() -> ModuleType:
+    """The numpy module, imported at the first call: `import tinycore` must not pay for it."""
+    return importlib.import_module("numpy")
+
+
+def prod(numbers: Iterable[int]) -> int:
+    """The product of integers; 1 for none."""
+    result = 1
+    for number in numbers:
+        result *= number
+    return result
+
+
+def ceildiv(numerator: int, denominator: int) -> int:
+    """The quotient rounded up, in exact integers."""
+    return -(-numerator // denominator)
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is at least `number`."""
+    return ceildiv(number, multiple) * multiple
+
+
+def all_same(items: Sequence[T]) -> bool:
+    """True if all items are equal; true for none."""
+    return all(item == items[0] for item in items)
+
+
+def dedup(items: Iterable[H]) -> list[H]:
+    """The items without repeats, in order of first appearance."""
+    return list(dict.fromkeys(items))
+
+
+def argsort(keys: Sequence[int]) -> tuple[int, ...]:
+    """The positions that put `keys` in ascending order; equal keys stay in order."""
+    return tuple(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def listed(words: Iterable[str], empty: str = "none") -> str:
+    """Words as a reader expects them: "a", "a and b", "a, b and c"."""
+    items = list(words)
+    if not items:
+        return empty
+    if len(items) == 1:
+        return items[0]
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def near(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known words that look like `word`, the nearest first."""
+    by_upper = {item.upper(): item for item in known}
+    hits = difflib.get_close_matches(word.upper(), by_upper, n=3, cutoff=0.6)
+    return [by_upper[hit] for hit in hits]
+
+
+def format_bytes(size_bytes: int) -> str:
+    """A size with a readable unit: `format_bytes(1536)` is "1.5 KiB"."""
+    amount = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def format_seconds(time_s: float) -> str:
+    """A duration with a readable unit: `format_seconds(0.0012)` is "1.20 ms"."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if abs(time_s) * scale >= 1:
+            return f"{time_s * scale:.2f} {unit}"
+    return f"{time_s * 1e9:.0f} ns"
