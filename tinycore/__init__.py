@@ -1,0 +1,41 @@
+"""tinycore: tensors, gradients and a small compiler, with every accelerator in a package of its own.
+
+In: `from tinycore import Tensor` and the other names of EXPORTS. Out: the same names, each loaded
+from its floor at first use, so that `import tinycore` costs almost nothing. Next file: errors.py.
+
+>>> import tinycore
+>>> sorted(tinycore.EXPORTS)[:3]
+['Context', 'Device', 'GlobalCounters']
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+EXPORTS = {
+    "Context": "tinycore.config",
+    "Device": "tinycore.runtime.registry",
+    "GlobalCounters": "tinycore.engine",
+    "Tensor": "tinycore.tensor",
+    "TinyJit": "tinycore.tensor",
+    "Variable": "tinycore.tensor",
+    "dtypes": "tinycore.dtype",
+    "function": "tinycore.tensor",
+    "getenv": "tinycore.config",
+    "nn": "tinycore",
+}
+"""Where each public name lives; a name found at `tinycore` itself is a package of it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in EXPORTS:
+        raise AttributeError(f"tinycore has no name {name!r}; it has {', '.join(EXPORTS)}")
+    if EXPORTS[name] == __name__:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *EXPORTS})
