@@ -1,0 +1,77 @@
+"""The one module a device package imports from tinycore.
+
+In: names of the runtime and of code generation. Out: those names, stable under PLUGIN_API.
+Nothing in the core imports this module. A package starts from `tinycore_backend(core_api)`,
+returns a `Backend`, and is found through the entry point group `tinycore.backends`.
+"""
+
+from tinycore.dtype import DType, dtypes, to_dtype
+from tinycore.runtime.caps import CAPS_VERSION, Caps, Space
+from tinycore.runtime.contract import (
+    PLUGIN_API,
+    Allocator,
+    Backend,
+    Compiler,
+    Device,
+    Renderer,
+    Target,
+)
+from tinycore.runtime.errors import (
+    ApiMismatch,
+    BackendError,
+    CompileError,
+    DeviceLost,
+    LaunchError,
+    OutOfMemory,
+    Unavailable,
+    Unsupported,
+)
+from tinycore.runtime.hookspecs import hookimpl
+from tinycore.runtime.options import (
+    Check,
+    Collective,
+    Declaration,
+    Graph,
+    PatternRule,
+    Queue,
+    TensorCore,
+    Tunable,
+)
+from tinycore.runtime.program import Call, Handle, Launch, Program
+
+__all__ = [
+    "CAPS_VERSION",
+    "PLUGIN_API",
+    "Allocator",
+    "ApiMismatch",
+    "Backend",
+    "BackendError",
+    "Call",
+    "Caps",
+    "Check",
+    "Collective",
+    "CompileError",
+    "Compiler",
+    "DType",
+    "Declaration",
+    "Device",
+    "DeviceLost",
+    "Graph",
+    "Handle",
+    "Launch",
+    "LaunchError",
+    "OutOfMemory",
+    "PatternRule",
+    "Program",
+    "Queue",
+    "Renderer",
+    "Space",
+    "Target",
+    "TensorCore",
+    "Tunable",
+    "Unavailable",
+    "Unsupported",
+    "dtypes",
+    "hookimpl",
+    "to_dtype",
+]

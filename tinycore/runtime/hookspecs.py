@@ -1,0 +1,69 @@
+"""The hooks a package may implement, as pluggy specifications.
+
+In: pluggy, so this module is imported late, by plugins.py alone. Out: two classes of hook specs
+and `hookimpl`. A function of a plugin module is a hook if its name starts with `tinycore_`;
+the marker is only needed for pluggy's options (tryfirst, wrapper).
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pluggy
+
+from tinycore.runtime.contract import Backend, Device
+from tinycore.runtime.options import Check, Declaration, PatternRule, Tunable
+
+PREFIX = "tinycore_"
+hookspec = pluggy.HookspecMarker("tinycore")
+hookimpl = pluggy.HookimplMarker("tinycore")
+
+
+class BackendHooks:
+    """Group `tinycore.backends`: called on the one plugin that the user's device belongs to."""
+
+    @hookspec(firstresult=True)
+    def tinycore_backend(self, core_api: tuple[int, int]) -> Backend:  # type: ignore[empty-body]
+        """Required: describe the device; open nothing. `core_api` is the core's PLUGIN_API."""
+
+    @hookspec(firstresult=True)
+    def tinycore_patterns(self, device: Device) -> Sequence[PatternRule]:  # type: ignore[empty-body]
+        """Library calls for parts of the graph; each competes in search on measured time."""
+
+    @hookspec(firstresult=True)
+    def tinycore_tunables(self, device: Device) -> Sequence[Tunable]:  # type: ignore[empty-body]
+        """Further actions for search."""
+
+    @hookspec(firstresult=True)
+    def tinycore_doctor(self, backend: Backend) -> Sequence[Check]:  # type: ignore[empty-body]
+        """Steps of a self-test; must work when opening the device fails."""
+
+    @hookspec(firstresult=True)
+    def tinycore_conformance(self, device: Device) -> Declaration:  # type: ignore[empty-body]
+        """Waivers and tighter tolerances for the conformance suite."""
+
+
+class GlobalHooks:
+    """Group `tinycore.hooks`: called on every plugin; one that raises is switched off."""
+
+    @hookspec
+    def tinycore_configure(self) -> None:
+        """Called once, when hooks are first needed."""
+
+    @hookspec
+    def tinycore_select_default(self, candidates: Sequence[str]) -> str | None:
+        """Pick the default device among ready ones, best first; None leaves it to others."""
+
+    @hookspec
+    def tinycore_kernel_compiled(self, device: str, name: str, info: Mapping[str, Any]) -> None:
+        """A kernel was compiled: source, actions, seconds."""
+
+    @hookspec
+    def tinycore_run(self, device: str, name: str, info: Mapping[str, Any]) -> None:
+        """A kernel was run: bytes, operations, seconds."""
+
+    @hookspec
+    def tinycore_cli(self, subparsers: _SubParsersAction[ArgumentParser]) -> None:
+        """Add commands to `tinycore`: each parser sets `run`, a function of its namespace."""
