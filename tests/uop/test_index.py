@@ -1,0 +1,116 @@
+"""Index values equal the integers they stand for, and simplify what loops make."""
+
+import itertools
+import random
+
+import pytest
+
+from tinycore.uop.affine import (
+    atoms,
+    at_least_zero,
+    evaluate,
+    mask_of,
+    show,
+    substitute,
+    unalias,
+)
+from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, make, variable
+
+
+def random_index(rng: random.Random, names: dict[str, int], depth: int) -> tuple[Index, str]:
+    """A random value with the Python expression it stands for."""
+    if depth == 0 or rng.random() < 0.1:
+        if rng.random() < 0.2:
+            number = rng.randint(-9, 9)
+            return as_index(number), f"({number})"
+        name = rng.choice(list(names))
+        return axis(name, names[name]), name
+    left, left_text = random_index(rng, names, depth - 1)
+    choice = rng.random()
+    if choice < 0.4:
+        right, right_text = random_index(rng, names, depth - 1)
+        return left + right, f"({left_text} + {right_text})"
+    factor = rng.choice([2, 3, 4, 5, 6, 8, 12, 16])
+    if choice < 0.65:
+        factor = rng.choice([factor, -1, -factor])
+        return left * factor, f"({left_text} * {factor})"
+    if choice < 0.85:
+        return digit(left, factor, 0), f"({left_text} // {factor})"
+    return digit(left, 1, factor), f"({left_text} % {factor})"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_values_equal_python_integers_and_stay_in_bounds(seed: int) -> None:
+    rng = random.Random(seed)
+    names = {"i": rng.randint(2, 5), "j": rng.randint(2, 4), "k": rng.randint(2, 7)}
+    for _ in range(25):
+        value, text = random_index(rng, names, rng.randint(1, 5))
+        constraint = at_least_zero(value)
+        code = compile(text, "index", "eval")
+        shown = compile(show(value), "shown", "eval")
+        for point in itertools.product(*[range(n) for n in names.values()]):
+            env = dict(zip(names, point, strict=True))
+            expected = eval(code, dict(env))
+            assert evaluate(value, lambda atom: env[atom.name]) == expected, text
+            assert eval(shown, dict(env)) == expected, show(value)
+            assert value.lo <= expected <= value.hi, text
+            holds = (
+                constraint
+                if isinstance(constraint, bool)
+                else evaluate(constraint, lambda atom: env[atom.name]) >= 0
+            )
+            assert holds == (expected >= 0), text
+
+
+def test_equal_values_are_one_object() -> None:
+    i, j = axis("i", 8), axis("j", 4)
+    assert 4 * i + j is j + 4 * i
+    assert digit(4 * i + j, 4, 0) is i
+    assert digit(4 * i + j, 1, 4) is j
+    assert digit(4 * i + j, 8, 0) * 8 + digit(4 * i + j, 1, 8) is 4 * i + j
+
+
+def test_a_split_reshape_flip_chain_folds_back() -> None:
+    i = axis("i", 24)
+    back = digit(i, 6, 0) * 6 + digit(i, 2, 3) * 2 + digit(i, 1, 2)
+    assert back is i
+    flipped = 23 - i
+    assert 23 - (digit(flipped, 4, 0) * 4 + digit(flipped, 1, 4)) is i
+
+
+def test_substitution_simplifies_digits_again() -> None:
+    i, j, k = axis("i", 8), axis("j", 4), axis("k", 32)
+    folded = substitute(digit(k, 4, 0), {k.terms[0][0]: 4 * i + j})
+    assert folded is i
+
+
+def test_an_alias_carries_the_bounds_of_its_mask_until_it_is_dropped() -> None:
+    i = axis("i", 10)
+    padded = alias(i - 1, 0, 7)
+    assert digit(padded, 8, 0) is make(0)
+    assert unalias(padded) is i - 1
+    assert show(digit(padded, 4, 0)) == "(i + 3)//4 - 1"
+
+
+def test_products_and_gathers_are_atoms() -> None:
+    n, i = variable("N", 1, 9), axis("i", 4)
+    product = n * i + 2
+    assert product is i * n + 2
+    assert (product.lo, product.hi) == (2, 29)
+    place = gather("ids[b]", 5)
+    assert show(3 * place, str) == "3*(ids[b] in 5)"
+    moved = substitute(3 * place, {}, lambda node: "ids[c]")
+    assert show(moved, str) == "3*(ids[c] in 5)"
+    assert {atom.kind for atom in atoms(product + place)} == {
+        "variable",
+        "axis",
+        "gather",
+    }
+
+
+def test_masks_are_sorted_conjunctions() -> None:
+    i, j = axis("i", 8), axis("j", 8)
+    one, two = at_least_zero(3 - i), at_least_zero(j - 2)
+    assert mask_of([one, two, one, True]) == mask_of([two, one])
+    assert mask_of([one, False]) is None
+    assert at_least_zero(4 * i + axis("r", 4) - 8) is i - 2

@@ -1,0 +1,223 @@
+"""Element types: what comes in is a name or a Python value, what goes out is a `DType`.
+
+Every later floor speaks of element types through the rows of this table; uop/table.py is next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+from tinycore.errors import DTypeError
+
+
+class DType:
+    """One element type, or `lanes` of them side by side in a vector register.
+
+    Rows are interned: equal types are one object, compared by identity.
+    Units: `itemsize` is in bytes and counts one lane.
+    """
+
+    __slots__ = ("name", "short", "itemsize", "kind", "rank", "lanes")
+
+    def __init__(
+        self, name: str, short: str, itemsize: int, kind: str, rank: int, lanes: int = 1
+    ) -> None:
+        self.name = name
+        self.short = short
+        self.itemsize = itemsize
+        self.kind = kind  # "b" bool, "i" signed, "u" unsigned, "f" floating point, "v" void
+        self.rank = rank  # order of promotion inside one kind
+        self.lanes = lanes
+
+    def __repr__(self) -> str:
+        return f"dtypes.{self.name}" + (f".vec({self.lanes})" if self.lanes > 1 else "")
+
+    def __reduce__(self) -> tuple[Callable[[str, int], DType], tuple[str, int]]:
+        return _vector, (self.name, self.lanes)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one lane; a bool counts 1."""
+        return 1 if self.kind == "b" else 8 * self.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        """True for the floating-point types."""
+        return self.kind == "f"
+
+    @property
+    def is_int(self) -> bool:
+        """True for signed and unsigned integers, not for bool."""
+        return self.kind in "iu"
+
+    @property
+    def scalar(self) -> DType:
+        """The type of one lane."""
+        return self if self.lanes == 1 else _BY_NAME[self.name]
+
+    def vec(self, lanes: int) -> DType:
+        """This type with `lanes` values side by side."""
+        return self if lanes == self.lanes else _vector(self.name, lanes)
+
+    @property
+    def min(self) -> int | float | bool:
+        """The least value: -inf for floating point."""
+        if self.kind == "f":
+            return -math.inf
+        if self.kind == "i":
+            return -(1 << (self.bits - 1))
+        return False if self.kind == "b" else 0
+
+    @property
+    def max(self) -> int | float | bool:
+        """The greatest value: inf for floating point."""
+        if self.kind == "f":
+            return math.inf
+        if self.kind == "i":
+            return (1 << (self.bits - 1)) - 1
+        return True if self.kind == "b" else (1 << self.bits) - 1
+
+    def cast(self, value: int | float | bool) -> int | float | bool:
+        """A Python number as a constant of this type; integers wrap, as every device does."""
+        if self.kind == "b":
+            return bool(value)
+        if self.kind == "f":
+            return float(value)
+        wrapped = int(value) & ((1 << self.bits) - 1)
+        if self.kind == "i" and wrapped >> (self.bits - 1):
+            wrapped -= 1 << self.bits
+        return wrapped
+
+
+_ROWS = (
+    DType("void", "void", 0, "v", 0),
+    DType("bool", "bool", 1, "b", 0),
+    DType("int8", "i8", 1, "i", 1),
+    DType("uint8", "u8", 1, "u", 1),
+    DType("int16", "i16", 2, "i", 2),
+    DType("uint16", "u16", 2, "u", 2),
+    DType("int32", "i32", 4, "i", 3),
+    DType("uint32", "u32", 4, "u", 3),
+    DType("int64", "i64", 8, "i", 4),
+    DType("uint64", "u64", 8, "u", 4),
+    DType("fp8e4m3", "f8e4", 1, "f", 1),
+    DType("fp8e5m2", "f8e5", 1, "f", 1),
+    DType("float16", "f16", 2, "f", 2),
+    DType("bfloat16", "bf16", 2, "f", 2),
+    DType("float32", "f32", 4, "f", 3),
+    DType("float64", "f64", 8, "f", 4),
+)
+_BY_NAME = {row.name: row for row in _ROWS} | {row.short: row for row in _ROWS}
+
+
+@cache
+def _vector(name: str, lanes: int) -> DType:
+    row = _BY_NAME[name]
+    return row if lanes == 1 else DType(name, row.short, row.itemsize, row.kind, row.rank, lanes)
+
+
+class dtypes:  # the lower-case name is the public one of API.md
+    """The element types by name: `dtypes.float32`, `dtypes.int`, `dtypes.half`."""
+
+    void = _BY_NAME["void"]
+    bool = _BY_NAME["bool"]
+    int8 = char = _BY_NAME["int8"]
+    uint8 = uchar = _BY_NAME["uint8"]
+    int16 = short = _BY_NAME["int16"]
+    uint16 = ushort = _BY_NAME["uint16"]
+    int32 = int = _BY_NAME["int32"]
+    uint32 = uint = _BY_NAME["uint32"]
+    int64 = long = _BY_NAME["int64"]
+    uint64 = ulong = _BY_NAME["uint64"]
+    fp8e4m3 = _BY_NAME["fp8e4m3"]
+    fp8e5m2 = _BY_NAME["fp8e5m2"]
+    float16 = half = _BY_NAME["float16"]
+    bfloat16 = _BY_NAME["bfloat16"]
+    float32 = float = _BY_NAME["float32"]
+    float64 = double = _BY_NAME["float64"]
+    all = tuple(row for row in _ROWS if row.kind != "v")
+    floats = tuple(row for row in _ROWS if row.kind == "f")
+    ints = tuple(row for row in _ROWS if row.kind in "iu")
+
+
+def to_dtype(value: DType | str) -> DType:
+    """The element type that a name such as `"float32"`, `"f32"` or `"half"` means.
+
+    Raises: DTypeError if there is no such type.
+    """
+    if isinstance(value, DType):
+        return value
+    found = _BY_NAME.get(value) or getattr(dtypes, str(value), None)
+    if not isinstance(found, DType):
+        known = ", ".join(row.name for row in dtypes.all)
+        raise DTypeError(f"dtype: {value!r} is no element type; expected one of {known}")
+    return found
+
+
+@cache
+def promote(a: DType, b: DType) -> DType:
+    """The type in which an operation of `a` and `b` is computed.
+
+    Source: the promotion lattice of the array API standard, extended as JAX does by
+    float16 + bfloat16 = float32 and uint64 + signed = float32.
+    """
+    if a is b:
+        return a
+    if a.kind == "b" or b.kind == "b":
+        return b if a.kind == "b" else a
+    if a.is_float != b.is_float:
+        return a if a.is_float else b
+    if a.is_float:
+        high = a if a.rank > b.rank else b
+        same = a.rank == b.rank
+        return (dtypes.float16 if a.rank == 1 else dtypes.float32) if same else high
+    return _promote_ints(a, b)
+
+
+def _promote_ints(a: DType, b: DType) -> DType:
+    if a.kind == b.kind:
+        return a if a.rank > b.rank else b
+    signed, unsigned = (a, b) if a.kind == "i" else (b, a)
+    if signed.rank > unsigned.rank:
+        return signed
+    wider = [row for row in dtypes.ints if row.kind == "i" and row.rank == unsigned.rank + 1]
+    return wider[0] if wider else dtypes.float32
+
+
+def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
+    """The type a Python scalar takes beside `other`: it never widens within its kind."""
+    if isinstance(value, bool):
+        return other
+    if isinstance(value, int):
+        return other if other.kind != "b" else dtypes.int32
+    return other if other.is_float else default_float
+
+
+def of_python(value: int | float | bool, default_float: DType) -> DType:
+    """The type of a Python scalar that stands alone."""
+    if isinstance(value, bool):
+        return dtypes.bool
+    return dtypes.int32 if isinstance(value, int) else default_float
+
+
+# Types that are stored and moved but computed in a wider one (DESIGN.md 4, "dtypes").
+COMPUTE = {
+    dtypes.fp8e4m3: dtypes.float32,
+    dtypes.fp8e5m2: dtypes.float32,
+    dtypes.float16: dtypes.float32,
+    dtypes.bfloat16: dtypes.float32,
+}
+
+
+def sum_dtype(dtype: DType) -> DType:
+    """The accumulator of a sum over `dtype`: wide enough that the sum of a row stays exact or close.
+
+    Integers widen to 32 bits, bool counts as int32, storage-only floats accumulate in float32.
+    """
+    if dtype.is_float:
+        return COMPUTE.get(dtype, dtype)
+    if dtype.kind == "b" or (dtype.kind == "i" and dtype.rank < 3):
+        return dtypes.int32
+    return dtypes.uint32 if dtype.kind == "u" and dtype.rank < 3 else dtype

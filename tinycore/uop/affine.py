@@ -1,0 +1,220 @@
+"""What is done with index values: substitution, bounds under masks, evaluation and text.
+
+Comes in: values of uop/index.py. Goes out: other values, masks (conjunctions of "value >= 0"),
+numbers or text. uop/tree.py places them on loads and stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import gcd
+from typing import Any
+
+from tinycore.uop.index import (
+    TABLES,
+    Atom,
+    Index,
+    alias,
+    collect,
+    digit,
+    gather,
+    make,
+    multiply,
+    of_atom,
+    split_multiples,
+)
+
+
+def at_least_zero(value: Index) -> Index | bool:
+    """The normal form of the constraint value >= 0: True, False, or an equivalent value.
+
+    Terms too small to change the answer are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
+    """
+    if value.lo >= 0:
+        return True
+    if value.hi < 0:
+        return False
+    for group in sorted({abs(c) for _, c in value.terms}, reverse=True):
+        quotient, rest = split_multiples(value, group)
+        if group > 1 and rest.lo // group == rest.hi // group:
+            return at_least_zero(quotient + rest.lo // group)
+    common = gcd(*[c for _, c in value.terms])
+    if common > 1:
+        return at_least_zero(split_multiples(value, common)[0])
+    return value
+
+
+Environment = Mapping[Atom, Index]
+NodeMap = Callable[[object], object]
+
+
+def rebuild(value: Index, of: Callable[[Atom], Index | None]) -> Index:
+    """`value` with each atom replaced by what `of` gives for it; None keeps the atom."""
+    const, factors, changed = value.const, dict[Atom, int](), False
+    for atom, factor in value.terms:
+        new = of(atom)
+        if new is None:
+            factors[atom] = factors.get(atom, 0) + factor
+            continue
+        changed = True
+        const += factor * new.const
+        for part, times in new.terms:
+            factors[part] = factors.get(part, 0) + times * factor
+    return collect(const, factors) if changed else value
+
+
+def substitute(value: Index, env: Environment, on_node: NodeMap | None = None) -> Index:
+    """`value` with the atoms of `env` replaced; digits above them are simplified again.
+
+    `on_node` rewrites the node under a gathered atom.
+    """
+    memo: dict[Index, Index] = {}
+
+    def walk(inner: Index) -> Index:
+        found = memo.get(inner)
+        if found is None:
+            found = memo[inner] = rebuild(inner, replace)
+        return found
+
+    def replace(atom: Atom) -> Index | None:
+        if atom in env:
+            return env[atom]
+        if atom.kind == "gather" and on_node is not None:
+            node = on_node(atom.node)
+            return None if node is atom.node else gather(node, atom.hi + 1)
+        if atom.kind == "product":
+            return _rebuild_product(atom, replace)
+        if atom.base is None:
+            return None
+        base = walk(atom.base)
+        if base is atom.base:
+            return None
+        is_alias = atom.kind == "alias"
+        if is_alias:
+            return alias(base, atom.lo, atom.hi)
+        return digit(base, atom.divisor, atom.modulus)
+
+    return walk(value)
+
+
+def _rebuild_product(atom: Atom, replace: Callable[[Atom], Index | None]) -> Index | None:
+    parts = [replace(factor) for factor in atom.factors]
+    if all(part is None for part in parts):
+        return None
+    total = make(1)
+    for factor, part in zip(atom.factors, parts, strict=True):
+        total = multiply(total, of_atom(factor) if part is None else part)
+    return total
+
+
+def unalias(value: Index) -> Index:
+    """`value` without aliases: what a mask proved is simplified into it and the mask kept apart."""
+    found = TABLES.plain.get(value)
+    if found is None:
+        found = TABLES.plain[value] = rebuild(value, _plain_atom)
+    return found
+
+
+def _plain_atom(atom: Atom) -> Index | None:
+    if atom.base is None:
+        return None
+    base = unalias(atom.base)
+    if atom.kind == "alias":
+        return base
+    return None if base is atom.base else digit(base, atom.divisor, atom.modulus)
+
+
+def atoms(value: Index) -> set[Atom]:
+    """The axes, variables and gathers that `value` depends on."""
+    found: set[Atom] = set()
+    work = [value]
+    while work:
+        for atom, _ in work.pop().terms:
+            if atom.base is not None:
+                work.append(atom.base)
+            elif atom.factors:
+                found.update(atom.factors)
+            else:
+                found.add(atom)
+    return found
+
+
+def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
+    """The number that `value` is when `read` gives axes, variables and gathers; arrays work too."""
+    total: Any = value.const
+    for atom, factor in value.terms:
+        total = total + factor * _evaluate_atom(atom, read)
+    return total
+
+
+def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
+    if atom.base is not None:
+        inner = evaluate(atom.base, read) // atom.divisor
+        return inner % atom.modulus if atom.modulus else inner
+    if not atom.factors:
+        return read(atom)
+    product: Any = 1
+    for factor in atom.factors:
+        product = product * read(factor)
+    return product
+
+
+NodeText = Callable[[object], str]
+
+
+def show(value: Index, node_text: NodeText = repr) -> str:
+    """The text of an index, as IR.md writes it; terms sorted by coefficient, then by name."""
+    plain = unalias(value)
+    parts = [(c < 0, -abs(c), _show_atom(atom, node_text)) for atom, c in plain.terms]
+    if len(parts) == 1 and plain.const == 0 and plain.terms[0][1] == 1:
+        return parts[0][2]
+    out = ""
+    for negative, size, text in sorted(parts):
+        grouped = text if not negative and size == -1 and " in " not in text else _grouped(text)
+        out = _joined(out, negative, grouped if size == -1 else f"{-size}*{grouped}")
+    if plain.const or not out:
+        out = _joined(out, plain.const < 0, str(abs(plain.const)))
+    return out
+
+
+def _joined(text: str, negative: bool, part: str) -> str:
+    if not text:
+        return f"-{part}" if negative else part
+    return f"{text} - {part}" if negative else f"{text} + {part}"
+
+
+def _grouped(text: str) -> str:
+    plain = text.replace(".", "").replace("'", "").isalnum()
+    return text if plain else f"({text})"
+
+
+def _show_atom(atom: Atom, node_text: NodeText) -> str:
+    if atom.kind == "gather":
+        return f"{node_text(atom.node)} in {atom.hi + 1}"
+    if atom.factors:
+        return "*".join(_grouped(_show_atom(factor, node_text)) for factor in atom.factors)
+    if atom.base is None:
+        return atom.name
+    text = show(atom.base, node_text)
+    text = _grouped(text) if atom.divisor != 1 or atom.modulus else text
+    text = text if atom.divisor == 1 else f"{text}//{atom.divisor}"
+    return f"{text}%{atom.modulus}" if atom.modulus else text
+
+
+def mask_of(constraints: Iterable[Index | bool]) -> Mask | None:
+    """The conjunction of `at_least_zero` results: sorted, without repeats; None if never true."""
+    kept: set[Index] = set()
+    for constraint in constraints:
+        if constraint is False:
+            return None
+        if isinstance(constraint, Index):
+            kept.add(constraint)
+    return tuple(sorted(kept, key=_mask_order))
+
+
+def _mask_order(value: Index) -> tuple[tuple[int, ...], int]:
+    return tuple([x for atom, c in value.terms for x in (atom.order, c)]), value.const
+
+
+Mask = tuple[Index, ...]  # a conjunction: every entry is at least zero
+NEVER: Mask = (make(-1),)  # the mask that lets nothing through

@@ -1,0 +1,391 @@
+"""The node of every level of the compiler: `UOp(op, dtype, src, arg, tag)`, immutable and interned.
+
+Comes in: an operation with its sources. Goes out: the one node that means it, so that equal
+expressions are one object. What an op may hold is a row of uop/table.py, which comes next.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Any
+
+from tinycore.dtype import DType, dtypes
+from tinycore.errors import DTypeError
+from tinycore.uop.index import TABLES
+
+Scalar = int | float | bool
+
+
+class Ops(Enum):
+    """Every operation of the three levels; uop/table.py says which level holds which."""
+
+    # leaves
+    CONST = auto()
+    VARIABLE = auto()
+    IOTA = auto()
+    BUFFER = auto()
+    # movement
+    RESHAPE = auto()
+    PERMUTE = auto()
+    EXPAND = auto()
+    PAD = auto()
+    SHRINK = auto()
+    FLIP = auto()
+    SKEW = auto()
+    # scalar, one source
+    CAST = auto()
+    BITCAST = auto()
+    NEG = auto()
+    EXP = auto()
+    LOG = auto()
+    SQRT = auto()
+    RECIP = auto()
+    SIN = auto()
+    TRUNC = auto()
+    FIN = auto()
+    # scalar, two sources
+    ADD = auto()
+    MUL = auto()
+    MAX = auto()
+    MIN = auto()
+    IDIV = auto()
+    MOD = auto()
+    LT = auto()
+    EQ = auto()
+    AND = auto()
+    OR = auto()
+    XOR = auto()
+    SHL = auto()
+    SHR = auto()
+    # scalar, three sources
+    WHERE = auto()
+    FMA = auto()
+    # the rest of the graph
+    REDUCE = auto()
+    GATHER = auto()
+    SCATTER = auto()
+    STORE = auto()
+    COPY = auto()
+    COLLECTIVE = auto()
+    CALL = auto()
+    DETACH = auto()
+    CONTIGUOUS = auto()
+    # the kernel tree
+    BLOCK = auto()
+    LOOP = auto()
+    LET = auto()
+    LOAD = auto()
+    WAIT = auto()
+    FREE = auto()
+    MMA = auto()
+    IF = auto()
+    INDEX = auto()
+    MASK = auto()
+    # made by lowering
+    BARRIER = auto()
+    DESC = auto()
+    SHUFFLE = auto()
+    END = auto()
+
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python call
+
+    def __repr__(self) -> str:
+        return f"Ops.{self.name}"
+
+
+MOVEMENT = frozenset(
+    {Ops.RESHAPE, Ops.PERMUTE, Ops.EXPAND, Ops.PAD, Ops.SHRINK, Ops.FLIP, Ops.SKEW}
+)
+UNARY = frozenset(
+    {Ops.NEG, Ops.EXP, Ops.LOG, Ops.SQRT, Ops.RECIP, Ops.SIN, Ops.TRUNC, Ops.FIN}
+)  # fmt: skip
+COMPARISON = frozenset({Ops.LT, Ops.EQ})
+BINARY = frozenset(
+    {Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.IDIV, Ops.MOD, Ops.AND, Ops.OR, Ops.XOR, Ops.SHL}
+    | {Ops.SHR}
+    | COMPARISON
+)
+CASTS = frozenset({Ops.CAST, Ops.BITCAST})
+ELEMENTWISE = UNARY | BINARY | CASTS | {Ops.WHERE, Ops.FMA}
+COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
+
+Key = tuple[Ops, DType, tuple["UOp", ...], Any, Any]
+
+
+class _Reference(weakref.ref["UOp"]):
+    """A weak reference that knows its key, so that its entry goes with the node."""
+
+    __slots__ = ("key",)
+    key: Key
+
+
+_weak: dict[Key, _Reference] = {}
+
+
+def _forget(reference: weakref.ref[UOp]) -> None:
+    assert isinstance(reference, _Reference), "uop: foreign reference in the intern table"
+    if _weak.get(reference.key) is reference:
+        del _weak[reference.key]
+
+
+class Interning:
+    """The state of interning: the arena while something compiles, and a count of created nodes."""
+
+    arena: dict[Key, UOp] | None = None
+    users = 0
+    created = 0
+
+
+@contextmanager
+def arena() -> Iterator[None]:
+    """Nodes created inside live in one table that is dropped whole at the end.
+
+    Arenas that overlap, nested or in other threads, share one table until the last ends. Index
+    tables are dropped with it when they have grown large.
+    """
+    Interning.users += 1
+    if Interning.arena is None:
+        Interning.arena = {}
+    try:
+        yield
+    finally:
+        Interning.users -= 1
+        if Interning.users == 0:
+            Interning.arena = None
+            if len(TABLES.values) > 200_000:
+                TABLES.clear()
+
+
+class UOp:
+    """One node of a graph, a kernel or a lowered program.
+
+    Equal nodes are one object: compare with `is`. `shape` is defined for graph nodes.
+    """
+
+    __slots__ = ("op", "dtype", "src", "arg", "tag", "_shape", "__weakref__")
+
+    op: Ops
+    dtype: DType
+    src: tuple[UOp, ...]
+    arg: Any
+    tag: Any
+    _shape: Any
+
+    def __new__(
+        cls, op: Ops, dtype: DType, src: tuple[UOp, ...] = (), arg: Any = None, tag: Any = None
+    ) -> UOp:
+        # repr keeps -0.0 and 0.0, and every NaN, apart from what compares equal to them
+        key = (op, dtype, src, arg if op is not Ops.CONST else repr(arg), tag)
+        table = Interning.arena
+        if table is not None and key in table:
+            return table[key]
+        reference = _weak.get(key)
+        if reference is not None:
+            found = reference()
+            if found is not None:
+                return found
+        node = object.__new__(cls)
+        node.op = op
+        node.dtype = dtype
+        node.src = src
+        node.arg = arg
+        node.tag = tag
+        node._shape = None
+        Interning.created += 1
+        if table is not None:
+            table[key] = node
+            return node
+        reference = _Reference(node, _forget)
+        reference.key = key
+        _weak[key] = reference
+        return node
+
+    def __reduce__(self) -> tuple[type[UOp], tuple[Any, ...]]:
+        return UOp, (self.op, self.dtype, self.src, self.arg, self.tag)
+
+    def __repr__(self) -> str:
+        sources = ", ".join(source.op.name for source in self.src)
+        arg = "" if self.arg is None else f", arg={self.arg!r}"
+        return f"UOp({self.op}, {self.dtype!r}, ({sources}){arg})"
+
+    def replace(self, **fields: Any) -> UOp:
+        """This node with some of op, dtype, src, arg, tag changed."""
+        old = {"op": self.op, "dtype": self.dtype, "src": self.src, "arg": self.arg}
+        return UOp(**{**old, "tag": self.tag, **fields})
+
+    # arithmetic, for rules and for kernels written in Python
+
+    def const_like(self, value: Scalar) -> UOp:
+        """`value` as a constant of this node's type."""
+        return const(value, self.dtype)
+
+    def alu(self, op: Ops, *others: UOp | Scalar) -> UOp:
+        """`op` applied to this node and `others`; numbers take this node's type."""
+        return alu(op, self, *[o if isinstance(o, UOp) else self.const_like(o) for o in others])
+
+    def cast(self, dtype: DType) -> UOp:
+        """This value rounded or extended to `dtype`."""
+        return cast(self, dtype)
+
+    def __add__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.ADD, other)
+
+    def __mul__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.MUL, other)
+
+    def __neg__(self) -> UOp:
+        return self.alu(Ops.NEG)
+
+    def __sub__(self, other: UOp | Scalar) -> UOp:
+        return self + (-other)
+
+    def __rsub__(self, other: Scalar) -> UOp:
+        return self.const_like(other) + (-self)
+
+    def __and__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.AND, other)
+
+    def __or__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.OR, other)
+
+    def __xor__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.XOR, other)
+
+    def __lshift__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.SHL, other)
+
+    def __rshift__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.SHR, other)
+
+    def __lt__(self, other: UOp | Scalar) -> UOp:
+        return self.alu(Ops.LT, other)
+
+    def __truediv__(self, other: UOp | Scalar) -> UOp:
+        divisor = other if isinstance(other, UOp) else self.const_like(other)
+        return self.alu(Ops.MUL, divisor.alu(Ops.RECIP))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def const(value: Scalar, dtype: DType) -> UOp:
+    """A constant of `dtype`; `value` is wrapped or converted to it."""
+    return UOp(Ops.CONST, dtype, (), dtype.scalar.cast(value))
+
+
+def cast(node: UOp, dtype: DType) -> UOp:
+    """`node` in `dtype`; a constant is converted here."""
+    if node.dtype is dtype:
+        return node
+    if node.op is Ops.CONST and dtype.kind in "biuf" and _exact(node.arg, dtype):
+        return const(node.arg, dtype)
+    return UOp(Ops.CAST, dtype, (node,))
+
+
+def _exact(value: Scalar, dtype: DType) -> bool:
+    """True if converting `value` to `dtype` rounds nothing, so that it may happen early."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return dtype.is_float
+    if dtype.is_float:
+        return float(value) == value and abs(value) < 256 and float(value * 4).is_integer()
+    return value == int(value) and dtype.min <= value <= dtype.max
+
+
+def alu(op: Ops, *src: UOp) -> UOp:
+    """A scalar op with the folds that cost nothing; NaN and signed zero are kept.
+
+    Raises: DTypeError if the sources of a binary op differ in type.
+    """
+    fold = _FOLDS.get(op)
+    found = fold(*src) if fold is not None else None
+    if found is not None:
+        return found
+    if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in (Ops.SHL, Ops.SHR):
+        left, right = src[0].dtype, src[1].dtype
+        raise DTypeError(
+            f"{op.name.lower()}: operands have types {left!r} and {right!r}; "
+            "expected one type. Cast one of them."
+        )
+    return UOp(op, result_dtype(op, src), src)
+
+
+def result_dtype(op: Ops, src: tuple[UOp, ...]) -> DType:
+    """The type of a scalar op: bool for comparisons, else that of its last source."""
+    if op in COMPARISON:
+        return dtypes.bool.vec(src[0].dtype.lanes)
+    return src[0].dtype if op in (Ops.SHL, Ops.SHR) else src[-1].dtype
+
+
+def _is(node: UOp, value: Scalar) -> bool:
+    return node.op is Ops.CONST and node.arg == value
+
+
+def _fold_add(a: UOp, b: UOp) -> UOp | None:
+    """x + 0 = x; for floats only -0.0 is neutral, and + 0.0 turns no value but -0.0."""
+    if _is(b, 0):
+        return a
+    return b if _is(a, 0) else None
+
+
+def _fold_mul(a: UOp, b: UOp) -> UOp | None:
+    if _is(b, 1):
+        return a
+    return b if _is(a, 1) else None
+
+
+def _fold_where(mask: UOp, a: UOp, b: UOp) -> UOp | None:
+    if mask.op is Ops.CONST:
+        return a if mask.arg else b
+    return a if a is b else None
+
+
+def _fold_and(a: UOp, b: UOp) -> UOp | None:
+    for x, y in ((a, b), (b, a)):
+        if x.dtype.kind == "b" and x.op is Ops.CONST:
+            return y if x.arg else x
+    return a if a is b else None
+
+
+def _fold_or(a: UOp, b: UOp) -> UOp | None:
+    for x, y in ((a, b), (b, a)):
+        if x.dtype.kind == "b" and x.op is Ops.CONST:
+            return x if x.arg else y
+    return a if a is b else None
+
+
+def _fold_neg(a: UOp) -> UOp | None:
+    if a.op is Ops.CONST and a.dtype.kind != "b":
+        return a.const_like(-a.arg)
+    return a.src[0] if a.op is Ops.NEG else None
+
+
+_FOLDS: dict[Ops, Callable[..., UOp | None]] = {
+    Ops.ADD: _fold_add,
+    Ops.MUL: _fold_mul,
+    Ops.WHERE: _fold_where,
+    Ops.AND: _fold_and,
+    Ops.OR: _fold_or,
+    Ops.NEG: _fold_neg,
+}
+
+
+def toposort(roots: Iterable[UOp]) -> list[UOp]:
+    """Every node under `roots`, sources before users, each once; no recursion."""
+    order: list[UOp] = []
+    seen: set[UOp] = set()
+    work = [(root, False) for root in roots]
+    work.reverse()
+    while work:
+        node, ready = work.pop()
+        if ready:
+            order.append(node)
+            continue
+        if node in seen:
+            continue
+        seen.add(node)
+        work.append((node, True))
+        work += [(source, False) for source in reversed(node.src) if source not in seen]
+    return order

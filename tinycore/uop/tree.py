@@ -1,0 +1,329 @@
+"""The kernel as an explicit tree of loops: what each statement holds, and how a tree is rebuilt.
+
+Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, whose statements are
+interned nodes; order is source order, the place of a statement is its scope (IR.md). A value
+crosses statements by a LET, which is both the statement and the name of its value. Text form:
+uop/text.py; legality: uop/spec.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tinycore.dtype import DType, dtypes
+from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, substitute
+from tinycore.uop.index import Atom, Index, as_index, axis
+from tinycore.uop.ops import Ops, Scalar, UOp, const
+
+GLOBAL = "global"
+
+
+class Access(NamedTuple):
+    """A place in a buffer: one index a dimension, a mask, and the sequence number of a ring slot.
+
+    A load under a false mask reads `fill` (None: 0) and touches no memory.
+    """
+
+    indices: tuple[Index, ...]
+    mask: Mask = ()
+    sequence: Index | None = None
+    fill: Scalar | None = None
+
+
+class LoopArg(NamedTuple):
+    """axis runs 0 .. extent - 1; kind is par, red or ser; map says where its iterations run."""
+
+    axis: str
+    extent: Index
+    kind: str
+    map: str = ""
+
+
+class Own(NamedTuple):
+    """Lane t holds an element of a register buffer iff lane = element, an index over `names`."""
+
+    lane: Index
+    element: Index
+
+
+class BufferArg(NamedTuple):
+    """A buffer of a kernel; `names` names its dimensions where `own` speaks of them."""
+
+    name: str
+    shape: tuple[Index, ...]
+    space: str = GLOBAL
+    slots: int = 1
+    init: str = ""
+    swizzle: tuple[int, int, int] | None = None
+    names: tuple[str, ...] = ()
+    own: Own | None = None
+
+
+class StoreArg(NamedTuple):
+    """Where `src` of a STORE goes: its first len(places) sources are buffers, as many values
+    follow, then the buffers that `rebase` moves when the leading state changes."""
+
+    places: tuple[Access, ...]
+    combine: str = ""
+    rebase: str = ""
+
+
+class CopyArg(NamedTuple):
+    """A tile assignment over the box axes; src is (destination, expression)."""
+
+    place: Access
+    box: tuple[tuple[str, Index], ...]
+    engine: str = ""
+
+
+class MmaArg(NamedTuple):
+    """acc += a * b over the box axes: those not in acc are contracted; src is (acc, a, b)."""
+
+    acc: Access
+    a: Access
+    b: Access
+    box: tuple[tuple[str, Index], ...]
+    scope: str
+
+
+class BlockArg(NamedTuple):
+    """A block of statements in order ("seq"), side by side ("roles"), or one role."""
+
+    kind: str
+    name: str = ""
+    axis: str = ""
+    replicas: int = 1
+
+
+class Kernel(NamedTuple):
+    """A kernel: parameter buffers in order, variables bound at launch, and its statements."""
+
+    name: str
+    params: tuple[UOp, ...]
+    variables: tuple[UOp, ...]
+    body: tuple[UOp, ...]
+    spmd: bool = False
+
+
+class Launch(NamedTuple):
+    """One step of a plan: a kernel, or a vendor's call by name, on buffers of the plan by name."""
+
+    name: str
+    buffers: tuple[str, ...]
+    kernel: Kernel | None = None
+
+
+class Plan(NamedTuple):
+    """Ordered launches over parameters and temporaries."""
+
+    name: str
+    params: tuple[UOp, ...]
+    variables: tuple[UOp, ...]
+    temps: tuple[UOp, ...]
+    launches: tuple[Launch, ...]
+
+
+# Statements. Each makes the one node that IR.md section 2 describes.
+
+
+def buffer(
+    name: str, dtype: DType, shape: Iterable[Index | int], space: str = GLOBAL, **more: Any
+) -> UOp:
+    """A buffer declaration; in a register space `init` names the monoid whose identity fills it."""
+    arg = BufferArg(name, tuple(map(as_index, shape)), space)._replace(**more)
+    return UOp(Ops.BUFFER, dtype, (), arg)
+
+
+def loop(kind: str, name: str, extent: Index | int, body: Iterable[UOp], map: str = "") -> UOp:
+    """A loop over axis `name`."""
+    return UOp(Ops.LOOP, dtypes.void, tuple(body), LoopArg(name, as_index(extent), kind, map))
+
+
+def let(name: str, value: UOp) -> UOp:
+    """`value`, computed where this statement stands."""
+    return UOp(Ops.LET, value.dtype, (value,), name)
+
+
+def load(source: UOp, access: Access) -> UOp:
+    """The element of `source` at `access`, or its fill."""
+    if access.mask == NEVER:
+        return const(access.fill or 0, source.dtype)
+    return UOp(Ops.LOAD, source.dtype, (source,), access)
+
+
+def store(target: UOp, place: Access, value: UOp, combine: str = "") -> UOp:
+    """target[place] = value, or combined with what is there."""
+    return UOp(Ops.STORE, dtypes.void, (target, value), StoreArg((place,), combine))
+
+
+def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
+    """An index used as a value."""
+    return UOp(Ops.INDEX, dtype, (), value) if value.terms else const(value.const, dtype)
+
+
+def mask_value(mask: Mask | None) -> UOp:
+    """A conjunction used as a boolean value; None is never true."""
+    if mask is None or mask == NEVER:
+        return const(False, dtypes.bool)
+    return UOp(Ops.MASK, dtypes.bool, (), mask) if mask else const(True, dtypes.bool)
+
+
+def both(first: Mask, second: Mask) -> Mask:
+    """The conjunction of two masks."""
+    if not first or not second:
+        return first or second
+    return mask_of([*first, *second]) or NEVER
+
+
+# Walking.
+
+
+def walk(
+    statements: Iterable[UOp], loops: tuple[UOp, ...] = ()
+) -> Iterator[tuple[UOp, tuple[UOp, ...]]]:
+    """Every statement in source order, with the loops around it."""
+    for statement in statements:
+        yield statement, loops
+        if statement.op is Ops.LOOP:
+            yield from walk(statement.src, (*loops, statement))
+        elif statement.op in (Ops.IF, Ops.BLOCK):
+            yield from walk(statement.src, loops)
+
+
+def values(statement: UOp) -> tuple[UOp, ...]:
+    """The scalar expressions a statement evaluates."""
+    if statement.op is Ops.STORE:
+        count = len(statement.arg.places)
+        return statement.src[count : 2 * count]
+    if statement.op is Ops.LET:
+        return statement.src
+    return statement.src[1:] if statement.op is Ops.COPY else ()
+
+
+def axis_of(statement: UOp) -> Index:
+    """The value of a loop's axis."""
+    return axis(statement.arg.axis, statement.arg.extent)
+
+
+# Rebuilding. Every field of an arg that holds an index value is named here and nowhere else.
+
+IndexMap = Callable[[Index], Index]
+
+
+def _map_mask(mask: Mask, change: IndexMap) -> Mask:
+    if not mask:
+        return mask
+    new = [change(value) for value in mask]
+    if all(a is b for a, b in zip(mask, new, strict=True)):
+        return mask
+    found = mask_of([at_least_zero(value) for value in new])
+    return NEVER if found is None else found
+
+
+def _map_access(access: Access, change: IndexMap) -> Access:
+    sequence = access.sequence
+    return Access(
+        tuple([change(value) for value in access.indices]),
+        _map_mask(access.mask, change),
+        None if sequence is None else change(sequence),
+        access.fill,
+    )
+
+
+def _map_box(box: tuple[tuple[str, Index], ...], change: IndexMap) -> tuple[tuple[str, Index], ...]:
+    return tuple([(name, change(extent)) for name, extent in box])
+
+
+def _map_buffer(arg: BufferArg, change: IndexMap) -> BufferArg:
+    own = arg.own
+    if own is not None:
+        own = Own(change(own.lane), change(own.element))
+    return arg._replace(shape=tuple([change(extent) for extent in arg.shape]), own=own)
+
+
+def _map_store(arg: StoreArg, change: IndexMap) -> StoreArg:
+    return arg._replace(places=tuple([_map_access(place, change) for place in arg.places]))
+
+
+def _map_mma(arg: MmaArg, change: IndexMap) -> MmaArg:
+    acc, a, b = (_map_access(place, change) for place in (arg.acc, arg.a, arg.b))
+    return MmaArg(acc, a, b, _map_box(arg.box, change), arg.scope)
+
+
+def _map_copy(arg: CopyArg, change: IndexMap) -> CopyArg:
+    return CopyArg(_map_access(arg.place, change), _map_box(arg.box, change), arg.engine)
+
+
+def _map_slots(arg: tuple[Index | None, ...], change: IndexMap) -> tuple[Index | None, ...]:
+    return tuple([None if sequence is None else change(sequence) for sequence in arg])
+
+
+_MAPS: dict[Ops, Callable[..., Any]] = {
+    Ops.LOAD: _map_access,
+    Ops.STORE: _map_store,
+    Ops.LOOP: lambda arg, change: arg._replace(extent=change(arg.extent)),
+    Ops.BUFFER: _map_buffer,
+    Ops.COPY: _map_copy,
+    Ops.WAIT: _map_slots,
+    Ops.FREE: _map_slots,
+    Ops.MMA: _map_mma,
+    Ops.IF: _map_mask,
+    Ops.MASK: _map_mask,
+    Ops.INDEX: lambda arg, change: change(arg),
+}
+
+
+class Rebuild:
+    """Rebuilds trees and expressions with nodes and index atoms replaced, each node once.
+
+    `nodes` maps whole nodes, `env` maps atoms; both reach the nodes under gathered atoms. Two
+    subtrees that must change differently (a peeled copy) take two Rebuilds.
+    """
+
+    def __init__(self, nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index]) -> None:
+        self.memo: dict[UOp, UOp] = dict(nodes)
+        self.env = env
+        self.indices: dict[Index, Index] = {}
+
+    def index(self, value: Index) -> Index:
+        """An index value with atoms replaced."""
+        found = self.indices.get(value)
+        if found is None:
+            found = self.indices[value] = substitute(value, self.env, self._node)
+        return found
+
+    def _node(self, node: object) -> object:
+        return self.node(node) if isinstance(node, UOp) else node
+
+    def node(self, node: UOp) -> UOp:
+        """A statement or expression with everything under it replaced."""
+        found = self.memo.get(node)
+        if found is None:
+            found = self.memo[node] = self._rebuild(node)
+        return found
+
+    def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
+        """Statements in order."""
+        return tuple([self.node(statement) for statement in statements])
+
+    def _rebuild(self, node: UOp) -> UOp:
+        src = tuple([self.node(source) for source in node.src])
+        change = _MAPS.get(node.op)
+        arg = node.arg if change is None else change(node.arg, self.index)
+        if node.op is Ops.LOAD:
+            return load(src[0], arg)
+        if node.op is Ops.INDEX:
+            return index_value(arg, node.dtype)
+        if node.op is Ops.MASK:
+            return mask_value(arg)
+        if src == node.src and arg == node.arg:
+            return node
+        return UOp(node.op, node.dtype, src, arg, node.tag)
+
+
+def rebuild(
+    statements: Iterable[UOp], nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index] | None = None
+) -> tuple[UOp, ...]:
+    """`statements` with nodes and atoms replaced."""
+    return Rebuild(nodes, env or {}).body(statements)
