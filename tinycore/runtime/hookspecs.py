@@ -29,7 +29,9 @@ class BackendHooks:
         """Required: describe the device; open nothing. `core_api` is the core's PLUGIN_API."""
 
     @hookspec(firstresult=True)
-    def tinycore_patterns(self, device: Device) -> Sequence[PatternRule]:  # type: ignore[empty-body]
+    def tinycore_patterns(  # type: ignore[empty-body]
+        self, device: Device
+    ) -> Sequence[PatternRule]:
         """Library calls for parts of the graph; each competes in search on measured time."""
 
     @hookspec(firstresult=True)
