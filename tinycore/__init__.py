@@ -1,4 +1,4 @@
-"""tinycore: tensors, gradients and a small compiler, with every accelerator in a package of its own.
+"""tinycore: tensors, gradients and a small compiler, each accelerator in a package of its own.
 
 In: `from tinycore import Tensor` and the other names of EXPORTS. Out: the same names, each loaded
 from its floor at first use, so that `import tinycore` costs almost nothing. Next file: errors.py.

@@ -1,0 +1,1 @@
+"""Tests that hold the house: floors, budgets, docstrings, op places, names."""

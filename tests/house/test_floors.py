@@ -1,0 +1,79 @@
+"""An import only goes down; plugins see tinycore.backend alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.house.checks import holds
+from tools import floors
+
+
+def append(tree: Path, name: str, line: str) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text() if path.exists() else ""
+    path.write_text(f"{before}\n{line}\n")
+
+
+def test_every_import_keeps_its_floor(tree: Path) -> None:
+    holds(floors.check(tree))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "culprit"),
+    [
+        ("tinycore/dtype.py", "import tinycore.runtime.caps", "tinycore.dtype"),
+        ("tinycore/errors.py", "import tinycore.util", "tinycore.errors"),
+        ("tinycore/runtime/caps.py", "import tinycore.backend", "tinycore.backend"),
+        ("tinycore/newcomer.py", "import tinycore.util", "newcomer"),
+        ("conformance/src/tinycore_conformance/new.py", "import tinycore_cpu", "tinycore_cpu"),
+        ("tinycore/dtype.py", "import tinycore_conformance", "tinycore_conformance"),
+        ("plugins/tinycore-cpu/src/tinycore_cpu/new.py", "import tinycore.dtype", "tinycore_cpu"),
+    ],
+)
+def test_a_broken_contract_names_the_culprit(
+    copied_tree: Path, name: str, line: str, culprit: str
+) -> None:
+    append(copied_tree, name, line)
+    said = "\n".join(floors.contracts(copied_tree))
+    assert "BROKEN" in said
+    assert culprit in said.split("Broken contracts")[1]
+
+
+def test_files_that_import_each_other_are_named(copied_tree: Path) -> None:
+    append(copied_tree, "tinycore/uop/first.py", "import tinycore.uop.second")
+    append(copied_tree, "tinycore/uop/second.py", "import tinycore.uop.first")
+    said = "\n".join(floors.contracts(copied_tree))
+    assert "- .second -> .first (1 import)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "defect"),
+    [
+        (
+            "tinycore/uop/broken.py",
+            "import torch",
+            "imports torch; the core knows pluggy and numpy alone",
+        ),
+        (
+            "tinycore/uop/broken.py",
+            "from tinycore import Tensor",
+            "imports the names of tinycore itself; name their floor",
+        ),
+        (
+            "tinycore/uop/broken.py",
+            'x = importlib.import_module("tinycore.tensor")',
+            "imports by a name in text; only accessors may",
+        ),
+        (
+            "plugins/tinycore-cpu/src/tinycore_cpu/broken.py",
+            "from tinycore.dtype import DType",
+            "imports tinycore.dtype; a plugin imports tinycore.backend alone",
+        ),
+    ],
+)
+def test_an_import_that_contracts_cannot_see_is_named(
+    copied_tree: Path, name: str, line: str, defect: str
+) -> None:
+    append(copied_tree, name, line)
+    assert f"{name}:2: {defect}" in floors.check(copied_tree)
