@@ -20,7 +20,16 @@ class Atom:
     """
 
     __slots__ = (
-        "kind", "order", "lo", "hi", "name", "base", "divisor", "modulus", "factors", "node",
+        "base",
+        "divisor",
+        "factors",
+        "hi",
+        "kind",
+        "lo",
+        "modulus",
+        "name",
+        "node",
+        "order",
     )  # fmt: skip
 
     def __init__(self, kind: str, lo: int, hi: int, name: str = "", node: object = None) -> None:
@@ -45,7 +54,7 @@ Terms = tuple[tuple[Atom, int], ...]
 class Index:
     """An integer as a function of atoms; `lo` and `hi` are its inclusive bounds."""
 
-    __slots__ = ("const", "terms", "lo", "hi")
+    __slots__ = ("const", "hi", "lo", "terms")
 
     def __init__(self, const: int, terms: Terms) -> None:
         self.const = const

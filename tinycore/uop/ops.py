@@ -165,7 +165,7 @@ class UOp:
     Equal nodes are one object: compare with `is`. `shape` is defined for graph nodes.
     """
 
-    __slots__ = ("op", "dtype", "src", "arg", "tag", "_shape", "__weakref__")
+    __slots__ = ("__weakref__", "_shape", "arg", "dtype", "op", "src", "tag")
 
     op: Ops
     dtype: DType

@@ -147,7 +147,7 @@ TABLE: dict[Ops, Row] = {
 SCALAR = ELEMENTWISE  # at most 26 of them: DESIGN.md 4
 assert len(SCALAR) <= 26, "table: more than 26 scalar ops"
 assert len(TABLE) == len(Ops) <= 60, "table: an op without a row, or more than 60 ops"
-assert CASTS | MOVEMENT <= TABLE.keys(), "table: a group names an op without a row"
+assert TABLE.keys() >= CASTS | MOVEMENT, "table: a group names an op without a row"
 
 
 class Monoid(NamedTuple):

@@ -1,0 +1,335 @@
+"""Constructors of graph nodes: pure, shaped, checked, with the folds that cost nothing.
+
+Comes in: nodes and arguments. Goes out: the node, or an equal simpler one (a RESHAPE of a RESHAPE
+is one, an identity movement is none, a constant stays a constant through movement). Adjoints of
+movement ops are here because gradients and schedules both need them; shapes: uop/shape.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tinycore.dtype import DType, dtypes
+from tinycore.errors import ShapeError
+from tinycore.uop.index import as_index, simplest
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
+from tinycore.uop.ops import cast as cast_node
+from tinycore.uop.shape import (
+    Dim,
+    GraphBuffer,
+    PadArg,
+    Pairs,
+    ReduceArg,
+    Shape,
+    SkewArg,
+    View,
+    difference,
+    shape_of,
+    upper,
+)
+
+
+def graph_buffer(number: int, shape: tuple[int, ...], dtype: DType, device: str) -> UOp:
+    """The leaf that stands for stored data; `number` is its identity."""
+    return UOp(Ops.BUFFER, dtype, (), GraphBuffer(number, shape, device))
+
+
+def iota(extent: int, dtype: DType = dtypes.int32) -> UOp:
+    """0 .. extent - 1 along one axis: an index used as a value."""
+    return UOp(Ops.IOTA, dtype, (), extent)
+
+
+def full(shape: Shape, value: Scalar, dtype: DType) -> UOp:
+    """One constant in every element."""
+    return broadcast(const(value, dtype), shape)
+
+
+def broadcast(node: UOp, shape: Shape) -> UOp:
+    """`node` expanded to `shape` by numpy's rule: leading axes added, extents of 1 repeated."""
+    missing = len(shape) - len(shape_of(node))
+    if missing > 0:
+        node = reshape(node, (1,) * missing + shape_of(node))
+    return expand(node, shape)
+
+
+def uniform(node: UOp) -> UOp | None:
+    """The CONST that every element of `node` equals, if movement shows it."""
+    while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
+        node = node.src[0]
+    return node if node.op is Ops.CONST else None
+
+
+# Elementwise
+
+
+def elementwise(op: Ops, *src: UOp) -> UOp:
+    """A scalar op over equal shapes; constants of any shape are taken as scalars.
+
+    Raises: ShapeError if shapes differ; DTypeError if types do.
+    """
+    shape = next((shape_of(x) for x in src if shape_of(x)), ())
+    plain = [uniform(x) or x for x in src]
+    return _shaped(alu(op, *plain), shape)
+
+
+def cast(node: UOp, dtype: DType) -> UOp:
+    """`node` rounded or extended to `dtype`, element by element."""
+    value = uniform(node)
+    return (
+        cast_node(node, dtype)
+        if value is None
+        else _shaped(cast_node(value, dtype), shape_of(node))
+    )
+
+
+def bitcast(node: UOp, dtype: DType) -> UOp:
+    """The bits of `node` read as `dtype` of the same size."""
+    return node if node.dtype is dtype else UOp(Ops.BITCAST, dtype, (node,))
+
+
+def _shaped(node: UOp, shape: Shape) -> UOp:
+    if shape_of(node) == shape:
+        return node
+    return broadcast(node, shape)
+
+
+# Movement
+
+
+def reshape(node: UOp, shape: Shape) -> UOp:
+    """The same elements in row-major order under another shape; symbolic axes are kept whole.
+
+    Raises: ShapeError if the numbers of elements differ.
+    """
+    old = shape_of(node)
+    if shape == old:
+        return node
+    if _signature(old) != _signature(shape):
+        raise ShapeError(
+            f"reshape: shape {_show(old)} does not fit {_show(shape)}; expected as many elements, "
+            "symbolic axes kept whole. Pass a shape of equal size."
+        )
+    if node.op is Ops.RESHAPE:
+        return reshape(node.src[0], shape)
+    return UOp(Ops.RESHAPE, node.dtype, (node,), shape)
+
+
+def _signature(shape: Shape) -> tuple[int, tuple[Dim, ...]]:
+    total = 1
+    symbolic = tuple([n for n in shape if not isinstance(n, int)])
+    for extent in shape:
+        total *= extent if isinstance(extent, int) else 1
+    return total, symbolic
+
+
+def _show(shape: Shape) -> str:
+    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def permute(node: UOp, order: Sequence[int]) -> UOp:
+    """Axis k of the result is axis order[k] of `node`."""
+    order = tuple(order)
+    if order == tuple(range(len(order))):
+        return node
+    if node.op is Ops.PERMUTE:
+        return permute(node.src[0], [node.arg[k] for k in order])
+    return UOp(Ops.PERMUTE, node.dtype, (node,), order)
+
+
+def expand(node: UOp, shape: Shape) -> UOp:
+    """Axes of extent 1 repeated to `shape`; the number of axes stays.
+
+    Raises: ShapeError if another extent would change.
+    """
+    old = shape_of(node)
+    if shape == old:
+        return node
+    pairs = zip(old, shape, strict=False)
+    if len(old) != len(shape) or any(a != b and a != 1 for a, b in pairs):
+        raise ShapeError(
+            f"expand: shape {_show(old)} cannot become {_show(shape)}; "
+            "expected equal extents or 1. Reshape first."
+        )
+    if node.op is Ops.EXPAND:
+        return expand(node.src[0], shape)
+    return UOp(Ops.EXPAND, node.dtype, (node,), shape)
+
+
+def pad(node: UOp, pairs: Iterable[tuple[int, int]], fill: Scalar = 0) -> UOp:
+    """`fill` added before and after each axis."""
+    pairs = tuple(pairs)
+    if all(pair == (0, 0) for pair in pairs):
+        return node
+    if any(lo < 0 or hi < 0 for lo, hi in pairs):
+        raise ShapeError(f"pad: widths {pairs} are negative; expected >= 0. Use shrink.")
+    return UOp(Ops.PAD, node.dtype, (node,), PadArg(pairs, node.dtype.cast(fill)))
+
+
+def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
+    """The box begin .. end - 1 of each axis; bounds may be index values of VARIABLEs.
+
+    Raises: ShapeError if a bound lies outside its axis.
+    """
+    found: Pairs = tuple([(simplest(begin), simplest(end)) for begin, end in pairs])
+    old = shape_of(node)
+    for extent, (begin, end) in zip(old, found, strict=True):
+        lo, hi = as_index(begin).lo, as_index(end).hi
+        if lo < 0 or hi > upper(extent) or as_index(difference(end, begin)).lo < 0:
+            raise ShapeError(
+                f"shrink: box {found} does not lie in shape {_show(old)}; "
+                "expected 0 <= begin <= end <= extent. Pad first."
+            )
+    if all(b == 0 and e == n for n, (b, e) in zip(old, found, strict=True)):
+        return node
+    if node.op is Ops.SHRINK:
+        moved = [
+            (simplest(as_index(lo) + b), simplest(as_index(lo) + e))
+            for (lo, _), (b, e) in zip(node.arg, found, strict=True)
+        ]
+        return shrink(node.src[0], moved)
+    return UOp(Ops.SHRINK, node.dtype, (node,), found)
+
+
+def flip(node: UOp, axes: Iterable[int]) -> UOp:
+    """The order along `axes` turned around."""
+    turned = tuple(sorted({axis for axis in axes if shape_of(node)[axis] != 1}))
+    if node.op is Ops.FLIP:
+        left = tuple(sorted(set(turned) ^ set(node.arg)))
+        return flip(node.src[0], left)
+    return UOp(Ops.FLIP, node.dtype, (node,), turned) if turned else node
+
+
+def skew(node: UOp, arg: SkewArg) -> UOp:
+    """A window over an axis, or its adjoint: see `SkewArg`."""
+    return UOp(Ops.SKEW, node.dtype, (node,), arg)
+
+
+def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1) -> UOp:
+    """`axis` replaced by (places, size): all windows of `size` elements along it.
+
+    Raises: ShapeError if no window fits.
+    """
+    shape = shape_of(node)
+    extent = upper(shape[axis])
+    places = (extent - dilation * (size - 1) - 1) // stride + 1
+    if places < 1:
+        raise ShapeError(
+            f"windows: size {size} with dilation {dilation} does not fit an axis of {extent}; "
+            "expected a smaller window. Pad the input."
+        )
+    if size == 1 and stride == 1:
+        return reshape(node, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    if stride == size and dilation == 1 and extent % size == 0:
+        return reshape(node, (*shape[:axis], places, size, *shape[axis + 1 :]))
+    spread = reshape(node, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    spread = expand(spread, (*shape[: axis + 1], size, *shape[axis + 1 :]))
+    return skew(spread, SkewArg(axis, axis + 1, stride, dilation, places))
+
+
+# Reductions, rows, stores
+
+
+def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = None) -> UOp:
+    """`node` combined over `axes`, which stay with extent 1; `dtype` is the accumulator's."""
+    shape = shape_of(node)
+    kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
+    node = cast(node, dtype or node.dtype)
+    return UOp(Ops.REDUCE, node.dtype, (node,), ReduceArg(kept, combine)) if kept else node
+
+
+def gather(rows: UOp, ids: UOp) -> UOp:
+    """rows[ids]: one row for each integer; negatives count from the end, others outside give 0."""
+    return UOp(Ops.GATHER, rows.dtype, (rows, ids))
+
+
+def scatter(base: UOp, ids: UOp, values: UOp, combine: str = "sum") -> UOp:
+    """base with base[ids[k]] combined with values[k] for every k; ids outside are dropped."""
+    return UOp(Ops.SCATTER, base.dtype, (base, ids, values), combine)
+
+
+def store_view(base: UOp, value: UOp, view: View) -> UOp:
+    """`base` with the part that `view` shows replaced by `value`."""
+    return UOp(Ops.STORE, base.dtype, (base, value), view)
+
+
+def detach(node: UOp) -> UOp:
+    """`node`, through which no gradient flows."""
+    return node if node.op is Ops.DETACH else UOp(Ops.DETACH, node.dtype, (node,))
+
+
+def contiguous(node: UOp, number: int) -> UOp:
+    """`node` stored in a buffer of its own; `number` keeps two requests apart."""
+    return UOp(Ops.CONTIGUOUS, node.dtype, (node,), number)
+
+
+# Views and adjoints
+
+
+def move(node: UOp, op: Ops, arg: Any) -> UOp:
+    """The movement `op` with `arg` applied to `node`."""
+    return _MOVES[op](node, arg)
+
+
+def apply_view(node: UOp, view: View) -> UOp:
+    """A chain of movement ops applied to `node`."""
+    for op, arg in view:
+        node = move(node, op, arg)
+    return node
+
+
+def movement_adjoint(node: UOp, grad: UOp) -> UOp:
+    """The gradient of the source of movement `node`, given that of its result."""
+    return _ADJOINTS[node.op](node, grad)
+
+
+def unexpand(grad: UOp, shape: Shape) -> UOp:
+    """`grad` summed over the axes along which `shape` has extent 1."""
+    axes = [k for k, (a, b) in enumerate(zip(shape_of(grad), shape, strict=True)) if a != b]
+    return reduce(grad, axes, "sum")
+
+
+def _unpad(node: UOp, grad: UOp) -> UOp:
+    pairs = zip(shape_of(node.src[0]), node.arg.pairs, strict=True)
+    return shrink(grad, [(lo, simplest(as_index(n) + lo)) for n, (lo, _) in pairs])
+
+
+def _unshrink(node: UOp, grad: UOp) -> UOp:
+    pairs = zip(shape_of(node.src[0]), node.arg, strict=True)
+    widths = [(begin, difference(extent, end)) for extent, (begin, end) in pairs]
+    if all(isinstance(lo, int) and isinstance(hi, int) for lo, hi in widths):
+        return pad(grad, [(as_index(lo).const, as_index(hi).const) for lo, hi in widths])
+    raise ShapeError(
+        "shrink: the adjoint of a box with symbolic bounds has no fixed padding; "
+        "expected integer bounds. Detach the tensor."
+    )
+
+
+def _unskew(node: UOp, grad: UOp) -> UOp:
+    arg: SkewArg = node.arg
+    before = upper(shape_of(node.src[0])[arg.axis])
+    return skew(grad, arg._replace(extent=before, inverse=not arg.inverse))
+
+
+def _unpermute(node: UOp, grad: UOp) -> UOp:
+    return permute(grad, [node.arg.index(k) for k in range(len(node.arg))])
+
+
+_MOVES: dict[Ops, Callable[[UOp, Any], UOp]] = {
+    Ops.RESHAPE: reshape,
+    Ops.PERMUTE: permute,
+    Ops.EXPAND: expand,
+    Ops.PAD: lambda node, arg: pad(node, arg.pairs, arg.fill),
+    Ops.SHRINK: shrink,
+    Ops.FLIP: flip,
+    Ops.SKEW: skew,
+}
+_ADJOINTS: dict[Ops, Callable[[UOp, UOp], UOp]] = {
+    Ops.RESHAPE: lambda node, grad: reshape(grad, shape_of(node.src[0])),
+    Ops.PERMUTE: _unpermute,
+    Ops.EXPAND: lambda node, grad: unexpand(grad, shape_of(node.src[0])),
+    Ops.PAD: _unpad,
+    Ops.SHRINK: _unshrink,
+    Ops.FLIP: lambda node, grad: flip(grad, node.arg),
+    Ops.SKEW: _unskew,
+}

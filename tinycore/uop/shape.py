@@ -1,0 +1,170 @@
+"""Shapes of graph nodes: one rule an op, computed once a node.
+
+Comes in: a graph node. Goes out: its shape, a tuple of integers and index values of VARIABLEs.
+Arguments of movement ops are the tuples named here; uop/graph.py builds and checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from tinycore.errors import ShapeError
+from tinycore.uop.index import Index, as_index, simplest
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+
+Dim = int | Index
+Shape = tuple[Dim, ...]
+Pairs = tuple[tuple[Dim, Dim], ...]
+View = tuple[tuple[Ops, object], ...]
+
+
+class GraphBuffer(NamedTuple):
+    """A buffer of the graph: its number, shape at upper bounds, and device name."""
+
+    id: int
+    shape: tuple[int, ...]
+    device: str
+
+
+class PadArg(NamedTuple):
+    """(before, after) an axis, and the value outside."""
+
+    pairs: tuple[tuple[int, int], ...]
+    fill: float
+
+
+class SkewArg(NamedTuple):
+    """A window: out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..].
+
+    o runs along `axis`, whose extent becomes `extent`; j runs along axis `window`. The inverse, its
+    adjoint, is out[i, j] = in[(i - j*dilation)/stride, j] where that exists, else 0.
+    """
+
+    axis: int
+    window: int
+    stride: int
+    dilation: int
+    extent: int
+    inverse: bool = False
+
+
+class ReduceArg(NamedTuple):
+    """The axes a REDUCE combines (sorted) and its monoid; the node's dtype is the accumulator's."""
+
+    axes: tuple[int, ...]
+    combine: str
+
+
+def shape_of(node: UOp) -> Shape:
+    """The shape of a graph node.
+
+    Raises: ShapeError if elementwise sources differ in shape.
+    """
+    known = node._shape
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    for inner in toposort([node]):
+        if inner._shape is None:
+            inner._shape = _RULES[inner.op](inner)
+    return node._shape  # type: ignore[no-any-return]
+
+
+def size_of(node: UOp) -> int:
+    """The number of elements of a node, symbolic extents at their upper bounds."""
+    return size(shape_of(node))
+
+
+def size(shape: Iterable[Dim]) -> int:
+    """The number of elements of a shape, symbolic extents at their upper bounds."""
+    total = 1
+    for extent in shape:
+        total *= upper(extent)
+    return total
+
+
+def upper(extent: Dim) -> int:
+    """The largest value of an extent."""
+    return extent if isinstance(extent, int) else extent.hi
+
+
+def upper_shape(shape: Shape) -> tuple[int, ...]:
+    """A shape with every extent at its upper bound: how buffers are laid out."""
+    return tuple([upper(extent) for extent in shape])
+
+
+def difference(end: Dim, begin: Dim) -> Dim:
+    """end - begin, an integer if it is one."""
+    if isinstance(end, int) and isinstance(begin, int):
+        return end - begin
+    return simplest(as_index(end) - begin)
+
+
+def _elementwise(node: UOp) -> Shape:
+    found: Shape | None = None
+    for source in node.src:
+        shape: Shape = source._shape
+        if source.op is Ops.CONST:
+            continue
+        if found is not None and shape != found:
+            raise ShapeError(
+                f"{node.op.name.lower()}: shapes {found} and {shape} differ; "
+                "expected equal shapes. Expand the smaller one."
+            )
+        found = shape
+    return () if found is None else found
+
+
+def _skew(node: UOp) -> Shape:
+    shape = list(node.src[0]._shape)
+    shape[node.arg.axis] = node.arg.extent
+    return tuple(shape)
+
+
+def _reduce(node: UOp) -> Shape:
+    axes = node.arg.axes
+    return tuple([1 if k in axes else n for k, n in enumerate(node.src[0]._shape)])
+
+
+def _pad(node: UOp) -> Shape:
+    pairs = zip(node.src[0]._shape, node.arg.pairs, strict=True)
+    return tuple([simplest(as_index(n) + (lo + hi)) for n, (lo, hi) in pairs])
+
+
+def _gather(node: UOp) -> Shape:
+    rows, ids = node.src
+    return (*ids._shape, *rows._shape[1:])
+
+
+def _first(node: UOp) -> Shape:
+    return node.src[0]._shape  # type: ignore[no-any-return]
+
+
+def _given(node: UOp) -> Shape:
+    return node.arg  # type: ignore[no-any-return]
+
+
+_RULES: dict[Ops, Callable[[UOp], Shape]] = {
+    Ops.CONST: lambda node: (),
+    Ops.VARIABLE: lambda node: (),
+    Ops.IOTA: lambda node: (node.arg,),
+    Ops.BUFFER: lambda node: node.arg.shape,
+    Ops.RESHAPE: _given,
+    Ops.EXPAND: _given,
+    Ops.PERMUTE: lambda node: tuple([node.src[0]._shape[axis] for axis in node.arg]),
+    Ops.PAD: _pad,
+    Ops.SHRINK: lambda node: tuple([difference(end, begin) for begin, end in node.arg]),
+    Ops.FLIP: _first,
+    Ops.SKEW: _skew,
+    Ops.REDUCE: _reduce,
+    Ops.GATHER: _gather,
+    Ops.SCATTER: _first,
+    Ops.STORE: _first,
+    Ops.COPY: _first,
+    Ops.COLLECTIVE: _first,
+    Ops.CALL: lambda node: node.arg.shape,
+    Ops.DETACH: _first,
+    Ops.CONTIGUOUS: _first,
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+}
+SHAPE_RULES = _RULES
