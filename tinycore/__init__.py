@@ -8,7 +8,13 @@ from its floor at first use, so that `import tinycore` costs almost nothing. Nex
 ['Context', 'Device', 'GlobalCounters']
 """
 
+from __future__ import annotations
+
 import importlib
+
+TYPE_CHECKING = False  # what typing calls it; importing typing would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -27,7 +33,7 @@ EXPORTS = {
 """Where each public name lives; a name found at `tinycore` itself is a package of it."""
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in EXPORTS:
         raise AttributeError(f"tinycore has no name {name!r}; it has {', '.join(EXPORTS)}")
     if EXPORTS[name] == __name__:

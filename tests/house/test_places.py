@@ -1,0 +1,52 @@
+"""An op of the table stands in its four places."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.house.checks import holds, write
+from tools import places
+
+TABLE = "tinycore/uop/table.py"
+OPS = "tinycore/uop/ops.py"
+
+
+def name_all_but(tree: Path, missing: str) -> str:
+    """Code that names every op but one."""
+    return "".join(f"Ops.{op}\n" for op in places.op_names(tree) if op != missing)
+
+
+def test_every_op_stands_in_its_places(tree: Path) -> None:
+    holds(places.check(tree))
+
+
+def test_an_op_without_row_is_named(copied_tree: Path) -> None:
+    text = (copied_tree / OPS).read_text()
+    member = "    TRUNC = auto()\n"
+    write(copied_tree, OPS, text.replace(member, f"{member}    SINH = auto()\n"))
+    assert places.check(copied_tree) == [f"Ops.SINH: no table row in {TABLE}"]
+
+
+def test_an_op_without_gradient_rule_is_named(copied_tree: Path) -> None:
+    write(copied_tree, "tinycore/gradient.py", name_all_but(copied_tree, "EXP"))
+    assert "Ops.EXP: no gradient rule in tinycore/gradient.py" in places.check(copied_tree)
+
+
+@pytest.mark.parametrize(
+    ("folder", "op", "place"),
+    [
+        ("tinycore/codegen", "EXP", "spelling or decomposition"),
+        ("tinycore/codegen", "FMA", "spelling or decomposition"),
+        ("tinycore/tensor", "EXP", "Tensor method"),
+        ("tinycore/tensor", "FLIP", "Tensor method"),
+    ],
+)
+def test_an_op_without_spelling_or_method_is_named(
+    copied_tree: Path, folder: str, op: str, place: str
+) -> None:
+    shutil.rmtree(copied_tree / folder, ignore_errors=True)
+    write(copied_tree, f"{folder}/ops.py", name_all_but(copied_tree, op))
+    assert f"Ops.{op}: no {place} in {folder}" in places.check(copied_tree)
+    write(copied_tree, f"{folder}/ops.py", name_all_but(copied_tree, ""))
+    assert not [line for line in places.check(copied_tree) if line.endswith(folder)]

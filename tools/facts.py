@@ -1,0 +1,24 @@
+"""Run by places.py in a fresh interpreter: prints the op table of the tinycore in a folder.
+
+In: the folder, as the only argument. Out: a line for each op: its name, then its groups.
+"""
+
+import sys
+
+
+def groups(tree: str) -> dict[str, list[str]]:
+    """The groups of each op: the levels that may hold it, and what kind of op it is."""
+    sys.path.insert(0, tree)
+    from tinycore.uop.ops import ELEMENTWISE, MOVEMENT
+    from tinycore.uop.table import TABLE
+
+    kinds = {"scalar": ELEMENTWISE, "movement": MOVEMENT}
+    return {
+        op.name: [*row.levels, *(kind for kind, members in kinds.items() if op in members)]
+        for op, row in TABLE.items()
+    }
+
+
+if __name__ == "__main__":
+    for name, words in groups(sys.argv[1]).items():
+        print(name, *words)
