@@ -4,7 +4,9 @@ In: the path of a tree. Out: lines that name file, line and import. Next file: p
 """
 
 import ast
+import configparser
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,9 +20,13 @@ PACKAGES = ("tinycore", "pluggy", "numpy")
 LATE: Mapping[str, str] = {
     "tinycore/__init__.py": "the public names, each at its first use",
     "tinycore/util.py": "numpy, at the first use of an array",
-    "tinycore/runtime/registry.py": "plugins, at the first use of a device",
+    "tinycore/runtime/hooks.py": "pluggy, at the first use of a hook",
+    "tinycore/runtime/installed.py": "installed metadata, at the first use of a device or hook",
+    "tinycore/runtime/plugins.py": "device packages and pluggy, at the first use of a device",
 }
 """The files that may import by a name in text: the accessors, one a subject (STYLE.md 9)."""
+
+MODULE = re.compile(r"tinycore\.\w+(\.\w+)*")
 
 SOURCE_FOLDERS = (".", "plugins/tinycore-cpu/src", "conformance/src")
 
@@ -42,17 +48,50 @@ def contracts(tree: Path) -> list[str]:
 
 
 def _core_imports(tree: Path) -> Iterator[str]:
+    floors = floor_numbers(tree)
     for path in python_files(tree, ("tinycore",)):
         name = path.relative_to(tree).as_posix()
-        for row, module in _imports(path.read_text()):
-            root = module.split(".")[0]
-            if root not in PACKAGES and root not in sys.stdlib_module_names:
-                yield f"{name}:{row}: imports {module}; the core knows pluggy and numpy alone"
-            if module == "tinycore" and name.split("/")[1] != "cli":
-                yield f"{name}:{row}: imports the names of tinycore itself; name their floor"
-        for row in _late_imports(path.read_text()):
-            if name not in LATE:
-                yield f"{name}:{row}: imports by a name in text; only accessors may"
+        text = path.read_text()
+        yield from (f"{name}:{defect}" for defect in _foreign_imports(tree, name, text))
+        if name not in LATE:
+            rule = "imports by a name in text; only accessors may"
+            yield from (f"{name}:{row}: {rule}" for row in _late_imports(text))
+        elif name != "tinycore/__init__.py":
+            yield from (f"{name}:{defect}" for defect in _upward_texts(name, text, floors))
+
+
+def floor_numbers(tree: Path) -> dict[str, int]:
+    """The floor of each part of the core, the lowest 1, as .importlinter draws them."""
+    contracts = configparser.ConfigParser()
+    contracts.read(tree / ".importlinter")
+    lines = contracts["importlinter:contract:floors"]["layers"].split("\n")
+    lines = [line for line in lines if line.strip()]
+    rows = [re.findall(r"\w+", line) for line in reversed(lines)]
+    return {part: number for number, row in enumerate(rows, 1) for part in row}
+
+
+def _foreign_imports(tree: Path, name: str, text: str) -> Iterator[str]:
+    for row, module in _imports(text):
+        root, _, part = module.partition(".")
+        if root not in PACKAGES and root not in sys.stdlib_module_names:
+            yield f"{row}: imports {module}; the core knows pluggy and numpy alone"
+        if root == "tinycore" and not _is_module(tree, part) and part != "__version__":
+            yield f"{row}: imports {module}; name the floor it lives in"
+
+
+def _is_module(tree: Path, part: str) -> bool:
+    path = tree / "tinycore" / part.split(".")[0]
+    return bool(part) and (path.is_dir() or path.with_suffix(".py").is_file())
+
+
+def _upward_texts(name: str, text: str, floors: Mapping[str, int]) -> Iterator[str]:
+    own = name.split("/")[1].removesuffix(".py")
+    for node in ast.walk(ast.parse(text)):
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            continue
+        part = node.value.split(".")[1] if MODULE.fullmatch(node.value) else own
+        if part != own and floors.get(part, 0) >= floors[own]:
+            yield f"{node.lineno}: names {node.value}, which is not below it"
 
 
 def _plugin_imports(tree: Path) -> Iterator[str]:
@@ -68,7 +107,9 @@ def _imports(text: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            yield node.lineno, node.module or "."
+            root = node.module or ""
+            names = [root] if root != "tinycore" else [f"{root}.{one.name}" for one in node.names]
+            yield from ((node.lineno, one) for one in names)
 
 
 def _late_imports(text: str) -> Iterator[int]:

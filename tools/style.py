@@ -20,11 +20,8 @@ LOGIC = (
     ast.For,
     ast.While,
     ast.If,
-    ast.Return,
-    ast.Import,
-    ast.ImportFrom,
 )
-"""The statements that make a piece of text a program."""
+"""What makes a piece of text a program; English alone may read as an import or a return."""
 
 RUNS_TEXT = frozenset({"exec", "eval", "compile", "__import__"})
 

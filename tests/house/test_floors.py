@@ -7,6 +7,8 @@ import pytest
 from tests.house.checks import holds
 from tools import floors
 
+LATE = "tinycore/runtime/plugins.py"
+
 
 def append(tree: Path, name: str, line: str) -> None:
     path = tree / name
@@ -58,7 +60,7 @@ def test_files_that_import_each_other_are_named(copied_tree: Path) -> None:
         (
             "tinycore/uop/broken.py",
             "from tinycore import Tensor",
-            "imports the names of tinycore itself; name their floor",
+            "imports tinycore.Tensor; name the floor it lives in",
         ),
         (
             "tinycore/uop/broken.py",
@@ -77,3 +79,17 @@ def test_an_import_that_contracts_cannot_see_is_named(
 ) -> None:
     append(copied_tree, name, line)
     assert f"{name}:2: {defect}" in floors.check(copied_tree)
+
+
+def test_an_accessor_that_reaches_upward_is_named(copied_tree: Path) -> None:
+    line = (copied_tree / LATE).read_text().count("\n") + 2
+    append(copied_tree, LATE, 'UP = "tinycore.engine.realize"')
+    defect = f"{LATE}:{line}: names tinycore.engine.realize, which is not below it"
+    assert defect in floors.check(copied_tree)
+
+
+def test_the_floors_are_those_of_the_contract(tree: Path) -> None:
+    numbers = floors.floor_numbers(tree)
+    assert numbers["errors"] == numbers["util"] == 1
+    assert numbers["gradient"] == numbers["schedule"] == numbers["codegen"] == 5
+    assert numbers["cli"] == max(numbers.values()) == 10
