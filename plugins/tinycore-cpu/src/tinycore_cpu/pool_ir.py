@@ -1,0 +1,367 @@
+"""The worker pool as LLVM IR text: what pool.py compiles once and calls.
+
+In: the architecture's family and how this system sleeps and places threads. Out: a module with
+four functions: `work` (a worker's whole life), `launch`, `replay` and `stop`.
+
+Memory, written by one side only and 128 bytes apart, so that no two writers share a line:
+slot 0 is the control block, slots 1.. are the workers, 384 bytes each.
+
+A launch fills the control block, raises `posted` in the slots of the workers that take part,
+works itself, and waits until their `finished` has the same number. Workers that do not take part
+see nothing. A worker polls for a while, then sleeps until it is roused.
+"""
+
+from __future__ import annotations
+
+SLOT_BYTES = 384
+MASK_BYTES = 128
+
+# Offsets in bytes that pool.py writes before the first launch; they follow the types below.
+THREADS_AT = 32
+SPINS_AT = 40
+PATIENCE_AT = 48
+PLACING_AT = 64
+ALLOWED_AT = 128
+THREAD_ID_AT = 20
+AVOIDED_AT = 16
+MUTEX_AT = 256
+CONDITION_AT = 320
+
+_TYPES = """
+; kernel, arguments, tasks, team, threads of the pool, polls before sleep, polls before a yield,
+; number of the last launch, whether workers are placed, allowed processors, scratch mask
+%control = type { ptr, ptr, i64, i64, i64, i64, i64, i64, i64, [56 x i8], [128 x i8], [128 x i8] }
+; posted, asleep, avoided processor, thread id | finished | mutex, condition
+%worker = type { i64, i64, i32, i32, [104 x i8], i64, [120 x i8], [64 x i8], [64 x i8] }
+"""
+
+_WORK = """
+define void @work(ptr %c, i64 %me) nounwind {
+entry:
+  %w = getelementptr %worker, ptr %c, i64 %me
+  %asleep = getelementptr %worker, ptr %w, i64 0, i32 1
+  %finished = getelementptr %worker, ptr %w, i64 0, i32 5
+  %spins_at = getelementptr %control, ptr %c, i64 0, i32 5
+  %spins = load i64, ptr %spins_at
+  br label %await
+await:
+  %last = phi i64 [ 0, %entry ], [ %now, %report ]
+  br label %poll
+poll:
+  %tries = phi i64 [ 0, %await ], [ %more, %pause ], [ 0, %sleep ]
+  %now = load atomic i64, ptr %w acquire, align 8
+  %new = icmp ne i64 %now, %last
+  br i1 %new, label %take, label %idle
+idle:
+  %more = add i64 %tries, 1
+  %tired = icmp ugt i64 %more, %spins
+  br i1 %tired, label %sleep, label %pause
+pause:
+  PAUSE
+  br label %poll
+sleep:
+  ; The launcher raises `posted`, then reads `asleep`; here it is the other way round, both in one
+  ; total order: either the launcher sees a sleeper or `rest` sees the launch.
+  store atomic i64 1, ptr %asleep seq_cst, align 8
+  fence seq_cst
+  call void @rest(ptr %w, i64 %last)
+  store atomic i64 0, ptr %asleep seq_cst, align 8
+  br label %poll
+take:
+  %kernel = load ptr, ptr %c
+  %leave = icmp eq ptr %kernel, null
+  br i1 %leave, label %end, label %report
+report:
+  call void @share(ptr %c, i64 %me)
+  store atomic i64 %now, ptr %finished release, align 8
+  br label %await
+end:
+  ret void
+}
+
+; The tasks of one member of the team: me * tasks / team up to (me + 1) * tasks / team.
+define internal void @share(ptr %c, i64 %me) nounwind {
+entry:
+  %arguments_at = getelementptr %control, ptr %c, i64 0, i32 1
+  %tasks_at = getelementptr %control, ptr %c, i64 0, i32 2
+  %team_at = getelementptr %control, ptr %c, i64 0, i32 3
+  %kernel = load ptr, ptr %c
+  %arguments = load ptr, ptr %arguments_at
+  %tasks = load i64, ptr %tasks_at
+  %team = load i64, ptr %team_at
+  %next = add i64 %me, 1
+  %before = mul i64 %me, %tasks
+  %after = mul i64 %next, %tasks
+  %first = udiv i64 %before, %team
+  %end = udiv i64 %after, %team
+  call void @tasks(ptr %kernel, ptr %arguments, i64 %first, i64 %end, i64 %tasks)
+  ret void
+}
+
+define internal void @tasks(ptr %kernel, ptr %args, i64 %first, i64 %end, i64 %tasks) nounwind {
+entry:
+  br label %check
+check:
+  %task = phi i64 [ %first, %entry ], [ %next, %run ]
+  %more = icmp ult i64 %task, %end
+  br i1 %more, label %run, label %done
+run:
+  call void %kernel(ptr %args, i64 %task, i64 %tasks)
+  %next = add i64 %task, 1
+  br label %check
+done:
+  ret void
+}
+"""
+
+_LAUNCH = """
+define void @launch(ptr %c, ptr %kernel, ptr %args, i64 %tasks) nounwind {
+entry:
+  %threads_at = getelementptr %control, ptr %c, i64 0, i32 4
+  %threads = load i64, ptr %threads_at
+  %few = icmp ult i64 %tasks, %threads
+  %team = select i1 %few, i64 %tasks, i64 %threads
+  %alone = icmp ult i64 %team, 2
+  br i1 %alone, label %one, label %many
+one:
+  call void @tasks(ptr %kernel, ptr %args, i64 0, i64 %tasks, i64 %tasks)
+  ret void
+many:
+  %number = call i64 @post(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team)
+  call void @share(ptr %c, i64 0)
+  call void @join(ptr %c, i64 %number, i64 %team)
+  ret void
+}
+
+; Hand a launch to workers 1 .. team - 1.
+define internal i64 @post(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team) nounwind {
+entry:
+  %args_at = getelementptr %control, ptr %c, i64 0, i32 1
+  %tasks_at = getelementptr %control, ptr %c, i64 0, i32 2
+  %team_at = getelementptr %control, ptr %c, i64 0, i32 3
+  %number_at = getelementptr %control, ptr %c, i64 0, i32 7
+  store ptr %kernel, ptr %c
+  store ptr %args, ptr %args_at
+  store i64 %tasks, ptr %tasks_at
+  store i64 %team, ptr %team_at
+  %old = load i64, ptr %number_at
+  %number = add i64 %old, 1
+  store i64 %number, ptr %number_at
+  %processor = call i32 @here(ptr %c)
+  %placing = icmp sge i32 %processor, 0
+  br label %check
+check:
+  %i = phi i64 [ 1, %entry ], [ %next, %posted ]
+  %more = icmp ult i64 %i, %team
+  br i1 %more, label %place, label %done
+place:
+  %w = getelementptr %worker, ptr %c, i64 %i
+  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  %avoided = load i32, ptr %avoided_at
+  %elsewhere = icmp ne i32 %avoided, %processor
+  %wrong = and i1 %placing, %elsewhere
+  br i1 %wrong, label %move, label %hand
+move:
+  call void @keep_off(ptr %c, ptr %w, i32 %processor)
+  br label %hand
+hand:
+  %unused = atomicrmw xchg ptr %w, i64 %number seq_cst
+  %asleep_at = getelementptr %worker, ptr %w, i64 0, i32 1
+  %asleep = load atomic i64, ptr %asleep_at seq_cst, align 8
+  %sleeping = icmp ne i64 %asleep, 0
+  br i1 %sleeping, label %wake, label %posted
+wake:
+  call void @rouse(ptr %w)
+  br label %posted
+posted:
+  %next = add i64 %i, 1
+  br label %check
+done:
+  ret i64 %number
+}
+
+; Wait for workers 1 .. team - 1; yield now and then, in case one needs this very processor.
+define internal void @join(ptr %c, i64 %number, i64 %team) nounwind {
+entry:
+  %patience_at = getelementptr %control, ptr %c, i64 0, i32 6
+  %patience = load i64, ptr %patience_at
+  br label %check
+check:
+  %i = phi i64 [ 1, %entry ], [ %next, %joined ]
+  %w = getelementptr %worker, ptr %c, i64 %i
+  %finished_at = getelementptr %worker, ptr %w, i64 0, i32 5
+  %more = icmp ult i64 %i, %team
+  br i1 %more, label %poll, label %done
+poll:
+  %tries = phi i64 [ 0, %check ], [ %again, %pause ], [ 0, %yield ]
+  %finished = load atomic i64, ptr %finished_at acquire, align 8
+  %arrived = icmp eq i64 %finished, %number
+  br i1 %arrived, label %joined, label %wait
+wait:
+  %again = add i64 %tries, 1
+  %tired = icmp ugt i64 %again, %patience
+  br i1 %tired, label %yield, label %pause
+pause:
+  PAUSE
+  br label %poll
+yield:
+  %ignored = call i32 @sched_yield()
+  br label %poll
+joined:
+  %next = add i64 %i, 1
+  br label %check
+done:
+  ret void
+}
+
+; A table of launches, one after another: kernel, arguments, tasks.
+define void @replay(ptr %c, ptr %table, i64 %count) nounwind {
+entry:
+  br label %check
+check:
+  %i = phi i64 [ 0, %entry ], [ %next, %run ]
+  %more = icmp ult i64 %i, %count
+  br i1 %more, label %run, label %done
+run:
+  %row = getelementptr { ptr, ptr, i64 }, ptr %table, i64 %i
+  %args_at = getelementptr { ptr, ptr, i64 }, ptr %row, i64 0, i32 1
+  %tasks_at = getelementptr { ptr, ptr, i64 }, ptr %row, i64 0, i32 2
+  %kernel = load ptr, ptr %row
+  %args = load ptr, ptr %args_at
+  %tasks = load i64, ptr %tasks_at
+  call void @launch(ptr %c, ptr %kernel, ptr %args, i64 %tasks)
+  %next = add i64 %i, 1
+  br label %check
+done:
+  ret void
+}
+
+; Send every worker home: a launch of no kernel, which nobody waits for.
+define void @stop(ptr %c) nounwind {
+  %threads_at = getelementptr %control, ptr %c, i64 0, i32 4
+  %threads = load i64, ptr %threads_at
+  %unused = call i64 @post(ptr %c, ptr null, ptr null, i64 0, i64 %threads)
+  ret void
+}
+
+declare i32 @sched_yield()
+"""
+
+# Linux: sleep in the kernel for as long as the low half of `posted` is what was seen last.
+_FUTEX = """
+define internal void @rest(ptr %w, i64 %last) nounwind {
+  %low = trunc i64 %last to i32
+  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 128, i32 %low, ptr null)
+  ret void
+}
+define internal void @rouse(ptr %w) nounwind {
+  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 129, i32 1)
+  ret void
+}
+declare i64 @syscall(i64, ...)
+"""
+
+# Other systems with POSIX threads; pool.py has initialised the mutex and the condition.
+_CONDITION = """
+define internal void @rest(ptr %w, i64 %last) nounwind {
+entry:
+  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
+  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  br label %check
+check:
+  %now = load atomic i64, ptr %w acquire, align 8
+  %same = icmp eq i64 %now, %last
+  br i1 %same, label %wait, label %done
+wait:
+  %roused = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
+  br label %check
+done:
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  ret void
+}
+define internal void @rouse(ptr %w) nounwind {
+  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
+  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  %signalled = call i32 @pthread_cond_signal(ptr %condition)
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  ret void
+}
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_signal(ptr)
+"""
+
+# Linux likes to wake a worker on the launcher's own processor and to leave it there, which costs
+# 100 times a launch. So each worker is kept off the processor its launcher was last seen on; the
+# scheduler chooses among all others, and the launcher's own mask is never touched.
+_PLACED = """
+define internal i32 @here(ptr %c) nounwind {
+entry:
+  %placing_at = getelementptr %control, ptr %c, i64 0, i32 8
+  %placing = load i64, ptr %placing_at
+  %on = icmp ne i64 %placing, 0
+  br i1 %on, label %ask, label %off
+ask:
+  %processor = call i32 @sched_getcpu()
+  ret i32 %processor
+off:
+  ret i32 -1
+}
+define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
+  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  store i32 %processor, ptr %avoided_at
+  %allowed = getelementptr %control, ptr %c, i64 0, i32 10
+  %mask = getelementptr %control, ptr %c, i64 0, i32 11
+  call void @llvm.memcpy.p0.p0.i64(ptr %mask, ptr %allowed, i64 128, i1 false)
+  %byte = lshr i32 %processor, 3
+  %bit = and i32 %processor, 7
+  %at = getelementptr i8, ptr %mask, i32 %byte
+  %bit8 = trunc i32 %bit to i8
+  %one = shl i8 1, %bit8
+  %others = xor i8 %one, -1
+  %old = load i8, ptr %at
+  %new = and i8 %old, %others
+  store i8 %new, ptr %at
+  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 3
+  %thread = load i32, ptr %thread_at
+  %unused = call i32 @sched_setaffinity(i32 %thread, i64 128, ptr %mask)
+  ret void
+}
+declare i32 @sched_getcpu()
+declare i32 @sched_setaffinity(i32, i64, ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+"""
+
+_UNPLACED = """
+define internal i32 @here(ptr %c) nounwind {
+  ret i32 -1
+}
+define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
+  ret void
+}
+"""
+
+# How a thread says that it is only polling, and the number of the futex system call.
+_PAUSE = {
+    "x86": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),
+    "arm": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
+}
+_FUTEX_NUMBER = {"x86": "202", "arm": "98"}
+
+
+def pool_module(family: str, futex: bool, placed: bool) -> str:
+    """The module's text for the processor family "x86" or "arm"."""
+    pause, declaration = _PAUSE[family]
+    parts = (
+        _TYPES,
+        _WORK,
+        _LAUNCH,
+        _FUTEX if futex else _CONDITION,
+        _PLACED if placed else _UNPLACED,
+        declaration,
+    )
+    text = "".join(parts)
+    return text.replace("PAUSE", pause).replace("FUTEX", _FUTEX_NUMBER[family])
