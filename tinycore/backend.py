@@ -5,8 +5,10 @@ Nothing in the core imports this module. A package starts from `tinycore_backend
 returns a `Backend`, and is found through the entry point group `tinycore.backends`.
 """
 
+from tinycore.config import DEBUG, THREADS, Setting, getenv
 from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.runtime.caps import CAPS_VERSION, Caps, Space
+from tinycore.runtime.compiled import compile_cached
 from tinycore.runtime.contract import (
     PLUGIN_API,
     Allocator,
@@ -41,7 +43,9 @@ from tinycore.runtime.program import Call, Handle, Launch, Program
 
 __all__ = [
     "CAPS_VERSION",
+    "DEBUG",
     "PLUGIN_API",
+    "THREADS",
     "Allocator",
     "ApiMismatch",
     "Backend",
@@ -65,13 +69,16 @@ __all__ = [
     "Program",
     "Queue",
     "Renderer",
+    "Setting",
     "Space",
     "Target",
     "TensorCore",
     "Tunable",
     "Unavailable",
     "Unsupported",
+    "compile_cached",
     "dtypes",
+    "getenv",
     "hookimpl",
     "to_dtype",
 ]

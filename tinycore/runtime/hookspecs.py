@@ -7,6 +7,7 @@ the marker is only needed for pluggy's options (tryfirst, wrapper).
 
 from __future__ import annotations
 
+import inspect
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,3 +70,42 @@ class GlobalHooks:
     @hookspec
     def tinycore_cli(self, subparsers: _SubParsersAction[ArgumentParser]) -> None:
         """Add commands to `tinycore`: each parser sets `run`, a function of its namespace."""
+
+
+class Manager(pluggy.PluginManager):
+    """A pluggy manager that takes every routine called `tinycore_...` for a hook.
+
+    So a native module, whose functions carry no marks, can be a plugin too.
+    """
+
+    def __init__(self, hooks: type) -> None:
+        super().__init__("tinycore")
+        self.add_hookspecs(hooks)
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
+        """The options of one hook implementation; None if the name is not a hook's."""
+        if not name.startswith(PREFIX) or not inspect.isroutine(getattr(plugin, name, None)):
+            return None
+        marked = super().parse_hookimpl_opts(plugin, name)
+        return marked if marked is not None else _PLAIN
+
+    def unknown_hooks(self, plugin: Any) -> list[str]:
+        """Names of the plugin that look like hooks, but that no specification has."""
+        return [
+            caller.name for caller in self.get_hookcallers(plugin) or [] if not caller.has_spec()
+        ]
+
+
+_PLAIN: pluggy.HookimplOpts = {
+    "wrapper": False,
+    "hookwrapper": False,
+    "optionalhook": False,
+    "tryfirst": False,
+    "trylast": False,
+    "specname": None,
+}
+
+
+def hook_names(hooks: type) -> list[str]:
+    """The names of the hooks a class specifies."""
+    return [name for name in vars(hooks) if name.startswith(PREFIX)]

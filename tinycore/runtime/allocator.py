@@ -1,0 +1,171 @@
+"""Device memory that is kept for the next buffer instead of given back.
+
+In: sizes in bytes, and a vendor's `Allocator`. Out: `Block`s. A freed block waits in a list of
+its size; when the device is full, all waiting blocks go back and the request is tried again.
+Next: buffer.py, which owns blocks.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections import OrderedDict
+from typing import NamedTuple, Protocol
+
+from tinycore.config import LRU
+from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Allocator
+from tinycore.runtime.errors import OutOfMemory
+from tinycore.runtime.program import Handle
+from tinycore.util import format_bytes, round_up
+
+_SMALLEST_BYTES = 64
+
+
+class Block(NamedTuple):
+    """A piece of device memory with room for `size_bytes`."""
+
+    handle: Handle
+    size_bytes: int
+    space: str
+
+
+class Owner(Protocol):
+    """What the allocator asks of its device."""
+
+    name: str
+    caps: Caps
+
+    @property
+    def usable_here(self) -> bool:
+        """False in a child process that must not touch the device."""
+
+    def synchronize(self) -> None:
+        """Return when all queued work is done."""
+
+
+class CachingAllocator:
+    """Allocates through the vendor and keeps what is freed, up to a limit.
+
+    Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
+    """
+
+    def __init__(self, vendor: Allocator, owner: Owner) -> None:
+        self.vendor = vendor
+        self.owner = owner
+        self.live_bytes = 0
+        self.live_count = 0
+        self.cached_bytes = 0
+        self.closed = False
+        self._limit_bytes = sum(_keepable_bytes(space) for space in owner.caps.spaces)
+        self._waiting: OrderedDict[tuple[str, int], list[Block]] = OrderedDict()
+        # Reentrant: collecting garbage inside may free buffers of the same device.
+        self._lock = threading.RLock()
+
+    def alloc(self, size_bytes: int, space: str = "") -> Block:
+        """A block with room for `size_bytes`, from the waiting ones if one has the size.
+
+        Raises: OutOfMemory; the device stays usable.
+        """
+        space = space or self.owner.caps.spaces[0].name
+        room = bucket(size_bytes)
+        if room > self.owner.caps.max_allocation_bytes:
+            room = max(size_bytes, 1)
+        with self._lock:
+            block = self._reuse(space, room) or self._obtain(space, room)
+            self.live_bytes += block.size_bytes
+            self.live_count += 1
+        return block
+
+    def free(self, block: Block) -> None:
+        """Take a block back: it waits for reuse, or goes to the device if LRU=0."""
+        with self._lock:
+            if self.closed or not self.owner.usable_here:
+                return
+            self.live_bytes -= block.size_bytes
+            self.live_count -= 1
+            self.cached_bytes += block.size_bytes
+            key = (block.space, block.size_bytes)
+            self._waiting.setdefault(key, []).append(block)
+            self._waiting.move_to_end(key)
+            self._shrink(self._limit_bytes if LRU.value else 0)
+
+    def free_cache(self) -> None:
+        """Give every waiting block back to the device."""
+        with self._lock:
+            self._shrink(0)
+
+    def close(self) -> None:
+        """Give everything waiting back; blocks still in use are the device's to reclaim."""
+        with self._lock:
+            self._shrink(0)
+            self.closed = True
+
+    def offset(self, handle: Handle, offset_bytes: int, size_bytes: int) -> Handle | None:
+        """A handle for a part of the memory; None where the device has no such thing."""
+        method = getattr(self.vendor, "offset", None)
+        return method(handle, offset_bytes, size_bytes) if method else None
+
+    def view(self, handle: Handle, size_bytes: int) -> memoryview | None:
+        """The memory itself, once the device is idle; None where the host cannot see it."""
+        method = getattr(self.vendor, "view", None)
+        return method(handle, size_bytes) if method else None
+
+    def _reuse(self, space: str, room: int) -> Block | None:
+        blocks = self._waiting.get((space, room))
+        if not blocks:
+            return None
+        self.cached_bytes -= room
+        return blocks.pop()
+
+    def _obtain(self, space: str, room: int) -> Block:
+        limit = self.owner.caps.max_allocation_bytes
+        if room > limit:
+            raise OutOfMemory(
+                f"alloc: {format_bytes(room)} in one buffer; "
+                f"expected at most {format_bytes(limit)}",
+                self.owner.name,
+                "Split the tensor",
+            )
+        try:
+            return self._ask(space, room)
+        except MemoryError:
+            gc.collect()
+            self._shrink(0)
+        try:
+            return self._ask(space, room)
+        except MemoryError as error:
+            raise OutOfMemory(
+                f"alloc: no room for {format_bytes(room)} more; {format_bytes(self.live_bytes)} "
+                f"are in use by {self.live_count} buffers",
+                self.owner.name,
+                "Free tensors, or use smaller batches",
+            ) from error
+
+    def _ask(self, space: str, room: int) -> Block:
+        alignment = self.owner.caps.space(space).alignment
+        return Block(self.vendor.alloc(room, space, alignment), room, space)
+
+    def _shrink(self, limit_bytes: int) -> None:
+        """Give waiting blocks back, the sizes unused for longest first."""
+        if self.cached_bytes > limit_bytes:
+            self.owner.synchronize()
+        while self.cached_bytes > limit_bytes:
+            key, blocks = next(iter(self._waiting.items()))
+            if not blocks:
+                del self._waiting[key]
+                continue
+            block = blocks.pop()
+            self.cached_bytes -= block.size_bytes
+            self.vendor.free(block.handle)
+
+
+def _keepable_bytes(space: Space) -> int:
+    """A device's own memory may all wait for reuse; half of what it shares with the host."""
+    return space.size_bytes // 2 if space.host_visible else space.size_bytes
+
+
+def bucket(size_bytes: int) -> int:
+    """The size of the block a request gets: at most an eighth more, so that few sizes occur."""
+    step = 1 << max(size_bytes.bit_length() - 4, 0)
+    return round_up(max(size_bytes, 1), max(step, _SMALLEST_BYTES))

@@ -1,0 +1,71 @@
+"""What is installed beside the core, read from metadata alone: no package is imported here.
+
+In: the name of an entry point group. Out: one `Entry` for each entry point of each wheel.
+Next: plugins.py and hooks.py, which import what the entries point to.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinycore.config import TINYCORE_PLUGINS
+from tinycore.errors import warn
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry point, and the wheel and version it comes from."""
+
+    name: str
+    wheel: str
+    version: str
+    point: EntryPoint
+
+    def load(self) -> object:
+        """Import what it points to. Raises: whatever the import raises."""
+        loaded: object = self.point.load()
+        return loaded
+
+
+def installed(group: str) -> list[Entry]:
+    """Every entry of the group; of two copies of one wheel, the first on the path counts."""
+    metadata = importlib.import_module("importlib.metadata")
+    wheels: dict[str, list[Entry]] = {}
+    for distribution in metadata.distributions():
+        entries = _entries(distribution, group)
+        if entries:
+            wheels.setdefault(_plain(entries[0].wheel), entries)
+    return [entry for entries in wheels.values() for entry in entries]
+
+
+def _entries(distribution: Distribution, group: str) -> list[Entry]:
+    """One wheel's entries; none, with a warning, if its metadata cannot be read."""
+    try:
+        # Most wheels have no entry of ours: look at the text before anything is parsed.
+        if group not in (distribution.read_text("entry_points.txt") or ""):
+            return []
+        points = distribution.entry_points.select(group=group)
+        wheel, version = distribution.name, distribution.version
+    except Exception as error:
+        warn(f"{group}: metadata of an installed package cannot be read: {_line(error)}")
+        return []
+    return [Entry(point.name, wheel, version, point) for point in points]
+
+
+def _plain(wheel: str) -> str:
+    return wheel.lower().replace("_", "-").replace(".", "-")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def allowed(name: str) -> bool:
+    """True if TINYCORE_PLUGINS lets the plugin `name` load: it lists names, or is empty."""
+    listed = TINYCORE_PLUGINS.value
+    return not listed or name.upper() in listed.upper().replace(" ", "").split(",")

@@ -1,0 +1,274 @@
+"""Which devices there are, which one is meant, and the open ones: the `Device` of API.md.
+
+In: names such as "FOO", "foo:1", or none at all. Out: canonical names and open devices.
+A name someone asked for raises with its cause; a plugin nobody asked for is left out with one
+warning line. Next: buffer.py, which allocates on the devices opened here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
+from tinycore.errors import DeviceError, warn
+from tinycore.runtime.contract import Backend
+from tinycore.runtime.errors import BackendError
+from tinycore.runtime.hooks import hooks
+from tinycore.runtime.opened import OpenDevice
+from tinycore.runtime.plugins import Plugin, discover
+from tinycore.util import listed, near
+
+_SPELLING = re.compile(r"([A-Z_]\w*)(?::(\d+))?(?::([A-Z_]\w*))?")
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The parts of a device name: NAME, NAME:INDEX, NAME:RENDERER or NAME:INDEX:RENDERER."""
+
+    name: str
+    index: int
+    renderer: str
+
+    @property
+    def canonical(self) -> str:
+        """The one spelling that tensors carry: upper case, no index 0, no renderer."""
+        return f"{self.name}:{self.index}" if self.index else self.name
+
+
+class Devices:
+    """Every device of this machine by name; nothing is looked up before the first question."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Plugin] | None = None
+        self._open: dict[str, OpenDevice] = {}
+        self._canonical: dict[str, str] = {}
+        self._renderers: dict[str, str] = {}
+        self._automatic = ""
+        self._warned: set[str] = set()
+        self._lock = threading.RLock()
+
+    @property
+    def DEFAULT(self) -> str:
+        """The device that tensors are made on when none is named.
+
+        In this order: the innermost `Context(DEV=...)`, what was assigned here, `DEV`, the flag
+        `NAME=1`, the best ready one. Raises: DeviceError or BackendError, with the cause.
+        """
+        named = DEV.value
+        if named:
+            return self.canonicalize(named)
+        if not self._automatic:
+            with self._lock:
+                self._automatic = self._flagged() or self._best()
+        return self._automatic
+
+    @DEFAULT.setter
+    def DEFAULT(self, name: str) -> None:
+        self.canonicalize(name)
+        DEV.set(name)
+
+    def canonicalize(self, name: str | None = None) -> str:
+        """The one spelling of a device name: "foo:0" is "FOO"; None is the default.
+
+        Raises: DeviceError if nothing installed has the name, saying what is; BackendError with
+        the cause if that plugin is out of use.
+        """
+        if name is None:
+            return self.DEFAULT
+        known = self._canonical.get(name) if isinstance(name, str) else None
+        if known is None:
+            known = self._canonical[name] = self._resolve(name)
+        return known
+
+    def __getitem__(self, name: str) -> OpenDevice:
+        """The open device of that name, opened at the first call. Raises: as `canonicalize`."""
+        device = self._open.get(name)
+        if device is None:
+            device = self._opened(self.canonicalize(name))
+        device.plugin.check()
+        if not device.usable_here:
+            raise DeviceError(
+                f"{device.name}: it was opened before this process was forked; expected a process "
+                "of its own. Start workers with multiprocessing's spawn method"
+            )
+        return device
+
+    def get_available_devices(self) -> list[str]:
+        """The names that are ready, the best first; broken plugins are left out with a warning."""
+        ready = [plugin for plugin in self.plugins().values() if self._is_ready(plugin)]
+        return [plugin.name for plugin in sorted(ready, key=_rank)]
+
+    def count(self, name: str | None = None) -> int:
+        """How many devices there are of this kind. Raises: as `canonicalize`."""
+        plugin = self._plugin(spell(self.canonicalize(name)))
+        return plugin.devices
+
+    def synchronize(self, name: str | None = None) -> None:
+        """Wait for all queued work of one device, or of every open one."""
+        devices = [self[name]] if name else list(self._open.values())
+        for device in devices:
+            device.synchronize()
+
+    def backend(self, name: str) -> Backend:
+        """What the plugin says of itself; works where there is no device, to compile for one."""
+        return self._plugin(spell(name)).load()
+
+    def plugins(self) -> Mapping[str, Plugin]:
+        """Everything installed, by name, in whatever state."""
+        with self._lock:
+            if self._found is None:
+                self._found = discover()
+            return self._found
+
+    def close(self) -> None:
+        """Close every open device, the last opened first."""
+        while self._open:
+            _, device = self._open.popitem()
+            with suppress(BackendError):
+                device.close()
+
+    def _resolve(self, name: object) -> str:
+        spelling = spell(name)
+        with self._lock:
+            plugin = self._plugin(spelling)
+            plugin.ready()
+            spelling = replace(spelling, name=plugin.name)
+            self._check_index(plugin, spelling)
+            self._choose_renderer(plugin, spelling)
+        return spelling.canonical
+
+    def _plugin(self, spelling: Spelling) -> Plugin:
+        found = self.plugins()
+        plugin = found.get(spelling.name) or self._by_alias(spelling.name)
+        if plugin is not None:
+            return plugin
+        alike = near(spelling.name, found)
+        guess = f", or use {listed(alike)}" if alike else ""
+        raise DeviceError(
+            f"device: {spelling.name} is not installed; installed are {listed(found)}. "
+            f"Do `pip install tinycore-{spelling.name.lower()}`{guess}"
+        )
+
+    def _by_alias(self, name: str) -> Plugin | None:
+        for plugin in self.plugins().values():
+            with suppress(BackendError):
+                if name in [alias.upper() for alias in plugin.fact("aliases")]:
+                    return plugin
+        return None
+
+    def _check_index(self, plugin: Plugin, spelling: Spelling) -> None:
+        if spelling.index < plugin.devices:
+            return
+        virtual = self[plugin.name].caps.virtual
+        if spelling.index >= plugin.devices * virtual:
+            raise DeviceError(
+                f"device: there is no {spelling.canonical}; "
+                f"expected {plugin.name}, with an index below {plugin.devices * virtual}"
+            )
+
+    def _choose_renderer(self, plugin: Plugin, spelling: Spelling) -> None:
+        name, renderer = spelling.canonical, spelling.renderer
+        known = [item.upper() for item in plugin.fact("renderers")]
+        if renderer and renderer not in known:
+            raise DeviceError(
+                f"device: {plugin.name} has no renderer {renderer}; expected {listed(known)}"
+            )
+        if renderer and name in self._open and self._renderers.get(name) != renderer:
+            raise DeviceError(
+                f"device: {name} is open with another renderer than {renderer}; "
+                f"expected the choice before first use. Set DEV={name}:{renderer}"
+            )
+        if renderer:
+            self._renderers[name] = renderer
+
+    def _opened(self, name: str) -> OpenDevice:
+        with self._lock:
+            if name in self._open:
+                return self._open[name]
+            spelling, wanted = spell(name), spell(DEV.value or name)
+            plugin = self._plugin(spelling)
+            if wanted.canonical == name:
+                self._choose_renderer(plugin, wanted)
+            device = OpenDevice(name, plugin, spelling.index, self._renderers.get(name, ""))
+            if not self._open:
+                atexit.register(self.close)
+            self._open[name] = device
+        if DEBUG.value >= 1:
+            print(f"opened {name}: {plugin.source}, {device.target.arch}")
+        return device
+
+    def _flagged(self) -> str:
+        names = [name for name in self.plugins() if os.environ.get(name) == "1"]
+        if len(names) > 1:
+            flags = listed(f"{name}=1" for name in names)
+            raise DeviceError(f"device: {flags} are all set; expected one. Unset the others")
+        return self.canonicalize(names[0]) if names else ""
+
+    def _best(self) -> str:
+        ready = self.get_available_devices()
+        if not ready:
+            causes = listed(str(plugin.error) for plugin in self.plugins().values())
+            raise DeviceError(f"device: none is ready; expected at least one: {causes}")
+        for choice in hooks().call("tinycore_select_default", candidates=tuple(ready)):
+            if choice in ready:
+                return str(choice)
+        self._tell_about_choice(ready)
+        return ready[0]
+
+    def _tell_about_choice(self, ready: list[str]) -> None:
+        first, *others = (self.plugins()[name] for name in ready)
+        if first.built_in:
+            warn(
+                f"no device package is ready, so {first.name} is used, which interprets and is "
+                f"slow. Do `pip install tinycore-<device>`, or set DEV={first.name}"
+            )
+        elif others and _rank(others[0])[:2] == _rank(first)[:2]:
+            second = others[0].name
+            warn(
+                f"{first.name} and {second} have the same priority, so {first.name} is used. "
+                f"Set DEV={first.name} or DEV={second}"
+            )
+
+    def _is_ready(self, plugin: Plugin) -> bool:
+        try:
+            with self._lock:
+                plugin.ready()
+        except BackendError as error:
+            if not plugin.faulty:
+                return False
+            if TINYCORE_STRICT.value:
+                raise
+            self._leave_out(plugin, error)
+            return False
+        return True
+
+    def _leave_out(self, plugin: Plugin, error: BackendError) -> None:
+        if plugin.name in self._warned:
+            return
+        self._warned.add(plugin.name)
+        cause = " ".join(f"{error.message}. {error.hint}".split())
+        warn(f"{plugin.name} is left out: {cause}")
+
+
+def spell(name: object) -> Spelling:
+    """The parts of a device name, in capitals. Raises: DeviceError if it is no such name."""
+    match = _SPELLING.fullmatch(name.strip().upper()) if isinstance(name, str) else None
+    if match is None:
+        raise DeviceError(f"device: {name!r} is no device name; expected NAME or NAME:INDEX")
+    word, index, renderer = match.groups()
+    return Spelling(word, int(index or 0), renderer or "")
+
+
+def _rank(plugin: Plugin) -> tuple[bool, int, str]:
+    """Sorts the best first: the core's own device last, then by priority, then by name."""
+    return plugin.built_in, -plugin.fact("priority"), plugin.name
+
+
+Device = Devices()
+"""The devices of this process: `Device.DEFAULT`, `Device["NAME:1"]`."""
