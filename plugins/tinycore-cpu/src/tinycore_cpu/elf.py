@@ -92,6 +92,11 @@ def is_elf(data: bytes) -> bool:
     return data.startswith(MAGIC)
 
 
+def machine_of(data: bytes) -> int:
+    """The number of the machine an ELF file is for; 0 if it is cut short."""
+    return int.from_bytes(data[18:20], "little")
+
+
 def read_object(data: bytes) -> Object:
     """The parts of an object file.
 
@@ -151,7 +156,7 @@ def _symbols(data: bytes, headers: list[_Header]) -> tuple[Symbol, ...]:
 
 def _symbol(strings: bytes, row: tuple[int, ...]) -> Symbol:
     name, info, _, section, value, _ = row
-    exported = info >> 4 >= _GLOBAL and info & 15 == _FUNCTION
+    exported = info >> 4 >= _GLOBAL and info & 15 == _FUNCTION and section > 0
     return Symbol(_text(strings, name), section, value, exported)
 
 

@@ -1,7 +1,7 @@
 """The worker pool as LLVM IR text: what pool.py compiles once and calls.
 
-In: the architecture's family and how this system sleeps and places threads. Out: a module with
-four functions: `work` (a worker's whole life), `launch`, `replay` and `stop`.
+In: the processor's family, and from system_ir.py how threads sleep and where they run. Out: a
+module of four functions: `work` (a worker's whole life), `launch`, `replay` and `stop`.
 
 Memory, written by one side only and 128 bytes apart, so that no two writers share a line:
 slot 0 is the control block, slots 1.. are the workers, 384 bytes each.
@@ -247,121 +247,15 @@ define void @stop(ptr %c) nounwind {
 declare i32 @sched_yield()
 """
 
-# Linux: sleep in the kernel for as long as the low half of `posted` is what was seen last.
-_FUTEX = """
-define internal void @rest(ptr %w, i64 %last) nounwind {
-  %low = trunc i64 %last to i32
-  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 128, i32 %low, ptr null)
-  ret void
-}
-define internal void @rouse(ptr %w) nounwind {
-  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 129, i32 1)
-  ret void
-}
-declare i64 @syscall(i64, ...)
-"""
-
-# Other systems with POSIX threads; pool.py has initialised the mutex and the condition.
-_CONDITION = """
-define internal void @rest(ptr %w, i64 %last) nounwind {
-entry:
-  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
-  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
-  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  br label %check
-check:
-  %now = load atomic i64, ptr %w acquire, align 8
-  %same = icmp eq i64 %now, %last
-  br i1 %same, label %wait, label %done
-wait:
-  %roused = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
-  br label %check
-done:
-  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  ret void
-}
-define internal void @rouse(ptr %w) nounwind {
-  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
-  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
-  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  %signalled = call i32 @pthread_cond_signal(ptr %condition)
-  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  ret void
-}
-declare i32 @pthread_mutex_lock(ptr)
-declare i32 @pthread_mutex_unlock(ptr)
-declare i32 @pthread_cond_wait(ptr, ptr)
-declare i32 @pthread_cond_signal(ptr)
-"""
-
-# Linux likes to wake a worker on the launcher's own processor and to leave it there, which costs
-# 100 times a launch. So each worker is kept off the processor its launcher was last seen on; the
-# scheduler chooses among all others, and the launcher's own mask is never touched.
-_PLACED = """
-define internal i32 @here(ptr %c) nounwind {
-entry:
-  %placing_at = getelementptr %control, ptr %c, i64 0, i32 8
-  %placing = load i64, ptr %placing_at
-  %on = icmp ne i64 %placing, 0
-  br i1 %on, label %ask, label %off
-ask:
-  %processor = call i32 @sched_getcpu()
-  ret i32 %processor
-off:
-  ret i32 -1
-}
-define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
-  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 2
-  store i32 %processor, ptr %avoided_at
-  %allowed = getelementptr %control, ptr %c, i64 0, i32 10
-  %mask = getelementptr %control, ptr %c, i64 0, i32 11
-  call void @llvm.memcpy.p0.p0.i64(ptr %mask, ptr %allowed, i64 128, i1 false)
-  %byte = lshr i32 %processor, 3
-  %bit = and i32 %processor, 7
-  %at = getelementptr i8, ptr %mask, i32 %byte
-  %bit8 = trunc i32 %bit to i8
-  %one = shl i8 1, %bit8
-  %others = xor i8 %one, -1
-  %old = load i8, ptr %at
-  %new = and i8 %old, %others
-  store i8 %new, ptr %at
-  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 3
-  %thread = load i32, ptr %thread_at
-  %unused = call i32 @sched_setaffinity(i32 %thread, i64 128, ptr %mask)
-  ret void
-}
-declare i32 @sched_getcpu()
-declare i32 @sched_setaffinity(i32, i64, ptr)
-declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-"""
-
-_UNPLACED = """
-define internal i32 @here(ptr %c) nounwind {
-  ret i32 -1
-}
-define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
-  ret void
-}
-"""
-
-# How a thread says that it is only polling, and the number of the futex system call.
+# How a thread says that it is only polling.
 _PAUSE = {
     "x86": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),
     "arm": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
 }
-_FUTEX_NUMBER = {"x86": "202", "arm": "98"}
 
 
-def pool_module(family: str, futex: bool, placed: bool) -> str:
-    """The module's text for the processor family "x86" or "arm"."""
+def pool_module(family: str, sleeping: str, placing: str) -> str:
+    """The module's text for the processor family "x86" or "arm", with two parts of system_ir.py."""
     pause, declaration = _PAUSE[family]
-    parts = (
-        _TYPES,
-        _WORK,
-        _LAUNCH,
-        _FUTEX if futex else _CONDITION,
-        _PLACED if placed else _UNPLACED,
-        declaration,
-    )
-    text = "".join(parts)
-    return text.replace("PAUSE", pause).replace("FUTEX", _FUTEX_NUMBER[family])
+    text = "".join((_TYPES, _WORK, _LAUNCH, sleeping, placing, declaration))
+    return text.replace("PAUSE", pause)

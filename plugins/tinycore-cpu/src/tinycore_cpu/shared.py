@@ -18,6 +18,7 @@ from tinycore_cpu.loader import load_object
 from tinycore_cpu.pool import FUNCTIONS, NativePool, Pool
 from tinycore_cpu.pool_ir import pool_module
 from tinycore_cpu.symbols import has_symbols
+from tinycore_cpu.system_ir import placing_text, sleeping_text
 from tinycore_cpu.threads import PortablePool
 
 _FUTEX = ("syscall",)
@@ -79,4 +80,4 @@ def native_text() -> str | None:
         return None
     futex = sys.platform == "linux" and has_symbols(*_FUTEX)
     placed = futex and has_symbols(*_PLACING) and bool(host.allowed_cpus())
-    return pool_module(family, futex, placed)
+    return pool_module(family, sleeping_text(family, futex), placing_text(placed))
