@@ -116,6 +116,8 @@ def _read(data: bytes) -> Object:
         raise ValueError(f"the ELF file has type {kind}; expected a relocatable object, type 1")
     table = data[start : start + count * _SECTION.size]
     headers = [_Header(*fields) for fields in _SECTION.iter_unpack(table)]
+    if len(headers) != count:
+        raise IndexError(f"it has {len(headers)} of {count} section headers")
     strings = _content(data, headers[names])
     labels = [_text(strings, header.name) for header in headers]
     kept = _kept(headers, labels)
