@@ -16,6 +16,11 @@ TYPE_CHECKING = False  # what typing calls it; importing typing would take longe
 if TYPE_CHECKING:
     from typing import Any
 
+    from tinycore.config import Context as Context
+    from tinycore.config import getenv as getenv
+    from tinycore.dtype import dtypes as dtypes
+    from tinycore.runtime.registry import Device as Device
+
 __version__ = "0.1.0"
 
 EXPORTS = {

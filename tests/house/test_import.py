@@ -1,5 +1,7 @@
 """`import tinycore` costs almost nothing and loads nothing it may never need."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,31 @@ def test_an_eager_import_is_named(copied_tree: Path) -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(AttributeError, match="tinycore has no name 'Tensro'; it has Context, "):
         getattr(tinycore, MISSPELLED)
+
+
+def test_type_checkers_see_every_name_where_it_lives(tree: Path) -> None:
+    built = {name for name, home in tinycore.EXPORTS.items() if is_built(tree, name, home)}
+    seen = dict(imported_for_types(tree / "tinycore/__init__.py"))
+    assert seen == {name: tinycore.EXPORTS[name] for name in built}
+
+
+@pytest.mark.parametrize("name", sorted(tinycore.EXPORTS))
+def test_every_public_name_resolves(tree: Path, name: str) -> None:
+    if is_built(tree, name, tinycore.EXPORTS[name]):
+        assert getattr(tinycore, name) is not None
+
+
+def is_built(tree: Path, name: str, home: str) -> bool:
+    """True if the floor a public name lives in is in the tree."""
+    path = tree / (f"{home}.{name}" if home == "tinycore" else home).replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def imported_for_types(path: Path) -> Iterator[tuple[str, str]]:
+    """The names a module imports under TYPE_CHECKING, and the modules they come from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinycore"):
+            yield node.names[0].name, node.module or ""
 
 
 def test_dir_shows_the_public_names() -> None:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tinycore.backend import Device
+    from tinycore.runtime.opened import OpenDevice
 
 OPTION = "--tc-device"
 ALIAS = "--device"
 HERE = Path(__file__).resolve().parent
-DEVICE: "pytest.StashKey[Device]" = pytest.StashKey()
+DEVICE: "pytest.StashKey[OpenDevice]" = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,19 +54,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[DEVICE] = _open(config.getoption("tc_device"))
 
 
-def _open(name: str | None) -> "Device":
+def _open(name: str | None) -> "OpenDevice":
     if not name:
         raise pytest.UsageError(f"conformance: no device is named; pass {OPTION} NAME")
-    from tinycore import Device as devices
+    from tinycore import Device
 
     try:
-        device: Device = devices[name]
+        return Device[name]
     except Exception as error:
         raise pytest.UsageError(f"conformance: {name} does not open; {error}") from error
-    return device
 
 
 @pytest.fixture(scope="session")
-def tc_device(pytestconfig: pytest.Config) -> "Device":
+def tc_device(pytestconfig: pytest.Config) -> "OpenDevice":
     """The open device under test."""
     return pytestconfig.stash[DEVICE]
