@@ -15,9 +15,10 @@ STRIPPED_BYTES = 150_000
 
 def build(project: Path, folder: Path) -> Path:
     """Build the wheel of a project into a folder, with the build backend already installed."""
+    before = set(folder.glob("*.whl"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "--wheel-dir", str(folder), str(project)], check=True)
-    (wheel,) = folder.glob("*.whl")
+    (wheel,) = set(folder.glob("*.whl")) - before
     return wheel
 
 
