@@ -1,7 +1,10 @@
 """LLVM IR text becomes object code for any named machine, and what LLVM refuses is shown."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -105,3 +108,26 @@ def test_the_key_of_this_machine_is_known_without_importing_llvmlite() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_a_thread_compiles_can_compile(compiler: LLVMCompiler) -> None:
+    stop = threading.Event()
+
+    def keep_compiling() -> None:
+        while not stop.is_set():
+            compiler.compile(FMA)
+
+    busy = threading.Thread(target=keep_compiling)
+    busy.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                compiler.compile(FMA)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        busy.join()

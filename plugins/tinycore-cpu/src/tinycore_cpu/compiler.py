@@ -35,13 +35,15 @@ class LLVMCompiler(Compiler):
 
         Raises: CompileError, with LLVM's message and the line of the source it points at.
         """
-        binary: bytes = _machine(self.arch).emit_object(self._module(source))
+        with llvm.IN_USE:
+            binary: bytes = _machine(self.arch).emit_object(self._module(source))
         self._remember(binary, source)
         return binary
 
     def assembly(self, source: str) -> str:
         """The assembly text of an IR module. Raises: CompileError."""
-        text: str = _machine(self.arch).emit_assembly(self._module(source))
+        with llvm.IN_USE:
+            text: str = _machine(self.arch).emit_assembly(self._module(source))
         return text
 
     def disassemble(self, binary: bytes) -> str:

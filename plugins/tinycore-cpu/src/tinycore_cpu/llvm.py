@@ -11,14 +11,21 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import threading
 from typing import Any
 
 from tinycore.backend import Unavailable
+
+IN_USE = threading.Lock()
+"""Held while LLVM works: a fork waits for it, since a child can never free LLVM's own locks."""
 
 
 @functools.cache
 def binding() -> Any:
     """llvmlite's binding layer, with the machine this process runs on initialised."""
+    if hasattr(os, "register_at_fork"):
+        release = IN_USE.release
+        os.register_at_fork(before=IN_USE.acquire, after_in_parent=release, after_in_child=release)
     module = importlib.import_module("llvmlite.binding")
     module.initialize_native_target()
     module.initialize_native_asmprinter()

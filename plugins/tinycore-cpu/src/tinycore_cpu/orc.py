@@ -34,7 +34,8 @@ def load_by_llvm(data: bytes, names: tuple[str, ...]) -> Image:
     for name in names:
         builder = builder.export_symbol(name)
     try:
-        library = builder.link(_engine(), f"tinycore{next(_numbers)}")
+        with llvm.IN_USE:
+            library = builder.link(_engine(), f"tinycore{next(_numbers)}")
     except RuntimeError as error:
         raise ValueError(f"LLVM cannot link the object: {error}") from error
     return Image({name: library[name] for name in names}, library)
