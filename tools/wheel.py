@@ -36,29 +36,29 @@ def metadata(wheel: Path) -> str:
 
 
 def strip(wheel: Path, target: Path) -> Path:
-    """Write a copy of a wheel whose Python files have no docstrings and no comments."""
+    """Write a copy of a wheel whose Python files have no docstrings."""
     with (
         zipfile.ZipFile(wheel) as source,
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as copy,
     ):
         for name in source.namelist():
             body = source.read(name)
-            copy.writestr(name, _bare(body) if name.endswith(".py") else body)
+            copy.writestr(name, _bare(body.decode()) if name.endswith(".py") else body)
     return target
 
 
-def _bare(body: bytes) -> bytes:
-    tree = ast.parse(body)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [child for child in node.body if not _is_text(child)] or [ast.Pass()]
-    return ast.unparse(tree).encode()
+def _bare(text: str) -> str:
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and _is_text(node.value):
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+            lines[node.lineno - 1] = " " * node.col_offset + "..."
+    return "\n".join(lines)
 
 
-def _is_text(node: ast.stmt) -> bool:
-    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-        return False
-    return isinstance(node.value.value, str)
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def check(wheel: Path, folder: Path) -> list[str]:

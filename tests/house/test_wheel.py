@@ -1,6 +1,7 @@
 """The core's wheel is small and holds the core alone."""
 
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,26 @@ def test_the_wheel_needs_pluggy_and_numpy_alone(core_wheel: Path) -> None:
     assert "License-Expression: MIT" in lines
 
 
+def add_documents(tree: Path) -> None:
+    """Write the documents a wheel is built with."""
+    for name in ("README.md", "LICENSE"):
+        (tree / name).write_text("text\n")
+
+
 def test_a_heavy_wheel_is_named(copied_tree: Path, tmp_path: Path) -> None:
     draw = random.Random(0)
     noise = [f"NAME_{draw.getrandbits(64)} = {draw.getrandbits(64)}" for _ in range(20_000)]
     (copied_tree / "tinycore/noise.py").write_text("\n".join(noise))
-    for name in ("README.md", "LICENSE"):
-        (copied_tree / name).write_text("text\n")
+    add_documents(copied_tree)
     built = wheel.build(copied_tree, tmp_path)
     defects = wheel.check(built, tmp_path)
     assert [defect.split("; ")[1] for defect in defects] == ["at most 300000", "at most 150000"]
+
+
+def test_only_docstrings_are_stripped(copied_tree: Path, tmp_path: Path) -> None:
+    text = '"""A docstring."""\n\n# a comment\nLIMIT = "text"\n'
+    (copied_tree / "tinycore/text.py").write_text(text)
+    add_documents(copied_tree)
+    bare = wheel.strip(wheel.build(copied_tree, tmp_path), tmp_path / "bare.zip")
+    with zipfile.ZipFile(bare) as archive:
+        assert archive.read("tinycore/text.py") == b'...\n\n# a comment\nLIMIT = "text"'
