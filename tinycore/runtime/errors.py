@@ -16,10 +16,15 @@ class BackendError(TinycoreError, RuntimeError):
         self.device = device
         self.hint = hint
 
+    @property
+    def told(self) -> str:
+        """The message and what to do, in one line."""
+        stop = "" if self.message.endswith(("?", ".")) else "."
+        text = f"{self.message}{stop} {self.hint}" if self.hint else self.message
+        return " ".join(text.split())
+
     def __str__(self) -> str:
-        start = f"{self.device}: " if self.device else ""
-        end = f". {self.hint}" if self.hint else ""
-        return f"{start}{self.message}{end}"
+        return f"{self.device}: {self.told}" if self.device else self.told
 
 
 class Unavailable(BackendError):

@@ -45,14 +45,15 @@ def installed(group: str) -> list[Entry]:
 
 def _entries(distribution: Distribution, group: str) -> list[Entry]:
     """One wheel's entries; none, with a warning, if its metadata cannot be read."""
+    wheel = "a package"
     try:
         # Most wheels have no entry of ours: look at the text before anything is parsed.
         if group not in (distribution.read_text("entry_points.txt") or ""):
             return []
-        points = distribution.entry_points.select(group=group)
         wheel, version = distribution.name, distribution.version
+        points = distribution.entry_points.select(group=group)
     except Exception as error:
-        warn(f"{group}: metadata of an installed package cannot be read: {_line(error)}")
+        warn(f"{group}: metadata of {wheel} cannot be read: {_line(error)}")
         return []
     return [Entry(point.name, wheel, version, point) for point in points]
 

@@ -142,8 +142,10 @@ def _one_of(name: str, plugins: Sequence[Plugin]) -> Plugin:
     preferred = [plugin for plugin in plugins if plugin.wheel == os.environ.get(variable)]
     if len(plugins) == 1 or preferred:
         return (preferred or plugins)[0]
-    sources = listed(plugin.source for plugin in plugins)
-    conflict = Plugin(name, listed(plugin.wheel for plugin in plugins), "", plugins[-1].entry)
+    sources = listed(sorted(plugin.source for plugin in plugins))
+    conflict = Plugin(
+        name, listed(sorted(plugin.wheel for plugin in plugins)), "", plugins[-1].entry
+    )
     conflict.state = "conflict"
     conflict.error = Unavailable(
         f"{sources} both provide it, so neither is used; expected one",

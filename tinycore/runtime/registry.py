@@ -11,7 +11,7 @@ import atexit
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -44,7 +44,8 @@ class Spelling:
 class Devices:
     """Every device of this machine by name; nothing is looked up before the first question."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], dict[str, Plugin]] = discover) -> None:
+        self._look = look
         self._found: dict[str, Plugin] | None = None
         self._open: dict[str, OpenDevice] = {}
         self._canonical: dict[str, str] = {}
@@ -101,8 +102,7 @@ class Devices:
 
     def get_available_devices(self) -> list[str]:
         """The names that are ready, the best first; broken plugins are left out with a warning."""
-        ready = [plugin for plugin in self.plugins().values() if self._is_ready(plugin)]
-        return [plugin.name for plugin in sorted(ready, key=_rank)]
+        return [*self._ready(built_in=False), *self._ready(built_in=True)]
 
     def count(self, name: str | None = None) -> int:
         """How many devices there are of this kind. Raises: as `canonicalize`."""
@@ -123,7 +123,7 @@ class Devices:
         """Everything installed, by name, in whatever state."""
         with self._lock:
             if self._found is None:
-                self._found = discover()
+                self._found = self._look()
             return self._found
 
     def close(self) -> None:
@@ -211,10 +211,13 @@ class Devices:
         return self.canonicalize(names[0]) if names else ""
 
     def _best(self) -> str:
-        ready = self.get_available_devices()
+        # The core's own device is not even imported where there is another.
+        ready = self._ready(built_in=False) or self._ready(built_in=True)
         if not ready:
-            causes = listed(str(plugin.error) for plugin in self.plugins().values())
-            raise DeviceError(f"device: none is ready; expected at least one: {causes}")
+            raise DeviceError(
+                f"device: none is ready; expected at least one of {listed(self.plugins())}. "
+                f"Run `tinycore devices` to see why"
+            )
         for choice in hooks().call("tinycore_select_default", candidates=tuple(ready)):
             if choice in ready:
                 return str(choice)
@@ -228,12 +231,17 @@ class Devices:
                 f"no device package is ready, so {first.name} is used, which interprets and is "
                 f"slow. Do `pip install tinycore-<device>`, or set DEV={first.name}"
             )
-        elif others and _rank(others[0])[:2] == _rank(first)[:2]:
+        elif others and _rank(others[0])[0] == _rank(first)[0]:
             second = others[0].name
             warn(
                 f"{first.name} and {second} have the same priority, so {first.name} is used. "
                 f"Set DEV={first.name} or DEV={second}"
             )
+
+    def _ready(self, built_in: bool) -> list[str]:
+        asked = [row for row in self.plugins().values() if row.built_in == built_in]
+        ready = [plugin for plugin in asked if self._is_ready(plugin)]
+        return [plugin.name for plugin in sorted(ready, key=_rank)]
 
     def _is_ready(self, plugin: Plugin) -> bool:
         try:
@@ -252,8 +260,7 @@ class Devices:
         if plugin.name in self._warned:
             return
         self._warned.add(plugin.name)
-        cause = " ".join(f"{error.message}. {error.hint}".split())
-        warn(f"{plugin.name} is left out: {cause}")
+        warn(f"{plugin.name} is left out: {error.told}")
 
 
 def spell(name: object) -> Spelling:
@@ -265,9 +272,9 @@ def spell(name: object) -> Spelling:
     return Spelling(word, int(index or 0), renderer or "")
 
 
-def _rank(plugin: Plugin) -> tuple[bool, int, str]:
-    """Sorts the best first: the core's own device last, then by priority, then by name."""
-    return plugin.built_in, -plugin.fact("priority"), plugin.name
+def _rank(plugin: Plugin) -> tuple[int, str]:
+    """Sorts the best first: by priority, then by name."""
+    return -plugin.fact("priority"), plugin.name
 
 
 Device = Devices()

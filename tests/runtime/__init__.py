@@ -1,0 +1,1 @@
+"""Tests of tinycore/runtime: contract, registry, buffers, and device packages that misbehave."""
