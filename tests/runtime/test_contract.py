@@ -1,0 +1,119 @@
+"""Caps, targets, counters, cached compilation, and the vendors' one module."""
+
+import ast
+import json
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import pytest
+
+from tests.runtime import fake_backend
+from tests.runtime.fake_backend import FakeBackend, FakeCompiler
+from tests.runtime.texts import exactly
+from tinycore import backend
+from tinycore.config import Context
+from tinycore.dtype import dtypes
+from tinycore.errors import ArgumentError, DTypeError
+from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.compiled import compile_cached
+from tinycore.runtime.contract import Target
+from tinycore.runtime.counters import Counters
+from tinycore.runtime.errors import Unsupported
+
+HOST = Space("host", 1 << 30, host_visible=True)
+CAPS = Caps(dtypes=("f32",), spaces=(HOST,), storage=("bf16", "f32"), cache_bytes=(1, 2))
+
+
+def test_caps_survive_json() -> None:
+    assert Caps.from_json(json.loads(json.dumps(CAPS.to_json()))) == CAPS
+
+
+def test_caps_of_a_later_core_can_be_read() -> None:
+    document = CAPS.to_json()
+    document["version"] = 2
+    document["hints"]["sparsity"] = True
+    assert Caps.from_json(document) == replace(CAPS, version=2)
+
+
+def test_every_field_is_contract_or_hint() -> None:
+    document = CAPS.to_json()
+    told = {*document["contract"], *document["hints"], "version"}
+    assert told == {field.name for field in fields(Caps)}
+    assert "units" in document["hints"] and "max_buffers" in document["contract"]
+
+
+def test_caps_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        CAPS.units = 3  # type: ignore[misc]
+
+
+def test_supported_dtypes_are_listed_once() -> None:
+    assert CAPS.supported_dtypes() == (dtypes.float32, dtypes.bfloat16)
+
+
+def test_caps_refuse_what_no_device_can_mean() -> None:
+    text = "Caps: thread_safety is 4; expected one of (0, 1, 2, 3)"
+    with pytest.raises(ArgumentError, match=exactly(text)):
+        replace(CAPS, thread_safety=4)
+    text = "Caps: dtypes or spaces is empty; expected at least one of each"
+    with pytest.raises(ArgumentError, match=exactly(text)):
+        Caps(dtypes=("f32",), spaces=())
+    with pytest.raises(DTypeError):
+        Caps(dtypes=("float33",), spaces=(HOST,))
+
+
+def test_an_unknown_space_is_named_with_the_known() -> None:
+    assert CAPS.space("host") is HOST
+    text = "Caps.space: 'moon' is no memory here; expected one of host"
+    with pytest.raises(ArgumentError, match=exactly(text)):
+        CAPS.space("moon")
+
+
+def test_a_target_generates_code_or_does_not() -> None:
+    npu = replace(CAPS, codegen=False)
+    assert Target("npu1", npu).renderer is None
+    with pytest.raises(ArgumentError, match="expected both for a device with code generation"):
+        Target("gpu1", CAPS)
+
+
+def test_optional_members_have_defaults() -> None:
+    device = FakeBackend().open(0)
+    assert device.graph is None and not device.queues and device.sample() == {}
+    with pytest.raises(Unsupported, match=exactly("disassemble: FakeCompiler has no disassembler")):
+        FakeCompiler().disassemble(b"")
+
+
+def test_counters_reset_what_counts_work_and_keep_what_is_live() -> None:
+    counters = Counters()
+    counters.mem_used, counters.kernel_count, counters.global_ops = 5, 6, 7
+    counters.reset()
+    assert (counters.mem_used, counters.kernel_count, counters.global_ops) == (5, 0, 0)
+
+
+def test_a_source_is_compiled_once_for_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = FakeCompiler()
+    source = "a source no other test compiles"
+    monkeypatch.setattr(FakeCompiler, "compiled", 0)
+    for _ in range(3):
+        assert compile_cached(compiler, source) == source.encode()
+    assert FakeCompiler.compiled == 1
+    compiler.key = "fake compiler 2"
+    compile_cached(compiler, source)
+    assert FakeCompiler.compiled == 2
+    for setting in ("CCACHE", "CACHELEVEL"):
+        with Context(**{setting: 0}):
+            compile_cached(compiler, source)
+    assert FakeCompiler.compiled == 4
+
+
+def test_the_vendors_module_exports_what_it_lists_and_no_more() -> None:
+    public = {name for name in vars(backend) if not name.startswith("_")}
+    assert public == set(backend.__all__)
+
+
+def test_a_device_package_needs_no_other_module_of_the_core() -> None:
+    tree = ast.parse(Path(fake_backend.__file__).read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in modules if name and name.startswith("tinycore")} == {
+        "tinycore.backend"
+    }

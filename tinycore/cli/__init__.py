@@ -1,0 +1,47 @@
+"""The command `tinycore`: a thin dispatcher over commands of the core and of hook plugins.
+
+In: the words of a command line. Out: an exit status. Next: devices.py, the core's own command.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tinycore import __version__
+from tinycore.cli import devices
+from tinycore.errors import TinycoreError
+from tinycore.runtime.hooks import hooks
+
+_ELSEWHERE = dict.fromkeys(("doctor", "new-backend", "conformance"), "tinycore-conformance")
+"""Commands that users will look for here, and the packages that bring them."""
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 misused."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="tinycore", description="Tensors on any accelerator.")
+    parser.add_argument("--version", action="version", version=f"tinycore {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    devices.add_command(commands)
+    hooks().call("tinycore_cli", subparsers=commands)
+    if words and words[0] in _ELSEWHERE and words[0] not in commands.choices:
+        package = _ELSEWHERE[words[0]]
+        print(
+            f"tinycore: {words[0]} is not installed; it comes with {package}. "
+            f"Do `pip install {package}`",
+            file=sys.stderr,
+        )
+        return 2
+    return _run(parser.parse_args(words))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return int(arguments.run(arguments) or 0)
+    except TinycoreError as error:
+        print(f"tinycore: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED

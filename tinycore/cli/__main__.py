@@ -1,0 +1,8 @@
+"""`python -m tinycore.cli` is the command `tinycore`."""
+
+import sys
+
+from tinycore.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

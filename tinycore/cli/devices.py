@@ -1,0 +1,154 @@
+"""`tinycore devices`: every device, really used, with the wheel behind it or what stopped it.
+
+In: what is installed. Out: a table or JSON; status 1 if the default or a ready device fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tinycore import __version__
+from tinycore.dtype import dtypes
+from tinycore.errors import TinycoreError, TinycoreWarning
+from tinycore.runtime.buffer import Buffer
+from tinycore.runtime.errors import BackendError
+from tinycore.runtime.opened import OpenDevice
+from tinycore.runtime.plugins import Plugin
+from tinycore.runtime.registry import Device
+from tinycore.util import format_seconds
+
+REPORT_VERSION = 1
+_PATTERN = bytes(range(256))
+
+
+@dataclass
+class Row:
+    """What the table and the JSON say of one device."""
+
+    name: str
+    state: str
+    wheel: str
+    version: str
+    default: bool = False
+    detail: str = ""
+    arch: str = ""
+    description: dict[str, str] = field(default_factory=dict)
+    caps: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """All rows, the default's name, and what else a user should know."""
+
+    default: str
+    rows: list[Row]
+    notes: list[str]
+
+    @property
+    def failed(self) -> bool:
+        """True if there is no default, or a device that should work does not."""
+        return not self.default or any(row.state == "failed" for row in self.rows)
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser("devices", help="list devices and run something on each")
+    parser.add_argument("--json", action="store_true", help="print everything known, as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; status 1 if something that should work does not."""
+    report = collect()
+    print(as_json(report) if arguments.json else as_text(report))
+    return int(report.failed)
+
+
+def probe(device: OpenDevice) -> str:
+    """Use the device for something small and check it; says what was done and how long it took.
+
+    Raises: BackendError if the result is wrong.
+    """
+    buffer = Buffer(device.name, dtypes.uint8, len(_PATTERN))
+    start_s = time.perf_counter()
+    returned = bytes(buffer.copyin(_PATTERN).as_memoryview())
+    time_s = time.perf_counter() - start_s
+    if returned != _PATTERN:
+        raise BackendError(
+            f"copied {len(_PATTERN)} bytes in and out, and other bytes came back", device.name
+        )
+    return f"copied {len(_PATTERN)} bytes in and out in {format_seconds(time_s)}"
+
+
+def collect() -> Report:
+    """Look at every device name there is; nothing a plugin does stops the others."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TinycoreWarning)
+        default, notes = _default()
+        rows = [row for plugin in Device.plugins().values() for row in _rows(plugin, default)]
+    # What is left out has its own row.
+    texts = [str(warning.message) for warning in caught]
+    notes += [text for text in texts if " is left out: " not in text]
+    rows.sort(key=lambda row: (not row.default, row.state != "ready", row.name))
+    return Report(default, rows, notes)
+
+
+def as_text(report: Report) -> str:
+    """The table: the default starred, a line for each device, then notes."""
+    lines = [_line(row) for row in report.rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON, with capabilities; the schema has its own version."""
+    document = {
+        "version": REPORT_VERSION,
+        "tinycore": __version__,
+        "default": report.default,
+        "devices": [asdict(row) for row in report.rows],
+        "notes": report.notes,
+    }
+    return json.dumps(document, indent=2)
+
+
+def _default() -> tuple[str, list[str]]:
+    try:
+        return Device.DEFAULT, []
+    except TinycoreError as error:
+        return "", [f"there is no default: {error}"]
+
+
+def _rows(plugin: Plugin, default: str) -> list[Row]:
+    first = Row(plugin.name, plugin.state, plugin.wheel, plugin.version)
+    try:
+        plugin.ready()
+    except BackendError as error:
+        first.state, first.detail = plugin.state, error.told
+        return [first]
+    names = [plugin.name, *(f"{plugin.name}:{index}" for index in range(1, plugin.devices))]
+    return [_used(plugin, name, name == default) for name in names]
+
+
+def _used(plugin: Plugin, name: str, default: bool) -> Row:
+    row = Row(name, "ready", plugin.wheel, plugin.version, default)
+    try:
+        device = Device[name]
+        row.arch = device.target.arch
+        row.caps = device.caps.to_json()
+        row.description = dict(device.describe())
+        row.detail = probe(device)
+    except TinycoreError as error:
+        row.state, row.detail = "failed", " ".join(str(error).split())
+    return row
+
+
+def _line(row: Row) -> str:
+    star = "*" if row.default else " "
+    product = row.description.get("product") or row.arch
+    subject = f"{product}: " if product else ""
+    return f"{star} {row.name:<8} {row.state:<12} {row.wheel} {row.version}  {subject}{row.detail}"
