@@ -2,8 +2,8 @@
 
 In: the path of a tree. Out: lines that name op and place. Next file: imports.py.
 
-An op stands in a place when the code there names it (`Ops.EXP`). A place is looked at once its
-file or folder is in the tree.
+An op stands in a place when the code there names it: `Ops.EXP`, the function `graph.reshape` that
+makes it, or a small group such as MOVEMENT. A place is looked at once it is in the tree.
 """
 
 import ast
@@ -27,10 +27,21 @@ PLACES = (
     Place("gradient rule", "tinycore/gradient.py", frozenset({"graph"})),
     Place("spelling or decomposition", "tinycore/codegen", frozenset({"lowered", "scalar"})),
     Place("Tensor method", "tinycore/tensor", frozenset({"graph", "scalar"})),
-    Place("Tensor method", "tinycore/tensor", frozenset({"graph", "movement"})),
+    Place("Tensor method", "tinycore/tensor", frozenset({"graph", "MOVEMENT"})),
 )
 
+INTEGERS = "integers and booleans: no gradient flows"
+
 ELSEWHERE: Mapping[tuple[str, str], str] = {
+    ("BITCAST", "gradient rule"): "bits are no number that could move",
+    ("IDIV", "gradient rule"): INTEGERS,
+    ("MOD", "gradient rule"): INTEGERS,
+    ("AND", "gradient rule"): INTEGERS,
+    ("OR", "gradient rule"): INTEGERS,
+    ("XOR", "gradient rule"): INTEGERS,
+    ("SHL", "gradient rule"): INTEGERS,
+    ("SHR", "gradient rule"): INTEGERS,
+    ("FIN", "gradient rule"): "the scheduler writes it, after all gradients",
     ("FIN", "Tensor method"): "the scheduler writes it, for running maxima",
     ("SKEW", "Tensor method"): "the half of a window: pooling and convolution write it",
 }
@@ -47,14 +58,17 @@ def check(tree: Path, elsewhere: Mapping[tuple[str, str], str] = ELSEWHERE) -> l
     for place in PLACES:
         wanted = [op for op in ops if place.groups <= groups[op]]
         wanted = [op for op in wanted if (op, place.name) not in elsewhere]
-        defects += _missing(tree, place, wanted)
+        defects += _missing(tree, place, wanted, groups)
     return defects
 
 
-def _missing(tree: Path, place: Place, ops: list[str]) -> list[str]:
+def _missing(
+    tree: Path, place: Place, ops: list[str], groups: Mapping[str, set[str]] | None = None
+) -> list[str]:
     if not (tree / place.path).exists():
         return []
-    named = _named(tree / place.path)
+    words = _words(tree / place.path)
+    named = {op for op in ops if op in words or words & (groups or {}).get(op, set())}
     return [f"Ops.{op}: no {place.name} in {place.path}" for op in ops if op not in named]
 
 
@@ -69,15 +83,16 @@ def op_names(tree: Path) -> list[str]:
     return [name for name in names if name.isupper()]
 
 
-def _named(path: Path) -> set[str]:
+def _words(path: Path) -> set[str]:
+    """What the code names: members of Ops, functions of graph in capitals, and constants."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-    return {node.attr for node in attributes if _is_ops(node.value)}
-
-
-def _is_ops(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "Ops"
+    owned = [(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)]
+    words = {name for owner, name in owned if owner == "Ops"}
+    words |= {name.upper() for owner, name in owned if owner == "graph"}
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return words | {name for name in names if name.isupper()}
 
 
 def _groups(tree: Path) -> dict[str, set[str]]:

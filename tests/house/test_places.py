@@ -50,3 +50,11 @@ def test_an_op_without_spelling_or_method_is_named(
     assert f"Ops.{op}: no {place} in {folder}" in places.check(copied_tree)
     write(copied_tree, f"{folder}/ops.py", name_all_but(copied_tree, ""))
     assert not [line for line in places.check(copied_tree) if line.endswith(folder)]
+
+
+def test_a_function_of_the_graph_or_a_group_names_its_ops(copied_tree: Path) -> None:
+    text = name_all_but(copied_tree, "EXP").replace("Ops.FLIP", "graph.flip")
+    text = text.replace("Ops.RESHAPE\n", "MOVEMENT\n").replace("Ops.PERMUTE\n", "")
+    write(copied_tree, "tinycore/gradient.py", text)
+    wanting = [line for line in places.check(copied_tree) if "gradient" in line]
+    assert wanting == ["Ops.EXP: no gradient rule in tinycore/gradient.py"]
