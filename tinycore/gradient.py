@@ -1,0 +1,331 @@
+"""Gradients, graph to graph: one rule an op, one walk backwards.
+
+Comes in: a loss and the nodes to differentiate by. Goes out: for each of them the node of its
+gradient, in its own shape and type. Loop trees are never differentiated; schedule/ is next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tinycore.dtype import sum_dtype
+from tinycore.errors import GradientError
+from tinycore.uop import graph
+from tinycore.uop.graph import elementwise
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, toposort
+from tinycore.uop.shape import Shape, shape_of, size_of
+
+Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source
+Row = tuple[Rule | None, ...]  # one entry a source; None: nothing flows to it
+
+
+def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list[UOp | None]:
+    """The gradient of `loss` by each target; None where the loss does not depend on it.
+
+    `seed` is the gradient of the loss itself: ones unless given.
+    Shapes: `seed` as `loss`, which has one element if there is no seed; results as their targets.
+    Raises: GradientError if the loss or a target is no float, if a loss of many elements has no
+    seed, or if an op on the way has no gradient.
+    """
+    _check(loss, targets, seed)
+    order = toposort([loss])
+    needed = _needed(order, targets)
+    grads = {loss: _one(loss) if seed is None else seed}
+    for node in reversed(order):
+        grad = grads.get(node)
+        if grad is None or node not in needed or _is_zero(grad):
+            continue
+        for source, part in _parts(node, grad, needed):
+            known = grads.get(source)
+            grads[source] = part if known is None else elementwise(Ops.ADD, known, part)
+    return [grads.get(target) if target in needed else None for target in targets]
+
+
+def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
+    if not loss.dtype.is_float:
+        raise GradientError(
+            f"gradient: the loss has type {loss.dtype!r}; expected a floating-point type. Cast it."
+        )
+    if seed is None and size_of(loss) != 1:
+        raise GradientError(
+            f"gradient: the loss has shape {shape_of(loss)}; expected one element. "
+            "Reduce it, or pass the gradient of each element."
+        )
+    if seed is not None and (shape_of(seed) != shape_of(loss) or seed.dtype is not loss.dtype):
+        raise GradientError(
+            f"gradient: the seed has shape {shape_of(seed)} and type {seed.dtype!r}; "
+            f"expected {shape_of(loss)} and {loss.dtype!r}, as the loss. Expand or cast it."
+        )
+    for target in targets:
+        if not target.dtype.is_float:
+            raise GradientError(
+                f"gradient: a target has type {target.dtype!r}; "
+                "expected a floating-point type. Differentiate by floats only."
+            )
+
+
+def _needed(order: Sequence[UOp], targets: Sequence[UOp]) -> set[UOp]:
+    """The nodes through which a gradient reaches a target, targets included."""
+    needed = {target for target in targets if target.op is not Ops.CONST}
+    for node in order:
+        if node.dtype.is_float and any(source in needed for source in _open_sources(node)):
+            needed.add(node)
+    return needed
+
+
+def _open_sources(node: UOp) -> tuple[UOp, ...]:
+    """The sources a gradient flows to; an op without a row lets all pass, to be named later."""
+    row = RULES.get(node.op)
+    if row is None:
+        return node.src
+    return tuple([source for source, rule in zip(node.src, row, strict=True) if rule])
+
+
+def _parts(node: UOp, grad: UOp, needed: set[UOp]) -> list[tuple[UOp, UOp]]:
+    row = RULES.get(node.op)
+    if row is None:
+        raise GradientError(
+            f"gradient: {node.op.name.lower()} has no gradient; "
+            "expected a differentiable operation. Detach what it reads."
+        )
+    pairs = zip(node.src, row, strict=True)
+    parts = [(source, rule(node, grad)) for source, rule in pairs if rule and source in needed]
+    return [(source, part) for source, part in parts if not _is_zero(part)]
+
+
+def _is_zero(grad: UOp) -> bool:
+    value = graph.uniform(grad)
+    return value is not None and value.arg == 0
+
+
+# Pieces of rules. Constants are scalars: elementwise broadcasts them.
+
+
+def _one(node: UOp) -> UOp:
+    return _full(node, 1.0)
+
+
+def _full(node: UOp, value: Scalar) -> UOp:
+    return graph.full(shape_of(node), value, node.dtype)
+
+
+def _add(a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.ADD, a, b)
+
+
+def _mul(a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.MUL, a, b)
+
+
+def _neg(a: UOp) -> UOp:
+    return elementwise(Ops.NEG, a)
+
+
+def _recip(a: UOp) -> UOp:
+    return elementwise(Ops.RECIP, a)
+
+
+def _where(mask: UOp, a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.WHERE, mask, a, b)
+
+
+def _keep(mask: UOp, grad: UOp) -> UOp:
+    """`grad` where the mask holds, 0 elsewhere."""
+    return _where(mask, grad, grad.const_like(0.0))
+
+
+def _equal(a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.EQ, a, b)
+
+
+def _ones_where(mask: UOp, like: UOp) -> UOp:
+    return _where(mask, like.const_like(1.0), like.const_like(0.0))
+
+
+def _sum(node: UOp, axes: Sequence[int]) -> UOp:
+    """A sum in the accumulator of its type, rounded back to the type."""
+    total = graph.reduce(node, axes, "sum", sum_dtype(node.dtype))
+    return graph.cast(total, node.dtype)
+
+
+def _same(node: UOp, grad: UOp) -> UOp:
+    return grad
+
+
+def _source_shape(node: UOp) -> Shape:
+    return shape_of(node.src[0])
+
+
+def _spread(node: UOp, value: UOp) -> UOp:
+    """A reduced value repeated over what was reduced."""
+    return graph.expand(value, _source_shape(node))
+
+
+# Scalar ops
+
+
+def _sine(node: UOp, grad: UOp) -> UOp:
+    """sin' = cos, and cos(x) = sin(x + pi/2)."""
+    x = node.src[0]
+    return _mul(grad, elementwise(Ops.SIN, _add(x, x.const_like(math.pi / 2))))
+
+
+def _root(node: UOp, grad: UOp) -> UOp:
+    return _mul(grad, _mul(node.const_like(0.5), _recip(node)))
+
+
+def _chosen(kept: int, other: int) -> Rule:
+    """The gradient of max or min by source `kept`: ties give half to each side."""
+
+    def rule(node: UOp, grad: UOp) -> UOp:
+        mine, theirs = node.src[kept], node.src[other]
+        order = (theirs, mine) if node.op is Ops.MAX else (mine, theirs)
+        half = _keep(_equal(mine, theirs), _mul(grad, grad.const_like(0.5)))
+        return _where(elementwise(Ops.LT, *order), grad, half)
+
+    return rule
+
+
+# Reductions. y is the result spread over what was reduced.
+
+
+def _reduction(node: UOp, grad: UOp) -> UOp:
+    return _REDUCTIONS[node.arg.combine](node, grad)
+
+
+def _of_sum(node: UOp, grad: UOp) -> UOp:
+    return _spread(node, grad)
+
+
+def _of_extremum(node: UOp, grad: UOp) -> UOp:
+    """Every element that equals the result has an equal share."""
+    x = node.src[0]
+    wins = _equal(x, _spread(node, node))
+    count = _sum(_ones_where(wins, x), node.arg.axes)
+    return _keep(wins, _spread(node, _mul(grad, _recip(count))))
+
+
+def _of_product(node: UOp, grad: UOp) -> UOp:
+    """y/x without zeros; with one zero its partner is the product of the rest; else 0."""
+    x, axes = node.src[0], node.arg.axes
+    is_zero = _equal(x, x.const_like(0.0))
+    nonzero = _where(is_zero, x.const_like(1.0), x)
+    rest = _spread(node, graph.reduce(nonzero, axes, "prod"))
+    zeros = _spread(node, _sum(_ones_where(is_zero, x), axes))
+    only_one = _keep(is_zero, _keep(_equal(zeros, x.const_like(1.0)), rest))
+    smooth = _mul(_spread(node, node), _recip(nonzero))
+    partial = _where(_equal(zeros, x.const_like(0.0)), smooth, only_one)
+    return _mul(_spread(node, grad), partial)
+
+
+_REDUCTIONS: dict[str, Rule] = {
+    "sum": _of_sum,
+    "max": _of_extremum,
+    "min": _of_extremum,
+    "prod": _of_product,
+}
+
+
+# Rows and parts
+
+
+def _of_expand(node: UOp, grad: UOp) -> UOp:
+    pairs = zip(shape_of(node), _source_shape(node), strict=True)
+    return _sum(grad, [axis for axis, (new, old) in enumerate(pairs) if new != old])
+
+
+def _of_rows(node: UOp, grad: UOp) -> UOp:
+    rows, ids = node.src
+    return graph.scatter(_full(rows, 0.0), ids, grad)
+
+
+def _scattered_base(node: UOp, grad: UOp) -> UOp:
+    if node.arg == "sum":
+        return grad
+    return _keep(_equal(node.src[0], node), _winners_share(node, grad))
+
+
+def _scattered_values(node: UOp, grad: UOp) -> UOp:
+    _, ids, values = node.src
+    if node.arg == "sum":
+        return graph.gather(grad, ids)
+    wins = _equal(values, graph.gather(node, ids))
+    return _keep(wins, graph.gather(_winners_share(node, grad), ids))
+
+
+def _winners_share(node: UOp, grad: UOp) -> UOp:
+    """The gradient of a scattered max or min, divided by the number of values that equal it."""
+    if node.arg == "prod":
+        raise GradientError(
+            "gradient: scatter by prod has no gradient; expected sum, max or min. "
+            "Detach what it reads."
+        )
+    base, ids, values = node.src
+    own = _ones_where(_equal(base, node), base)
+    others = _ones_where(_equal(values, graph.gather(node, ids)), values)
+    return _mul(grad, _recip(graph.scatter(own, ids, others)))
+
+
+def _stored_base(node: UOp, grad: UOp) -> UOp:
+    return graph.store_view(grad, _full(node.src[1], 0.0), node.arg)
+
+
+def _stored_value(node: UOp, grad: UOp) -> UOp:
+    return graph.apply_view(grad, node.arg)
+
+
+def _copied_back(node: UOp, grad: UOp) -> UOp:
+    work = [node.src[0]]
+    while work:
+        inner = work.pop()
+        if inner.op is Ops.BUFFER:
+            return UOp(Ops.COPY, grad.dtype, (grad,), inner.arg.device)
+        if inner.op is Ops.COPY:
+            return UOp(Ops.COPY, grad.dtype, (grad,), inner.arg)
+        work += inner.src
+    return grad
+
+
+RULES: dict[Ops, Row] = {
+    # nothing flows
+    Ops.CONST: (),
+    Ops.VARIABLE: (),
+    Ops.IOTA: (),
+    Ops.BUFFER: (),
+    Ops.DETACH: (None,),
+    Ops.TRUNC: (None,),
+    Ops.LT: (None, None),
+    Ops.EQ: (None, None),
+    # scalar
+    Ops.CAST: (lambda node, grad: graph.cast(grad, node.src[0].dtype),),
+    Ops.NEG: (lambda node, grad: _neg(grad),),
+    Ops.EXP: (lambda node, grad: _mul(grad, node),),
+    Ops.LOG: (lambda node, grad: _mul(grad, _recip(node.src[0])),),
+    Ops.SQRT: (_root,),
+    Ops.RECIP: (lambda node, grad: _neg(_mul(grad, _mul(node, node))),),
+    Ops.SIN: (_sine,),
+    Ops.ADD: (_same, _same),
+    Ops.MUL: (
+        lambda node, grad: _mul(grad, node.src[1]),
+        lambda node, grad: _mul(grad, node.src[0]),
+    ),
+    Ops.MAX: (_chosen(0, 1), _chosen(1, 0)),
+    Ops.MIN: (_chosen(0, 1), _chosen(1, 0)),
+    Ops.WHERE: (
+        None,
+        lambda node, grad: _keep(node.src[0], grad),
+        lambda node, grad: _where(node.src[0], grad.const_like(0.0), grad),
+    ),
+    # movement
+    **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
+    Ops.EXPAND: (_of_expand,),
+    # the rest
+    Ops.REDUCE: (_reduction,),
+    Ops.GATHER: (_of_rows, None),
+    Ops.SCATTER: (_scattered_base, None, _scattered_values),
+    Ops.STORE: (_stored_base, _stored_value),
+    Ops.CONTIGUOUS: (_same,),
+    Ops.COPY: (_copied_back,),
+}
+"""One row an op: the gradient of each source, given the node and the gradient of its result."""
