@@ -66,10 +66,10 @@ class FakeAllocator(Allocator):
         return handle[:size_bytes]
 
 
-class FakeRenderer(Renderer):
+class FakeRenderer(Renderer[object]):
     """Renders every kernel as the same text."""
 
-    def render(self, kernel: Sequence[object]) -> str:
+    def render(self, program: object) -> str:
         """The text."""
         return "add one"
 

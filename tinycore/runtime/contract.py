@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Generic, TypeVar
 
 from tinycore.dtype import DType
 from tinycore.errors import ArgumentError
@@ -23,8 +23,7 @@ from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.options import Graph, Queue, TensorCore
 from tinycore.runtime.program import Handle, Program
 
-if TYPE_CHECKING:
-    from tinycore.uop.ops import UOp
+Source = TypeVar("Source", contravariant=True)
 
 PLUGIN_API = (1, 0)
 """The version of this contract, (major, minor). Minors only add, with defaults."""
@@ -71,11 +70,12 @@ class Allocator(ABC):
         return False
 
 
-class Renderer(ABC):
-    """Writes a lowered kernel as the text its compiler reads.
+class Renderer(ABC, Generic[Source]):
+    """Writes a kernel as the text its compiler reads.
 
-    `takes` says where it takes over from the core: a whole "kernel" tree, "tiles", or "lanes".
-    `caps` are those of the target it renders for.
+    `takes` says where it takes over from the core. "lanes": a lowered program, every value a
+    scalar or a vector, so it is a `Renderer[Lowered]`. "kernel": the scheduled kernel, a tree of
+    loops nothing was done to, so it is a `Renderer[Kernel]`. `caps` are those of its target.
     """
 
     takes: str = "lanes"
@@ -84,8 +84,8 @@ class Renderer(ABC):
         self.caps = caps
 
     @abstractmethod
-    def render(self, kernel: Sequence[UOp]) -> str:
-        """The source text of a lowered kernel, a list of nodes in order. Pure: same in, same out.
+    def render(self, program: Source) -> str:
+        """The source text of a program. Pure: same in, same out.
 
         Raises: Unsupported, naming op and dtype.
         """
@@ -122,7 +122,7 @@ class Target:
 
     arch: str
     caps: Caps
-    renderer: Renderer | None = None
+    renderer: Renderer[Any] | None = None
     compiler: Compiler | None = None
     tensor_cores: tuple[TensorCore, ...] = ()
 

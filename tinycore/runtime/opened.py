@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from tinycore.runtime.allocator import CachingAllocator
 from tinycore.runtime.contract import Compiler, Device, Renderer
@@ -31,7 +32,7 @@ class OpenDevice:
         self.allocator = CachingAllocator(self.device.allocator, self)
 
     @property
-    def renderer(self) -> Renderer:
+    def renderer(self) -> Renderer[Any]:
         """What writes kernels as text for this device. Raises: Unsupported if nothing does."""
         if self.target.renderer is None:
             raise self._without("renderer")

@@ -13,10 +13,14 @@ Handle: TypeAlias = object
 
 
 class Launch(NamedTuple):
-    """How many groups a kernel runs in and how many threads each has, as x, y, z."""
+    """How many groups a kernel runs in and how many threads each has, as x, y, z.
+
+    Units: `scratch_bytes` of near memory for each group.
+    """
 
     grid: tuple[int, int, int] = (1, 1, 1)
     group: tuple[int, int, int] = (1, 1, 1)
+    scratch_bytes: int = 0
 
 
 class Program(Protocol):
