@@ -6,9 +6,10 @@ module of four functions: `work` (a worker's whole life), `launch`, `replay` and
 Memory, written by one side only and 128 bytes apart, so that no two writers share a line:
 slot 0 is the control block, slots 1.. are the workers, 384 bytes each.
 
-A launch fills the control block, raises `posted` in the slots of the workers that take part,
-works itself, and waits until their `finished` has the same number. Workers that do not take part
-see nothing. A worker polls for a while, then sleeps until it is roused.
+A launch writes into the slots of the workers that take part, works itself, and waits until their
+`finished` has its number. Workers that do not take part see nothing. All that a worker must know
+is in one cache line, so a launch costs two transfers between cores, there and back. A worker polls
+for a while, then sleeps until it is roused.
 """
 
 from __future__ import annotations
@@ -17,35 +18,41 @@ SLOT_BYTES = 384
 MASK_BYTES = 128
 
 # Offsets in bytes that pool.py writes before the first launch; they follow the types below.
-THREADS_AT = 32
-SPINS_AT = 40
-PATIENCE_AT = 48
-PLACING_AT = 64
+THREADS_AT = 0
+SPINS_AT = 8
+PATIENCE_AT = 16
+PLACING_AT = 24
 ALLOWED_AT = 128
-THREAD_ID_AT = 20
-AVOIDED_AT = 16
+AVOIDED_AT = 48
+THREAD_ID_AT = 52
 MUTEX_AT = 256
 CONDITION_AT = 320
 
 _TYPES = """
-; kernel, arguments, tasks, team, threads of the pool, polls before sleep, polls before a yield,
-; number of the last launch, whether workers are placed, allowed processors, scratch mask
-%control = type { ptr, ptr, i64, i64, i64, i64, i64, i64, i64, [56 x i8], [128 x i8], [128 x i8] }
-; posted, asleep, avoided processor, thread id | finished | mutex, condition
-%worker = type { i64, i64, i32, i32, [104 x i8], i64, [120 x i8], [64 x i8], [64 x i8] }
+; threads of the pool, polls before sleep, polls before a yield, whether workers are placed, number
+; of the last launch | allowed processors | scratch mask
+%control = type { i64, i64, i64, i64, i64, [88 x i8], [128 x i8], [128 x i8] }
+; posted, asleep, kernel, arguments, tasks, team, avoided processor, thread id | finished | mutex,
+; condition
+%worker = type { i64, i64, ptr, ptr, i64, i64, i32, i32, [72 x i8], i64, [120 x i8],
+                 [64 x i8], [64 x i8] }
 """
 
 _WORK = """
 define void @work(ptr %c, i64 %me) nounwind {
 entry:
   %w = getelementptr %worker, ptr %c, i64 %me
-  %asleep = getelementptr %worker, ptr %w, i64 0, i32 1
-  %finished = getelementptr %worker, ptr %w, i64 0, i32 5
-  %spins_at = getelementptr %control, ptr %c, i64 0, i32 5
+  %asleep_at = getelementptr %worker, ptr %w, i64 0, i32 1
+  %kernel_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  %args_at = getelementptr %worker, ptr %w, i64 0, i32 3
+  %tasks_at = getelementptr %worker, ptr %w, i64 0, i32 4
+  %team_at = getelementptr %worker, ptr %w, i64 0, i32 5
+  %finished_at = getelementptr %worker, ptr %w, i64 0, i32 9
+  %spins_at = getelementptr %control, ptr %c, i64 0, i32 1
   %spins = load i64, ptr %spins_at
   br label %await
 await:
-  %last = phi i64 [ 0, %entry ], [ %now, %report ]
+  %last = phi i64 [ 0, %entry ], [ %now, %run ]
   br label %poll
 poll:
   %tries = phi i64 [ 0, %await ], [ %more, %pause ], [ 0, %sleep ]
@@ -62,39 +69,34 @@ pause:
 sleep:
   ; The launcher raises `posted`, then reads `asleep`; here it is the other way round, both in one
   ; total order: either the launcher sees a sleeper or `rest` sees the launch.
-  store atomic i64 1, ptr %asleep seq_cst, align 8
+  store atomic i64 1, ptr %asleep_at seq_cst, align 8
   fence seq_cst
   call void @rest(ptr %w, i64 %last)
-  store atomic i64 0, ptr %asleep seq_cst, align 8
+  store atomic i64 0, ptr %asleep_at seq_cst, align 8
   br label %poll
 take:
-  %kernel = load ptr, ptr %c
+  %kernel = load ptr, ptr %kernel_at
+  %args = load ptr, ptr %args_at
+  %tasks = load i64, ptr %tasks_at
+  %team = load i64, ptr %team_at
   %leave = icmp eq ptr %kernel, null
-  br i1 %leave, label %end, label %report
-report:
-  call void @share(ptr %c, i64 %me)
-  store atomic i64 %now, ptr %finished release, align 8
+  br i1 %leave, label %end, label %run
+run:
+  call void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 %me)
+  store atomic i64 %now, ptr %finished_at release, align 8
   br label %await
 end:
   ret void
 }
 
 ; The tasks of one member of the team: me * tasks / team up to (me + 1) * tasks / team.
-define internal void @share(ptr %c, i64 %me) nounwind {
-entry:
-  %arguments_at = getelementptr %control, ptr %c, i64 0, i32 1
-  %tasks_at = getelementptr %control, ptr %c, i64 0, i32 2
-  %team_at = getelementptr %control, ptr %c, i64 0, i32 3
-  %kernel = load ptr, ptr %c
-  %arguments = load ptr, ptr %arguments_at
-  %tasks = load i64, ptr %tasks_at
-  %team = load i64, ptr %team_at
+define internal void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 %me) nounwind {
   %next = add i64 %me, 1
   %before = mul i64 %me, %tasks
   %after = mul i64 %next, %tasks
   %first = udiv i64 %before, %team
   %end = udiv i64 %after, %team
-  call void @tasks(ptr %kernel, ptr %arguments, i64 %first, i64 %end, i64 %tasks)
+  call void @tasks(ptr %kernel, ptr %args, i64 %first, i64 %end, i64 %tasks)
   ret void
 }
 
@@ -117,8 +119,7 @@ done:
 _LAUNCH = """
 define void @launch(ptr %c, ptr %kernel, ptr %args, i64 %tasks) nounwind {
 entry:
-  %threads_at = getelementptr %control, ptr %c, i64 0, i32 4
-  %threads = load i64, ptr %threads_at
+  %threads = load i64, ptr %c
   %few = icmp ult i64 %tasks, %threads
   %team = select i1 %few, i64 %tasks, i64 %threads
   %alone = icmp ult i64 %team, 2
@@ -128,7 +129,7 @@ one:
   ret void
 many:
   %number = call i64 @post(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team)
-  call void @share(ptr %c, i64 0)
+  call void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 0)
   call void @join(ptr %c, i64 %number, i64 %team)
   ret void
 }
@@ -136,14 +137,7 @@ many:
 ; Hand a launch to workers 1 .. team - 1.
 define internal i64 @post(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team) nounwind {
 entry:
-  %args_at = getelementptr %control, ptr %c, i64 0, i32 1
-  %tasks_at = getelementptr %control, ptr %c, i64 0, i32 2
-  %team_at = getelementptr %control, ptr %c, i64 0, i32 3
-  %number_at = getelementptr %control, ptr %c, i64 0, i32 7
-  store ptr %kernel, ptr %c
-  store ptr %args, ptr %args_at
-  store i64 %tasks, ptr %tasks_at
-  store i64 %team, ptr %team_at
+  %number_at = getelementptr %control, ptr %c, i64 0, i32 4
   %old = load i64, ptr %number_at
   %number = add i64 %old, 1
   store i64 %number, ptr %number_at
@@ -156,7 +150,7 @@ check:
   br i1 %more, label %place, label %done
 place:
   %w = getelementptr %worker, ptr %c, i64 %i
-  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 6
   %avoided = load i32, ptr %avoided_at
   %elsewhere = icmp ne i32 %avoided, %processor
   %wrong = and i1 %placing, %elsewhere
@@ -165,6 +159,14 @@ move:
   call void @keep_off(ptr %c, ptr %w, i32 %processor)
   br label %hand
 hand:
+  %kernel_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  %args_at = getelementptr %worker, ptr %w, i64 0, i32 3
+  %tasks_at = getelementptr %worker, ptr %w, i64 0, i32 4
+  %team_at = getelementptr %worker, ptr %w, i64 0, i32 5
+  store ptr %kernel, ptr %kernel_at
+  store ptr %args, ptr %args_at
+  store i64 %tasks, ptr %tasks_at
+  store i64 %team, ptr %team_at
   %unused = atomicrmw xchg ptr %w, i64 %number seq_cst
   %asleep_at = getelementptr %worker, ptr %w, i64 0, i32 1
   %asleep = load atomic i64, ptr %asleep_at seq_cst, align 8
@@ -183,13 +185,13 @@ done:
 ; Wait for workers 1 .. team - 1; yield now and then, in case one needs this very processor.
 define internal void @join(ptr %c, i64 %number, i64 %team) nounwind {
 entry:
-  %patience_at = getelementptr %control, ptr %c, i64 0, i32 6
+  %patience_at = getelementptr %control, ptr %c, i64 0, i32 2
   %patience = load i64, ptr %patience_at
   br label %check
 check:
   %i = phi i64 [ 1, %entry ], [ %next, %joined ]
   %w = getelementptr %worker, ptr %c, i64 %i
-  %finished_at = getelementptr %worker, ptr %w, i64 0, i32 5
+  %finished_at = getelementptr %worker, ptr %w, i64 0, i32 9
   %more = icmp ult i64 %i, %team
   br i1 %more, label %poll, label %done
 poll:
@@ -238,8 +240,7 @@ done:
 
 ; Send every worker home: a launch of no kernel, which nobody waits for.
 define void @stop(ptr %c) nounwind {
-  %threads_at = getelementptr %control, ptr %c, i64 0, i32 4
-  %threads = load i64, ptr %threads_at
+  %threads = load i64, ptr %c
   %unused = call i64 @post(ptr %c, ptr null, ptr null, i64 0, i64 %threads)
   ret void
 }

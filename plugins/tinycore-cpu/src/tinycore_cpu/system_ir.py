@@ -24,8 +24,8 @@ declare i64 @syscall(i64, ...)
 _CONDITION = """
 define internal void @rest(ptr %w, i64 %last) nounwind {
 entry:
-  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
-  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
+  %mutex = getelementptr %worker, ptr %w, i64 0, i32 11
+  %condition = getelementptr %worker, ptr %w, i64 0, i32 12
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   br label %check
 check:
@@ -40,8 +40,8 @@ done:
   ret void
 }
 define internal void @rouse(ptr %w) nounwind {
-  %mutex = getelementptr %worker, ptr %w, i64 0, i32 7
-  %condition = getelementptr %worker, ptr %w, i64 0, i32 8
+  %mutex = getelementptr %worker, ptr %w, i64 0, i32 11
+  %condition = getelementptr %worker, ptr %w, i64 0, i32 12
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   %signalled = call i32 @pthread_cond_signal(ptr %condition)
   %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
@@ -59,7 +59,7 @@ declare i32 @pthread_cond_signal(ptr)
 _PLACED = """
 define internal i32 @here(ptr %c) nounwind {
 entry:
-  %placing_at = getelementptr %control, ptr %c, i64 0, i32 8
+  %placing_at = getelementptr %control, ptr %c, i64 0, i32 3
   %placing = load i64, ptr %placing_at
   %on = icmp ne i64 %placing, 0
   br i1 %on, label %ask, label %off
@@ -70,10 +70,10 @@ off:
   ret i32 -1
 }
 define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
-  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 2
+  %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 6
   store i32 %processor, ptr %avoided_at
-  %allowed = getelementptr %control, ptr %c, i64 0, i32 10
-  %mask = getelementptr %control, ptr %c, i64 0, i32 11
+  %allowed = getelementptr %control, ptr %c, i64 0, i32 6
+  %mask = getelementptr %control, ptr %c, i64 0, i32 7
   call void @llvm.memcpy.p0.p0.i64(ptr %mask, ptr %allowed, i64 128, i1 false)
   %byte = lshr i32 %processor, 3
   %bit = and i32 %processor, 7
@@ -84,7 +84,7 @@ define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
   %old = load i8, ptr %at
   %new = and i8 %old, %others
   store i8 %new, ptr %at
-  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 3
+  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 7
   %thread = load i32, ptr %thread_at
   %unused = call i32 @sched_setaffinity(i32 %thread, i64 128, ptr %mask)
   ret void
