@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +163,8 @@ def test_every_row_has_a_meaning_and_a_default_that_fits() -> None:
     for row in SETTINGS.values():
         assert row.meaning
         assert row.checked(row.default) == row.default
+
+
+def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert config.table() in page.read_text(), "put tinycore.config.table() into docs/settings.md"

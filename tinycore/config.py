@@ -216,3 +216,15 @@ _FREE = 1 << 62
 def key() -> tuple[tuple[str, int | str], ...]:
     """The settings that may change compiled programs, for keys of caches."""
     return tuple((row.name, row.value) for row in SETTINGS.values() if row.keyed)
+
+
+def table() -> str:
+    """All settings as the Markdown table of docs/settings.md."""
+    head = "| name | type | default | meaning |\n|---|---|---|---|\n"
+    return head + "".join(_line(row) for row in SETTINGS.values())
+
+
+def _line(row: Setting[int] | Setting[str]) -> str:
+    names = " or ".join(f"`{name}`" for name in (row.name, *row.aliases))
+    kind = "text" if isinstance(row.default, str) else f"{row.low} to {row.high}"
+    return f"| {names} | {kind} | `{row.default}` | {row.meaning} |\n".replace("| `` |", "| |")
