@@ -9,7 +9,7 @@ from tests.runtime.fake_backend import FakeBackend
 from tests.runtime.texts import exactly, starts
 from tests.runtime.wheels import Site, fake_source
 from tinycore.config import Context
-from tinycore.errors import DeviceError, TinycoreWarning
+from tinycore.errors import DeviceError, IndexingError, TinycoreWarning
 from tinycore.runtime.errors import BackendError, DeviceLost, Unsupported
 from tinycore.runtime.installed import Entry
 from tinycore.runtime.plugins import Plugin
@@ -207,6 +207,14 @@ def test_what_vendor_code_raises_carries_the_devices_name(devices: Devices) -> N
         raise MemoryError
     with pytest.raises(KeyboardInterrupt), device.guard("step"):
         raise KeyboardInterrupt
+
+
+def test_our_own_errors_pass_the_guard_unchanged(devices: Devices) -> None:
+    device = devices["FAKE"]
+    for error in (IndexingError("index 7"), Unsupported("sin", "OTHER")):
+        with pytest.raises(type(error)) as caught, device.guard("outer"), device.guard("inner"):
+            raise error
+        assert caught.value is error
 
 
 def test_a_lost_device_stays_lost_and_says_why(devices: Devices) -> None:

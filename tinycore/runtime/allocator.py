@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from tinycore.config import LRU
@@ -42,6 +43,9 @@ class Owner(Protocol):
 
     def synchronize(self) -> None:
         """Return when all queued work is done."""
+
+    def guard(self, operation: str) -> AbstractContextManager[None]:
+        """Run vendor code, so that what it raises carries the device's name."""
 
 
 class CachingAllocator:
@@ -144,7 +148,8 @@ class CachingAllocator:
 
     def _ask(self, space: str, room: int) -> Block:
         alignment = self.owner.caps.space(space).alignment
-        return Block(self.vendor.alloc(room, space, alignment), room, space)
+        with self.owner.guard("alloc"):
+            return Block(self.vendor.alloc(room, space, alignment), room, space)
 
     def _shrink(self, limit_bytes: int) -> None:
         """Give waiting blocks back, the sizes unused for longest first."""
@@ -157,7 +162,8 @@ class CachingAllocator:
                 continue
             block = blocks.pop()
             self.cached_bytes -= block.size_bytes
-            self.vendor.free(block.handle)
+            with self.owner.guard("free"):
+                self.vendor.free(block.handle)
 
 
 def _keepable_bytes(space: Space) -> int:

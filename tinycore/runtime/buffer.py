@@ -125,18 +125,18 @@ class Buffer:
 
     def _allocate(self) -> None:
         opened = self.opened
-        with opened.guard("alloc"):
-            if self.base is not None:
-                self._handle = self._place_in(self.base, opened)
-                return
-            self._block = opened.allocator.alloc(self.size_bytes, self.space)
+        if self.base is not None:
+            self._handle = self._place_in(self.base, opened)
+            return
+        self._block = opened.allocator.alloc(self.size_bytes, self.space)
         self._owner = opened.allocator
         self._handle = self._block.handle
         GlobalCounters.mem_used += self.size_bytes
 
     def _place_in(self, base: Buffer, opened: OpenDevice) -> Handle:
         size_bytes = max(self.size_bytes, 1)
-        handle = opened.allocator.offset(base.handle, self.offset_bytes, size_bytes)
+        with opened.guard("offset"):
+            handle = opened.allocator.offset(base.handle, self.offset_bytes, size_bytes)
         if handle is None:
             raise Unsupported("part: this device cannot point into a buffer", self.device)
         return handle

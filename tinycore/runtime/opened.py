@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tinycore.errors import TinycoreError
 from tinycore.runtime.allocator import CachingAllocator
 from tinycore.runtime.contract import Compiler, Device, Renderer
 from tinycore.runtime.errors import BackendError, DeviceLost, Unsupported, as_backend_error
@@ -84,17 +85,23 @@ class OpenDevice:
 
     @contextmanager
     def guard(self, operation: str) -> Iterator[None]:
-        """Run vendor code: whatever it raises becomes a BackendError under this name.
+        """Run vendor code: what it raises becomes a BackendError under this name.
 
-        DeviceLost takes the device out of use for the rest of the process.
+        Our own errors of other kinds (an index out of bounds) pass. DeviceLost takes the device
+        out of use for the rest of the process.
         """
         try:
             yield
         except (Exception, SystemExit) as error:
+            if isinstance(error, DeviceLost):
+                self.plugin.fail(error, operation)
+            if _is_told(error):
+                raise
             ours = as_backend_error(error, self.name, operation)
-            if isinstance(ours, DeviceLost):
-                self.plugin.fail(ours, operation)
-            raise ours from error
+            try:
+                raise ours from error
+            finally:
+                del ours  # else its traceback, this frame and the caller's buffers are a cycle
 
     def _open(self, renderer: str) -> Device:
         backend = self.plugin.ready()
@@ -106,3 +113,10 @@ class OpenDevice:
 
     def __repr__(self) -> str:
         return f"<device {self.name}, {self.plugin.source}>"
+
+
+def _is_told(error: BaseException) -> bool:
+    """True if the error already says all: one of ours, and under a name if it is a device's."""
+    if isinstance(error, BackendError):
+        return bool(error.device)
+    return isinstance(error, TinycoreError)
