@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Index, as_index, simplest
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 
 Dim = int | Index
 Shape = tuple[Dim, ...]
@@ -64,9 +64,14 @@ def shape_of(node: UOp) -> Shape:
     known = node._shape
     if known is not None:
         return known  # type: ignore[no-any-return]
-    for inner in toposort([node]):
-        if inner._shape is None:
+    work = [node]
+    while work:
+        inner = work[-1]
+        unknown = [source for source in inner.src if source._shape is None]
+        work += unknown
+        if not unknown:
             inner._shape = _RULES[inner.op](inner)
+            work.pop()
     return node._shape  # type: ignore[no-any-return]
 
 
