@@ -298,3 +298,15 @@ def test_a_hundred_thousand_launches_lose_no_task(make: Make, kernels: Image) ->
     for _ in range(launches):
         pool.launch(kernels.functions["count"], marks.arguments.address, 3)
     assert marks.read()[:4] == [launches] * 3 + [0]
+
+
+def test_a_launch_does_not_wait_for_threads_that_have_not_begun(
+    compiler: LLVMCompiler, kernels: Image
+) -> None:
+    text = pool_module(FAMILY, sleeping_text(FAMILY, futex=True), placing_text(placed=True))
+    pool = NativePool(load_object(compiler.compile(text), FUNCTIONS), 8)
+    pool._started = True  # as if no thread ever got a processor
+    marks = Marks()
+    for _ in range(100):
+        pool.launch(kernels.functions["count"], marks.arguments.address, 20)
+    assert marks.read() == [100] * 20 + [0] * (TASKS - 20)

@@ -6,10 +6,10 @@ module of four functions: `work` (a worker's whole life), `launch`, `replay` and
 Memory, written by one side only and 128 bytes apart, so that no two writers share a line:
 slot 0 is the control block, slots 1.. are the workers, 384 bytes each.
 
-A launch writes into the slots of the workers that take part, works itself, and waits until their
-`finished` has its number. Workers that do not take part see nothing. All that a worker must know
-is in one cache line, so a launch costs two transfers between cores, there and back. A worker polls
-for a while, then sleeps until it is roused.
+A launch writes its number into the slots of the workers that take part, works itself, takes back
+the shares nobody has begun, and waits for the others. So a worker that sleeps or has lost its
+processor delays nobody, and a launch too short to share is not shared. All that a worker must know
+is in one cache line. It polls for a while, then sleeps until it is roused.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _TYPES = """
 ; threads of the pool, polls before sleep, polls before a yield, whether workers are placed, number
 ; of the last launch | allowed processors | scratch mask
 %control = type { i64, i64, i64, i64, i64, [88 x i8], [128 x i8], [128 x i8] }
-; posted, asleep, kernel, arguments, tasks, team, avoided processor, thread id | finished | mutex,
-; condition
+; number of a launch whose share is not begun, or 0; asleep, kernel, arguments, tasks, team, avoided
+; processor, thread id | number of the last share finished | mutex, condition
 %worker = type { i64, i64, ptr, ptr, i64, i64, i32, i32, [72 x i8], i64, [120 x i8],
                  [64 x i8], [64 x i8] }
 """
@@ -52,13 +52,12 @@ entry:
   %spins = load i64, ptr %spins_at
   br label %await
 await:
-  %last = phi i64 [ 0, %entry ], [ %now, %run ]
   br label %poll
 poll:
   %tries = phi i64 [ 0, %await ], [ %more, %pause ], [ 0, %sleep ]
-  %now = load atomic i64, ptr %w acquire, align 8
-  %new = icmp ne i64 %now, %last
-  br i1 %new, label %take, label %idle
+  %posted = load atomic i64, ptr %w monotonic, align 8
+  %new = icmp ne i64 %posted, 0
+  br i1 %new, label %claim, label %idle
 idle:
   %more = add i64 %tries, 1
   %tired = icmp ugt i64 %more, %spins
@@ -67,13 +66,17 @@ pause:
   PAUSE
   br label %poll
 sleep:
-  ; The launcher raises `posted`, then reads `asleep`; here it is the other way round, both in one
+  ; The launcher sets the number, then reads `asleep`; here it is the other way round, both in one
   ; total order: either the launcher sees a sleeper or `rest` sees the launch.
   store atomic i64 1, ptr %asleep_at seq_cst, align 8
   fence seq_cst
-  call void @rest(ptr %w, i64 %last)
+  call void @rest(ptr %w)
   store atomic i64 0, ptr %asleep_at seq_cst, align 8
   br label %poll
+claim:
+  %number = atomicrmw xchg ptr %w, i64 0 seq_cst
+  %lost = icmp eq i64 %number, 0
+  br i1 %lost, label %await, label %take
 take:
   %kernel = load ptr, ptr %kernel_at
   %args = load ptr, ptr %args_at
@@ -83,7 +86,7 @@ take:
   br i1 %leave, label %end, label %run
 run:
   call void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 %me)
-  store atomic i64 %now, ptr %finished_at release, align 8
+  store atomic i64 %number, ptr %finished_at release, align 8
   br label %await
 end:
   ret void
@@ -130,6 +133,7 @@ one:
 many:
   %number = call i64 @post(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team)
   call void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 0)
+  call void @take_back(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team)
   call void @join(ptr %c, i64 %number, i64 %team)
   ret void
 }
@@ -180,6 +184,35 @@ posted:
   br label %check
 done:
   ret i64 %number
+}
+
+; Do the shares of workers that have not begun.
+define internal void @take_back(ptr %c, ptr %kernel, ptr %args, i64 %tasks, i64 %team) nounwind {
+entry:
+  br label %check
+check:
+  %i = phi i64 [ 1, %entry ], [ %next, %skip ]
+  %w = getelementptr %worker, ptr %c, i64 %i
+  %more = icmp ult i64 %i, %team
+  br i1 %more, label %look, label %done
+look:
+  %posted = load atomic i64, ptr %w monotonic, align 8
+  %begun = icmp eq i64 %posted, 0
+  br i1 %begun, label %skip, label %claim
+claim:
+  %number = atomicrmw xchg ptr %w, i64 0 seq_cst
+  %late = icmp eq i64 %number, 0
+  br i1 %late, label %skip, label %run
+run:
+  call void @share(ptr %kernel, ptr %args, i64 %tasks, i64 %team, i64 %i)
+  %finished_at = getelementptr %worker, ptr %w, i64 0, i32 9
+  store atomic i64 %number, ptr %finished_at monotonic, align 8
+  br label %skip
+skip:
+  %next = add i64 %i, 1
+  br label %check
+done:
+  ret void
 }
 
 ; Wait for workers 1 .. team - 1; yield now and then, in case one needs this very processor.

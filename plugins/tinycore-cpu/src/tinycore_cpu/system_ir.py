@@ -6,11 +6,10 @@ In: the processor's family, what the system has. Out: the functions `rest`, `rou
 
 from __future__ import annotations
 
-# Linux: sleep in the kernel for as long as the low half of `posted` is what was seen last.
+# Linux: sleep in the kernel for as long as the low half of the number is 0.
 _FUTEX = """
-define internal void @rest(ptr %w, i64 %last) nounwind {
-  %low = trunc i64 %last to i32
-  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 128, i32 %low, ptr null)
+define internal void @rest(ptr %w) nounwind {
+  %unused = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %w, i32 128, i32 0, ptr null)
   ret void
 }
 define internal void @rouse(ptr %w) nounwind {
@@ -22,16 +21,16 @@ declare i64 @syscall(i64, ...)
 
 # Other systems with POSIX threads; pool.py has initialised the mutex and the condition.
 _CONDITION = """
-define internal void @rest(ptr %w, i64 %last) nounwind {
+define internal void @rest(ptr %w) nounwind {
 entry:
   %mutex = getelementptr %worker, ptr %w, i64 0, i32 11
   %condition = getelementptr %worker, ptr %w, i64 0, i32 12
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   br label %check
 check:
-  %now = load atomic i64, ptr %w acquire, align 8
-  %same = icmp eq i64 %now, %last
-  br i1 %same, label %wait, label %done
+  %posted = load atomic i64, ptr %w acquire, align 8
+  %nothing = icmp eq i64 %posted, 0
+  br i1 %nothing, label %wait, label %done
 wait:
   %roused = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
   br label %check
