@@ -192,7 +192,7 @@ def _show_atom(atom: Atom, node_text: NodeText) -> str:
     if atom.kind == "gather":
         return f"{node_text(atom.node)} in {atom.hi + 1}"
     if atom.factors:
-        return "*".join(_grouped(_show_atom(factor, node_text)) for factor in atom.factors)
+        return "*".join(sorted([_grouped(_show_atom(f, node_text)) for f in atom.factors]))
     if atom.base is None:
         return atom.name
     text = show(atom.base, node_text)
