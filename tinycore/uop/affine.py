@@ -184,8 +184,11 @@ def _joined(text: str, negative: bool, part: str) -> str:
 
 
 def _grouped(text: str) -> str:
-    plain = text.replace(".", "").replace("'", "").isalnum()
+    plain = text.translate(_NAME_SIGNS).isalnum()
     return text if plain else f"({text})"
+
+
+_NAME_SIGNS = str.maketrans("", "", "._'")  # what a name may hold besides letters and digits
 
 
 def _show_atom(atom: Atom, node_text: NodeText) -> str:
