@@ -40,6 +40,8 @@ from tinycore.runtime.options import (
     Tunable,
 )
 from tinycore.runtime.program import Call, Handle, Launch, Program
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Kernel
 
 __all__ = [
     "CAPS_VERSION",
@@ -62,8 +64,10 @@ __all__ = [
     "DeviceLost",
     "Graph",
     "Handle",
+    "Kernel",
     "Launch",
     "LaunchError",
+    "Ops",
     "OutOfMemory",
     "PatternRule",
     "Program",
@@ -74,6 +78,7 @@ __all__ = [
     "Target",
     "TensorCore",
     "Tunable",
+    "UOp",
     "Unavailable",
     "Unsupported",
     "compile_cached",
