@@ -78,6 +78,17 @@ def test_waiting_tells_the_seconds(kernels: Image, pool: SharedPool) -> None:
     assert 0 < time_s < 1
 
 
+@pytest.mark.parametrize(
+    ("grid", "tasks"), [((1, 1, 1), 1), ((2, 1, 1), 2), ((50, 4, 1), 3), ((0, 1, 1), 0)]
+)
+def test_a_grid_is_shared_by_as_many_tasks_as_there_are_threads(
+    kernels: Image, pool: SharedPool, grid: tuple[int, int, int], tasks: int
+) -> None:
+    marks = (ctypes.c_int64 * 8)()
+    CPUProgram(kernels, "count", pool)((ctypes.addressof(marks),), (), Launch(grid))
+    assert list(marks) == [1] * tasks + [0] * (8 - tasks)
+
+
 def test_descriptors_are_refused(kernels: Image, pool: SharedPool) -> None:
     program = CPUProgram(kernels, "add", pool)
     with pytest.raises(Unsupported, match="add: 1 descriptors given; expected none"):
@@ -164,10 +175,10 @@ def test_a_graph_keeps_its_programs_alive(kernels: Image, pool: SharedPool) -> N
 def test_the_seconds_of_a_launch_hold_the_whole_launch(kernels: Image, pool: SharedPool) -> None:
     program = CPUProgram(kernels, "sums", pool)
     source = (ctypes.c_int64 * (1 << 20))(*[1] * (1 << 20))
-    target = (ctypes.c_int64 * 4)()
+    target = (ctypes.c_int64 * 3)()
     buffers = (ctypes.addressof(target), ctypes.addressof(source))
-    program(buffers, (1,), Launch((4, 1, 1)))
-    short = min(program(buffers, (1,), Launch((4, 1, 1)), True) or 0 for _ in range(9))
-    long = min(program(buffers, (1 << 20,), Launch((4, 1, 1)), True) or 0 for _ in range(9))
-    assert list(target) == [1 << 20] * 4
+    program(buffers, (1,), Launch((3, 1, 1)))
+    short = min(program(buffers, (1,), Launch((3, 1, 1)), True) or 0 for _ in range(9))
+    long = min(program(buffers, (1 << 20,), Launch((3, 1, 1)), True) or 0 for _ in range(9))
+    assert list(target) == [1 << 20] * 3
     assert long > 10 * short

@@ -1,7 +1,10 @@
 """A loaded kernel, and a table of launches that runs in one native call.
 
-In: addresses and integers. Out: a run. A kernel is `void k(ptr args, i64 task, i64 tasks)`;
-`args` are 8-byte slots, buffers first, then values; the launch's grid is its number of tasks.
+In: addresses and integers. Out: a run.
+
+A kernel is `void k(ptr args, i64 task, i64 tasks)`. `args` are 8-byte slots: the addresses of the
+buffers, then the values as integers. It does the share `task` of its grid, and is right for any
+`tasks` from 1 on, in any order and at once: there are as many as threads, or as grid cells.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class CPUProgram:
             raise Unsupported(f"{self.name}: {len(descs)} descriptors given; expected none")
         arguments = self._arguments(len(buffers) + len(values))
         arguments.fill(*buffers, *values)
-        tasks = task_count(launch)
+        tasks = task_count(launch, self._pool.threads)
         start = perf_counter() if wait else 0.0
         if tasks == 1:
             self._call(arguments.address, 0, 1)
@@ -83,10 +86,10 @@ class CPUProgram:
             return Arguments(count)
 
 
-def task_count(launch: Launch) -> int:
-    """How many tasks a launch has: the groups of its grid."""
+def task_count(launch: Launch, threads: int) -> int:
+    """How many tasks share the grid of a launch."""
     x, y, z = launch.grid
-    return x * y * z
+    return min(x * y * z, threads)
 
 
 class CPUGraph:
@@ -110,7 +113,7 @@ class CPUGraph:
         table = self._tables.get(key)
         if table is None or not table.update(calls):
             self._tables.pop(key, None)
-            self._tables[key] = table = _Table(calls)
+            self._tables[key] = table = _Table(calls, self._pool.threads)
             while len(self._tables) > _TABLES:
                 del self._tables[next(iter(self._tables))]
         return table
@@ -119,7 +122,7 @@ class CPUGraph:
 class _Table:
     """Launches in native memory: rows of (kernel, arguments, tasks)."""
 
-    def __init__(self, calls: tuple[Call, ...]) -> None:
+    def __init__(self, calls: tuple[Call, ...], threads: int) -> None:
         self._calls = list(calls)
         self._rows = Block(len(calls) * _ROW.size)
         self._arguments = [Arguments(len(call.buffers) + len(call.values)) for call in calls]
@@ -128,7 +131,8 @@ class _Table:
         for index, call in enumerate(calls):
             arguments = self._arguments[index]
             arguments.fill(*call.buffers, *call.values)
-            row = (_address(call), arguments.address, task_count(call.launch))
+            tasks = task_count(call.launch, threads)
+            row = (_address(call), arguments.address, tasks)
             _ROW.pack_into(view, index * _ROW.size, *row)
 
     def update(self, calls: tuple[Call, ...]) -> bool:
