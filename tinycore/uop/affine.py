@@ -124,19 +124,23 @@ def _plain_atom(atom: Atom) -> Index | None:
     return None if base is atom.base else digit(base, atom.divisor, atom.modulus)
 
 
-def atoms(value: Index) -> set[Atom]:
+def atoms(value: Index) -> frozenset[Atom]:
     """The axes, variables and gathers that `value` depends on."""
+    known = TABLES.atoms.get(value)
+    if known is not None:
+        return known
     found: set[Atom] = set()
-    work = [value]
+    work = [atom for atom, _ in value.terms]
     while work:
-        for atom, _ in work.pop().terms:
-            if atom.base is not None:
-                work.append(atom.base)
-            elif atom.factors:
-                found.update(atom.factors)
-            else:
-                found.add(atom)
-    return found
+        atom = work.pop()
+        if atom.base is not None:
+            found |= atoms(atom.base)
+        elif atom.factors:
+            work += atom.factors
+        else:
+            found.add(atom)
+    result = TABLES.atoms[value] = frozenset(found)
+    return result
 
 
 def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:

@@ -108,6 +108,7 @@ class Tables:
         self.gathers: dict[tuple[object, int], Atom] = {}
         self.quotients: dict[tuple[Index, int, int], Index] = {}
         self.plain: dict[Index, Index] = {}
+        self.atoms: dict[Index, frozenset[Atom]] = {}
 
     def clear(self) -> None:
         """Forgets every value; those still held stay valid but are no longer shared."""
