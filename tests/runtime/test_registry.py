@@ -115,8 +115,16 @@ def test_a_tie_is_broken_by_name_and_told() -> None:
 def test_the_cores_own_device_is_the_default_only_where_nothing_else_is_ready() -> None:
     absent = backend("A", 5)
     absent.count = lambda: 0  # type: ignore[method-assign]
-    with pytest.warns(TinycoreWarning, match=starts("no device package is ready, so REF is used")):
+    text = (
+        "no device package is ready (A: tinycore-a 1.2 finds no such device on this machine. "
+        "Run `tinycore doctor A`), so REF is used, which interprets and is slow. "
+        "Do `pip install tinycore-<device>`, or set DEV=REF"
+    )
+    with pytest.warns(TinycoreWarning, match=exactly(text)):
         assert registry(absent, backend("REF")).DEFAULT == "REF"
+    text = "no device package is installed, so REF is used, which interprets and is slow. "
+    with pytest.warns(TinycoreWarning, match=starts(text)):
+        assert registry(backend("REF")).DEFAULT == "REF"
 
 
 def test_nothing_ready_says_where_to_look() -> None:

@@ -227,8 +227,10 @@ class Devices:
     def _tell_about_choice(self, ready: list[str]) -> None:
         first, *others = (self.plugins()[name] for name in ready)
         if first.built_in:
+            causes = [str(row.error) for row in self.plugins().values() if row.error]
+            state = f"ready ({'; '.join(causes)})" if causes else "installed"
             warn(
-                f"no device package is ready, so {first.name} is used, which interprets and is "
+                f"no device package is {state}, so {first.name} is used, which interprets and is "
                 f"slow. Do `pip install tinycore-<device>`, or set DEV={first.name}"
             )
         elif others and _rank(others[0])[0] == _rank(first)[0]:
