@@ -297,18 +297,26 @@ class Rebuild:
         return self.node(node) if isinstance(node, UOp) else node
 
     def node(self, node: UOp) -> UOp:
-        """A statement or expression with everything under it replaced."""
-        found = self.memo.get(node)
-        if found is None:
-            found = self.memo[node] = self._rebuild(node)
-        return found
+        """A statement or expression with everything under it replaced; not recursive."""
+        memo = self.memo
+        work = [node]
+        while work:
+            top = work[-1]
+            missing = [source for source in top.src if source not in memo]
+            if missing and top not in memo:
+                work += missing
+                continue
+            work.pop()
+            if top not in memo:
+                memo[top] = self._rebuild(top)
+        return memo[node]
 
     def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
         """Statements in order."""
         return tuple([self.node(statement) for statement in statements])
 
     def _rebuild(self, node: UOp) -> UOp:
-        src = tuple([self.node(source) for source in node.src])
+        src = tuple([self.memo[source] for source in node.src])
         change = _MAPS.get(node.op)
         arg = node.arg if change is None else change(node.arg, self.index)
         if node.op is Ops.LOAD:
