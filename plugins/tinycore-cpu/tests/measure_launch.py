@@ -5,6 +5,7 @@ process, so that a noisy moment hits all of them.
 """
 
 import ctypes
+import mmap
 import statistics
 import sys
 import time
@@ -80,6 +81,7 @@ def main() -> None:
     show("100 kernels", tables(kernels, compiler), rounds, 20)
     show("after 3 ms idle", waking(kernels, pools), rounds, 1, idle_s=0.003)
     show("one object", objects(compiler), rounds, 20)
+    show("64 MB written once", pages(), rounds // 3, 1)
 
 
 def native(compiler: LLVMCompiler, futex: bool, placed: bool) -> NativePool:
@@ -194,6 +196,26 @@ def objects(compiler: LLVMCompiler) -> Cases:
         "load, this loader": lambda: load_elf(binary),
         "load, LLVM's ORC": lambda: load_by_llvm(binary, ("add",)),
         "compile": lambda: compiler.compile(KERNELS),
+    }
+
+
+def pages() -> Cases:
+    """Writing memory that is new, and memory that was written before."""
+    size_bytes = 64 << 20
+    old = Block(size_bytes)
+
+    def large_pages() -> None:
+        found = Block(size_bytes)
+        ctypes.memset(found.address, 1, size_bytes)
+
+    def small_pages() -> None:
+        found = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(found)), 1, size_bytes)
+
+    return {
+        "reused": lambda: ctypes.memset(old.address, 1, size_bytes),
+        "new, this allocator": large_pages,
+        "new, 4 KB pages": small_pages,
     }
 
 
