@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tinycore_cpu import shared
+from tinycore_cpu import host, shared
 from tinycore_cpu.arch import find_arch
 from tinycore_cpu.compiler import LLVMCompiler
 from tinycore_cpu.image import Image
@@ -304,9 +304,10 @@ def test_a_launch_does_not_wait_for_threads_that_have_not_begun(
     compiler: LLVMCompiler, kernels: Image
 ) -> None:
     text = pool_module(FAMILY, sleeping_text(FAMILY, futex=True), placing_text(placed=True))
-    pool = NativePool(load_object(compiler.compile(text), FUNCTIONS), 8)
+    pool = NativePool(load_object(compiler.compile(text), FUNCTIONS), host.core_count())
     pool._started = True  # as if no thread ever got a processor
-    marks = Marks()
+    marks, mine = Marks(), host.allowed_cpus()
     for _ in range(100):
         pool.launch(kernels.functions["count"], marks.arguments.address, 20)
     assert marks.read() == [100] * 20 + [0] * (TASKS - 20)
+    assert host.allowed_cpus() == mine

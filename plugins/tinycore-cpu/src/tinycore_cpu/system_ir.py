@@ -69,6 +69,13 @@ off:
   ret i32 -1
 }
 define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
+entry:
+  ; Thread 0 would be the launcher itself; a worker that never started has no number.
+  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 7
+  %thread = load i32, ptr %thread_at
+  %nobody = icmp eq i32 %thread, 0
+  br i1 %nobody, label %done, label %move
+move:
   %avoided_at = getelementptr %worker, ptr %w, i64 0, i32 6
   store i32 %processor, ptr %avoided_at
   %allowed = getelementptr %control, ptr %c, i64 0, i32 6
@@ -83,9 +90,9 @@ define internal void @keep_off(ptr %c, ptr %w, i32 %processor) nounwind {
   %old = load i8, ptr %at
   %new = and i8 %old, %others
   store i8 %new, ptr %at
-  %thread_at = getelementptr %worker, ptr %w, i64 0, i32 7
-  %thread = load i32, ptr %thread_at
   %unused = call i32 @sched_setaffinity(i32 %thread, i64 128, ptr %mask)
+  br label %done
+done:
   ret void
 }
 declare i32 @sched_getcpu()

@@ -14,6 +14,9 @@ from queue import SimpleQueue
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _ROW = ctypes.c_int64 * 3
 
+Share = Callable[[], None]
+"""One member's tasks of a launch, to be run by any thread."""
+
 
 class PortablePool:
     """A pool of plain Python threads; safe to use from several threads."""
@@ -21,8 +24,7 @@ class PortablePool:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._lock = threading.Lock()
-        self._shares: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
+        self._shares: SimpleQueue[tuple[Share, SimpleQueue[None]] | None] = SimpleQueue()
         self._workers: list[threading.Thread] = []
 
     def launch(self, kernel: int, arguments: int, tasks: int) -> None:
@@ -49,11 +51,16 @@ class PortablePool:
     def _launch(self, kernel: int, arguments: int, tasks: int) -> None:
         call = _KERNEL(kernel)
         team = max(1, min(tasks, self.threads))
-        for member in range(1, team):
-            self._shares.put(_share(call, arguments, tasks, member, team))
-        _share(call, arguments, tasks, 0, team)()
-        for _ in range(1, team):
-            self._done.get()
+        # A queue of this launch alone: after an interrupt nothing of it is left for the next.
+        done: SimpleQueue[None] = SimpleQueue()
+        shares = [_share(call, arguments, tasks, member, team) for member in range(team)]
+        for share in shares[1:]:
+            self._shares.put((share, done))
+        try:
+            shares[0]()
+        finally:
+            for _ in shares[1:]:
+                done.get()
 
     def _start(self) -> None:
         for index in range(len(self._workers) + 1, self.threads):
@@ -63,14 +70,19 @@ class PortablePool:
             self._workers.append(worker)
 
     def _work(self) -> None:
-        while share := self._shares.get():
+        while job := self._shares.get():
+            share, done = job
             share()
-            self._done.put(None)
+            done.put(None)
 
 
 def _share(
-    call: Callable[[int, int, int], None], arguments: int, tasks: int, member: int, team: int
-) -> Callable[[], None]:
+    call: Callable[[int, int, int], None],
+    arguments: int,
+    tasks: int,
+    member: int,
+    team: int,
+) -> Share:
     """One member's tasks, to be run later; members differ by one task at most."""
 
     def run() -> None:
