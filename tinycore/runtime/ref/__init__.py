@@ -4,7 +4,7 @@ In: kernels and plans as trees, numpy arrays. Out: the arrays changed in place, 
 Start with entry.py.
 """
 
-from tinycore.runtime.ref.entry import run_kernel, run_plan
+from tinycore.runtime.ref.entry import check_kernel, run_kernel, run_plan
 from tinycore.runtime.ref.errors import RefError
 
-__all__ = ["RefError", "run_kernel", "run_plan"]
+__all__ = ["RefError", "check_kernel", "run_kernel", "run_plan"]

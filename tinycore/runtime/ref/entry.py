@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tinycore.runtime.ref import number
+from tinycore.runtime.ref.checked import Checked
 from tinycore.runtime.ref.errors import RefError
 from tinycore.runtime.ref.number import Array
 from tinycore.runtime.ref.oracle import Oracle
 from tinycore.runtime.ref.order import is_scheduled
+from tinycore.runtime.ref.suspect import Suspect
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import Kernel, Plan
 from tinycore.util import np
@@ -26,7 +28,7 @@ def run_kernel(
     seed: int = 0,
     check_out_of_bounds: bool = False,
 ) -> None:
-    """Run a kernel: by the oracle.
+    """Run a kernel: by the oracle if it is as scheduled, else by the checked entry.
 
     Shapes: each array is flat or shaped like its parameter at upper bounds, in C order.
     bfloat16 and fp8 are unsigned integers that hold the bits. `seed` orders what has no order;
@@ -34,11 +36,30 @@ def run_kernel(
     Raises: RefError.
     """
     if not is_scheduled(kernel):
-        raise RefError(f"ref: {kernel.name} is transformed; expected a kernel as scheduled.")
+        check_kernel(kernel, arrays, variables, seed, check_out_of_bounds)
+        return
     machine = Oracle(kernel, check_out_of_bounds)
     with np().errstate(all="ignore"):
         machine.bind(arrays, variables or {})
         machine.run(kernel.body)
+
+
+def check_kernel(
+    kernel: Kernel,
+    arrays: Sequence[Array],
+    variables: Values | None = None,
+    seed: int = 0,
+    check_out_of_bounds: bool = False,
+) -> None:
+    """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
+
+    Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
+    roles, places outside their buffers: IR.md 6. Raises: RefError.
+    """
+    machine = Suspect(kernel, check_out_of_bounds)
+    with np().errstate(all="ignore"):
+        machine.bind(arrays, variables or {})
+        Checked(machine, seed).run()
 
 
 def run_plan(
@@ -48,7 +69,7 @@ def run_plan(
     seed: int = 0,
     run: Callable[..., None] = run_kernel,
 ) -> None:
-    """Run the launches of a plan in order.
+    """Run the launches of a plan in order; `run` is run_kernel or check_kernel.
 
     Raises: RefError, also for a vendor's call.
     """

@@ -7,7 +7,9 @@ a store does is up to oracle.py (fast) and checked.py (suspicious), which come n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 from tinycore.runtime.ref import number
@@ -30,7 +32,6 @@ class Machine(ABC):
         self.kernel = kernel
         self.check_out_of_bounds = check_out_of_bounds
         self.scope = Scope()
-        self.statement: UOp | None = None
         self.clock = 0
         self.orders: dict[UOp, list[UOp]] = {}
 
@@ -40,7 +41,8 @@ class Machine(ABC):
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
         """Raise RefError about the statement that runs."""
-        place = f" in `{show_statement(self.statement)}`" if self.statement else ""
+        statement = self.scope.statement
+        place = f" in `{show_statement(statement)}`" if statement else ""
         raise RefError(f"ref: {self.kernel.name}: {wrong}{place}; expected {expected}.")
 
     # binding
@@ -242,23 +244,26 @@ class Machine(ABC):
     def _move(self, node: UOp, dependent: UOp, old: list[Array], new: list[Array]) -> None:
         """The dependent state at the leading state's place, all of its further dimensions."""
         lead: Access = node.arg.places[0]
-        dims = self.scope.dims
-        whole: list[Index] = []
-        for extent in dependent.arg.shape[len(lead.indices) :]:
-            whole.append(self.whole_axis(f"~{len(whole)}", extent))
+        further = dependent.arg.shape[len(lead.indices) :]
+        box = tuple((f"~{at}", extent) for at, extent in enumerate(further))
+        whole = tuple(axis(name, extent) for name, extent in box)
         access = Access((*lead.indices, *whole), lead.mask)
         rho = DEPENDENT[node.arg.rebase].rho
-        moved = rho(np(), old, new, self.load(dependent, access))
-        self.write(self.instance(dependent), access, number.convert(moved, dependent.dtype), "")
-        self.scope.dims = dims
+        with self.boxed(box):
+            moved = rho(np(), old, new, self.load(dependent, access))
+            self.write(self.instance(dependent), access, moved, "")
 
-    def whole_axis(self, name: str, extent: Index) -> Index:
-        """An axis whose iterations all run at once from here on."""
-        index = axis(name, extent)
-        count = int(self.index(extent, []))
-        for atom, _ in index.terms:
-            self.scope.axes[atom] = self.scope.enter("par", count)
-        return index
+    @contextmanager
+    def boxed(self, box: Iterable[tuple[str, Index]]) -> Iterator[None]:
+        """Inside, all iterations of the box axes run at once, the first axis outermost."""
+        outer = self.scope
+        self.scope = replace(outer, axes={**outer.axes})
+        for name, extent in box:
+            for atom, _ in axis(name, extent).terms:
+                count = int(self.index(extent, []))
+                self.scope.axes[atom] = self.scope.enter("par", count)
+        yield
+        self.scope = outer
 
 
 def expression(root: UOp) -> list[UOp]:

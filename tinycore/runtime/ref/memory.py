@@ -8,7 +8,7 @@ first, so that values of outer loops broadcast into inner ones. Next file: machi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tinycore.runtime.ref.number import Array
 from tinycore.uop.index import Atom
@@ -73,7 +73,7 @@ def tile_size(arg: BufferArg) -> int:
 class Scope:
     """The state of one thread of control: values of axes and LETs, buffers, loops around.
 
-    `mask` holds where an IF around is true, None meaning everywhere.
+    `mask` holds where an IF around is true, None meaning everywhere; `statement` is what runs.
     """
 
     axes: dict[Atom, Array] = field(default_factory=dict)
@@ -81,6 +81,7 @@ class Scope:
     buffers: dict[UOp, Instance] = field(default_factory=dict)
     dims: tuple[Dim, ...] = ()
     mask: Array | None = None
+    statement: UOp | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,7 +98,7 @@ class Scope:
         """Undo the last `enter`."""
         self.dims = self.dims[:-1]
 
-    def split(self) -> Scope:
+    def split(self) -> Self:
         """A copy for another thread of control."""
         return replace(self, axes={**self.axes}, lets={**self.lets}, buffers={**self.buffers})
 

@@ -36,7 +36,7 @@ class Oracle(Machine):
     def run(self, statements: Iterable[UOp]) -> None:
         """Run statements in order."""
         for statement in statements:
-            self.statement = statement
+            self.scope.statement = statement
             _RUN[statement.op](self, statement)
 
     def let(self, statement: UOp) -> None:

@@ -1,0 +1,204 @@
+"""A machine that trusts no kernel: every read and store is held against slots, loops and agents.
+
+In: reads and stores as they happen. Out: RefError at the first that a device may not do.
+Next files: tiles.py (copies and MMA), checked.py (loops and roles).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinycore.runtime.ref import number
+from tinycore.runtime.ref.lanes import lanes_of
+from tinycore.runtime.ref.machine import Machine
+from tinycore.runtime.ref.memory import Instance, Scope
+from tinycore.runtime.ref.number import Array
+from tinycore.runtime.ref.races import TEAM, Agents, Frame
+from tinycore.runtime.ref.rings import Path, Ring, State, consumers, filled
+from tinycore.uop.ops import UOp
+from tinycore.uop.table import MONOIDS, TABLE
+from tinycore.uop.tree import Access, Kernel
+from tinycore.util import np
+
+ALL_LANES = TEAM - 1  # the lane of what a team does as a whole
+
+
+@dataclass
+class Place(Scope):
+    """A scope that knows who runs: loops around with their iterations, role and team, lane.
+
+    `owned` is true inside a loop mapped `own`, `crossing` inside a red one.
+    """
+
+    frames: tuple[tuple[Frame, Array], ...] = ()
+    path: Path = ()
+    lane: Array | None = None
+    owned: bool = False
+    crossing: bool = False
+
+
+class Suspect(Machine):
+    """The state of a checked run."""
+
+    scope: Place
+
+    def __init__(self, kernel: Kernel, check_out_of_bounds: bool = False) -> None:
+        super().__init__(kernel, check_out_of_bounds)
+        self.scope = Place()
+        self.filled = filled(kernel)
+        self.consumers: Mapping[UOp, int] = consumers(kernel)
+        self.rings: dict[Instance, Ring] = {}
+        self.agents = Agents()
+        self.teams: dict[Path, int] = {}
+        self.copying = False  # a COPY or MMA reads, not the lanes around
+        self.executing: Array | None = None
+        self.flying: dict[Instance, Array] = {}
+        self.unwritten: dict[Instance, Array] = {}
+
+    def declare(self, node: UOp) -> Instance:
+        """A new instance, with slots; what is no float remembers which elements were written."""
+        instance = super().declare(node)
+        self.rings[instance] = Ring(node.arg.slots)
+        if not node.dtype.is_float and not node.arg.init:
+            self.unwritten[instance] = np().ones(instance.data.size, bool)
+        return instance
+
+    def team(self) -> int:
+        """The number of the role, warpgroup or warp that runs."""
+        return self.teams.setdefault(self.scope.path, len(self.teams))
+
+    def store(self, node: UOp) -> None:
+        """Store by the lanes that hold the target."""
+        scope = self.scope
+        self.executing = lanes_of(self, node, scope.owned, scope.crossing)
+        super().store(node)
+        self.executing = None
+
+    # reads
+
+    def fetch(self, instance: Instance, access: Access, cells: Array, mask: Array | None) -> Array:
+        """Elements as values, if they may be read here."""
+        if instance.node in self.filled:
+            self._check_slot(instance, access)
+        self._check_content(instance, cells, mask)
+        name = instance.arg.name
+        for frame, numbers in self.scope.frames:
+            if not frame.watches(instance):
+                continue
+            if frame.reads(instance, self.each(cells, mask), self.each(numbers, mask)):
+                self._meet(frame, f"reads what another wrote in {name}")
+        if self._tracked(instance):
+            seen = self.agents.unfinished if self.copying else self.agents.reads
+            if seen(instance, self.each(cells, mask), self._agents(mask)):
+                self.fail(f"{name} is read after another thread wrote it", "a barrier between")
+        return super().fetch(instance, access, cells, mask)
+
+    def _check_content(self, instance: Instance, cells: Array, mask: Array | None) -> None:
+        name = instance.arg.name
+        for state, wrong in (
+            (self.flying, "while a copy writes it"),
+            (self.unwritten, "unwritten"),
+        ):
+            if instance in state and state[instance][self.each(cells, mask)].any():
+                self.fail(f"{name} is read {wrong}", "a wait or a store before")
+
+    def _check_slot(self, instance: Instance, access: Access) -> None:
+        ring = self.rings[instance]
+        wanted = None if access.sequence is None else self.index(access.sequence, [])
+        for sequence in np().unique(ring.number(None) if wanted is None else wanted):
+            slot = ring.slot(int(sequence))
+            if not slot.visible(int(sequence), self.scope.path):
+                name = f"{instance.arg.name}[{sequence}]"
+                self.fail(f"{name} is read but its slot is {slot}", "a wait for it by who reads")
+
+    # stores
+
+    def write(self, instance: Instance, access: Access, values: Array, combine: str) -> None:
+        """Store values, or combine them with what is there, if that may happen here."""
+        name = instance.arg.name
+        if instance.node in self.filled:
+            self.fail(f"{name} is the target of a copy and of a store", "one of them")
+        cells, mask = self.cells(instance, access)
+        values = number.convert(values, instance.node.dtype)
+        if combine:
+            old = number.decode(instance.data.take(cells), instance.node.dtype)
+            reference = TABLE[MONOIDS[combine].op].reference
+            assert reference is not None, f"ref: {combine} has no reference"
+            values = reference(np(), old, values)
+        flat = self.each(cells, mask)
+        stored = self.each(number.encode(values, instance.node.dtype), mask)
+        self._check_ring(instance, access)
+        self.claim(instance, flat, stored, mask, combine)
+        if self._tracked(instance) and self.agents.writes(instance, flat, self._agents(mask)):
+            self.fail(f"{name} is written after another thread touched it", "a barrier between")
+        instance.data[flat] = stored
+
+    def _check_ring(self, instance: Instance, access: Access) -> None:
+        ring = self.rings.get(instance)
+        if ring is None:
+            return
+        wanted = 0 if access.sequence is None else self.index(access.sequence, [])
+        for sequence in np().unique(wanted):
+            if ring.slot(int(sequence)).state is State.READING:
+                name = f"{instance.arg.name}[{sequence}]"
+                self.fail(f"{name} is written while a copy reads it", "a wait before")
+
+    def claim(
+        self, instance: Instance, flat: Array, stored: Array, mask: Array | None, combine: str
+    ) -> None:
+        """Hold a write against all iterations around: they meet in equal plain values alone."""
+        name = instance.arg.name
+        if instance in self.flying and self.flying[instance][flat].any():
+            self.fail(f"{name} is written while a copy writes it", "a wait before")
+        differs = _differ(instance.data[flat], stored) | bool(combine)
+        for frame, numbers in self.scope.frames:
+            if not frame.watches(instance):
+                continue
+            if frame.writes(instance, flat, self.each(numbers, mask), differs):
+                self._meet(frame, f"stores where another read or stored in {name}")
+        if _repeated(flat, stored, bool(combine)):
+            self.fail(f"iterations that run side by side meet in {name}", "places of their own")
+        if instance in self.unwritten:
+            self.unwritten[instance][flat] = False
+
+    # helpers
+
+    def each(self, values: Array, mask: Array | None) -> Array:
+        """A value for every iteration that runs at once and is not masked, in one row."""
+        shape = self.scope.shape
+        whole = np().broadcast_to(values, shape)
+        if mask is None:
+            return whole.reshape(-1)
+        return whole[np().broadcast_to(mask, shape)]
+
+    def _agents(self, mask: Array | None) -> Array:
+        scope = self.scope
+        lane = None if self.copying else scope.lane
+        lane = lane if self.executing is None else self.executing
+        return self.each(self.team() * TEAM + (ALL_LANES if lane is None else lane), mask)
+
+    def _tracked(self, instance: Instance) -> bool:
+        """True for what the threads of a block share and barriers alone order."""
+        near = instance.arg.space == "group"
+        return self.kernel.spmd and near and instance.node not in self.filled
+
+    def _meet(self, frame: Frame, wrong: str) -> None:
+        arg = frame.loop.arg
+        self.fail(f"an iteration of {arg.kind} {arg.axis} {wrong}", "iterations that do not meet")
+
+
+def _differ(first: Array, second: Array) -> Array:
+    """Where stored elements differ; NaN equals itself."""
+    same = first == second
+    if first.dtype.kind == "f":
+        same = same | (np().isnan(first) & np().isnan(second))
+    return ~same
+
+
+def _repeated(cells: Array, stored: Array, always: bool) -> bool:
+    """True if an element appears twice, with values that differ or `always`."""
+    order = np().argsort(cells, kind="stable")
+    ordered, values = cells[order], stored[order]
+    same = ordered[1:] == ordered[:-1]
+    return bool(np().any(same & (_differ(values[1:], values[:-1]) | always)))
