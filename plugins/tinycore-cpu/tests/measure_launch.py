@@ -14,13 +14,14 @@ from collections.abc import Callable
 from tinycore.backend import Call, Launch
 from tinycore_cpu.arch import find_arch
 from tinycore_cpu.compiler import LLVMCompiler
+from tinycore_cpu.graph import CPUGraph
 from tinycore_cpu.image import Image, load_elf
 from tinycore_cpu.loader import load_object
 from tinycore_cpu.memory import Block
 from tinycore_cpu.orc import load_by_llvm
 from tinycore_cpu.pool import FUNCTIONS, NativePool, Pool
 from tinycore_cpu.pool_ir import pool_module
-from tinycore_cpu.program import CPUGraph, CPUProgram
+from tinycore_cpu.program import CPUProgram
 from tinycore_cpu.shared import SharedPool
 from tinycore_cpu.system_ir import placing_text, sleeping_text
 from tinycore_cpu.threads import PortablePool

@@ -2,15 +2,16 @@
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tinycore.backend import Call, Handle, Launch, Unsupported
 from tinycore_cpu.compiler import LLVMCompiler
+from tinycore_cpu.graph import CPUGraph
 from tinycore_cpu.image import Image
 from tinycore_cpu.memory import SPACE, HostAllocator, view_memory
-from tinycore_cpu.program import CPUGraph, CPUProgram
+from tinycore_cpu.program import CPUProgram
 from tinycore_cpu.shared import SharedPool
 
 COUNT = 1000
@@ -182,3 +183,45 @@ def test_the_seconds_of_a_launch_hold_the_whole_launch(kernels: Image, pool: Sha
     long = min(program(buffers, (1 << 20,), Launch((3, 1, 1)), True) or 0 for _ in range(9))
     assert list(target) == [1 << 20] * 3
     assert long > 10 * short
+
+
+SCRATCH = """
+; scratch[0] = seed + task; out[task] = scratch[0]; arguments: out, seed, scratch of 64 bytes a task
+define void @keep(ptr %args, i64 %task, i64 %tasks) nounwind {
+  %seed_at = getelementptr i64, ptr %args, i64 1
+  %scratch_at = getelementptr i64, ptr %args, i64 2
+  %out = load ptr, ptr %args
+  %seed = load i64, ptr %seed_at
+  %scratch = load ptr, ptr %scratch_at
+  %offset = mul i64 %task, 64
+  %mine = getelementptr i8, ptr %scratch, i64 %offset
+  %sum = add i64 %seed, %task
+  store volatile i64 %sum, ptr %mine
+  %again = load volatile i64, ptr %mine
+  %at = getelementptr i64, ptr %out, i64 %task
+  store i64 %again, ptr %at
+  ret void
+}
+"""
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_each_task_has_scratch_memory_of_its_own(
+    load: Callable[..., Image], pool: SharedPool, tasks: int
+) -> None:
+    program = CPUProgram(load(SCRATCH, "keep"), "keep", pool)
+    launch = Launch((tasks, 1, 1), scratch_bytes=64)
+    out = (ctypes.c_int64 * 3)()
+    program((ctypes.addressof(out),), (10,), launch)
+    assert list(out)[:tasks] == [10 + task for task in range(tasks)]
+    graph = CPUGraph(pool)
+    graph.replay([Call(program, (ctypes.addressof(out),), (20,), launch)] * 2)
+    assert list(out)[:tasks] == [20 + task for task in range(tasks)]
+
+
+def test_programs_share_scratch_memory_and_a_larger_one_moves_nobody(pool: SharedPool) -> None:
+    small, same = pool.scratch(100), pool.scratch(50)
+    large = pool.scratch(1 << 20)
+    assert small is same
+    assert (small.size_bytes, large.size_bytes) == (100, 1 << 20)
+    assert pool.scratch(100) is large

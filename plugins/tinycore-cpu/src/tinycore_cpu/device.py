@@ -6,9 +6,10 @@ In: the target, the pool. Out: programs and buffers for the core. backend.py ope
 from __future__ import annotations
 
 from tinycore.backend import Device, Program, Target
+from tinycore_cpu.graph import CPUGraph
 from tinycore_cpu.loader import load_object
 from tinycore_cpu.memory import HostAllocator
-from tinycore_cpu.program import CPUGraph, CPUProgram
+from tinycore_cpu.program import CPUProgram
 from tinycore_cpu.shared import SharedPool
 
 

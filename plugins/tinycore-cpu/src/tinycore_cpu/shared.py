@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from tinycore_cpu import host
 from tinycore_cpu.loader import load_object
+from tinycore_cpu.memory import Block
 from tinycore_cpu.pool import FUNCTIONS, NativePool, Pool
 from tinycore_cpu.pool_ir import pool_module
 from tinycore_cpu.symbols import has_symbols
@@ -35,6 +36,7 @@ class SharedPool:
         self._compile = compile_text
         self._lock = threading.Lock()
         self._pool: Pool | None = None
+        self._scratch = Block(1)
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -45,6 +47,16 @@ class SharedPool:
             self._make()
         assert self._pool is not None, "made above"
         return self._pool
+
+    def scratch(self, size_bytes: int) -> Block:
+        """Memory for launches to work in: one for all, so that it stays in the caches.
+
+        A larger request gets new memory; who holds a block may go on using it.
+        """
+        with self._lock:
+            if self._scratch.size_bytes < size_bytes:
+                self._scratch = Block(size_bytes)
+            return self._scratch
 
     def close(self) -> None:
         """End the threads; a later `get` makes new ones."""
