@@ -1,0 +1,76 @@
+"""The vocabulary of the optimiser as text: `SPLIT(i0, 12)`, `STAGE(b1, i1.0, packed, [i2][i1.1])`.
+
+Comes in: a kernel and actions as text. Goes out: the kernel after them, or Illegal. Text is what is
+searched, cached and shipped: it speaks of canonical axis names, so that it outlives a process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.remainder import overlap, peel
+from tinycore.codegen.optimize.reorder import reorder
+from tinycore.codegen.optimize.rfactor import rfactor
+from tinycore.codegen.optimize.split import fuse, map_axis, split
+from tinycore.codegen.optimize.stage import Layout, stage
+from tinycore.uop.tree import Kernel
+
+ACTIONS: dict[str, Callable[..., Kernel]] = {
+    "SPLIT": split,
+    "FUSE": fuse,
+    "REORDER": reorder,
+    "MAP": map_axis,
+    "RFACTOR": rfactor,
+    "PEEL": peel,
+    "OVERLAP": overlap,
+    "STAGE": stage,
+}
+
+Argument = str | int | Layout
+_TEXT = re.compile(r"(\w+)\((.*)\)")
+_GROUP = re.compile(r"\[([^\]]*)\]")
+
+
+def action(name: str, *arguments: Argument) -> str:
+    """The text of an action."""
+    return f"{name}({', '.join(_show(argument) for argument in arguments)})"
+
+
+def _show(argument: Argument) -> str:
+    if isinstance(argument, tuple):
+        return "".join("[" + " ".join(group) + "]" for group in argument)
+    return str(argument)
+
+
+def apply(kernel: Kernel, text: str) -> Kernel:
+    """The kernel after one action.
+
+    Raises: Illegal if the action is unknown, has other arguments, or does not apply.
+    """
+    found = _TEXT.fullmatch(text.strip())
+    function = ACTIONS.get(found.group(1)) if found else None
+    if found is None or function is None:
+        raise Illegal(f"{text!r} is no action; expected one of {', '.join(ACTIONS)}")
+    arguments = [_read(part.strip()) for part in found.group(2).split(",")]
+    try:
+        return function(kernel, *arguments)
+    except TypeError as error:
+        raise Illegal(f"{text}: {error}") from error
+
+
+def _read(text: str) -> Argument:
+    if text.startswith("["):
+        return tuple([tuple(group.split()) for group in _GROUP.findall(text)])
+    return int(text) if text.isdigit() else text
+
+
+def apply_all(kernel: Kernel, texts: Iterable[str]) -> Kernel:
+    """The kernel after several actions.
+
+    Raises: Illegal at the first that does not apply.
+    """
+    for text in texts:
+        kernel = apply(kernel, text)
+    return kernel

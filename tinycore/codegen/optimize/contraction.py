@@ -1,0 +1,155 @@
+"""The register tile of a contraction: which axis becomes lanes, which becomes rows, what is packed.
+
+Comes in: the loops and loads of a reduction whose operands are used again and again (a matmul, a
+convolution, their gradients). Goes out: a `Tile`, chosen by counting what each multiplication
+costs: lanes that do nothing, and loads that feed it. Source of the costs: studies of CPU kernels
+at the machine's limit; a tile of R rows and V vectors needs R*V + V + 1 registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import NamedTuple
+
+from tinycore.codegen.optimize.analysis import Reference, extent_of
+from tinycore.uop.ops import UOp
+
+ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
+_PACKING_PAYS = 48  # uses of a packed tile from which copying it is cheaper than strides
+
+
+class Tile(NamedTuple):
+    """`lanes` of axis `vector` times `vectors`, `rows` of axis `row`; `packed` is to be staged.
+
+    `cost` is in vector multiplications an element-wise multiplication takes, at best 1 / lanes.
+    """
+
+    vector: UOp
+    vectors: int
+    row: UOp | None
+    rows: int
+    column: UOp | None
+    columns: int
+    packed: Reference | None
+    cost: float
+
+
+class Operands(NamedTuple):
+    """The loads of a contraction under its par loops and its reduction loops."""
+
+    par: tuple[UOp, ...]
+    red: tuple[UOp, ...]
+    loads: tuple[Reference, ...]
+
+
+def is_contraction(operands: Operands) -> bool:
+    """True if some par axis of four or more leaves one load in place while it moves another."""
+    moving = [r for r in operands.loads if any(r.stride(loop) != 0 for loop in operands.red)]
+    for loop in operands.par:
+        strides = [reference.stride(loop) for reference in moving]
+        if extent_of(loop) >= 4 and 0 in strides and any(s != 0 for s in strides):
+            return True
+    return False
+
+
+def best_tile(operands: Operands, lanes: int, registers: int) -> Tile | None:
+    """The cheapest tile, or None if no axis can become lanes."""
+    tiles: list[Tile] = []
+    for loop in operands.par:
+        tiles += _par_tiles(operands, loop, lanes, registers)
+    for loop in operands.red:
+        tiles += _red_tiles(operands, loop, lanes, registers)
+    return min(tiles, key=lambda tile: tile.cost, default=None)
+
+
+def _par_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> Iterable[Tile]:
+    """Lanes along a par axis: operands that move with it are vectors, the others are splatted."""
+    strides = [reference.stride(vector) for reference in operands.loads]
+    vectors_of = [r for r, s in zip(operands.loads, strides, strict=True) if s != 0]
+    strided = [r for r, s in zip(operands.loads, strides, strict=True) if s not in (0, 1)]
+    if not vectors_of or len(strided) > 1:
+        return
+    others = [loop for loop in operands.par if loop is not vector]
+    rows: list[UOp | None] = [loop for loop in others if _all_still(vectors_of, loop)]
+    for row in rows or [None]:
+        packed = _to_pack(strided, vectors_of, vector, others)
+        if strided and packed is None:
+            continue
+        yield from _sized(operands, vector, row, packed, lanes, registers)
+
+
+def _all_still(loads: Sequence[Reference], loop: UOp) -> bool:
+    return all(reference.stride(loop) == 0 for reference in loads)
+
+
+def _to_pack(
+    strided: list[Reference], vectors_of: list[Reference], vector: UOp, others: list[UOp]
+) -> Reference | None:
+    """The operand to copy to a contiguous tile first, if enough iterations then use the tile."""
+    if not strided and (len(vectors_of) > 1 or extent_of(vector) < 64):
+        return None
+    found = strided[0] if strided else vectors_of[0]
+    uses = prod([extent_of(loop) for loop in others if found.stride(loop) == 0])
+    return found if uses >= _PACKING_PAYS else None
+
+
+def _sized(
+    operands: Operands,
+    vector: UOp,
+    row: UOp | None,
+    packed: Reference | None,
+    lanes: int,
+    registers: int,
+) -> Iterable[Tile]:
+    extent, reuse = extent_of(vector), 1 if row is None else extent_of(row)
+    splats = sum(1 for reference in operands.loads if reference.stride(vector) == 0)
+    for vectors in (2, 1, 4, 3):
+        if vectors > 1 and (vectors - 1) * lanes >= extent:
+            continue
+        for rows in ROWS:
+            if rows * vectors + vectors + 1 > registers or rows > reuse:
+                continue
+            work = rows * vectors
+            waste = _waste(extent, lanes * vectors) * _waste(reuse, rows)
+            loads = vectors * (len(operands.loads) - splats) + rows * splats / 2
+            latency = max(1.0, 8 / work)  # fewer accumulators than the adder is deep wait for it
+            yield Tile(
+                vector, vectors, row, rows, None, 1, packed, waste * (latency + loads / work)
+            )
+
+
+def _spread(operands: Operands, row: UOp | None) -> float:
+    """A little more for rows that lie far apart: each is a stream of its own through the cache."""
+    strides = [0] if row is None else [reference.stride(row) or 0 for reference in operands.loads]
+    return 0.02 if max(strides) > 64 else 0.0
+
+
+def _waste(extent: int, tile: int) -> float:
+    """Iterations run for each iteration wanted, when `extent` is cut in tiles."""
+    return -(-extent // tile) * tile / extent
+
+
+def _red_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> Iterable[Tile]:
+    """Lanes along a reduction axis: partial sums, all operands read as vectors."""
+    if any(reference.stride(vector) != 1 for reference in operands.loads):
+        return
+    waste = _waste(extent_of(vector), lanes)
+    for row in operands.par:
+        for column in operands.par:
+            if row is column:
+                continue
+            for rows, columns in ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4)):
+                if rows * columns + rows + columns > registers:
+                    continue
+                work = rows * columns
+                loads = sum(
+                    _copies(r, row, rows) * _copies(r, column, columns) for r in operands.loads
+                )
+                edges = _waste(extent_of(row), rows) * _waste(extent_of(column), columns)
+                cost = waste * edges * (max(1.0, 8 / work) + loads / work)
+                yield Tile(vector, 1, row, rows, column, columns, None, cost + 0.05)
+
+
+def _copies(reference: Reference, loop: UOp, count: int) -> int:
+    return 1 if reference.stride(loop) == 0 else count

@@ -1,0 +1,308 @@
+"""BEAM=0: the actions a kernel gets without a search, decided from strides and capabilities.
+
+Comes in: a kernel and the caps of a target. Goes out: action texts, applied one by one; one that
+turns out illegal is left out. Four cases: contractions get a register tile (contraction.py);
+other loops become vectors along the axis that is contiguous in most accesses: a par axis directly,
+a reduction axis by partial sums, an outer axis by sinking below the reductions. What is left of
+the outer par loops becomes the grid. No shape is looked up in a table.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tinycore.codegen.optimize.actions import Argument, action, apply
+from tinycore.codegen.optimize.analysis import (
+    Reference,
+    extent_of,
+    is_linear,
+    leaf_loops,
+    par_chain,
+    references,
+)
+from tinycore.codegen.optimize.contraction import Operands, Tile, best_tile, is_contraction
+from tinycore.codegen.optimize.edit import Illegal
+from tinycore.runtime.caps import Caps
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Kernel, walk
+
+
+def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
+    """The kernel after the chosen actions, and their texts."""
+    choice = _Choice(kernel, caps)
+    choice.fuse_contiguous()
+    for position in range(len(choice.kernel.body)):
+        if not choice.contraction(position):
+            choice.vectorize(position)
+    choice.grid()
+    return choice.kernel, choice.taken
+
+
+class _Choice:
+    """A kernel on its way, and the actions taken so far."""
+
+    def __init__(self, kernel: Kernel, caps: Caps) -> None:
+        self.kernel = kernel
+        self.caps = caps
+        self.taken: list[str] = []
+        self.lanes = max(caps.vector_bytes // _widest(kernel), 1)
+
+    def take(self, name: str, *arguments: Argument) -> bool:
+        """Apply an action if it is legal."""
+        text = action(name, *arguments)
+        try:
+            self.kernel = apply(self.kernel, text)
+        except Illegal:
+            return False
+        self.taken.append(text)
+        return True
+
+    # fusing
+
+    def fuse_contiguous(self) -> None:
+        """Make one axis of neighbours that every access walks at one pace."""
+        while any(self._fused(outer) for outer in self._loops()):
+            pass
+
+    def _fused(self, outer: UOp) -> bool:
+        if len(outer.src) != 1 or outer.src[0].op is not Ops.LOOP:
+            return False
+        before = self.kernel
+        if not is_linear(before.body):
+            return False
+        if not self.take("FUSE", outer.arg.axis, outer.src[0].arg.axis):
+            return False
+        if is_linear(self.kernel.body):
+            return True
+        self.kernel = before
+        self.taken.pop()
+        return False
+
+    def _loops(self) -> list[UOp]:
+        return [s for s, _ in walk(self.kernel.body) if s.op is Ops.LOOP]
+
+    # contractions
+
+    def contraction(self, position: int) -> bool:
+        """Tile the root statement at `position` if it is a contraction."""
+        operands = _operands(self.kernel.body[position])
+        if operands is None or not is_contraction(operands):
+            return False
+        tile = best_tile(operands, self.lanes, self.caps.registers)
+        if tile is None:
+            return False
+        if tile.column is not None:
+            self._tile_by_partial_sums(operands, tile)
+        else:
+            self._tile_by_rows(operands, tile)
+        return True
+
+    def _tile_by_rows(self, operands: Operands, tile: Tile) -> None:
+        vector, row = tile.vector.arg.axis, tile.row.arg.axis if tile.row else ""
+        others = [loop.arg.axis for loop in operands.par if loop not in (tile.vector, tile.row)]
+        panel, outer = vector, []
+        if tile.packed is not None:
+            self.take("SPLIT", vector, self._panel(operands, tile))
+            panel = f"{vector}.1"
+            outer = self._shared(operands, tile, others)
+        self.take("SPLIT", panel, self.lanes * tile.vectors)
+        self.take("SPLIT", f"{panel}.1", self.lanes)
+        tiled = bool(row) and tile.rows > 1 and self.take("SPLIT", row, tile.rows)
+        last = operands.red[-1].arg.axis
+        parts = [f"{panel}.1.1", f"{panel}.1.0"] + ([f"{row}.1"] if tiled else [])
+        for part in parts:
+            self.take("REORDER", part, last)
+            self.take("MAP", part, "vec" if part is parts[0] else "reg")
+        inner = [f"{panel}.0", f"{row}.0" if tiled else row]
+        self._order([*outer, f"{vector}.0", *others, *inner])
+        if tile.packed is not None:
+            self._pack(operands, tile, panel)
+        if tiled and extent_of(tile.row or tile.vector) % tile.rows:
+            self.take("PEEL", f"{row}.0")
+
+    def _shared(self, operands: Operands, tile: Tile, others: list[str]) -> list[str]:
+        """Axes outside the packed panels, where the panels alone are too few for all units.
+
+        One axis of the others is cut so that every unit packs a panel only a few times.
+        """
+        panels = -(-extent_of(tile.vector) // self._panel(operands, tile))
+        free = [loop for loop in operands.par if loop.arg.axis in others]
+        assert tile.packed is not None
+        free = [loop for loop in free if tile.packed.stride(loop) == 0 and extent_of(loop) > 1]
+        if panels >= 2 * self.caps.units or not free:
+            return []
+        loop = max(free, key=extent_of)
+        name = loop.arg.axis
+        chunk = -(-extent_of(loop) // (4 * self.caps.units))
+        self.take("SPLIT", name, chunk)
+        others[others.index(name)] = f"{name}.1"
+        return [f"{name}.0"]
+
+    def _order(self, wanted: list[str]) -> None:
+        """Bring the par loops from the top into this order, as far as their nesting allows."""
+        rank = {name: k for k, name in enumerate(wanted)}
+        moved = True
+        while moved:
+            chain = [loop.arg.axis for loop in par_chain(self.kernel.body)[0]]
+            wrong = [(a, b) for a, b in pairwise(chain) if rank.get(a, -1) > rank.get(b, -1)]
+            moved = bool(wrong) and self.take("REORDER", *wrong[0])
+
+    def _panel(self, operands: Operands, tile: Tile) -> int:
+        """Columns of a packed panel: half the second-level cache, and work for every unit."""
+        width = self.lanes * tile.vectors
+        depth = 1
+        for loop in operands.red:
+            depth *= extent_of(loop)
+        cache = self.caps.cache_bytes[1] if len(self.caps.cache_bytes) > 1 else 1 << 18
+        most = max(cache // 2 // (4 * depth), width)
+        fair = extent_of(tile.vector) // (2 * self.caps.units)
+        return max(min(most, fair, 4 * width) // width, 1) * width
+
+    def _pack(self, operands: Operands, tile: Tile, panel: str) -> None:
+        assert tile.packed is not None
+        moving = [loop for loop in operands.red if tile.packed.stride(loop) != 0]
+        depth = tuple([(loop.arg.axis,) for loop in moving])
+        layout = ((f"{panel}.0",), *depth, (f"{panel}.1.0", f"{panel}.1.1"))
+        at = f"{tile.vector.arg.axis}.0"
+        self.take("STAGE", tile.packed.buffer.arg.name, at, "packed", layout)
+
+    def _tile_by_partial_sums(self, operands: Operands, tile: Tile) -> None:
+        vector, last = tile.vector.arg.axis, operands.red[-1].arg.axis
+        self._innermost(vector)
+        self.take("SPLIT", vector, self.lanes)
+        self.take("RFACTOR", f"{vector}.1")
+        self.take("MAP", f"{vector}.1.j", "vec")
+        sunk = []
+        for loop, count in ((tile.column, tile.columns), (tile.row, tile.rows)):
+            if loop is not None and count > 1 and self.take("SPLIT", loop.arg.axis, count):
+                sunk.append(loop)
+        below = f"{vector}.0" if last == vector else last
+        self.take("MAP", f"{vector}.1", "vec")
+        for loop in sunk:
+            self.take("REORDER", f"{loop.arg.axis}.1", below)
+            self.take("MAP", f"{loop.arg.axis}.1", "reg")
+
+    def _innermost(self, name: str) -> None:
+        """Move a loop inside the loops of its own kind that it perfectly holds."""
+        moved = True
+        while moved:
+            moved = False
+            for node in self._loops():
+                inner = node.src[0] if len(node.src) == 1 else node
+                if node.arg.axis == name and inner.op is Ops.LOOP and inner is not node:
+                    same = inner.arg.kind == node.arg.kind and not inner.arg.map
+                    moved = same and self.take("REORDER", name, inner.arg.axis)
+                    break
+
+    # everything else
+
+    def vectorize(self, position: int) -> None:
+        """Give every innermost loop of a root statement lanes along its best axis."""
+        if position >= len(self.kernel.body):
+            return
+        done: set[str] = set()
+        for path in leaf_loops([self.kernel.body[position]]):
+            names = {loop.arg.axis for loop in path}
+            if names & done:
+                continue
+            chosen = _contiguous_axis(path)
+            if chosen is None:
+                continue
+            done.add(chosen.arg.axis)
+            if chosen is not path[-1]:
+                self._sink_vector(chosen, position)
+            elif chosen.arg.kind == "red":
+                self._vector_of_partial_sums(chosen)
+            else:
+                self._vector_of(chosen, is_root=len(path) == 1)
+
+    def _vector_of(self, loop: UOp, is_root: bool) -> None:
+        name, extent = loop.arg.axis, extent_of(loop)
+        if extent < 2:
+            return
+        whole = loop.arg.extent.is_const and extent % self.lanes == 0
+        ragged = not whole and not is_root and extent > self.lanes
+        if ragged and self.take("OVERLAP", name, self.lanes):
+            self.take("MAP", f"{name}.1", "vec")
+            self.take("MAP", f"{name}.1'", "vec")
+            return
+        self.take("SPLIT", name, self.lanes)
+        self.take("MAP", f"{name}.1", "vec")
+
+    def _vector_of_partial_sums(self, loop: UOp) -> None:
+        name, extent = loop.arg.axis, extent_of(loop)
+        if extent < self.lanes or not loop.arg.extent.is_const:
+            return
+        several = next(n for n in (4, 2, 1) if extent >= 2 * n * self.lanes or n == 1)
+        width = several * self.lanes
+        self.take("SPLIT", name, width)
+        if not self.take("RFACTOR", f"{name}.1"):
+            return
+        if extent % width:
+            self.take("PEEL", f"{name}.0")
+        for part in (f"{name}.1", f"{name}.1.j", f"{name}.1'"):
+            self.take("SPLIT", part, self.lanes)
+            self.take("MAP", f"{part}.1", "vec")
+            self.take("MAP", f"{part}.0", "unroll" if part.endswith("j") else "reg")
+
+    def _sink_vector(self, loop: UOp, position: int) -> None:
+        name = loop.arg.axis
+        if extent_of(loop) < 2:
+            return
+        self.take("SPLIT", name, self.lanes)
+        inner = [s for s, _ in walk([self.kernel.body[position]]) if s.op is Ops.LOOP]
+        inside = False
+        for node in inner:
+            if inside and node.arg.axis != f"{name}.1":
+                self.take("REORDER", f"{name}.1", node.arg.axis)
+            inside = inside or node.arg.axis == f"{name}.1"
+        self.take("MAP", f"{name}.1", "vec")
+
+    # the grid
+
+    def grid(self) -> None:
+        """Run the outer par loops side by side."""
+        for statement in self.kernel.body:
+            chain, _ = par_chain((statement,))
+            for loop in chain:
+                if loop.arg.map or not self.take("MAP", loop.arg.axis, "grid"):
+                    break
+
+
+def _widest(kernel: Kernel) -> int:
+    return max([param.dtype.itemsize for param in kernel.params if param.dtype.is_float], default=4)
+
+
+def _operands(root: UOp) -> Operands | None:
+    """The loops and loads of a root statement that is one reduction under par loops."""
+    chain, body = par_chain((root,))
+    loops = [s for s in body if s.op is Ops.LOOP]
+    if not chain or len(loops) != 1 or loops[0].arg.kind != "red":
+        return None
+    red = [loops[0]]
+    while len(red[-1].src) == 1 and red[-1].src[0].op is Ops.LOOP:
+        red.append(red[-1].src[0])
+    if any(s.op is Ops.LOOP for s in red[-1].src) or any(loop.arg.kind != "red" for loop in red):
+        return None
+    loads = [r for r in references(loops, tuple(chain)) if not r.is_store]
+    return Operands(tuple(chain), tuple(red), tuple(loads))
+
+
+def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
+    """The loop of a path along which most accesses of its innermost body are neighbours."""
+    inner = references(path[-1].src, path)
+    best, best_score = None, 0.0
+    for loop in reversed(path):
+        if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
+            continue
+        score = sum(_neighbourhood(reference, loop) for reference in inner)
+        if score > best_score and extent_of(loop) >= 4:
+            best, best_score = loop, score
+    return best
+
+
+def _neighbourhood(reference: Reference, loop: UOp) -> float:
+    stride = reference.stride(loop)
+    if stride == 0:
+        return 0.0
+    return 1.0 if stride == 1 else -2.0

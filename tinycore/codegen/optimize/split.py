@@ -1,0 +1,104 @@
+"""SPLIT, FUSE and MAP: one axis becomes two, two become one, an axis gets a place to run.
+
+Comes in: a kernel and an axis name. Goes out: the kernel after the action, or Illegal. Names carry
+their history: i splits into i.0 and i.1 (IR.md 3.4).
+"""
+
+from __future__ import annotations
+
+from tinycore.codegen.optimize.edit import (
+    Illegal,
+    Masking,
+    atom_of,
+    constraint,
+    declared,
+    edit_loops,
+    loops_of,
+)
+from tinycore.uop.index import axis, digit
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Kernel, Rebuild, loop
+
+PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
+
+
+def split(kernel: Kernel, name: str, factor: int) -> Kernel:
+    """SPLIT(axis, n): a becomes a.0 (outer) and a.1 of n iterations; a mask cuts the remainder.
+
+    Always legal on an axis without a place; an axis that n does not divide gets masked accesses.
+    """
+    for found in loops_of(kernel, name):
+        if found.arg.map:
+            raise Illegal(f"SPLIT: axis {name} is mapped to {found.arg.map}")
+    if factor < 1:
+        raise Illegal(f"SPLIT: factor {factor} of axis {name}")
+    return edit_loops(kernel, name, lambda node: [_split_loop(node, factor)])
+
+
+def _split_loop(node: UOp, factor: int) -> UOp:
+    name, extent, kind, _ = node.arg
+    outer_extent = digit(extent + (factor - 1), factor, 0)
+    outer, inner = axis(f"{name}.0", outer_extent), axis(f"{name}.1", factor)
+    value = outer * factor + inner
+    atom = atom_of(node)
+    mask = constraint(extent - 1 - value)
+    env = {} if atom is None else {atom: value}
+    when = {part for part, _ in (*outer.terms, *inner.terms)}
+    body = Masking(env, mask, when, declared(node.src)).body(node.src)
+    return loop(kind, f"{name}.0", outer_extent, [loop(kind, f"{name}.1", factor, body)])
+
+
+def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
+    """FUSE(a, b): a loop and the only loop in its body become one axis a_b.
+
+    Legal for a perfect pair of one kind with constant extents.
+    """
+    return edit_loops(kernel, first, lambda node: [_fuse_pair(node, second)])
+
+
+def _fuse_pair(node: UOp, second: str) -> UOp:
+    first = node.arg
+    inner = node.src[0] if len(node.src) == 1 else node
+    if inner is node or inner.op is not Ops.LOOP or inner.arg.axis != second:
+        raise Illegal(f"FUSE: {second} is not the whole body of {first.axis}")
+    low = inner.arg
+    if first.kind != low.kind or first.map or low.map:
+        raise Illegal(f"FUSE: {first.axis} and {second} differ in kind or are mapped")
+    if not first.extent.is_const or not low.extent.is_const:
+        raise Illegal(f"FUSE: extents of {first.axis} and {second} are not constant")
+    count = low.extent.const
+    name = f"{first.axis}_{second}"
+    whole = axis(name, first.extent * count)
+    env = {}
+    for atom, value in (
+        (atom_of(node), digit(whole, count, 0)),
+        (atom_of(inner), digit(whole, 1, count)),
+    ):
+        if atom is not None:
+            env[atom] = value
+    return loop(first.kind, name, first.extent * count, Rebuild({}, env).body(inner.src))
+
+
+def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
+    """MAP(axis, place): where the iterations of an axis run.
+
+    Legal for par axes everywhere, for red axes on thread, lane, vec and unroll; register, vector
+    and unrolled axes have constant extents; a grid axis has only grid loops around it.
+    """
+    if place not in PLACES:
+        raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")
+    for node in loops_of(kernel, name):
+        _check_place(node, place)
+    return edit_loops(kernel, name, lambda node: [node.replace(arg=node.arg._replace(map=place))])
+
+
+def _check_place(node: UOp, place: str) -> None:
+    arg = node.arg
+    if arg.map:
+        raise Illegal(f"MAP: axis {arg.axis} is mapped to {arg.map} already")
+    if arg.kind == "ser" and place != "unroll":
+        raise Illegal(f"MAP: axis {arg.axis} is serial")
+    if arg.kind == "red" and place not in ("thread", "lane", "vec", "unroll"):
+        raise Illegal(f"MAP: reduction axis {arg.axis} cannot run on {place}")
+    if place in ("reg", "vec", "unroll", "lane") and not arg.extent.is_const:
+        raise Illegal(f"MAP: axis {arg.axis} has no constant extent")
