@@ -261,7 +261,9 @@ class _Choice:
     # the grid
 
     def grid(self) -> None:
-        """Run the outer par loops side by side."""
+        """Run the outer par loops side by side; several root loops become several launches."""
+        if any(statement.op is not Ops.LOOP for statement in self.kernel.body):
+            return
         for statement in self.kernel.body:
             chain, _ = par_chain((statement,))
             for loop in chain:
