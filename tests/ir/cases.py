@@ -85,6 +85,16 @@ def unset(*shape: int) -> NDArray[np.float32]:
     return np.full(shape, np.nan, np.float32)
 
 
+def wide(x: Array) -> Wide:
+    """x in float64."""
+    return x.astype(np.float64)
+
+
+def causal(size: int) -> Array:
+    """True on and below the diagonal."""
+    return np.tril(np.ones((size, size), bool))
+
+
 Made = tuple[list[Array], list[Expected]]
 
 
@@ -139,7 +149,8 @@ def conv(numbers: np.random.Generator) -> Made:
 def _conv(x: Array, g: Array) -> Wide:
     padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
-    return np.einsum("ncyxij,ocij->noyx", windows, g.astype(np.float64))
+    value: Wide = np.einsum("ncyxij,ocij->noyx", windows, g.astype(np.float64))
+    return value
 
 
 def embedding(numbers: np.random.Generator, B: int, V: int, D: int) -> Made:
@@ -172,17 +183,15 @@ def attend(q: Wide, k: Wide, v: Wide, keep: Array, at: int, steps: int) -> Expec
 def attention(numbers: np.random.Generator, H: int, S: int, D: int) -> Made:
     """Causal."""
     q, k, v = (normal(numbers, H, S, D) for _ in range(3))
-    wide = [x.astype(np.float64) for x in (q, k, v)]
-    keep = np.tril(np.ones((S, S), bool))
-    return [q, k, v, unset(H, S, D)], [attend(*wide, keep, 3, 4 * (S + D + 8))]
+    want = attend(wide(q), wide(k), wide(v), causal(S), 3, 4 * (S + D + 8))
+    return [q, k, v, unset(H, S, D)], [want]
 
 
 def flash(numbers: np.random.Generator, H: int, S: int) -> Made:
     """Causal; p is rounded to float16, which counts 2**13 half units of float32."""
     q, k, v = (normal(numbers, H, S, 16).astype(np.float16) for _ in range(3))
-    wide = [x.astype(np.float64) for x in (q, k, v)]
-    keep = np.tril(np.ones((S, S), bool))
-    return [q, k, v, unset(H, S, 16)], [attend(*wide, keep, 3, 2 * 2**13)]
+    want = attend(wide(q), wide(k), wide(v), causal(S), 3, 2 * 2**13)
+    return [q, k, v, unset(H, S, 16)], [want]
 
 
 def decode(numbers: np.random.Generator, H: int, D: int, L: int) -> Made:
@@ -193,14 +202,14 @@ def decode(numbers: np.random.Generator, H: int, D: int, L: int) -> Made:
         normal(numbers, H, L - 1, D),
         normal(numbers, H, L - 1, D),
     )
-    after = [cache.astype(np.float64) for cache in (keys, values)]
-    after[0][:, L - 1], after[1][:, L - 1] = key, value
+    all_keys, all_values = wide(keys), wide(values)
+    all_keys[:, L - 1], all_values[:, L - 1] = key, value
     # the kernel scales by 0.5, attend by 0.25
-    wide = 2.0 * q.astype(np.float64)[:, None]
-    known = [cache[:, :L] for cache in after]
-    want = attend(wide, *known, np.ones((1, L), bool), 5, 4 * (L + D + 8))
+    query = 2.0 * wide(q)[:, None]
+    keep = np.ones((1, L), bool)
+    want = attend(query, all_keys[:, :L], all_values[:, :L], keep, 5, 4 * (L + D + 8))
     result = Expected(5, want.value[:, 0], want.scale[:, 0], want.steps)
-    same = [Expected(at, cache, 0 * cache) for at, cache in ((3, after[0]), (4, after[1]))]
+    same = [Expected(3, all_keys, 0 * all_keys), Expected(4, all_values, 0 * all_values)]
     return [q, key, value, keys, values, unset(H, D)], [result, *same]
 
 

@@ -1,0 +1,98 @@
+"""Types that numpy lacks are stored as their bits and round to nearest even."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinycore.dtype import COMPUTE, DType, dtypes
+from tinycore.runtime.ref import number
+
+NARROW = [dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2]
+
+
+def all_bits(dtype: DType) -> np.ndarray:
+    """Every bit pattern of a narrow type."""
+    return np.arange(1 << dtype.bits).astype(number.storage(dtype))
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_every_bit_pattern_survives_decode_and_encode(dtype: DType) -> None:
+    bits = all_bits(dtype)
+    values = number.decode(bits, dtype)
+    numbers = ~np.isnan(values)
+    assert (number.encode(values, dtype)[numbers] == bits[numbers]).all()
+    assert np.isnan(number.decode(number.encode(values, dtype), dtype))[~numbers].all()
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_halfway_rounds_to_even_and_less_or_more_to_the_nearer(dtype: DType) -> None:
+    values = number.decode(all_bits(dtype), dtype).astype(np.float64)
+    ordered = np.unique(values[np.isfinite(values)])
+    low, high = ordered[:-1], ordered[1:]
+    middle = (low + high) / 2
+    even = np.where(number.encode(low, dtype) % 2 == 0, low, high)
+    below, above = np.nextafter(middle, -math.inf), np.nextafter(middle, math.inf)
+    for given, expected in ((middle, even), (below, low), (above, high)):
+        assert (number.decode(number.encode(given, dtype), dtype) == expected).all()
+
+
+def test_bfloat16_rounds_as_its_bits_say() -> None:
+    values = np.random.default_rng(0).integers(0, 1 << 32, 20000, np.uint32).view(np.float32)
+    values = values[np.isfinite(values)]
+    bits = values.view(np.uint32)
+    expected = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    assert (number.encode(values, dtypes.bfloat16) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "beyond", "stored"),
+    [
+        (dtypes.fp8e4m3, 448.0, 465.0, 0x7F),
+        (dtypes.fp8e5m2, 57344.0, 61440.0, 0x7C),
+        (dtypes.bfloat16, 3.3895313892515355e38, 3.4e38, 0x7F80),
+    ],
+    ids=str,
+)
+def test_what_is_too_large_is_infinite_or_nan(
+    dtype: DType, largest: float, beyond: float, stored: int
+) -> None:
+    assert number.decode(number.encode(np.float64(largest), dtype), dtype) == largest
+    assert number.encode(np.float64(beyond), dtype) == stored
+    assert number.encode(np.float64(-math.inf), dtype) == stored | 1 << (dtype.bits - 1)
+
+
+def test_minus_zero_keeps_its_sign() -> None:
+    for dtype in (*NARROW, dtypes.float16, dtypes.float32):
+        assert np.signbit(number.constant(-0.0, dtype))
+        assert np.signbit(number.decode(number.encode(np.float32(-0.0), dtype), dtype))
+
+
+@pytest.mark.parametrize("dtype", COMPUTE, ids=str)
+def test_values_of_narrow_types_are_computed_in_float32(dtype: DType) -> None:
+    assert number.computed(dtype) == np.float32
+    third = number.constant(1 / 3, dtype)
+    assert third.dtype == np.float32
+    assert third == number.rounded(third, dtype) != np.float32(1 / 3)
+
+
+def test_casts_to_integers_truncate_and_wrap() -> None:
+    assert number.convert(np.float32(-2.9), dtypes.int32) == -2
+    assert number.convert(np.int32(300), dtypes.uint8) == 44
+    assert number.convert(np.int32(200), dtypes.int8) == -56
+    assert number.convert(np.float32(math.nan), dtypes.bool)
+
+
+def test_a_bitcast_keeps_the_bits() -> None:
+    one = number.constant(1.0, dtypes.bfloat16)
+    assert number.reinterpret(one, dtypes.bfloat16, dtypes.uint16) == 0x3F80
+    half = number.reinterpret(np.uint16(0x3800), dtypes.uint16, dtypes.float16)
+    assert half == 0.5 and half.dtype == np.float32
+
+
+def test_identities_of_integers_are_their_bounds() -> None:
+    assert number.identity("max", dtypes.int8) == -128
+    assert number.identity("min", dtypes.uint8) == 255
+    assert not number.identity("max", dtypes.bool)
+    assert number.identity("max", dtypes.bfloat16) == -math.inf
+    assert number.identity("prod", dtypes.int64) == 1
