@@ -1,0 +1,91 @@
+"""The interpreter is a device like any other: found, opened, given memory, launched."""
+
+import numpy as np
+import pytest
+
+from tests.runtime.ref import kernel_of
+from tinycore.config import CHECK_OOB, Context
+from tinycore.dtype import dtypes
+from tinycore.runtime.contract import Backend
+from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.program import Handle, Launch
+from tinycore.runtime.ref import RefError
+from tinycore.runtime.ref.backend import BACKEND, HostAllocator
+from tinycore.runtime.registry import Device
+
+TEXT = """
+kernel scaled(X f32[4], ids i32[2], Y f32[2], n in 1..9)
+  par i:2: Y[i] = f32(index(n)) * X[ids[i] in 4]
+"""
+
+
+def filled(allocator: HostAllocator, array: np.ndarray) -> Handle:
+    """Device memory that holds an array."""
+    handle = allocator.alloc(array.nbytes, "host", 64)
+    allocator.copyin(handle, memoryview(array))
+    return handle
+
+
+def test_it_is_built_in_and_open_by_name() -> None:
+    device = Device["REF"]
+    assert isinstance(BACKEND, Backend) and BACKEND.count() == 1
+    assert device.target.arch == "numpy"
+    assert set(device.caps.supported_dtypes()) == set(dtypes.all)
+    assert device.renderer.takes == "kernel"
+
+
+def test_a_kernel_is_its_own_object_code() -> None:
+    target = BACKEND.target("")
+    assert target.renderer is not None and target.compiler is not None
+    source = target.renderer.render(kernel_of(TEXT))
+    assert source.startswith("kernel k(b0 f32[4], b1 i32[2], b2 f32[2], n in 1..9)\n")
+    binary = target.compiler.compile(source)
+    assert target.compiler.disassemble(binary) == source
+    device = BACKEND.open(0)
+    allocator = HostAllocator()
+    x = filled(allocator, np.arange(4, dtype=np.float32))
+    ids = filled(allocator, np.array([3, -2], np.int32))
+    y = allocator.alloc(8, "host", 64)
+    seconds = device.load(binary, "scaled")([x, ids, y], [5], Launch(), True)
+    device.synchronize()
+    found = np.zeros(2, np.float32)
+    allocator.copyout(memoryview(found), y)
+    assert found.tolist() == [15, 10]
+    assert seconds is not None and seconds > 0
+    device.close()
+
+
+def test_check_oob_refuses_what_is_gathered_outside() -> None:
+    target = BACKEND.target("numpy")
+    assert target.renderer is not None and target.compiler is not None
+    binary = target.compiler.compile(target.renderer.render(kernel_of(TEXT)))
+    program = BACKEND.open(0).load(binary, "scaled")
+    allocator = HostAllocator()
+    x = filled(allocator, np.ones(4, np.float32))
+    ids = filled(allocator, np.array([4, 0], np.int32))
+    y = allocator.alloc(8, "host", 64)
+    program([x, ids, y], [1], Launch())
+    with Context(CHECK_OOB=1), pytest.raises(RefError, match="index 4 is gathered"):
+        program([x, ids, y], [1], Launch())
+    assert CHECK_OOB.value == 0
+
+
+def test_memory_is_aligned_shared_and_copied() -> None:
+    allocator = HostAllocator()
+    first = filled(allocator, np.arange(10, dtype=np.uint8))
+    assert isinstance(first, np.ndarray) and first.ctypes.data % 64 == 0
+    part = allocator.offset(first, 4, 3)
+    assert part is not None
+    view = allocator.view(part, 3)
+    assert view is not None and view.tolist() == [4, 5, 6]
+    second = allocator.alloc(10, "host", 64)
+    assert allocator.transfer(second, first, 10)
+    view[0] = 99
+    assert isinstance(second, np.ndarray) and second.tolist() == list(range(10))
+    assert first[4] == 99
+    allocator.free(first)
+
+
+def test_another_architecture_is_unsupported() -> None:
+    with pytest.raises(Unsupported, match="'sm_90' is unknown; expected numpy"):
+        BACKEND.target("sm_90")
