@@ -236,12 +236,14 @@ class Printer:
         return self._operand(node, 0, dtype)
 
     def _piece(self, node: UOp) -> Piece:
-        write = _VALUES.get(node.op)
-        if write is not None:
-            return write(self, node)
-        if node.op in INFIX:
-            return self._infix(node, f" {INFIX[node.op]} ", node.src[1])
-        text = TABLE[node.op].text or node.op.name.lower()
+        row = TABLE[node.op]
+        if row.sources in (None, len(node.src)):
+            write = _VALUES.get(node.op)
+            if write is not None:
+                return write(self, node)
+            if node.op in INFIX:
+                return self._infix(node, f" {INFIX[node.op]} ", node.src[1])
+        text = row.text or node.op.name.lower()
         return f"{text}({', '.join(self._arguments(node.src))})", ATOM
 
     def _operand(self, node: UOp, above: int, dtype: DType | None) -> str:
