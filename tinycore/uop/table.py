@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops
+from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp
 
 GRAPH, KERNEL, LOWERED = "graph", "kernel", "lowered"
 Reference = Callable[..., Any]
@@ -166,12 +166,17 @@ MONOIDS: dict[str, Monoid] = {
 }
 
 
+States = tuple[UOp, ...]
+
+
 class Dependent(NamedTuple):
     """A dependent pair: when the leading state moves r1 -> r1', each dependent state r2 becomes
-    rho(np, r1, r1', r2). Partial states merge by the same function. Source: IR.md 3.2."""
+    rho(np, r1, r1', r2), in nodes moved(r1, r1', r2). Partial states merge by the same function.
+    Source: IR.md 3.2."""
 
     leads: tuple[str, ...]
     rho: Reference
+    moved: Callable[[States, States, UOp], UOp]
 
 
 def _move_exp(np: Any, old: Any, new: Any, state: Any) -> Any:
@@ -180,9 +185,20 @@ def _move_exp(np: Any, old: Any, new: Any, state: Any) -> Any:
     return state * factor
 
 
+def _moved_exp(old: States, new: States, state: UOp) -> UOp:
+    factor = (old[0] - new[0]).alu(Ops.EXP)
+    same = old[0].alu(Ops.EQ, new[0])
+    return state * same.alu(Ops.WHERE, factor.const_like(1), factor).cast(state.dtype)
+
+
 def _move_reset(np: Any, old: Any, new: Any, state: Any) -> Any:
     """A state that belonged to the old leader starts again from the identity of min."""
     return np.where(old[0] == new[0], state, np.full_like(state, _top(np, state)))
+
+
+def _moved_reset(old: States, new: States, state: UOp) -> UOp:
+    same = old[0].alu(Ops.EQ, new[0])
+    return same.alu(Ops.WHERE, state, state.const_like(state.dtype.max))
 
 
 def _top(np: Any, state: Any) -> Any:
@@ -196,8 +212,19 @@ def _move_var(np: Any, old: Any, new: Any, state: Any) -> Any:
     return state + old[0] * shift * shift
 
 
+def _moved_var(old: States, new: States, state: UOp) -> UOp:
+    some = old[0].const_like(0) < old[0]
+    old_mean = some.alu(Ops.WHERE, _mean(*old), old[0].const_like(0))
+    shift = old_mean - _mean(*new)
+    return state + (old[0] * shift * shift).cast(state.dtype)
+
+
+def _mean(count: UOp, total: UOp) -> UOp:
+    return total / count.alu(Ops.MAX, 1)
+
+
 DEPENDENT: dict[str, Dependent] = {
-    "exp": Dependent(("max",), _move_exp),
-    "reset": Dependent(("max",), _move_reset),
-    "var": Dependent(("sum", "sum"), _move_var),
+    "exp": Dependent(("max",), _move_exp, _moved_exp),
+    "reset": Dependent(("max",), _move_reset, _moved_reset),
+    "var": Dependent(("sum", "sum"), _move_var, _moved_var),
 }

@@ -1,0 +1,103 @@
+"""Lowering: a kernel tree after its actions becomes a program for one target.
+
+Comes in: `Kernel`, `Target`. Goes out: `Lowered`. `PASSES` is the table of contents: each name is
+a file here. One driver runs them, counts and times them, prints them at DEBUG >= 5 and, under
+SPEC, checks that each left only the ops its row allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from tinycore.codegen.lower.combine import combine
+from tinycore.codegen.lower.contract import contract
+from tinycore.codegen.lower.copies import copies
+from tinycore.codegen.lower.decompose import decompose
+from tinycore.codegen.lower.expand import expand
+from tinycore.codegen.lower.reduce import reduce
+from tinycore.codegen.lower.tasks import tasks
+from tinycore.config import DEBUG, SPEC
+from tinycore.errors import SpecError
+from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Target
+from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
+from tinycore.uop.ops import ELEMENTWISE, Interning, Ops, toposort
+from tinycore.uop.printer import show
+from tinycore.uop.rewrite import COUNTERS, Counters
+from tinycore.uop.tree import Kernel
+
+TREE = ELEMENTWISE | {Ops.CONST, Ops.VARIABLE, Ops.BUFFER, Ops.BLOCK, Ops.LOOP, Ops.IF, Ops.LET}
+TREE |= {Ops.LOAD, Ops.STORE, Ops.INDEX, Ops.MASK}
+"""What a kernel tree may hold once nothing in it moves tiles."""
+
+
+class Pass(NamedTuple):
+    """One step of lowering: its name, its function and the ops that may be left after it."""
+
+    name: str
+    run: Callable[[Kernel, Caps], Kernel]
+    legal: frozenset[Ops]
+
+
+PASSES = (
+    Pass("copies", copies, TREE),
+    Pass("reduce", reduce, TREE),
+    Pass("combine", combine, TREE),
+    Pass("decompose", decompose, TREE - {Ops.FIN}),
+    Pass("contract", contract, TREE - {Ops.FIN}),
+    Pass("tasks", tasks, TREE - {Ops.FIN}),
+)
+"""In order; `expand` follows them and makes the program."""
+
+
+def lower(kernel: Kernel, target: Target) -> Lowered:
+    """The program of `kernel` for `target`.
+
+    Raises: Unsupported if the target cannot do what the kernel asks.
+    """
+    for step in PASSES:
+        kernel = _timed(step.name, step.run, kernel, target.caps)
+        if SPEC.value:
+            _check(kernel, step)
+        if DEBUG.value >= 5:
+            print(f"# after {step.name}\n{show(kernel)}")
+    program = _timed("expand", _expanded, kernel, target.caps)
+    if SPEC.value:
+        check_lowered(program)
+    if DEBUG.value >= 6:
+        print(show_lowered(program))
+    return program
+
+
+SECONDS: dict[str, float] = {}
+"""Name of a pass -> seconds in it, summed since it was cleared; its nodes are in COUNTERS."""
+
+
+Result = TypeVar("Result")
+
+
+def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, caps: Caps) -> Result:
+    before, begin = Interning.created, time.perf_counter()
+    result = run(kernel, caps)
+    SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - begin
+    counters = COUNTERS.setdefault(f"lower {name}", Counters())
+    counters.created += Interning.created - before
+    return result
+
+
+def _expanded(kernel: Kernel, caps: Caps) -> Lowered:
+    return expand(kernel)
+
+
+def _check(kernel: Kernel, step: Pass) -> None:
+    """Raises: SpecError naming the pass and the node it should not have left."""
+    for node in toposort(kernel.body):
+        if node.op not in step.legal:
+            raise SpecError(
+                f"lower: {step.name} left {node!r} in {kernel.name}; expected only ops of its row"
+            )
+
+
+__all__ = ["PASSES", "SECONDS", "Lowered", "Pass", "lower"]

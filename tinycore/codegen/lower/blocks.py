@@ -1,0 +1,124 @@
+"""Places nodes in blocks: each stands in the outermost one that knows all it is made of.
+
+Comes in: nodes with their sources already placed. Goes out: the linear list of the program.
+Code that does not change inside a loop so leaves it without a pass of its own. Loads leave a
+loop only if nothing in it stores to their buffer, and never leave a scope that may not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tinycore.dtype import dtypes
+from tinycore.uop.lowered import PLACELESS
+from tinycore.uop.ops import Ops, UOp
+
+
+class Block:
+    """A scope of the program: the whole of it, a loop or an IF.
+
+    `stored` are the buffers written inside; loads stay in a `firm` block, which may never run.
+    """
+
+    __slots__ = ("body", "depth", "firm", "head", "open", "serial", "stored")
+
+    def __init__(
+        self, head: UOp | None, depth: int, serial: int, stored: frozenset[UOp], firm: bool
+    ) -> None:
+        self.head = head
+        self.depth = depth
+        self.serial = serial
+        self.stored = stored
+        self.firm = firm
+        self.open = True
+        self.body: list[UOp | Block] = []
+
+
+class Blocks:
+    """The open blocks, outermost first, and where each node stands."""
+
+    def __init__(self) -> None:
+        self.stack = [Block(None, 0, 0, frozenset(), False)]
+        self.home: dict[UOp, Block] = {}
+        self.serial = 0
+
+    @property
+    def inner(self) -> Block:
+        """The block that statements go to now."""
+        return self.stack[-1]
+
+    def number(self) -> int:
+        """A number never given before: it tags nodes that stand for a moment."""
+        self.serial += 1
+        return self.serial
+
+    def put(self, node: UOp) -> UOp:
+        """`node`, placed as far out as its sources allow."""
+        if node not in self.home and node.op not in PLACELESS:
+            block = self.deepest(node.src)
+            block.body.append(node)
+            self.home[node] = block
+        return node
+
+    def put_load(self, node: UOp, block: Block) -> UOp:
+        """A load, in a block that `block_of_load` gave."""
+        if node not in self.home:
+            block.body.append(node)
+            self.home[node] = block
+        return node
+
+    def deepest(self, nodes: Iterable[UOp]) -> Block:
+        """The innermost block that any of the nodes stands in."""
+        home = self.home
+        found = self.stack[0]
+        for node in nodes:
+            block = home.get(node)
+            if block is not None and block.depth > found.depth:
+                found = block
+        return found
+
+    def block_of_load(self, buffer: UOp, sources: Iterable[UOp]) -> Block:
+        """The outermost block where a load of `buffer` at `sources` gives what it gives here."""
+        outermost = self.deepest(sources).depth
+        for block in reversed(self.stack[outermost + 1 :]):
+            if block.firm or buffer in block.stored:
+                return block
+        return self.stack[outermost]
+
+    def is_live(self, node: UOp) -> bool:
+        """True if `node` may be used here: no block around it has been closed."""
+        block = self.home.get(node)
+        return block is None or block.open
+
+    def append(self, node: UOp) -> UOp:
+        """A statement, placed here."""
+        self.inner.body.append(node)
+        self.home[node] = self.inner
+        return node
+
+    def open(self, head: UOp, stored: frozenset[UOp], firm: bool) -> None:
+        """Begin the scope of a LOOP or an IF; the head belongs to it."""
+        block = Block(head, len(self.stack), self.number(), stored, firm)
+        self.home[head] = block
+        self.stack.append(block)
+
+    def close(self) -> None:
+        """End the innermost scope and stand it in the one around."""
+        block = self.stack.pop()
+        block.open = False
+        self.inner.body.append(block)
+
+    def listed(self) -> tuple[UOp, ...]:
+        """The program, heads and ENDs included."""
+        return tuple(_flat(self.stack[0]))
+
+
+def _flat(block: Block) -> Iterator[UOp]:
+    for entry in block.body:
+        if isinstance(entry, UOp):
+            yield entry
+            continue
+        assert entry.head is not None, "blocks: a scope without a head"
+        yield entry.head
+        yield from _flat(entry)
+        yield UOp(Ops.END, dtypes.void, (entry.head,))

@@ -1,0 +1,225 @@
+"""Gives every scalar op a form that the target has, once, before lanes exist.
+
+Comes in: a kernel tree. Goes out: the same tree whose ops the target spells, in types it computes.
+A float that is only stored is computed in its wider type and rounded after every op. Functions
+are in transcendental.py, conversions in convert.py; reduce.py has run, expand.py comes later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tinycore.codegen.lower import convert
+from tinycore.codegen.lower.sweeping import swept
+from tinycore.codegen.lower.transcendental import exp, log, sin, where
+from tinycore.codegen.narrow import NARROW, narrow_bits
+from tinycore.dtype import COMPUTE, DType, dtypes
+from tinycore.runtime.caps import Caps
+from tinycore.runtime.errors import Unsupported
+from tinycore.uop.matcher import PatternMatcher
+from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
+from tinycore.uop.pattern import Rule, UPat
+from tinycore.uop.tree import Kernel
+
+
+class Needs(NamedTuple):
+    """What a target has: the ops it spells, the types it computes in, those it cannot convert."""
+
+    spelled: frozenset[str]
+    native: frozenset[str]
+    emulated: frozenset[str]
+
+    def spells(self, op: Ops) -> bool:
+        """True if the target has `op`; a target that names none has every one."""
+        return not self.spelled or op.name in self.spelled
+
+    def computed(self, dtype: DType) -> DType:
+        """The type that ops on `dtype` are done in."""
+        return dtype if dtype.name in self.native else COMPUTE.get(dtype, dtype)
+
+
+def decompose(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` in ops that a device of these capabilities has. Raises: Unsupported."""
+    needs = Needs(frozenset(caps.ops), frozenset(caps.dtypes), frozenset(caps.emulated))
+    return swept(kernel, RULES, needs, "decompose")
+
+
+def _compute(n: UOp, ctx: Needs) -> UOp | None:
+    """An op in a type that is computed, of ops that are spelled."""
+    dtype = n.src[-1].dtype
+    wide = ctx.computed(dtype)
+    if wide is dtype:
+        decomposition = ALWAYS.get(n.op)
+        if decomposition is None and ctx.spells(n.op):
+            return None
+        return _applied(n.op, n.src, ctx)
+    found = _applied(n.op, tuple([_converted(source, wide, ctx) for source in n.src]), ctx)
+    return found if n.op in COMPARISON else _converted(found, dtype, ctx)
+
+
+def _applied(op: Ops, src: tuple[UOp, ...], ctx: Needs) -> UOp:
+    decomposition = ALWAYS.get(op)
+    if decomposition is None and not ctx.spells(op):
+        decomposition = DECOMPOSITIONS.get(op)
+        if decomposition is None:
+            kind = src[0].dtype
+            raise Unsupported(f"lower: the target has no {op.name} on {kind!r}, nor is there a way")
+    return alu(op, *src) if decomposition is None else decomposition(*src)
+
+
+def _cast(n: UOp, ctx: Needs) -> UOp | None:
+    """A conversion that the target has, or its arithmetic."""
+    source = n.src[0]
+    if source.dtype not in COMPUTE and n.dtype not in COMPUTE:
+        return None
+    return _converted(source, n.dtype, ctx)
+
+
+def _converted(x: UOp, dtype: DType, ctx: Needs) -> UOp:
+    """`x` as `dtype`, where one of them may be narrow."""
+    if x.dtype is dtype:
+        return x
+    if x.op is Ops.CONST and x.dtype in COMPUTE:
+        return const(_rounded(float(x.arg), x.dtype), dtypes.float32).cast(dtype)
+    if x.dtype in COMPUTE:
+        wide = COMPUTE[x.dtype]
+        emulated = x.dtype.name in ctx.emulated
+        value = convert.widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
+        return _converted(value, dtype, ctx)
+    if dtype not in COMPUTE:
+        return x.cast(dtype)
+    value = _single(x)
+    return convert.narrow(value, dtype) if dtype.name in ctx.emulated else value.cast(dtype)
+
+
+def _single(x: UOp) -> UOp:
+    """`x` as float32, so that rounding it again is rounding once."""
+    if x.dtype is dtypes.float32:
+        return x
+    exact = (x.dtype.is_int and x.dtype.itemsize < 4) or x.dtype.kind == "b"
+    return x.cast(dtypes.float32) if exact else convert.to_odd(x.cast(dtypes.float64))
+
+
+def _rounded(value: float, dtype: DType) -> float:
+    """A Python number as precise as a narrow type is."""
+    stored = narrow_bits(value, dtype)
+    half = 1 << (dtype.bits - 1)
+    row = NARROW[dtype]
+    size = stored & (half - 1)
+    if not math.isfinite(value) or size in (row.infinity or row.nan, row.nan):
+        return math.copysign(math.inf, value) if size == row.infinity else math.nan
+    field, fraction = size >> row.mantissa, size & ((1 << row.mantissa) - 1)
+    whole = fraction + (1 << row.mantissa if field else 0)
+    exponent = max(field, 1) - 1 + row.exponent - row.mantissa
+    return math.copysign(math.ldexp(whole, exponent), value)
+
+
+# Decompositions: from the operands of an op to what it means.
+
+
+def maximum(a: UOp, b: UOp) -> UOp:
+    """The larger; NaN if either is."""
+    if b.op is Ops.CONST:
+        return where(a < b, b, a)
+    if not a.dtype.is_float:
+        return where(a < b, b, a)
+    return where(a.alu(Ops.EQ, a), where(b < a, a, b), a)
+
+
+def minimum(a: UOp, b: UOp) -> UOp:
+    """The smaller; NaN if either is."""
+    if b.op is Ops.CONST or not a.dtype.is_float:
+        return where(b < a, b, a)
+    return where(a.alu(Ops.EQ, a), where(a < b, a, b), a)
+
+
+def finite_or_zero(a: UOp) -> UOp:
+    """a, but 0 for -inf."""
+    if not a.dtype.is_float:
+        return a
+    return where(a.alu(Ops.EQ, -math.inf), a.const_like(0.0), a)
+
+
+def truncated(a: UOp) -> UOp:
+    """The whole part, which an integer is already."""
+    return a if not a.dtype.is_float else alu(Ops.TRUNC, a)
+
+
+def quotient(a: UOp, b: UOp) -> UOp:
+    """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1."""
+    if a.dtype.is_float:
+        return _float_quotient(a, b)
+    if _is_safe(b):
+        return alu(Ops.IDIV, a, b)
+    if a.dtype.kind == "u":
+        zero = b.alu(Ops.EQ, 0)
+        return where(zero, b, alu(Ops.IDIV, a, where(zero, b.const_like(1), b)))
+    found = where(b.alu(Ops.EQ, -1), -a, alu(Ops.IDIV, a, _safe(b)))
+    return where(b.alu(Ops.EQ, 0), b, found)
+
+
+def remainder(a: UOp, b: UOp) -> UOp:
+    """a - quotient * b: the sign of a; a where b is 0."""
+    if a.dtype.is_float:
+        return a - _float_quotient(a, b) * b
+    if _is_safe(b):
+        return alu(Ops.MOD, a, b)
+    found = alu(Ops.MOD, a, _safe(b))
+    return where(b.alu(Ops.EQ, 0), a, found)
+
+
+def _is_safe(b: UOp) -> bool:
+    return b.op is Ops.CONST and b.arg not in (0, -1)
+
+
+def _safe(b: UOp) -> UOp:
+    """b, or 1 where division by it could trap; the remainder by 1 is that by -1."""
+    trap = b.alu(Ops.EQ, 0)
+    if b.dtype.kind == "i":
+        trap = trap | b.alu(Ops.EQ, -1)
+    return where(trap, b.const_like(1), b)
+
+
+def _float_quotient(a: UOp, b: UOp) -> UOp:
+    """The estimate by a reciprocal is off by one at most; the sign of what is left tells."""
+    estimate = truncated(a / b)
+    left = a - estimate * b
+    step = where((a < 0.0) ^ (b < 0.0), a.const_like(-1.0), a.const_like(1.0))
+    over = (left < 0.0) ^ (a < 0.0)
+    too_far = over & (left.alu(Ops.EQ, 0.0) ^ const(True, dtypes.bool))
+    size, whole = where(left < 0.0, -left, left), where(b < 0.0, -b, b)
+    short = (size < whole) ^ const(True, dtypes.bool)
+    found = where(too_far, estimate - step, where(short, estimate + step, estimate))
+    return where(b.alu(Ops.EQ, 0.0), b.const_like(0.0), found)
+
+
+def _shifted(op: Ops) -> Callable[[UOp, UOp], UOp]:
+    """A shift whose distance has the type of what is shifted."""
+    return lambda a, b: alu(op, a, b.cast(a.dtype))
+
+
+ALWAYS: dict[Ops, Callable[..., UOp]] = {
+    Ops.IDIV: quotient,
+    Ops.MOD: remainder,
+    Ops.TRUNC: truncated,
+    Ops.SHL: _shifted(Ops.SHL),
+    Ops.SHR: _shifted(Ops.SHR),
+}
+"""Ops that lowered programs hold in a narrower sense than the tree does."""
+
+DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
+    Ops.EXP: exp,
+    Ops.LOG: log,
+    Ops.SIN: sin,
+    Ops.FIN: finite_or_zero,
+    Ops.MAX: maximum,
+    Ops.MIN: minimum,
+}
+"""Ops in terms of others, for targets that do not spell them."""
+
+RULES = PatternMatcher(
+    [Rule(op.name.lower(), UPat(op, name="n"), _compute) for op in Ops if op in UNARY | BINARY]
+    + [Rule("cast", UPat(Ops.CAST, name="n"), _cast)]
+)

@@ -1,0 +1,195 @@
+"""exp, log and sin as polynomials in basic ops, in float32 and float64.
+
+Comes in: a value. Goes out: its function as arithmetic that every target has. Coefficients were
+fitted by Remez exchange at 200 bits for the stated interval and weight (relative error), then
+rounded; reductions follow Cody and Waite, Software Manual for the Elementary Functions, 1980.
+decompose.py says when these are used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tinycore.dtype import DType, dtypes
+from tinycore.uop.ops import Ops, UOp
+
+
+class Format(NamedTuple):
+    """A float format: the integer of its size, mantissa bits, exponent bias, and the number whose
+    addition rounds to a whole number. `exp_*` and `log_*` are constants of the functions."""
+
+    whole: DType
+    mantissa: int
+    bias: int
+    rounding: float
+    exp_range: tuple[float, float]
+    exp_coefficients: tuple[float, ...]
+    ln2: tuple[float, float]
+    log_coefficients: tuple[float, ...]
+    root_half: int
+
+
+FORMATS = {
+    dtypes.float32: Format(
+        dtypes.int32,
+        23,
+        127,
+        1.5 * 2.0**23,
+        (-104.0, 89.0),
+        (
+            0.49999993432088297,
+            0.16666520398935408,
+            0.041668390783829855,
+            0.008368745120136557,
+            0.0013814540458910167,
+        ),
+        (0.693115234375, 3.1946184945309415e-05),
+        (0.666666656371127, 0.400003372507884, 0.2853716796274916, 0.23584987913370797),
+        0x3F3504F3,
+    ),
+    dtypes.float64: Format(
+        dtypes.int64,
+        52,
+        1023,
+        1.5 * 2.0**52,
+        (-746.0, 710.0),
+        (
+            0.5,
+            0.16666666666666666,
+            0.041666666666666706,
+            0.00833333333333211,
+            0.0013888888888820127,
+            0.00019841269851367412,
+            2.480158763100508e-05,
+            2.7557288881980057e-06,
+            2.755674709999544e-07,
+            2.5089415452092203e-08,
+            2.1203539353654057e-09,
+        ),
+        (0.6931471803691238, 1.9082149292705877e-10),
+        (
+            0.6666666666666735,
+            0.39999999999407476,
+            0.28571428744143457,
+            0.2222219837827112,
+            0.18183575175991354,
+            0.1531375549470525,
+            0.1479906872863046,
+        ),
+        0x3FE6A09E667F3BCD,
+    ),
+}
+
+LOG2_E = 1.4426950408889634
+PI = (3.141592651605606, 1.9841871583270443e-09, 1.03403659577805e-18)
+"""pi as a sum of numbers of at most 30 bits."""
+
+SIN_COEFFICIENTS = (
+    -0.16666666666666666,
+    0.008333333333333193,
+    -0.0001984126984120885,
+    2.7557319211072054e-06,
+    -2.50521068666777e-08,
+    1.6058939390707666e-10,
+    -7.642983104790316e-13,
+    2.721084843775543e-15,
+)
+
+
+def exp(x: UOp) -> UOp:
+    """e to the power x: within 1 ULP, subnormal results and overflow included.
+
+    x = n*ln2 + r with |r| <= ln2/2; e^r = 1 + r + r^2*q(r); 2^n is multiplied in two halves, so
+    that neither leaves the range of normal numbers.
+    """
+    row = FORMATS[x.dtype]
+    low, high = row.exp_range
+    x = where(x < low, x.const_like(low), x)
+    x = where(x.const_like(high) < x, x.const_like(high), x)
+    shifted = x * LOG2_E + row.rounding
+    whole = shifted + -row.rounding
+    n = bits(shifted) + -_bits_of(row)
+    r = whole * -row.ln2[0] + x
+    r = whole * -row.ln2[1] + r
+    power = r * r * polynomial(r, row.exp_coefficients) + r + 1.0
+    half = n >> 1
+    return power * _two_to(half, x.dtype) * _two_to(n - half, x.dtype)
+
+
+def log(x: UOp) -> UOp:
+    """The natural logarithm: within 1 ULP; log(0) = -inf, of negative numbers NaN.
+
+    x = 2^k * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); with s = f/(2 + f), log(1 + f) is
+    2s + s*R(s^2). The order of the sum is that of fdlibm, e_log.c, Sun Microsystems 1993.
+    """
+    row = FORMATS[x.dtype]
+    lift = row.mantissa + 1
+    tiny = x < 2.0 ** (1 - row.bias)
+    lifted = bits(where(tiny, x * 2.0**lift, x))
+    k = (lifted + -row.root_half) >> row.mantissa
+    f = number(lifted - (k << row.mantissa), x.dtype) + -1.0
+    exponent = k.cast(x.dtype) + where(tiny, x.const_like(-lift), x.const_like(0.0))
+    s = f / (f + 2.0)
+    z = s * s
+    rest = z * polynomial(z, row.log_coefficients)
+    half_square = f * f * 0.5
+    correction = s * (half_square + rest) + exponent * row.ln2[1]
+    found = exponent * row.ln2[0] + (f - (half_square - correction))
+    found = where(x < math.inf, found, x)
+    found = where(x < 0.0, x.const_like(math.nan), found)
+    return where(x.alu(Ops.EQ, 0.0), x.const_like(-math.inf), found)
+
+
+def sin(x: UOp) -> UOp:
+    """The sine: within 1 ULP for |x| <= 2**22 in float32 (through float64) and within 2 ULP plus
+    2**-60 of absolute error in float64; beyond, the absolute error grows as |x| * 2**-80.
+
+    x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)).
+    """
+    if x.dtype is dtypes.float32:
+        return sin(x.cast(dtypes.float64)).cast(dtypes.float32)
+    row = FORMATS[dtypes.float64]
+    shifted = x * (1 / math.pi) + row.rounding
+    n = shifted + -row.rounding
+    r = x
+    for part in PI:
+        r = n * -part + r
+    z = r * r
+    found = r * z * polynomial(z, SIN_COEFFICIENTS) + r
+    return number(bits(found) ^ (bits(shifted) << 63), x.dtype)
+
+
+def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
+    """The sum of coefficients[k] * x**k, by Horner's rule."""
+    total = x.const_like(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * x + coefficient
+    return total
+
+
+def where(test: UOp, yes: UOp, no: UOp) -> UOp:
+    """`yes` where `test` holds, else `no`."""
+    return test.alu(Ops.WHERE, yes, no)
+
+
+def bits(x: UOp) -> UOp:
+    """The bits of a float as a signed integer."""
+    return UOp(Ops.BITCAST, FORMATS[x.dtype].whole, (x,))
+
+
+def number(x: UOp, dtype: DType) -> UOp:
+    """The float that has these bits."""
+    return UOp(Ops.BITCAST, dtype, (x,))
+
+
+def _two_to(n: UOp, dtype: DType) -> UOp:
+    row = FORMATS[dtype]
+    return number((n + row.bias) << row.mantissa, dtype)
+
+
+def _bits_of(row: Format) -> int:
+    """The bits of `row.rounding`, which is 1.5 * 2**mantissa."""
+    exponent = row.bias + row.mantissa
+    return (exponent << row.mantissa) + (1 << (row.mantissa - 1))
