@@ -92,6 +92,11 @@ def test_an_alias_carries_the_bounds_of_its_mask_until_it_is_dropped() -> None:
     assert show(digit(padded, 4, 0)) == "(i + 3)//4 - 1"
 
 
+def test_a_product_of_digits_is_evaluated() -> None:
+    product = digit(axis("i", 8), 2, 0) * variable("n", 1, 9)
+    assert evaluate(product, lambda atom: {"i": 5, "n": 3}[atom.name]) == 6
+
+
 def test_products_and_gathers_are_atoms() -> None:
     n, i = variable("N", 1, 9), axis("i", 4)
     product = n * i + 2

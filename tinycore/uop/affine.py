@@ -159,7 +159,7 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
         return read(atom)
     product: Any = 1
     for factor in atom.factors:
-        product = product * read(factor)
+        product = product * _evaluate_atom(factor, read)
     return product
 
 
