@@ -1,0 +1,1 @@
+"""Measurements of tinycore: each module is one table of docs/performance."""

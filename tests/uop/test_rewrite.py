@@ -1,0 +1,250 @@
+"""The drivers rewrite to a fixpoint or once, without recursion, and stop what does not end."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tinycore.dtype import dtypes
+from tinycore.errors import SpecError
+from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
+from tinycore.uop.ops import Interning, toposort
+from tinycore.uop.pattern import Rule
+from tinycore.uop.rewrite import COUNTERS, OBSERVERS, observed, sweep, sweep_order
+
+x, y = UPat.var("x"), UPat.var("y")
+A = UOp(Ops.VARIABLE, dtypes.int32, (), ("a", 0, 9))
+B = UOp(Ops.VARIABLE, dtypes.int32, (), ("b", 0, 9))
+ONE, TWO = A.const_like(1), A.const_like(2)
+FOLD = PatternMatcher(
+    [
+        Rule("zero", UPat(Ops.ADD, src=(x, UPat.const(None, 0))), lambda x: x),
+        Rule("square", UPat(Ops.MUL, src=(x, x)), lambda x: x << 1),
+        Rule("double", x + x, lambda x: x * 2),
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_counters() -> Iterator[None]:
+    """Every test counts from zero."""
+    COUNTERS.clear()
+    yield
+    COUNTERS.clear()
+
+
+def raw(op: Ops, *src: UOp) -> UOp:
+    """A node that the constructor does not fold."""
+    return UOp(op, dtypes.int32, src)
+
+
+def named(number: int) -> UOp:
+    """A fresh leaf."""
+    return UOp(Ops.VARIABLE, dtypes.int32, (), (f"v{number}", 0, 9))
+
+
+def test_rewriting_goes_on_until_no_rule_fits() -> None:
+    node = raw(Ops.ADD, raw(Ops.ADD, A, A.const_like(0)), A)
+    assert graph_rewrite(node, FOLD) is A * 2
+
+
+def test_a_graph_that_no_rule_fits_is_given_back() -> None:
+    node = A * 2 + B
+    assert graph_rewrite(node, FOLD) is node
+    assert sweep([node], FOLD) == (node,)
+
+
+def test_rules_see_sources_that_are_already_done() -> None:
+    seen = []
+
+    def note(n: UOp) -> None:
+        seen.append(n)
+
+    pm = FOLD + PatternMatcher([(UPat(Ops.NEG, name="n"), note)])
+    graph_rewrite(-raw(Ops.ADD, A, A), pm)
+    assert seen == [-(A * 2)]
+
+
+def test_bottom_up_rules_see_a_node_before_its_sources_and_again_if_these_changed() -> None:
+    seen = []
+
+    def note(n: UOp) -> None:
+        seen.append(n)
+
+    pm = FOLD + PatternMatcher([(UPat(Ops.NEG, name="n"), note)])
+    found = graph_rewrite(-raw(Ops.ADD, A, A), pm, bottom_up=True)
+    assert found is -(A * 2)
+    assert seen == [-raw(Ops.ADD, A, A), -(A * 2)]
+
+
+def test_bottom_up_reaches_the_same_fixpoint() -> None:
+    node = raw(Ops.ADD, raw(Ops.ADD, B, B), raw(Ops.ADD, raw(Ops.ADD, B, A.const_like(0)), B))
+    assert graph_rewrite(node, FOLD, bottom_up=True) is graph_rewrite(node, FOLD)
+
+
+def test_the_context_reaches_every_rule() -> None:
+    found = []
+    pm = PatternMatcher([(UPat(Ops.VARIABLE, name="x"), lambda ctx, x: ctx.append(x))])
+    graph_rewrite(A + B, pm, found)
+    assert set(found) == {A, B}
+
+
+def test_tags_and_arguments_survive_new_sources() -> None:
+    node = UOp(Ops.BLOCK, dtypes.void, (raw(Ops.ADD, A, A),), "arg", "tag")
+    for new in (graph_rewrite(node, FOLD), *sweep([node], FOLD)):
+        assert (new.src, new.arg, new.tag) == ((A * 2,), "arg", "tag")
+
+
+def test_a_shared_memo_makes_a_second_call_free() -> None:
+    node, memo = raw(Ops.ADD, A, A), dict[UOp, UOp]()
+    graph_rewrite(node, FOLD, name="one", memo=memo)
+    assert graph_rewrite(node, FOLD, name="two", memo=memo) is A * 2
+    assert graph_rewrite(-node, FOLD, name="two", memo=memo) is -(A * 2)
+    assert COUNTERS["two"].visits == 1
+
+
+def test_a_sweep_offers_each_node_once_over_its_new_sources() -> None:
+    node = raw(Ops.ADD, raw(Ops.ADD, A, A), raw(Ops.ADD, A, A))
+    assert sweep([node], FOLD) == (A * 2 * 2,)
+    twice = raw(Ops.MUL, A, A)
+    both = PatternMatcher([(x * y, lambda x, y: x << y), (x << y, lambda x: x)])
+    assert sweep([twice], both) == (A << A,)
+    assert graph_rewrite(twice, both) is A
+
+
+def test_a_sweep_takes_a_topological_list_and_says_what_changed() -> None:
+    double = raw(Ops.ADD, A, A)
+    order = [A, double, B, -double]
+    assert sweep_order(order, FOLD) == {double: A * 2, -double: -(A * 2)}
+
+
+def test_deep_graphs_need_no_recursion() -> None:
+    node = A
+    for number in range(20_000):
+        node = raw(Ops.ADD, node, named(number % 7))
+    pm = PatternMatcher([(UPat(Ops.VARIABLE, name="x", arg=("v3", 0, 9)), lambda x: B)])
+    deep = graph_rewrite(node, pm)
+    assert named(3) not in toposort([deep])
+    assert sweep([node], pm) == (deep,)
+    assert graph_rewrite(node, pm, bottom_up=True) is deep
+
+
+def test_a_deep_graph_shared_everywhere_takes_linear_time() -> None:
+    node = A
+    for _ in range(500):
+        node = raw(Ops.MUL, node, -node)
+    graph_rewrite(node, FOLD, name="shared")
+    assert COUNTERS["shared"].visits == 1_001
+
+
+def test_counters_are_kept_by_pass() -> None:
+    node = raw(Ops.ADD, raw(Ops.ADD, A, A.const_like(0)), A)
+    graph_rewrite(node, FOLD, name="fold")
+    counters = COUNTERS["fold"]
+    assert (counters.visits, counters.attempts, counters.rewrites) == (6, 3, 2)
+    assert counters.fired == {"zero": 1, "double": 1}
+    graph_rewrite(node, FOLD, name="fold")
+    assert counters.rewrites == 4
+    counters.created = 0
+    assert repr(counters) == "Counters(visits=12, attempts=6, created=0, rewrites=4)"
+
+
+def test_counters_count_created_nodes() -> None:
+    leaf = UOp(Ops.VARIABLE, dtypes.int32, (), ("only here", 0, 9))
+    before = Interning.created
+    sweep([raw(Ops.ADD, leaf, leaf)], FOLD, name="made")
+    assert COUNTERS["made"].created == Interning.created - before - 1 == 1
+
+
+def test_observers_see_every_rewrite() -> None:
+    seen = []
+    node = raw(Ops.ADD, A, A)
+    with observed(lambda name, rule, old, new: seen.append((name, rule.name, old, new))):
+        graph_rewrite(-node, FOLD, name="fold")
+        sweep([node], FOLD, name="sweep")
+    graph_rewrite(node, FOLD)
+    assert seen == [("fold", "double", node, A * 2), ("sweep", "double", node, A * 2)]
+    assert not OBSERVERS
+
+
+def test_rules_that_undo_each_other_are_stopped_and_named() -> None:
+    there = Rule("there", x * y, lambda x, y: x + y)
+    back = Rule("back", x + y, lambda x, y: x * y)
+    with pytest.raises(SpecError) as error:
+        graph_rewrite(A * B, PatternMatcher([there, back]), name="loop")
+    assert str(error.value) == (
+        "graph_rewrite: 'loop' came back to a node that it is still rewriting, last by rules "
+        "there, back; expected rules that come to an end. Let one of them pass (return None) on "
+        "what the others make."
+    )
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+def test_a_rule_that_wraps_its_own_node_is_stopped(bottom_up: bool) -> None:
+    wrap = PatternMatcher([Rule("wrap", UPat(Ops.VARIABLE, name="x"), lambda x: x + 1)])
+    with pytest.raises(SpecError, match="last by rules wrap"):
+        graph_rewrite(A, wrap, bottom_up=bottom_up)
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+def test_a_rule_that_makes_ever_new_nodes_is_stopped(bottom_up: bool) -> None:
+    grow = Rule("grow", UPat(Ops.VARIABLE, name="x"), lambda x: next_variable(x))
+    idle = Rule("idle", UPat(Ops.NEG, name="x"), lambda x: None)
+    with pytest.raises(SpecError, match=r"made 10001 nodes from 1, last by rules grow, grow, grow"):
+        graph_rewrite(A, PatternMatcher([grow, idle]), bottom_up=bottom_up)
+
+
+def next_variable(node: UOp) -> UOp:
+    """A new node every time."""
+    name, lo, hi = node.arg
+    return UOp(Ops.VARIABLE, dtypes.int32, (), (name + "'", lo, hi))
+
+
+def test_many_new_nodes_from_a_large_graph_are_no_runaway() -> None:
+    leaves = [UOp(Ops.VARIABLE, dtypes.int32, (), (f"many {k}", 0, 9)) for k in range(200)]
+    root = UOp(Ops.BLOCK, dtypes.void, tuple(leaves))
+    pm = PatternMatcher([(UPat(Ops.VARIABLE, name="x"), chain)])
+    found = sweep([root], pm, name="chains")[0]
+    assert COUNTERS["chains"].created > 10_000
+    assert len(toposort([found])) > 10_000
+
+
+def chain(x: UOp) -> UOp:
+    """Eighty new nodes over x."""
+    for number in range(80):
+        x = x * (number + 3)
+    return x
+
+
+def test_a_rule_may_not_start_a_rewrite() -> None:
+    inner = PatternMatcher([(x + y, lambda x, y: graph_rewrite(x * y, FOLD, name="inner"))])
+    for drive in (lambda: graph_rewrite(A + B, inner, name="outer"), lambda: sweep([A + B], inner)):
+        with pytest.raises(
+            SpecError, match=r"'inner' was started inside a rule of '(outer|sweep)'"
+        ):
+            drive()
+    assert graph_rewrite(raw(Ops.ADD, A, A), FOLD) is A * 2
+
+
+def test_another_thread_may_rewrite_meanwhile() -> None:
+    found = []
+
+    def other() -> None:
+        found.append(graph_rewrite(raw(Ops.ADD, B, B), FOLD))
+
+    def start(x: UOp) -> None:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    graph_rewrite(-A, PatternMatcher([(UPat(Ops.NEG, src=(x,)), start)]))
+    assert found == [B * 2]
+
+
+def test_an_error_in_a_rule_leaves_the_next_run_unharmed() -> None:
+    def fail(x: UOp) -> UOp:
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        graph_rewrite(A + B, PatternMatcher([(x + y, fail)]))
+    assert graph_rewrite(raw(Ops.ADD, A, A), FOLD) is A * 2
