@@ -47,6 +47,17 @@ def test_every_kernel_of_the_notation_is_legal(name: str) -> None:
             check(canonical(unit), boundary_of(name))
 
 
+@pytest.mark.parametrize("size", [1, 5, 13, 64, 100])
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_are_legal_at_one_element_and_with_empty_remainders(name: str, size: int) -> None:
+    sizes = dict.fromkeys(sizes_of(text_of(name)), size)
+    if "KT" in sizes:
+        sizes["KT"] = -(-size // 64)
+    for unit in read_units(name, **sizes).values():
+        if isinstance(unit, Kernel):
+            check(unit, boundary_of(name))
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULED))
 def test_kernels_without_maps_are_schedules(name: str) -> None:
     plain = text_of(name).split()
@@ -225,6 +236,9 @@ def around(*statements: UOp) -> Kernel:
 ELSEWHERE = buffer("T", dtypes.float32, [8], "reg")
 HALF = const(0.5, dtypes.float16)
 BROKEN = {
+    "1 names of 2 dimensions; expected all or none.": buffer(
+        "T", dtypes.float32, [8, 2], "reg", names=("r",)
+    ),
     "names are in scope: `X[i] = T[i]`": store(X, Access((I,)), load(ELSEWHERE, Access((I,)))),
     "`v = 1.0` is not in scope": store(X, Access((I,)), let("v", const(1.0, dtypes.float32))),
     "axis j of 0..3 is not in scope": store(X, Access((axis("j", 4),)), x),

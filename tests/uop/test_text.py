@@ -28,6 +28,7 @@ from tinycore.uop.tree import (
     Own,
     Plan,
     StoreArg,
+    both,
     buffer,
     index_value,
     let,
@@ -319,6 +320,10 @@ def test_masks_print_what_is_negative_on_the_right() -> None:
     }
     for text, constraint in texts.items():
         assert show_value(mask_value((constraint,))) == text
+
+
+def test_a_mask_that_never_holds_swallows_the_others() -> None:
+    assert both((I - 3,), NEVER) == both(NEVER, (I - 3,)) == NEVER
 
 
 def test_the_order_of_a_printed_mask_does_not_depend_on_history() -> None:

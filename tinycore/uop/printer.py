@@ -154,7 +154,7 @@ class Printer:
     def _shape(self, node: UOp) -> str:
         arg: BufferArg = node.arg
         shape = [self.index(extent) for extent in arg.shape]
-        if arg.names:
+        if len(arg.names) == len(shape):
             shape = [f"{name}:{text}" for name, text in zip(arg.names, shape, strict=True)]
         return f"{arg.name} {node.dtype.short}[{', '.join(shape)}]"
 

@@ -42,8 +42,8 @@ class Site(NamedTuple):
         for outer in self.around:
             if outer.op is Ops.IF:
                 found += outer.arg
-            elif outer.op is Ops.LOOP and outer.arg.extent.terms:
-                found.append(outer.arg.extent - 1 - axis(outer.arg.axis, outer.arg.extent))
+            elif outer.op is Ops.LOOP and (outer.arg.extent.terms or outer.arg.extent.hi < 1):
+                found.append(outer.arg.extent - 1 - axis_value(outer))
         return found + _box_limits(self.statement)
 
     def inside(self, buffer: UOp) -> tuple[UOp, ...]:

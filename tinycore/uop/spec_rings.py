@@ -85,11 +85,13 @@ def roles_hold_roles(site: Site) -> str | None:
 def own_names_dimensions(site: Site) -> str | None:
     """A fragment is a register buffer whose relation speaks of its dimensions by name."""
     arg = site.statement.arg
+    if arg.names and len(arg.names) != len(arg.shape):
+        return f"{len(arg.names)} names of {len(arg.shape)} dimensions; expected all or none."
     if arg.own is None:
         return None
     if arg.space != "reg":
         return f"own in space {arg.space}; expected reg."
-    if len(arg.names) != len(arg.shape):
+    if not arg.names:
         return "own without names of the dimensions; expected f32[r:64, c:32]."
     unknown = {atom.name for atom in atoms(arg.own.element)} - set(arg.names)
     return f"own speaks of {min(unknown)}; expected a dimension's name." if unknown else None

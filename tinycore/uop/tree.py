@@ -173,6 +173,8 @@ def both(first: Mask, second: Mask) -> Mask:
     """The conjunction of two masks."""
     if not first or not second:
         return first or second
+    if NEVER in (first, second):
+        return NEVER
     return mask_of([*first, *second]) or NEVER
 
 
