@@ -215,6 +215,9 @@ ALLOWED = [
     "  buf T f32[2,4] packed; copy T[a//4, a%4] <- X[a] over a:8; wait T[]",
     RING + "  ser k:2: copy T[k; r] <- X[4*k + r] over r:4; wait T[k]; free T[k]",
     "  red i:8: Y[ids[i] in 8] += X[i]",
+    "  par i:8: Y[0 | false] = X[i]",
+    "  par i:8: if false: Y[0] = X[i]",
+    "  par i:8: par j:0: Y[9] = X[i]",
 ]
 
 

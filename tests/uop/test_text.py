@@ -322,6 +322,12 @@ def test_masks_print_what_is_negative_on_the_right() -> None:
         assert show_value(mask_value((constraint,))) == text
 
 
+@pytest.mark.parametrize("name", ["i", "i0.1.0'", "a.0'_b''.1", "n.j0", "_x"])
+def test_an_axis_keeps_its_history_in_its_name(name: str) -> None:
+    place = Access((axis(name, N),))
+    expect_same(kernel_of(loop("par", name, N, [store(X, place, x.const_like(0))])))
+
+
 def test_a_mask_that_never_holds_swallows_the_others() -> None:
     assert both((I - 3,), NEVER) == both(NEVER, (I - 3,)) == NEVER
 

@@ -45,7 +45,7 @@ LANES = 128  # a lane axis of `own` counts the threads of a warpgroup where noth
 
 _TOKENS = re.compile(
     r"(?:max|min)=(?!=)"
-    r"|[A-Za-z_]\w*(?:'|\.\w+)*"
+    r"|[A-Za-z_](?:[\w']|\.\w)*"
     r"|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
     r"|<-|<=|>=|==|\+=|\*=|\.\.|//"
     r"|\S"

@@ -42,7 +42,7 @@ def _factors(goal: Index, known: Index) -> list[int]:
 def counterexample(value: Index, given: Sequence[Index]) -> Point | None:
     """A point where every constraint holds and `value` < 0, if trying points finds one."""
     near, free = _connected(value, given)
-    if any(not known.terms and known.const < 0 for known in given):
+    if never(given):
         return None
     points = _points(sorted(free, key=lambda atom: (atom.name, atom.order)))
     wrong = evaluate(value, points.__getitem__) < 0
@@ -52,6 +52,11 @@ def counterexample(value: Index, given: Sequence[Index]) -> Point | None:
     if found.size == 0:
         return None
     return {atom: int(column[found[0]]) for atom, column in points.items()}
+
+
+def never(given: Sequence[Index]) -> bool:
+    """True if a constraint is a number below zero: what it stands around does not run."""
+    return any(not known.terms and known.const < 0 for known in given)
 
 
 def _connected(value: Index, given: Sequence[Index]) -> tuple[list[Index], set[Atom]]:

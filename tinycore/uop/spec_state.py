@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.printer import show_statement
+from tinycore.uop.prove import never
 from tinycore.uop.sites import Rule, Site, Use, axis_value, evaluated, loads, under, written
 from tinycore.uop.table import DEPENDENT
 
@@ -40,6 +41,8 @@ def red_combines(site: Site) -> str | None:
 def _shared_by(site: Site, kind: str) -> Iterable[tuple[Use, UOp]]:
     """Writes with the loops around them whose axis says nothing about the place written."""
     for use in written(site.statement):
+        if never([*site.given, *use.access.mask]):
+            continue
         loops = [outer for outer in site.inside(use.buffer) if _runs(outer, kind)]
         named = _axes_in(site, use)
         for loop in loops:
