@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 EXPORTS = {
     "Context": "tinycore.config",
     "Device": "tinycore.runtime.registry",
-    "GlobalCounters": "tinycore.engine",
+    "GlobalCounters": "tinycore.runtime.counters",
     "Tensor": "tinycore.tensor",
     "TinyJit": "tinycore.tensor",
     "Variable": "tinycore.tensor",

@@ -5,6 +5,7 @@ Nothing in the core imports this module. A package starts from `tinycore_backend
 returns a `Backend`, and is found through the entry point group `tinycore.backends`.
 """
 
+from tinycore.codegen.render.llvm import LLVMRenderer
 from tinycore.config import DEBUG, THREADS, Setting, getenv
 from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.runtime.caps import CAPS_VERSION, Caps, Space
@@ -40,6 +41,7 @@ from tinycore.runtime.options import (
     Tunable,
 )
 from tinycore.runtime.program import Call, Handle, Launch, Program
+from tinycore.uop.lowered import Lowered
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel
 
@@ -65,8 +67,10 @@ __all__ = [
     "Graph",
     "Handle",
     "Kernel",
+    "LLVMRenderer",
     "Launch",
     "LaunchError",
+    "Lowered",
     "Ops",
     "OutOfMemory",
     "PatternRule",

@@ -36,6 +36,10 @@ class GradientError(TinycoreError, RuntimeError):
     """A gradient was asked for where none is defined."""
 
 
+class CaptureError(TinycoreError, RuntimeError):
+    """A captured function does something that a replay could not do again."""
+
+
 class ConfigError(TinycoreError, ValueError):
     """A setting is unknown, or its value is outside its range."""
 

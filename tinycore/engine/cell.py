@@ -1,0 +1,104 @@
+"""What a Tensor is a view of: a cell that holds the current version of one stored array.
+
+Comes in: graph nodes. Goes out: cells, whose realization is recorded here, never in a node: two
+`zeros(n)` are one node in two cells and become two buffers. Next: realize.py runs what is pending.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+
+from tinycore.runtime.buffer import Buffer
+from tinycore.uop.graph import graph_buffer
+from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.shape import shape_of, upper_shape
+
+_numbers = itertools.count()
+_data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
+
+
+class Cell:
+    """One array: `uop` is its current version, `stored` the BUFFER it was last realized in.
+
+    `origin` is the node that the stored version was computed from: graphs made before it was
+    realized hold that node, and gradients are asked for both.
+    """
+
+    __slots__ = ("__weakref__", "device", "origin", "stored", "uop")
+
+    def __init__(self, uop: UOp, device: str) -> None:
+        self.uop = uop
+        self.device = device
+        self.stored: UOp | None = None
+        self.origin: UOp | None = None
+        PENDING.add(self)
+
+    @property
+    def is_realized(self) -> bool:
+        """True if the current version is stored."""
+        return self.stored is self.uop
+
+    def write(self, uop: UOp) -> None:
+        """Make `uop` the current version; what was read before keeps the old one."""
+        self.uop = uop
+        PENDING.add(self)
+
+    def settle(self, stored: UOp) -> None:
+        """Record that the current version now lies in `stored`."""
+        self.origin = self.uop
+        self.uop = self.stored = stored
+        PENDING.discard(self)
+
+
+# Cells whose current version is not stored: a realization that overwrites a buffer in place first
+# runs those of them that still read it (GRAPH.md 3.5).
+PENDING: weakref.WeakSet[Cell] = weakref.WeakSet()
+
+# Cells that every realization which reads them also moves on: the counters of random numbers.
+STATES: weakref.WeakSet[Cell] = weakref.WeakSet()
+
+
+def fresh_number() -> int:
+    """A number no other buffer or CONTIGUOUS of this process has."""
+    return next(_numbers)
+
+
+def stored_cell(buffer: Buffer, shape: tuple[int, ...]) -> Cell:
+    """A cell over data that exists already."""
+    node = new_node(buffer, shape)
+    cell = Cell(node, buffer.device)
+    cell.settle(node)
+    return cell
+
+
+def new_node(buffer: Buffer, shape: tuple[int, ...]) -> UOp:
+    """The BUFFER node that stands for `buffer` from now on; it keeps the data alive."""
+    node = graph_buffer(fresh_number(), shape, buffer.dtype, buffer.device)
+    _data[node] = buffer
+    return node
+
+
+def buffer_of(node: UOp) -> Buffer:
+    """The data behind a BUFFER node."""
+    assert node.op is Ops.BUFFER, f"buffer_of: {node} is no BUFFER"
+    return _data[node]
+
+
+def allocate(node: UOp, device: str) -> UOp:
+    """A new BUFFER on `device` with room for the value of `node`."""
+    shape = upper_shape(shape_of(node))
+    size = 1
+    for extent in shape:
+        size *= extent
+    return new_node(Buffer(device, node.dtype, size), shape)
+
+
+def device_of(node: UOp) -> str | None:
+    """The device a graph is computed on: that of its first leaf or COPY; None for constants."""
+    for inner in toposort([node]):
+        if inner.op is Ops.BUFFER:
+            return buffer_of(inner).device
+        if inner.op is Ops.COPY:
+            return str(inner.arg)
+    return None

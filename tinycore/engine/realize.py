@@ -1,0 +1,157 @@
+"""The one conductor of the stages: cells whose value is asked for become stored data.
+
+Comes in: cells. Goes out: the same cells, settled in buffers; every stage between is called here
+and nowhere else: create_schedule, optimise, lower, render, compile (compile.py), run (plan.py).
+GRAPH.md 3 says who runs along and who may be overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tinycore.dtype import dtypes
+from tinycore.engine.cell import (
+    PENDING,
+    STATES,
+    Cell,
+    allocate,
+    buffer_of,
+    device_of,
+    fresh_number,
+)
+from tinycore.engine.plan import Sink, plan_for
+from tinycore.engine.run import OPEN, run_steps, transfer
+from tinycore.engine.symbols import bound_values, set_bound
+from tinycore.errors import ArgumentError
+from tinycore.runtime.buffer import Buffer
+from tinycore.runtime.registry import Device
+from tinycore.uop import graph
+from tinycore.uop.index import Index
+from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.shape import shape_of
+
+
+def realize(cells: Iterable[Cell]) -> None:
+    """Store the current version of every cell, in place where nobody can tell.
+
+    Raises: what compiling and running raise; cells not reached stay pending.
+    """
+    asked = list(dict.fromkeys(cell for cell in cells if not cell.is_realized))
+    if not asked:
+        return
+    for device in dict.fromkeys(cell.device for cell in asked):
+        here = [cell for cell in asked if cell.device == device]
+        _realize_on(device, _with_company(here))
+
+
+def _realize_on(device: str, cells: list[Cell]) -> None:
+    sinks = _without_copies(_sinks(cells))
+    opened = Device[device]
+    plan, leaves = plan_for(sinks, opened)
+    placed: list[UOp] = []
+    for sink, in_place in zip(sinks, plan.in_place, strict=True):
+        placed.append(sink.old if in_place and sink.old else allocate(sink.node, device))
+    buffers = [buffer_of(node) for node in (*leaves, *placed)]
+    buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
+    run_steps(plan.steps, buffers, bound_values(), opened)
+    for cell, node in zip(cells, placed, strict=True):
+        cell.settle(_stable(node, cell.stored))
+
+
+def _stable(node: UOp, old: UOp | None) -> UOp:
+    """Under capture a cell keeps its buffer, because a replay writes where the capture wrote."""
+    if OPEN.recording is None or old is None or node is old:
+        return node
+    cell = Cell(node, buffer_of(old).device)
+    cell.stored = old
+    _realize_on(cell.device, [cell])
+    assert cell.uop is old, "realize: a copy back did not go in place"
+    return old
+
+
+def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
+    """Let a variable stand for `value`; what is pending on its old number is computed first.
+
+    Raises: ArgumentError if the value lies outside lo .. hi.
+    """
+    if not lo <= value <= hi:
+        raise ArgumentError(
+            f"bind: {name} = {value} lies outside its bounds; expected {lo} to {hi}. "
+            "Declare the variable with wider bounds."
+        )
+    if bound_values().get(name, value) != value:
+        realize([cell for cell in list(PENDING) if _is_symbolic(cell.uop)])
+    set_bound(name, value)
+
+
+def _is_symbolic(root: UOp) -> bool:
+    nodes = toposort([root])
+    return any(not isinstance(n, int) for node in nodes for n in shape_of(node)) or any(
+        node.op in (Ops.VARIABLE, Ops.SHRINK) and _has_index(node.arg) for node in nodes
+    )
+
+
+def _has_index(arg: object) -> bool:
+    if isinstance(arg, tuple):
+        return any(_has_index(part) for part in arg)
+    return isinstance(arg, (Index, str))
+
+
+def _sinks(cells: Sequence[Cell]) -> list[Sink]:
+    """One node for each cell: a second sink for one node, or a bare BUFFER, becomes a copy."""
+    taken: set[UOp] = set()
+    sinks = []
+    for cell in cells:
+        node = cell.uop
+        while node.op is Ops.DETACH:
+            node = node.src[0]
+        if node in taken or node.op is Ops.BUFFER:
+            node = graph.contiguous(node, fresh_number())
+        taken.add(node)
+        sinks.append(Sink(node, cell.stored))
+    return sinks
+
+
+def _with_company(cells: list[Cell]) -> list[Cell]:
+    """The cells, the states they read (random counters), and the pending readers of what they
+    overwrite."""
+    found = dict.fromkeys(cells)
+    reached = {node for node in toposort([cell.uop for cell in cells]) if node.op is Ops.BUFFER}
+    for state in list(STATES):
+        if not state.is_realized and state.stored in reached:
+            found[state] = None
+    written = {cell.stored for cell in found if cell.stored is not None}
+    if written:
+        others = [cell for cell in list(PENDING) if cell not in found]
+        found.update(dict.fromkeys(_readers(others, written)))
+    return list(found)
+
+
+def _readers(cells: list[Cell], written: set[UOp]) -> list[Cell]:
+    """Those of `cells` whose graph reaches a buffer of `written`; each node is visited once."""
+    reaches: dict[UOp, bool] = {}
+    for node in toposort([cell.uop for cell in cells]):
+        reaches[node] = node in written or any(reaches[source] for source in node.src)
+    return [cell for cell in cells if reaches[cell.uop]]
+
+
+def _without_copies(sinks: list[Sink]) -> list[Sink]:
+    """The sinks with every COPY done: its source is realized where it lives, then bytes move."""
+    moved: dict[UOp, UOp] = {}
+    for node in toposort([sink.node for sink in sinks]):
+        if node.op is Ops.COPY:
+            moved[node] = _moved(graph.substitute(node.src[0], moved), node.arg)
+    if not moved:
+        return sinks
+    return [sink._replace(node=graph.substitute(sink.node, moved)) for sink in sinks]
+
+
+def _moved(source: UOp, device: str) -> UOp:
+    home = device_of(source) or device
+    if source.op is not Ops.BUFFER:
+        cell = Cell(source, home)
+        realize([cell])
+        source = cell.uop
+    target = allocate(source, device)
+    transfer(buffer_of(source), buffer_of(target))
+    return target
