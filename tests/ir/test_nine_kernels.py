@@ -237,6 +237,6 @@ def test_one_of_two_consumers_that_does_not_free_is_a_deadlock_of_named_roles() 
     with pytest.raises(RefError) as caught:
         checked(case, kernel)
     message = str(caught.value)
-    assert "deadlock: load: copy Bs[2], whose slot is full, number 0" in message
+    assert "deadlock: load 0: copy Bs[2], whose slot is full, number 0" in message
     assert "math 0: wait Bs[2], whose slot is full, number 0" in message
     assert "math 1: wait Bs[2]" in message

@@ -9,7 +9,7 @@ import pytest
 
 from tests.runtime.ref import ENTRIES, kernel_of, run
 from tinycore.dtype import DType, dtypes
-from tinycore.runtime.ref import RefError, oracle, run_kernel, run_plan
+from tinycore.runtime.ref import RefError, control, run_kernel, run_plan
 from tinycore.runtime.ref.number import storage
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Plan
@@ -43,7 +43,7 @@ def test_a_matmul_runs_in_well_under_a_second() -> None:
 def test_the_result_does_not_depend_on_the_blocks(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oracle, "BLOCK", block)
+    monkeypatch.setattr(control, "BLOCK", block)
     a, b, c = normal(5, 11), normal(11, 6), np.zeros((5, 6), np.float32)
     run_kernel(kernel_of(MATMUL, M=5, K=11, N=6), [a, b, c])
     np.testing.assert_allclose(c, a @ b, rtol=1e-4, atol=1e-5)

@@ -6,14 +6,16 @@ In: kernels or plans as trees, numpy arrays. Out: the arrays changed in place, o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 
 from tinycore.runtime.ref import number
-from tinycore.runtime.ref.checked import Checked
+from tinycore.runtime.ref.control import SCHEDULED, Control
 from tinycore.runtime.ref.errors import RefError
 from tinycore.runtime.ref.number import Array
 from tinycore.runtime.ref.oracle import Oracle
 from tinycore.runtime.ref.order import is_scheduled
 from tinycore.runtime.ref.suspect import Suspect
+from tinycore.runtime.ref.tiles import HANDLERS
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import Kernel, Plan
 from tinycore.util import np
@@ -38,10 +40,7 @@ def run_kernel(
     if not is_scheduled(kernel):
         check_kernel(kernel, arrays, variables, seed, check_out_of_bounds)
         return
-    machine = Oracle(kernel, check_out_of_bounds)
-    with np().errstate(all="ignore"):
-        machine.bind(arrays, variables or {})
-        machine.run(kernel.body)
+    _run(Oracle(kernel, SCHEDULED, check_out_of_bounds), arrays, variables)
 
 
 def check_kernel(
@@ -56,10 +55,14 @@ def check_kernel(
     Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
     roles, places outside their buffers: IR.md 6. Raises: RefError.
     """
-    machine = Suspect(kernel, check_out_of_bounds)
+    machine = Suspect(kernel, HANDLERS, check_out_of_bounds, Random(seed))
+    _run(machine, arrays, variables)
+
+
+def _run(machine: Control, arrays: Sequence[Array], variables: Values | None) -> None:
     with np().errstate(all="ignore"):
         machine.bind(arrays, variables or {})
-        Checked(machine, seed).run()
+        machine.run()
 
 
 def run_plan(

@@ -1,7 +1,7 @@
 """Evaluates expressions and addresses of a kernel; what both entries of REF share.
 
 In: a kernel, arrays and variables. Out: values, and numbers of elements. How loops run and what
-a store does is up to oracle.py (fast) and checked.py (suspicious), which come next.
+a store does is up to oracle.py (fast) and suspect.py (suspicious). Next file: control.py.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from tinycore.runtime.ref import number
 from tinycore.runtime.ref.errors import RefError
-from tinycore.runtime.ref.memory import Instance, Scope, conjunction, tile_size
+from tinycore.runtime.ref.memory import Instance, Scope, conjunction
 from tinycore.runtime.ref.number import Array
 from tinycore.uop.affine import Mask, evaluate
 from tinycore.uop.index import Atom, Index, axis, variable
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.printer import show_statement
-from tinycore.uop.table import DEPENDENT, TABLE
+from tinycore.uop.table import DEPENDENT, MONOIDS, TABLE
 from tinycore.uop.tree import Access, BufferArg, Kernel
 from tinycore.util import np, prod
 
@@ -74,26 +74,24 @@ class Machine(ABC):
             self.fail(found, f"{dtype} of shape {shape}")
         if not array.flags.c_contiguous:
             self.fail(f"{arg.name} is given a strided array", "one whose elements are in order")
-        return Instance(node, array.reshape(-1), 0, 0, self._extents(arg))
+        return Instance(node, array.reshape(-1), self._extents(arg))
 
     def _extents(self, arg: BufferArg) -> tuple[Array, ...]:
-        return tuple([self.index(extent, []) for extent in arg.shape])
+        return tuple([self.index(extent) for extent in arg.shape])
 
-    def declare(self, node: UOp) -> Instance:
+    def declare(self, node: UOp) -> None:
         """A new instance of a buffer, for every iteration that runs at once."""
         arg: BufferArg = node.arg
-        size = arg.slots * tile_size(arg)
-        shape = self.scope.shape
-        count = prod(shape)
         fill = number.poison(node.dtype)
         if arg.init:
             fill = number.encode(number.identity(arg.init, node.dtype), node.dtype)
-        data = np().full(count * size, fill, number.storage(node.dtype))
-        base = np().arange(count).reshape(shape) * size if shape else 0
+        size = arg.slots * prod(extent.hi for extent in arg.shape)
+        shape = self.scope.shape
+        base = np().arange(prod(shape)).reshape(shape) * size
+        data = np().full(base.size * size, fill, number.storage(node.dtype))
         self.clock += 1
-        found = Instance(node, data, base, len(shape), self._extents(arg), self.clock)
+        found = Instance(node, data, self._extents(arg), base, len(shape), self.clock)
         self.scope.buffers[node] = found
-        return found
 
     def instance(self, node: UOp) -> Instance:
         """The buffer that `node` means here."""
@@ -104,11 +102,12 @@ class Machine(ABC):
 
     # index values and masks
 
-    def index(self, value: Index, valid: list[Array]) -> Array:
+    def index(self, value: Index, valid: list[Array] | None = None) -> Array:
         """An index value; where its gathered places exist is added to `valid`."""
         if not value.terms:
             return value.const
-        return evaluate(value, lambda atom: self._atom(atom, valid))
+        found: list[Array] = [] if valid is None else valid
+        return evaluate(value, lambda atom: self._atom(atom, found))
 
     def _atom(self, atom: Atom, valid: list[Array]) -> Array:
         if atom.kind == "gather":
@@ -157,7 +156,7 @@ class Machine(ABC):
         if instance.arg.swizzle:
             cell = self._swizzled(instance, cell)
         if access.sequence is not None:
-            slot = self.index(access.sequence, valid) % instance.arg.slots
+            slot = self.index(access.sequence) % instance.arg.slots
             cell = cell + slot * instance.size
         return cell + instance.base, mask
 
@@ -199,7 +198,7 @@ class Machine(ABC):
         if node.op is Ops.CONST:
             return number.constant(node.arg, node.dtype)
         if node.op is Ops.INDEX:
-            return number.convert(self.index(node.arg, []), node.dtype)
+            return number.convert(self.index(node.arg), node.dtype)
         if node.op is Ops.MASK:
             found = self.mask(node.arg)
             return np().True_ if found is None else found
@@ -222,7 +221,21 @@ class Machine(ABC):
         """The elements of these numbers as values; those where the mask is false do not count."""
         return number.decode(instance.data.take(cells), instance.node.dtype)
 
-    # statements that both entries share
+    def combined(self, instance: Instance, cells: Array, values: Array, combine: str) -> Array:
+        """What the elements of these numbers become when values are combined with them."""
+        reference = TABLE[MONOIDS[combine].op].reference
+        assert reference is not None, f"ref: {combine} has no reference"
+        return reference(
+            np(), number.decode(instance.data.take(cells), instance.node.dtype), values
+        )
+
+    def each(self, values: Array, mask: Array | None) -> Array:
+        """A value for every iteration that runs at once and is not masked, in one row."""
+        shape = self.scope.shape
+        whole = np().broadcast_to(values, shape)
+        return whole.reshape(-1) if mask is None else whole[np().broadcast_to(mask, shape)]
+
+    # stores
 
     def store(self, node: UOp) -> None:
         """Store values; a leading state that changes moves the states that depend on it."""
@@ -260,7 +273,7 @@ class Machine(ABC):
         self.scope = replace(outer, axes={**outer.axes})
         for name, extent in box:
             for atom, _ in axis(name, extent).terms:
-                count = int(self.index(extent, []))
+                count = int(self.index(extent))
                 self.scope.axes[atom] = self.scope.enter("par", count)
         yield
         self.scope = outer

@@ -1,20 +1,25 @@
 """What a kernel sees while it runs: its buffers, the loops around, and the values by name.
 
 In: declarations and loops. Out: `Instance`s, whose elements have one number each, and a `Scope`.
-Parallel loops are axes of numpy: the value at depth n has at most n axes, the innermost loop
-first, so that values of outer loops broadcast into inner ones. Next file: machine.py.
+Loops that run all at once are axes of numpy: a value at depth n has at most n axes, the innermost
+loop first, so that values of outer loops broadcast into inner ones. Next file: machine.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinycore.runtime.ref.number import Array
 from tinycore.uop.index import Atom
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import BufferArg
 from tinycore.util import np, prod
+
+if TYPE_CHECKING:
+    from tinycore.runtime.ref.races import Frame
+
+Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
 
 
 class Dim(NamedTuple):
@@ -31,42 +36,25 @@ class Instance:
     around that run all at once, `born` orders instances and loops in time.
     """
 
-    __slots__ = ("base", "born", "data", "depth", "extents", "node", "size", "strides")
-
     def __init__(
         self,
         node: UOp,
         data: Array,
-        base: Array,
-        depth: int,
         extents: tuple[Array, ...],
+        base: Array = 0,
+        depth: int = 0,
         born: int = 0,
     ) -> None:
         self.node = node
+        self.arg: BufferArg = node.arg
         self.data = data
+        self.extents = extents
         self.base = base
         self.depth = depth
-        self.extents = extents
-        self.strides = strides(node.arg)
-        self.size = tile_size(node.arg)
         self.born = born
-
-    @property
-    def arg(self) -> BufferArg:
-        """The declaration."""
-        declaration: BufferArg = self.node.arg
-        return declaration
-
-
-def strides(arg: BufferArg) -> tuple[int, ...]:
-    """Elements from one place to the next of each dimension, at the upper bounds of the shape."""
-    bounds = [extent.hi for extent in arg.shape]
-    return tuple(prod(bounds[at + 1 :]) for at in range(len(bounds)))
-
-
-def tile_size(arg: BufferArg) -> int:
-    """Elements of one slot, at the upper bounds of the shape."""
-    return prod(extent.hi for extent in arg.shape)
+        bounds = [extent.hi for extent in self.arg.shape]
+        self.strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
+        self.size = prod(bounds)
 
 
 @dataclass
@@ -74,6 +62,8 @@ class Scope:
     """The state of one thread of control: values of axes and LETs, buffers, loops around.
 
     `mask` holds where an IF around is true, None meaning everywhere; `statement` is what runs.
+    For the checked entry alone: `frames` are the loops around with their iterations, `path` and
+    `lane` say who runs, `owned` is true inside a loop mapped `own`, `crossing` inside a red one.
     """
 
     axes: dict[Atom, Array] = field(default_factory=dict)
@@ -82,6 +72,11 @@ class Scope:
     dims: tuple[Dim, ...] = ()
     mask: Array | None = None
     statement: UOp | None = None
+    frames: tuple[tuple[Frame, Array], ...] = ()
+    path: Path = ()
+    lane: Array | None = None
+    owned: bool = False
+    crossing: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,13 +89,13 @@ class Scope:
         self.dims = (*self.dims, Dim(kind, count))
         return numbers
 
-    def leave(self) -> None:
-        """Undo the last `enter`."""
-        self.dims = self.dims[:-1]
-
-    def split(self) -> Self:
-        """A copy for another thread of control."""
-        return replace(self, axes={**self.axes}, lets={**self.lets}, buffers={**self.buffers})
+    def split(self, step: tuple[str, int]) -> Scope:
+        """A copy for another thread of control, one step further on the path."""
+        copy = replace(self, path=(*self.path, step))
+        copy.axes = {**self.axes}
+        copy.lets = {**self.lets}
+        copy.buffers = {**self.buffers}
+        return copy
 
 
 def conjunction(first: Array | None, second: Array | None) -> Array | None:

@@ -1,6 +1,6 @@
-"""Decides which loops of a scheduled kernel may run all at once.
+"""What may be known of a kernel before it runs: which loops can run all at once.
 
-In: a loop. Out: claims about it, from what its body reads and writes. Next file: oracle.py.
+In: kernels and loops. Out: claims about them. Next file: control.py.
 """
 
 from __future__ import annotations
@@ -11,33 +11,39 @@ from tinycore.dtype import COMPUTE
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, Kernel, axis_of, values, walk
+from tinycore.uop.sites import Use, evaluated, index_values, loads, under, written
+from tinycore.uop.tree import Kernel, axis_of
 
 SCHEDULED = frozenset({Ops.LOOP, Ops.BUFFER, Ops.LET, Ops.STORE, Ops.IF})
+TOGETHER = frozenset({Ops.COPY, Ops.WAIT, Ops.FREE, Ops.MMA, Ops.BARRIER, Ops.BLOCK})
+TEAMS = frozenset({"warpgroup", "warp"})  # loops whose iterations run side by side
 
 
 def is_scheduled(kernel: Kernel) -> bool:
     """True if the oracle can run `kernel`: nothing in it is asynchronous or bound to lanes."""
-    if kernel.spmd:
-        return False
-    return all(_is_plain(statement) for statement, _ in walk(kernel.body))
-
-
-def _is_plain(statement: UOp) -> bool:
-    if statement.op is Ops.BUFFER:
-        return statement.arg.own is None and statement.arg.slots == 1
-    return statement.op in SCHEDULED
+    inner = under(kernel.body)
+    plain = all(statement.op in SCHEDULED for statement in inner)
+    buffers = [statement for statement in inner if statement.op is Ops.BUFFER]
+    return plain and not kernel.spmd and not any(buffer.arg.own for buffer in buffers)
 
 
 def bounds(kernel: Kernel) -> set[Atom]:
     """What the extents of loops and the shapes of buffers depend on: such axes run in order."""
     found: set[Atom] = set()
-    for statement, _ in walk(kernel.body):
-        if statement.op is Ops.LOOP:
-            found |= atoms(statement.arg.extent)
-        elif statement.op is Ops.BUFFER:
-            found |= {atom for extent in statement.arg.shape for atom in atoms(extent)}
+    for statement in under(kernel.body):
+        if statement.op in (Ops.LOOP, Ops.BUFFER):
+            found |= _atoms(index_values(statement))
     return found
+
+
+def is_together(loop: UOp) -> bool:
+    """True if something in a loop is done by a team as a whole."""
+    return any(s.op in TOGETHER or is_team(s) for s in under(loop.src))
+
+
+def is_team(statement: UOp) -> bool:
+    """True for a loop over warpgroups or warps."""
+    return statement.op is Ops.LOOP and statement.arg.map in TEAMS
 
 
 def order_free(loop: UOp) -> bool:
@@ -46,60 +52,45 @@ def order_free(loop: UOp) -> bool:
     No iteration reads what another changes, each state has one combine that needs no rounding
     of its own, and every plain store goes to a place of its own.
     """
-    inside = {statement for statement, _ in walk(loop.src) if statement.op is Ops.BUFFER}
-    read = {buffer for statement, _ in walk(loop.src) for buffer in buffers_read(statement)}
+    inner = under(loop.src)
+    read: set[UOp] = set()
     combines: dict[UOp, str] = {}
-    for statement, _ in walk(loop.src):
-        if statement.op is not Ops.STORE:
-            continue
-        for target, place in zip(statement.src, statement.arg.places, strict=False):
-            if target in inside:
-                continue
-            combine = combines.setdefault(target, statement.arg.combine)
-            if target in read or statement.arg.rebase or combine != statement.arg.combine:
-                return False
-            if not _mergeable(target, place, combine, loop):
-                return False
+    for statement in inner:
+        read.update([node.src[0] for node in loads(evaluated(statement))])
+        if statement.op is Ops.STORE and statement.arg.rebase:
+            return False
+    for use in _shared(inner):
+        first = combines.setdefault(use.buffer, use.how)
+        if use.buffer in read or use.how != first or not _mergeable(use, loop):
+            return False
     return True
 
 
-def _mergeable(target: UOp, place: Access, combine: str, loop: UOp) -> bool:
-    if combine:
-        return target.dtype not in COMPUTE
-    own = atoms(axis_of(loop))
-    return all(any(atom in atoms(index) for index in place.indices) for atom in own)
+def _shared(inner: list[UOp]) -> Iterator[Use]:
+    """What statements of a loop write outside it."""
+    for statement in inner:
+        for use in written(statement):
+            if use.buffer not in inner:
+                yield use
 
 
-def buffers_read(statement: UOp) -> Iterator[UOp]:
-    """The buffers that a statement loads from, those under gathered indices included."""
-    work = [*values(statement)]
-    work += [node for access in accesses(statement) for node in gathered(access)]
-    seen: set[UOp] = set()
-    while work:
-        node = work.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op is Ops.LOAD:
-            yield node.src[0]
-            work += gathered(node.arg)
-        elif node.op in (Ops.INDEX, Ops.MASK):
-            indices = (node.arg,) if node.op is Ops.INDEX else node.arg
-            work += gathered(Access(indices))
-        elif node.op is not Ops.LET:
-            work += node.src
+def _mergeable(use: Use, loop: UOp) -> bool:
+    if use.how != "store":
+        return use.buffer.dtype not in COMPUTE
+    return atoms(axis_of(loop)) <= _atoms(use.indices)
 
 
-def accesses(statement: UOp) -> tuple[Access, ...]:
-    """Where a statement writes, and the mask it depends on."""
-    if statement.op is Ops.STORE:
-        places: tuple[Access, ...] = statement.arg.places
-        return places
-    return (Access((), statement.arg),) if statement.op is Ops.IF else ()
+def changed(loop: UOp) -> frozenset[UOp]:
+    """The buffers in which iterations must not meet: in a red loop those of plain stores."""
+    found: set[UOp] = set()
+    combining = loop.arg.kind == "par"
+    for statement in under(loop.src if loop.arg.kind != "ser" else ()):
+        uses = written(statement)
+        found.update([use.buffer for use in uses if combining or use.how == "store"])
+        if combining and statement.op is Ops.STORE:
+            found.update(statement.src[2 * len(uses) :])
+    return frozenset(found)
 
 
-def gathered(access: Access) -> list[UOp]:
-    """The nodes whose values are gathered indices of `access`."""
-    found: Iterable[Index] = (*access.indices, *access.mask)
-    nodes = [atom.node for index in found for atom in atoms(index) if atom.kind == "gather"]
-    return [node for node in nodes if isinstance(node, UOp)]
+def _atoms(indices: Iterable[Index]) -> set[Atom]:
+    return {atom for index in indices for atom in atoms(index)}

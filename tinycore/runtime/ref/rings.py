@@ -1,6 +1,6 @@
 """The slots of a buffer that copies fill or empty: the sequence number and state of each.
 
-In: COPY, WAIT and FREE as they run. Out: whether each may go on. Next file: checked.py.
+In: COPY, WAIT and FREE as they run. Out: whether each may go on. Next file: suspect.py.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 
+from tinycore.runtime.ref.memory import Path
 from tinycore.runtime.ref.number import Array
+from tinycore.runtime.ref.order import is_team
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import GLOBAL, Kernel, walk
-
-TEAMS = frozenset({"warpgroup", "warp"})  # loops whose iterations run side by side
-Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
+from tinycore.uop.sites import sites, under
+from tinycore.uop.tree import GLOBAL, Kernel
+from tinycore.util import prod
 
 
 class State(Enum):
@@ -89,26 +90,28 @@ def _nothing() -> None:
 
 def filled(kernel: Kernel) -> frozenset[UOp]:
     """The near buffers that a COPY fills: their elements are ordered by WAIT and FREE."""
-    copies = [statement for statement, _ in walk(kernel.body) if statement.op is Ops.COPY]
-    targets = [statement.src[0] for statement in copies]
+    targets = [statement.src[0] for statement in under(kernel.body) if statement.op is Ops.COPY]
     return frozenset([target for target in targets if target.arg.space != GLOBAL])
 
 
 def consumers(kernel: Kernel) -> Mapping[UOp, int]:
     """How many roles, warpgroups and warps must free each slot of a buffer."""
     found: dict[UOp, dict[tuple[str, ...], int]] = {}
-    work: list[tuple[tuple[UOp, ...], tuple[str, ...], int]] = [(kernel.body, (), 1)]
-    while work:
-        body, names, count = work.pop()
-        for statement in body:
-            arg = statement.arg
-            if statement.op is Ops.FREE:
-                for buffer in statement.src:
-                    found.setdefault(buffer, {})[names] = count
-            elif statement.op is Ops.BLOCK and arg.kind == "role":
-                work.append((statement.src, (*names, arg.name), count * arg.replicas))
-            elif statement.op is Ops.LOOP and arg.map in TEAMS:
-                work.append((statement.src, (*names, arg.axis), count * arg.extent.hi))
-            elif statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-                work.append((statement.src, names, count))
+    for site in sites(kernel, ""):
+        if site.statement.op is Ops.FREE:
+            teams = [outer for outer in site.around if is_team(outer) or outer.op is Ops.BLOCK]
+            names = tuple([_name(team) for team in teams])
+            count = prod([_count(team) for team in teams])
+            for buffer in site.statement.src:
+                found.setdefault(buffer, {})[names] = count
     return {buffer: sum(counts.values()) for buffer, counts in found.items()}
+
+
+def _name(team: UOp) -> str:
+    name: str = team.arg.axis if team.op is Ops.LOOP else team.arg.name
+    return name
+
+
+def _count(team: UOp) -> int:
+    count: int = team.arg.extent.hi if team.op is Ops.LOOP else team.arg.replicas
+    return count

@@ -1,68 +1,68 @@
-"""A machine that trusts no kernel: every read and store is held against slots, loops and agents.
+"""The checked entry: it trusts no kernel, and holds each read and store against all others.
 
-In: reads and stores as they happen. Out: RefError at the first that a device may not do.
-Next files: tiles.py (copies and MMA), checked.py (loops and roles).
+In: a kernel that actions or lowering made, arrays, a random order. Out: the arrays changed, or
+RefError at the first thing that a device may not do, with its statement. Next file: tiles.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from random import Random
 
 from tinycore.runtime.ref import number
+from tinycore.runtime.ref.control import Control, Handlers
 from tinycore.runtime.ref.lanes import lanes_of
-from tinycore.runtime.ref.machine import Machine
-from tinycore.runtime.ref.memory import Instance, Scope
+from tinycore.runtime.ref.memory import Instance, Path
 from tinycore.runtime.ref.number import Array
+from tinycore.runtime.ref.order import changed
 from tinycore.runtime.ref.races import TEAM, Agents, Frame
-from tinycore.runtime.ref.rings import Path, Ring, State, consumers, filled
+from tinycore.runtime.ref.rings import Ring, State, consumers, filled
 from tinycore.uop.ops import UOp
-from tinycore.uop.table import MONOIDS, TABLE
 from tinycore.uop.tree import Access, Kernel
 from tinycore.util import np
 
 ALL_LANES = TEAM - 1  # the lane of what a team does as a whole
 
 
-@dataclass
-class Place(Scope):
-    """A scope that knows who runs: loops around with their iterations, role and team, lane.
-
-    `owned` is true inside a loop mapped `own`, `crossing` inside a red one.
-    """
-
-    frames: tuple[tuple[Frame, Array], ...] = ()
-    path: Path = ()
-    lane: Array | None = None
-    owned: bool = False
-    crossing: bool = False
-
-
-class Suspect(Machine):
+class Suspect(Control):
     """The state of a checked run."""
 
-    scope: Place
-
-    def __init__(self, kernel: Kernel, check_out_of_bounds: bool = False) -> None:
-        super().__init__(kernel, check_out_of_bounds)
-        self.scope = Place()
+    def __init__(
+        self, kernel: Kernel, handlers: Handlers, check_out_of_bounds: bool, random: Random
+    ) -> None:
+        super().__init__(kernel, handlers, check_out_of_bounds, random)
         self.filled = filled(kernel)
-        self.consumers: Mapping[UOp, int] = consumers(kernel)
+        self.consumers = consumers(kernel)
         self.rings: dict[Instance, Ring] = {}
         self.agents = Agents()
         self.teams: dict[Path, int] = {}
+        self.changed: dict[UOp, frozenset[UOp]] = {}
         self.copying = False  # a COPY or MMA reads, not the lanes around
         self.executing: Array | None = None
         self.flying: dict[Instance, Array] = {}
         self.unwritten: dict[Instance, Array] = {}
 
-    def declare(self, node: UOp) -> Instance:
+    def declare(self, node: UOp) -> None:
         """A new instance, with slots; what is no float remembers which elements were written."""
-        instance = super().declare(node)
+        super().declare(node)
+        instance = self.instance(node)
         self.rings[instance] = Ring(node.arg.slots)
         if not node.dtype.is_float and not node.arg.init:
             self.unwritten[instance] = np().ones(instance.data.size, bool)
-        return instance
+
+    def end(self, buffer: UOp) -> None:
+        """No copy fills a buffer that ends; those that read it are waited for."""
+        for slot in self.rings[self.instance(buffer)].slots:
+            if slot.state is State.PENDING:
+                self.fail(f"{buffer.arg.name} ends while a copy fills it ({slot})", "a wait before")
+            if slot.state is State.READING:
+                slot.complete(State.EMPTY)
+
+    def frame(self, loop: UOp) -> Frame | None:
+        """A watch over the buffers in which iterations must not meet."""
+        found = self.changed.get(loop)
+        if found is None:
+            found = self.changed[loop] = changed(loop)
+        return Frame(loop, self.clock, found) if found else None
 
     def team(self) -> int:
         """The number of the role, warpgroup or warp that runs."""
@@ -122,10 +122,7 @@ class Suspect(Machine):
         cells, mask = self.cells(instance, access)
         values = number.convert(values, instance.node.dtype)
         if combine:
-            old = number.decode(instance.data.take(cells), instance.node.dtype)
-            reference = TABLE[MONOIDS[combine].op].reference
-            assert reference is not None, f"ref: {combine} has no reference"
-            values = reference(np(), old, values)
+            values = self.combined(instance, cells, values, combine)
         flat = self.each(cells, mask)
         stored = self.each(number.encode(values, instance.node.dtype), mask)
         self._check_ring(instance, access)
@@ -163,14 +160,6 @@ class Suspect(Machine):
             self.unwritten[instance][flat] = False
 
     # helpers
-
-    def each(self, values: Array, mask: Array | None) -> Array:
-        """A value for every iteration that runs at once and is not masked, in one row."""
-        shape = self.scope.shape
-        whole = np().broadcast_to(values, shape)
-        if mask is None:
-            return whole.reshape(-1)
-        return whole[np().broadcast_to(mask, shape)]
 
     def _agents(self, mask: Array | None) -> Array:
         scope = self.scope

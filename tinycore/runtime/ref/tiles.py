@@ -1,7 +1,7 @@
 """Copies of tiles, their WAIT and FREE, and MMA.
 
 In: such statements. Out: what happens now, and what happens at the WAIT. A generator stops where
-it must wait for another role, and says for what. Next file: checked.py.
+it must wait for another role, and says for what. Next file: entry.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tinycore.runtime.ref import number
+from tinycore.runtime.ref.control import SCHEDULED, Handlers
 from tinycore.runtime.ref.memory import Instance
 from tinycore.runtime.ref.number import Array
-from tinycore.runtime.ref.rings import TEAMS, Slot, State
+from tinycore.runtime.ref.order import TEAMS
+from tinycore.runtime.ref.rings import Slot, State
 from tinycore.runtime.ref.suspect import Suspect
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
@@ -163,3 +165,21 @@ def _exact(machine: Suspect, buffer: UOp, access: Access) -> Array:
     values = machine.load(buffer, access)
     machine.copying = False
     return values.astype(np().float64 if buffer.dtype.is_float else np().int64)
+
+
+def barrier(machine: Suspect, statement: UOp) -> None:
+    """All threads of the block meet, or those of the team that runs."""
+    scope = machine.scope
+    if scope.lane is not None or scope.dims:
+        machine.fail("a barrier stands where lanes diverge", "a place that all of a team reach")
+    machine.agents.barrier(machine.team() if scope.path else None)
+
+
+HANDLERS: Handlers = {
+    **SCHEDULED,
+    Ops.COPY: copy,
+    Ops.WAIT: wait,
+    Ops.FREE: free,
+    Ops.MMA: mma,
+    Ops.BARRIER: barrier,
+}
