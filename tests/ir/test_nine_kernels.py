@@ -8,6 +8,7 @@ import pytest
 from tests.ir import NAMES, read_units, text_of
 from tests.ir.cases import CASES, Case, checked, run_case
 from tinycore.runtime.ref import RefError, run_kernel
+from tinycore.uop import spec
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show, show_statement
@@ -63,6 +64,15 @@ def test_a_kernel_prints_back_as_it_was_read(name: str) -> None:
     text = "".join(show(unit) for unit in units.values() if isinstance(unit, Kernel))
     plans = [unit for unit in units.values() if isinstance(unit, Plan)]
     assert parse(text + "".join(show(plan) for plan in plans)) == units
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_kernel_is_legal_at_its_boundary(case: Case) -> None:
+    unit = case.read()
+    if isinstance(unit, Plan):
+        spec.check_plan(unit, "action")
+    else:
+        spec.check(unit, "sync" if unit.spmd else "action")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
