@@ -129,3 +129,14 @@ def test_a_long_expression_has_a_key() -> None:
     for _ in range(3000):
         value = alu(Ops.EXP, value)
     assert len(kernel_key(Kernel("a", (source,), (), (let("v", value),)))) == 40
+
+
+def test_an_expression_of_shared_parts_has_a_key() -> None:
+    source = buffer("X", dtypes.float32, [])
+    keys = []
+    for first in (Ops.EXP, Ops.SIN):
+        value = alu(first, load(source, Access(())))
+        for _ in range(100):
+            value = value * value
+        keys.append(kernel_key(Kernel("a", (source,), (), (let("v", value),))))
+    assert keys[0] != keys[1]

@@ -14,10 +14,12 @@ from hashlib import blake2b
 
 from tinycore.uop.affine import atoms, substitute
 from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.lexer import ATOM
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.printer import show
+from tinycore.uop.printer import Piece, Printer
 from tinycore.uop.tree import BufferArg, Kernel, Own, Rebuild, let
 
+LONG = 4096  # characters
 _BASE = re.compile(r"[^._']+")  # what is left of an axis name without its history
 
 
@@ -31,8 +33,21 @@ def canonical(kernel: Kernel) -> Kernel:
 
 def kernel_key(kernel: Kernel) -> str:
     """A hash of what the kernel does: hexadecimal, equal for two spellings of one program."""
-    text = show(canonical(kernel))
+    text = _Shortened().kernel(canonical(kernel))
+    return _digest(text)
+
+
+def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+class _Shortened(Printer):
+    """Writes a digest for a long expression: with shared parts its text may grow without bound."""
+
+    def piece(self, node: UOp) -> Piece:
+        """The text of a node, or its digest."""
+        text, level = super().piece(node)
+        return (text, level) if len(text) < LONG else (f"#{_digest(text)}", ATOM)
 
 
 class _Axes(Mapping[Atom, Index]):

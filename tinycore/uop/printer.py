@@ -232,10 +232,11 @@ class Printer:
                 continue
             work.pop()
             if top not in self.pieces:
-                self.pieces[top] = self._piece(top)
+                self.pieces[top] = self.piece(top)
         return self._operand(node, 0, dtype)
 
-    def _piece(self, node: UOp) -> Piece:
+    def piece(self, node: UOp) -> Piece:
+        """The text of a node whose sources have theirs."""
         row = TABLE[node.op]
         if row.sources in (None, len(node.src)):
             write = _VALUES.get(node.op)
@@ -252,6 +253,10 @@ class Printer:
             return _constant(node, dtype)
         text, level = self.pieces[node]
         return text if level > above else f"({text})"
+
+    def _exact(self, node: UOp, above: int) -> str:
+        """`node` where nothing beside it tells the type of a number."""
+        return _typed(node) if node.op is Ops.CONST else self._operand(node, above, None)
 
     def _arguments(self, sources: tuple[UOp, ...]) -> list[str]:
         """Numbers among arguments take the type of a neighbour that is no number."""
@@ -271,11 +276,9 @@ class Printer:
         """a + b, or a - b."""
         right = node.src[1]
         if right.op is Ops.NEG:
-            inner = right.src[0]
-            if inner.op is not Ops.CONST:
-                return self._infix(node, " - ", inner)
-            left = self._operand(node.src[0], SUM - 1, None)
-            return f"{left} - {_typed(inner)}", SUM
+            near = None if right.src[0].op is Ops.CONST else right.dtype
+            left = self._operand(node.src[0], SUM - 1, near)
+            return f"{left} - {self._exact(right.src[0], SUM)}", SUM
         if right.op is Ops.CONST and right.dtype.kind != "b" and right.arg < 0:
             return self._infix(node, " - ", right.replace(arg=-right.arg))
         return self._infix(node, " + ", right)
@@ -291,21 +294,15 @@ class Printer:
 
     def reciprocal(self, node: UOp) -> Piece:
         """1.0 / x"""
-        source = node.src[0]
-        text = _typed(source) if source.op is Ops.CONST else self._operand(source, PRODUCT, None)
-        return f"1.0 / {text}", PRODUCT
+        return f"1.0 / {self._exact(node.src[0], PRODUCT)}", PRODUCT
 
     def negate(self, node: UOp) -> Piece:
         """-x"""
-        source = node.src[0]
-        text = _typed(source) if source.op is Ops.CONST else self._operand(source, ATOM - 1, None)
-        return f"-{text}", ATOM
+        return f"-{self._exact(node.src[0], ATOM - 1)}", ATOM
 
     def cast(self, node: UOp) -> Piece:
         """f32(x)"""
-        source = node.src[0]
-        text = _typed(source) if source.op is Ops.CONST else self._operand(source, 0, None)
-        return f"{node.dtype.short}({text})", ATOM
+        return f"{node.dtype.short}({self._exact(node.src[0], 0)})", ATOM
 
     def bitcast(self, node: UOp) -> Piece:
         """bitcast(x, i32)"""

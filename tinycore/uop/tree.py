@@ -3,7 +3,7 @@
 Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, whose statements are
 interned nodes; order is source order, the place of a statement is its scope (IR.md). A value
 crosses statements by a LET, which is both the statement and the name of its value. Text form:
-uop/text.py; legality: uop/spec.py.
+uop/printer.py and parser.py; legality: uop/spec.py.
 """
 
 from __future__ import annotations
