@@ -195,6 +195,24 @@ def test_a_barrier_where_lanes_diverge_is_refused(body: str) -> None:
     assert "a barrier stands where lanes diverge" in refused(text, zeros(8))
 
 
+ROLES = """
+kernel k(X f32[8], Y f32[8])
+  roles
+    role first
+      par i:4: X[i] = 1.0
+    role second
+      par i:4: Y[i] = X[i + {}]
+"""
+
+
+def test_roles_meet_in_no_plain_buffer() -> None:
+    checked(ROLES.format(4), zeros(8), zeros(8))
+    assert "in X" in refused(ROLES.format(0), zeros(8), zeros(8))
+    assert "a role stores where another read or stored in X" in refused(
+        ROLES.format(4).replace("Y[i] = X[i + 4]", "X[i] = 2.0"), zeros(8), zeros(8)
+    )
+
+
 # copies
 
 COPY = """

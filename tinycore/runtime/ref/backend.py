@@ -81,11 +81,6 @@ class HostAllocator(Allocator):
         """The bytes themselves."""
         return memoryview(_bytes(handle)[:size_bytes])
 
-    def transfer(self, target: Handle, source: Handle, size_bytes: int) -> bool:
-        """Copy bytes."""
-        _bytes(target)[:size_bytes] = _bytes(source)[:size_bytes]
-        return True
-
 
 class KernelRenderer(Renderer[Kernel]):
     """Writes a scheduled kernel as its canonical text."""
@@ -105,10 +100,6 @@ class TextCompiler(Compiler):
     def compile(self, source: str) -> bytes:
         """The text as bytes."""
         return source.encode()
-
-    def disassemble(self, binary: bytes) -> str:
-        """The text again."""
-        return binary.decode()
 
 
 class KernelProgram:

@@ -6,7 +6,7 @@ can go on. Both entries run by it: oracle.py and suspect.py say what reads and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -66,7 +66,7 @@ class Control(Machine):
         return bool(loop.arg.kind == "par") and not is_together(loop)
 
     def frame(self, loop: UOp) -> Frame | None:
-        """What watches the iterations of a loop, if anything must."""
+        """What watches the iterations of a loop, or roles, if anything must."""
         return None
 
     def end(self, buffer: UOp) -> object:
@@ -106,8 +106,8 @@ class Control(Machine):
         frame = self.frame(statement)
         if is_team(statement):
             name = statement.arg.axis
-            teams = [self._thread(statement, name, at, frame) for at in range(count)]
-            yield from self._side_by_side(teams)
+            threads = [self._thread(statement, name, at, frame, at) for at in range(count)]
+            yield from self._side_by_side(threads)
             return
         block = max(1, BLOCK // prod(self.scope.shape)) if self._runs_at_once(statement) else 1
         starts = list(range(0, count, block))
@@ -128,7 +128,7 @@ class Control(Machine):
         outer = self.scope
         scope = self.scope = replace(outer)
         place: Array = start + scope.enter(arg.kind, count) if count > 1 else start
-        _iterate(scope, axis_of(statement), place, frame)
+        _enter(scope, axis_of(statement), place, frame, place)
         scope.owned |= arg.map == "own"
         scope.crossing |= arg.map == "own" and arg.kind == "red"
         if arg.map in LANES:
@@ -145,15 +145,20 @@ class Control(Machine):
         if statement.arg.kind != "roles":
             yield from self.body(statement.src)
             return
-        yield from self._side_by_side([t for role in statement.src for t in self._replicas(role)])
+        self.clock += 1
+        frame = self.frame(statement)
+        threads: list[Thread] = []
+        for role in statement.src:
+            for at in range(role.arg.replicas):
+                threads.append(self._thread(role, role.arg.name, at, frame, len(threads)))
+        yield from self._side_by_side(threads)
 
-    def _replicas(self, role: UOp) -> Iterable[Thread]:
-        for number in range(role.arg.replicas):
-            yield self._thread(role, role.arg.name, number, None)
-
-    def _thread(self, statement: UOp, name: str, number: int, frame: Frame | None) -> Thread:
+    def _thread(
+        self, statement: UOp, name: str, number: int, frame: Frame | None, place: int
+    ) -> Thread:
+        """A role or an iteration over teams; for `frame` it is number `place`."""
         scope = self.scope.split((name, number))
-        _iterate(scope, axis_value(statement), number, frame)
+        _enter(scope, axis_value(statement), number, frame, place)
         return Thread(f"{name} {number}", scope, self.body(statement.src))
 
     def _side_by_side(self, threads: list[Thread]) -> Steps:
@@ -177,10 +182,10 @@ class Control(Machine):
         thread.scope = self.scope
 
 
-def _iterate(scope: Scope, index: Index, place: Array, frame: Frame | None) -> None:
-    """Inside `scope`, the axis is at `place`."""
+def _enter(scope: Scope, index: Index, value: Array, frame: Frame | None, place: Array) -> None:
+    """Inside `scope` the axis has a value, and what runs is at `place` of the frame."""
     for atom, _ in index.terms:
-        scope.axes[atom] = place
+        scope.axes[atom] = value
     if frame is not None:
         scope.frames = (*scope.frames, (frame, place))
 

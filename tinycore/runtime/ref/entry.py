@@ -84,9 +84,7 @@ def run_plan(
             raise RefError(
                 f"ref: {plan.name}: {launch.name} is a vendor's call; expected {wanted}."
             )
-        given = variables or {}
-        own = {node.arg[0]: given[node.arg[0]] for node in launch.kernel.variables}
-        run(launch.kernel, [held[name] for name in launch.buffers], own, seed)
+        run(launch.kernel, [held[name] for name in launch.buffers], variables, seed)
 
 
 def _poisoned(temp: UOp) -> Array:

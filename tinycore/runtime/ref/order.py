@@ -80,11 +80,12 @@ def _mergeable(use: Use, loop: UOp) -> bool:
     return atoms(axis_of(loop)) <= _atoms(use.indices)
 
 
-def changed(loop: UOp) -> frozenset[UOp]:
-    """The buffers in which iterations must not meet: in a red loop those of plain stores."""
+def changed(outer: UOp) -> frozenset[UOp]:
+    """The buffers in which iterations, or roles, must not meet: in a red loop those of plain
+    stores."""
     found: set[UOp] = set()
-    combining = loop.arg.kind == "par"
-    for statement in under(loop.src if loop.arg.kind != "ser" else ()):
+    combining = outer.arg.kind != "red"
+    for statement in under(outer.src if outer.arg.kind != "ser" else ()):
         uses = written(statement)
         found.update([use.buffer for use in uses if combining or use.how == "store"])
         if combining and statement.op is Ops.STORE:

@@ -16,7 +16,7 @@ from tinycore.runtime.ref.number import Array
 from tinycore.runtime.ref.order import changed
 from tinycore.runtime.ref.races import TEAM, Agents, Frame
 from tinycore.runtime.ref.rings import Ring, State, consumers, filled
-from tinycore.uop.ops import UOp
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, Kernel
 from tinycore.util import np
 
@@ -46,7 +46,7 @@ class Suspect(Control):
         super().declare(node)
         instance = self.instance(node)
         self.rings[instance] = Ring(node.arg.slots)
-        if not node.dtype.is_float and not node.arg.init:
+        if not (node.dtype.is_float or node.arg.init or node in self.filled):
             self.unwritten[instance] = np().ones(instance.data.size, bool)
 
     def end(self, buffer: UOp) -> None:
@@ -58,10 +58,10 @@ class Suspect(Control):
                 slot.complete(State.EMPTY)
 
     def frame(self, loop: UOp) -> Frame | None:
-        """A watch over the buffers in which iterations must not meet."""
+        """A watch over the buffers in which iterations or roles must not meet."""
         found = self.changed.get(loop)
         if found is None:
-            found = self.changed[loop] = changed(loop)
+            found = self.changed[loop] = changed(loop) - self.filled
         return Frame(loop, self.clock, found) if found else None
 
     def team(self) -> int:
@@ -174,7 +174,8 @@ class Suspect(Control):
 
     def _meet(self, frame: Frame, wrong: str) -> None:
         arg = frame.loop.arg
-        self.fail(f"an iteration of {arg.kind} {arg.axis} {wrong}", "iterations that do not meet")
+        who = f"an iteration of {arg.kind} {arg.axis}" if frame.loop.op is Ops.LOOP else "a role"
+        self.fail(f"{who} {wrong}", "what runs side by side not to meet")
 
 
 def _differ(first: Array, second: Array) -> Array:

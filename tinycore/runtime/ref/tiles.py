@@ -50,7 +50,6 @@ def _copy_in(machine: Suspect, statement: UOp, sequence: int) -> None:
         if not np().unique(flat).size == flat.size == instance.size:
             machine.fail(f"a copy does not fill {target.arg.name}", "a box that covers it once")
         stored = _read(machine, source, target, None)
-        machine.claim(instance, flat, stored, None, "")
     instance.data[flat] = number.poison(target.dtype)
     slot = machine.rings[instance].slot(sequence)
     slot.start(State.PENDING, sequence, lambda: _put(instance, flat, stored))
