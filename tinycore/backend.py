@@ -5,6 +5,7 @@ Nothing in the core imports this module. A package starts from `tinycore_backend
 returns a `Backend`, and is found through the entry point group `tinycore.backends`.
 """
 
+from tinycore.codegen.render.llvm import OPS as LLVM_OPS
 from tinycore.codegen.render.llvm import LLVMRenderer
 from tinycore.config import DEBUG, THREADS, Setting, getenv
 from tinycore.dtype import DType, dtypes, to_dtype
@@ -48,6 +49,7 @@ from tinycore.uop.tree import Kernel
 __all__ = [
     "CAPS_VERSION",
     "DEBUG",
+    "LLVM_OPS",
     "PLUGIN_API",
     "THREADS",
     "Allocator",

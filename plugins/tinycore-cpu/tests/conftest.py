@@ -1,6 +1,6 @@
 """What the tests of the CPU plugin share: a compiler for this machine and a few small kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -81,6 +81,14 @@ done:
   ret void
 }
 """
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test, and the processes it starts, out of the user's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

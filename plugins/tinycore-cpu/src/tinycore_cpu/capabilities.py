@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinycore.backend import Caps, Space
+from tinycore.backend import LLVM_OPS, Caps, Space
 from tinycore_cpu import host
 from tinycore_cpu.arch import Arch
 from tinycore_cpu.memory import ALIGNMENT, SPACE
@@ -27,6 +27,8 @@ _DTYPES = (
     "float32",
     "float64",
 )
+# Stored in few bits, and converted by integer arithmetic on every machine.
+_EMULATED = ("bfloat16", "fp8e4m3", "fp8e5m2")
 _VIRTUAL = 16
 _MOST_ARGUMENTS = 1024
 _MOST_TASKS = (1 << 31) - 1
@@ -51,8 +53,9 @@ def capabilities(arch: Arch, threads: int) -> Caps:
     return Caps(
         dtypes=_DTYPES,
         spaces=(memory,),
-        emulated=("float16",),
-        storage=("bfloat16",),
+        emulated=_EMULATED if arch.half else ("float16", *_EMULATED),
+        storage=("float16",) if arch.half else (),
+        ops=LLVM_OPS,
         tile_spaces=("reg", "packed"),
         max_allocation_bytes=machine.memory_bytes,
         offset_alignment=ALIGNMENT,

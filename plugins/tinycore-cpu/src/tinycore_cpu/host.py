@@ -44,13 +44,14 @@ _AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 class Processor:
     """A processor as the plugin needs it; equal fingerprints mean equal machine code.
 
-    Units: `vector_bytes` a register, `registers` vector registers.
+    Units: `vector_bytes` a register, `registers` vector registers. `half`: converts float16.
     """
 
     label: str
     fingerprint: str
     vector_bytes: int
     registers: int
+    half: bool
 
 
 @functools.cache
@@ -61,7 +62,9 @@ def processor() -> Processor:
     vector_bytes, registers = _vectors(features)
     text = repr(sorted(identity.items()))
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Processor(_label(identity, vector_bytes), fingerprint, vector_bytes, registers)
+    half = is_arm() or "f16c" in features
+    label = _label(identity, vector_bytes)
+    return Processor(label, fingerprint, vector_bytes, registers, half)
 
 
 def _identity(cpuinfo: Path) -> dict[str, str]:
