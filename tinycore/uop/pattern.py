@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import permutations, product
-from pathlib import PurePath
+from os.path import basename
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, dtypes
@@ -213,7 +213,7 @@ def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
     code = getattr(function, "__code__", None)
     if code is None:
         return Rule(getattr(function, "__name__", repr(function)), pattern, function)
-    return Rule(f"{PurePath(code.co_filename).name}:{code.co_firstlineno}", pattern, function)
+    return Rule(f"{basename(code.co_filename)}:{code.co_firstlineno}", pattern, function)
 
 
 def check_names(rule: Rule) -> None:

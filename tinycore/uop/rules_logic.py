@@ -146,6 +146,8 @@ def decided(node: UOp) -> Result:
 @rule(bounded(Ops.MAX))
 def greatest(a: UOp, b: UOp) -> Result:
     """max(a, b) = a where b, never NaN, never exceeds a; a NaN in a is the result either way."""
+    if b.op is Ops.CONST:
+        a, b = b, a  # the constant wins where both may stand
     first, second = bounds(a), bounds(b)
     if first.lo >= second.hi and not second.nan:
         return a
@@ -157,6 +159,8 @@ def greatest(a: UOp, b: UOp) -> Result:
 @rule(bounded(Ops.MIN))
 def least(a: UOp, b: UOp) -> Result:
     """min(a, b) = a where b, never NaN, is never below a."""
+    if b.op is Ops.CONST:
+        a, b = b, a  # the constant wins where both may stand
     first, second = bounds(a), bounds(b)
     if first.hi <= second.lo and not second.nan:
         return a

@@ -131,7 +131,7 @@ def remainder(x: UOp, c: UOp) -> Result:
         return x
     if bounds(x).lo < 0 or not _is_power(c):
         return None
-    return x & (c.arg - 1)
+    return x.alu(Ops.AND, c.const_like(c.arg - 1))
 
 
 def _below(x: UOp, c: UOp) -> bool:
