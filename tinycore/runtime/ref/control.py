@@ -15,7 +15,7 @@ from tinycore.runtime.ref.machine import Machine
 from tinycore.runtime.ref.memory import Scope, conjunction
 from tinycore.runtime.ref.number import Array
 from tinycore.runtime.ref.order import bounds, is_team, is_together
-from tinycore.runtime.ref.races import Frame
+from tinycore.runtime.ref.races import Watch
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp
@@ -65,7 +65,7 @@ class Control(Machine):
         """True if the iterations of a loop may run at once."""
         return bool(loop.arg.kind == "par") and not is_together(loop)
 
-    def frame(self, loop: UOp) -> Frame | None:
+    def watch(self, loop: UOp) -> Watch | None:
         """What watches the iterations of a loop, or roles, if anything must."""
         return None
 
@@ -103,10 +103,10 @@ class Control(Machine):
         """Run a loop in blocks of iterations, or in teams side by side."""
         count = int(self.index(statement.arg.extent))
         self.clock += 1
-        frame = self.frame(statement)
+        watch = self.watch(statement)
         if is_team(statement):
             name = statement.arg.axis
-            threads = [self._thread(statement, name, at, frame, at) for at in range(count)]
+            threads = [self._thread(statement, name, at, watch, at) for at in range(count)]
             yield from self._side_by_side(threads)
             return
         block = max(1, BLOCK // prod(self.scope.shape)) if self._runs_at_once(statement) else 1
@@ -114,7 +114,7 @@ class Control(Machine):
         if self.random and statement.arg.kind != "ser":
             self.random.shuffle(starts)
         for start in starts:
-            yield from self._block(statement, frame, start, min(block, count - start))
+            yield from self._block(statement, watch, start, min(block, count - start))
 
     def _runs_at_once(self, loop: UOp) -> bool:
         found = self.at_once.get(loop)
@@ -123,12 +123,12 @@ class Control(Machine):
             found = self.at_once[loop] = free and self.merges(loop)
         return found
 
-    def _block(self, statement: UOp, frame: Frame | None, start: int, count: int) -> Steps:
+    def _block(self, statement: UOp, watch: Watch | None, start: int, count: int) -> Steps:
         arg: LoopArg = statement.arg
         outer = self.scope
         scope = self.scope = replace(outer)
         place: Array = start + scope.enter(arg.kind, count) if count > 1 else start
-        _enter(scope, axis_of(statement), place, frame, place)
+        _enter(scope, axis_of(statement), place, watch, place)
         scope.owned |= arg.map == "own"
         scope.crossing |= arg.map == "own" and arg.kind == "red"
         if arg.map in LANES:
@@ -146,19 +146,19 @@ class Control(Machine):
             yield from self.body(statement.src)
             return
         self.clock += 1
-        frame = self.frame(statement)
+        watch = self.watch(statement)
         threads: list[Thread] = []
         for role in statement.src:
             for at in range(role.arg.replicas):
-                threads.append(self._thread(role, role.arg.name, at, frame, len(threads)))
+                threads.append(self._thread(role, role.arg.name, at, watch, len(threads)))
         yield from self._side_by_side(threads)
 
     def _thread(
-        self, statement: UOp, name: str, number: int, frame: Frame | None, place: int
+        self, statement: UOp, name: str, number: int, watch: Watch | None, place: int
     ) -> Thread:
-        """A role or an iteration over teams; for `frame` it is number `place`."""
+        """A role or an iteration over teams; for `watch` it is number `place`."""
         scope = self.scope.split((name, number))
-        _enter(scope, axis_value(statement), number, frame, place)
+        _enter(scope, axis_value(statement), number, watch, place)
         return Thread(f"{name} {number}", scope, self.body(statement.src))
 
     def _side_by_side(self, threads: list[Thread]) -> Steps:
@@ -182,12 +182,12 @@ class Control(Machine):
         thread.scope = self.scope
 
 
-def _enter(scope: Scope, index: Index, value: Array, frame: Frame | None, place: Array) -> None:
-    """Inside `scope` the axis has a value, and what runs is at `place` of the frame."""
+def _enter(scope: Scope, index: Index, value: Array, watch: Watch | None, place: Array) -> None:
+    """Inside `scope` the axis has a value, and what runs is at `place` of the watch."""
     for atom, _ in index.terms:
         scope.axes[atom] = value
-    if frame is not None:
-        scope.frames = (*scope.frames, (frame, place))
+    if watch is not None:
+        scope.watches = (*scope.watches, (watch, place))
 
 
 SCHEDULED: Handlers = {  # a store and a declaration depend on the entry

@@ -17,7 +17,7 @@ from tinycore.uop.tree import BufferArg
 from tinycore.util import np, prod
 
 if TYPE_CHECKING:
-    from tinycore.runtime.ref.races import Frame
+    from tinycore.runtime.ref.races import Watch
 
 Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
 
@@ -62,7 +62,7 @@ class Scope:
     """The state of one thread of control: values of axes and LETs, buffers, loops around.
 
     `mask` holds where an IF around is true, None meaning everywhere; `statement` is what runs.
-    For the checked entry alone: `frames` are the loops around with their iterations, `path` and
+    For the checked entry alone: `watches` are the loops around with their iterations, `path` and
     `lane` say who runs, `owned` is true inside a loop mapped `own`, `crossing` inside a red one.
     """
 
@@ -72,7 +72,7 @@ class Scope:
     dims: tuple[Dim, ...] = ()
     mask: Array | None = None
     statement: UOp | None = None
-    frames: tuple[tuple[Frame, Array], ...] = ()
+    watches: tuple[tuple[Watch, Array], ...] = ()
     path: Path = ()
     lane: Array | None = None
     owned: bool = False

@@ -1,7 +1,7 @@
-"""Who read and wrote each element: iterations of a loop, and agents of a block between barriers.
+"""Who read and wrote each element: iterations of a loop, or threads of a block between barriers.
 
-In: numbers of elements, and for each the iteration or agent that touches it. Out: whether another
-one did before, with nothing that orders the two. Next file: checked.py.
+In: numbers of elements, and for each who touches it. Out: whether another one did before, with
+nothing that orders the two. Next file: control.py.
 """
 
 from __future__ import annotations
@@ -11,122 +11,79 @@ from tinycore.runtime.ref.number import Array
 from tinycore.uop.ops import UOp
 from tinycore.util import np
 
+TEAM = 1 << 40  # who is TEAM * team + lane, or the number of an iteration
+MET = TEAM - 1  # the lane of what a team did before its last barrier
 NOBODY = -1
 SEVERAL = -2
-TEAM = 1 << 20  # agent = TEAM * team + lane
 
 
 class Marks:
-    """For each element the last that touched it, and when."""
-
-    __slots__ = ("time", "who")
+    """For each element the last that touched it."""
 
     def __init__(self, instance: Instance) -> None:
         self.who = np().full(instance.data.size, NOBODY, np().int64)
-        self.time = np().zeros(instance.data.size, np().int64)
 
     def by_others(self, cells: Array, who: Array) -> Array:
-        """True where somebody else touched the element."""
+        """True where somebody else touched the element, and no barrier lies between."""
         seen = self.who[cells]
-        return (seen != NOBODY) & (seen != who)
+        met = seen == who // TEAM * TEAM + MET
+        return (seen != NOBODY) & (seen != who) & ~met
 
-    def put(self, cells: Array, who: Array, now: int = 0) -> None:
-        """Remember who writes."""
-        self.who[cells] = who
-        self.time[cells] = now
-
-    def join(self, cells: Array, who: Array, fresh: Array, now: int = 0) -> None:
-        """Remember who reads, besides those before unless `fresh`."""
-        alone = fresh | ~self.by_others(cells, who)
-        joined = np().where(alone, who, SEVERAL)
-        self.put(cells, joined, now)
+    def join(self, cells: Array, who: Array) -> None:
+        """Remember who reads, besides those that did before."""
+        joined = np().where(self.by_others(cells, who), SEVERAL, who)
+        self.who[cells] = joined
         self.who[cells[self.who[cells] != joined]] = SEVERAL
 
 
-class Frame:
-    """A loop while it runs: its iterations must not meet in the buffers that it changes."""
+class Watch:
+    """What runs side by side: it must not meet in the buffers of `changed` born before it.
 
-    def __init__(self, loop: UOp, born: int, changed: frozenset[UOp]) -> None:
-        self.loop = loop
+    `who` and `cure` are for messages. Reads are kept apart by team, since a barrier of one team
+    orders that team alone.
+    """
+
+    def __init__(self, who: str, cure: str, born: int, changed: frozenset[UOp]) -> None:
+        self.who = who
+        self.cure = cure
         self.born = born
         self.changed = changed
         self.written: dict[Instance, Marks] = {}
-        self.read: dict[Instance, Marks] = {}
+        self.read: dict[tuple[Instance, int], Marks] = {}
 
-    def watches(self, instance: Instance) -> bool:
-        """True if iterations share this buffer and change it."""
+    def covers(self, instance: Instance) -> bool:
+        """True if a buffer is shared by what runs side by side, and changed."""
         return instance.born < self.born and instance.node in self.changed
 
-    def reads(self, instance: Instance, cells: Array, who: Array) -> bool:
-        """True if another iteration wrote what this one reads."""
-        if instance in self.written and self.written[instance].by_others(cells, who).any():
+    def reads(self, instance: Instance, cells: Array, who: Array, note: bool) -> bool:
+        """True if another wrote what this one reads; `note` remembers the read."""
+        written = self.written.get(instance)
+        if written is not None and written.by_others(cells, who).any():
             return True
-        marks = self.read.setdefault(instance, Marks(instance))
-        marks.join(cells, who, np().zeros(cells.shape, bool))
+        for team in np().unique(who // TEAM) if note else ():
+            mine = who // TEAM == team
+            marks = self.read.setdefault((instance, int(team)), Marks(instance))
+            marks.join(cells[mine], who[mine])
         return False
 
     def writes(self, instance: Instance, cells: Array, who: Array, differs: Array) -> bool:
-        """True if another iteration read this, or wrote it where the new value `differs`."""
-        if instance in self.read and self.read[instance].by_others(cells, who).any():
-            return True
-        marks = self.written.setdefault(instance, Marks(instance))
-        met = marks.by_others(cells, who) & differs
-        marks.put(cells, who)
-        return bool(met.any())
-
-
-class Agents:
-    """The threads of a block, ordered by barriers of the block and of one team in it."""
-
-    def __init__(self) -> None:
-        self.clock = 0
-        self.block = 0
-        self.teams: dict[int, int] = {}
-        self.written: dict[Instance, Marks] = {}
-        self.read: dict[tuple[Instance, int], Marks] = {}
-
-    def barrier(self, team: int | None) -> None:
-        """All agents of the block, or of one team, meet here."""
-        self.clock += 1
-        if team is None:
-            self.block = self.clock
-        else:
-            self.teams[team] = self.clock
-
-    def unfinished(self, instance: Instance, cells: Array, who: Array) -> bool:
-        """True if another agent wrote this, with no barrier between."""
-        written = self.written.get(instance)
-        return written is not None and bool(self._unordered(written, cells, who).any())
-
-    def reads(self, instance: Instance, cells: Array, who: Array) -> bool:
-        """True if another agent wrote what this one reads, with no barrier between."""
-        if self.unfinished(instance, cells, who):
-            return True
-        self.clock += 1
-        for team in np().unique(who // TEAM):
-            part = who // TEAM == team
-            marks = self.read.setdefault((instance, int(team)), Marks(instance))
-            chosen = cells[part]
-            fresh = ~self._unordered(marks, chosen, who[part], int(team))
-            marks.join(chosen, who[part], fresh, self.clock)
-        return False
-
-    def writes(self, instance: Instance, cells: Array, who: Array) -> bool:
-        """True if another agent touched this, with no barrier between."""
-        for (other, team), marks in self.read.items():
-            if other is instance and self._unordered(marks, cells, who, team).any():
+        """True if another read this, or wrote it where the new value `differs`."""
+        for (other, _), marks in self.read.items():
+            if other is instance and marks.by_others(cells, who).any():
                 return True
         marks = self.written.setdefault(instance, Marks(instance))
-        if self._unordered(marks, cells, who).any():
-            return True
-        self.clock += 1
-        marks.put(cells, who, self.clock)
-        return False
+        met = marks.by_others(cells, who) & differs
+        marks.who[cells] = who
+        return bool(met.any())
 
-    def _unordered(self, marks: Marks, cells: Array, who: Array, team: int | None = None) -> Array:
-        time = marks.time[cells]
-        teams = marks.who[cells] // TEAM if team is None else np().full(cells.shape, team)
-        met = np().zeros(cells.shape, np().int64)
-        for number, when in self.teams.items():
-            met = np().where((teams == number) & (who // TEAM == number), when, met)
-        return marks.by_others(cells, who) & (time > np().maximum(met, self.block))
+    def barrier(self, team: int | None) -> None:
+        """All meet here, or those of one team."""
+        if team is None:
+            self.written.clear()
+            self.read.clear()
+            return
+        for marks in self.written.values():
+            marks.who[marks.who // TEAM == team] = team * TEAM + MET
+        for (_, reader), marks in self.read.items():
+            if reader == team:
+                marks.who[marks.who != NOBODY] = team * TEAM + MET

@@ -6,6 +6,7 @@ RefError at the first thing that a device may not do, with its statement. Next f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from tinycore.runtime.ref import number
@@ -14,13 +15,13 @@ from tinycore.runtime.ref.lanes import lanes_of
 from tinycore.runtime.ref.memory import Instance, Path
 from tinycore.runtime.ref.number import Array
 from tinycore.runtime.ref.order import changed
-from tinycore.runtime.ref.races import TEAM, Agents, Frame
-from tinycore.runtime.ref.rings import Ring, State, consumers, filled
+from tinycore.runtime.ref.races import TEAM, Watch
+from tinycore.runtime.ref.rings import Ring, Slot, State, consumers, filled
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, Kernel
 from tinycore.util import np
 
-ALL_LANES = TEAM - 1  # the lane of what a team does as a whole
+ALL_LANES = TEAM - 2  # the lane of what a team does as a whole
 
 
 class Suspect(Control):
@@ -33,7 +34,7 @@ class Suspect(Control):
         self.filled = filled(kernel)
         self.consumers = consumers(kernel)
         self.rings: dict[Instance, Ring] = {}
-        self.agents = Agents()
+        self.threads = Watch("a thread", "a barrier between", 0, frozenset())
         self.teams: dict[Path, int] = {}
         self.changed: dict[UOp, frozenset[UOp]] = {}
         self.copying = False  # a COPY or MMA reads, not the lanes around
@@ -57,12 +58,14 @@ class Suspect(Control):
             if slot.state is State.READING:
                 slot.complete(State.EMPTY)
 
-    def frame(self, loop: UOp) -> Frame | None:
+    def watch(self, outer: UOp) -> Watch | None:
         """A watch over the buffers in which iterations or roles must not meet."""
-        found = self.changed.get(loop)
+        found = self.changed.get(outer)
         if found is None:
-            found = self.changed[loop] = changed(loop) - self.filled
-        return Frame(loop, self.clock, found) if found else None
+            found = self.changed[outer] = changed(outer) - self.filled
+        is_loop = outer.op is Ops.LOOP
+        who = f"an iteration of {outer.arg.kind} {outer.arg.axis}" if is_loop else "a role"
+        return Watch(who, "buffers of their own", self.clock, found) if found else None
 
     def team(self) -> int:
         """The number of the role, warpgroup or warp that runs."""
@@ -82,35 +85,46 @@ class Suspect(Control):
         if instance.node in self.filled:
             self._check_slot(instance, access)
         self._check_content(instance, cells, mask)
-        name = instance.arg.name
-        for frame, numbers in self.scope.frames:
-            if not frame.watches(instance):
-                continue
-            if frame.reads(instance, self.each(cells, mask), self.each(numbers, mask)):
-                self._meet(frame, f"reads what another wrote in {name}")
-        if self._tracked(instance):
-            seen = self.agents.unfinished if self.copying else self.agents.reads
-            if seen(instance, self.each(cells, mask), self._agents(mask)):
-                self.fail(f"{name} is read after another thread wrote it", "a barrier between")
+        for watch, who in self._watching(instance, mask):
+            note = watch is not self.threads or not self.copying
+            if watch.reads(instance, self.each(cells, mask), who, note):
+                wrong = f"{watch.who} reads what another wrote in {instance.arg.name}"
+                self.fail(wrong, watch.cure)
         return super().fetch(instance, access, cells, mask)
+
+    def _watching(self, instance: Instance, mask: Array | None) -> Iterator[tuple[Watch, Array]]:
+        """What must not meet in a buffer, with who touches each element of it now."""
+        scope = self.scope
+        for watch, numbers in scope.watches:
+            if watch.covers(instance):
+                yield watch, self.each(numbers, mask)
+        shared = self.kernel.spmd and instance.arg.space == "group"
+        if shared and instance.node not in self.filled:
+            lane = None if self.copying else scope.lane
+            lane = lane if self.executing is None else self.executing
+            who = self.team() * TEAM + (ALL_LANES if lane is None else lane)
+            yield self.threads, self.each(who, mask)
 
     def _check_content(self, instance: Instance, cells: Array, mask: Array | None) -> None:
         name = instance.arg.name
-        for state, wrong in (
-            (self.flying, "while a copy writes it"),
-            (self.unwritten, "unwritten"),
-        ):
-            if instance in state and state[instance][self.each(cells, mask)].any():
-                self.fail(f"{name} is read {wrong}", "a wait or a store before")
+        if instance in self.flying and self.flying[instance][self.each(cells, mask)].any():
+            self.fail(f"{name} is read while a copy writes it", "a wait before")
+        if instance in self.unwritten and self.unwritten[instance][self.each(cells, mask)].any():
+            self.fail(f"{name} is read unwritten", "a store before")
 
     def _check_slot(self, instance: Instance, access: Access) -> None:
-        ring = self.rings[instance]
-        wanted = None if access.sequence is None else self.index(access.sequence, [])
-        for sequence in np().unique(ring.number(None) if wanted is None else wanted):
-            slot = ring.slot(int(sequence))
-            if not slot.visible(int(sequence), self.scope.path):
+        for sequence, slot in self._slots(instance, access):
+            if not slot.visible(sequence, self.scope.path):
                 name = f"{instance.arg.name}[{sequence}]"
                 self.fail(f"{name} is read but its slot is {slot}", "a wait for it by who reads")
+
+    def _slots(self, instance: Instance, access: Access) -> Iterator[tuple[int, Slot]]:
+        ring = self.rings[instance]
+        wanted: Array = ring.number(None)
+        if access.sequence is not None:
+            wanted = self.index(access.sequence)
+        for sequence in np().unique(wanted):
+            yield int(sequence), ring.slot(int(sequence))
 
     # stores
 
@@ -125,21 +139,11 @@ class Suspect(Control):
             values = self.combined(instance, cells, values, combine)
         flat = self.each(cells, mask)
         stored = self.each(number.encode(values, instance.node.dtype), mask)
-        self._check_ring(instance, access)
+        for sequence, slot in self._slots(instance, access) if instance in self.rings else ():
+            if slot.state is State.READING:
+                self.fail(f"{name}[{sequence}] is written while a copy reads it", "a wait before")
         self.claim(instance, flat, stored, mask, combine)
-        if self._tracked(instance) and self.agents.writes(instance, flat, self._agents(mask)):
-            self.fail(f"{name} is written after another thread touched it", "a barrier between")
         instance.data[flat] = stored
-
-    def _check_ring(self, instance: Instance, access: Access) -> None:
-        ring = self.rings.get(instance)
-        if ring is None:
-            return
-        wanted = 0 if access.sequence is None else self.index(access.sequence, [])
-        for sequence in np().unique(wanted):
-            if ring.slot(int(sequence)).state is State.READING:
-                name = f"{instance.arg.name}[{sequence}]"
-                self.fail(f"{name} is written while a copy reads it", "a wait before")
 
     def claim(
         self, instance: Instance, flat: Array, stored: Array, mask: Array | None, combine: str
@@ -149,33 +153,14 @@ class Suspect(Control):
         if instance in self.flying and self.flying[instance][flat].any():
             self.fail(f"{name} is written while a copy writes it", "a wait before")
         differs = _differ(instance.data[flat], stored) | bool(combine)
-        for frame, numbers in self.scope.frames:
-            if not frame.watches(instance):
-                continue
-            if frame.writes(instance, flat, self.each(numbers, mask), differs):
-                self._meet(frame, f"stores where another read or stored in {name}")
+        for watch, who in self._watching(instance, mask):
+            if watch.writes(instance, flat, who, differs | (watch is self.threads)):
+                wrong = f"{watch.who} meets another where it stores in {name}"
+                self.fail(wrong, watch.cure)
         if _repeated(flat, stored, bool(combine)):
             self.fail(f"iterations that run side by side meet in {name}", "places of their own")
         if instance in self.unwritten:
             self.unwritten[instance][flat] = False
-
-    # helpers
-
-    def _agents(self, mask: Array | None) -> Array:
-        scope = self.scope
-        lane = None if self.copying else scope.lane
-        lane = lane if self.executing is None else self.executing
-        return self.each(self.team() * TEAM + (ALL_LANES if lane is None else lane), mask)
-
-    def _tracked(self, instance: Instance) -> bool:
-        """True for what the threads of a block share and barriers alone order."""
-        near = instance.arg.space == "group"
-        return self.kernel.spmd and near and instance.node not in self.filled
-
-    def _meet(self, frame: Frame, wrong: str) -> None:
-        arg = frame.loop.arg
-        who = f"an iteration of {arg.kind} {arg.axis}" if frame.loop.op is Ops.LOOP else "a role"
-        self.fail(f"{who} {wrong}", "what runs side by side not to meet")
 
 
 def _differ(first: Array, second: Array) -> Array:

@@ -171,7 +171,7 @@ def barrier(machine: Suspect, statement: UOp) -> None:
     scope = machine.scope
     if scope.lane is not None or scope.dims:
         machine.fail("a barrier stands where lanes diverge", "a place that all of a team reach")
-    machine.agents.barrier(machine.team() if scope.path else None)
+    machine.threads.barrier(machine.team() if scope.path else None)
 
 
 HANDLERS: Handlers = {
