@@ -1,1 +1,1 @@
-"""Measurements of tinycore: each module is one table of docs/performance."""
+"""Measurements of tinycore beside its peers; nothing here is a pass or fail of a test."""

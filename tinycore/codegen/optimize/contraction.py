@@ -36,11 +36,12 @@ class Tile(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The loads of a contraction under its par loops and its reduction loops."""
+    """The loads and the stores of a contraction under its par loops and its reduction loops."""
 
     par: tuple[UOp, ...]
     red: tuple[UOp, ...]
     loads: tuple[Reference, ...]
+    stores: tuple[Reference, ...]
 
 
 def is_contraction(operands: Operands) -> bool:
@@ -119,10 +120,13 @@ def _sized(
             )
 
 
-def _spread(operands: Operands, row: UOp | None) -> float:
-    """A little more for rows that lie far apart: each is a stream of its own through the cache."""
+def _outside(operands: Operands, vector: UOp, row: UOp | None) -> float:
+    """What a tile costs around its inner loop, as a share: lanes that are gathered to be packed
+    or scattered to be stored, and rows that lie far apart."""
+    references = (*operands.loads, *operands.stores)
+    apart = sum(0.06 for reference in references if reference.stride(vector) not in (0, 1))
     strides = [0] if row is None else [reference.stride(row) or 0 for reference in operands.loads]
-    return 0.02 if max(strides) > 64 else 0.0
+    return apart + (0.02 if max(strides) > 64 else 0.01 if max(strides) > 1 else 0.0)
 
 
 def _waste(extent: int, tile: int) -> float:

@@ -287,7 +287,8 @@ def _operands(root: UOp) -> Operands | None:
     if any(s.op is Ops.LOOP for s in red[-1].src) or any(loop.arg.kind != "red" for loop in red):
         return None
     loads = [r for r in references(loops, tuple(chain)) if not r.is_store]
-    return Operands(tuple(chain), tuple(red), tuple(loads))
+    stores = [r for r in references(body, tuple(chain)) if r.is_store]
+    return Operands(tuple(chain), tuple(red), tuple(loads), tuple(stores))
 
 
 def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
