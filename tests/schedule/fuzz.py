@@ -1,0 +1,631 @@
+"""Random graphs, scheduled, run on REF and compared with numpy.
+
+    python -m tests.schedule.fuzz --graphs 10000 --seed 0 --shard 0/2 --state FILE
+
+Every graph is made from its own seed alone, so a failure is repeated by `--graphs 1 --seed N`.
+`--shard k/n` takes every n-th seed; `--state` remembers the seeds done, to go on after a stop.
+"""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.schedule.evaluate import Array, Evaluator, numpy_type
+from tinycore.dtype import DType, dtypes
+from tinycore.gradient import gradient
+from tinycore.runtime.ref import run_kernel
+from tinycore.schedule.create import schedule_within
+from tinycore.schedule.limits import Limits
+from tinycore.schedule.types import Schedule
+from tinycore.uop import graph
+from tinycore.uop.graph import elementwise
+from tinycore.uop.ops import Ops, UOp, const, toposort
+from tinycore.uop.shape import SkewArg, shape_of, upper_shape
+from tinycore.uop.spec import check
+
+LIMITS = (
+    Limits(units=2, row=16, row_axes=64),
+    Limits(units=1, row=64, row_axes=64, tiny=64, operand_ops=2, operand_times=2),
+    Limits(units=32, row=4096, row_axes=1024),
+    Limits(units=2, row=4, row_axes=4, contraction_axes=2, recomputed_steps=4, tiny=0),
+    Limits(),
+)
+MAX_SIZE = 400
+
+
+@dataclass
+class Item:
+    """A node a graph may go on with. `exact`: small integers, so that comparing it is safe;
+    `finite`: no infinity in it."""
+
+    node: UOp
+    exact: bool = False
+    finite: bool = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return upper_shape(shape_of(self.node))
+
+
+@dataclass
+class Program:
+    """What one seed makes: sinks with old buffers, data, thresholds."""
+
+    sinks: list[tuple[UOp, UOp | None]]
+    data: dict[UOp, Array]
+    limits: Limits
+    steps: Counter[str] = field(default_factory=Counter)
+
+
+class Maker:
+    """Makes one random program."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.numpy = np.random.default_rng(seed)
+        self.dtype: DType = self.random.choice([dtypes.float64, dtypes.float64, dtypes.float32])
+        self.data: dict[UOp, Array] = {}
+        self.pool: list[Item] = []
+        self.number = 0
+        self.steps: Counter[str] = Counter()
+
+    # leaves
+
+    def buffer(self, array: Array, dtype: DType) -> UOp:
+        self.number += 1
+        node = graph.graph_buffer(self.number, array.shape, dtype, "REF")
+        self.data[node] = array.astype(numpy_type(dtype))
+        return node
+
+    def leaf(self, shape: tuple[int, ...], exact: bool) -> Item:
+        values = self.numpy.standard_normal(shape)
+        array = self.numpy.integers(-2, 3, shape) if exact else values
+        return Item(self.buffer(array, self.dtype), exact)
+
+    def ids(self, shape: tuple[int, ...], rows: int) -> UOp:
+        """Row numbers, some negative, some outside."""
+        low, high = self.random.choice([(0, rows), (-rows, rows), (-rows - 1, rows + 2)])
+        return self.buffer(self.numpy.integers(low, high, shape), dtypes.int32)
+
+    def shape(self) -> tuple[int, ...]:
+        rank = self.random.choice([0, 1, 1, 2, 2, 2, 3, 3])
+        return tuple(self.random.choice([1, 2, 3, 4, 5, 6]) for _ in range(rank))
+
+    # choice
+
+    def pick(self, rank: int = 0, finite: bool = True) -> Item:
+        """A recent node with at least `rank` axes."""
+        found = [item for item in self.pool if len(item.shape) >= rank]
+        found = [item for item in found if item.finite or not finite]
+        if not found:
+            shape = tuple(self.random.choice([2, 3, 4]) for _ in range(max(rank, 1)))
+            item = self.leaf(shape, self.random.random() < 0.5)
+            self.pool.append(item)
+            return item
+        weights = [k + 1 for k in range(len(found))]
+        return self.random.choices(found, weights)[0]
+
+    def add(self, node: UOp, exact: bool = False, finite: bool = True) -> None:
+        if int(np.prod(shape_of(node))) <= MAX_SIZE:
+            self.pool.append(Item(node, exact, finite))
+
+    def axes(self, rank: int) -> list[int]:
+        count = self.random.randint(1, rank)
+        return self.random.sample(range(rank), count)
+
+    # program
+
+    def program(self) -> Program:
+        for _ in range(self.random.randint(1, 3)):
+            self.pool.append(self.leaf(self.shape(), self.random.random() < 0.4))
+        for _ in range(self.random.randint(2, 14)):
+            step = self.random.choices(list(STEPS), list(WEIGHTS))[0]
+            self.steps[step.__name__] += 1
+            step(self)
+        limits = self.random.choice(LIMITS)
+        return Program(self.sinks(), self.data, limits, self.steps)
+
+    def sinks(self) -> list[tuple[UOp, UOp | None]]:
+        computed = [item.node for item in self.pool if item.node.op is not Ops.BUFFER]
+        computed = list(dict.fromkeys(computed)) or [graph.contiguous(self.pool[-1].node, 1)]
+        count = min(len(computed), self.random.choice([1, 1, 2, 3, 4]))
+        chosen = [computed[-1], *self.random.sample(computed[:-1], count - 1)]
+        taken: set[UOp] = set()
+        found: list[tuple[UOp, UOp | None]] = []
+        for node in chosen:
+            old = self._old(node, taken)
+            taken |= {old} if old is not None else set()
+            found.append((node, old))
+        return found
+
+    def _old(self, node: UOp, taken: set[UOp]) -> UOp | None:
+        """A buffer of its shape that the sink may overwrite; for a STORE, often its base."""
+        if node.op is Ops.STORE and node.src[0] in self.data and node.src[0] not in taken:
+            return node.src[0] if self.random.random() < 0.9 else None
+        if self.random.random() < 0.4:
+            return None
+        same = [b for b in self.data if shape_of(b) == shape_of(node) and b.dtype is node.dtype]
+        same = [b for b in same if b not in taken]
+        return self.random.choice(same) if same else None
+
+
+# steps
+
+
+def _scalar(make: Maker, op: Ops, item: Item) -> UOp:
+    return elementwise(op, item.node)
+
+
+def _like(item: Item, value: float) -> UOp:
+    return item.node.const_like(value)
+
+
+def unary(make: Maker) -> None:
+    item = make.pick()
+    kind = make.random.choice(["neg", "sin", "exp", "root", "recip", "scale", "shift", "relu"])
+    node = item.node
+    if kind == "neg":
+        return make.add(elementwise(Ops.NEG, node), item.exact)
+    if kind == "sin":
+        return make.add(elementwise(Ops.SIN, node))
+    if kind == "exp":
+        return make.add(elementwise(Ops.EXP, elementwise(Ops.MIN, node, _like(item, 2.0))))
+    if kind == "scale":
+        return make.add(elementwise(Ops.MUL, node, _like(item, 0.5)))
+    if kind == "shift":
+        return make.add(elementwise(Ops.ADD, node, _like(item, 1.0)), item.exact)
+    if kind == "relu":
+        return make.add(elementwise(Ops.MAX, node, _like(item, 0.0)), item.exact)
+    square = elementwise(Ops.ADD, elementwise(Ops.MUL, node, node), _like(item, 1.0))
+    make.add(elementwise(Ops.SQRT if kind == "root" else Ops.RECIP, square))
+
+
+def _pair(make: Maker) -> tuple[Item, Item]:
+    """Two nodes broadcast to one shape."""
+    a = make.pick()
+    same = [item for item in make.pool if item.finite and _broadcasts(item.shape, a.shape)]
+    b = make.random.choice(same)
+    rank = max(len(a.shape), len(b.shape))
+    shapes = [(1,) * (rank - len(item.shape)) + item.shape for item in (a, b)]
+    shape = tuple(max(x, y) for x, y in zip(*shapes, strict=True))
+    found = [Item(graph.broadcast(item.node, shape), item.exact) for item in (a, b)]
+    return found[0], found[1]
+
+
+def _broadcasts(x: tuple[int, ...], y: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(x), reversed(y), strict=False)
+    return all(a == b or 1 in (a, b) for a, b in pairs)
+
+
+def binary(make: Maker) -> None:
+    a, b = _pair(make)
+    op = make.random.choice([Ops.ADD, Ops.ADD, Ops.MUL, Ops.MUL, Ops.MAX, Ops.MIN])
+    exact = a.exact and b.exact and op is not Ops.MUL
+    make.add(elementwise(op, a.node, b.node), exact)
+
+
+def choice(make: Maker) -> None:
+    a, b = _pair(make)
+    if a.exact and b.exact:
+        op = make.random.choice([Ops.LT, Ops.EQ])
+        return make.add(elementwise(Ops.WHERE, elementwise(op, a.node, b.node), a.node, b.node))
+    mask = _mask(make, a.shape)
+    make.add(elementwise(Ops.WHERE, mask, a.node, b.node), False)
+
+
+def _mask(make: Maker, shape: tuple[int, ...]) -> UOp:
+    """A comparison of places: triangular, a band, a diagonal, every other element."""
+    if not shape:
+        return const(True, dtypes.bool)
+    axis = make.random.randrange(len(shape))
+    other = make.random.randrange(len(shape))
+    x, y = _places(shape, axis), _places(shape, other)
+    kind = make.random.choice(["less", "equal", "limit", "odd", "both"])
+    limit = const(make.random.randint(0, shape[axis]), dtypes.int32)
+    if kind == "less" and axis != other:
+        return elementwise(Ops.LT, x, y)
+    if kind == "equal" and axis != other:
+        return elementwise(Ops.EQ, x, y)
+    if kind == "odd":
+        rest = elementwise(Ops.MOD, x, const(2, dtypes.int32))
+        return elementwise(Ops.EQ, rest, const(1, dtypes.int32))
+    low = elementwise(Ops.LT, x, limit)
+    if kind != "both":
+        return low
+    inverse = elementwise(Ops.EQ, low, const(False, dtypes.bool))
+    return elementwise(Ops.AND, inverse, elementwise(Ops.LT, y, limit))
+
+
+def _places(shape: tuple[int, ...], axis: int) -> UOp:
+    alone = tuple(n if k == axis else 1 for k, n in enumerate(shape))
+    return graph.expand(graph.reshape(graph.iota(shape[axis]), alone), shape)
+
+
+def reduce(make: Maker) -> None:
+    item = make.pick(1)
+    combine = make.random.choice(["sum", "sum", "sum", "max", "max", "min", "prod"])
+    node = item.node
+    if combine == "prod":
+        node = elementwise(Ops.SIN, node)
+    found = graph.reduce(node, make.axes(len(item.shape)), combine)
+    make.add(_maybe_squeezed(make, found), item.exact and combine in ("max", "min"))
+
+
+def _maybe_squeezed(make: Maker, node: UOp) -> UOp:
+    if make.random.random() < 0.5:
+        return node
+    return graph.reshape(node, tuple(n for n in shape_of(node) if n != 1))
+
+
+def row(make: Maker) -> None:
+    """Chains over a row: softmax, logsumexp, weighted means, normalisation."""
+    item = make.pick(1)
+    axes = make.axes(len(item.shape))
+    x = item.node
+    clamped = make.random.random() < 0.5
+    if make.random.random() < 0.4:
+        mask = _mask(make, item.shape)
+        mask = mask if clamped else _open_row(mask, item.shape, axes)
+        x = elementwise(Ops.WHERE, mask, x, const(float("-inf"), x.dtype))
+    shape = item.shape
+    top = graph.reduce(x, axes, "max")
+    top = elementwise(Ops.MAX, top, const(-50.0, x.dtype)) if clamped else top
+    top = graph.detach(top) if make.random.random() < 0.5 else top
+    negative = elementwise(Ops.NEG, graph.expand(top, shape))
+    scale = elementwise(Ops.EXP, elementwise(Ops.ADD, x, negative))
+    total = graph.reduce(scale, axes, "sum")
+    total = elementwise(Ops.ADD, total, const(0.001, x.dtype))
+    kind = make.random.choice(["softmax", "logsumexp", "weighted", "square"])
+    if kind == "logsumexp":
+        return make.add(elementwise(Ops.ADD, elementwise(Ops.LOG, total), top), finite=False)
+    share = elementwise(Ops.MUL, scale, graph.expand(elementwise(Ops.RECIP, total), shape))
+    if kind == "softmax":
+        return make.add(share, finite=False)
+    other = make.leaf(shape, False).node if kind == "weighted" else share
+    make.add(graph.reduce(elementwise(Ops.MUL, share, other), axes, "sum"), finite=False)
+
+
+def _open_row(mask: UOp, shape: tuple[int, ...], axes: list[int]) -> UOp:
+    """`mask` with the first element of each row let through: a row without any is NaN."""
+    zero = const(0, dtypes.int32)
+    first = [elementwise(Ops.EQ, _places(shape, axis), zero) for axis in axes]
+    both = first[0]
+    for one in first[1:]:
+        both = elementwise(Ops.AND, both, one)
+    return elementwise(Ops.OR, mask, both)
+
+
+def normalise(make: Maker) -> None:
+    item = make.pick(1)
+    axes = make.axes(len(item.shape))
+    count = int(np.prod([item.shape[k] for k in axes]))
+    part = _like(item, 1 / count)
+    mean = elementwise(Ops.MUL, graph.reduce(item.node, axes, "sum"), part)
+    centred = elementwise(Ops.ADD, item.node, elementwise(Ops.NEG, graph.expand(mean, item.shape)))
+    square = graph.reduce(elementwise(Ops.MUL, centred, centred), axes, "sum")
+    deviation = elementwise(Ops.SQRT, elementwise(Ops.ADD, square, _like(item, 0.1)))
+    scale = graph.expand(elementwise(Ops.RECIP, deviation), item.shape)
+    make.add(elementwise(Ops.MUL, centred, scale))
+
+
+def matmul(make: Maker) -> None:
+    item = make.pick(2)
+    node = graph.reshape(item.node, (-1, 1)) if len(item.shape) < 2 else item.node
+    rows, steps = item.shape[-2:]
+    lead = item.shape[:-2]
+    columns = make.random.choice([1, 2, 4, 5])
+    other = make.leaf((steps, columns), False).node
+    if make.random.random() < 0.3:
+        other = elementwise(Ops.SIN, other)
+    shape = (*lead, rows, columns, steps)
+    left = graph.expand(graph.reshape(node, (*lead, rows, 1, steps)), shape)
+    right = graph.permute(other, (1, 0))
+    right = graph.broadcast(right, shape)
+    total = graph.reduce(elementwise(Ops.MUL, left, right), [len(shape) - 1], "sum")
+    make.add(graph.reshape(total, (*lead, rows, columns)))
+
+
+def move(make: Maker) -> None:
+    item = make.pick(1)
+    for _ in range(make.random.randint(1, 3)):
+        item = Item(_moved(make, item), item.exact)
+    make.add(item.node, item.exact)
+
+
+def _moved(make: Maker, item: Item) -> UOp:
+    shape, node = item.shape, item.node
+    rank = len(shape)
+    kind = make.random.choice(["reshape", "permute", "pad", "shrink", "flip", "expand"])
+    if kind == "permute":
+        return graph.permute(node, make.random.sample(range(rank), rank))
+    if kind == "flip":
+        return graph.flip(node, make.axes(rank)) if rank else node
+    if kind == "shrink":
+        return graph.shrink(node, [_range(make, n) for n in shape])
+    if kind == "pad" and np.prod(shape) < 60:
+        widths = [(make.random.randint(0, 2), make.random.randint(0, 2)) for _ in shape]
+        return graph.pad(node, widths, make.random.choice([0.0, 0.0, 2.0, -1.5]))
+    if kind == "expand" and np.prod(shape) < 60:
+        place = make.random.randint(0, rank)
+        wide = (*shape[:place], 1, *shape[place:])
+        times = make.random.randint(1, 3)
+        return graph.expand(graph.reshape(node, wide), (*shape[:place], times, *shape[place:]))
+    return graph.reshape(node, _reshaped(make, shape))
+
+
+def _range(make: Maker, extent: int) -> tuple[int, int]:
+    begin = make.random.randint(0, extent - 1)
+    return begin, make.random.randint(begin + 1, extent)
+
+
+def _reshaped(make: Maker, shape: tuple[int, ...]) -> tuple[int, ...]:
+    total = int(np.prod(shape))
+    found = []
+    while total > 1:
+        divisors = [k for k in range(2, total + 1) if total % k == 0]
+        found.append(make.random.choice(divisors[:4] + divisors[-1:]))
+        total //= found[-1]
+        if make.random.random() < 0.2:
+            found.append(1)
+    return tuple(found[:4]) if np.prod(found[:4]) == np.prod(shape) else (int(np.prod(shape)),)
+
+
+def low_pad(make: Maker) -> None:
+    """-inf outside, then a maximum or an exp: nothing infinite remains."""
+    item = make.pick(1)
+    widths = [(make.random.randint(0, 2), make.random.randint(0, 2)) for _ in item.shape]
+    padded = graph.pad(item.node, widths, float("-inf"))
+    if make.random.random() < 0.5:
+        node = elementwise(Ops.EXP, elementwise(Ops.MIN, padded, _like(item, 2.0)))
+    else:
+        node = graph.reduce(padded, make.axes(len(item.shape)), "max")
+        node = elementwise(Ops.MAX, node, _like(item, -5.0))
+    make.add(node)
+
+
+def windows(make: Maker) -> None:
+    item = make.pick(1)
+    axis = make.random.randrange(len(item.shape))
+    extent = item.shape[axis]
+    size = make.random.randint(1, min(3, extent))
+    stride, dilation = make.random.choice([(1, 1), (1, 1), (2, 1), (1, 2)])
+    if dilation * (size - 1) >= extent:
+        return
+    seen = graph.windows(item.node, axis, size, stride, dilation)
+    if make.random.random() < 0.4:
+        return make.add(seen, item.exact)
+    weights = make.leaf((size,), False).node
+    shape = shape_of(seen)
+    lined = graph.reshape(weights, tuple(size if k == axis + 1 else 1 for k in range(len(shape))))
+    product = elementwise(Ops.MUL, seen, graph.expand(lined, shape))
+    make.add(graph.reduce(product, [axis + 1], "sum"))
+
+
+def unwindows(make: Maker) -> None:
+    """The adjoint of windows: overlapping sums."""
+    item = make.pick(2)
+    if np.prod(item.shape) > 100:
+        return
+    places, size = item.shape[-2:]
+    stride, dilation = make.random.choice([(1, 1), (2, 1), (1, 2), (3, 1)])
+    extent = (places - 1) * stride + (size - 1) * dilation + 1 + make.random.randint(0, 1)
+    axis = len(item.shape) - 2
+    spread = graph.skew(item.node, SkewArg(axis, axis + 1, stride, dilation, extent, True))
+    summed = make.random.random() < 0.7
+    make.add(graph.reduce(spread, [axis + 1], "sum") if summed else spread)
+
+
+def setitem(make: Maker) -> None:
+    """A write through a random view; of a buffer, or of something computed."""
+    item = make.pick(1)
+    if make.random.random() < 0.6:
+        item = make.leaf(item.shape, False)
+        make.pool.append(item)
+    view: list[tuple[Ops, Any]] = []
+    node = item.node
+    for _ in range(make.random.randint(1, 3)):
+        shape = shape_of(node)
+        op, arg = _view_step(make, upper_shape(shape))
+        view.append((op, arg))
+        node = graph.move(node, op, arg)
+    shape = upper_shape(shape_of(node))
+    same = [other for other in make.pool if other.shape == shape and other.finite]
+    value = make.random.choice(same).node if same else make.leaf(shape, False).node
+    if make.random.random() < 0.4:
+        value = elementwise(Ops.ADD, value, graph.apply_view(item.node, tuple(view)))
+    make.add(graph.store_view(item.node, value, tuple(view)))
+
+
+def _view_step(make: Maker, shape: tuple[int, ...]) -> tuple[Ops, Any]:
+    rank = len(shape)
+    kind = make.random.choice(["reshape", "permute", "shrink", "shrink", "flip"])
+    if kind == "permute":
+        return Ops.PERMUTE, tuple(make.random.sample(range(rank), rank))
+    if kind == "flip" and rank:
+        return Ops.FLIP, tuple(sorted(make.axes(rank)))
+    if kind == "shrink":
+        return Ops.SHRINK, tuple(_range(make, n) for n in shape)
+    return Ops.RESHAPE, _reshaped(make, shape)
+
+
+def rows(make: Maker) -> None:
+    """Gather or scatter of rows."""
+    item = make.pick(1)
+    shape = make.random.choice([(3,), (4,), (2, 2)])
+    ids = make.ids(shape, item.shape[0])
+    if make.random.random() < 0.2 and shape == (4,) and item.shape[0] >= 4:
+        ids = graph.iota(4)
+    if make.random.random() < 0.5:
+        return make.add(graph.gather(item.node, ids), item.exact)
+    values = make.leaf((*shape, *item.shape[1:]), item.exact).node
+    combine = make.random.choice(["sum", "sum", "max", "min", "prod"])
+    exact = item.exact and combine in ("max", "min")
+    make.add(graph.scatter(item.node, ids, values, combine), exact)
+
+
+def whole(make: Maker) -> None:
+    """Integers and bits, then back."""
+    item = make.pick()
+    if not item.exact:
+        return
+    number = graph.cast(item.node, make.random.choice([dtypes.int32, dtypes.int16]))
+    op = make.random.choice([Ops.AND, Ops.XOR, Ops.OR, Ops.IDIV, Ops.MOD, Ops.MUL, Ops.ADD])
+    other = number.const_like(make.random.randint(1, 3))
+    make.add(graph.cast(elementwise(op, number, other), item.node.dtype))
+
+
+def half(make: Maker) -> None:
+    item = make.pick()
+    make.add(graph.cast(graph.cast(item.node, dtypes.float16), item.node.dtype))
+
+
+def store(make: Maker) -> None:
+    make.number += 1
+    make.add(graph.contiguous(make.pick().node, make.number))
+
+
+def backward(make: Maker) -> None:
+    """The gradient of a sum of squares by some leaf or inner node."""
+    item = make.pick()
+    order = [
+        n for n in toposort([item.node]) if n.dtype is item.node.dtype and n.op is not Ops.CONST
+    ]
+    if not _is_smooth(order):
+        return
+    target = make.random.choice(order)
+    axes = range(len(item.shape))
+    loss = graph.reduce(elementwise(Ops.MUL, item.node, item.node), axes, "sum")
+    (found,) = gradient(loss, [target])
+    if found is not None:
+        make.add(found, finite=False)
+
+
+def _is_smooth(order: list[UOp]) -> bool:
+    """Ties of rounded numbers would be another tie for each order of a sum."""
+    exact = (Ops.MAX, Ops.MIN, Ops.SCATTER)
+    tops = [n for n in order if n.op is Ops.REDUCE and n.arg.combine in ("max", "min", "prod")]
+    return not tops and not any(node.op in exact for node in order)
+
+
+STEPS: dict[Callable[[Maker], None], int] = {
+    unary: 5,
+    binary: 6,
+    choice: 2,
+    reduce: 6,
+    row: 4,
+    normalise: 1,
+    matmul: 3,
+    move: 6,
+    low_pad: 1,
+    windows: 2,
+    unwindows: 2,
+    setitem: 3,
+    rows: 3,
+    whole: 1,
+    half: 1,
+    store: 1,
+    backward: 2,
+}
+WEIGHTS = STEPS.values()
+
+
+# running
+
+
+def run(schedule: Schedule, data: dict[UOp, Array], variables: dict[str, int]) -> dict[UOp, Array]:
+    """Every buffer after the kernels; new ones start as poison."""
+    arrays = {node: array.copy() for node, array in data.items()}
+    for scheduled in schedule.kernels:
+        for node in scheduled.buffers:
+            if node not in arrays:
+                arrays[node] = _poison(node)
+        run_kernel(scheduled.kernel, [arrays[node] for node in scheduled.buffers], variables)
+    return arrays
+
+
+def _poison(node: UOp) -> Array:
+    value = np.nan if node.dtype.is_float else 77
+    return np.full(upper_shape(shape_of(node)), value).astype(numpy_type(node.dtype))
+
+
+def try_seed(seed: int) -> tuple[Program, Schedule]:
+    """Make, schedule, run and compare one program. Raises: AssertionError."""
+    program = Maker(seed).program()
+    evaluator = Evaluator(program.data, {})
+    wanted = [evaluator(node) for node, _ in program.sinks]
+    schedule = schedule_within(program.sinks, program.limits)
+    for scheduled in schedule.kernels:
+        check(scheduled.kernel, "schedule")
+    arrays = run(schedule, program.data, {})
+    for (node, old), place, value in zip(program.sinks, schedule.places, wanted, strict=True):
+        assert place is old or place.op is not Ops.BUFFER, "a sink in a buffer of another"
+        compare(arrays[place], value, node)
+    written = set(schedule.places)
+    for node, array in program.data.items():
+        if node not in written:
+            np.testing.assert_array_equal(arrays[node], array, "an input was overwritten")
+    return program, schedule
+
+
+def compare(found: Array, wanted: Array, node: UOp) -> None:
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    with np.errstate(all="ignore"):
+        size = np.abs(np.where(np.isfinite(wanted), wanted, 0.0)).max(initial=1.0)
+        tolerance = {"float64": 1e-9, "float32": 3e-4}.get(node.dtype.name, 0)
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * size)
+
+
+def main() -> int:
+    """Run seeds and print what happened."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--graphs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    options = parser.parse_args()
+    part, parts = map(int, options.shard.split("/"))
+    counts: Counter[str] = Counter()
+    failed: list[int] = []
+    begin = time.monotonic()
+    last = options.seed + options.graphs
+    first = options.seed
+    if options.state and options.state.is_file():
+        first = int(options.state.read_text())
+    for seed in range(first, last):
+        if seed % parts != part:
+            continue
+        if time.monotonic() - begin > options.seconds:
+            break
+        try:
+            program, schedule = try_seed(seed)
+        except Exception:
+            failed.append(seed)
+            print(f"seed {seed} failed\n{traceback.format_exc(limit=-3)}")
+            continue
+        finally:
+            if options.state:
+                options.state.write_text(str(seed + 1))
+        counts["graphs"] += 1
+        counts["kernels"] += len(schedule.kernels)
+        counts["in place"] += sum(place.op is Ops.BUFFER for place in schedule.places)
+        counts.update({f"step {name}": n for name, n in program.steps.items()})
+        counts.update({f"rule {name}": n for name, n in schedule.decisions.items()})
+    for name, count in sorted(counts.items()):
+        print(f"{name:24}{count:8}")
+    print(f"seeds {options.seed}..{last - 1}: {len(failed)} failed {failed[:40]}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

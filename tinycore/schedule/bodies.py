@@ -1,0 +1,113 @@
+"""What one kernel computes: the expressions of a group's stages over the axes of the group.
+
+Comes in: a group. Goes out: its `Body`. Scalar ops of the group are inline, a reduction of it is a
+LOAD of a register buffer; all other LOADs read what is stored. inplace.py and runs.py read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tinycore.schedule.expression import Rewrite, inline, loads
+from tinycore.schedule.groups import Group
+from tinycore.schedule.movement import Indices
+from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, Stage
+from tinycore.uop.affine import atoms
+from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.ops import UOp
+from tinycore.uop.shape import upper
+from tinycore.uop.tree import Access, buffer, load
+
+
+class Member:
+    """A stage inside its group. `axes` are its dimensions: axes of the group, else its own.
+
+    `state` is the register buffer of a reduction, whose dimensions are `inner`.
+    """
+
+    def __init__(self, stage: Stage, axes: Indices, inner: list[int]) -> None:
+        self.stage = stage
+        self.axes = axes
+        self.inner = inner
+        self.value = stage.value
+        self.base = stage.base
+        self.mask = stage.mask
+        self.place: Indices = axes
+        self.is_stored = stage.is_sink
+        self.state: UOp | None = None
+        if stage.kind == REDUCTION:
+            shape = [upper(stage.shape[k]) for k in inner]
+            name = f"t{stage.number}"
+            self.state = buffer(name, stage.node.dtype, shape, "reg", init=stage.combine)
+
+    def at(self, indices: Indices) -> Indices:
+        """The part of a place that its register buffer has dimensions for."""
+        return tuple([indices[k] for k in self.inner])
+
+    def expressions(self) -> list[UOp]:
+        """All it evaluates, the numbers of gathered rows included."""
+        gathers = [atom.node for index in self.place for atom in atoms(index)]
+        found = [self.base, self.value, *gathers]
+        return [one for one in found if isinstance(one, UOp)]
+
+    def reads(self) -> list[UOp]:
+        """Its LOADs."""
+        return loads(self.expressions())
+
+
+class Body:
+    """The members of a group in topological order, over `axes`, the loops of the kernel."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.axes = tuple([axis(f"g{k}", extent) for k, extent in enumerate(group.axes)])
+        self.members: dict[UOp, Member] = {}
+        for stage in group.stages:
+            self._settle(stage)
+
+    def _settle(self, stage: Stage) -> None:
+        """Move a stage to the axes of the group and put what it reads of the group inside."""
+        env: dict[Atom, Index] = {}
+        axes = list(stage.axes)
+        for index, dim in zip(self.axes, self.group.dims[stage], strict=True):
+            for atom, _ in axes[dim].terms:
+                env[atom] = index
+            axes[dim] = index
+        member = Member(stage, tuple(axes), self.group.inner(stage))
+        rewrite = Rewrite(env, (), self._read)
+        member.value = rewrite(stage.value)
+        member.mask = rewrite.masked(stage.mask)
+        if stage.base is not None:
+            member.base = rewrite(stage.base)
+        if stage.place:
+            member.place = tuple([rewrite.index(index) for index in stage.place])
+        self.members[stage.node] = member
+
+    def _read(self, node: UOp, access: Access) -> UOp | None:
+        member = self.members.get(node)
+        if member is None or member.stage.kind not in (MAP, REDUCTION):
+            return None
+        indices = member.at(access.indices)
+        if member.state is not None:
+            return load(member.state, access._replace(indices=indices))
+        pairs = zip(member.at(member.axes), indices, strict=True)
+        env = {atom: index for own, index in pairs for atom, _ in own.terms}
+        return inline(member.value, env, access)
+
+    @property
+    def is_scatter(self) -> bool:
+        """True if its one stage is a SCATTER, whose loops are its own."""
+        return self.group.holds(SCATTER)
+
+
+def make_bodies(groups: Iterable[Group]) -> list[Body]:
+    """The bodies of all groups; a member is stored if it is a sink or read by another group."""
+    bodies = [Body(group) for group in groups]
+    owner = {node: body for body in bodies for node in body.members}
+    for body in bodies:
+        for member in body.members.values():
+            for read in member.reads():
+                other = owner.get(read.src[0])
+                if other is not None and other is not body:
+                    other.members[read.src[0]].is_stored = True
+    return bodies

@@ -1,0 +1,119 @@
+"""create_schedule: from the sinks of a graph to kernels in order, as a list of passes.
+
+Comes in: nodes to store, each with the buffer its cell had. Goes out: a `Schedule` of scheduled
+kernels, fused wherever no element is computed twice. Every pass walks stages or nodes once; the
+text of a kernel is uop/printer.py's, its actions are codegen/'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+from tinycore.schedule.bodies import make_bodies
+from tinycore.schedule.emit import emit
+from tinycore.schedule.expression import reductions
+from tinycore.schedule.groups import Grouping
+from tinycore.schedule.inplace import Kernel, choose_places
+from tinycore.schedule.limits import Capacity, Limits
+from tinycore.schedule.reach import Reach
+from tinycore.schedule.recompute import find_stages
+from tinycore.schedule.runs import Run, find_runs
+from tinycore.schedule.sinks import lower_sinks
+from tinycore.schedule.stages import Graph
+from tinycore.schedule.stores import store_loops
+from tinycore.schedule.types import Schedule
+from tinycore.uop.ops import Ops, UOp, arena
+
+Sinks = Sequence[tuple[UOp, UOp | None]]
+
+
+def create_schedule(sinks: Sinks, caps: Capacity, patterns: Sequence[object] = ()) -> Schedule:
+    """The kernels that store every sink.
+
+    A sink is a node and the BUFFER its cell was stored in before, or None. The cells and who runs
+    along are the engine's (GRAPH.md 3).
+    """
+    return schedule_within(sinks, Limits.of(caps))
+
+
+def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
+    """The schedule under given thresholds: any of them gives the same values."""
+    with arena():
+        writes = frozenset(node for node, old in sinks if _may_write(node, old))
+        while True:
+            found = _attempt(sinks, writes, limits)
+            if isinstance(found, Schedule):
+                return found
+            writes -= found
+
+
+def _may_write(node: UOp, old: UOp | None) -> bool:
+    return node.op is Ops.STORE and old is not None and node.src[0] is old
+
+
+def _attempt(sinks: Sinks, writes: frozenset[UOp], limits: Limits) -> Schedule | frozenset[UOp]:
+    """The schedule, or the writes through views that found no place and become selects."""
+    lowered = lower_sinks([node for node, _ in sinks], writes)
+    olds = {node: old for node, (_, old) in zip(lowered, sinks, strict=True)}
+    stages = find_stages(Graph(lowered), limits)
+    grouping = Grouping(stages, olds, limits)
+    kernels = []
+    for body in make_bodies(grouping.groups):
+        kernels.append(Kernel(body, store_loops(body, olds)))
+    places = choose_places(kernels, olds, grouping.reach)
+    lost = [
+        node
+        for (node, _), low in zip(sinks, lowered, strict=True)
+        if low.op is Ops.STORE and low not in places
+    ]
+    if lost:
+        return frozenset(lost)
+    ordered = in_run_order(kernels, grouping.reach)
+    runs = [find_runs(kernel.body) for kernel in ordered]
+    written = [
+        emit(kernel.body, found, kernel.loops, places, f"k{number}")
+        for number, (kernel, found) in enumerate(zip(ordered, runs, strict=True))
+    ]
+    ends = tuple([places.get(node, node) for node in lowered])
+    stored = {kernel.buffers[k]: None for kernel in written for k in kernel.outputs}
+    temporaries = tuple([node for node in stored if node not in ends])
+    return Schedule(tuple(written), ends, temporaries, _decisions(ordered, runs))
+
+
+def in_run_order(kernels: Sequence[Kernel], reach: Reach) -> list[Kernel]:
+    """Every kernel after those it needs, ties by first appearance."""
+    by_number = {kernel.number: kernel for kernel in kernels}
+    waiting = {number: len(reach.direct[number]) for number in by_number}
+    users: dict[int, list[int]] = {number: [] for number in by_number}
+    for number in by_number:
+        for needed in reach.direct[number]:
+            users[needed].append(number)
+    ready = [number for number, count in waiting.items() if count == 0]
+    heapify(ready)
+    order = []
+    while ready:
+        number = heappop(ready)
+        order.append(by_number[number])
+        for user in users[number]:
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                heappush(ready, user)
+    assert len(order) == len(kernels), "schedule: kernels wait for each other"
+    return order
+
+
+def _decisions(kernels: Sequence[Kernel], runs: Sequence[Sequence[Run]]) -> Counter[str]:
+    """How often each rule of fusion was used."""
+    counts: Counter[str] = Counter()
+    for kernel in kernels:
+        counts.update(kernel.body.group.joins)
+        for member in kernel.body.members.values():
+            counts["recomputed"] += len(reductions(member.stage.value))
+            counts["nested"] += bool(member.stage.mask)
+    for run in (run for found in runs for run in found):
+        counts["shared loop"] += len(run.sums) - 1
+        counts["factor"] += len(run.after)
+        counts["rebase"] += sum(len(one.moved) for one in run.sums)
+    return counts

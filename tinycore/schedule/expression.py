@@ -1,0 +1,236 @@
+"""Expressions of the kernel level before they have a place: scalar ops over LOADs.
+
+A LOAD reads a graph node: a BUFFER, or one whose value another stage stores. A REDUCE with an
+`Inner` stands for a reduction evaluated where it is read. Comes in: expressions. Goes out: what
+they read, the axes they depend on, and copies with axes and loads replaced. No function here
+recurses: an expression may be longer than Python's stack. push.py makes expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from tinycore.schedule.arithmetic import choose, scalar
+from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
+from tinycore.uop.index import Atom, Index
+from tinycore.uop.ops import Ops, UOp, const
+from tinycore.uop.tree import Access, both, index_value, load, mask_value
+
+
+class Inner(NamedTuple):
+    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid and mask."""
+
+    axes: tuple[Index, ...]
+    extents: tuple[Index, ...]
+    combine: str
+    mask: Mask
+
+
+Env = Mapping[Atom, Index]
+Read = Callable[[UOp, Access], UOp | None]
+Below = Callable[[UOp], Sequence[UOp]]
+
+
+def plain_axis(index: Index) -> Atom | None:
+    """The loop axis that an index is, if it is nothing else."""
+    if len(index.terms) != 1 or index.const:
+        return None
+    atom, factor = index.terms[0]
+    return atom if factor == 1 and atom.kind == "axis" else None
+
+
+def indices_of(node: UOp) -> tuple[Index, ...]:
+    """Every index value in the arg of an expression's node."""
+    if node.op is Ops.LOAD:
+        return (*node.arg.indices, *node.arg.mask)
+    if node.op is Ops.MASK:
+        return node.arg  # type: ignore[no-any-return]
+    if node.op is Ops.INDEX:
+        return (node.arg,)
+    return node.arg.mask if node.op is Ops.REDUCE else ()
+
+
+def gathered(node: UOp) -> list[UOp]:
+    """The expressions that compute gathered places in the arg of a node."""
+    found = []
+    for index in indices_of(node):
+        for atom in atoms(index) if index.terms else ():
+            if atom.kind == "gather":
+                assert isinstance(atom.node, UOp), "expression: a gather without its expression"
+                found.append(atom.node)
+    return found
+
+
+def parts(node: UOp) -> Sequence[UOp]:
+    """The expressions a node is made of, those of gathered places included."""
+    if node.op in _INDEXED:
+        return gathered(node)
+    return (*node.src, *gathered(node)) if node.op is Ops.REDUCE else node.src
+
+
+_INDEXED = frozenset({Ops.LOAD, Ops.MASK, Ops.INDEX})
+
+
+def in_order(
+    roots: Iterable[UOp], done: Mapping[UOp, object] | None = None, below: Below = parts
+) -> list[UOp]:
+    """Every node of some expressions, parts first; nodes of `done` and what is below are out."""
+    order: list[UOp] = []
+    known = {} if done is None else done
+    seen: set[UOp] = set()
+    work = [(root, False) for root in roots]
+    work.reverse()
+    while work:
+        node, ready = work.pop()
+        if ready:
+            order.append(node)
+        elif node not in seen and node not in known:
+            seen.add(node)
+            work.append((node, True))
+            work += [(part, False) for part in reversed(below(node)) if part not in seen]
+    return order
+
+
+def loads(roots: Iterable[UOp]) -> list[UOp]:
+    """Every LOAD of some expressions, in order of evaluation."""
+    return [node for node in in_order(roots) if node.op is Ops.LOAD]
+
+
+def count_ops(root: UOp) -> int:
+    """The scalar ops of an expression, what it shares counted once."""
+    leaves = (Ops.LOAD, Ops.CONST, Ops.INDEX, Ops.MASK, Ops.REDUCE)
+    return sum(node.op not in leaves for node in in_order([root]))
+
+
+def factors(root: UOp) -> list[UOp]:
+    """The factors of a product, in order; an expression that is no product is its own factor."""
+    found = []
+    work = [root]
+    while work:
+        node = work.pop()
+        if node.op is Ops.MUL:
+            work += reversed(node.src)
+        else:
+            found.append(node)
+    return found
+
+
+class Dependence:
+    """The axes and variables each expression depends on, found once for each node."""
+
+    def __init__(self) -> None:
+        self.known: dict[UOp, frozenset[Atom]] = {}
+
+    def __call__(self, root: UOp) -> frozenset[Atom]:
+        found = self.known.get(root)
+        if found is None:
+            for node in in_order([root], self.known):
+                self.known[node] = self._of(node)
+            found = self.known[root]
+        return found
+
+    def _of(self, node: UOp) -> frozenset[Atom]:
+        found: frozenset[Atom] = frozenset()
+        for part in parts(node):
+            found = _union(found, self.known[part])
+        for index in indices_of(node):
+            found = _union(found, atoms(index))
+        if node.op is Ops.REDUCE:
+            found -= {atom for axis in node.arg.axes for atom in atoms(axis)}
+        return found
+
+
+def _union(a: frozenset[Atom], b: frozenset[Atom]) -> frozenset[Atom]:
+    """The union, without a new set where one holds the other: chains stay linear."""
+    if a >= b:
+        return a
+    return b if b >= a else a | b
+
+
+class Rewrite:
+    """Copies expressions with axes replaced, a mask put on every LOAD, and loads replaced.
+
+    `read` gives the expression for a LOAD whose access has been rewritten, None to keep it.
+    """
+
+    def __init__(self, env: Env, mask: Mask = (), read: Read | None = None) -> None:
+        self.env = env
+        self.mask = mask
+        self.read = read
+        self.memo: dict[UOp, UOp] = {}
+        self.moved: dict[Index, Index] = {}
+
+    def __call__(self, root: UOp) -> UOp:
+        found = self.memo.get(root)
+        if found is None:
+            for node in in_order([root], self.memo):
+                self.memo[node] = self._copy(node)
+            found = self.memo[root]
+        return found
+
+    def index(self, value: Index) -> Index:
+        """An index with axes replaced."""
+        found = self.moved.get(value)
+        if found is None:
+            found = self.moved[value] = substitute(value, self.env, self._gathered)
+        return found
+
+    def masked(self, mask: Mask) -> Mask:
+        """A mask with axes replaced."""
+        if not mask:
+            return mask
+        new = [self.index(value) for value in mask]
+        if all(a is b for a, b in zip(mask, new, strict=True)):
+            return mask
+        found = mask_of([at_least_zero(value) for value in new])
+        return NEVER if found is None else found
+
+    def access(self, access: Access) -> Access:
+        """A place with axes replaced, under the mask of this copy."""
+        indices = tuple([self.index(index) for index in access.indices])
+        mask = both(self.masked(access.mask), self.mask)
+        return Access(indices, mask, None, access.fill if mask else None)
+
+    def _gathered(self, node: object) -> object:
+        return self(node) if isinstance(node, UOp) else node
+
+    def _copy(self, node: UOp) -> UOp:
+        copy = _COPIES.get(node.op)
+        if copy is not None:
+            return copy(self, node)
+        src = tuple([self.memo[source] for source in node.src])
+        return node if src == node.src else scalar(node, src)
+
+    def load(self, node: UOp) -> UOp:
+        """A LOAD, or what `read` gives for it."""
+        access = self.access(node.arg)
+        found = self.read(node.src[0], access) if self.read else None
+        return load(node.src[0], access) if found is None else found
+
+    def reduction(self, node: UOp) -> UOp:
+        """A REDUCE with its mask; its own axes are nobody else's, so they stay."""
+        extents = tuple([self.index(extent) for extent in node.arg.extents])
+        arg = node.arg._replace(mask=self.masked(node.arg.mask), extents=extents)
+        return UOp(Ops.REDUCE, node.dtype, (self.memo[node.src[0]],), arg)
+
+
+_COPIES: dict[Ops, Callable[[Rewrite, UOp], UOp]] = {
+    Ops.LOAD: Rewrite.load,
+    Ops.INDEX: lambda rewrite, node: index_value(rewrite.index(node.arg), node.dtype),
+    Ops.MASK: lambda rewrite, node: mask_value(rewrite.masked(node.arg)),
+    Ops.REDUCE: Rewrite.reduction,
+}
+
+
+def inline(value: UOp, env: Env, access: Access) -> UOp:
+    """`value` with axes replaced, read under the mask and fill of `access`."""
+    found = Rewrite(env, access.mask)(value)
+    if not access.mask:
+        return found
+    return choose(access.mask, found, const(access.fill or 0, value.dtype))
+
+
+def reductions(root: UOp) -> list[UOp]:
+    """Every reduction evaluated inside an expression."""
+    return [node for node in in_order([root]) if node.op is Ops.REDUCE]

@@ -1,0 +1,163 @@
+"""One movement op, seen from its result: which element of its source each element is.
+
+Comes in: a movement node and the indices of an element of its result. Goes out: the indices of
+that element in its source, and the constraints under which it is there at all. push.py walks
+chains of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from tinycore.uop.affine import at_least_zero
+from tinycore.uop.index import Index, add, alias, as_index, digit, make, scale
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.shape import Dim, PadArg, Shape, SkewArg, shape_of, upper
+
+Indices = tuple[Index, ...]
+Constraints = list[Index | bool]
+ZERO = make(0)
+
+
+def source_place(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    """Where the element of `node` at `indices` lies in its source, and when it does."""
+    return _STEPS[node.op](node, indices)
+
+
+def outside(node: UOp) -> float | None:
+    """What a movement shows where its source has no element; None if there is always one."""
+    if node.op is Ops.PAD:
+        fill: float = node.arg.fill
+        return fill
+    return 0.0 if node.op is Ops.SKEW and node.arg.inverse else None
+
+
+def _permute(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    found = [ZERO] * len(indices)
+    for axis, index in zip(node.arg, indices, strict=True):
+        found[axis] = index
+    return tuple(found), []
+
+
+def _expand(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    old = shape_of(node.src[0])
+    pairs = zip(indices, old, strict=True)
+    return tuple([ZERO if n == 1 else index for index, n in pairs]), []
+
+
+def _shrink(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    pairs = zip(indices, node.arg, strict=True)
+    return tuple([add(index, as_index(begin)) for index, (begin, _) in pairs]), []
+
+
+def _flip(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    found = list(indices)
+    for axis in node.arg:
+        found[axis] = as_index(shape_of(node)[axis]) - 1 - indices[axis]
+    return tuple(found), []
+
+
+def _pad(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    arg: PadArg = node.arg
+    found: list[Index] = []
+    constraints: Constraints = []
+    rows = zip(indices, shape_of(node.src[0]), arg.pairs, strict=True)
+    for index, extent, (before, after) in rows:
+        inner = index - before
+        if before != 0:
+            constraints.append(at_least_zero(inner))
+        if after != 0:
+            constraints.append(at_least_zero(extent - 1 - inner))
+        found.append(_within(inner, extent) if (before, after) != (0, 0) else inner)
+    return tuple(found), constraints
+
+
+def _within(index: Index, extent: Dim) -> Index:
+    """`index` with the bounds that its mask proves; nothing is proved of an empty axis."""
+    return alias(index, 0, upper(extent) - 1) if extent != 0 else ZERO
+
+
+def _skew(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    arg: SkewArg = node.arg
+    found = list(indices)
+    shift = scale(indices[arg.window], arg.dilation)
+    if not arg.inverse:
+        found[arg.axis] = add(scale(indices[arg.axis], arg.stride), shift)
+        return tuple(found), []
+    extent = shape_of(node.src[0])[arg.axis]
+    distance = indices[arg.axis] - shift
+    inner = digit(distance, arg.stride, 0)
+    constraints = [at_least_zero(inner), at_least_zero(extent - 1 - inner)]
+    if arg.stride > 1:
+        constraints.append(at_least_zero(-digit(distance, 1, arg.stride)))
+    found[arg.axis] = _within(inner, extent)
+    return tuple(found), constraints
+
+
+class Block(NamedTuple):
+    """Axes of a RESHAPE that hold the same elements: of its result, and of its source."""
+
+    new: tuple[int, ...]
+    old: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def blocks(old: Shape, new: Shape) -> tuple[Block, ...]:
+    """The finest blocks of a RESHAPE from `old` to `new`; axes of extent 1 are in none."""
+    left = [axis for axis, extent in enumerate(new) if extent != 1]
+    right = [axis for axis, extent in enumerate(old) if extent != 1]
+    found = []
+    while left:
+        a, b = [left.pop(0)], [right.pop(0)]
+        x, y = new[a[0]], old[b[0]]
+        while x != y:
+            assert isinstance(x, int) and isinstance(y, int), f"reshape: {old} to {new}"
+            if x < y:
+                a.append(left.pop(0))
+                x *= upper(new[a[-1]])
+            else:
+                b.append(right.pop(0))
+                y *= upper(old[b[-1]])
+        found.append(Block(tuple(a), tuple(b)))
+    return tuple(found)
+
+
+def _reshape(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+    """A block is linearised with the new extents and taken apart with the old ones."""
+    old = shape_of(node.src[0])
+    found = [ZERO] * len(old)
+    if 0 in old:
+        return tuple(found), []
+    for block in blocks(old, node.arg):
+        if len(block.new) == len(block.old) == 1:
+            found[block.old[0]] = indices[block.new[0]]
+            continue
+        place = _linear([indices[axis] for axis in block.new], [node.arg[a] for a in block.new])
+        stride = 1
+        for axis in reversed(block.old):
+            extent = upper(old[axis])
+            found[axis] = digit(place, stride, extent)
+            stride *= extent
+    return tuple(found), []
+
+
+def _linear(indices: list[Index], shape: list[Dim]) -> Index:
+    """The row-major number of an element."""
+    total, stride = ZERO, 1
+    for index, extent in zip(reversed(indices), reversed(shape), strict=True):
+        total = add(total, scale(index, stride))
+        stride *= upper(extent)
+    return total
+
+
+_STEPS: dict[Ops, Callable[[UOp, Indices], tuple[Indices, Constraints]]] = {
+    Ops.RESHAPE: _reshape,
+    Ops.PERMUTE: _permute,
+    Ops.EXPAND: _expand,
+    Ops.SHRINK: _shrink,
+    Ops.FLIP: _flip,
+    Ops.PAD: _pad,
+    Ops.SKEW: _skew,
+}

@@ -1,0 +1,52 @@
+"""The graph as the passes want it: no DETACH, and a STORE only where it may write in place.
+
+Comes in: sinks as the tensors built them. Goes out: equal nodes; a STORE is a select by the
+adjoint of its view unless it is named as a write; SHRINK and FLIP stand below reductions, so that
+nothing is computed to be cut away. stages.py comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from tinycore.dtype import dtypes
+from tinycore.uop import graph
+from tinycore.uop.graph import elementwise, movement_adjoint
+from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.shape import shape_of
+
+
+def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
+    """The sinks, each a node of its own; those of `writes` stay a STORE."""
+    new: dict[UOp, UOp] = {}
+    for node in toposort(sinks):
+        src = tuple([new[source] for source in node.src])
+        low = node if src == node.src else node.replace(src=src)
+        if node.op is Ops.DETACH:
+            low = src[0]
+        elif node.op is Ops.STORE and not (node in writes and src[0] is node.src[0]):
+            low = selected(low)
+        new[node] = low
+    return _apart([new[node] for node in sinks])
+
+
+def _apart(sinks: Sequence[UOp]) -> list[UOp]:
+    """A second sink of one node, and one that is stored data already, is a copy of it."""
+    found: list[UOp] = []
+    for number, node in enumerate(sinks):
+        copy = node in found or node.op is Ops.BUFFER
+        found.append(graph.contiguous(node, -1 - number) if copy else node)
+    return found
+
+
+def selected(node: UOp) -> UOp:
+    """A STORE as where(viewed, value, base): the adjoint of the view moves the value there."""
+    base, value = node.src
+    whole = graph.contiguous(base, -1)  # a stand-in: the view must not fold into its base
+    moved = graph.apply_view(whole, node.arg)
+    viewed = graph.full(shape_of(moved), True, dtypes.bool)
+    while moved is not whole:
+        value = movement_adjoint(moved, value)
+        viewed = movement_adjoint(moved, viewed)
+        moved = moved.src[0]
+    return elementwise(Ops.WHERE, viewed, value, base)

@@ -1,0 +1,198 @@
+"""The stages of a graph: the nodes whose value may be stored, each with its expression.
+
+Comes in: sinks as nodes. Goes out: stages in topological order. What a stage reads are the LOADs
+of its expression; the graph is not needed after this file. recompute.py comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tinycore.schedule.expression import loads
+from tinycore.schedule.movement import Indices, source_place
+from tinycore.schedule.push import Push, chain_fills, gathered_place
+from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.graph import apply_view
+from tinycore.uop.index import Index, axis
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.shape import Dim, Shape, shape_of, size
+
+REDUCTION, MAP, WRITE, SCATTER = "reduction", "map", "write", "scatter"
+_KINDS = {Ops.REDUCE: REDUCTION, Ops.STORE: WRITE, Ops.SCATTER: SCATTER}
+_ALWAYS = frozenset({Ops.REDUCE, Ops.STORE, Ops.SCATTER, Ops.CONTIGUOUS})
+
+
+class Step(NamedTuple):
+    """One axis a reduction runs over."""
+
+    axis: Index
+    extent: Dim
+
+
+@dataclass(slots=True, eq=False)
+class Stage:
+    """One node with its expression over its own axes.
+
+    `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
+    `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
+    base, whose own expression is `base` for a SCATTER.
+    """
+
+    number: int
+    node: UOp
+    kind: str
+    shape: Shape
+    axes: Indices
+    value: UOp
+    steps: tuple[Step, ...] = ()
+    mask: Mask = ()
+    place: Indices = ()
+    base: UOp | None = None
+    is_sink: bool = False
+    reads: list[UOp] = field(default_factory=list)
+
+    def update(self, value: UOp) -> None:
+        """Take another expression for the same values."""
+        self.value = value
+        gathers = [atom.node for index in self.place for atom in atoms(index)]
+        roots = [self.base, value, *gathers]
+        self.reads = loads([root for root in roots if isinstance(root, UOp)])
+
+    @property
+    def combine(self) -> str:
+        """The monoid of a reduction."""
+        arg = self.node.arg
+        combine: str = arg if self.kind == SCATTER else arg.combine
+        return combine
+
+    @property
+    def step_axes(self) -> Indices:
+        """The axes a reduction runs over."""
+        return tuple([step.axis for step in self.steps])
+
+    @property
+    def wide(self) -> list[int]:
+        """The dimensions whose extent is not 1."""
+        return [k for k, extent in enumerate(self.shape) if extent != 1]
+
+    @property
+    def size(self) -> int:
+        """Elements of its value."""
+        return size(self.shape)
+
+    @property
+    def count(self) -> int:
+        """Steps of the reduction for one element; 1 if it is none."""
+        return size([step.extent for step in self.steps])
+
+
+class Graph:
+    """The nodes under some sinks, sources first, and who reads each of them."""
+
+    def __init__(self, sinks: Iterable[UOp]) -> None:
+        self.sinks = frozenset(sinks)
+        self.order = toposort(sinks)
+        self.consumers: dict[UOp, list[UOp]] = {node: [] for node in self.order}
+        for node in self.order:
+            for source in dict.fromkeys(node.src):
+                self.consumers[source].append(node)
+
+
+def stored_nodes(graph: Graph, extra: Iterable[UOp]) -> dict[UOp, None]:
+    """The nodes that become stages, in topological order."""
+    chosen = {node for node in graph.order if node.op in _ALWAYS}
+    chosen |= graph.sinks
+    chosen |= {_epilogue(node, graph) for node in graph.order if node.op is Ops.REDUCE}
+    chosen.update(extra)
+    return {node: None for node in graph.order if node in chosen}
+
+
+def _epilogue(reduction: UOp, graph: Graph) -> UOp:
+    """The end of the scalar ops that alone read a reduction: what is stored, if anything is."""
+    end = node = reduction
+    while node not in graph.sinks and len(graph.consumers[node]) == 1:
+        (node,) = graph.consumers[node]
+        if node.op in ELEMENTWISE:
+            end = node
+        elif not _only_moves_ones(node):
+            return end
+    return end
+
+
+def _only_moves_ones(node: UOp) -> bool:
+    if node.op is not Ops.RESHAPE:
+        return False
+    old = [extent for extent in shape_of(node.src[0]) if extent != 1]
+    return old == [extent for extent in node.arg if extent != 1]
+
+
+def make_stages(graph: Graph, nodes: Mapping[UOp, None]) -> dict[UOp, Stage]:
+    """A stage for each of `nodes`, with its expression."""
+    fills = chain_fills(graph.order, nodes)
+    stages = {}
+    for number, node in enumerate(nodes):
+        stage = _stage(number, node, Push(nodes, fills))
+        stage.is_sink = node in graph.sinks
+        stages[node] = stage
+    return stages
+
+
+def _stage(number: int, node: UOp, push: Push) -> Stage:
+    kind = _KINDS.get(node.op, MAP)
+    shape = shape_of(node.src[1] if kind == WRITE else node)
+    axes = tuple([axis(f"p{number}_{k}", extent) for k, extent in enumerate(shape)])
+    stage = Stage(number, node, kind, shape, axes, node)
+    _MAKERS[kind](stage, push)
+    stage.update(stage.value)
+    return stage
+
+
+def _make_map(stage: Stage, push: Push) -> None:
+    if stage.node.op is Ops.CONTIGUOUS:
+        stage.value = push.value(stage.node.src[0], stage.axes)
+    else:
+        stage.value = push.value(stage.node, stage.axes, top=True)
+
+
+def _make_reduction(stage: Stage, push: Push) -> None:
+    source = stage.node.src[0]
+    shape = shape_of(source)
+    indices = list(stage.axes)
+    for k in stage.node.arg.axes:
+        indices[k] = axis(f"r{stage.number}_{k}", shape[k])
+    stage.steps = tuple([Step(indices[k], shape[k]) for k in stage.node.arg.axes])
+    stage.value = push.value(source, tuple(indices))
+
+
+def _make_write(stage: Stage, push: Push) -> None:
+    base, value = stage.node.src
+    stage.value = push.value(value, stage.axes)
+    moved = apply_view(base, stage.node.arg)
+    place = stage.axes
+    while moved is not base:
+        place, constraints = source_place(moved, place)
+        assert all(c is True for c in constraints), "stages: a view that hides elements"
+        moved = moved.src[0]
+    stage.place = place
+
+
+def _make_scatter(stage: Stage, push: Push) -> None:
+    """The base runs over all axes; the values over those of the numbers and of a row."""
+    base, ids, values = stage.node.src
+    counts = shape_of(ids)
+    own = tuple([axis(f"r{stage.number}_{k}", extent) for k, extent in enumerate(counts)])
+    stage.steps = tuple([Step(*pair) for pair in zip(own, counts, strict=True)])
+    stage.base = push.value(base, stage.axes)
+    place = gathered_place(push.value(ids, own), base)
+    stage.place = (place, *stage.axes[1:])
+    stage.value = push.value(values, (*own, *stage.axes[1:]))
+
+
+_MAKERS = {
+    MAP: _make_map,
+    REDUCTION: _make_reduction,
+    WRITE: _make_write,
+    SCATTER: _make_scatter,
+}
