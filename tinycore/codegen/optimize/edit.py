@@ -9,61 +9,39 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tinycore.errors import TinycoreError
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of
-from tinycore.uop.index import Atom, Index
+from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
+from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import (
-    Access,
-    Kernel,
-    Rebuild,
-    axis_of,
-    both,
-    load,
-    walk,
-)
+from tinycore.uop.sites import box_axes, declared_name, evaluated, written
+from tinycore.uop.spec_rings import RANKS
+from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, both, load, walk
 
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Iterable[UOp]]
+HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 
 
 class Illegal(TinycoreError):
     """An action does not apply to this kernel; the text says why. Search drops the candidate."""
 
 
-def loops_of(kernel: Kernel, axis: str) -> list[UOp]:
+# Finding
+
+
+def loops_of(kernel: Kernel, name: str) -> list[UOp]:
     """Every loop of an axis, in source order.
 
     Raises: Illegal if there is none.
     """
-    found = [s for s, _ in walk(kernel.body) if s.op is Ops.LOOP and s.arg.axis == axis]
+    found = [loop for loop in loops_in(kernel.body) if loop.arg.axis == name]
     if not found:
-        raise Illegal(f"no loop of axis {axis}")
+        raise Illegal(f"no loop of axis {name}")
     return found
 
 
-def edit(statements: Iterable[UOp], change: Change) -> Statements:
-    """Statements with `change` applied to each, children first."""
-    out: list[UOp] = []
-    for statement in statements:
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-            body = edit(statement.src, change)
-            statement = statement if body == statement.src else statement.replace(src=body)
-        out += change(statement)
-    return tuple(out)
-
-
-def edit_loops(kernel: Kernel, axis: str, change: Change) -> Kernel:
-    """The kernel with `change` applied to every loop of `axis`.
-
-    Raises: Illegal if there is none.
-    """
-    loops_of(kernel, axis)
-
-    def on(statement: UOp) -> Iterable[UOp]:
-        is_ours = statement.op is Ops.LOOP and statement.arg.axis == axis
-        return change(statement) if is_ours else (statement,)
-
-    return kernel._replace(body=edit(kernel.body, on))
+def loops_in(statements: Iterable[UOp]) -> list[UOp]:
+    """Every loop under `statements`, in source order."""
+    return [statement for statement, _ in walk(statements) if statement.op is Ops.LOOP]
 
 
 def atom_of(loop: UOp) -> Atom | None:
@@ -72,15 +50,132 @@ def atom_of(loop: UOp) -> Atom | None:
     return value.terms[0][0] if value.terms else None
 
 
+def atoms_in(statements: Iterable[UOp]) -> set[Atom]:
+    """The axes of all loops under `statements`."""
+    found = [atom_of(loop) for loop in loops_in(statements)]
+    return {atom for atom in found if atom is not None}
+
+
 def declared(statements: Iterable[UOp]) -> set[UOp]:
     """The buffers that `statements` declare, at any depth."""
-    return {s for s, _ in walk(statements) if s.op is Ops.BUFFER}
+    return {statement for statement, _ in walk(statements) if statement.op is Ops.BUFFER}
 
 
-def uses(access: Access, wanted: Iterable[Atom]) -> bool:
+def buffer_named(kernel: Kernel, name: str) -> UOp:
+    """The buffer of this name, a parameter or declared.
+
+    Raises: Illegal if there is none.
+    """
+    for buffer in (*kernel.params, *[s for s, _ in walk(kernel.body) if s.op is Ops.BUFFER]):
+        if buffer.arg.name == name:
+            return buffer
+    raise Illegal(f"no buffer {name}")
+
+
+def changed(statements: Iterable[UOp]) -> set[UOp]:
+    """The buffers that `statements` write, those that a rebase moves included."""
+    found: set[UOp] = set()
+    for statement, _ in walk(statements):
+        found.update([use.buffer for use in written(statement)])
+        if statement.op is Ops.STORE:
+            found.update(targets(statement))
+    return found
+
+
+def loads(statements: Iterable[UOp]) -> list[UOp]:
+    """Every LOAD under `statements`, those of gathered indices included, in source order."""
+    found: dict[UOp, None] = {}
+    for statement, _ in walk(statements):
+        nodes = evaluated(statement)
+        found.update(dict.fromkeys([node for node in nodes if node.op is Ops.LOAD]))
+    return list(found)
+
+
+def read(statements: Iterable[UOp]) -> set[UOp]:
+    """The buffers that `statements` load from."""
+    return {node.src[0] for node in loads(statements)}
+
+
+def targets(store: UOp) -> Statements:
+    """The buffers a STORE changes, those its rebase moves included."""
+    count = len(store.arg.places)
+    return store.src[:count] + store.src[2 * count :]
+
+
+def uses(access: Access, wanted: set[Atom]) -> bool:
     """True if an index of `access` depends on one of the atoms."""
-    wanted = set(wanted)
     return any(not wanted.isdisjoint(atoms(index)) for index in access.indices)
+
+
+def names_in(kernel: Kernel) -> set[str]:
+    """Every name of a kernel: of parameters, variables, buffers, values and axes."""
+    heads = [*[p.arg.name for p in kernel.params], *[v.arg[0] for v in kernel.variables]]
+    return names_declared(kernel.body).union(heads)
+
+
+def names_declared(statements: Iterable[UOp]) -> set[str]:
+    """The names of buffers, values and axes, those of boxes included, that `statements` declare."""
+    found = {declared_name(statement) for statement, _ in walk(statements)}
+    return found.union(*[box_axes(statement) for statement, _ in walk(statements)]) - {""}
+
+
+# Changing
+
+
+def nested(kernel: Kernel, action: str) -> Kernel:
+    """The kernel, if places nest from grid to vec and a grid stands in a grid or in serial loops.
+
+    Raises: Illegal.
+    """
+    for node, around in walk(kernel.body):
+        place = node.arg.map if node.op is Ops.LOOP else ""
+        for outer in around if place in RANKS else ():
+            is_coarse = RANKS.get(outer.arg.map, 0) <= RANKS[place]
+            if is_coarse and (place != "grid" or outer.arg.map == place or _is_serial(outer)):
+                continue
+            found = f"{outer.arg.axis} @{outer.arg.map or 'nothing'}"
+            raise Illegal(f"{action}: {node.arg.axis} @{place} does not nest in {found}")
+    return kernel
+
+
+def _is_serial(loop: UOp) -> bool:
+    return bool(loop.arg.kind == "ser")
+
+
+def followed(body: Iterable[UOp], env: Mapping[Atom, Index]) -> dict[Atom, Index]:
+    """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
+    found = dict(env)
+    for inner in loops_in(body):
+        atom = atom_of(inner)
+        extent = substitute(inner.arg.extent, found)
+        if atom is not None and extent.hi != atom.hi + 1:
+            found[atom] = axis(inner.arg.axis, extent)
+    return found
+
+
+def edit(statements: Iterable[UOp], change: Change) -> Statements:
+    """Statements with `change` applied to each, children first."""
+    out: list[UOp] = []
+    for statement in statements:
+        if statement.op in HOLDERS:
+            body = edit(statement.src, change)
+            statement = statement if body == statement.src else statement.replace(src=body)
+        out += change(statement)
+    return tuple(out)
+
+
+def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
+    """The kernel with `change` applied to every loop of axis `name`.
+
+    Raises: Illegal if there is none.
+    """
+    loops_of(kernel, name)
+
+    def on(statement: UOp) -> Iterable[UOp]:
+        is_ours = statement.op is Ops.LOOP and statement.arg.axis == name
+        return change(statement) if is_ours else (statement,)
+
+    return kernel._replace(body=edit(kernel.body, on))
 
 
 class Masking(Rebuild):
@@ -102,6 +197,8 @@ class Masking(Rebuild):
         new = super()._rebuild(node)
         if not self.mask:
             return new
+        if new.op in (Ops.COPY, Ops.MMA) and new.src[0] not in self.inside:
+            raise Illegal(f"a mask does not reach the tile statement on {new.src[0].arg.name}")
         if new.op is Ops.LOAD and new.src[0] not in self.inside and uses(new.arg, self.when):
             return load(new.src[0], self._masked(new.arg))
         if new.op is Ops.STORE:

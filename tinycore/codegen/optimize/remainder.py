@@ -7,42 +7,75 @@ Bounds then fold the masks of the first copy, or shrink the extents of the secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Statements,
     atom_of,
+    changed,
+    constraint,
     declared,
     edit_loops,
+    followed,
+    loops_in,
     loops_of,
+    names_declared,
+    names_in,
+    read,
 )
-from tinycore.codegen.optimize.reorder import targets
-from tinycore.uop.affine import substitute
-from tinycore.uop.index import Atom, Index, as_index, axis, make
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Kernel, Rebuild, loop, values, walk
+from tinycore.dtype import dtypes
+from tinycore.uop.affine import unalias
+from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.sites import Use, under, uses
+from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
+
+_PLAIN = frozenset({Ops.LOOP, Ops.STORE, Ops.LET, Ops.BUFFER, Ops.IF})
 
 
 def peel(kernel: Kernel, name: str) -> Kernel:
     """PEEL(axis): the last iteration of a loop stands alone, after the others.
 
-    Legal on every unmapped axis of constant extent; a grid axis would need two launches.
+    Legal on an axis of constant extent above one that has no place or is a grid: there both
+    copies stay in the one loop, under conditions that all of a block agree on.
     """
     for found in loops_of(kernel, name):
-        if found.arg.map or not found.arg.extent.is_const:
-            raise Illegal(f"PEEL: axis {name} is mapped or has no constant extent")
-    return edit_loops(kernel, name, _peeled)
+        arg = found.arg
+        if arg.map not in ("", "grid") or not arg.extent.is_const or arg.extent.const < 2:
+            raise Illegal(f"PEEL: axis {name} is mapped or has no constant extent above one")
+    prime = _Prime(kernel, name)
+    return edit_loops(kernel, name, lambda node: _peeled(node, prime))
 
 
-def _peeled(node: UOp) -> Iterable[UOp]:
+def _peeled(node: UOp, prime: _Prime) -> Iterable[UOp]:
     last = node.arg.extent.const - 1
     atom = atom_of(node)
-    if atom is None:
-        return node.src
-    shorter = Rebuild({}, {atom: axis(node.arg.axis, last)}).body(node.src)
-    main = loop(node.arg.kind, node.arg.axis, last, shorter)
-    return (main, *shrunk(primed(node.src, {atom: make(last)})))
+    assert atom is not None, "peel: an axis that runs once"
+    copy = shrunk(prime.copy(node.src, {atom: make(last)}))
+    if node.arg.map == "grid":
+        return [node.replace(src=(_main_if(node, last), _if(of_atom(atom) - last, copy)))]
+    env = followed(node.src, {atom: axis(node.arg.axis, last)})
+    shorter = Rebuild({}, env).body(node.src)
+    return (loop(node.arg.kind, node.arg.axis, last, shorter), *copy)
+
+
+def _main_if(node: UOp, last: int) -> UOp:
+    value = axis_of(node)
+    narrow = alias(value, 0, last - 1)
+    folded = Rebuild({}, {value.terms[0][0]: narrow}).body(node.src)
+    return _if(last - 1 - value, _Unaliased({}, {}).body(folded))
+
+
+def _if(condition: Index, body: Statements) -> UOp:
+    return UOp(Ops.IF, dtypes.void, body, constraint(condition))
+
+
+class _Unaliased(Rebuild):
+    """Takes the bounds that an IF proves out of indices again: they have done their work."""
+
+    def index(self, value: Index) -> Index:
+        return unalias(super().index(value))
 
 
 def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
@@ -56,107 +89,182 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
         if arg.kind != "par" or arg.map or not arg.extent.is_const or arg.extent.const < factor:
             raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
         _check_repeatable(found)
-    return edit_loops(kernel, name, lambda node: _overlapped(node, factor))
+    prime = _Prime(kernel, name)
+    return edit_loops(kernel, name, lambda node: _overlapped(node, factor, prime))
 
 
 def _check_repeatable(node: UOp) -> None:
     own = declared(node.src)
-    written: set[UOp] = set()
-    read: set[UOp] = set()
-    for statement, _ in walk(node.src):
-        read |= {n.src[0] for n in toposort(values(statement)) if n.op is Ops.LOAD}
-        if statement.op is Ops.STORE:
-            outside = set(targets(statement)) - own
-            if outside and statement.arg.combine:
-                raise Illegal(f"OVERLAP: {node.arg.axis} holds a combining store")
-            written |= outside
-    if written & read:
+    for statement in under(node.src):
+        combines = statement.op is Ops.STORE and statement.arg.combine
+        if statement.op is Ops.MMA or (combines and not own.issuperset(changed([statement]))):
+            raise Illegal(f"OVERLAP: {node.arg.axis} holds a combining store")
+    if (changed(node.src) - own) & read(node.src):
         raise Illegal(f"OVERLAP: {node.arg.axis} reads what it writes")
 
 
-def _overlapped(node: UOp, factor: int) -> Iterable[UOp]:
+def _overlapped(node: UOp, factor: int, prime: _Prime) -> Iterable[UOp]:
     name, extent = node.arg.axis, node.arg.extent.const
     whole, rest = divmod(extent, factor)
     atom = atom_of(node)
     outer, inner = axis(f"{name}.0", whole), axis(f"{name}.1", factor)
     env = {} if atom is None else {atom: outer * factor + inner}
-    body = Rebuild({}, env).body(node.src)
+    body = Rebuild({}, followed(node.src, env)).body(node.src)
     tiles = loop("par", f"{name}.0", whole, [loop("par", f"{name}.1", factor, body)])
     if not rest:
         return [tiles]
-    last = axis(f"{name}.1'", factor)
+    copied = prime.axis(f"{name}.1")
+    last = axis(copied, factor)
     env = {} if atom is None else {atom: last + (extent - factor)}
-    return [tiles, loop("par", f"{name}.1'", factor, primed(node.src, env))]
+    return [tiles, loop("par", copied, factor, prime.copy(node.src, env))]
 
 
-def primed(body: Statements, env: dict[Atom, Index]) -> Statements:
-    """A copy of `body` under `env`, with a prime on every axis, buffer and LET declared in it."""
-    names: dict[Atom, Index] = dict(env)
-    nodes: dict[UOp, UOp] = {}
-    for statement, _ in walk(body):
-        if statement.op is Ops.LOOP:
-            atom = atom_of(statement)
-            extent = substitute(statement.arg.extent, names)
-            if atom is not None:
-                names[atom] = axis(statement.arg.axis + "'", extent)
-        elif statement.op is Ops.COPY:
-            for name, extent in statement.arg.box:
-                for atom, _ in axis(name, extent).terms:
-                    names[atom] = axis(name + "'", extent)
-        elif statement.op is Ops.BUFFER:
-            nodes[statement] = statement.replace(
-                arg=statement.arg._replace(name=statement.arg.name + "'")
-            )
-    lets = {s for s, _ in walk(body) if s.op is Ops.LET}
-    return _Primed(nodes, names, lets).body(body)
+class _Prime:
+    """Gives copies new names: as many primes as make every name of a kernel new.
+
+    All copies of one action share their axes; a value or buffer that another copy has in its
+    block gets a prime more.
+    """
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self.taken = names_in(kernel)
+        self.marks = "'"
+        copied = names_declared([loop for loop in loops_in(kernel.body) if loop.arg.axis == name])
+        while any(old + self.marks in self.taken for old in (*copied, f"{name}.1")):
+            self.marks += "'"
+
+    def axis(self, name: str) -> str:
+        """The name of an axis in every copy."""
+        return name + self.marks
+
+    def new(self, name: str) -> str:
+        """A name for what one copy declares."""
+        name = self.axis(name)
+        while name in self.taken:
+            name += "'"
+        self.taken.add(name)
+        return name
+
+    def copy(self, body: Statements, env: dict[Atom, Index]) -> Statements:
+        """`body` under `env`, with new names for every axis, buffer and LET declared in it."""
+        return _Primed(self, body, env).body(body)
 
 
 class _Primed(Rebuild):
-    def __init__(self, nodes: dict[UOp, UOp], env: dict[Atom, Index], lets: set[UOp]) -> None:
-        super().__init__(nodes, env)
-        self.lets = lets
+    def __init__(self, prime: _Prime, body: Statements, env: dict[Atom, Index]) -> None:
+        names = dict(env)
+        super().__init__({}, names)
+        self.prime = prime
+        self.own = {s for s in under(body) if s.op in (Ops.LET, Ops.BUFFER)}
+        for statement in under(body):
+            for name, extent in _axes_of(statement):
+                for atom, _ in axis(name, extent).terms:
+                    names[atom] = axis(prime.axis(name), self.index(extent))
 
     def _rebuild(self, node: UOp) -> UOp:
         new = super()._rebuild(node)
+        arg = new.arg
         if node.op is Ops.LOOP:
-            return new.replace(arg=new.arg._replace(axis=new.arg.axis + "'"))
+            return new.replace(arg=arg._replace(axis=self.prime.axis(arg.axis)))
         if node.op is Ops.COPY:
-            box = tuple([(name + "'", extent) for name, extent in new.arg.box])
-            return new.replace(arg=new.arg._replace(box=box))
-        if node in self.lets:
-            return new.replace(arg=new.arg + "'")
-        return new
+            box = tuple([(self.prime.axis(name), extent) for name, extent in arg.box])
+            return new.replace(arg=arg._replace(box=box))
+        if node not in self.own:
+            return new
+        if node.op is Ops.LET:
+            return new.replace(arg=self.prime.new(arg))
+        return new.replace(arg=arg._replace(name=self.prime.new(arg.name)))
+
+
+def _axes_of(statement: UOp) -> Iterable[tuple[str, Index]]:
+    if statement.op is Ops.COPY:
+        box: tuple[tuple[str, Index], ...] = statement.arg.box
+        return box
+    return [(statement.arg.axis, statement.arg.extent)] if statement.op is Ops.LOOP else []
+
+
+# Extents that a mask shrinks
 
 
 def shrunk(body: Statements) -> Statements:
-    """The body with each loop cut to the iterations that any of its stores lets through."""
-    out = []
-    for statement in body:
-        if statement.op is Ops.LOOP:
-            statement = _cut(statement.replace(src=shrunk(statement.src)))
-        out.append(statement)
-    return tuple(out)
+    """The body with each axis cut to the iterations that any store lets through.
+
+    All loops of an axis are cut at once, with the dimension of the tiles they share.
+    """
+    for name in dict.fromkeys([found.arg.axis for found in loops_in(body)]):
+        body = _cut(body, name)
+    return body
 
 
-def _cut(node: UOp) -> UOp:
-    atom = atom_of(node)
-    if atom is None or node.arg.kind == "ser":
-        return node
-    own = declared(node.src)
-    limits = [
-        _limit(place.mask, atom)
-        for statement, _ in walk(node.src)
-        if statement.op is Ops.STORE
-        for place, target in zip(statement.arg.places, statement.src, strict=False)
-        if target not in own
-    ]
+def _cut(body: Statements, name: str) -> Statements:
+    loops = [found for found in loops_in(body) if found.arg.axis == name]
+    atom = atom_of(loops[0])
+    if atom is None or any(
+        found.arg.kind == "ser" or atom_of(found) is not atom for found in loops
+    ):
+        return body
+    tiles = _private(body, loops, atom)
+    limits = list(_limits(loops, atom, tiles))
     if not limits or None in limits:
-        return node
-    extent = max(limit for limit in limits if limit is not None)
-    if as_index(extent) is node.arg.extent:
-        return node
-    body = Rebuild({}, {atom: axis(node.arg.axis, extent)}).body(node.src)
-    return loop(node.arg.kind, node.arg.axis, extent, body, node.arg.map)
+        return body
+    extent = max([limit for limit in limits if limit is not None])
+    if not 0 < extent <= atom.hi:
+        return body
+    nodes = {tile: _shorter(tile, at, extent) for tile, at in tiles.items()}
+    env = followed(body, {atom: axis(name, extent)})
+    return _Cut(nodes, env, name, extent).body(body)
+
+
+class _Cut(Rebuild):
+    def __init__(
+        self, nodes: dict[UOp, UOp], env: dict[Atom, Index], name: str, extent: int
+    ) -> None:
+        super().__init__(nodes, env)
+        self.name = name
+        self.extent = make(extent)
+
+    def _rebuild(self, node: UOp) -> UOp:
+        new = super()._rebuild(node)
+        if node.op is not Ops.LOOP or node.arg.axis != self.name:
+            return new
+        return new.replace(arg=new.arg._replace(extent=self.extent))
+
+
+def _shorter(tile: UOp, at: int, extent: int) -> UOp:
+    shape = list(tile.arg.shape)
+    shape[at] = make(extent)
+    return tile.replace(arg=tile.arg._replace(shape=tuple(shape)))
+
+
+def _private(body: Statements, loops: list[UOp], atom: Atom) -> dict[UOp, int]:
+    """The buffers of `body` that have a dimension for the axis, touched at its own place alone."""
+    own = declared(body) - declared(loops)
+    value = of_atom(atom)
+    places: dict[UOp, list[set[int]]] = {}
+    for use in _uses(body):
+        if use.buffer in own:
+            same = {k for k, index in enumerate(use.access.indices) if index is value}
+            places.setdefault(use.buffer, []).append(same)
+    common = {tile: set.intersection(*found) for tile, found in places.items()}
+    return {tile: min(found) for tile, found in common.items() if found}
+
+
+def _uses(body: Statements) -> Iterator[Use]:
+    for statement in under(body):
+        yield from uses(statement)
+
+
+def _limits(loops: list[UOp], atom: Atom, tiles: dict[UOp, int]) -> Iterator[int | None]:
+    """How many iterations each store lets through, of those that others see."""
+    inside = declared(loops)
+    for statement in under(loops):
+        if statement.op not in _PLAIN:
+            yield None
+        if statement.op is not Ops.STORE:
+            continue
+        for place, target in zip(statement.arg.places, statement.src, strict=False):
+            if target not in inside and target not in tiles:
+                yield _limit(place.mask, atom)
 
 
 def _limit(mask: tuple[Index, ...], atom: Atom) -> int | None:

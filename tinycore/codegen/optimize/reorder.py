@@ -1,124 +1,194 @@
 """REORDER: a loop moves to just inside another, distributed over what stands beside it.
 
 Comes in: a kernel, the axis that moves and the axis it goes below. Goes out: the kernel with each
-buffer the moved loop held one dimension larger. Register tiles are made this way: the par axes of
-a tile sink below the reduction, and the accumulator becomes a tile (IR.md 5).
+buffer that the moved loop shared between its parts one dimension larger. Register tiles are made
+this way: the par axes of a tile sink below the reduction, and the accumulator becomes a tile
+(IR.md 5). place.py cuts a group in two launches by the same distribution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from tinycore.codegen.optimize.edit import Illegal, Statements, atom_of, edit_loops
+from tinycore.codegen.optimize.edit import (
+    Illegal,
+    Statements,
+    atom_of,
+    changed,
+    edit_loops,
+    loads,
+    loops_in,
+    loops_of,
+    nested,
+    read,
+)
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, walk
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.sites import evaluated, under
+from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, buffer, let, load, store
 
 _TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BLOCK})
+_FREE_ORDER = frozenset({"par", "red"})
 
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     """REORDER(a, b): loop a, which holds loop b, goes just inside b.
 
     Legal for a perfect pair of par and red loops, and for a par loop around anything: its
-    iterations are independent. Refused where b's extent or an IF between depends on a, or a value
-    named outside would have to be read from memory changed since.
+    iterations are independent. Refused where an extent, a shape or an IF between depends on a.
     """
-    return edit_loops(kernel, moved, lambda node: _moved(node, below))
+    holders = [node for node in loops_of(kernel, moved) if _inside(node, below)]
+    if not holders:
+        raise Illegal(f"REORDER: no loop {below} inside {moved}")
+    return nested(edit_loops(kernel, moved, lambda node: _moved(node, below)), "REORDER")
+
+
+def _inside(node: UOp, below: str) -> list[UOp]:
+    return [loop for loop in loops_in(node.src) if loop.arg.axis == below]
 
 
 def _moved(node: UOp, below: str) -> Iterable[UOp]:
-    inner = [s for s, _ in walk(node.src) if s.op is Ops.LOOP and s.arg.axis == below]
+    inner = _inside(node, below)
     if not inner:
         return [node]
-    atom = atom_of(node)
-    for found in inner:
-        if atom in atoms(found.arg.extent):
-            raise Illegal(f"REORDER: the extent of {below} depends on {node.arg.axis}")
-    if node.src == (inner[0],) and {node.arg.kind, inner[0].arg.kind} <= {"par", "red"}:
-        return [_swapped(node, inner[0])]
+    if any(atom_of(node) in atoms(found.arg.extent) for found in inner):
+        raise Illegal(f"REORDER: the extent of {below} depends on {node.arg.axis}")
+    kinds = {node.arg.kind, inner[0].arg.kind}
+    if node.src == (inner[0],) and kinds <= _FREE_ORDER:
+        return [inner[0].replace(src=(node.replace(src=inner[0].src),))]
     if node.arg.kind != "par":
         raise Illegal(f"REORDER: {node.arg.axis} is no par loop and {below} not its whole body")
-    return _Distribution(node, below).statements()
+    return Distribution(node).below(below)
 
 
-def _swapped(outer: UOp, inner: UOp) -> UOp:
-    return inner.replace(src=(outer.replace(src=inner.src),))
+class Piece(NamedTuple):
+    """Statements that the loop will run over, or one that it was pushed into."""
+
+    body: Statements
+    wrapped: bool
 
 
-class _Distribution:
-    """A par loop pushed down to below every loop of one axis in its body."""
+class Distribution:
+    """A par loop over several statements becomes several loops.
 
-    def __init__(self, node: UOp, below: str) -> None:
+    Buffers and values that one piece writes and another reads are held outside, with one more
+    dimension; the rest stays where it is used.
+    """
+
+    def __init__(self, node: UOp) -> None:
+        if any(statement.op in _TILES for statement in under(node.src)):
+            raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
         self.node = node
-        self.below = below
         self.atom = atom_of(node)
-        self.held: list[UOp] = []
+        self.held: dict[UOp, UOp] = {}
 
-    def statements(self) -> Statements:
-        """What stands in the loop's place afterwards."""
-        pushed = self._push(self.node.src)
-        wide = {buffer: widened(buffer, self.node.arg.extent) for buffer in self.held}
-        return Widening(wide, axis_of(self.node)).body(pushed)
+    def below(self, axis: str) -> Statements:
+        """What stands in the loop's place once it is inside every loop of `axis`."""
+        return self._widened(self._pushed(self.node.src, axis))
 
-    def _push(self, body: Iterable[UOp]) -> Statements:
-        out: list[UOp] = []
+    def after(self, count: int) -> Statements:
+        """One loop over the first `count` statements, one over the others."""
+        first, rest = self.node.src[:count], self.node.src[count:]
+        pieces = [Piece(_without_buffers(part), True) for part in (first, rest)]
+        return self._widened(self._joined(self.node.src, pieces))
+
+    def _widened(self, statements: Statements) -> Statements:
+        return Widening(self.held, axis_of(self.node)).body(statements)
+
+    def _pushed(self, body: Statements, axis: str) -> Statements:
+        pieces: list[Piece] = []
         run: list[UOp] = []
-
-        def flush() -> None:
-            if run:
-                out.append(self.node.replace(src=tuple(run)))
-                run.clear()
-
-        for statement in _without_lets(tuple(body)):
-            if statement.op is Ops.BUFFER:
-                self.held.append(statement)
-                out.insert(0, statement)
-            elif self._holds_target(statement):
-                flush()
-                out.append(self._entered(statement))
+        for statement in _without_buffers(body):
+            if any(loop.arg.axis == axis for loop in loops_in([statement])):
+                pieces += [Piece(tuple(run), True), Piece((statement,), False)]
+                run = []
             else:
                 run.append(statement)
-        flush()
+        pieces.append(Piece(tuple(run), True))
+        return self._joined(body, pieces, lambda statement: self._entered(statement, axis))
+
+    def _entered(self, statement: UOp, axis: str) -> UOp:
+        if statement.op is Ops.LOOP and statement.arg.axis == axis:
+            return statement.replace(src=(self.node.replace(src=statement.src),))
+        bounds = statement.arg if statement.op is Ops.IF else (statement.arg.extent,)
+        if any(self.atom in atoms(value) for value in bounds):
+            raise Illegal(f"REORDER: what is around {axis} depends on {self.node.arg.axis}")
+        return statement.replace(src=self._pushed(statement.src, axis))
+
+    def _joined(
+        self, body: Statements, pieces: list[Piece], enter: Callable[[UOp], UOp] | None = None
+    ) -> Statements:
+        """The pieces in order, after the buffers that several of them share."""
+        pieces, made = _crossing_values(pieces)
+        buffers = [s for s in (*made, *body) if s.op is Ops.BUFFER]
+        users = {buffer: _users(buffer, pieces) for buffer in buffers}
+        shared = [b for b in buffers if len(users[b]) > 1 or _is_entered(users[b], pieces)]
+        out: list[UOp] = list(shared)
+        for number, piece in enumerate(pieces):
+            own = [b for b in buffers if users[b] == [number] and b not in shared]
+            if not piece.wrapped:
+                assert enter is not None, "distribution: a statement to enter, and no way to"
+                out += map(enter, piece.body)
+            elif piece.body:
+                out.append(self.node.replace(src=(*own, *piece.body)))
+        self.held.update({one: self._wide(one) for one in shared})
         return tuple(out)
 
-    def _entered(self, statement: UOp) -> UOp:
-        if statement.op is Ops.LOOP and statement.arg.axis == self.below:
-            return statement.replace(src=(self.node.replace(src=statement.src),))
-        if statement.op is Ops.IF and any(self.atom in atoms(value) for value in statement.arg):
-            raise Illegal(f"REORDER: an IF around {self.below} depends on {self.node.arg.axis}")
-        return statement.replace(src=self._push(statement.src))
-
-    def _holds_target(self, statement: UOp) -> bool:
-        inside = [s for s, _ in walk([statement]) if s.op is Ops.LOOP]
-        return any(loop.arg.axis == self.below for loop in inside)
+    def _wide(self, node: UOp) -> UOp:
+        if any(self.atom in atoms(extent) for extent in node.arg.shape):
+            raise Illegal(f"REORDER: the shape of {node.arg.name} depends on {self.node.arg.axis}")
+        return widened(node, self.node.arg.extent)
 
 
-def _without_lets(body: Statements) -> Statements:
-    """The body with the LETs of its own level written out where they are read.
+def _without_buffers(body: Statements) -> Statements:
+    return tuple([statement for statement in body if statement.op is not Ops.BUFFER])
 
-    Raises: Illegal if a LET reads a buffer that the body stores to: it may have changed since.
+
+def _is_entered(users: list[int], pieces: list[Piece]) -> bool:
+    return any(not pieces[user].wrapped for user in users)
+
+
+def _users(node: UOp, pieces: list[Piece]) -> list[int]:
+    """The pieces that read or write a buffer, or read a value."""
+    return [k for k, piece in enumerate(pieces) if _uses(piece.body, node)]
+
+
+def _uses(statements: Statements, node: UOp) -> bool:
+    found = loads(statements)
+    return any(node is load.src[0] for load in found) or any(
+        node in statement.src or node in evaluated(statement) for statement in under(statements)
+    )
+
+
+def _crossing_values(pieces: list[Piece]) -> tuple[list[Piece], list[UOp]]:
+    """Pieces in which no LET of another is read, and the buffers that hold such values now.
+
+    A value is written out again where memory it reads is not stored to after it; else it is kept.
     """
-    lets = [s for s in body if s.op is Ops.LET]
-    if any(s.op in _TILES for s, _ in walk(body)):
-        raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
-    if not lets:
-        return body
-    written = {b for s, _ in walk(body) if s.op is Ops.STORE for b in targets(s)}
-    nodes: dict[UOp, UOp] = {}
-    for let in lets:
-        if any(node.op is Ops.LOAD and node.src[0] in written for node in toposort(let.src)):
-            raise Illegal(f"REORDER: {let.arg} reads a buffer that is stored to beside it")
-        nodes[let] = Rebuild(nodes, {}).node(let.src[0])
-    rest = [s for s in body if s.op is not Ops.LET]
-    return Rebuild(nodes, {}).body(rest)
-
-
-def targets(store: UOp) -> tuple[UOp, ...]:
-    """The buffers a STORE changes, those its rebase moves included."""
-    count = len(store.arg.places)
-    return store.src[:count] + store.src[2 * count :]
+    made: list[UOp] = []
+    expanded: dict[UOp, UOp] = {}
+    crossing: dict[UOp, UOp] = {}
+    instead: dict[UOp, Statements] = {}
+    rows = [(k, statement) for k, piece in enumerate(pieces) for statement in piece.body]
+    for at, (number, statement) in enumerate(rows):
+        if statement.op is not Ops.LET:
+            continue
+        value = expanded[statement] = Rebuild(expanded, {}).node(statement.src[0])
+        if all(user == number for user in _users(statement, pieces)):
+            continue
+        instead[statement] = ()
+        if not read([let("", value)]).isdisjoint(changed([s for _, s in rows[at + 1 :]])):
+            kept = buffer(f"{statement.arg}.v", statement.dtype, (), "reg")
+            made.append(kept)
+            instead[statement] = (store(kept, Access(()), statement.src[0]),)
+            value = load(kept, Access(()))
+        expanded[statement] = crossing[statement] = value
+    rebuilt = Rebuild(crossing, {})
+    bodies = [[s for old in piece.body for s in instead.get(old, (old,))] for piece in pieces]
+    out = [p._replace(body=rebuilt.body(b)) for p, b in zip(pieces, bodies, strict=True)]
+    return out, made
 
 
 class Widening(Rebuild):

@@ -13,13 +13,18 @@ from tinycore.codegen.optimize.edit import (
     constraint,
     declared,
     edit_loops,
+    followed,
     loops_of,
+    nested,
 )
+from tinycore.uop.affine import atoms
 from tinycore.uop.index import axis, digit
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, Rebuild, loop
+from tinycore.uop.tree import Kernel, LoopArg, Rebuild, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
+RED_PLACES = ("thread", "lane", "vec", "unroll")
+FIXED = ("lane", "reg", "vec", "unroll")
 
 
 def split(kernel: Kernel, name: str, factor: int) -> Kernel:
@@ -30,8 +35,10 @@ def split(kernel: Kernel, name: str, factor: int) -> Kernel:
     for found in loops_of(kernel, name):
         if found.arg.map:
             raise Illegal(f"SPLIT: axis {name} is mapped to {found.arg.map}")
-    if factor < 1:
-        raise Illegal(f"SPLIT: factor {factor} of axis {name}")
+        if factor < 1 or (factor > 1 and found.arg.extent.hi == 1):
+            raise Illegal(
+                f"SPLIT: factor {factor} of axis {name}, which runs {found.arg.extent.hi} times"
+            )
     return edit_loops(kernel, name, lambda node: [_split_loop(node, factor)])
 
 
@@ -44,7 +51,7 @@ def _split_loop(node: UOp, factor: int) -> UOp:
     mask = constraint(extent - 1 - value)
     env = {} if atom is None else {atom: value}
     when = {part for part, _ in (*outer.terms, *inner.terms)}
-    body = Masking(env, mask, when, declared(node.src)).body(node.src)
+    body = Masking(followed(node.src, env), mask, when, declared(node.src)).body(node.src)
     return loop(kind, f"{name}.0", outer_extent, [loop(kind, f"{name}.1", factor, body)])
 
 
@@ -76,29 +83,36 @@ def _fuse_pair(node: UOp, second: str) -> UOp:
     ):
         if atom is not None:
             env[atom] = value
-    return loop(first.kind, name, first.extent * count, Rebuild({}, env).body(inner.src))
+    return loop(
+        first.kind,
+        name,
+        first.extent * count,
+        Rebuild({}, followed(inner.src, env)).body(inner.src),
+    )
 
 
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """MAP(axis, place): where the iterations of an axis run.
 
     Legal for par axes everywhere, for red axes on thread, lane, vec and unroll; register, vector
-    and unrolled axes have constant extents; a grid axis has only grid loops around it.
+    and unrolled axes have constant extents; places nest from grid to vec, from the outside in.
     """
     if place not in PLACES:
         raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")
     for node in loops_of(kernel, name):
-        _check_place(node, place)
-    return edit_loops(kernel, name, lambda node: [node.replace(arg=node.arg._replace(map=place))])
+        _check_place(node.arg, place)
+    mapped = edit_loops(kernel, name, lambda node: [node.replace(arg=node.arg._replace(map=place))])
+    return nested(mapped, "MAP")
 
 
-def _check_place(node: UOp, place: str) -> None:
-    arg = node.arg
+def _check_place(arg: LoopArg, place: str) -> None:
     if arg.map:
         raise Illegal(f"MAP: axis {arg.axis} is mapped to {arg.map} already")
     if arg.kind == "ser" and place != "unroll":
         raise Illegal(f"MAP: axis {arg.axis} is serial")
-    if arg.kind == "red" and place not in ("thread", "lane", "vec", "unroll"):
+    if arg.kind == "red" and place not in RED_PLACES:
         raise Illegal(f"MAP: reduction axis {arg.axis} cannot run on {place}")
-    if place in ("reg", "vec", "unroll", "lane") and not arg.extent.is_const:
+    if place in FIXED and not arg.extent.is_const:
         raise Illegal(f"MAP: axis {arg.axis} has no constant extent")
+    if place == "grid" and any(atom.kind != "variable" for atom in atoms(arg.extent)):
+        raise Illegal(f"MAP: the extent of {arg.axis} is not known at launch")

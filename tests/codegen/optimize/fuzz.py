@@ -1,0 +1,114 @@
+"""Random legal actions on random kernels: each tree is legal and computes what the kernel does.
+
+`python -m tests.codegen.optimize.fuzz 1000 [seed]` runs long; tests run a few.
+"""
+
+import sys
+from random import Random
+
+from tests.codegen.optimize import assert_same, kernels, random_sizes
+from tinycore.codegen.optimize.actions import action, apply
+from tinycore.codegen.optimize.edit import Illegal, loops_in
+from tinycore.codegen.optimize.split import PLACES
+from tinycore.uop.canonical import canonical
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.parser import parse
+from tinycore.uop.printer import show
+from tinycore.uop.spec import check
+from tinycore.uop.tree import Kernel, walk
+
+FACTORS = (1, 2, 3, 4, 5, 8, 16)
+
+
+def random_action(kernel: Kernel, random: Random) -> str:
+    """An action that may or may not be legal."""
+    name = random.choice(list(MAKERS))
+    return MAKERS[name](name, kernel, random)
+
+
+def _axis(kernel: Kernel, random: Random) -> str:
+    names = [loop.arg.axis for loop in loops_in(kernel.body)]
+    return random.choice(names) if names else "i0"
+
+
+def _factor(name: str, kernel: Kernel, random: Random) -> str:
+    return action(name, _axis(kernel, random), random.choice(FACTORS))
+
+
+def _alone(name: str, kernel: Kernel, random: Random) -> str:
+    return action(name, _axis(kernel, random))
+
+
+def _pair(name: str, kernel: Kernel, random: Random) -> str:
+    """A loop and one inside it, mostly the next."""
+    pairs = [
+        (outer.arg.axis, loop.arg.axis)
+        for loop, around in walk(kernel.body)
+        if loop.op is Ops.LOOP
+        for outer in around[-2:]
+    ]
+    return action(name, *random.choice(pairs or [("i0", "i0")]))
+
+
+def _map(name: str, kernel: Kernel, random: Random) -> str:
+    return action(name, _axis(kernel, random), random.choice(PLACES))
+
+
+def buffers_of(kernel: Kernel) -> list[UOp]:
+    """Parameters and declared buffers."""
+    return [*kernel.params, *[s for s, _ in walk(kernel.body) if s.op is Ops.BUFFER]]
+
+
+MAKERS = {
+    "SPLIT": _factor,
+    "FUSE": _pair,
+    "REORDER": _pair,
+    "MAP": _map,
+    "RFACTOR": _alone,
+    "PEEL": _alone,
+    "OVERLAP": _factor,
+}
+
+
+def run(seed: int, length: int = 8, verbose: bool = False) -> int:
+    """One kernel and some legal actions on it; returns how many there were."""
+    random = Random(seed)
+    kernel = random.choice(list(kernels(**random_sizes(random)).values()))
+    tree, taken = kernel, list[str]()
+    for _ in range(4 * length):
+        text = random_action(tree, random)
+        try:
+            changed = apply(tree, text)
+        except Illegal:
+            continue
+        if len(show(changed)) > 8000:
+            continue
+        tree = changed
+        taken.append(text)
+        if verbose:
+            print(text)
+            print(show(tree))
+        check(tree, "action")
+        if len(taken) == length:
+            break
+    assert_same(kernel, tree, seed)
+    assert canonical(parse(show(tree))["k"]) == canonical(tree), "the text is another kernel"
+    return len(taken)
+
+
+def main(count: int, start: int = 0) -> None:
+    """Runs `count` seeds and tells those that fail."""
+    total = 0
+    for seed in range(start, start + count):
+        try:
+            total += run(seed)
+        except Exception as error:
+            print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+    print(f"{count} kernels, {total} actions")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "show":
+        run(int(sys.argv[2]), verbose=True)
+    else:
+        main(*map(int, sys.argv[1:]))
