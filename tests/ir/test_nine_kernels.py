@@ -205,8 +205,8 @@ def test_a_length_outside_its_bounds_is_refused(length: int) -> None:
 ROLES = """
 kernel roles(A f16[M,64], B f16[64,32], C f32[M,32]) spmd
   par bm:1 @grid
-    buf As f16[128,16] group slots 2
-    buf Bs f16[16,32] group slots 2
+    buf As f16[128,16] group slots {slots}
+    buf Bs f16[16,32] group slots {slots}
     roles
       role load
         ser k:4
@@ -224,14 +224,15 @@ kernel roles(A f16[M,64], B f16[64,32], C f32[M,32]) spmd
 """
 
 
-def roles(wait: str, free: str) -> tuple[Case, Kernel | Plan]:
+def roles(wait: str, free: str, slots: int = 2) -> tuple[Case, Kernel | Plan]:
     """One producer, two consumers."""
     case = Case("", "roles", FIRST["ring"].make, {"M": 128, "N": 32, "K": 64})
-    return case, parse(ROLES.format(wait=wait, free=free), M=128)["roles"]
+    return case, parse(ROLES.format(wait=wait, free=free, slots=slots), M=128)["roles"]
 
 
-def test_two_consumers_share_a_ring() -> None:
-    case, kernel = roles("wait Bs[k]", "free Bs[k]")
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 6])
+def test_two_consumers_share_a_ring_of_any_depth(slots: int) -> None:
+    case, kernel = roles("wait Bs[k]", "free Bs[k]", slots)
     for seed in range(4):
         assert checked(case, kernel, seed) == []
 
