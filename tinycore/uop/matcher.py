@@ -74,7 +74,7 @@ class Decisions(dict[Ops, Decision | None]):
         return self[op]
 
 
-class Test(NamedTuple):
+class Condition(NamedTuple):
     """One condition of a match: `text` with the locals of `places` filled in.
 
     Tests run by `rank`. `ops` are those that pass, for a test of the op.
@@ -89,7 +89,7 @@ class Test(NamedTuple):
 class Way(NamedTuple):
     """One ordered variant of a rule: tests left to do, its number, and what its function gets."""
 
-    tests: tuple[Test, ...]
+    tests: tuple[Condition, ...]
     number: int
     arguments: tuple[tuple[str, str], ...]
 
@@ -102,7 +102,7 @@ class Reading:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
-        self.tests: list[Test] = []
+        self.tests: list[Condition] = []
         self.bound: dict[str, str] = {}
 
     def read(self, pattern: UPat, place: str, count: int | None) -> None:
@@ -123,7 +123,7 @@ class Reading:
     def add(self, step: int, text: str, *places: str) -> None:
         """Adds a test; the op of a node comes before its number of sources, then all else."""
         depth = max(place.count("src") for place in places)
-        self.tests.append(Test(2 * depth + step, text, places))
+        self.tests.append(Condition(2 * depth + step, text, places))
 
     def sources(self, pattern: UPat, src: tuple[UPat, ...], place: str, count: int | None) -> None:
         """Adds the conditions on the sources of the node at `place`."""
@@ -147,7 +147,7 @@ class Reading:
         text = (
             f"{{0}}.op is {self.value(pattern.ops[0])}" if one else f"{{0}}.op in {self.value(ops)}"
         )
-        self.tests.append(Test(2 * depth, text, (place,), ops))
+        self.tests.append(Condition(2 * depth, text, (place,), ops))
 
     def rest(self, pattern: UPat, place: str) -> None:
         """Adds the condition that every source but the first matches; names keep their nodes."""
@@ -161,9 +161,9 @@ class Reading:
             cases.append(" and ".join([test.text.format(*test.places) for test in inner.sorted()]))
         condition = " or ".join([case or "True" for case in cases])
         text = f"all(({condition}) for {each} in {place}.src[1:])"
-        self.tests.append(Test(LAST, text, (place,)))
+        self.tests.append(Condition(LAST, text, (place,)))
 
-    def sorted(self) -> list[Test]:
+    def sorted(self) -> list[Condition]:
         """The tests in the order they run."""
         return sorted(dict.fromkeys(self.tests), key=_rank)
 
@@ -185,7 +185,7 @@ class Reading:
         return name
 
 
-def _rank(test: Test) -> int:
+def _rank(test: Condition) -> int:
     return test.rank
 
 
@@ -273,7 +273,7 @@ class Generator:
         return known[place]
 
 
-def _sharing(test: Test, ways: list[Way]) -> tuple[list[Way], list[Way]]:
+def _sharing(test: Condition, ways: list[Way]) -> tuple[list[Way], list[Way]]:
     """The ways that share `test`, as far as none overtakes one that may fit too; and the rest."""
     group: list[Way] = []
     left: list[Way] = []
@@ -287,7 +287,7 @@ def _sharing(test: Test, ways: list[Way]) -> tuple[list[Way], list[Way]]:
     return group, left
 
 
-def _excludes(way: Way, test: Test) -> bool:
+def _excludes(way: Way, test: Condition) -> bool:
     """True if no node passes both `test` and the tests of `way`."""
     if not test.ops:
         return False
@@ -295,5 +295,5 @@ def _excludes(way: Way, test: Test) -> bool:
     return any(other.ops.isdisjoint(test.ops) for other in same)
 
 
-def _without(test: Test, way: Way) -> Way:
+def _without(test: Condition, way: Way) -> Way:
     return way._replace(tests=tuple([other for other in way.tests if other != test]))

@@ -28,6 +28,15 @@ def _group(value: Any, kind: type) -> tuple[Any, ...] | None:
     return (value,) if isinstance(value, kind) else tuple(value)
 
 
+def _operator(op: Ops) -> Callable[..., UPat]:
+    """The method that makes the pattern of `op` on patterns and numbers."""
+
+    def made(self: UPat, *others: UPat | Scalar) -> UPat:
+        return self.alu(op, *others)
+
+    return made
+
+
 class UPat:
     """A pattern of nodes: what is left out matches anything.
 
@@ -119,52 +128,22 @@ class UPat:
         """The pattern of this converted to `dtype`."""
         return UPat(Ops.CAST, dtype, (self,))
 
-    def where(self, yes: UPat | Scalar, no: UPat | Scalar) -> UPat:
-        """The pattern of a choice by this condition."""
-        return self.alu(Ops.WHERE, yes, no)
-
-    def eq(self, other: UPat | Scalar) -> UPat:
-        """The pattern of this == other."""
-        return self.alu(Ops.EQ, other)
-
-    def __add__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.ADD, other)
-
-    def __mul__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.MUL, other)
-
-    def __neg__(self) -> UPat:
-        return self.alu(Ops.NEG)
-
-    def __and__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.AND, other)
-
-    def __or__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.OR, other)
-
-    def __xor__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.XOR, other)
-
     def __invert__(self) -> UPat:
         return self ^ UPat.const(dtypes.bool, True)
 
-    def __floordiv__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.IDIV, other)
-
-    def __mod__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.MOD, other)
-
-    def __lshift__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.SHL, other)
-
-    def __rshift__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.SHR, other)
-
-    def __lt__(self, other: UPat | Scalar) -> UPat:
-        return self.alu(Ops.LT, other)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+    __neg__ = _operator(Ops.NEG)
+    __add__ = __radd__ = _operator(Ops.ADD)
+    __mul__ = __rmul__ = _operator(Ops.MUL)
+    __floordiv__ = _operator(Ops.IDIV)
+    __mod__ = _operator(Ops.MOD)
+    __and__ = _operator(Ops.AND)
+    __or__ = _operator(Ops.OR)
+    __xor__ = _operator(Ops.XOR)
+    __lshift__ = _operator(Ops.SHL)
+    __rshift__ = _operator(Ops.SHR)
+    __lt__ = _operator(Ops.LT)
+    eq = _operator(Ops.EQ)
+    where = _operator(Ops.WHERE)
 
 
 def _shown(values: tuple[Any, ...]) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tinycore.errors import SpecError
-from tinycore.uop.matcher import Decisions, PatternMatcher
+from tinycore.uop.matcher import Decision, Decisions, PatternMatcher
 from tinycore.uop.ops import Interning, UOp, toposort
 from tinycore.uop.pattern import Rule
 
@@ -104,10 +104,9 @@ class Run:
         counters.created += Interning.created - self.before
         counters.fired.update([rule.name for rule in self.applied])
 
-    def decide(self, decisions: Decisions, node: UOp, ctx: Any) -> UOp:
+    def decide(self, decide: Decision | None, node: UOp, ctx: Any) -> UOp:
         """What the first fitting rule makes of `node`; `node` itself if there is none."""
         self.visits += 1
-        decide = decisions[node.op]
         if decide is None:
             self.idle += 1
             return node
@@ -154,82 +153,44 @@ def graph_rewrite(
     """
     done: dict[UOp, UOp] = {} if memo is None else memo
     with Run(name, [root]) as run:
-        drive = _nodes_first if bottom_up else _sources_first
-        drive(root, pm.decisions, ctx, run, done)
+        _fixpoint(root, pm.decisions, ctx, run, done, bottom_up)
     return done[root]
 
 
-def _sources_first(root: UOp, decisions: Decisions, ctx: Any, run: Run, done: Memo) -> None:
+def _fixpoint(root: UOp, decisions: Decisions, ctx: Any, run: Run, done: Memo, early: bool) -> None:
     """Fills `done`. None on the stack marks that the sources of the node below it are done, or
-    what that node became."""
+    what that node became. Rules see a node at its mark, or when it is begun if `early`."""
     became: Memo = {}
     begun: set[UOp] = set()
     stack: list[Any] = [root]
     moved = bool(done)
-    visits = 0
     while stack:
-        node = stack.pop()
+        node = new = stack.pop()
         if node is not None:
             if node in done:
                 continue
             if node in begun:
                 raise run.endless(CYCLE)
             begun.add(node)
-            if node.src:
-                stack += (node, None)
-                stack += node.src
-                continue
-        else:
-            node = stack.pop()
-            if node in became:
-                done[node] = done[became.pop(node)]
-                continue
-        new = _rebuilt(node, done) if moved else node
-        if new is node:
-            visits += 1
-            decide = decisions[node.op]
-            if decide is None:
-                run.idle += 1
-                done[node] = node
-                continue
-            found = decide(node, ctx)
-            if found is None:
-                done[node] = node
-                continue
-            new = run.fired(node, *found)
-        moved = True
-        became[node] = new
-        stack += (node, None, new)
-    run.visits += visits
-
-
-def _nodes_first(root: UOp, decisions: Decisions, ctx: Any, run: Run, done: Memo) -> None:
-    """As `_sources_first`, but the rules see a node when it is begun."""
-    became: Memo = {}
-    begun: set[UOp] = set()
-    stack: list[Any] = [root]
-    while stack:
-        node = stack.pop()
-        if node is not None:
-            if node in done:
-                continue
-            if node in begun:
-                raise run.endless(CYCLE)
-            begun.add(node)
-            new = run.decide(decisions, node, ctx)
+            if early:
+                new = run.decide(decisions[node.op], node, ctx)
             if new is node and node.src:
                 stack += (node, None)
                 stack += node.src
                 continue
         else:
-            node = stack.pop()
+            node = new = stack.pop()
             if node in became:
                 done[node] = done[became.pop(node)]
                 continue
-            new = _rebuilt(node, done)
+            if moved:
+                new = _rebuilt(node, done)
+        if new is node and not early:
+            new = run.decide(decisions[node.op], node, ctx)
         if new is node:
             done[node] = node
             continue
+        moved = True
         became[node] = new
         stack += (node, None, new)
 
@@ -262,16 +223,10 @@ def sweep_order(
     changed: dict[UOp, UOp] = {}
     with Run(name, order) as run:
         for node in order:
-            new = _moved(node, changed) if changed else node
-            decide = decisions[new.op]
-            if decide is None:
-                run.idle += 1
-            else:
-                found = decide(new, ctx)
-                new = new if found is None else run.fired(new, *found)
+            moved = _moved(node, changed) if changed else node
+            new = run.decide(decisions[moved.op], moved, ctx)
             if new is not node:
                 changed[node] = new
-        run.visits = len(order)
     return changed
 
 
