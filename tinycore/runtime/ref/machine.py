@@ -24,6 +24,8 @@ from tinycore.uop.table import DEPENDENT, MONOIDS, TABLE
 from tinycore.uop.tree import Access, BufferArg, Kernel
 from tinycore.util import np, prod
 
+Order = list[tuple[UOp, list[UOp]]]
+
 
 class Machine(ABC):
     """One run of a kernel on arrays."""
@@ -33,7 +35,7 @@ class Machine(ABC):
         self.check_out_of_bounds = check_out_of_bounds
         self.scope = Scope()
         self.clock = 0
-        self.orders: dict[UOp, list[UOp]] = {}
+        self.orders: dict[UOp, Order] = {}
 
     @abstractmethod
     def write(self, instance: Instance, access: Access, values: Array, combine: str) -> None:
@@ -185,11 +187,13 @@ class Machine(ABC):
         if order is None:
             order = self.orders[root] = expression(root)
         memo: dict[UOp, Array] = {}
-        for node in order:
+        for node, used_up in order:
             if node.op in ELEMENTWISE:
                 memo[node] = _computed(node, [memo[source] for source in node.src])
             else:
                 memo[node] = self._leaf(node)
+            for source in used_up:
+                del memo[source]
         return memo[root]
 
     def _leaf(self, node: UOp) -> Array:
@@ -279,8 +283,11 @@ class Machine(ABC):
         self.scope = outer
 
 
-def expression(root: UOp) -> list[UOp]:
-    """The nodes of an expression, sources first; loads and names are its leaves."""
+def expression(root: UOp) -> Order:
+    """The nodes of an expression, sources first, each with those that nobody uses after it.
+
+    Loads and names are the leaves.
+    """
     order: dict[UOp, None] = {}
     work = [root]
     while work:
@@ -291,7 +298,9 @@ def expression(root: UOp) -> list[UOp]:
             work += missing
             continue
         order[work.pop()] = None
-    return list(order)
+    inner = [node for node in order if node.op in ELEMENTWISE]
+    last = {source: node for node in inner for source in node.src}
+    return [(node, [s for s in {*node.src} if last.get(s) is node]) for node in order]
 
 
 def _computed(node: UOp, values: list[Array]) -> Array:
