@@ -201,16 +201,30 @@ def next_variable(node: UOp) -> UOp:
 
 
 def test_many_new_nodes_from_a_large_graph_are_no_runaway() -> None:
-    leaves = [UOp(Ops.VARIABLE, dtypes.int32, (), (f"many {k}", 0, 9)) for k in range(200)]
+    leaves = [UOp(Ops.BUFFER, dtypes.int32, (), f"many {k}") for k in range(200)]
     root = UOp(Ops.BLOCK, dtypes.void, tuple(leaves))
-    pm = PatternMatcher([(UPat(Ops.VARIABLE, name="x"), chain)])
-    found = sweep([root], pm, name="chains")[0]
+    pm = PatternMatcher([(UPat(Ops.BUFFER, name="x"), chain)])
+    found = graph_rewrite(root, pm, name="chains")
     assert COUNTERS["chains"].created > 10_000
     assert len(toposort([found])) > 10_000
 
 
+def test_nodes_that_other_threads_make_are_no_runaway() -> None:
+    kept = []
+
+    def busy(x: UOp) -> UOp:
+        thread = threading.Thread(target=lambda: kept.extend([named(k) for k in range(20_000)]))
+        thread.start()
+        thread.join()
+        return x * 2
+
+    assert graph_rewrite(-A, PatternMatcher([(UPat(Ops.NEG, src=(x,)), busy)])) is A * 2
+    assert len(kept) == 20_000
+
+
 def chain(x: UOp) -> UOp:
-    """Eighty new nodes over x."""
+    """Eighty new nodes over a variable of its own."""
+    x = UOp(Ops.VARIABLE, dtypes.int32, (), (x.arg, 0, 9))
     for number in range(80):
         x = x * (number + 3)
     return x

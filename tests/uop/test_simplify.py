@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.ir.cases import CASES as CASES_OF_IR
+from tests.ir.cases import Case, checked
 from tests.uop.values import FLOATS, compute, leaf, points, same
 from tinycore.dtype import DType, dtypes
 from tinycore.uop import Ops, PatternMatcher, UOp, graph_rewrite
@@ -15,8 +17,25 @@ from tinycore.uop.index import Index, alias, axis, digit, gather, make, variable
 from tinycore.uop.ops import const
 from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.shape import shape_of
-from tinycore.uop.simplify import scalar_constants, shaped, simplify, simplify_body, simplify_graph
-from tinycore.uop.tree import Access, buffer, index_value, let, load, loop, mask_value, store
+from tinycore.uop.simplify import (
+    scalar_constants,
+    shaped,
+    simple,
+    simplify,
+    simplify_body,
+    simplify_graph,
+)
+from tinycore.uop.tree import (
+    Access,
+    Kernel,
+    buffer,
+    index_value,
+    let,
+    load,
+    loop,
+    mask_value,
+    store,
+)
 
 INTS = dtypes.ints
 SIGNED = tuple(row for row in INTS if row.kind == "i")
@@ -523,6 +542,24 @@ def test_a_named_value_that_changes_changes_under_gathered_indices_too() -> None
         return (loop("par", "i", 12, [row, first, store(out, Access((i,)), second + first)]),)
 
     assert simplify_body(body(raw(Ops.ADD, element, C(0, dtypes.int32)))) == body(element)
+
+
+@pytest.mark.parametrize("case", {case.unit: case for case in CASES_OF_IR}.values(), ids=str)
+def test_the_hand_written_kernels_compute_the_same_once_simplified(case: Case) -> None:
+    unit = case.read()
+    if isinstance(unit, Kernel):
+        unit = unit._replace(body=simplify_body(unit.body))
+        assert checked(case, unit, 0) == []
+        assert simplify_body(unit.body) == unit.body
+
+
+def test_a_node_over_simple_sources_takes_one_look() -> None:
+    COUNTERS.clear()
+    memo: dict[UOp, UOp] = {}
+    node = raw(Ops.MUL, X(F32), Y(F32))
+    assert simple(node, memo) is node
+    assert not COUNTERS
+    assert simple(raw(Ops.MUL, node, C(1, F32)), memo) is node
 
 
 def test_constants_are_folded_by_numpy_bit_for_bit() -> None:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.interpreted import apply, matches
 from tinycore.dtype import dtypes
 from tinycore.errors import ArgumentError
-from tinycore.uop import Ops, PatternMatcher, UOp, UPat
+from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
 from tinycore.uop.matcher import Generator
 from tinycore.uop.ops import alu, const
 from tinycore.uop.pattern import Rule, names, rule, rules_in, variants
@@ -25,6 +25,16 @@ def fits(pattern: UPat, node: UOp) -> bool:
     fired = PatternMatcher([(pattern, lambda: A.const_like(77))]).rewrite(node) is not None
     assert fired == bool(list(matches(pattern, node, {})))
     return fired
+
+
+def test_the_example_of_the_public_page_works() -> None:
+    doubled = UPat(Ops.ADD, src=(UPat.cvar("x"), UPat.cvar("x")))
+    pm = PatternMatcher([(doubled, lambda x: x * 2)])
+    one = UOp(Ops.CONST, dtypes.float32, (), 1.0)
+    two = UOp(Ops.CONST, dtypes.float32, (), 2.0)
+    assert graph_rewrite(UOp(Ops.ADD, dtypes.float32, (one, one)), pm) is one * 2
+    mixed = UOp(Ops.ADD, dtypes.float32, (one, two))
+    assert graph_rewrite(mixed, pm) is mixed
 
 
 def test_a_pattern_of_nothing_matches_anything() -> None:

@@ -18,7 +18,7 @@ from tinycore.uop.matcher import Decision, Decisions, PatternMatcher
 from tinycore.uop.ops import Interning, UOp, toposort
 from tinycore.uop.pattern import Rule
 
-GROWTH = 200  # nodes a pass may make for each node it was given
+GROWTH = 200  # nodes a fixpoint may go through for each node it was given
 LEAST = 10_000  # and how many however small the graph is
 CYCLE = "came back to a node that it is still rewriting"
 Memo = dict[UOp, UOp]
@@ -28,7 +28,8 @@ Observer = Callable[[str, Rule, UOp, UOp], None]
 class Counters:
     """What the runs of one pass did: nodes visited, decisions asked for, nodes made, rules fired.
 
-    They depend on the program alone, not on the machine, so that CI can hold them.
+    They depend on the program alone, not on the machine, so that CI can hold them; `created` also
+    counts what other threads make meanwhile.
     """
 
     __slots__ = ("visits", "attempts", "created", "fired")
@@ -76,7 +77,7 @@ _RUNNING = _Running()
 
 
 class Run:
-    """One run of a pass: its name, what it counted, and the rules it applied."""
+    """One run of a pass: its name, the nodes begun, what it counted, and the rules it applied."""
 
     def __init__(self, name: str, roots: Sequence[UOp]) -> None:
         self.name = name
@@ -84,8 +85,9 @@ class Run:
         self.visits = 0
         self.idle = 0
         self.applied: list[Rule] = []
+        self.begun: set[UOp] = set()
+        self.limit = LEAST
         self.before = Interning.created
-        self.limit = 0
 
     def __enter__(self) -> Run:
         if _RUNNING.name is not None:
@@ -116,16 +118,16 @@ class Run:
     def fired(self, old: UOp, new: UOp, rule: Rule) -> UOp:
         """Notes a rewrite and gives the new node.
 
-        Raises: SpecError naming the last rules if the run has made far too many nodes.
+        Raises: SpecError naming the last rules if the run went through far too many nodes.
         """
         self.applied.append(rule)
         for observer in OBSERVERS:
             observer(self.name, rule, old, new)
-        created = Interning.created - self.before
-        if created > max(LEAST, self.limit):
-            self.limit = GROWTH * len(toposort(self.roots))
-            if created > max(LEAST, self.limit):
-                raise self.endless(f"made {created} nodes from {self.limit // GROWTH}")
+        if len(self.begun) > self.limit:
+            given = len(toposort(self.roots))
+            self.limit = max(LEAST, GROWTH * given)
+            if len(self.begun) > self.limit:
+                raise self.endless(f"made {len(self.begun)} nodes from {given}")
         return new
 
     def endless(self, what: str) -> SpecError:
@@ -161,7 +163,7 @@ def _fixpoint(root: UOp, decisions: Decisions, ctx: Any, run: Run, done: Memo, e
     """Fills `done`. None on the stack marks that the sources of the node below it are done, or
     what that node became. Rules see a node at its mark, or when it is begun if `early`."""
     became: Memo = {}
-    begun: set[UOp] = set()
+    begun = run.begun
     stack: list[Any] = [root]
     moved = bool(done)
     while stack:

@@ -26,6 +26,17 @@ simplify = PatternMatcher([*NUMBER_RULES, *LOGIC_RULES, *INDEX_RULES])
 """For scalar expressions: `graph_rewrite(node, simplify)`."""
 
 
+def simple(node: UOp, memo: Memo) -> UOp:
+    """`node`, whose sources are simple, made simple: one look where no rule fits.
+
+    `memo` holds what earlier calls found.
+    """
+    decide = simplify.decisions[node.op]
+    if decide is None or decide(node, None) is None:
+        return node
+    return graph_rewrite(node, simplify, name="simplify", memo=memo)
+
+
 def simplify_body(statements: Iterable[UOp]) -> tuple[UOp, ...]:
     """The statements of a kernel with every expression in them simplified, gathered indices too."""
     return _Simplify().body(statements)
@@ -39,11 +50,7 @@ class _Simplify(Rebuild):
         self.done: Memo = {}
 
     def _rebuild(self, node: UOp) -> UOp:
-        new = super()._rebuild(node)
-        decide = simplify.decisions[new.op]
-        if decide is None or decide(new, None) is None:
-            return new
-        return graph_rewrite(new, simplify, name="simplify", memo=self.done)
+        return simple(super()._rebuild(node), self.done)
 
 
 def simplify_graph(root: UOp) -> UOp:
