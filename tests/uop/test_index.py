@@ -6,8 +6,8 @@ import random
 import pytest
 
 from tinycore.uop.affine import (
-    atoms,
     at_least_zero,
+    atoms,
     evaluate,
     mask_of,
     show,
@@ -39,6 +39,11 @@ def random_index(rng: random.Random, names: dict[str, int], depth: int) -> tuple
     return digit(left, 1, factor), f"({left_text} % {factor})"
 
 
+def at(value: Index, env: dict[str, int]) -> int:
+    """The number that `value` is where the axes have these values."""
+    return evaluate(value, lambda atom: env[atom.name])  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_values_equal_python_integers_and_stay_in_bounds(seed: int) -> None:
     rng = random.Random(seed)
@@ -51,14 +56,10 @@ def test_random_values_equal_python_integers_and_stay_in_bounds(seed: int) -> No
         for point in itertools.product(*[range(n) for n in names.values()]):
             env = dict(zip(names, point, strict=True))
             expected = eval(code, dict(env))
-            assert evaluate(value, lambda atom: env[atom.name]) == expected, text
+            assert at(value, env) == expected, text
             assert eval(shown, dict(env)) == expected, show(value)
             assert value.lo <= expected <= value.hi, text
-            holds = (
-                constraint
-                if isinstance(constraint, bool)
-                else evaluate(constraint, lambda atom: env[atom.name]) >= 0
-            )
+            holds = constraint if isinstance(constraint, bool) else at(constraint, env) >= 0
             assert holds == (expected >= 0), text
 
 
