@@ -7,13 +7,13 @@ movement ops are here because gradients and schedules both need them; shapes: uo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const, toposort
 from tinycore.uop.ops import cast as cast_node
 from tinycore.uop.shape import (
     Dim,
@@ -115,12 +115,17 @@ def reshape(node: UOp, shape: Shape) -> UOp:
     return UOp(Ops.RESHAPE, node.dtype, (node,), shape)
 
 
-def _signature(shape: Shape) -> tuple[int, tuple[Dim, ...]]:
+def _signature(shape: Shape) -> tuple[Dim, ...]:
+    """The symbolic extents in order, and the number of elements before, between and after them."""
+    parts: list[Dim] = []
     total = 1
-    symbolic = tuple([n for n in shape if not isinstance(n, int)])
     for extent in shape:
-        total *= extent if isinstance(extent, int) else 1
-    return total, symbolic
+        if isinstance(extent, int):
+            total *= extent
+        else:
+            parts += [total, extent]
+            total = 1
+    return (*parts, total)
 
 
 def _show(shape: Shape) -> str:
@@ -156,12 +161,15 @@ def expand(node: UOp, shape: Shape) -> UOp:
     return UOp(Ops.EXPAND, node.dtype, (node,), shape)
 
 
-def pad(node: UOp, pairs: Iterable[tuple[int, int]], fill: Scalar = 0) -> UOp:
-    """`fill` added before and after each axis."""
+def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
+    """`fill` added before and after each axis; widths may be index values of VARIABLEs.
+
+    Raises: ShapeError if a width may be negative.
+    """
     pairs = tuple(pairs)
     if all(pair == (0, 0) for pair in pairs):
         return node
-    if any(lo < 0 or hi < 0 for lo, hi in pairs):
+    if any(as_index(width).lo < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: widths {pairs} are negative; expected >= 0. Use shrink.")
     return UOp(Ops.PAD, node.dtype, (node,), PadArg(pairs, node.dtype.cast(fill)))
 
@@ -263,6 +271,17 @@ def contiguous(node: UOp, number: int) -> UOp:
     return UOp(Ops.CONTIGUOUS, node.dtype, (node,), number)
 
 
+def substitute(root: UOp, replaced: Mapping[UOp, UOp]) -> UOp:
+    """`root` with nodes replaced by others of the same shape and type."""
+    new: dict[UOp, UOp] = dict(replaced)
+    for node in toposort([root]):
+        if node in new:
+            continue
+        src = tuple([new[source] for source in node.src])
+        new[node] = node if src == node.src else node.replace(src=src)
+    return new[root]
+
+
 # Views and adjoints
 
 
@@ -297,12 +316,7 @@ def _unpad(node: UOp, grad: UOp) -> UOp:
 def _unshrink(node: UOp, grad: UOp) -> UOp:
     pairs = zip(shape_of(node.src[0]), node.arg, strict=True)
     widths = [(begin, difference(extent, end)) for extent, (begin, end) in pairs]
-    if all(isinstance(lo, int) and isinstance(hi, int) for lo, hi in widths):
-        return pad(grad, [(as_index(lo).const, as_index(hi).const) for lo, hi in widths])
-    raise ShapeError(
-        "shrink: the adjoint of a box with symbolic bounds has no fixed padding; "
-        "expected integer bounds. Detach the tensor."
-    )
+    return pad(grad, widths)
 
 
 def _unskew(node: UOp, grad: UOp) -> UOp:

@@ -30,7 +30,7 @@ class GraphBuffer(NamedTuple):
 class PadArg(NamedTuple):
     """(before, after) an axis, and the value outside."""
 
-    pairs: tuple[tuple[int, int], ...]
+    pairs: Pairs
     fill: float
 
 
@@ -133,7 +133,7 @@ def _reduce(node: UOp) -> Shape:
 
 def _pad(node: UOp) -> Shape:
     pairs = zip(node.src[0]._shape, node.arg.pairs, strict=True)
-    return tuple([simplest(as_index(n) + (lo + hi)) for n, (lo, hi) in pairs])
+    return tuple([simplest(as_index(n) + lo + hi) for n, (lo, hi) in pairs])
 
 
 def _gather(node: UOp) -> Shape:
