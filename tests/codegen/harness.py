@@ -128,11 +128,12 @@ class Built:
 
 
 def run(text: str, arrays: Sequence[Array], workers: int = 1, **sizes: int) -> None:
-    """Lower, render, compile and run the last kernel of a text."""
-    capitals = {name: size for name, size in sizes.items() if name.isupper()}
-    values = {name: size for name, size in sizes.items() if not name.isupper()}
+    """Lower, render, compile and run the last kernel of a text; `sizes` name variables too."""
     with arena():
-        Built(kernel_of(text, **capitals))(*arrays, workers=workers, **values)
+        kernel = kernel_of(text, **sizes)
+        names = {variable.arg[0] for variable in kernel.variables}
+        values = {name: size for name, size in sizes.items() if name in names}
+        Built(kernel)(*arrays, workers=workers, **values)
 
 
 def random(*shape: int, seed: int = 0, dtype: DType = dtypes.float32) -> Array:

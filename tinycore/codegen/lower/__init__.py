@@ -18,6 +18,7 @@ from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
 from tinycore.codegen.lower.reduce import reduce
 from tinycore.codegen.lower.tasks import tasks
+from tinycore.codegen.lower.vectors import fit_lanes
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
 from tinycore.runtime.caps import Caps
@@ -43,13 +44,14 @@ class Pass(NamedTuple):
 
 PASSES = (
     Pass("copies", copies, TREE),
+    Pass("fit_lanes", fit_lanes, TREE),
     Pass("reduce", reduce, TREE),
     Pass("combine", combine, TREE),
     Pass("decompose", decompose, TREE - {Ops.FIN}),
     Pass("contract", contract, TREE - {Ops.FIN}),
     Pass("tasks", tasks, TREE - {Ops.FIN}),
 )
-"""In order; `expand` follows them and makes the program."""
+"""In order; `expand` follows them and makes the program. fit_lanes is in vectors.py."""
 
 
 def lower(kernel: Kernel, target: Target) -> Lowered:
@@ -63,7 +65,7 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
             _check(kernel, step)
         if DEBUG.value >= 5:
             print(f"# after {step.name}\n{show(kernel)}")
-    program = _timed("expand", _expanded, kernel, target.caps)
+    program = _timed("expand", expand, kernel, target.caps)
     if SPEC.value:
         check_lowered(program)
     if DEBUG.value >= 6:
@@ -85,10 +87,6 @@ def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, cap
     counters = COUNTERS.setdefault(f"lower {name}", Counters())
     counters.created += Interning.created - before
     return result
-
-
-def _expanded(kernel: Kernel, caps: Caps) -> Lowered:
-    return expand(kernel)
 
 
 def _check(kernel: Kernel, step: Pass) -> None:

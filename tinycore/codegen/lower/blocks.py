@@ -7,9 +7,9 @@ loop only if nothing in it stores to their buffer, and never leave a scope that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
 from tinycore.uop.ops import Ops, UOp
 
@@ -60,14 +60,16 @@ class Blocks:
             self.home[node] = block
         return node
 
-    def put_load(self, node: UOp, block: Block) -> UOp:
-        """A load, in a block that `block_of_load` gave."""
+    def put_load(self, buffer: UOp, dtype: DType, src: Sequence[UOp], moment: int) -> UOp:
+        """A load from what stands for `buffer`, placed where it gives what it gives here."""
+        block = self._block_of_load(buffer, src)
+        node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.serial))
         if node not in self.home:
             block.body.append(node)
             self.home[node] = block
         return node
 
-    def deepest(self, nodes: Iterable[UOp]) -> Block:
+    def deepest(self, nodes: Sequence[UOp]) -> Block:
         """The innermost block that any of the nodes stands in."""
         home = self.home
         found = self.stack[0]
@@ -77,13 +79,15 @@ class Blocks:
                 found = block
         return found
 
-    def block_of_load(self, buffer: UOp, sources: Iterable[UOp]) -> Block:
-        """The outermost block where a load of `buffer` at `sources` gives what it gives here."""
-        outermost = self.deepest(sources).depth
-        for block in reversed(self.stack[outermost + 1 :]):
+    def _block_of_load(self, buffer: UOp, sources: Sequence[UOp]) -> Block:
+        outermost = self.deepest(sources)
+        depth = len(self.stack) - 1
+        while depth > outermost.depth:
+            block = self.stack[depth]
             if block.firm or buffer in block.stored:
                 return block
-        return self.stack[outermost]
+            depth -= 1
+        return outermost
 
     def is_live(self, node: UOp) -> bool:
         """True if `node` may be used here: no block around it has been closed."""

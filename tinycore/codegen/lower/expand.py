@@ -13,28 +13,31 @@ from tinycore.codegen.lower.facts import EACH, LANES, NEVER, ONCE, Study, atom_o
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.scope import Scope
 from tinycore.codegen.lower.values import Values
+from tinycore.codegen.lower.vectors import along_lanes, nested
 from tinycore.dtype import DType, dtypes
+from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 from tinycore.uop.table import MONOIDS
-from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, loop, store, walk
+from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
 from tinycore.util import round_up
 
 ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest cache
 
 
-def expand(kernel: Kernel) -> Lowered:
+def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel whose statements are plain loops, IFs, LETs and stores."""
-    return Expander(kernel).run()
+    return Expander(kernel, caps.vector_bytes).run()
 
 
 class Expander:
     """One kernel on its way to a program."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, vector_bytes: int) -> None:
         self.kernel = kernel
+        self.vector_bytes = vector_bytes
         self.study = Study(kernel.body)
         storage = plan(self.study, kernel.body)
         storage.update({param: in_memory(param.arg) for param in kernel.params})
@@ -71,8 +74,6 @@ class Expander:
 
     def block(self, statement: UOp) -> None:
         """A BLOCK of statements in order."""
-        if statement.arg.kind != "seq":
-            raise Unsupported("lower: roles have no lowering for this target")
         self.body(statement.src)
 
     def let(self, statement: UOp) -> None:
@@ -86,7 +87,8 @@ class Expander:
 
     def condition(self, statement: UOp) -> None:
         """An IF; a mask that is known decides it here."""
-        test = self.values.indices.mask(statement.arg)
+        indices = self.values.indices
+        test = indices.test(indices.forms_of(statement.arg))
         if test.op is not Ops.CONST:
             self._scoped(UOp(Ops.IF, dtypes.void, (test,), None, self.blocks.number()), statement)
         elif test.arg:
@@ -100,9 +102,11 @@ class Expander:
         if mode == ONCE:
             self.body(statement.src)
         elif mode == EACH:
+            atom = atom_of(statement)
             for number in range(statement.arg.extent.const):
-                with self.scope.at(atom_of(statement), number):
-                    self.body(statement.src)
+                self.scope.env[atom] = number
+                self.body(statement.src)
+            del self.scope.env[atom]
         elif mode == LANES:
             with self.scope.along(atom_of(statement)):
                 self.body(statement.src)
@@ -111,7 +115,8 @@ class Expander:
 
     def _serial(self, statement: UOp) -> None:
         arg: LoopArg = statement.arg
-        extent = self.scope.addresses.value(self.values.indices.bind(arg.extent))
+        indices = self.values.indices
+        extent = self.scope.addresses.value(indices.bind(indices.form(arg.extent)))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), arg, self.blocks.number())
         index = axis(arg.axis, arg.extent)
         if index.terms:
@@ -161,12 +166,23 @@ class Expander:
         if self.scope.storage[buffer].width:
             self.values.elements.write_all(buffer, value)
             return
-        names = [f"{buffer.arg.name}.{k}" for k in range(len(buffer.arg.shape))]
-        axes = [axis(name, size) for name, size in zip(names, buffer.arg.shape, strict=True)]
-        body = store(buffer, Access(tuple(axes)), value)
-        for name, size in reversed(list(zip(names, buffer.arg.shape, strict=True))):
-            body = loop("par", name, size, [body])
-        self.body([body])
+        shape = buffer.arg.shape
+        names = [f"{buffer.arg.name}.{k}" for k in range(len(shape))]
+        outer = [axis(name, extent) for name, extent in zip(names, shape, strict=True)]
+
+        def at(index: Index) -> list[UOp]:
+            return [store(buffer, Access((*outer[:-1], index)), value)]
+
+        lanes = 1 if self.scope.lane else self.vector_bytes // buffer.dtype.itemsize
+        if not shape:
+            body = [store(buffer, Access(()), value)]
+        else:
+            body = along_lanes(names[-1], shape[-1], lanes, at)
+        around = [(name, extent, "") for name, extent in zip(names, shape[:-1], strict=False)]
+        body = nested(around, body)
+        for statement in body:
+            self.study.learn(statement, self.scope.lane)
+        self.body(body)
 
 
 def identity(combine: str, dtype: DType) -> UOp:

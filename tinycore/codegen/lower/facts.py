@@ -116,7 +116,7 @@ class Study:
         return frozenset()
 
     def order(self, value: UOp) -> list[UOp]:
-        """The nodes of a value, sources first; LETs and buffers are where it ends."""
+        """The nodes of a value, sources first and no constants; LETs are where it ends."""
         found = self.orders.get(value)
         if found is None:
             found = self.orders[value] = _sources_first(value)
@@ -148,7 +148,7 @@ class Study:
             return self.of_index(node.arg)
         if node.op is Ops.MASK:
             return _union([self.of_index(value) for value in node.arg])
-        return _union([self.facts[source] for source in node.src])
+        return _union([self.facts[source] for source in node.src if source.op is not Ops.CONST])
 
     def of_index(self, value: Index) -> Facts:
         """What an index value depends on, through the values it gathers too."""
@@ -197,4 +197,4 @@ def _sources_first(value: UOp) -> list[UOp]:
             continue
         order[node] = None
         work.pop()
-    return list(order)
+    return [node for node in order if node.op is not Ops.CONST or node is value]

@@ -7,15 +7,39 @@ Next: elements.py reads and writes there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from tinycore.codegen.lower.address import lane_dtype
 from tinycore.codegen.lower.scope import LANE, Scope
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import Mask, atoms, substitute
-from tinycore.uop.index import Atom, Index, as_index, make, of_atom
+from tinycore.uop.index import Atom, Index, Terms, as_index, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.tree import Access
+
+TRUE = const(True, dtypes.bool)
+FALSE = const(False, dtypes.bool)
+
+
+class Form(NamedTuple):
+    """An index value of the tree taken apart: terms that are expanded axes, the other terms, and
+    the atoms gathered in it. `is_plain` says that nothing else in it depends on expanded axes."""
+
+    whole: Index
+    moving: Terms
+    still: Terms
+    gathers: tuple[Atom, ...]
+    is_plain: bool
+    merged: dict[Terms, Terms]
+
+
+class Site(NamedTuple):
+    """An access of the tree: its place, its mask, and what its indices gather."""
+
+    place: Form
+    mask: tuple[Form, ...]
+    gathers: tuple[Atom, ...]
 
 
 class Indices:
@@ -24,35 +48,61 @@ class Indices:
     def __init__(self, scope: Scope, evaluate: Callable[[UOp], UOp]) -> None:
         self.scope = scope
         self.evaluate = evaluate
-        self.offsets: dict[tuple[UOp, Access], Index] = {}
+        self.forms: dict[Index, Form] = {}
         self.computed: dict[UOp, Atom] = {}
-        self.gathers: dict[Index, tuple[Atom, ...]] = {}
 
-    def bind(self, index: Index) -> Index:
-        """`index` with the numbers of expanded axes and of gathered values put in."""
-        scope = self.scope
-        axes, _ = scope.study.of_index(index)
-        numbers: dict[Atom, Index] = {}
-        for axis in axes:
-            number = scope.env.get(axis)
-            if number is not None and number != LANE:
-                numbers[axis] = make(number)
-        for atom in self._gathers(index):
-            numbers[atom] = of_atom(self._gathered(atom))
-        if not numbers:
-            return index
-        if all(atom.base is None and not atom.factors for atom, _ in index.terms):
-            return _shifted(index, numbers)
-        return substitute(index, numbers)
+    def site(self, buffer: UOp, access: Access) -> Site:
+        """An access, prepared for every number its axes will have."""
+        offset = self.scope.storage[buffer].offset(access, buffer.arg.slots)
+        gathers = [atom for index in access.indices for atom in _gathers(index)]
+        return Site(self.form(offset), self.forms_of(access.mask), tuple(dict.fromkeys(gathers)))
 
-    def offset(self, buffer: UOp, access: Access) -> Index:
-        """Where an access lies, in elements."""
-        key = (buffer, access)
-        found = self.offsets.get(key)
+    def forms_of(self, mask: Mask) -> tuple[Form, ...]:
+        """The constraints of a mask, prepared."""
+        return tuple([self.form(constraint) for constraint in mask])
+
+    def form(self, index: Index) -> Form:
+        """An index value, prepared."""
+        found = self.forms.get(index)
         if found is None:
-            found = self.scope.storage[buffer].offset(access, buffer.arg.slots)
-            found = self.offsets[key] = self.scope.addresses.open_aliases(found)
-        return self.bind(found)
+            found = self.forms[index] = self._form(self.scope.addresses.open_aliases(index))
+        return found
+
+    def _form(self, index: Index) -> Form:
+        expanded = self.scope.study.expanded
+        moving = tuple([term for term in index.terms if term[0] in expanded])
+        still = tuple([term for term in index.terms if term[0] not in expanded])
+        gathers = _gathers(index)
+        inner = [atoms(make(0, ((atom, 1),))) for atom, _ in still if atom.base or atom.factors]
+        is_plain = not gathers and not any(expanded & found for found in inner)
+        return Form(index, moving, still, gathers, is_plain, {(): still})
+
+    def bind(self, form: Form) -> Index:
+        """The index with the numbers of expanded axes and of gathered values put in."""
+        if not form.is_plain:
+            return self._substituted(form)
+        env = self.scope.env
+        total = form.whole.const
+        kept: Terms = ()
+        for term in form.moving:
+            number = env.get(term[0], LANE)
+            if number == LANE:
+                kept += (term,)
+            else:
+                total += term[1] * number
+        terms = form.merged.get(kept)
+        if terms is None:
+            terms = tuple([t for t in form.whole.terms if t in form.still or t in kept])
+            form.merged[kept] = terms
+        return make(total, terms)
+
+    def _substituted(self, form: Form) -> Index:
+        env = self.scope.env
+        axes, _ = self.scope.study.of_index(form.whole)
+        numbers = {axis: make(env[axis]) for axis in axes if env.get(axis, LANE) != LANE}
+        for atom in form.gathers:
+            numbers[atom] = of_atom(self._gathered(atom))
+        return substitute(form.whole, numbers) if numbers else form.whole
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
@@ -76,44 +126,44 @@ class Indices:
     def value(self, index: Index, dtype: DType) -> UOp:
         """An index of the tree as a number, or as one a lane."""
         scope = self.scope
-        bound = scope.addresses.open_aliases(self.bind(index))
+        bound = self.bind(self.form(index))
         if self.step(bound) == 0 or scope.lane is None:
             return scope.addresses.narrow(scope.addresses.value(bound), dtype)
         numbers = scope.addresses.vector(bound, scope.lane, lane_dtype(bound))
         return scope.addresses.narrow(numbers, dtype.vec(scope.lanes))
 
-    def mask(self, mask: Mask, indices: tuple[Index, ...] = ()) -> UOp:
-        """The truth of a conjunction, and that what `indices` gather is in bounds."""
-        blocks, addresses = self.scope.blocks, self.scope.addresses
-        parts = [self._inside(atom) for index in indices for atom in self._gathers(index)]
-        for constraint in mask:
-            bound = addresses.open_aliases(self.bind(constraint))
+    def test(self, mask: Iterable[Form], gathers: tuple[Atom, ...] = ()) -> UOp:
+        """The truth of a conjunction, and that gathered numbers are in bounds."""
+        if not mask and not gathers:
+            return TRUE
+        parts = [self._inside(atom) for atom in gathers]
+        for form in mask:
+            bound = self.bind(form)
             if bound.hi < 0:
-                return const(False, dtypes.bool)
+                return FALSE
             if bound.lo < 0:
-                parts.append(self._test(bound))
+                parts.append(self._at_least_zero(bound))
         parts.sort(key=self._by_depth)
-        total = const(True, dtypes.bool)
+        total = TRUE
         for part in parts:
-            total = addresses.splat(total, part.dtype.lanes)
-            total = blocks.put(alu(Ops.AND, total, part))
+            total = self.scope.addresses.splat(total, part.dtype.lanes)
+            total = self.scope.blocks.put(alu(Ops.AND, total, part))
         return total
 
-    def is_scattered(self, access: Access) -> bool:
+    def is_scattered(self, gathers: tuple[Atom, ...]) -> bool:
         """True if lanes gather numbers of their own, so that each has an address of its own."""
         lane = self.scope.lane
-        if lane is None or self.scope.lanes == 1:
+        if self.scope.lanes == 1 or lane is None:
             return False
         study = self.scope.study
-        found = [atom for index in access.indices for atom in self._gathers(index)]
-        return any(lane in study.of_index(of_atom(atom)).axes for atom in found)
+        return any(lane in study.of_index(of_atom(atom)).axes for atom in gathers)
 
     def _by_depth(self, node: UOp) -> tuple[int, int]:
         """Single truths before those of lanes, outer before inner."""
         block = self.scope.blocks.home.get(node)
         return node.dtype.lanes, 0 if block is None else block.depth
 
-    def _test(self, index: Index) -> UOp:
+    def _at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0 for a bound index."""
         addresses, put = self.scope.addresses, self.scope.blocks.put
         step, lane = self.step(index), self.scope.lane
@@ -129,15 +179,6 @@ class Indices:
         return put(alu(Ops.LT, addresses.splat(limit, lane.hi + 1), steps))
 
     # gathered numbers
-
-    def _gathers(self, index: Index) -> tuple[Atom, ...]:
-        found = self.gathers.get(index)
-        if found is None:
-            inner = atoms(index) if index.terms else ()
-            gathers = [atom for atom in inner if atom.kind == "gather"]
-            gathers.sort(key=lambda atom: atom.order)
-            found = self.gathers[index] = tuple(gathers)
-        return found
 
     def _gathered(self, atom: Atom) -> Atom:
         """The number that a gathered atom is here, negatives counted from the end, as an atom."""
@@ -163,20 +204,13 @@ class Indices:
         return put(alu(Ops.LT, whole, whole.const_like(atom.hi + 1)))
 
 
-def _shifted(index: Index, numbers: Mapping[Atom, Index]) -> Index:
-    """A sum of plain atoms with some replaced; those of one term each stay sorted."""
-    constant = index.const
-    kept = []
-    moved: list[Index] = []
-    for atom, factor in index.terms:
-        number = numbers.get(atom)
-        if number is None:
-            kept.append((atom, factor))
-        elif number.terms:
-            moved.append(number * factor)
-        else:
-            constant += factor * number.const
-    total = make(constant, tuple(kept))
-    for value in moved:
-        total = total + value
-    return total
+def _gathers(index: Index) -> tuple[Atom, ...]:
+    """The gathered atoms of an index value, in order of creation."""
+    if not index.terms:
+        return ()
+    found = [atom for atom in atoms(index) if atom.kind == "gather"]
+    return tuple(sorted(found, key=_order)) if found else ()
+
+
+def _order(atom: Atom) -> int:
+    return atom.order

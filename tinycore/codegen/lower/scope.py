@@ -23,7 +23,8 @@ LANE = -1
 class Scope:
     """The state of an expansion.
 
-    `env` holds the numbers of expanded axes, `lane` the axis of the vector loop around, `buffers`
+    `env` holds the numbers of expanded axes; `lane` is the axis of the vector loop around and
+    `lanes` how many of them values have here, 1 outside and inside a single one. `buffers` holds
     what stands for a buffer of the tree, `moments` when each buffer or LET last changed.
     """
 
@@ -34,36 +35,31 @@ class Scope:
         self.addresses = Addresses(self.blocks)
         self.env: dict[Atom, int] = {}
         self.lane: Atom | None = None
+        self.lanes = 1
         self.buffers: dict[UOp, UOp] = {}
         self.moments: dict[UOp, int] = {}
 
-    @property
-    def lanes(self) -> int:
-        """How many lanes values have here; 1 outside vector loops and inside a single lane."""
-        lane = self.lane
-        return 1 if lane is None or self.env[lane] != LANE else lane.hi + 1
-
-    def changed(self, state: UOp) -> None:
-        """Note that a buffer or LET holds something new from here on."""
-        self.moments[state] = self.blocks.number()
-
-    @contextmanager
-    def at(self, axis: Atom, number: int) -> Iterator[None]:
-        """Inside, an expanded axis has this number."""
-        before = self.env.get(axis)
-        self.env[axis] = number
-        try:
-            yield
-        finally:
-            if before is None:
-                del self.env[axis]
-            else:
-                self.env[axis] = before
+    def changed(self, state: UOp) -> int:
+        """Note that a buffer or LET holds something new from here on; the moment it does."""
+        moment = self.moments[state] = self.blocks.number()
+        return moment
 
     @contextmanager
     def along(self, lane: Atom) -> Iterator[None]:
         """Inside, values run along the lanes of an axis."""
-        self.lane = lane
-        with self.at(lane, LANE):
-            yield
-        self.lane = None
+        self.lane, self.lanes = lane, lane.hi + 1
+        self.env[lane] = LANE
+        yield
+        del self.env[lane]
+        self.lane, self.lanes = None, 1
+
+    @contextmanager
+    def in_lane(self, number: int) -> Iterator[None]:
+        """Inside a vector loop: one lane alone, or with LANE all of them again."""
+        lane = self.lane
+        assert lane is not None, "lower: there are no lanes here"
+        before, lanes = self.env[lane], self.lanes
+        self.env[lane] = number
+        self.lanes = lane.hi + 1 if number == LANE else 1
+        yield
+        self.env[lane], self.lanes = before, lanes

@@ -1,0 +1,75 @@
+"""The hand-written kernels, lowered for a processor with vectors, compute what numpy does."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from tests.codegen.harness import Built, random, run, target
+from tests.ir.cases import CASES, Case, run_case
+from tinycore.runtime.errors import Unsupported
+from tinycore.uop.ops import Ops, toposort
+from tinycore.uop.tree import Kernel, Plan
+
+BEYOND = {Ops.MMA}
+"""What a processor has no lowering for: tensor cores, roles."""
+
+
+def runs_here(case: Case) -> bool:
+    unit = case.read()
+    kernels = [unit] if isinstance(unit, Kernel) else [step.kernel for step in unit.launches]
+    nodes = [node for kernel in kernels if kernel for node in toposort(kernel.body)]
+    roles = [node for node in nodes if node.op is Ops.BLOCK and node.arg.kind != "seq"]
+    return not roles and not BEYOND & {node.op for node in nodes}
+
+
+def build_and_run(
+    kernel: Kernel, arrays: Sequence[np.ndarray], values: Mapping[str, int], seed: int
+) -> None:
+    Built(kernel)(*arrays, workers=1 + seed % 3, **values)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if runs_here(case)], ids=str)
+def test_a_hand_written_kernel_computes_what_numpy_does(case: Case) -> None:
+    assert not run_case(case, case.read(), 1, build_and_run)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32])
+@pytest.mark.parametrize("name", ["matmul_staged", "softmax_online", "conv_gemm", "attention"])
+def test_kernels_do_not_depend_on_the_width_of_vectors(name: str, vector_bytes: int) -> None:
+    case = next(case for case in CASES if case.unit == name)
+    unit = case.read()
+    assert not isinstance(unit, Plan)
+
+    def narrow(
+        kernel: Kernel, arrays: Sequence[np.ndarray], values: Mapping[str, int], seed: int
+    ) -> None:
+        Built(kernel, target(vector_bytes=vector_bytes))(*arrays, **values)
+
+    assert not run_case(case, unit, 0, narrow)
+
+
+def test_matrix_units_and_roles_are_refused_by_name() -> None:
+    case = next(case for case in CASES if case.unit == "ring")
+    unit = case.read()
+    assert isinstance(unit, Kernel)
+    with pytest.raises(Unsupported, match="lower: MMA has no lowering for this target"):
+        Built(unit)
+
+
+TRANSPOSED = """
+kernel transposed(B f32[N,K], Y f32[K,N])
+  par g:1 @grid
+    buf P f32[K,N] packed
+    copy P[q:K, x:N] <- 2.0*B[x, q | x < N-1 else 7.0] @loop; wait P[]
+    par q:K, x:N: Y[q, x] = P[q, x]
+"""
+
+
+@pytest.mark.parametrize(("n", "k"), [(32, 64), (64, 37), (48, 10), (17, 33), (16, 16)])
+def test_a_tile_is_transposed_by_blocks_and_a_rest(n: int, k: int) -> None:
+    b, y = random(n, k), np.zeros((k, n), np.float32)
+    run(TRANSPOSED, [b, y], N=n, K=k)
+    expected = 2 * b
+    expected[n - 1] = 14.0
+    assert np.array_equal(y, expected.T)
