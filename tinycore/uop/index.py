@@ -111,10 +111,21 @@ class Tables:
         self.atoms: dict[Index, frozenset[Atom]] = {}
 
     def clear(self) -> None:
-        """Forgets every value; those still held stay valid but are no longer shared."""
+        """Forgets every value but those of variables, which live tensors have in their shapes.
+
+        Values still held stay valid but are no longer shared.
+        """
+        values = {key: v for key, v in self.values.items() if _only_variables(v)}
+        named = {key: atom for key, atom in self.named.items() if atom.kind == "variable"}
         for table in vars(self).values():
             if isinstance(table, dict):
                 table.clear()
+        self.values.update(values)
+        self.named.update(named)
+
+
+def _only_variables(value: Index) -> bool:
+    return all(atom.kind == "variable" for atom, _ in value.terms)
 
 
 TABLES = Tables()

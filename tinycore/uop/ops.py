@@ -376,16 +376,18 @@ def toposort(roots: Iterable[UOp]) -> list[UOp]:
     """Every node under `roots`, sources before users, each once; no recursion."""
     order: list[UOp] = []
     seen: set[UOp] = set()
-    work = [(root, False) for root in roots]
+    work: list[UOp | None] = list(roots)
     work.reverse()
     while work:
-        node, ready = work.pop()
-        if ready:
-            order.append(node)
-            continue
-        if node in seen:
-            continue
-        seen.add(node)
-        work.append((node, True))
-        work += [(source, False) for source in reversed(node.src) if source not in seen]
+        node = work.pop()
+        if node is None:  # the node below this mark has all its sources behind it
+            ready = work.pop()
+            assert ready is not None
+            order.append(ready)
+        elif node not in seen:
+            seen.add(node)
+            if node.src:
+                work += (node, None, *[s for s in reversed(node.src) if s not in seen])
+            else:
+                order.append(node)
     return order
