@@ -125,7 +125,7 @@ class Tables:
 
 
 def _only_variables(value: Index) -> bool:
-    return all(atom.kind == "variable" for atom, _ in value.terms)
+    return {atom.kind for atom, _ in value.terms} == {"variable"}
 
 
 TABLES = Tables()
