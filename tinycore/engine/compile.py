@@ -14,6 +14,7 @@ from tinycore.codegen.lower import lower
 from tinycore.codegen.optimize import optimize
 from tinycore.dtype import DType
 from tinycore.engine.artifact import Artifact, Part, from_bytes, to_bytes
+from tinycore.engine.work import name_of
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Launch, Program
 from tinycore.uop.canonical import kernel_key
@@ -62,7 +63,7 @@ def full_key(kernel: Kernel, device: OpenDevice) -> str:
 
 def _make(kernel: Kernel, device: OpenDevice, key: str) -> Artifact:
     with arena():
-        artifact = build(kernel, device)
+        artifact = build(kernel._replace(name=name_of(kernel)), device)
     if _uses_disk():
         cache.shared().put(_TABLE, key, to_bytes(artifact))
     return artifact
