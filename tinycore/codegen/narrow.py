@@ -45,7 +45,7 @@ def narrow_bits(value: float, dtype: DType) -> int:
     if math.isinf(value):
         return sign | beyond
     size = abs(value)
-    exponent = max(math.frexp(size)[1] - 1, row.exponent)
+    exponent = max(math.frexp(size)[1] - 1, row.exponent) if size else row.exponent
     steps = round(math.ldexp(size, row.mantissa - exponent))
     if math.ldexp(steps, exponent - row.mantissa) > row.largest:
         return sign | beyond

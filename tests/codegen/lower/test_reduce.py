@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.codegen.harness import TARGET, kernel_of, random, run
+from tests.codegen.harness import TARGET, Array, kernel_of, random, run
 from tinycore.codegen.lower.reduce import reduce
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.printer import show
@@ -18,9 +18,10 @@ kernel softmax(X f32[R,N], Y f32[R,N])
 """
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
+def softmax(x: Array) -> Array:
     e = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+    found: Array = e / e.sum(1, keepdims=True)
+    return found
 
 
 @pytest.mark.parametrize("lanes", [16, 8, 5, 3, 2])

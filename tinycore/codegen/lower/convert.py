@@ -29,11 +29,12 @@ def widen(x: UOp) -> UOp:
     # The field read as float32's is too small by a power of two; the product repairs it,
     # and normalises subnormal numbers.
     scaled = number(size << (23 - row.mantissa), dtypes.float32) * 2.0 ** (126 + row.exponent)
-    special = where(_at_least(size, row.nan), const(math.nan, dtypes.float32), scaled)
+    first_nan = row.infinity + 1 if row.infinity else row.nan
+    found = where(_at_least(size, first_nan), const(math.nan, dtypes.float32), scaled)
     if row.infinity:
         infinite = size.alu(Ops.EQ, row.infinity)
-        special = where(infinite, const(math.inf, dtypes.float32), special)
-    return number(_unsigned(special) | sign, dtypes.float32)
+        found = where(infinite, const(math.inf, dtypes.float32), found)
+    return number(_unsigned(found) | sign, dtypes.float32)
 
 
 def narrow(x: UOp, dtype: DType) -> UOp:
