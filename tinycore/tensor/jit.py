@@ -111,7 +111,7 @@ def _key(arguments: Any, tensors: list[Tensor]) -> Any:
     for number, tensor in enumerate(tensors):
         alias = first.setdefault(tensor.cell, number)
         stored = tensor.cell.uop
-        kinds.append((stored.arg.shape, tensor.dtype, tensor.device, tensor.view, alias))
+        kinds.append((stored.arg.shape, tensor.dtype, tensor.device, tensor.movements, alias))
     return tuple(kinds), _others(arguments)
 
 
@@ -130,7 +130,7 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
     """What the captured call returned, made of this call's inputs where it returned an input."""
     if isinstance(value, Tensor):
         cell = swapped.get(value.cell, value.cell)
-        return Tensor.of_cell(cell, value.view, value.detached)
+        return Tensor.of_cell(cell, value.steps)
     if isinstance(value, (list, tuple)):
         return type(value)([_with_cells(part, swapped) for part in value])
     if isinstance(value, dict):

@@ -1,0 +1,525 @@
+"""Arithmetic, comparison, bits and choice, element by element.
+
+Comes in: tensors and numbers, broadcast and promoted (base.py). Goes out: lazy tensors. What the
+op table has no row for is composed of what it has. Next: functions.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from tinycore.dtype import DType
+from tinycore.errors import DTypeError
+from tinycore.tensor.base import (
+    Frame,
+    as_scalar,
+    broadcast_shape,
+    common_dtype,
+    stretched,
+    together,
+)
+from tinycore.tensor.conversion import Conversion
+from tinycore.tensor.spelling import choice, spelled
+from tinycore.uop import graph
+from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.shape import shape_of
+
+
+class Arithmetic(Conversion):
+    """Tensor methods behind the operators."""
+
+    __slots__ = ()
+
+    @spelled
+    def add(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """self + x.
+
+        >>> (Tensor([1, 2]) + 3).tolist()
+        [4, 5]
+        """
+        return self._combined(Ops.ADD, x, reverse)
+
+    @spelled
+    def sub(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """self - x, or x - self.
+
+        >>> (Tensor([1, 2]) - 3).tolist()
+        [-2, -1]
+        """
+        left, right = self._both(x, "sub", reverse)
+        return left._combined(Ops.ADD, right._unary(Ops.NEG))
+
+    @spelled
+    def mul(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """self * x.
+
+        >>> (Tensor([1, 2]) * 3).tolist()
+        [3, 6]
+        """
+        return self._combined(Ops.MUL, x, reverse)
+
+    @spelled
+    def div(
+        self, x: Self | Scalar, reverse: bool = False, rounding_mode: str | None = None
+    ) -> Self:
+        """self / x in floating point; rounding_mode "trunc" or "floor" keeps integers integer.
+
+        Raises: ArgumentError for another rounding_mode.
+
+        >>> (Tensor([3, 4]) / 2).tolist()
+        [1.5, 2.0]
+        >>> Tensor([-3]).div(2, rounding_mode="floor").tolist()
+        [-2]
+        """
+        choice("div", "rounding_mode", rounding_mode, (None, "trunc", "floor"))
+        left, right = self._both(x, "div", reverse)
+        if rounding_mode == "floor":
+            return left._floor_quotient(right)
+        if rounding_mode == "trunc":
+            return left._trunc_quotient(right)
+        return left._floating()._combined(Ops.MUL, right._floating()._unary(Ops.RECIP))
+
+    def _both(self, x: Self | Scalar, operation: str, reverse: bool = False) -> tuple[Self, Self]:
+        """Two tensors of one shape and type; a number stays a constant of no shape."""
+        left, right = together(self.uop, self._operand(x), operation)
+        pair = self.of_uop(left), self.of_uop(right)
+        return (pair[1], pair[0]) if reverse else pair
+
+    def _trunc_quotient(self, x: Self) -> Self:
+        if not self.dtype.is_float:
+            return self._combined(Ops.IDIV, x)
+        return self.abs()._floor_quotient(x.abs()) * self.sign() * x.sign()
+
+    def _floor_quotient(self, x: Self) -> Self:
+        if self.dtype.is_float:
+            return self._float_quotient(x)[0]
+        rest = self._combined(Ops.MOD, x)
+        return self._combined(Ops.IDIV, x) - rest._overshoots(x).cast(self.dtype)
+
+    def _float_quotient(self, x: Self) -> tuple[Self, Self]:
+        """floor(self / x) and what is left. A quotient rounded across a whole number is put
+        right by the remainder, which is exact where the quotient is."""
+        quotient = (self / x).floor()
+        rest = self - quotient * x
+        low = rest._overshoots(x)
+        high = rest.abs() >= x.abs()
+        step = high.where(1.0, low.where(-1.0, 0.0)).cast(self.dtype)
+        return quotient + step, rest - step * x
+
+    def _overshoots(self, divisor: Self) -> Self:
+        """True where a remainder has the wrong sign for rounding down."""
+        return self.ne(0) & ((self < 0) ^ (divisor < 0))
+
+    @spelled
+    def mod(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """The remainder with the sign of the divisor, as Python's %.
+
+        >>> (Tensor([-3, 3]) % 2).tolist()
+        [1, 1]
+        """
+        left, right = self._both(x, "mod", reverse)
+        if left.dtype.is_float:
+            return left._float_quotient(right)[1]
+        rest = left._combined(Ops.MOD, right)
+        return rest + rest._overshoots(right).where(right, 0)
+
+    @spelled
+    def fmod(self, x: Self | Scalar) -> Self:
+        """The remainder with the sign of the dividend, as C's fmod.
+
+        >>> Tensor([-3.0, 3.0]).fmod(2).tolist()
+        [-1.0, 1.0]
+        """
+        left, right = self._both(x, "fmod")
+        if not left.dtype.is_float:
+            return left._combined(Ops.MOD, right)
+        return left.abs()._float_quotient(right.abs())[1] * left.sign()
+
+    def neg(self) -> Self:
+        """-self.
+
+        >>> (-Tensor([1, -2])).tolist()
+        [-1, 2]
+        """
+        return self.logical_not() if self.dtype.kind == "b" else self._unary(Ops.NEG)
+
+    def abs(self) -> Self:
+        """The distance from zero.
+
+        >>> abs(Tensor([-3, 3])).tolist()
+        [3, 3]
+        """
+        return self.maximum(-self) if self.dtype.kind in "if" else self
+
+    def sign(self) -> Self:
+        """-1, 0 or 1; NaN stays.
+
+        >>> Tensor([-3.0, 0.0, 3.0]).sign().tolist()
+        [-1.0, 0.0, 1.0]
+        """
+        signs = (self > 0).cast(self.dtype) - (self < 0).cast(self.dtype)
+        return self.isnan().where(self, signs) if self.dtype.is_float else signs
+
+    def floor(self) -> Self:
+        """Rounded down.
+
+        >>> Tensor([-1.5, 1.5]).floor().tolist()
+        [-2.0, 1.0]
+        """
+        whole = self.trunc()
+        return (self < whole).where(whole - 1, whole) if self.dtype.is_float else self
+
+    def trunc(self) -> Self:
+        """Rounded toward zero.
+
+        >>> Tensor([-1.5, 1.5]).trunc().tolist()
+        [-1.0, 1.0]
+        """
+        return self._unary(Ops.TRUNC) if self.dtype.is_float else self
+
+    @spelled
+    def maximum(self, x: Self | Scalar) -> Self:
+        """The larger of two elements; NaN if either is.
+
+        >>> Tensor([1, 5]).maximum(3).tolist()
+        [3, 5]
+        """
+        return self._combined(Ops.MAX, x)
+
+    @spelled
+    def minimum(self, x: Self | Scalar) -> Self:
+        """The smaller of two elements; NaN if either is.
+
+        >>> Tensor([1, 5]).minimum(3).tolist()
+        [1, 3]
+        """
+        return self._combined(Ops.MIN, x)
+
+    # comparison
+
+    def lt(self, x: Self | Scalar) -> Self:
+        """self < x.
+
+        >>> (Tensor([1, 2]) < 2).tolist()
+        [True, False]
+        """
+        return self._combined(Ops.LT, x)
+
+    def gt(self, x: Self | Scalar) -> Self:
+        """self > x.
+
+        >>> (Tensor([1, 2]) > 1).tolist()
+        [False, True]
+        """
+        return self._combined(Ops.LT, x, True)
+
+    @spelled
+    def eq(self, x: Self | Scalar) -> Self:
+        """self == x.
+
+        >>> (Tensor([1, 2]) == 2).tolist()
+        [False, True]
+        """
+        return self._combined(Ops.EQ, x)
+
+    @spelled
+    def ne(self, x: Self | Scalar) -> Self:
+        """self != x; true for NaN.
+
+        >>> (Tensor([1, 2]) != 2).tolist()
+        [True, False]
+        """
+        return self.eq(x).logical_not()
+
+    def isnan(self) -> Self:
+        """True where an element is NaN.
+
+        >>> Tensor([float("nan"), 1.0]).isnan().tolist()
+        [True, False]
+        """
+        return self.ne(self)
+
+    @spelled
+    def isinf(self, detect_positive: bool = True, detect_negative: bool = True) -> Self:
+        """True where an element is infinite, of the signs asked for.
+
+        >>> Tensor([float("inf"), 1.0]).isinf().tolist()
+        [True, False]
+        """
+        above = self.eq(math.inf if detect_positive else math.nan)
+        return above | self.eq(-math.inf if detect_negative else math.nan)
+
+    def isfinite(self) -> Self:
+        """True where an element is neither infinite nor NaN.
+
+        >>> Tensor([float("inf"), 1.0]).isfinite().tolist()
+        [False, True]
+        """
+        return self.abs() < math.inf
+
+    @spelled
+    def isclose(
+        self, other: Self, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    ) -> Self:
+        """True where |self - other| <= atol + rtol * |other|; infinities equal themselves.
+
+        >>> Tensor([1.0, 2.0]).isclose(Tensor([1.0, 2.1])).tolist()
+        [True, False]
+        """
+        near = (self - other).abs() <= other.abs() * rtol + atol
+        near = (near & other.isfinite()) | self.eq(other)
+        return near | (self.isnan() & other.isnan()) if equal_nan else near
+
+    # bits and truth
+
+    def logical_not(self) -> Self:
+        """True where an element is zero.
+
+        >>> Tensor([True, False]).logical_not().tolist()
+        [False, True]
+        """
+        return self.bool()._combined(Ops.XOR, True)
+
+    @spelled
+    def bitwise_and(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """Bits set in both.
+
+        >>> (Tensor([6]) & 3).tolist()
+        [2]
+        """
+        return self._bits(Ops.AND, x, "bitwise_and", reverse)
+
+    @spelled
+    def bitwise_or(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """Bits set in either.
+
+        >>> (Tensor([6]) | 3).tolist()
+        [7]
+        """
+        return self._bits(Ops.OR, x, "bitwise_or", reverse)
+
+    @spelled
+    def bitwise_xor(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """Bits set in one of the two.
+
+        >>> (Tensor([6]) ^ 3).tolist()
+        [5]
+        """
+        return self._bits(Ops.XOR, x, "bitwise_xor", reverse)
+
+    def bitwise_not(self) -> Self:
+        """Every bit turned around; for bool, not.
+
+        >>> (~Tensor([0])).tolist()
+        [-1]
+        """
+        return self._bits(Ops.XOR, self.dtype.cast(-1), "bitwise_not")
+
+    @spelled
+    def lshift(self, x: Self | int, reverse: bool = False) -> Self:
+        """Bits moved up by x.
+
+        >>> (Tensor([1]) << 3).tolist()
+        [8]
+        """
+        return self._bits(Ops.SHL, x, "lshift", reverse)
+
+    @spelled
+    def rshift(self, x: Self | int, reverse: bool = False) -> Self:
+        """Bits moved down by x; a signed number keeps its sign.
+
+        >>> (Tensor([8]) >> 3).tolist()
+        [1]
+        """
+        return self._bits(Ops.SHR, x, "rshift", reverse)
+
+    def _bits(self, op: Ops, x: Self | Scalar, operation: str, reverse: bool = False) -> Self:
+        left, right = self._both(x, operation, reverse)
+        if left.dtype.is_float:
+            raise DTypeError(
+                f"{operation}: an operand has type {left.dtype!r}; expected integers or bool. "
+                "Cast it"
+            )
+        return left._combined(op, right)
+
+    # choice
+
+    @spelled
+    def where(self, x: Self | Scalar, y: Self | Scalar) -> Self:
+        """x where this condition holds, else y.
+
+        >>> Tensor([True, False]).where(1, 2).tolist()
+        [1, 2]
+        """
+        condition = self.bool()
+        dtype = common_dtype([x, y])
+        nodes = [condition._choice(value, dtype) for value in (x, y)]
+        shape = broadcast_shape("where", condition.shape, *[shape_of(node) for node in nodes])
+        parts = [stretched(node, shape) for node in (condition.uop, *nodes)]
+        return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
+
+    def _choice(self, value: Self | Scalar, dtype: DType) -> UOp:
+        if isinstance(value, Frame):
+            return graph.cast(self._operand(value), dtype)
+        return const(as_scalar(value), dtype)
+
+    @spelled
+    def clip(self, min_: Self | Scalar | None = None, max_: Self | Scalar | None = None) -> Self:
+        """Values below `min_` raised to it, above `max_` lowered to it.
+
+        >>> Tensor([-1, 5]).clip(0, 3).tolist()
+        [0, 3]
+        """
+        low = self if min_ is None else self._limited(min_, Ops.MAX)
+        return low if max_ is None else low._limited(max_, Ops.MIN)
+
+    clamp = clip
+
+    def _limited(self, limit: Self | Scalar, op: Ops) -> Self:
+        """self up to a limit. At a limit that is a number the whole gradient passes, as in
+        PyTorch; of two tensors that are equal each gets half."""
+        if isinstance(limit, Frame):
+            return self._combined(op, limit)
+        beyond = self.lt(limit) if op is Ops.MAX else self.gt(limit)
+        return beyond.where(limit, self)
+
+    @spelled
+    def masked_fill(self, mask: Self, value: Self | Scalar) -> Self:
+        """`value` where `mask` is true, else self.
+
+        >>> Tensor([1, 2]).masked_fill(Tensor([True, False]), 0).tolist()
+        [0, 2]
+        """
+        return mask.where(value, self)
+
+    @spelled
+    def lerp(self, end: Self, weight: Self | Scalar) -> Self:
+        """self + (end - self) * weight.
+
+        >>> Tensor([0.0]).lerp(Tensor([2.0]), 0.5).tolist()
+        [1.0]
+        """
+        return self + (end - self) * weight
+
+    @spelled
+    def copysign(self, other: Self | Scalar) -> Self:
+        """The size of self with the sign of `other`; -0.0 counts as negative.
+
+        >>> Tensor([1.0, 2.0]).copysign(-1.0).tolist()
+        [-1.0, -2.0]
+        """
+        size, model = self._floating().abs()._both(other, "copysign")
+        negative = (model < 0) | (model.eq(0) & model.reciprocal().lt(0))
+        return negative.where(-size, size)
+
+    def reciprocal(self) -> Self:
+        """1 / self.
+
+        >>> Tensor([4.0]).reciprocal().tolist()
+        [0.25]
+        """
+        return self._floating()._unary(Ops.RECIP)
+
+    # operators
+
+    def __add__(self, x: Self | Scalar) -> Self:
+        return self.add(x)
+
+    def __radd__(self, x: Scalar) -> Self:
+        return self.add(x, True)
+
+    def __sub__(self, x: Self | Scalar) -> Self:
+        return self.sub(x)
+
+    def __rsub__(self, x: Scalar) -> Self:
+        return self.sub(x, True)
+
+    def __mul__(self, x: Self | Scalar) -> Self:
+        return self.mul(x)
+
+    def __rmul__(self, x: Scalar) -> Self:
+        return self.mul(x, True)
+
+    def __truediv__(self, x: Self | Scalar) -> Self:
+        return self.div(x)
+
+    def __rtruediv__(self, x: Scalar) -> Self:
+        return self.div(x, True)
+
+    def __mod__(self, x: Self | Scalar) -> Self:
+        return self.mod(x)
+
+    def __rmod__(self, x: Scalar) -> Self:
+        return self.mod(x, True)
+
+    def __and__(self, x: Self | Scalar) -> Self:
+        return self.bitwise_and(x)
+
+    def __rand__(self, x: Scalar) -> Self:
+        return self.bitwise_and(x, True)
+
+    def __or__(self, x: Self | Scalar) -> Self:
+        return self.bitwise_or(x)
+
+    def __ror__(self, x: Scalar) -> Self:
+        return self.bitwise_or(x, True)
+
+    def __xor__(self, x: Self | Scalar) -> Self:
+        return self.bitwise_xor(x)
+
+    def __rxor__(self, x: Scalar) -> Self:
+        return self.bitwise_xor(x, True)
+
+    def __lshift__(self, x: Self | int) -> Self:
+        return self.lshift(x)
+
+    def __rlshift__(self, x: int) -> Self:
+        return self.lshift(x, True)
+
+    def __rshift__(self, x: Self | int) -> Self:
+        return self.rshift(x)
+
+    def __rrshift__(self, x: int) -> Self:
+        return self.rshift(x, True)
+
+    def __floordiv__(self, x: Self | Scalar) -> Self:
+        return self.div(x, rounding_mode="floor")
+
+    def __rfloordiv__(self, x: Scalar) -> Self:
+        return self.div(x, True, "floor")
+
+    def __lt__(self, x: Self | Scalar) -> Self:
+        return self.lt(x)
+
+    def __gt__(self, x: Self | Scalar) -> Self:
+        return self.gt(x)
+
+    def __ge__(self, x: Self | Scalar) -> Self:
+        return self.gt(x) | self.eq(x)
+
+    def __le__(self, x: Self | Scalar) -> Self:
+        return self.lt(x) | self.eq(x)
+
+    def __eq__(self, x: object) -> Self:  # type: ignore[override]
+        return self.eq(x) if _comparable(x) else NotImplemented  # type: ignore[arg-type]
+
+    def __ne__(self, x: object) -> Self:  # type: ignore[override]
+        return self.ne(x) if _comparable(x) else NotImplemented  # type: ignore[arg-type]
+
+    def __neg__(self) -> Self:
+        return self.neg()
+
+    def __abs__(self) -> Self:
+        return self.abs()
+
+    def __invert__(self) -> Self:
+        return self.bitwise_not()
+
+    __hash__ = object.__hash__
+    __array_ufunc__ = None  # numpy leaves operators with a tensor on the right to the tensor
+
+
+def _comparable(x: object) -> bool:
+    """False for what Python should compare by identity, such as None."""
+    return x is not None and not isinstance(x, str)

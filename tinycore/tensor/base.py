@@ -1,0 +1,288 @@
+"""The frame every Tensor method stands on: a cell, a view of it, and how results are made.
+
+Comes in: cells and graph nodes. Goes out: new tensors. A movement without fill is a view of the
+same cell, so that writing through it changes the original; every other operation makes a new cell
+(GRAPH.md 3). Next: movement.py and arithmetic.py, the first topics; tensor.py joins all topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from tinycore.config import DEFAULT_FLOAT, NO_GRAD
+from tinycore.dtype import DType, of_python, promote, to_dtype, weak_dtype
+from tinycore.engine.cell import Cell, fresh_number
+from tinycore.errors import DeviceError, DTypeError, ShapeError
+from tinycore.uop import graph
+from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.shape import Dim, Shape, View, shape_of
+
+DTypeLike = DType | str
+
+
+class Frame:
+    """A tensor without its topics: cell, view, dtype, device, shape.
+
+    `steps` are the view: movements, and besides them (Ops.DETACH, None) where gradients stop and
+    (Ops.CAST, number) where they are asked for.
+    """
+
+    __slots__ = ("__weakref__", "_requires_grad", "cell", "grad", "steps")
+
+    cell: Cell
+    steps: View
+    grad: Self | None
+    _requires_grad: bool | None
+
+    @classmethod
+    def of_cell(cls, cell: Cell, steps: View = ()) -> Self:
+        """A tensor that shows `cell` through the view made of `steps`.
+
+        >>> x = Tensor([1, 2])
+        >>> Tensor.of_cell(x.cell).tolist()
+        [1, 2]
+        """
+        new = object.__new__(cls)
+        new.cell = cell
+        new.steps = steps
+        new.grad = None
+        new._requires_grad = None
+        return new
+
+    @classmethod
+    def of_node(cls, uop: UOp, device: str) -> Self:
+        """A new tensor in a cell of its own; no gradient flows through it under NO_GRAD.
+
+        >>> x = Tensor([1, 2])
+        >>> Tensor.of_node(x.uop, x.device).tolist()
+        [1, 2]
+        """
+        steps: View = ((Ops.DETACH, None),) if NO_GRAD.value else ()
+        return cls.of_cell(Cell(uop, device), steps)
+
+    def of_uop(self, uop: UOp) -> Self:
+        """A new tensor on this one's device.
+
+        >>> Tensor([1, 2]).of_uop(Tensor([3]).uop).tolist()
+        [3]
+        """
+        return self.of_node(uop, self.cell.device)
+
+    @property
+    def uop(self) -> UOp:
+        """The graph node of the value now: the view applied to the cell's current version.
+
+        >>> Tensor([1, 2]).reshape(2, 1).uop.op
+        Ops.RESHAPE
+        """
+        node = self.cell.uop
+        for op, arg in self.steps:
+            node = _shown(node, op, arg)
+        return node
+
+    @property
+    def shape(self) -> Shape:
+        """The extents of the axes.
+
+        >>> Tensor.zeros(2, 3).shape
+        (2, 3)
+        """
+        return shape_of(self.uop)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes.
+
+        >>> Tensor.zeros(2, 3).ndim
+        2
+        """
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element type.
+
+        >>> Tensor([1, 2]).dtype
+        dtypes.int32
+        """
+        return self.cell.uop.dtype
+
+    @property
+    def device(self) -> str:
+        """The canonical name of the device the values live on.
+
+        >>> Tensor([1, 2]).device == Tensor([3]).device
+        True
+        """
+        return self.cell.device
+
+    @property
+    def movements(self) -> View:
+        """The movements of the view alone: what a write goes through.
+
+        >>> Tensor([1, 2]).flip(0).movements
+        ((Ops.FLIP, (0,)),)
+        """
+        return tuple([(op, arg) for op, arg in self.steps if op not in (Ops.DETACH, Ops.CAST)])
+
+    def detach(self) -> Self:
+        """The same cell, through which no gradient flows; a write shows in the original.
+
+        >>> x = Tensor([1.0])
+        >>> x.detach().assign(Tensor([2.0])).tolist(), x.tolist()
+        ([2.0], [2.0])
+        """
+        return self.of_cell(self.cell, (*self.steps, (Ops.DETACH, None)))
+
+    def _moved(self, op: Ops, arg: Any) -> Self:
+        """A view: this tensor after a movement that keeps no value of its own."""
+        before = self.uop
+        unchanged = graph.move(before, op, arg) is before
+        return self.of_cell(self.cell, self.steps if unchanged else (*self.steps, (op, arg)))
+
+    def _operand(self, value: Self | Scalar) -> UOp:
+        """What stands beside this tensor: the node of another, or a number as a constant.
+
+        Raises: DeviceError if it lives on another device; DTypeError if it is no number.
+        """
+        if isinstance(value, Frame):
+            self._check_device(value)
+            return value.uop
+        number = as_scalar(value)
+        return const(number, weak_dtype(number, self.dtype, default_float()))
+
+    def _check_device(self, other: Frame) -> None:
+        """Raise DeviceError if `other` lives on another device."""
+        if other.cell.device != self.cell.device:
+            raise DeviceError(
+                f"operands: one is on {self.device}, the other on {other.device}; "
+                f"expected one device. Move one with .to({self.device!r})"
+            )
+
+    def _combined(self, op: Ops, value: Self | Scalar, reverse: bool = False) -> Self:
+        """An elementwise op of this tensor and another or a number, broadcast and promoted."""
+        left, right = together(self.uop, self._operand(value), op.name.lower())
+        pair = (right, left) if reverse else (left, right)
+        return self.of_uop(graph.elementwise(op, *pair))
+
+    def _unary(self, op: Ops) -> Self:
+        """One scalar op applied to every element."""
+        return self.of_uop(graph.elementwise(op, self.uop))
+
+
+def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
+    """One step of a view. Nothing is folded, so that a gradient finds the node of each view."""
+    if op is Ops.DETACH:
+        return node if NO_GRAD.value else graph.detach(node)
+    return own(node, arg) if op is Ops.CAST else UOp(op, node.dtype, (node,), arg)
+
+
+def own(node: UOp, number: int | None = None) -> UOp:
+    """The value of `node` as a node that nothing else is: a conversion to its own type.
+
+    Two `ones(3)` are one node; a gradient must be able to ask for one of the two.
+    """
+    tag = fresh_number() if number is None else number
+    return UOp(Ops.CAST, node.dtype, (node,), None, tag)
+
+
+def copied(node: UOp, device: str) -> UOp:
+    """The same value on another device."""
+    return UOp(Ops.COPY, node.dtype, (node,), device)
+
+
+def default_float() -> DType:
+    """The type of Python floats that stand alone (`DEFAULT_FLOAT`)."""
+    return to_dtype(DEFAULT_FLOAT.value)
+
+
+def as_scalar(value: object) -> Scalar:
+    """A number as Python's own, numpy's scalars included. Raises: DTypeError if it is none."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # type: ignore[attr-defined]
+    if isinstance(value, int | float):
+        return value
+    raise DTypeError(
+        f"operands: {value!r} is a {type(value).__name__}; expected a tensor or a number. "
+        "Wrap data in Tensor(...)"
+    )
+
+
+def scalar_dtype(value: Scalar) -> DType:
+    """The type of a Python number that becomes a tensor of its own."""
+    return of_python(value, default_float())
+
+
+def together(left: UOp, right: UOp, operation: str) -> tuple[UOp, UOp]:
+    """Two nodes broadcast to one shape and promoted to one type.
+
+    Raises: ShapeError if the shapes do not broadcast.
+    """
+    if left.dtype is not right.dtype:
+        dtype = promote(left.dtype, right.dtype)
+        left, right = graph.cast(left, dtype), graph.cast(right, dtype)
+    shape = broadcast_shape(operation, shape_of(left), shape_of(right))
+    return stretched(left, shape), stretched(right, shape)
+
+
+def stretched(node: UOp, shape: Shape) -> UOp:
+    """`node` broadcast to `shape`; a constant stays a scalar."""
+    old = shape_of(node)
+    if node.op is Ops.CONST or old == shape:
+        return node
+    if len(old) < len(shape):
+        old = (1,) * (len(shape) - len(old)) + old
+        node = UOp(Ops.RESHAPE, node.dtype, (node,), old)
+    return node if old == shape else UOp(Ops.EXPAND, node.dtype, (node,), shape)
+
+
+def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
+    """The shape that operands broadcast to, as numpy does it.
+
+    Raises: ShapeError if an extent differs and neither is 1.
+    """
+    first, *rest = shapes
+    for shape in rest:
+        first = first if first == shape else _broadcast(operation, first, shape)
+    return first
+
+
+def _broadcast(operation: str, left: Shape, right: Shape) -> Shape:
+    rank = max(len(left), len(right))
+    rows = zip(_padded(left, rank), _padded(right, rank), strict=True)
+    out: list[Dim] = []
+    for a, b in rows:
+        if a != b and a != 1 and b != 1:
+            raise ShapeError(
+                f"{operation}: shapes {left} and {right} do not broadcast; "
+                "expected equal extents or 1, from the last axis. Reshape or expand one"
+            )
+        out.append(b if a == 1 else a)
+    return tuple(out)
+
+
+def _padded(shape: Shape, rank: int) -> Shape:
+    return (1,) * (rank - len(shape)) + shape
+
+
+def common_dtype(values: Sequence[Frame | Scalar]) -> DType:
+    """The type that tensors and numbers promote to; numbers yield to tensors."""
+    dtypes_ = [value.dtype for value in values if isinstance(value, Frame)]
+    found = _promoted(dtypes_) if dtypes_ else None
+    for value in values:
+        if isinstance(value, Frame):
+            continue
+        if found is None:
+            found = scalar_dtype(value)
+        else:
+            found = promote(found, weak_dtype(value, found, default_float()))
+    assert found is not None, "common_dtype: of nothing"
+    return found
+
+
+def _promoted(found: Sequence[DType]) -> DType:
+    first, *rest = found
+    for dtype in rest:
+        first = promote(first, dtype)
+    return first

@@ -1,0 +1,239 @@
+"""Windows over the last axes: convolution and pooling.
+
+Comes in: tensors whose last axes are space. Goes out: lazy tensors. A window is a movement
+(graph.windows), so that gradients of all of these are exact adjoints. Letters: n batch, g groups,
+o and c channels out and in. Next: indexing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+from tinycore.dtype import promote, sum_dtype, to_dtype
+from tinycore.errors import ShapeError
+from tinycore.tensor.base import DTypeLike
+from tinycore.tensor.contraction import Contraction
+from tinycore.tensor.joining import Widths
+from tinycore.tensor.spelling import pair, spelled
+from tinycore.uop import graph
+from tinycore.uop.ops import Ops, Scalar
+from tinycore.uop.shape import SkewArg, upper_shape
+from tinycore.util import ceildiv, prod
+
+Numbers = int | Sequence[int]
+
+
+class Window(NamedTuple):
+    """The window along one axis."""
+
+    size: int
+    stride: int
+    dilation: int
+
+    @property
+    def reach(self) -> int:
+        """Elements from the first to the last it touches."""
+        return (self.size - 1) * self.dilation + 1
+
+    def places(self, extent: int) -> int:
+        """How many windows fit."""
+        return (extent - self.reach) // self.stride + 1
+
+
+class Convolution(Contraction):
+    """Tensor methods that slide windows."""
+
+    __slots__ = ()
+
+    def _windows(self, windows: Sequence[Window], operation: str) -> Self:
+        """The last axes (.., h, w) as (.., places h, places w, size h, size w).
+
+        Raises: ShapeError if no window fits.
+        """
+        count = len(windows)
+        x = self
+        for k, window in enumerate(windows):
+            # axes before: the rest, then (places, size) of each axis done
+            x = x._window(self.ndim - count + 2 * k, window, operation)
+        batch = self.ndim - count
+        places = [batch + 2 * k for k in range(count)]
+        sizes = [batch + 2 * k + 1 for k in range(count)]
+        return x.permute(*range(batch), *places, *sizes)
+
+    def _window(self, axis: int, window: Window, operation: str) -> Self:
+        extent = upper_shape(self.shape)[axis]
+        places = window.places(extent)
+        if places < 1:
+            raise ShapeError(
+                f"{operation}: a window that reaches over {window.reach} elements does not fit an "
+                f"axis of {extent}; expected a smaller one. Pad the input"
+            )
+        if window.stride == window.size and window.dilation == 1:
+            return self._cut(axis, 0, places * window.size).unflatten(axis, (places, window.size))
+        apart = self.unsqueeze(axis + 1)
+        shape = list(apart.shape)
+        shape[axis + 1] = window.size
+        wide = apart.expand(shape)
+        arg = SkewArg(axis, axis + 1, window.stride, window.dilation, places)
+        return wide._moved(Ops.SKEW, arg)
+
+    @spelled
+    def conv2d(
+        self,
+        weight: Self,
+        bias: Self | None = None,
+        groups: int = 1,
+        stride: Numbers = 1,
+        dilation: Numbers = 1,
+        padding: Numbers = 0,
+        dtype: DTypeLike | None = None,
+    ) -> Self:
+        """Correlation with `weight` over any number of axes of space.
+
+        Shapes: self (n, g*c, h, w), weight (g*o, c, kh, kw), bias (g*o,) give (n, g*o, ..). Padding
+        is one number, one for each axis, or (left, right, top, bottom, ..).
+        Raises: ShapeError if channels do not fit or no window does.
+
+        >>> x, w = Tensor.ones(1, 1, 3, 3), Tensor.ones(1, 1, 2, 2)
+        >>> x.conv2d(w).tolist()
+        [[[[4.0, 4.0], [4.0, 4.0]]]]
+        """
+        self._check_channels(weight, bias, groups)
+        count = weight.ndim - 2
+        strides = pair(stride, count, "conv2d", "stride")
+        dilations = pair(dilation, count, "conv2d", "dilation")
+        sizes = upper_shape(weight.shape[2:])
+        rows = zip(sizes, strides, dilations, strict=True)
+        windows = [Window(*row) for row in rows]
+        kind = promote(self.dtype, weight.dtype) if dtype is None else to_dtype(dtype)
+        x = self.cast(sum_dtype(kind))._around(_paddings(padding, count, "conv2d"), 0)
+        x = x._windows(windows, "conv2d")
+        places = x.shape[2 : 2 + count]
+        x = x.reshape(x.shape[0], groups, 1, -1, *x.shape[2:])
+        w = weight.cast(sum_dtype(kind)).reshape(1, groups, -1, weight.shape[1], *sizes)
+        for axis in range(count):
+            w = w.unsqueeze(4 + axis)
+        summed = (3, *range(4 + count, 4 + 2 * count))
+        total = (x * w)._reduced("sum", summed, False, "conv2d").cast(kind)
+        total = total.reshape(self.shape[0], weight.shape[0], *places)
+        return total if bias is None else total + bias.reshape(1, -1, *[1] * count)
+
+    def _check_channels(self, weight: Self, bias: Self | None, groups: int) -> None:
+        self._check_device(weight)
+        x, w = upper_shape(self.shape), upper_shape(weight.shape)
+        fits = len(x) == len(w) >= 3 and x[1] == groups * w[1]
+        if not fits or w[0] % groups:
+            raise ShapeError(
+                f"conv2d: input {x} and weight {w} with {groups} groups do not fit; expected "
+                "(n, groups * c, ..) and (groups * o, c, ..). Check the channels"
+            )
+        if bias is not None and bias.shape != (w[0],):
+            raise ShapeError(
+                f"conv2d: bias {bias.shape} does not fit weight {w}; expected ({w[0]},). "
+                "Pass one number an output channel"
+            )
+
+    # pooling
+
+    @spelled
+    def max_pool2d(
+        self,
+        kernel_size: Numbers = (2, 2),
+        stride: Numbers | None = None,
+        dilation: Numbers = 1,
+        padding: Numbers = 0,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        """The largest element of each window; stride is the kernel's size if not given. With
+        return_indices a pair: these, and their places in the flattened space.
+
+        Shapes: (.., h, w) gives (.., places h, places w).
+
+        >>> Tensor([[[[1, 2], [3, 4]]]]).max_pool2d().tolist()
+        [[[[4]]]]
+        """
+        windows = _pool_windows(kernel_size, stride, dilation, "max_pool2d")
+        count = len(windows)
+        space = upper_shape(self.shape)[-count:]
+        widths = _paddings(padding, count, "max_pool2d")
+        if ceil_mode:
+            widths = _with_overhang(windows, space, widths)
+        x = self._around(widths, self.dtype.min)._windows(windows, "max_pool2d")
+        inner = range(x.ndim - count, x.ndim)
+        if not return_indices:
+            return x.max(inner)
+        beyond = prod(space)
+        numbers = self.of_uop(graph.iota(beyond)).reshape(space)
+        places = numbers._around(widths, beyond)._windows(windows, "max_pool2d")
+        return x.max(inner), x.eq(x.max(inner, True)).where(places, beyond).min(inner)
+
+    @spelled
+    def avg_pool2d(
+        self,
+        kernel_size: Numbers = (2, 2),
+        stride: Numbers | None = None,
+        dilation: Numbers = 1,
+        padding: Numbers = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> Self:
+        """The average of each window; stride is the kernel's size if not given.
+
+        Shapes: (.., h, w) gives (.., places h, places w).
+
+        >>> Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).avg_pool2d().tolist()
+        [[[[2.5]]]]
+        """
+        windows = _pool_windows(kernel_size, stride, dilation, "avg_pool2d")
+        count = len(windows)
+        space = upper_shape(self.shape)[-count:]
+        inside = _paddings(padding, count, "avg_pool2d")
+        widths = _with_overhang(windows, space, inside) if ceil_mode else inside
+        x = self._floating()._around(widths, 0)._windows(windows, "avg_pool2d")
+        inner = range(x.ndim - count, x.ndim)
+        if count_include_pad and widths == inside:
+            return x.mean(inner)
+        counted = self.of_uop(graph.full(space, 1, x.dtype))
+        if count_include_pad:
+            counted = counted._around(inside, 1)
+            widths = [(0, wide[1] - own[1]) for wide, own in zip(widths, inside, strict=True)]
+        shares = counted._around(widths, 0)._windows(windows, "avg_pool2d")
+        return x.sum(inner) / shares.sum(range(count, 2 * count))
+
+    def _around(self, widths: Widths, fill: Scalar) -> Self:
+        """Padded along the last axes."""
+        return self._padded([(0, 0)] * (self.ndim - len(widths)) + list(widths), fill)
+
+
+def _pool_windows(
+    kernel_size: Numbers, stride: Numbers | None, dilation: Numbers, operation: str
+) -> list[Window]:
+    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+    count = len(sizes)
+    strides = sizes if stride is None else pair(stride, count, operation, "stride")
+    dilations = pair(dilation, count, operation, "dilation")
+    return [Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
+
+
+def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, int]]:
+    """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
+    if not isinstance(padding, int) and len(padding) == 2 * count:
+        flat = list(padding)
+        return [(flat[k], flat[k + 1]) for k in range(0, 2 * count, 2)][::-1]
+    return [(width, width) for width in pair(padding, count, operation, "padding")]
+
+
+def _with_overhang(
+    windows: Sequence[Window], space: Sequence[int], widths: Widths
+) -> list[tuple[int, int]]:
+    """Widths such that a last window may overhang, if it begins inside or in the padding before."""
+    found = []
+    for window, extent, (before, after) in zip(windows, space, widths, strict=True):
+        places = ceildiv(extent + before + after - window.reach, window.stride) + 1
+        if (places - 1) * window.stride >= extent + before:
+            places -= 1
+        needed = (places - 1) * window.stride + window.reach - extent - before
+        found.append((before, max(after, needed)))
+    return found

@@ -1,0 +1,296 @@
+"""Tensors from data and from nothing.
+
+Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors. Data is copied to the device at
+once; what a formula makes (zeros, ranges) stays a formula until it is needed. Next: random.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+from tinycore.dtype import DType, dtypes, to_dtype
+from tinycore.engine.cell import Cell, stored_cell
+from tinycore.errors import ArgumentError, DTypeError, ShapeError
+from tinycore.runtime.buffer import Buffer
+from tinycore.runtime.registry import Device
+from tinycore.tensor.base import DTypeLike, Frame, copied, default_float, own, scalar_dtype
+from tinycore.tensor.joining import Joining
+from tinycore.tensor.leaves import Leaf
+from tinycore.tensor.spelling import extents
+from tinycore.uop import graph
+from tinycore.uop.ops import Scalar, UOp
+from tinycore.uop.shape import Shape, upper_shape
+from tinycore.util import ceildiv, np, prod
+
+
+class Creation(Joining, Leaf):
+    """Tensor's constructor and the functions that make tensors."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        data: Any,
+        device: str | None = None,
+        dtype: DTypeLike | None = None,
+        requires_grad: bool | None = None,
+    ) -> None:
+        """A tensor of numbers, nested lists, a numpy array, bytes or another tensor's value.
+
+        Without `dtype`, whole numbers become int32 (int64 where they need it), others the default
+        float; arrays keep their type.
+        Raises: ShapeError for lists of unequal length; DTypeError for what is no number.
+        """
+        kind = None if dtype is None else to_dtype(dtype)
+        home = device if device is not None or not isinstance(data, Frame) else data.device
+        self.cell = _cell_of(data, Device.canonicalize(home), kind)
+        self.steps = ()
+        self.grad = None
+        self._requires_grad = None
+        if requires_grad is not None:
+            self.requires_grad_(requires_grad)
+
+    @classmethod
+    def _formula(
+        cls, uop: UOp, device: str | None = None, requires_grad: bool | None = None
+    ) -> Self:
+        """A tensor made by a formula, in a node of its own."""
+        new = cls.of_cell(Cell(own(uop), Device.canonicalize(device)))
+        return new if requires_grad is None else new.requires_grad_(requires_grad)
+
+    # one number everywhere
+
+    @classmethod
+    def full(
+        cls,
+        shape: Any,
+        fill_value: Scalar,
+        dtype: DTypeLike | None = None,
+        device: str | None = None,
+        buffer: bool = True,
+        requires_grad: bool | None = None,
+    ) -> Self:
+        """One number in every element; `buffer` changes nothing here.
+
+        >>> Tensor.full((2,), 7).tolist()
+        [7, 7]
+        """
+        kind = scalar_dtype(fill_value) if dtype is None else to_dtype(dtype)
+        node = graph.full(extents((shape,), "full"), fill_value, kind)
+        return cls._formula(node, device, requires_grad)
+
+    @classmethod
+    def zeros(cls, *shape: Any, **kwargs: Any) -> Self:
+        """Zeros of the default float, or of `dtype`.
+
+        >>> Tensor.zeros(2).tolist()
+        [0.0, 0.0]
+        """
+        return cls.full(extents(shape, "zeros"), 0, **{"dtype": default_float(), **kwargs})
+
+    @classmethod
+    def ones(cls, *shape: Any, **kwargs: Any) -> Self:
+        """Ones of the default float, or of `dtype`.
+
+        >>> Tensor.ones(2).tolist()
+        [1.0, 1.0]
+        """
+        return cls.full(extents(shape, "ones"), 1, **{"dtype": default_float(), **kwargs})
+
+    @classmethod
+    def empty(
+        cls,
+        *shape: Any,
+        device: str | None = None,
+        dtype: DTypeLike | None = None,
+        requires_grad: bool | None = None,
+    ) -> Self:
+        """Memory with whatever is in it, to be written before it is read.
+
+        >>> Tensor.empty(2, 3).shape
+        (2, 3)
+        """
+        kind = default_float() if dtype is None else to_dtype(dtype)
+        sizes = upper_shape(extents(shape, "empty"))
+        buffer = Buffer(Device.canonicalize(device), kind, prod(sizes))
+        new = cls.of_cell(stored_cell(buffer, sizes))
+        return new if requires_grad is None else new.requires_grad_(requires_grad)
+
+    def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"dtype": self.dtype, "device": self.device, **kwargs}
+
+    def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
+        """One number in every element, of this tensor's shape, type and device.
+
+        >>> Tensor([1, 2]).full_like(7).tolist()
+        [7, 7]
+        """
+        return self.full(self.shape, fill_value, **self._like(kwargs))
+
+    def const_like(self, b: Scalar, dtype: DTypeLike | None = None) -> Self:
+        """One number in every element, of this tensor's shape and device: see full_like.
+
+        >>> Tensor([1, 2]).const_like(7).tolist()
+        [7, 7]
+        """
+        return self.full_like(b) if dtype is None else self.full_like(b, dtype=dtype)
+
+    def zeros_like(self, **kwargs: Any) -> Self:
+        """Zeros of this tensor's shape, type and device.
+
+        >>> Tensor([1, 2]).zeros_like().tolist()
+        [0, 0]
+        """
+        return self.full_like(0, **kwargs)
+
+    def ones_like(self, **kwargs: Any) -> Self:
+        """Ones of this tensor's shape, type and device.
+
+        >>> Tensor([1, 2]).ones_like().tolist()
+        [1, 1]
+        """
+        return self.full_like(1, **kwargs)
+
+    def empty_like(self, **kwargs: Any) -> Self:
+        """Memory for a tensor of this one's shape, type and device.
+
+        >>> Tensor([1, 2]).empty_like().shape
+        (2,)
+        """
+        return self.empty(self.shape, **self._like(kwargs))
+
+    # ranges
+
+    @classmethod
+    def arange(
+        cls,
+        start: float,
+        stop: float | None = None,
+        step: float = 1,
+        dtype: DTypeLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """start, start + step, .. below stop; from 0 if one number is given.
+
+        Raises: ArgumentError if step is 0.
+
+        >>> Tensor.arange(1, 7, 2).tolist()
+        [1, 3, 5]
+        """
+        if step == 0:
+            raise ArgumentError("arange: step is 0; expected another number. Use full")
+        if stop is None:
+            start, stop = 0, start
+        numbers = (start, stop, step)
+        is_whole = all(isinstance(number, int) for number in numbers)
+        whole = dtypes.int32 if max(abs(start), abs(stop)) < 1 << 31 else dtypes.int64
+        kind = to_dtype(dtype) if dtype is not None else whole if is_whole else default_float()
+        count = max(math.ceil((stop - start) / step), 0)
+        return cls._formula(_progression(count, start, step, kind), **kwargs)
+
+    @classmethod
+    def linspace(
+        cls,
+        start: float,
+        stop: float,
+        steps: int,
+        dtype: DTypeLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """`steps` numbers from start to stop, both included.
+
+        Raises: ArgumentError if there are to be fewer than 0.
+
+        >>> Tensor.linspace(0, 1, 3).tolist()
+        [0.0, 0.5, 1.0]
+        """
+        if steps < 0:
+            raise ArgumentError(f"linspace: {steps} steps; expected 0 or more. Pass a count")
+        kind = default_float() if dtype is None else to_dtype(dtype)
+        wide = kind if kind.is_float else default_float()
+        step = (stop - start) / max(steps - 1, 1)
+        device = Device.canonicalize(kwargs.get("device"))
+        up = cls.of_node(_progression(steps, start, step, wide), device)
+        down = cls.of_node(_progression(steps, stop - step * (steps - 1), step, wide), device)
+        first_half = cls.of_node(graph.iota(steps), device) < ceildiv(steps, 2)
+        return cls._formula(first_half.where(up, down).cast(kind).uop, **kwargs)
+
+    @classmethod
+    def eye(
+        cls, n: int, m: int | None = None, dtype: DTypeLike | None = None, **kwargs: Any
+    ) -> Self:
+        """Ones where row and column agree, else zeros.
+
+        >>> Tensor.eye(2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        kind = default_float() if dtype is None else to_dtype(dtype)
+        device = Device.canonicalize(kwargs.get("device"))
+        rows = cls.of_node(graph.iota(n), device).reshape(n, 1)
+        columns = cls.of_node(graph.iota(n if m is None else m), device)
+        return cls._formula(rows.eq(columns).cast(kind).uop, **kwargs)
+
+
+def _progression(count: int, start: float, step: float, dtype: DType) -> UOp:
+    """start + k * step for k below count."""
+    numbers = graph.cast(graph.iota(count), dtype)
+    return numbers * step + start
+
+
+def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
+    """The cell that holds `data` on a device."""
+    if isinstance(data, Frame):
+        node = data.uop if data.device == device else copied(data.uop, device)
+        return Cell(own(graph.cast(node, dtype or data.dtype)), device)
+    if isinstance(data, UOp):
+        return Cell(data, device)
+    if isinstance(data, bool | int | float):
+        kind = scalar_dtype(data) if dtype is None else dtype
+        return Cell(own(graph.full((), data, kind)), device)
+    array = _array(data)
+    kind = dtype or _inferred(array, isinstance(data, Sequence))
+    if kind in (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2):
+        wide = stored(array.astype("float32"), device, dtypes.float32)
+        return Cell(graph.cast(wide.uop, kind), device)
+    return stored(array.astype(kind.name), device, kind)
+
+
+def _array(data: Any) -> Any:
+    """Data as a numpy array. Raises: ShapeError or DTypeError."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return np().frombuffer(data, dtype="uint8")
+    try:
+        array = np().asarray(data)
+    except ValueError as error:
+        raise ShapeError(
+            f"Tensor: the lists do not form a block ({error}); expected equal lengths. Pad them"
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"Tensor: data of type {array.dtype} holds no numbers; expected bool, integers or "
+            "floating point. Convert it"
+        )
+    return array
+
+
+def _inferred(array: Any, is_list: bool) -> DType:
+    """An array's own type; lists take the types of Python's numbers."""
+    if not is_list:
+        return to_dtype(array.dtype.name)
+    if array.dtype.kind == "f":
+        return default_float()
+    if array.dtype.kind == "b":
+        return dtypes.bool
+    fits = abs(array).max(initial=0) < 1 << 31
+    return dtypes.int32 if fits else to_dtype(array.dtype.name)
+
+
+def stored(array: Any, device: str, dtype: DType) -> Cell:
+    """A cell over a copy of an array."""
+    shape: Shape = array.shape
+    buffer = Buffer(device, dtype, array.size)
+    if array.size:
+        buffer.copyin(np().ascontiguousarray(array).data)
+    return stored_cell(buffer, upper_shape(shape))

@@ -1,0 +1,329 @@
+"""Elementary functions of every element: powers, logarithms, angles, rounding.
+
+Comes in: tensors; integers become the default float. Goes out: lazy tensors. Each function stays
+accurate near zero and runs into no NaN for large arguments, nor does its gradient: branches not
+taken are given harmless arguments. Next: activations.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+from tinycore.dtype import dtypes
+from tinycore.errors import DTypeError
+from tinycore.tensor.arithmetic import Arithmetic
+from tinycore.tensor.spelling import spelled
+from tinycore.uop import graph
+from tinycore.uop.ops import Ops, Scalar
+
+_DIRECT_POWER = 64
+_TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+
+
+class Functions(Arithmetic):
+    """Tensor methods that are functions of a real number."""
+
+    __slots__ = ()
+
+    def exp(self) -> Self:
+        """e to the power of each element.
+
+        >>> Tensor([0.0]).exp().tolist()
+        [1.0]
+        """
+        return self._floating()._unary(Ops.EXP)
+
+    def exp2(self) -> Self:
+        """2 to the power of each element.
+
+        >>> Tensor([0.0]).exp2().tolist()
+        [1.0]
+        """
+        return (self._floating() * math.log(2)).exp()
+
+    def log(self) -> Self:
+        """The natural logarithm.
+
+        >>> Tensor([1.0]).log().tolist()
+        [0.0]
+        """
+        return self._floating()._unary(Ops.LOG)
+
+    def log2(self) -> Self:
+        """The logarithm to base 2.
+
+        >>> Tensor([1.0]).log2().tolist()
+        [0.0]
+        """
+        return self.log() * (1 / math.log(2))
+
+    def log10(self) -> Self:
+        """The logarithm to base 10.
+
+        >>> Tensor([1.0]).log10().tolist()
+        [0.0]
+        """
+        return self.log() * (1 / math.log(10))
+
+    def sqrt(self) -> Self:
+        """The square root.
+
+        >>> Tensor([4.0]).sqrt().tolist()
+        [2.0]
+        """
+        return self._floating()._unary(Ops.SQRT)
+
+    def rsqrt(self) -> Self:
+        """1 / sqrt(self).
+
+        >>> Tensor([4.0]).rsqrt().tolist()
+        [0.5]
+        """
+        return self.sqrt().reciprocal()
+
+    def square(self) -> Self:
+        """self * self.
+
+        >>> Tensor([3.0]).square().tolist()
+        [9.0]
+        """
+        return self * self
+
+    # powers
+
+    @spelled
+    def pow(self, x: Self | Scalar, reverse: bool = False) -> Self:
+        """self to the power x; a small whole number x is done by multiplying.
+
+        Raises: DTypeError for an integer to a negative power.
+
+        >>> (Tensor([2.0, -3.0]) ** 3).tolist()
+        [8.0, -27.0]
+        """
+        if not reverse and isinstance(x, int | float):
+            return self._pow_number(x)
+        base, exponent = self._both(x, "pow", reverse)
+        if base.dtype.is_float:
+            return base._general_pow(exponent)
+        return base.double()._general_pow(exponent.double()).round().cast(base.dtype)
+
+    def _pow_number(self, x: int | float) -> Self:
+        if self.dtype.is_int and isinstance(x, int) and x < 0:
+            raise DTypeError(
+                f"pow: integers of type {self.dtype!r} to the power {x}; expected a power of 0 or "
+                "more. Cast to a floating-point type"
+            )
+        if x in (0.5, -0.5):
+            return self.sqrt() if x > 0 else self.rsqrt()
+        if not (float(x).is_integer() and abs(x) <= _DIRECT_POWER):
+            base, exponent = self._floating()._both(float(x), "pow")
+            return base._general_pow(exponent)
+        base = self._floating() if isinstance(x, float) else self
+        return base._repeated(int(x)) if x >= 0 else base._repeated(int(-x)).reciprocal()
+
+    def _repeated(self, count: int) -> Self:
+        """self multiplied `count` times, by squaring."""
+        if count == 0:
+            return self.of_uop(graph.full(self.shape, 1, self.dtype))
+        result: Self | None = None
+        square = self
+        while True:
+            if count & 1:
+                result = square if result is None else result * square
+            count >>= 1
+            if not count:
+                break
+            square = square * square
+        assert result is not None, "pow: a count above 0 has a bit set"
+        return result
+
+    def _general_pow(self, exponent: Self) -> Self:
+        """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them for finite y."""
+        is_zero = self.eq(0)
+        size = is_zero.where(1.0, self.abs())
+        power = (exponent * size.log()).exp()
+        at_zero = exponent.eq(0).where(1.0, (exponent < 0).where(math.inf, 0.0))
+        is_odd = (exponent * 0.5).trunc().ne(exponent * 0.5)
+        is_whole = exponent.trunc().eq(exponent)
+        turned = is_whole.where(is_odd.where(-power, power), math.nan)
+        return is_zero.where(at_zero.cast(self.dtype), (self < 0).where(turned, power))
+
+    # angles
+
+    def sin(self) -> Self:
+        """The sine of angles in radians.
+
+        >>> Tensor([0.0]).sin().tolist()
+        [0.0]
+        """
+        return self._floating()._unary(Ops.SIN)
+
+    def cos(self) -> Self:
+        """The cosine of angles in radians: 1 - 2 sin(x/2)^2, as halving an angle rounds nothing.
+
+        >>> Tensor([0.0]).cos().tolist()
+        [1.0]
+        """
+        half = (self._floating() * 0.5).sin()
+        return 1.0 - half * half * 2.0
+
+    def tan(self) -> Self:
+        """The tangent of angles in radians.
+
+        >>> Tensor([0.0]).tan().tolist()
+        [0.0]
+        """
+        return self.sin() / self.cos()
+
+    # hyperbolic functions and their like
+
+    def tanh(self) -> Self:
+        """The hyperbolic tangent.
+
+        >>> Tensor([0.0]).tanh().tolist()
+        [0.0]
+        """
+        x = self._floating()
+        size = (x < 0).where(-x, x)
+        is_small = size < 0.5
+        decay = (size * -2.0).exp()
+        large = (1.0 - decay) / (1.0 + decay)
+        near = is_small.where(x, 0.0)._tanh_fraction()
+        return is_small.where(near, (x < 0).where(-large, large))
+
+    def _tanh_fraction(self) -> Self:
+        """x / (1 + x^2/(3 + x^2/(5 + ..))), as one quotient, for |x| <= 1/2.
+
+        Source: J. H. Lambert 1761, continued fraction of tanh; DLMF 4.39.1. Cut after 9 (float32)
+        or 15 (float64) the relative error is below 1e-10 or 1e-18.
+        """
+        square = self * self
+        last = 15 if self._is_double() else 9
+        above: Self | float = 1.0
+        below: Self | float = float(last)
+        for odd in range(last - 2, 0, -2):
+            above, below = below, square * above + below * float(odd)
+        return self * above / below
+
+    def _is_double(self) -> bool:
+        return self.dtype is dtypes.float64
+
+    def _expm1(self) -> Self:
+        """exp(x) - 1 of x <= 0, accurate near 0: 2t / (1 - t) with t = tanh(x/2)."""
+        half = (self * 0.5).tanh()
+        return half * 2.0 / (1.0 - half)
+
+    def _log1p(self) -> Self:
+        """log(1 + t) of 0 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
+
+        Source: DLMF 4.6.4 with z = (1 + s) / (1 - s). After 8 terms (float32) or 16 (float64) the
+        relative error is below 2e-9 or 2e-17.
+        """
+        s = self / (self + 2.0)
+        square = s * s
+        terms = 16 if self._is_double() else 8
+        total = square * (1 / (2 * terms - 1))
+        for k in range(terms - 2, 0, -1):
+            total = (total + 1 / (2 * k + 1)) * square
+        return (total + 1.0) * s * 2.0
+
+    def sinh(self) -> Self:
+        """The hyperbolic sine.
+
+        >>> Tensor([0.0]).sinh().tolist()
+        [0.0]
+        """
+        t = (self._floating() * 0.5).tanh()
+        is_small = self.abs() < 1.0
+        near = is_small.where(t, 0.0)
+        return is_small.where(near * 2.0 / (1.0 - near * near), (self.exp() - (-self).exp()) * 0.5)
+
+    def cosh(self) -> Self:
+        """The hyperbolic cosine.
+
+        >>> Tensor([0.0]).cosh().tolist()
+        [1.0]
+        """
+        return (self.exp() + (-self).exp()) * 0.5
+
+    def erf(self) -> Self:
+        """The error function, to 2e-7.
+
+        Source: Abramowitz and Stegun 7.1.26 for |x| >= 1/2; below, its Taylor series 7.1.5.
+
+        >>> Tensor([0.0]).erf().tolist()
+        [0.0]
+        """
+        x = self._floating()
+        size = (x < 0).where(-x, x)
+        is_small = size < 0.5
+        t = (size * 0.3275911 + 1.0).reciprocal()
+        series = t._polynomial(_ERF_TAIL) * t
+        large = 1.0 - series * (-(size * size)).exp()
+        near = is_small.where(x, 0.0)
+        small = (near * near)._polynomial(_ERF_SERIES) * near
+        return is_small.where(small, (x < 0).where(-large, large))
+
+    def _polynomial(self, coefficients: Sequence[float]) -> Self:
+        """c0 + c1 x + c2 x^2 + .., by Horner's rule."""
+        total: Self | float = coefficients[-1]
+        for coefficient in reversed(coefficients[:-1]):
+            total = self * total + coefficient
+        assert not isinstance(total, float), "a polynomial of two coefficients or more"
+        return total
+
+    # rounding
+
+    def ceil(self) -> Self:
+        """Rounded up.
+
+        >>> Tensor([-1.5, 1.5]).ceil().tolist()
+        [-1.0, 2.0]
+        """
+        whole = self.trunc()
+        return (self > whole).where(whole + 1, whole) if self.dtype.is_float else self
+
+    def round(self) -> Self:
+        """Rounded to the nearest whole number, halves to the even one.
+
+        >>> Tensor([0.5, 1.5, -0.7]).round().tolist()
+        [0.0, 2.0, -1.0]
+        """
+        if not self.dtype.is_float:
+            return self
+        below = self.floor()
+        rest = self - below
+        is_odd = (below * 0.5).floor().ne(below * 0.5)
+        up = (rest > 0.5) | (rest.eq(0.5) & is_odd)
+        return up.where(below + 1, below)
+
+    # two arguments
+
+    @spelled
+    def logaddexp(self, other: Self | Scalar) -> Self:
+        """log(exp(self) + exp(other)), without overflow.
+
+        >>> Tensor([0.0]).logaddexp(-1000.0).tolist()
+        [0.0]
+        """
+        x, y = self._floating()._both(other, "logaddexp")
+        high = x.maximum(y)
+        gap = x.minimum(y) - high
+        # equal infinities have no distance, and need none
+        return high.isinf().where(high, high + gap.exp()._log1p())
+
+    def __pow__(self, x: Self | Scalar) -> Self:
+        return self.pow(x)
+
+    def __rpow__(self, x: Scalar) -> Self:
+        return self.pow(x, True)
+
+
+# Coefficients of t, t^2, .. in Abramowitz and Stegun 7.1.26.
+_ERF_TAIL = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+# 2/sqrt(pi) (-1)^n / (n! (2n + 1)) for n = 0 .. 8: Abramowitz and Stegun 7.1.5.
+_ERF_SERIES = tuple(
+    [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(9)]
+)

@@ -1,0 +1,142 @@
+"""Elements picked and placed by tensors of indices, and by where they stand.
+
+Comes in: a tensor and indices. Goes out: new tensors. Next: losses.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from tinycore.dtype import dtypes
+from tinycore.errors import ShapeError
+from tinycore.tensor.indexing import Indexing
+from tinycore.tensor.spelling import axis_of, choice, spelled
+from tinycore.uop import graph
+from tinycore.uop.ops import Scalar
+from tinycore.uop.shape import upper_shape
+
+
+class Gathering(Indexing):
+    """Tensor methods that take indices."""
+
+    __slots__ = ()
+
+    @spelled
+    def gather(self, dim: int, index: Self) -> Self:
+        """Along one axis, the elements that `index` names: out[i][j] = self[index[i][j]][j].
+
+        Shapes: `index` has as many axes as self, and is no longer along the others.
+        Raises: ShapeError if it is.
+
+        >>> Tensor([[1, 2], [3, 4]]).gather(1, Tensor([[1], [0]])).tolist()
+        [[2], [3]]
+        """
+        return self._taken(self._named(dim, index, "gather"))
+
+    def _named(self, dim: int, index: Self, operation: str) -> list[tuple[int, Self]]:
+        """`index` along one axis, every place itself along the others."""
+        axis = axis_of(dim, self.ndim, operation)
+        mine, theirs = list(upper_shape(self.shape)), list(upper_shape(index.shape))
+        mine[axis : axis + 1] = theirs[axis : axis + 1]
+        if len(mine) != len(theirs) or any(a < b for a, b in zip(mine, theirs, strict=True)):
+            raise ShapeError(
+                f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
+                f"axis {axis}; expected as many axes, none longer. Expand or shrink it"
+            )
+        places = [index._indices(k) for k in range(self.ndim)]
+        places[axis] = index
+        return list(enumerate([place.expand(index.shape) for place in places]))
+
+    @spelled
+    def scatter(self, dim: int, index: Self, src: Self | Scalar, reduce: str | None = None) -> Self:
+        """A copy with self[index[i][j]][j] = src[i][j]; with reduce "add" or "multiply" combined
+        with what is there.
+
+        Raises: ShapeError if shapes do not fit; ArgumentError for another word.
+
+        >>> Tensor([1, 2, 3]).scatter(0, Tensor([2]), 9).tolist()
+        [1, 2, 9]
+        """
+        choice("scatter", "reduce", reduce, (None, "add", "multiply"))
+        chosen = self._named(dim, index, "scatter")
+        values = self._values_for(index, src)
+        if reduce is None:
+            return self._replaced(chosen, values)
+        return self._scattered(chosen, values, "sum" if reduce == "add" else "prod")
+
+    def _values_for(self, index: Self, src: Self | Scalar) -> Self:
+        """Values to scatter, cut to the shape of the index."""
+        value = self._value_of(src).cast(self.dtype)
+        if value.ndim == 0:
+            return value.expand(index.shape)
+        return value.shrink([(0, n) for n in index.shape])
+
+    def _scattered(self, chosen: Sequence[tuple[int, Self]], values: Self, combine: str) -> Self:
+        table, ids, _ = self._rows(chosen)
+        node = graph.scatter(table.uop, ids.uop, values.uop, combine)
+        return self.of_uop(node).reshape(self.shape)
+
+    @spelled
+    def scatter_reduce(
+        self, dim: int, index: Self, src: Self, reduce: str, include_self: bool = True
+    ) -> Self:
+        """A copy with src combined into it by "sum", "prod", "mean", "amax" or "amin"; without
+        include_self, places that something goes to start empty.
+
+        Raises: ShapeError if shapes do not fit; ArgumentError for another word.
+
+        >>> Tensor([1, 2]).scatter_reduce(0, Tensor([0, 0]), Tensor([5, 3]), "amax").tolist()
+        [5, 2]
+        """
+        choice("scatter_reduce", "reduce", reduce, ("sum", "prod", "mean", "amax", "amin"))
+        combine = {"mean": "sum", "amax": "max", "amin": "min"}.get(reduce, reduce)
+        chosen = self._named(dim, index, "scatter_reduce")
+        values = self._values_for(index, src)
+        ones = index.of_uop(graph.full(index.shape, 1, dtypes.int32))
+        nothing = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
+        counts = nothing._scattered(chosen, ones, "sum")
+        base = self
+        if not include_self:
+            start = {"sum": 0, "prod": 1, "max": self.dtype.min, "min": self.dtype.max}[combine]
+            base = (counts > 0).where(start, self)
+        result = base._scattered(chosen, values, combine)
+        if reduce != "mean":
+            return result
+        share = counts + 1 if include_self else counts.maximum(1)
+        return result.div(share, rounding_mode=None if self.dtype.is_float else "floor")
+
+    # by place
+
+    @spelled
+    def one_hot(self, num_classes: int) -> Self:
+        """A new last axis with 1 at the place each element names, else 0.
+
+        >>> Tensor([1, 0]).one_hot(2).tolist()
+        [[0, 1], [1, 0]]
+        """
+        places = self.of_uop(graph.iota(num_classes, self.dtype))
+        return self.unsqueeze(-1).eq(places).cast(dtypes.int32)
+
+    @spelled
+    def tril(self, diagonal: int = 0) -> Self:
+        """The lower triangle of the last two axes, zeros above.
+
+        >>> Tensor([[1, 2], [3, 4]]).tril().tolist()
+        [[1, 0], [3, 4]]
+        """
+        return self._below(diagonal).where(self, 0)
+
+    @spelled
+    def triu(self, diagonal: int = 0) -> Self:
+        """The upper triangle of the last two axes, zeros below.
+
+        >>> Tensor([[1, 2], [3, 4]]).triu().tolist()
+        [[1, 2], [0, 4]]
+        """
+        return self._below(diagonal - 1).where(0, self)
+
+    def _below(self, diagonal: int) -> Self:
+        """True on a diagonal of the last two axes and below it."""
+        rows, columns = self._indices(self.ndim - 2), self._indices(self.ndim - 1)
+        return columns < rows + (diagonal + 1)

@@ -1,0 +1,111 @@
+"""What a stored value was computed from: so that a loss that was read can still be differentiated.
+
+Comes in: cells to realize. Goes out: the same cells, stored; of those that a gradient flows
+through, the graph is kept as long as their BUFFER lives, or until something it reads is
+overwritten. Next: storage.py, which realizes tensors, and autograd.py, which asks for histories.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+
+from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, stored_cell
+from tinycore.engine.realize import realize
+from tinycore.runtime.buffer import Buffer
+from tinycore.tensor.leaves import REQUIRING, carriers
+from tinycore.uop import graph
+from tinycore.uop.ops import Ops, UOp, toposort
+
+# BUFFER -> the node its value was computed from.
+_origins: weakref.WeakKeyDictionary[UOp, UOp] = weakref.WeakKeyDictionary()
+
+# BUFFERs whose history was lost, since something it reads was overwritten.
+LOST: weakref.WeakSet[UOp] = weakref.WeakSet()
+
+
+def realize_cells(cells: Iterable[Cell]) -> None:
+    """Store cells, and remember what those were computed from that a gradient may be asked of.
+
+    Raises: what compiling and running raise.
+    """
+    pending = {cell: cell.stored for cell in [*PENDING]} if REQUIRING or _origins else {}
+    origins = _wanted(pending)
+    realize(cells)
+    settled = [cell for cell in pending if cell.is_realized]
+    written = {cell.uop for cell in settled if cell.uop is pending[cell]}
+    _forget(written)
+    for cell in settled:
+        if cell in origins:
+            _origins[cell.uop] = origins[cell]
+
+
+def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
+    """The nodes of cells that a gradient flows through, or that belong to a leaf."""
+    leaves = {tensor.cell for tensor in REQUIRING.values()}
+    cells = list(pending)
+    open_nodes = carriers([cell.uop for cell in cells])
+    found = {
+        cell: cell.uop
+        for cell in cells
+        if cell.uop in open_nodes or (cell in leaves and cell.uop.op is not Ops.DETACH)
+    }
+    return _with_copied_states(found)
+
+
+def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
+    """The same, reading copies of the random counters, which the realization will move on."""
+    if not nodes or not STATES:
+        return nodes
+    reached = {node for node in toposort(nodes.values()) if node.op is Ops.BUFFER}
+    copies = {
+        state.stored: _copy(state.stored)
+        for state in [*STATES]
+        if state.stored in reached and not state.is_realized
+    }
+    if not copies:
+        return nodes
+    return {cell: graph.substitute(node, copies) for cell, node in nodes.items()}
+
+
+def _copy(node: UOp) -> UOp:
+    old = buffer_of(node)
+    new = Buffer(old.device, old.dtype, old.count).copyin(old.as_memoryview())
+    return stored_cell(new, node.arg.shape).uop
+
+
+def _forget(written: set[UOp]) -> None:
+    """Drop the histories of overwritten BUFFERs, and those that read one."""
+    if not written or not _origins:
+        return
+    kept = dict(_origins)
+    for stored, origin in kept.items():
+        if stored in written:
+            del _origins[stored]
+        elif not written.isdisjoint(toposort([origin])):
+            del _origins[stored]
+            LOST.add(stored)
+
+
+def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
+    """`roots` with stored values replaced by what they were computed from, and the way back."""
+    new: dict[UOp, UOp] = {}
+    back: dict[UOp, UOp] = {}
+    work = [(root, False) for root in reversed(roots)]
+    while work:
+        node, ready = work.pop()
+        if node in new:
+            continue
+        origin = _origins.get(node) if node.op is Ops.BUFFER else None
+        sources = node.src if origin is None else (origin,)
+        if not ready:
+            work.append((node, True))
+            work += [(source, False) for source in sources]
+            continue
+        found = tuple([new[source] for source in sources])
+        if origin is not None:
+            new[node] = found[0]
+            back[found[0]] = node
+        else:
+            new[node] = node if found == node.src else node.replace(src=found)
+    return [new[root] for root in roots], back

@@ -1,0 +1,230 @@
+"""Indexing by integers, slices, None, ..., and by tensors: reading and writing.
+
+Comes in: what stands between the brackets. Goes out: a view for integers and slices; a new tensor
+of gathered rows for tensors and lists. Writes through either change the original. A row number
+outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises. Next: gathering.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import index as as_int
+from typing import Any, NamedTuple, Self
+
+from tinycore.dtype import dtypes
+from tinycore.errors import IndexingError
+from tinycore.tensor.base import Frame, broadcast_shape
+from tinycore.tensor.reading import Reading
+from tinycore.uop import graph
+from tinycore.uop.index import Index
+from tinycore.uop.shape import Dim, size, upper, upper_shape
+from tinycore.util import np, prod
+
+
+class Rows(NamedTuple):
+    """Indexing by tensors as rows of a table: `table[ids]`, its first axes moved to `place`."""
+
+    table: Any
+    ids: Any
+    place: int
+
+
+class Indexing(Reading):
+    """The brackets."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Self:
+        view, chosen = self._selected(index)
+        return view._taken(chosen) if chosen else view
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        view, chosen = self._selected(index)
+        new = view._value_of(value)
+        if chosen:
+            view._write(view._replaced(chosen, new))
+        else:
+            view._write(new)
+
+    def __iter__(self) -> Iterator[Self]:
+        return iter([self[k] for k in range(len(self))])
+
+    # integers, slices, None and ...
+
+    def _selected(self, index: Any) -> tuple[Self, list[tuple[int, Self]]]:
+        """The view that the simple parts of an index make, and (axis, tensor) for the others."""
+        view = self
+        chosen: list[tuple[int, Self]] = []
+        axis = 0
+        for item in self._items(index):
+            if isinstance(item, Frame):
+                for part in view._row_numbers(item, axis):
+                    chosen.append((axis, part))
+                    axis += 1
+            elif item is None:
+                view = view.unsqueeze(axis)
+                axis += 1
+            elif isinstance(item, slice):
+                view = view._sliced(axis, item)
+                axis += 1
+            else:
+                view = view._at(axis, item)
+        return view, chosen
+
+    def _items(self, index: Any) -> list[Any]:
+        """The parts of an index: one for each axis, and None for each new one."""
+        given = list(index) if isinstance(index, tuple) else [index]
+        items = [self._as_part(item) for item in given]
+        used = sum([_axes_used(item) for item in items])
+        dots = [k for k, item in enumerate(items) if item is Ellipsis]
+        if used > self.ndim or len(dots) > 1:
+            raise IndexingError(
+                f"index: {len(given)} parts for shape {self.shape}; expected at most {self.ndim} "
+                "and one '...'. Leave some out"
+            )
+        rest = [slice(None)] * (self.ndim - used)
+        place = dots[0] if dots else len(items)
+        return [*items[:place], *rest, *items[place + 1 :]]
+
+    def _as_part(self, item: Any) -> Any:
+        """One part of an index, with lists and arrays as tensors."""
+        if isinstance(item, bool):
+            raise IndexingError(
+                f"index: {item} cannot index; expected integers, slices or tensors. "
+                "Use a tensor of bools as a mask"
+            )
+        if isinstance(item, Frame):
+            self._check_device(item)
+            return item
+        is_array = hasattr(item, "__array__") and item.ndim > 0
+        is_many = is_array or isinstance(item, list | range)
+        return type(self)(item, self.device) if is_many else item
+
+    def _at(self, axis: int, item: Any) -> Self:
+        """One place along an axis, which goes."""
+        extent = self.shape[axis]
+        if isinstance(item, Index):
+            return self._cut(axis, item, item + 1).squeeze(axis)
+        try:
+            place = as_int(item)
+        except TypeError:
+            raise IndexingError(
+                f"index: {item!r} cannot index; expected integers, slices, None, ... or tensors. "
+                "Convert it"
+            ) from None
+        if not -upper(extent) <= place < upper(extent):
+            raise IndexingError(
+                f"index: {place} lies outside axis {axis} of {extent} elements; "
+                f"expected {-upper(extent)} to {upper(extent) - 1}. Check the index"
+            )
+        place %= upper(extent)
+        return self._cut(axis, place, place + 1).squeeze(axis)
+
+    def _sliced(self, axis: int, item: slice) -> Self:
+        extent = self.shape[axis]
+        bounds = (item.start, item.stop, item.step)
+        if bounds == (None, None, None):
+            return self
+        if any(isinstance(bound, Index) for bound in (*bounds, extent)):
+            begin: Dim = 0 if item.start is None else item.start
+            end: Dim = extent if item.stop is None else item.stop
+            return self._cut(axis, begin, end)
+        if item.step == 0:
+            raise IndexingError("index: a slice has step 0; expected another. Leave it out")
+        numbers = range(*item.indices(upper(extent)))
+        if not numbers:
+            return self._cut(axis, 0, 0)
+        low, high = min(numbers[0], numbers[-1]), max(numbers[0], numbers[-1])
+        part = self._cut(axis, low, high + 1)
+        return (part if numbers.step > 0 else part.flip(axis))._every(axis, abs(numbers.step))
+
+    # tensors
+
+    def _row_numbers(self, item: Any, axis: int) -> list[Any]:
+        """A tensor of integers as it is; a mask as the places where it is true, read now."""
+        if item.dtype.is_int:
+            return [item]
+        if item.dtype is not dtypes.bool:
+            raise IndexingError(
+                f"index: a tensor of type {item.dtype!r} cannot index; expected integers or bool. "
+                "Cast it"
+            )
+        if item.shape != self.shape[axis : axis + item.ndim]:
+            raise IndexingError(
+                f"index: a mask of shape {item.shape} does not fit shape {self.shape} from axis "
+                f"{axis}; expected equal extents. Reshape it"
+            )
+        places = np().nonzero(item.numpy())
+        return [type(self)(place.astype("int32"), self.device) for place in places]
+
+    def _rows(self, chosen: Sequence[tuple[int, Self]]) -> Rows:
+        """The chosen axes in front as one, and one number for each place in it."""
+        axes = [axis for axis, _ in chosen]
+        rest = [axis for axis in range(self.ndim) if axis not in axes]
+        front = self.permute(*axes, *rest)
+        are_neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
+        place = axes[0] if are_neighbours else 0
+        if len(chosen) == 1:
+            return Rows(front, chosen[0][1], place)
+        extents = upper_shape(tuple([self.shape[axis] for axis in axes]))
+        table = front.reshape(prod(extents), *[self.shape[axis] for axis in rest])
+        broadcast_shape("index", *[ids.shape for _, ids in chosen])
+        return Rows(table, _row_number([ids for _, ids in chosen], extents), place)
+
+    def _taken(self, chosen: Sequence[tuple[int, Self]]) -> Self:
+        table, ids, place = self._rows(chosen)
+        found = self.of_uop(graph.gather(table.uop, ids.uop))
+        count = ids.ndim
+        order = list(range(found.ndim))
+        front, rest = order[:count], order[count:]
+        return found.permute(*rest[:place], *front, *rest[place:])
+
+    def _replaced(self, chosen: Sequence[tuple[int, Self]], value: Self) -> Self:
+        """This tensor with rows replaced; of several values for one row the last one stays."""
+        table, ids, place = self._rows(chosen)
+        count = ids.ndim
+        rest = table.shape[1:]
+        wide = value.expand((*rest[:place], *ids.shape, *rest[place:]))
+        order = list(range(wide.ndim))
+        values = wide.permute(
+            *order[place : place + count], *order[:place], *order[place + count :]
+        )
+        writer = table._last_writer(ids)
+        new = self.of_uop(graph.gather(values.reshape(size(ids.shape), *rest).uop, writer.uop))
+        is_written = (writer >= 0).reshape(-1, *[1] * len(rest))
+        written = is_written.where(new.cast(self.dtype), table)
+        return self._unfronted(written, [axis for axis, _ in chosen])
+
+    def _last_writer(self, ids: Self) -> Self:
+        """For each row the number of the last element of `ids` that names it, or -1."""
+        numbers = self.of_uop(graph.iota(size(ids.shape))).reshape(ids.shape)
+        nobody = graph.full(self.shape[:1], -1, dtypes.int32)
+        return self.of_uop(graph.scatter(nobody, ids.uop, numbers.uop, "max"))
+
+    def _unfronted(self, rows: Self, axes: Sequence[int]) -> Self:
+        """Rows with the chosen axes back where this tensor has them."""
+        rest = [axis for axis in range(self.ndim) if axis not in axes]
+        order = [*axes, *rest]
+        apart = rows.reshape([self.shape[axis] for axis in order])
+        return apart.permute([order.index(axis) for axis in range(self.ndim)])
+
+
+def _axes_used(item: Any) -> int:
+    """How many axes a part of an index takes."""
+    if item is None or item is Ellipsis:
+        return 0
+    return item.ndim if isinstance(item, Frame) and item.dtype is dtypes.bool else 1
+
+
+def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
+    """Indices of several axes as one number; where one lies outside, a number outside."""
+    wide = dtypes.int64 if prod(extents) >= 1 << 31 else dtypes.int32
+    total: Any = 0
+    is_inside: Any = None
+    for part, extent in zip(ids, extents, strict=True):
+        number = part.cast(wide)
+        number = (number < 0).where(number + extent, number)
+        fits = (number >= 0) & (number < extent)
+        is_inside = fits if is_inside is None else is_inside & fits
+        total = number + total * extent
+    return is_inside.where(total, prod(extents))

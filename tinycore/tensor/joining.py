@@ -1,0 +1,277 @@
+"""Joining and parting: padding, concatenation, repetition, and the pieces of a tensor.
+
+Comes in: tensors. Goes out: new tensors; pieces are views. Next: reduction.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
+
+from tinycore.errors import ArgumentError, ShapeError
+from tinycore.tensor.arithmetic import Arithmetic
+from tinycore.tensor.base import common_dtype
+from tinycore.tensor.movement import Movement
+from tinycore.tensor.spelling import axis_of, choice, extents, spelled, spread, whole
+from tinycore.uop import graph
+from tinycore.uop.ops import Scalar
+from tinycore.uop.shape import Dim, difference, size, upper, upper_shape
+from tinycore.util import ceildiv
+
+T = TypeVar("T")
+Widths = Sequence[tuple[int, int]]
+
+
+class Joining(Arithmetic, Movement):
+    """Tensor methods that make one tensor of several, or several of one."""
+
+    __slots__ = ()
+
+    # padding
+
+    @spelled
+    def pad(self, padding: Sequence[Any], mode: str = "constant", value: Scalar = 0.0) -> Self:
+        """Elements added around: (left, right, top, bottom, ..) from the last axis, or a pair for
+        each axis; negative widths cut off. Modes: constant, reflect, replicate, circular.
+
+        Raises: ArgumentError for another mode or an odd number of widths; ShapeError where a mode
+        has too few elements to copy.
+
+        >>> Tensor([1, 2]).pad((1, 0), value=9).tolist()
+        [9, 1, 2]
+        >>> Tensor([1, 2, 3]).pad((2, 2), mode="reflect").tolist()
+        [3, 2, 1, 2, 3, 2, 1]
+        """
+        choice("pad", "mode", mode, ("constant", *_MODES))
+        widths = self._widths(padding)
+        cuts = [(max(-lo, 0), difference(n, max(-hi, 0))) for n, (lo, hi) in widths]
+        inner = self.shrink(cuts)
+        outer = [(max(lo, 0), max(hi, 0)) for _, (lo, hi) in widths]
+        if mode == "constant":
+            return inner._padded(outer, value)
+        for axis, pair in enumerate(outer):
+            inner = inner._copied_around(axis, pair, mode)
+        return inner
+
+    def _padded(self, widths: Widths, value: Scalar) -> Self:
+        before = self.uop
+        node = graph.pad(before, widths, value)
+        return self.of_cell(self.cell, self.steps) if node is before else self.of_uop(node)
+
+    def _copied_around(self, axis: int, widths: tuple[int, int], mode: str) -> Self:
+        """Padded along one axis with copies of its own elements."""
+        extent = upper(self.shape[axis])
+        most = {"reflect": extent - 1, "circular": extent, "replicate": max(widths)}[mode]
+        if max(widths) > most or extent == 0:
+            raise ShapeError(
+                f"pad: width {max(widths)} does not fit mode {mode!r} on an axis of {extent}; "
+                f"expected at most {max(most, 0)}. Pad less, or use mode='constant'"
+            )
+        before, after = _MODES[mode](extent, *widths)
+        parts = [self._piece(axis, *before), self, self._piece(axis, *after)]
+        kept = [part for part in parts if part.shape[axis] != 0]
+        return kept[0].cat(*kept[1:], dim=axis)
+
+    def _piece(self, axis: int, begin: int, end: int, turned: bool, count: int) -> Self:
+        part = self._cut(axis, begin, end)
+        if turned:
+            part = part.flip(axis)
+        shape = part.shape
+        return part.expand((*shape[:axis], count, *shape[axis + 1 :]))
+
+    def _widths(self, padding: Sequence[Any]) -> list[tuple[Any, tuple[int, int]]]:
+        """(extent, (before, after)) for each axis, from the flat form or the form in pairs."""
+        if all(item is None or isinstance(item, tuple | list) for item in padding):
+            pairs = [(0, 0) if item is None else tuple(item) for item in padding]
+        else:
+            flat = [whole(item, "pad") for item in padding]
+            pairs = [tuple(flat[k : k + 2]) for k in range(0, len(flat), 2)][::-1]
+            pairs = [(0, 0)] * (self.ndim - len(pairs)) + pairs
+        if len(pairs) != self.ndim or any(len(item) != 2 for item in pairs):
+            raise ArgumentError(
+                f"pad: {tuple(padding)} does not fit {self.ndim} axes; expected a pair for each "
+                "axis, or two widths an axis from the last. Pass (left, right, top, bottom, ..)"
+            )
+        return [(n, (item[0], item[1])) for n, item in zip(self.shape, pairs, strict=True)]
+
+    def pad_to(self, shape: Any, *args: Any, value: Scalar = 0) -> Self:
+        """`value` added at the end of each axis, up to a shape; None keeps an extent.
+
+        Raises: ShapeError if the shape is smaller.
+
+        >>> Tensor([1, 2]).pad_to(3).tolist()
+        [1, 2, 0]
+        """
+        wanted = spread((shape, *args))
+        old = upper_shape(self.shape)
+        if len(wanted) != len(old):
+            wanted = (None,) * (len(old) - len(wanted)) + wanted
+        widths = [0 if new is None else new - n for n, new in zip(old, wanted, strict=True)]
+        if min(widths, default=0) < 0:
+            raise ShapeError(
+                f"pad_to: shape {self.shape} does not fit into {wanted}; "
+                "expected extents at least as large. Shrink it first"
+            )
+        return self._padded([(0, width) for width in widths], value)
+
+    # several into one
+
+    @spelled
+    def cat(self, *args: Self, dim: int = 0) -> Self:
+        """Tensors one after the other along an axis.
+
+        Raises: ShapeError if other extents differ; DeviceError if devices do.
+
+        >>> Tensor([1, 2]).cat(Tensor([3])).tolist()
+        [1, 2, 3]
+        """
+        parts = [part for part in _several(self, args) if part.shape != (0,)] or [self]
+        first = parts[0]
+        axis = axis_of(dim, first.ndim, "cat")
+        dtype = common_dtype(parts)
+        ends = [0]
+        for part in parts:
+            first._check_beside(part, axis)
+            ends.append(ends[-1] + upper(part.shape[axis]))
+        placed = [
+            part.cast(dtype)._placed(axis, begin, ends[-1] - end)
+            for part, begin, end in zip(parts, ends, ends[1:], strict=True)
+        ]
+        return sum(placed[1:], placed[0])
+
+    def _placed(self, axis: int, before: int, after: int) -> Self:
+        """Padded along one axis with the number that changes no other when added."""
+        widths = [(0, 0)] * self.ndim
+        widths[axis] = (before, after)
+        # -0.0 + 0.0 is 0.0, and 0.0 + -0.0 is 0.0
+        neutral = -0.0 if self.dtype.is_float else 0
+        return self._padded(widths, neutral)
+
+    def _check_beside(self, part: Self, axis: int) -> None:
+        self._check_device(part)
+        mine, theirs = list(self.shape), list(part.shape)
+        same_rank = len(mine) == len(theirs)
+        if same_rank:
+            mine[axis] = theirs[axis]
+        if not same_rank or mine != theirs:
+            raise ShapeError(
+                f"cat: shapes {self.shape} and {part.shape} do not fit along axis {axis}; "
+                "expected equal extents on all other axes. Reshape or pad one"
+            )
+
+    @spelled
+    def stack(self, *args: Self, dim: int = 0) -> Self:
+        """Tensors of one shape along a new axis.
+
+        Raises: ShapeError if shapes differ.
+
+        >>> Tensor([1, 2]).stack(Tensor([3, 4])).tolist()
+        [[1, 2], [3, 4]]
+        """
+        parts = _several(self, args)
+        rows = [part.unsqueeze(axis_of(dim, part.ndim + 1, "stack")) for part in parts]
+        return rows[0].cat(*rows[1:], dim=dim)
+
+    @spelled
+    def repeat(self, repeats: Any, *args: Any) -> Self:
+        """The whole tensor repeated along each axis, as numpy's tile.
+
+        Raises: ShapeError if there are fewer numbers than axes.
+
+        >>> Tensor([1, 2]).repeat(2).tolist()
+        [1, 2, 1, 2]
+        """
+        counts = extents([spread((repeats, *args))], "repeat")
+        missing = len(counts) - self.ndim
+        if missing < 0:
+            raise ShapeError(
+                f"repeat: {len(counts)} numbers for {self.ndim} axes; expected one each or more. "
+                "Pass 1 for an axis to keep"
+            )
+        old = (1,) * missing + self.shape
+        apart: list[Dim] = []
+        tiled: list[Dim] = []
+        for count, extent in zip(counts, old, strict=True):
+            apart += [1, extent]
+            tiled += [count, extent]
+        whole_shape = [size(tiled[k : k + 2]) for k in range(0, len(tiled), 2)]
+        return self.reshape(apart).expand(tiled).reshape(whole_shape)
+
+    @spelled
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
+        """Each element repeated along an axis; without an axis, of the flattened tensor.
+
+        >>> Tensor([1, 2]).repeat_interleave(2).tolist()
+        [1, 1, 2, 2]
+        """
+        if dim is None:
+            return self.flatten().repeat_interleave(repeats, 0)
+        axis = axis_of(dim, self.ndim, "repeat_interleave")
+        shape = self.shape
+        apart = self.unsqueeze(axis + 1)
+        wide = apart.expand((*shape[: axis + 1], repeats, *shape[axis + 1 :]))
+        return wide.flatten(axis, axis + 1)
+
+    # one into several
+
+    @spelled
+    def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
+        """Pieces along an axis: of one size, the last may be smaller, or of the sizes given.
+
+        Raises: ArgumentError if the sizes do not add up to the extent.
+
+        >>> [part.tolist() for part in Tensor([1, 2, 3]).split(2)]
+        [[1, 2], [3]]
+        """
+        axis = axis_of(dim, self.ndim, "split")
+        extent = upper(self.shape[axis])
+        if isinstance(sizes, int):
+            begins = list(range(0, extent, max(sizes, 1)))
+            sizes = [min(sizes, extent - begin) for begin in begins] or [0]
+        if sum(sizes) != extent or min(sizes) < 0:
+            raise ArgumentError(
+                f"split: sizes {list(sizes)} add up to {sum(sizes)}; expected {extent}, the "
+                f"extent of axis {axis}. Change one"
+            )
+        ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+        pairs = zip(ends, sizes, strict=True)
+        return tuple([self._cut(axis, end - count, end) for end, count in pairs])
+
+    @spelled
+    def chunk(self, chunks: int, dim: int = 0) -> list[Self]:
+        """At most `chunks` pieces of one size along an axis; the last may be smaller.
+
+        Raises: ArgumentError if there are to be none.
+
+        >>> [part.tolist() for part in Tensor([1, 2, 3]).chunk(2)]
+        [[1, 2], [3]]
+        """
+        if chunks < 1:
+            raise ArgumentError(f"chunk: {chunks} pieces; expected 1 or more. Pass a positive one")
+        extent = upper(self.shape[axis_of(dim, self.ndim, "chunk")])
+        count = max(ceildiv(extent, chunks), 1)
+        return list(self.split(count, dim))
+
+
+def _several(first: T, rest: Sequence[T]) -> list[T]:
+    """The tensors of `a.cat(b, c)`, `Tensor.cat(a, b)` and PyTorch's `Tensor.cat([a, b])`."""
+    return [*first, *rest] if isinstance(first, tuple | list) else [first, *rest]
+
+
+# Mode -> (begin, end, turned around, times expanded to) of what comes before and after.
+_Part = tuple[int, int, bool, int]
+
+
+def _reflected(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
+    return (1, before + 1, True, before), (extent - 1 - after, extent - 1, True, after)
+
+
+def _replicated(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
+    return (0, 1, False, before), (extent - 1, extent, False, after)
+
+
+def _wrapped(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
+    return (extent - before, extent, False, before), (0, after, False, after)
+
+
+_MODES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}

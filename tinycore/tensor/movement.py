@@ -1,0 +1,233 @@
+"""Movement: the same elements in another shape, order or number.
+
+Comes in: tensors. Goes out: views of the same cell, so that a write through one shows in all.
+Next: joining.py, whose results are cells of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from tinycore.errors import ArgumentError, ShapeError
+from tinycore.tensor.base import Frame
+from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
+from tinycore.uop.index import Index, simplest
+from tinycore.uop.ops import Ops
+from tinycore.uop.shape import Dim, Shape, SkewArg, size
+
+
+class Movement(Frame):
+    """Tensor methods that move elements and compute nothing."""
+
+    __slots__ = ()
+
+    # shape
+
+    def reshape(self, shape: Any, *args: Any) -> Self:
+        """The same elements in row-major order; one extent may be -1, None keeps an extent.
+
+        Shapes: the new one has as many elements as the old one.
+        Raises: ShapeError if it has not.
+
+        >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
+        [[1, 2], [3, 4]]
+        """
+        wanted = self._wanted(spread((shape, *args)))
+        if size(wanted) != size(self.shape):
+            raise ShapeError(
+                f"reshape: {size(self.shape)} elements do not fit shape {wanted} = "
+                f"{size(wanted)}; pass a shape of {size(self.shape)} elements or use one -1"
+            )
+        return self._moved(Ops.RESHAPE, wanted)
+
+    def view(self, shape: Any, *args: Any) -> Self:
+        """The same as reshape, which always gives a view here.
+
+        >>> Tensor([1, 2, 3, 4]).view(2, 2).shape
+        (2, 2)
+        """
+        return self.reshape(shape, *args)
+
+    def _wanted(self, given: Sequence[Any]) -> Shape:
+        """A shape with None and -1 filled in."""
+        old = self.shape
+        known = [old[k] if n is None and k < len(old) else n for k, n in enumerate(given)]
+        if known.count(-1) > 1:
+            raise ShapeError(
+                f"reshape: shape {tuple(given)} has more than one -1; expected at most one. "
+                "Give the other extents"
+            )
+        rest = [n for n in known if isinstance(n, Index) or n != -1]
+        shape = extents([rest], "reshape")
+        if len(rest) == len(known):
+            return shape
+        missing = size(old) // max(size(shape), 1)
+        place = known.index(-1)
+        return (*shape[:place], missing, *shape[place:])
+
+    @spelled
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
+        """Axes start_dim .. end_dim as one.
+
+        >>> Tensor.zeros(2, 3, 4).flatten(1).shape
+        (2, 12)
+        """
+        first = axis_of(start_dim, self.ndim, "flatten")
+        last = axis_of(end_dim, self.ndim, "flatten")
+        shape = self.shape
+        merged = size(shape[first : last + 1])
+        return self.reshape((*shape[:first], merged, *shape[last + 1 :]))
+
+    @spelled
+    def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
+        """One axis taken apart into axes of the given sizes.
+
+        >>> Tensor.zeros(2, 12).unflatten(1, (3, 4)).shape
+        (2, 3, 4)
+        """
+        axis = axis_of(dim, self.ndim, "unflatten")
+        shape = self.shape
+        parts = list(sizes)
+        if -1 in parts:
+            parts[parts.index(-1)] = size([shape[axis]]) // -size(parts)
+        return self.reshape((*shape[:axis], *parts, *shape[axis + 1 :]))
+
+    @spelled
+    def squeeze(self, dim: int | None = None) -> Self:
+        """Without axes of extent 1, or without one of them.
+
+        >>> Tensor.zeros(1, 2, 1).squeeze().shape
+        (2,)
+        """
+        if dim is None:
+            return self.reshape([n for n in self.shape if n != 1])
+        axis = axis_of(dim, self.ndim, "squeeze")
+        if self.ndim == 0 or self.shape[axis] != 1:
+            return self._moved(Ops.RESHAPE, self.shape)
+        return self.reshape([*self.shape[:axis], *self.shape[axis + 1 :]])
+
+    @spelled
+    def unsqueeze(self, dim: int) -> Self:
+        """With an axis of extent 1 before axis `dim`.
+
+        >>> Tensor([1, 2]).unsqueeze(-1).shape
+        (2, 1)
+        """
+        axis = axis_of(dim, self.ndim + 1, "unsqueeze")
+        return self.reshape([*self.shape[:axis], 1, *self.shape[axis:]])
+
+    # order
+
+    def permute(self, order: Any, *args: Any) -> Self:
+        """The axes in another order.
+
+        Raises: ArgumentError if `order` does not name every axis once.
+
+        >>> Tensor.zeros(2, 3, 4).permute(2, 0, 1).shape
+        (4, 2, 3)
+        """
+        given = spread((order, *args))
+        axes = axes_of(given, self.ndim, "permute")
+        if len(axes) != self.ndim:
+            raise ArgumentError(
+                f"permute: {given} names {len(given)} of {self.ndim} axes; "
+                "expected every axis once. Name them all"
+            )
+        return self._moved(Ops.PERMUTE, axes)
+
+    @spelled
+    def transpose(self, dim0: int = 1, dim1: int = 0) -> Self:
+        """Two axes exchanged.
+
+        >>> Tensor([[1, 2], [3, 4]]).transpose().tolist()
+        [[1, 3], [2, 4]]
+        """
+        order = list(range(self.ndim))
+        a, b = (axis_of(dim, self.ndim, "transpose") for dim in (dim0, dim1))
+        order[a], order[b] = b, a
+        return self._moved(Ops.PERMUTE, tuple(order))
+
+    @property
+    def T(self) -> Self:
+        """All axes in reverse order.
+
+        >>> Tensor.zeros(2, 3).T.shape
+        (3, 2)
+        """
+        return self._moved(Ops.PERMUTE, tuple(range(self.ndim))[::-1])
+
+    def flip(self, axis: Any, *args: Any) -> Self:
+        """The order along some axes turned around.
+
+        >>> Tensor([1, 2, 3]).flip(0).tolist()
+        [3, 2, 1]
+        """
+        axes = axes_of(spread((axis, *args)), self.ndim, "flip")
+        turned = [axis for axis in axes if self.shape[axis] != 1]
+        return self._moved(Ops.FLIP, tuple(sorted(turned)))
+
+    # number
+
+    def expand(self, shape: Any, *args: Any) -> Self:
+        """Extents of 1 repeated, axes added in front; -1 or None keeps an extent.
+
+        Raises: ShapeError if another extent would change.
+
+        >>> Tensor([[1], [2]]).expand(2, 2).tolist()
+        [[1, 1], [2, 2]]
+        """
+        given = spread((shape, *args))
+        missing = len(given) - self.ndim
+        if missing < 0:
+            raise ShapeError(
+                f"expand: shape {self.shape} has more axes than {given}; "
+                "expected as many or more. Squeeze it first"
+            )
+        old = (1,) * missing + self.shape
+        kept = [a if b is None or b == -1 else b for a, b in zip(old, given, strict=True)]
+        return self.reshape(old)._moved(Ops.EXPAND, extents([kept], "expand"))
+
+    def expand_as(self, other: Self) -> Self:
+        """Expanded to the shape of another tensor.
+
+        >>> Tensor([[1], [2]]).expand_as(Tensor.zeros(2, 2)).tolist()
+        [[1, 1], [2, 2]]
+        """
+        return self.expand(other.shape)
+
+    def shrink(self, arg: Sequence[tuple[Dim, Dim] | None]) -> Self:
+        """The box begin .. end - 1 of each axis; None keeps an axis whole.
+
+        Raises: ShapeError if a bound lies outside its axis.
+
+        >>> Tensor([1, 2, 3, 4]).shrink(((1, 3),)).tolist()
+        [2, 3]
+        """
+        if len(arg) != self.ndim:
+            raise ShapeError(
+                f"shrink: {len(arg)} pairs for {self.ndim} axes; expected one each. "
+                "Pass None for an axis to keep"
+            )
+        rows = zip(self.shape, arg, strict=True)
+        boxes = [(0, n) if pair is None else _bounds(*pair) for n, pair in rows]
+        return self._moved(Ops.SHRINK, tuple(boxes))
+
+    def _every(self, axis: int, step: int) -> Self:
+        """Elements 0, step, 2 * step, .. along an axis, as a view."""
+        extent = size([self.shape[axis]])
+        if step == 1 or extent <= 1:
+            return self
+        count = -(-extent // step)
+        apart = self.unsqueeze(axis + 1)
+        return apart._moved(Ops.SKEW, SkewArg(axis, axis + 1, step, 1, count)).squeeze(axis + 1)
+
+    def _cut(self, axis: int, begin: Dim, end: Dim) -> Self:
+        """Elements begin .. end - 1 along one axis."""
+        boxes: list[tuple[Dim, Dim] | None] = [None] * self.ndim
+        boxes[axis] = (begin, end)
+        return self.shrink(boxes)
+
+
+def _bounds(begin: Dim, end: Dim) -> tuple[Dim, Dim]:
+    return simplest(begin), simplest(end)

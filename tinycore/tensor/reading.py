@@ -1,0 +1,162 @@
+"""Values read: as numpy arrays, lists and Python numbers.
+
+Comes in: tensors. Goes out: copies of their values, computed first if need be. A view is read by
+applying it to the stored array here, so that indexing in a loop compiles nothing. Next:
+autograd.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from tinycore.dtype import dtypes
+from tinycore.engine.cell import buffer_of
+from tinycore.engine.run import forbid_while_recording
+from tinycore.errors import DTypeError, ShapeError
+from tinycore.tensor.reduction import Reduction
+from tinycore.tensor.spelling import spelled
+from tinycore.tensor.storage import Storage
+from tinycore.uop.ops import Ops, Scalar
+from tinycore.uop.shape import SkewArg, upper_shape
+from tinycore.util import np
+
+# Element types numpy has not are read as float32.
+_WIDENED = (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2)
+_SHOWN = 1000
+
+
+class Reading(Reduction, Storage):
+    """Tensor methods that give values."""
+
+    __slots__ = ()
+
+    def numpy(self) -> Any:
+        """The values as a numpy array of its own; bfloat16 and 8-bit floats become float32.
+
+        >>> Tensor([1, 2]).numpy()
+        array([1, 2], dtype=int32)
+        """
+        if self.dtype in _WIDENED:
+            return self.float().numpy()
+        return np().array(self._stored_array(), order="C")
+
+    def _stored_array(self) -> Any:
+        """The stored values seen through the view: the device's own memory, or a copy of it."""
+        forbid_while_recording("read")
+        stored = self.realize().cell.uop
+        raw = buffer_of(stored).as_memoryview(share=True)
+        array = np().frombuffer(raw, dtype=self.dtype.name).reshape(upper_shape(stored.arg.shape))
+        for op, arg in self.movements:
+            array = _VIEWS[op](array, arg)
+        return array
+
+    def data(self) -> memoryview:
+        """The values as memory in row-major order.
+
+        Raises: DTypeError if Python has no name for the element type.
+
+        >>> Tensor([1, 2]).data().tolist()
+        [1, 2]
+        """
+        if self.dtype in _WIDENED:
+            raise DTypeError(
+                f"data: Python has no format for {self.dtype!r}; expected another type. "
+                "Cast to float32"
+            )
+        return memoryview(self.numpy())
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers; one number for a tensor of no axes.
+
+        >>> Tensor([[1, 2]]).tolist()
+        [[1, 2]]
+        """
+        return self.numpy().tolist()
+
+    def item(self) -> Scalar:
+        """The value of the only element.
+
+        Raises: ShapeError if there is more than one.
+
+        >>> Tensor([5]).item()
+        5
+        """
+        if self.numel() != 1:
+            raise ShapeError(
+                f"item: shape {self.shape} has {self.numel()} elements; expected one. "
+                "Use tolist, or reduce it"
+            )
+        value: Scalar = self.numpy().item()
+        return value
+
+    @spelled
+    def allclose(
+        self, other: Self, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    ) -> bool:
+        """True if all elements are close: see isclose. Computes at once.
+
+        >>> Tensor([1.0]).allclose(Tensor([1.0]))
+        True
+        """
+        return bool(self.isclose(other, rtol, atol, equal_nan).all().item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError(
+                "len: the tensor has no axes; expected at least one. Use item for its value"
+            )
+        return upper_shape(self.shape)[0]
+
+    def __bool__(self) -> bool:
+        return bool(self._only("bool"))
+
+    def __int__(self) -> int:
+        return int(self._only("int"))
+
+    def __float__(self) -> float:
+        return float(self._only("float"))
+
+    def __index__(self) -> int:
+        if self.dtype.is_float:
+            raise DTypeError(
+                f"index: the tensor has type {self.dtype!r}; expected integers. Cast it"
+            )
+        return int(self._only("index"))
+
+    def _only(self, operation: str) -> Scalar:
+        if self.numel() != 1:
+            raise ShapeError(
+                f"{operation}: shape {self.shape} has {self.numel()} elements, which are no one "
+                "value; expected one element. Use any, all or item"
+            )
+        return self.item()
+
+    def __repr__(self) -> str:
+        facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"
+        if not self.cell.is_realized:
+            return f"Tensor(not computed yet, {facts})"
+        text = np().array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=_SHOWN)
+        return f"Tensor({text}, {facts})"
+
+
+def _unskewed(array: Any, arg: SkewArg) -> Any:
+    """out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..]."""
+    moved = np().moveaxis(array, (arg.axis, arg.window), (0, 1))
+    places = np().arange(arg.extent)[:, None] * arg.stride
+    windows = np().arange(moved.shape[1])
+    found = moved[places + windows * arg.dilation, windows]
+    return np().moveaxis(found, (0, 1), (arg.axis, arg.window))
+
+
+_VIEWS: dict[Ops, Callable[[Any, Any], Any]] = {
+    Ops.RESHAPE: lambda array, arg: array.reshape(arg),
+    Ops.PERMUTE: lambda array, arg: array.transpose(arg),
+    Ops.EXPAND: lambda array, arg: np().broadcast_to(array, arg),
+    Ops.SHRINK: lambda array, arg: array[tuple([slice(*pair) for pair in arg])],
+    Ops.FLIP: lambda array, arg: np().flip(array, arg),
+    Ops.SKEW: _unskewed,
+}

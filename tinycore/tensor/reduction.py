@@ -1,0 +1,220 @@
+"""Reductions: many elements become one, along some axes or all.
+
+Comes in: tensors. Goes out: lazy tensors without the reduced axes, or with extent 1 where keepdim
+is asked. Sums of integers are 64 bits wide, as in PyTorch. Next: statistics.py.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from tinycore.dtype import DType, dtypes, sum_dtype, to_dtype
+from tinycore.errors import ShapeError
+from tinycore.tensor.activations import Activations
+from tinycore.tensor.base import DTypeLike
+from tinycore.tensor.joining import Joining
+from tinycore.tensor.spelling import Axes, axes_of, axis_of, spelled
+from tinycore.uop import graph
+from tinycore.uop.shape import Shape, size, upper
+
+
+class Reduction(Activations, Joining):
+    """Tensor methods that combine elements."""
+
+    __slots__ = ()
+
+    @spelled
+    def sum(self, axis: Axes = None, keepdim: bool = False, dtype: DTypeLike | None = None) -> Self:
+        """The sum; `dtype` is the type of the result and of the additions.
+
+        >>> Tensor([[1, 2], [3, 4]]).sum(0).tolist()
+        [4, 6]
+        """
+        kind = self._result_dtype(dtype)
+        total = self._reduced("sum", axis, keepdim, "sum", sum_dtype(kind))
+        return total.cast(kind)
+
+    @spelled
+    def prod(
+        self, axis: Axes = None, keepdim: bool = False, dtype: DTypeLike | None = None
+    ) -> Self:
+        """The product; `dtype` is the type of the result and of the multiplications.
+
+        >>> Tensor([2, 3]).prod().item()
+        6
+        """
+        kind = self._result_dtype(dtype)
+        product = self._reduced("prod", axis, keepdim, "prod", sum_dtype(kind))
+        return product.cast(kind)
+
+    def _result_dtype(self, dtype: DTypeLike | None) -> DType:
+        """The type of a sum: what is asked for, else wide enough for integers."""
+        if dtype is not None:
+            return to_dtype(dtype)
+        if self.dtype.is_float or self.dtype is dtypes.uint64:
+            return self.dtype
+        return dtypes.int64
+
+    def _reduced(
+        self, combine: str, axis: Axes, keepdim: bool, operation: str, dtype: DType | None = None
+    ) -> Self:
+        axes = axes_of(axis, self.ndim, operation)
+        result = self.of_uop(graph.reduce(self.uop, axes, combine, dtype))
+        return result if keepdim else result.reshape(self._without(axes))
+
+    def _without(self, axes: tuple[int, ...]) -> Shape:
+        return tuple([n for k, n in enumerate(self.shape) if k not in axes])
+
+    def _count(self, axis: Axes, operation: str) -> int:
+        """How many elements each result is made of."""
+        axes = axes_of(axis, self.ndim, operation)
+        return size([self.shape[k] for k in axes])
+
+    @spelled
+    def max(self, axis: Axes = None, keepdim: bool = False) -> Self:
+        """The largest element; NaN if there is one.
+
+        Raises: ShapeError if there is no element.
+
+        >>> Tensor([[1, 5], [3, 4]]).max(1).tolist()
+        [5, 4]
+        """
+        self._check_some(axis, "max")
+        return self._reduced("max", axis, keepdim, "max")
+
+    @spelled
+    def min(self, axis: Axes = None, keepdim: bool = False) -> Self:
+        """The smallest element; NaN if there is one.
+
+        Raises: ShapeError if there is no element.
+
+        >>> Tensor([[1, 5], [3, 4]]).min(1).tolist()
+        [1, 3]
+        """
+        self._check_some(axis, "min")
+        return self._reduced("min", axis, keepdim, "min")
+
+    def _check_some(self, axis: Axes, operation: str) -> None:
+        if self._count(axis, operation) == 0:
+            raise ShapeError(
+                f"{operation}: shape {self.shape} has no element along axis {axis}; "
+                "expected at least one. Check for emptiness first"
+            )
+
+    @spelled
+    def any(self, axis: Axes = None, keepdim: bool = False) -> Self:
+        """True if any element is not zero.
+
+        >>> Tensor([0, 2]).any().item()
+        True
+        """
+        return self.bool()._reduced("max", axis, keepdim, "any")
+
+    @spelled
+    def all(self, axis: Axes = None, keepdim: bool = False) -> Self:
+        """True if no element is zero.
+
+        >>> Tensor([0, 2]).all().item()
+        False
+        """
+        return self.bool()._reduced("min", axis, keepdim, "all")
+
+    @spelled
+    def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:
+        """The place of the largest element, the first of equal ones; of the flattened tensor if no
+        axis is given. A NaN counts as the largest.
+
+        >>> Tensor([1, 5, 5]).argmax().item()
+        1
+        """
+        return self._place("max", axis, keepdim, "argmax")
+
+    @spelled
+    def argmin(self, axis: int | None = None, keepdim: bool = False) -> Self:
+        """The place of the smallest element, the first of equal ones; of the flattened tensor if
+        no axis is given. A NaN counts as the smallest.
+
+        >>> Tensor([5, 1, 1]).argmin().item()
+        1
+        """
+        return self._place("min", axis, keepdim, "argmin")
+
+    def _place(self, combine: str, axis: int | None, keepdim: bool, operation: str) -> Self:
+        """The least index among the elements that equal the result."""
+        if axis is None:
+            place = self.flatten()._place(combine, 0, False, operation)
+            return place.reshape((1,) * self.ndim) if keepdim else place
+        along = axis_of(axis, self.ndim, operation)
+        x = self if self.ndim else self.reshape(1)
+        x._check_some(along, operation)
+        best = x.detach()._reduced(combine, along, True, operation)
+        wins = x.eq(best) | x.isnan() if x.dtype.is_float else x.eq(best)
+        places = wins.where(x._indices(along), upper(x.shape[along]))
+        result = places._reduced("min", along, keepdim, operation)
+        return result if self.ndim else result.reshape(())
+
+    def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
+        """0 .. n - 1 along an axis, with extent 1 along the others."""
+        extent = upper(self.shape[axis])
+        shape = [1] * self.ndim
+        shape[axis] = extent
+        return self.of_uop(graph.iota(extent, dtype)).reshape(shape)
+
+    @spelled
+    def mean(self, axis: Axes = None, keepdim: bool = False) -> Self:
+        """The average; of integers in the default float.
+
+        >>> Tensor([1.0, 2.0]).mean().item()
+        1.5
+        """
+        total = self._floating()._accumulated(axis, keepdim, "mean")
+        count = self._count(axis, "mean")
+        return (total / count).cast(self._floating().dtype)
+
+    def _accumulated(self, axis: Axes, keepdim: bool, operation: str) -> Self:
+        """The sum in the type it is added in, not yet rounded to this tensor's type."""
+        return self._reduced("sum", axis, keepdim, operation, sum_dtype(self.dtype))
+
+    @spelled
+    def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
+        """The mean of squared distances from the mean, over n - correction.
+
+        >>> Tensor([1.0, 3.0]).var().item()
+        2.0
+        """
+        x = self._floating()
+        centred = x - x.mean(axis, True)
+        total = (centred * centred)._accumulated(axis, keepdim, "var")
+        count = max(self._count(axis, "var") - correction, 0)
+        return (total / count).cast(x.dtype)
+
+    @spelled
+    def std(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
+        """The square root of the variance.
+
+        >>> Tensor([1.0, 1.0]).std().item()
+        0.0
+        """
+        return self.var(axis, keepdim, correction).sqrt()
+
+    @spelled
+    def var_mean(
+        self, axis: Axes = None, keepdim: bool = False, correction: int = 1
+    ) -> tuple[Self, Self]:
+        """The variance and the mean.
+
+        >>> [x.item() for x in Tensor([1.0, 3.0]).var_mean()]
+        [2.0, 2.0]
+        """
+        return self.var(axis, keepdim, correction), self.mean(axis, keepdim)
+
+    @spelled
+    def std_mean(
+        self, axis: Axes = None, keepdim: bool = False, correction: int = 1
+    ) -> tuple[Self, Self]:
+        """The standard deviation and the mean.
+
+        >>> [x.item() for x in Tensor([1.0, 1.0]).std_mean()]
+        [0.0, 1.0]
+        """
+        return self.std(axis, keepdim, correction), self.mean(axis, keepdim)

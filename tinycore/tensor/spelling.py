@@ -1,0 +1,152 @@
+"""How arguments are spelled: keywords of several libraries, axes from the end, shapes in two forms.
+
+Comes in: arguments as a user wrote them. Goes out: the one form that methods work with, or an error
+that names the operation. Next: movement.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from operator import index
+from typing import Any, ParamSpec, TypeVar
+
+from tinycore.errors import ArgumentError, IndexingError, ShapeError
+from tinycore.uop.index import Index
+from tinycore.uop.shape import Dim, Shape
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Axes = int | Sequence[int] | None
+
+# Keyword -> what it may be called in our signatures. PyTorch says dim, numpy axis.
+_KEYWORDS: dict[str, tuple[str, ...]] = {
+    "axis": ("dim",),
+    "dim": ("axis", "dims"),
+    "dims": ("axis", "dim"),
+    "keepdims": ("keepdim",),
+    "min": ("min_",),
+    "max": ("max_",),
+    "other": ("x",),
+    "exponent": ("x",),
+    "target": ("Y",),
+    "bias": ("b",),
+    "shape": ("sizes",),
+    "negative_slope": ("neg_slope",),
+    "sorted": ("sorted_",),
+}
+
+
+def spelled(method: Callable[P, R]) -> Callable[P, R]:
+    """Accept every library's word for the same argument: `dim` or `axis`, `unbiased` for
+    `correction`."""
+    known = method.__code__.co_varnames
+
+    @wraps(method)
+    def accepting(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in [name for name in kwargs if name not in known]:
+            _respell(kwargs, name, known)
+        return method(*args, **kwargs)
+
+    return accepting
+
+
+def _respell(kwargs: dict[str, Any], name: str, known: Sequence[str]) -> None:
+    if name == "unbiased" and "correction" in known:
+        kwargs["correction"] = int(kwargs.pop(name))
+        return
+    for ours in _KEYWORDS.get(name, ()):
+        if ours in known:
+            kwargs[ours] = kwargs.pop(name)
+            return
+
+
+def axis_of(axis: int, rank: int, operation: str) -> int:
+    """An axis counted from the front.
+
+    Raises: IndexingError if there is no such axis.
+    """
+    limit = max(rank, 1)
+    found = index(axis)
+    if not -limit <= found < limit:
+        raise IndexingError(
+            f"{operation}: axis {axis} is not one of a tensor of {rank} axes; "
+            f"expected {-limit} to {limit - 1}. Count from 0, or from the end with -1"
+        )
+    return found % limit
+
+
+def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
+    """Axes counted from the front; None means all.
+
+    Raises: IndexingError if there is no such axis; ArgumentError if one is named twice.
+    """
+    if axes is None:
+        return tuple(range(rank))
+    given = axes if isinstance(axes, Sequence) else (axes,)
+    found = tuple([axis_of(axis, rank, operation) for axis in given])
+    if len(set(found)) != len(found):
+        raise ArgumentError(
+            f"{operation}: axes {tuple(given)} name one twice; expected each once. Leave one out"
+        )
+    return found if rank else ()
+
+
+def spread(args: Sequence[Any]) -> tuple[Any, ...]:
+    """The items of `f(1, 2)`, `f((1, 2))` and `f([1, 2])` alike."""
+    if len(args) == 1 and isinstance(args[0], tuple | list):
+        return tuple(args[0])
+    return tuple(args)
+
+
+def extents(args: Sequence[Any], operation: str) -> Shape:
+    """A shape from the arguments of a call; extents may be index values of variables.
+
+    Raises: ShapeError if one is negative or no whole number.
+    """
+    return tuple([_extent(item, operation) for item in spread(args)])
+
+
+def _extent(item: Any, operation: str) -> Dim:
+    if isinstance(item, Index):
+        return item
+    found = whole(item, operation)
+    if found < 0:
+        raise ShapeError(
+            f"{operation}: extent {found} is negative; expected extents of 0 or more. "
+            "Pass the number of elements of each axis"
+        )
+    return found
+
+
+def whole(item: Any, operation: str) -> int:
+    """A whole number. Raises: ShapeError if it is none."""
+    try:
+        return index(item)
+    except TypeError:
+        raise ShapeError(
+            f"{operation}: {item!r} is no extent; expected a whole number. Pass ints"
+        ) from None
+
+
+def choice(operation: str, name: str, value: object, known: Sequence[object]) -> None:
+    """Check an argument that is one of a few words. Raises: ArgumentError naming them."""
+    if value in known:
+        return
+    words = ", ".join([repr(word) for word in known])
+    raise ArgumentError(f"{operation}: {name} is {value!r}; expected one of {words}. Pass one")
+
+
+def pair(value: int | Sequence[int], count: int, operation: str, name: str) -> tuple[int, ...]:
+    """One number for each of `count` axes: `2` means (2, 2).
+
+    Raises: ArgumentError if there are too many or too few.
+    """
+    if isinstance(value, int):
+        return (value,) * count
+    if len(value) != count:
+        raise ArgumentError(
+            f"{operation}: {name} has {len(value)} numbers for {count} axes; "
+            f"expected one or {count}. Pass {name} as one number"
+        )
+    return tuple(value)

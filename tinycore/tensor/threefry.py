@@ -1,0 +1,115 @@
+"""The random words behind random.py: Threefry-2x32 of a key and a counter.
+
+Comes in: a device and a count. Goes out: nodes of two words for each element. Source: Salmon et
+al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.2, with its 20 rounds and
+constants.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from tinycore.dtype import dtypes
+from tinycore.engine.cell import STATES, Cell, fresh_number
+from tinycore.engine.realize import realize
+from tinycore.tensor.creation import stored
+from tinycore.uop import graph
+from tinycore.uop.graph import elementwise
+from tinycore.uop.ops import Ops, UOp
+from tinycore.util import np
+
+Pair = tuple[UOp, UOp]
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_MASK = (1 << 32) - 1
+
+
+class _State:
+    """The key and the counter of one device."""
+
+    def __init__(self, device: str, seed: int) -> None:
+        self.key = _words_cell(_key(device, seed), device)
+        self.counter = _words_cell([0], device)
+        STATES.add(self.counter)
+
+    def restart(self, seed: int) -> None:
+        """A new key and the counter at 0, in the same memory: captured calls read it there."""
+        device = self.key.device
+        for cell, words in ((self.key, _key(device, seed)), (self.counter, [0])):
+            fresh = _words_cell(words, device)
+            cell.write(graph.contiguous(fresh.uop, fresh_number()))
+        realize([self.key, self.counter])
+
+    def words(self, count: int) -> Pair:
+        """Two words for each of `count` elements; the counter moves on by one."""
+        call = self.counter.uop
+        self.counter.write(elementwise(Ops.ADD, call, call.const_like(1)))
+        parts = [graph.shrink(self.key.uop, [(k, k + 1)]) for k in range(2)]
+        first, second = [graph.broadcast(part, (count,)) for part in parts]
+        number = graph.iota(count, dtypes.uint32)
+        return threefry((first, second), (number, graph.broadcast(call, (count,))))
+
+
+class _Seeds:
+    """The states of all devices, and the seed of those not met yet."""
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.states: dict[str, _State] = {}
+
+    def restart(self, seed: int) -> None:
+        """Start every device anew."""
+        self.seed = seed
+        for state in self.states.values():
+            state.restart(seed)
+
+    def words(self, device: str, count: int) -> Pair:
+        """Two random words for each of `count` elements."""
+        if self.seed is None:
+            self.seed = int.from_bytes(os.urandom(8), "little")
+        if device not in self.states:
+            self.states[device] = _State(device, self.seed)
+        return self.states[device].words(count)
+
+
+SEEDS = _Seeds()
+
+
+def _key(device: str, seed: int) -> list[int]:
+    """Two words that differ by seed and by the index of the device, not by its kind."""
+    _, _, index = device.partition(":")
+    return [seed & _MASK, (seed >> 32) + int(index or 0) & _MASK]
+
+
+def _words_cell(words: Sequence[int], device: str) -> Cell:
+    return stored(np().array(words, "uint32"), device, dtypes.uint32)
+
+
+def threefry(key: Pair, counter: Pair) -> Pair:
+    """The two words that a key makes of two words of a counter, element by element."""
+    parity = _xor(_xor(key[0], key[1]), key[0].const_like(_PARITY))
+    keys = (*key, parity)
+    x, y = _add(counter[0], keys[0]), _add(counter[1], keys[1])
+    for block in range(5):
+        for shift in _ROTATIONS[block % 2]:
+            x = _add(x, y)
+            y = _xor(_rotated(y, shift), x)
+        x = _add(x, keys[(block + 1) % 3])
+        y = _add(_add(y, keys[(block + 2) % 3]), y.const_like(block + 1))
+    return x, y
+
+
+def _add(a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.ADD, a, b)
+
+
+def _xor(a: UOp, b: UOp) -> UOp:
+    return elementwise(Ops.XOR, a, b)
+
+
+def _rotated(x: UOp, shift: int) -> UOp:
+    high = elementwise(Ops.SHL, x, x.const_like(shift))
+    low = elementwise(Ops.SHR, x, x.const_like(32 - shift))
+    return elementwise(Ops.OR, high, low)
