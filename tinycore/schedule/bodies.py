@@ -7,6 +7,7 @@ LOAD of a register buffer; all other LOADs read what is stored. inplace.py and r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from tinycore.schedule.expression import Rewrite, inline, loads
 from tinycore.schedule.groups import Group
@@ -37,7 +38,7 @@ class Member:
         self.state: UOp | None = None
         if stage.kind == REDUCTION:
             shape = [upper(stage.shape[k]) for k in inner]
-            name = f"t{stage.number}"
+            name = f"t{stage.name}"
             self.state = buffer(name, stage.node.dtype, shape, "reg", init=stage.combine)
 
     def at(self, indices: Indices) -> Indices:
@@ -50,6 +51,7 @@ class Member:
         found = [self.base, self.value, *gathers]
         return [one for one in found if isinstance(one, UOp)]
 
+    @cached_property
     def reads(self) -> list[UOp]:
         """Its LOADs."""
         return loads(self.expressions())
@@ -106,7 +108,7 @@ def make_bodies(groups: Iterable[Group]) -> list[Body]:
     owner = {node: body for body in bodies for node in body.members}
     for body in bodies:
         for member in body.members.values():
-            for read in member.reads():
+            for read in member.reads:
                 other = owner.get(read.src[0])
                 if other is not None and other is not body:
                     other.members[read.src[0]].is_stored = True

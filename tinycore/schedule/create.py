@@ -78,8 +78,9 @@ def _attempt(sinks: Sinks, writes: frozenset[UOp], limits: Limits) -> Schedule |
     ]
     ends = tuple([places.get(node, node) for node in lowered])
     stored = {kernel.buffers[k]: None for kernel in written for k in kernel.outputs}
-    temporaries = tuple([node for node in stored if node not in ends])
-    return Schedule(tuple(written), ends, temporaries, _decisions(ordered, runs))
+    for node in ends:
+        stored.pop(node, None)
+    return Schedule(tuple(written), ends, tuple(stored), _decisions(ordered, runs))
 
 
 def in_run_order(kernels: Sequence[Kernel], reach: Reach) -> list[Kernel]:

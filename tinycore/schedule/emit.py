@@ -125,7 +125,7 @@ def _open_each(
 ) -> None:
     """Open loops one in the other, those first on which a reduction inside depends: it is then
     evaluated outside the rest."""
-    inside = [node for value in values for node in reductions(value)]
+    inside = [node for value in values for node in reductions(value)] if len(axes) > 1 else []
     needed = {atom for node in inside for atom in writer.depends(node)}
     pairs = list(zip(axes, extents, strict=True))
     for index, extent in sorted(pairs, key=lambda pair: needed.isdisjoint(atoms(pair[0]))):

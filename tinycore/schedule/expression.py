@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinycore.schedule.arithmetic import choose, scalar
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
-from tinycore.uop.index import Atom, Index
+from tinycore.uop.index import TABLES, Atom, Index
 from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.tree import Access, both, index_value, load, mask_value
 
@@ -64,12 +64,14 @@ def gathered(node: UOp) -> list[UOp]:
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The expressions a node is made of, those of gathered places included."""
-    if node.op in _INDEXED:
-        return gathered(node)
-    return (*node.src, *gathered(node)) if node.op is Ops.REDUCE else node.src
+    if node.op not in _INDEXED:
+        return node.src
+    if not TABLES.gathers:
+        return node.src if node.op is Ops.REDUCE else ()
+    return (*node.src, *gathered(node)) if node.op is Ops.REDUCE else gathered(node)
 
 
-_INDEXED = frozenset({Ops.LOAD, Ops.MASK, Ops.INDEX})
+_INDEXED = frozenset({Ops.LOAD, Ops.MASK, Ops.INDEX, Ops.REDUCE})
 
 
 def in_order(
@@ -79,16 +81,22 @@ def in_order(
     order: list[UOp] = []
     known = {} if done is None else done
     seen: set[UOp] = set()
-    work = [(root, False) for root in roots]
+    work: list[UOp | None] = list(roots)
     work.reverse()
     while work:
-        node, ready = work.pop()
-        if ready:
-            order.append(node)
+        node = work.pop()
+        if node is None:  # the parts of the node before are done
+            ready = work.pop()
+            assert ready is not None, "expression: a marker without its node"
+            order.append(ready)
         elif node not in seen and node not in known:
             seen.add(node)
-            work.append((node, True))
-            work += [(part, False) for part in reversed(below(node)) if part not in seen]
+            inside = below(node)
+            if not inside:
+                order.append(node)
+                continue
+            work += (node, None)
+            work += reversed(inside)
     return order
 
 
@@ -173,7 +181,7 @@ class Rewrite:
         """An index with axes replaced."""
         found = self.moved.get(value)
         if found is None:
-            found = self.moved[value] = substitute(value, self.env, self._gathered)
+            found = substitute(value, self.env, self._gathered, self.moved)
         return found
 
     def masked(self, mask: Mask) -> Mask:

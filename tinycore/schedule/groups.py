@@ -169,7 +169,7 @@ class Grouping:
     def _row(self, stage: Stage, group: Group, producers: Sequence[Group]) -> Match | None:
         """How a stage fits into the group of a producer, if that costs neither parallelism nor
         the tiles of a contraction."""
-        if stage.kind == SCATTER or group.holds(SCATTER, WRITE):
+        if stage.kind == SCATTER or group.holds(SCATTER, WRITE) or self._reads_kept(stage, group):
             return None
         if any(self.reach.follows(other.number, group.number) for other in producers):
             return None
@@ -185,6 +185,11 @@ class Grouping:
         if facts.contracts and not facts.evaluates and inner > self.limits.contraction_axes:
             return None
         return match
+
+    def _reads_kept(self, stage: Stage, group: Group) -> bool:
+        """True if a stage reads what the group stores and must not evaluate again."""
+        read = [self.stages.get(load.src[0]) for load in stage.reads]
+        return any(one in group.dims and one.is_kept for one in read if one is not None)
 
     def _may_drop(self, group: Group) -> int:
         contracts = any(self.facts[stage].contracts for stage in group.dims)
@@ -232,6 +237,8 @@ class Grouping:
                 read = self.stages.get(load.src[0])
                 if read is None or read not in both or (read in moved) == (stage in moved):
                     continue
+                if read.is_kept:
+                    return False
                 for mine, theirs in zip(dims, both[read], strict=True):
                     if load.arg.indices[theirs] is not stage.axes[mine]:
                         return False

@@ -29,7 +29,7 @@ class Kernel:
         self.number = body.group.number
         self.reads: dict[UOp, None] = {}
         for member in body.members.values():
-            self.reads.update(dict.fromkeys(load.src[0] for load in member.reads()))
+            self.reads.update(dict.fromkeys(load.src[0] for load in member.reads))
 
     def position(self, sink: Member) -> tuple[int, Store]:
         """The number of the loop that stores a sink, and the store."""
@@ -72,16 +72,17 @@ def _allows(kernel: Kernel, sink: Member, old: UOp) -> bool:
     if old not in kernel.reads:
         return True
     if sink.stage.kind == SCATTER:
-        base = [] if sink.base is None else _reads(sink.base, old)
-        return len(_reads(sink.value, old)) == 0 and all(at.indices == sink.axes for at in base)
+        base = [] if sink.base is None else loads([sink.base])
+        own = [at.indices == sink.axes for at in _of(base, old)]
+        return all(own) and len(own) == len(_of(sink.reads, old))
     number, store = kernel.position(sink)
     for member in kernel.body.members.values():
-        reads = _reads(member.value, old) if member.stage.kind == REDUCTION else []
+        reads = _of(member.reads, old) if member.stage.kind == REDUCTION else []
         if not all(_apart(kernel, store, at) for at in reads):
             return False
     for position, loop in enumerate(kernel.loops):
         for other in loop.stores:
-            for at in _reads(other.value, old):
+            for at in _of(other.reads, old):
                 same = at.indices == store.place
                 if position > number or not (same or position < number):
                     return False
@@ -98,5 +99,6 @@ def _apart(kernel: Kernel, store: Store, at: Access) -> bool:
     return all(at.indices[dim] is store.axes[dim] for dim in dims)
 
 
-def _reads(value: UOp, old: UOp) -> list[Access]:
-    return [load.arg for load in loads([value]) if load.src[0] is old]
+def _of(reads: Sequence[UOp], old: UOp) -> list[Access]:
+    """Where `old` is read."""
+    return [load.arg for load in reads if load.src[0] is old]

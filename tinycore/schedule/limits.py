@@ -43,6 +43,8 @@ class Limits(NamedTuple):
     # Operands of a contraction: one of more ops, used more often, is stored before it.
     operand_ops: int = 8
     operand_times: int = 16
+    # What several stages read is stored if each would evaluate more ops for it: work stays linear.
+    repeated_ops: int = 48
     # A sum of moved sums is one sum while no element is evaluated more often.
     nested_times: int = 4
     # Below this a launch costs more than the work: equal spaces share one without sharing data.

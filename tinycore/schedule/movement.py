@@ -7,11 +7,11 @@ chains of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from tinycore.uop.affine import at_least_zero
+from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, unalias
 from tinycore.uop.index import Index, add, alias, as_index, digit, make, scale
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, PadArg, Shape, SkewArg, shape_of, upper
@@ -24,6 +24,28 @@ ZERO = make(0)
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
     """Where the element of `node` at `indices` lies in its source, and when it does."""
     return _STEPS[node.op](node, indices)
+
+
+def tightest(constraints: Iterable[Index | bool], known: Mask = ()) -> Mask:
+    """The mask `known` with more constraints; of those that differ by a number, the one that
+    implies the others, so that a chain of movement has as many as its last step."""
+    least = {value.terms: value for value in known}
+    for constraint in constraints:
+        plain = at_least_zero(unalias(constraint)) if isinstance(constraint, Index) else constraint
+        if plain is False:
+            return NEVER
+        if isinstance(plain, Index):
+            before = least.get(plain.terms, plain)
+            least[plain.terms] = plain if plain.const <= before.const else before
+    return mask_of(least.values()) or ()
+
+
+def only_moves_ones(node: UOp) -> bool:
+    """True for a RESHAPE that adds or takes axes of extent 1 and nothing else."""
+    if node.op is not Ops.RESHAPE:
+        return False
+    old = [extent for extent in shape_of(node.src[0]) if extent != 1]
+    return old == [extent for extent in node.arg if extent != 1]
 
 
 def outside(node: UOp) -> float | None:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.schedule.arithmetic import as_number, choose, index_of, scalar
-from tinycore.schedule.movement import Indices, outside, source_place
-from tinycore.uop.affine import NEVER, Mask, atoms, mask_of
+from tinycore.schedule.movement import Indices, outside, source_place, tightest
+from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Index, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
 from tinycore.uop.shape import shape_of
-from tinycore.uop.tree import Access, both, load
+from tinycore.uop.tree import Access, load
 
 
 class State(NamedTuple):
@@ -84,23 +84,20 @@ class Push:
         while state.node.op in MOVEMENT and not self._is_stored(state.node):
             node = state.node
             indices, constraints = source_place(node, state.indices)
-            mask = mask_of(constraints)
-            if mask == ():
+            if not any(constraint is not True for constraint in constraints):
                 state = State(node.src[0], indices, state.mask, state.fill)
                 continue
             if self.fills[node] is None:
                 return state
-            mask = NEVER if mask is None else both(state.mask, mask)
+            mask = tightest(constraints, state.mask)
             state = State(node.src[0], indices, mask, self.fills[node])
         return state
 
     def _inside(self, state: State) -> tuple[State, Mask]:
         """The source of a movement whose fill no LOAD can show, and the mask of the movement."""
         indices, constraints = source_place(state.node, state.indices)
-        mask = mask_of(constraints)
-        mask = NEVER if mask is None else mask
-        inner = State(state.node.src[0], indices, both(state.mask, mask))
-        return self.descend(inner), mask
+        inner = State(state.node.src[0], indices, tightest(constraints, state.mask))
+        return self.descend(inner), tightest(constraints)
 
     def _value(self, state: State) -> UOp:
         node = state.node

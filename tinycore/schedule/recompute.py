@@ -8,7 +8,7 @@ element is put inside them. groups.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterator
 
 from tinycore.schedule.expression import Inner, Rewrite, inline, plain_axis
 from tinycore.schedule.limits import Limits
@@ -32,20 +32,16 @@ Reads = list[tuple[Stage, Access]]  # readers with the place each of them reads
 
 def find_stages(graph: Graph, limits: Limits) -> list[Stage]:
     """The stages that remain, in topological order."""
-    stages, chosen = _choose(graph, (), limits)
-    extra = costly_operands(graph, stages, chosen, limits)
+    stages = make_stages(graph, stored_nodes(graph, limits))
+    extra = costly_operands(graph, stages, limits)
     if extra:
-        stages, chosen = _choose(graph, extra, limits)
+        nodes = stored_nodes(graph, limits, extra)
+        known = {node: s for node, s in stages.items() if s.inlined.isdisjoint(extra)}
+        stages = make_stages(graph, nodes, known)
+    nest_sums(stages, limits)
+    chosen = choose_recomputed(stages, limits)
     put_inside(stages, chosen)
     return [stage for node, stage in stages.items() if node not in chosen]
-
-
-def _choose(
-    graph: Graph, extra: Iterable[UOp], limits: Limits
-) -> tuple[dict[UOp, Stage], dict[UOp, None]]:
-    stages = make_stages(graph, stored_nodes(graph, extra))
-    nest_sums(stages, limits)
-    return stages, choose_recomputed(stages, limits)
 
 
 # NEST
@@ -124,7 +120,7 @@ def _final_readers(stage: Stage, readers: dict[UOp, Reads]) -> tuple[list[UOp], 
         for user, access in readers[inner.node]:
             rewrite = Rewrite(_env(inner, access))
             moved = Access(tuple([rewrite.index(index) for index in own.indices]))
-            if user.kind == MAP and not user.is_sink and user.node.op is not Ops.CONTIGUOUS:
+            if user.kind == MAP and not user.is_sink and not user.is_kept:
                 between[user.node] = None
                 work.append((user, moved))
             else:
@@ -141,7 +137,8 @@ def _pays(stage: Stage, users: Reads, limits: Limits) -> bool:
         return True
     spaces = {_space(user, at) for user, at in users}
     all_reduce = all(user.kind == REDUCTION for user, _ in users)
-    return stage.size <= limits.recomputed_result and all_reduce and len(spaces) == 1
+    will_merge = len(users) > 1 and all_reduce and len(spaces) == 1
+    return will_merge and stage.size <= limits.recomputed_result
 
 
 def _space(user: Stage, at: Access) -> tuple[tuple[bool, int], ...]:
@@ -189,24 +186,28 @@ def _whole_value(stage: Stage) -> UOp:
 # Operands by cost
 
 
-def costly_operands(
-    graph: Graph, stages: dict[UOp, Stage], chosen: dict[UOp, None], limits: Limits
-) -> set[UOp]:
+def costly_operands(graph: Graph, stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     """Operands of contractions to store, because computing them at every use costs more."""
-    found = set()
-    stored = stages.keys() - chosen.keys()
+    found = {operand for operand in _operands(graph, limits) if operand not in stages}
+    found = {operand for operand in found if _count(operand, stages) > limits.operand_ops}
+    if not found:
+        return found
+    kept = stages.keys() - choose_recomputed(stages, limits).keys()
+    return {operand for operand in found if _count(operand, kept) > limits.operand_ops}
+
+
+def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
+    """The scalar ops at the end of operands of contractions, where they serve many results."""
     for node in graph.order:
         if node.op is not Ops.REDUCE:
             continue
-        product = _below(node.src[0], frozenset({Ops.CAST}))
-        operands = product.src if product.op is Ops.MUL else ()
-        for operand in [_below(operand, _THROUGH) for operand in operands]:
-            if operand.op not in ELEMENTWISE or operand in stored:
+        product = _below(node.src[0], CASTS)
+        for source in product.src if product.op is Ops.MUL else ():
+            operand = _below(source, _THROUGH)
+            if operand.op not in ELEMENTWISE:
                 continue
-            often = size_of(product) >= limits.operand_times * size_of(operand)
-            if often and _is_costly(operand, stored, limits):
-                found.add(operand)
-    return found
+            if size_of(product) >= limits.operand_times * size_of(operand):
+                yield operand
 
 
 _THROUGH = MOVEMENT | CASTS
@@ -218,8 +219,8 @@ def _below(node: UOp, through: frozenset[Ops]) -> UOp:
     return node
 
 
-def _is_costly(operand: UOp, stored: Container[UOp], limits: Limits) -> bool:
-    """More than a few scalar ops, and no reduction among what it would compute again."""
+def _count(operand: UOp, stored: Container[UOp]) -> int:
+    """The scalar ops of an operand; 0 if a reduction is among what it would compute again."""
     seen: set[UOp] = set()
     work = [operand]
     count = 0
@@ -228,8 +229,8 @@ def _is_costly(operand: UOp, stored: Container[UOp], limits: Limits) -> bool:
         if node in seen or node in stored:
             continue
         if node.op is Ops.REDUCE:
-            return False
+            return 0
         seen.add(node)
         count += node.op in ELEMENTWISE
         work += node.src
-    return count > limits.operand_ops
+    return count

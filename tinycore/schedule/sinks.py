@@ -1,42 +1,100 @@
 """The graph as the passes want it: no DETACH, and a STORE only where it may write in place.
 
 Comes in: sinks as the tensors built them. Goes out: equal nodes; a STORE is a select by the
-adjoint of its view unless it is named as a write; SHRINK and FLIP stand below reductions, so that
-nothing is computed to be cut away. stages.py comes next.
+adjoint of its view unless it is named as a write; SHRINK stands below reductions, so that nothing
+is computed to be cut away. stages.py comes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from tinycore.dtype import dtypes
+from tinycore.schedule.movement import only_moves_ones
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise, movement_adjoint
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of
+from tinycore.uop.shape import Dim, Pairs, difference, shape_of
 
 
 def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     """The sinks, each a node of its own; those of `writes` stay a STORE."""
-    new: dict[UOp, UOp] = {}
-    for node in toposort(sinks):
-        src = tuple([new[source] for source in node.src])
-        low = node if src == node.src else node.replace(src=src)
+
+    def rule(node: UOp, low: UOp) -> UOp:
         if node.op is Ops.DETACH:
-            low = src[0]
-        elif node.op is Ops.STORE and not (node in writes and src[0] is node.src[0]):
-            low = selected(low)
-        new[node] = low
-    return _apart([new[node] for node in sinks])
+            return low.src[0]
+        if node.op is Ops.STORE and not (node in writes and low.src[0] is node.src[0]):
+            return selected(low)
+        return low
+
+    return _apart(cut_below_reductions(_rewritten(sinks, rule)))
+
+
+def _rewritten(roots: Sequence[UOp], rule: Callable[[UOp, UOp], UOp]) -> list[UOp]:
+    """The roots with every node, over its new sources, replaced by what the rule gives."""
+    new: dict[UOp, UOp] = {}
+    for node in toposort(roots):
+        src = tuple([new[source] for source in node.src])
+        new[node] = rule(node, node if src == node.src else node.replace(src=src))
+    return [new[root] for root in roots]
+
+
+def cut_below_reductions(roots: Sequence[UOp]) -> list[UOp]:
+    """SHRINK moved below a reduction that nobody else reads: what is cut away is not computed."""
+    order = toposort(roots)
+    if not any(node.op is Ops.SHRINK for node in order):
+        return list(roots)
+    readers = Counter(source for node in order for source in dict.fromkeys(node.src))
+    readers.update(roots)
+
+    def rule(node: UOp, low: UOp) -> UOp:
+        depth = _depth_of_reduction(node, readers) if node.op is Ops.SHRINK else 0
+        return _cut(low.src[0], low.arg, depth) if depth else low
+
+    return _rewritten(roots, rule)
+
+
+def _depth_of_reduction(node: UOp, readers: Mapping[UOp, int]) -> int:
+    """How many nodes below a SHRINK its reduction is; 0 if there is none, or another reads it."""
+    depth = 1
+    node = node.src[0]
+    while readers[node] == 1 and (node.op is Ops.PERMUTE or only_moves_ones(node)):
+        node = node.src[0]
+        depth += 1
+    return depth if node.op is Ops.REDUCE and readers[node] == 1 else 0
+
+
+def _cut(node: UOp, box: Pairs, depth: int) -> UOp:
+    """The part of `node` in a box, cut `depth` nodes below it."""
+    if depth == 0:
+        return graph.shrink(node, box)
+    source = node.src[0]
+    shape = shape_of(source)
+    inner: list[tuple[Dim, Dim]] = [(0, extent) for extent in shape]
+    if node.op is Ops.PERMUTE:
+        for axis, pair in zip(node.arg, box, strict=True):
+            inner[axis] = pair
+        return graph.permute(_cut(source, tuple(inner), depth - 1), node.arg)
+    if node.op is Ops.REDUCE:
+        axes, combine = node.arg
+        inner = [whole if k in axes else box[k] for k, whole in enumerate(inner)]
+        return graph.reduce(_cut(source, tuple(inner), depth - 1), axes, combine)
+    wide = [k for k, extent in enumerate(shape) if extent != 1]
+    kept = [pair for pair, extent in zip(box, node.arg, strict=True) if extent != 1]
+    for axis, pair in zip(wide, kept, strict=True):
+        inner[axis] = pair
+    cut = _cut(source, tuple(inner), depth - 1)
+    return graph.reshape(cut, tuple([difference(end, begin) for begin, end in box]))
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:
     """A second sink of one node, and one that is stored data already, is a copy of it."""
-    found: list[UOp] = []
+    found: dict[UOp, None] = {}
     for number, node in enumerate(sinks):
         copy = node in found or node.op is Ops.BUFFER
-        found.append(graph.contiguous(node, -1 - number) if copy else node)
-    return found
+        found[graph.contiguous(node, -1 - number) if copy else node] = None
+    return list(found)
 
 
 def selected(node: UOp) -> UOp:

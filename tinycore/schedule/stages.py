@@ -6,17 +6,18 @@ of its expression; the graph is not needed after this file. recompute.py comes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tinycore.schedule.expression import loads
-from tinycore.schedule.movement import Indices, source_place
+from tinycore.schedule.limits import Limits
+from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.schedule.push import Push, chain_fills, gathered_place
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.graph import apply_view
 from tinycore.uop.index import Index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, Scalar, UOp, toposort
 from tinycore.uop.shape import Dim, Shape, shape_of, size
 
 REDUCTION, MAP, WRITE, SCATTER = "reduction", "map", "write", "scatter"
@@ -37,10 +38,11 @@ class Stage:
 
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
     `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
-    base, whose own expression is `base` for a SCATTER.
+    base, whose own expression is `base` for a SCATTER. `is_kept`: readers read it where it is
+    stored, never inline.
     """
 
-    number: int
+    name: str
     node: UOp
     kind: str
     shape: Shape
@@ -50,7 +52,10 @@ class Stage:
     mask: Mask = ()
     place: Indices = ()
     base: UOp | None = None
+    number: int = 0
     is_sink: bool = False
+    is_kept: bool = False
+    inlined: set[UOp] = field(default_factory=set)
     reads: list[UOp] = field(default_factory=list)
 
     def update(self, value: UOp) -> None:
@@ -100,13 +105,55 @@ class Graph:
                 self.consumers[source].append(node)
 
 
-def stored_nodes(graph: Graph, extra: Iterable[UOp]) -> dict[UOp, None]:
-    """The nodes that become stages, in topological order."""
+def stored_nodes(graph: Graph, limits: Limits, extra: Iterable[UOp] = ()) -> dict[UOp, bool]:
+    """The nodes that become stages, in topological order; True for those too costly to evaluate
+    where they are read."""
     chosen = {node for node in graph.order if node.op in _ALWAYS}
     chosen |= graph.sinks
     chosen |= {_epilogue(node, graph) for node in graph.order if node.op is Ops.REDUCE}
     chosen.update(extra)
-    return {node: None for node in graph.order if node in chosen}
+    costly = _costly(graph, chosen, limits.repeated_ops)
+    chosen |= costly
+    return {node: node in costly for node in graph.order if node in chosen}
+
+
+def _costly(graph: Graph, chosen: Collection[UOp], limit: int) -> set[UOp]:
+    """Scalar ops that several stages would evaluate, each with more ops than `limit` below."""
+    shared = _shared(graph, chosen)
+    found: set[UOp] = set()
+    below: dict[UOp, frozenset[UOp] | None] = {}  # the ops inline under a node; None: too many
+    for node in graph.order:
+        below[node] = frozenset() if node in chosen else _inline_ops(node, below, limit)
+        if below[node] is None and node.op in ELEMENTWISE and node in shared:
+            found.add(node)
+            below[node] = frozenset()
+    return found
+
+
+def _inline_ops(
+    node: UOp, below: Mapping[UOp, frozenset[UOp] | None], limit: int
+) -> frozenset[UOp] | None:
+    found: frozenset[UOp] = frozenset({node} if node.op in ELEMENTWISE else ())
+    for source in node.src:
+        inside = below[source]
+        if inside is None:
+            return None
+        found |= inside
+    return found if len(found) <= limit else None
+
+
+def _shared(graph: Graph, chosen: Collection[UOp]) -> set[UOp]:
+    """The nodes where ways to different stages part."""
+    carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
+    found = set()
+    for node in reversed(graph.order):
+        ways = {user if user in chosen else carrier[user] for user in graph.consumers[node]}
+        carrier[node] = node
+        if len(ways) == 1:
+            (carrier[node],) = ways
+        elif ways:
+            found.add(node)
+    return found
 
 
 def _epilogue(reduction: UOp, graph: Graph) -> UOp:
@@ -116,36 +163,38 @@ def _epilogue(reduction: UOp, graph: Graph) -> UOp:
         (node,) = graph.consumers[node]
         if node.op in ELEMENTWISE:
             end = node
-        elif not _only_moves_ones(node):
+        elif not only_moves_ones(node):
             return end
     return end
 
 
-def _only_moves_ones(node: UOp) -> bool:
-    if node.op is not Ops.RESHAPE:
-        return False
-    old = [extent for extent in shape_of(node.src[0]) if extent != 1]
-    return old == [extent for extent in node.arg if extent != 1]
-
-
-def make_stages(graph: Graph, nodes: Mapping[UOp, None]) -> dict[UOp, Stage]:
-    """A stage for each of `nodes`, with its expression."""
+def make_stages(
+    graph: Graph, nodes: Mapping[UOp, bool], known: Mapping[UOp, Stage] | None = None
+) -> dict[UOp, Stage]:
+    """A stage for each of `nodes`, with its expression, unless it is `known`."""
+    known = known or {}
     fills = chain_fills(graph.order, nodes)
     stages = {}
     for number, node in enumerate(nodes):
-        stage = _stage(number, node, Push(nodes, fills))
+        stage = known.get(node) or _stage(node, f"{number}{'_' if known else ''}", nodes, fills)
+        stage.number = number
         stage.is_sink = node in graph.sinks
+        stage.is_kept = nodes[node] or node.op is Ops.CONTIGUOUS
         stages[node] = stage
     return stages
 
 
-def _stage(number: int, node: UOp, push: Push) -> Stage:
+def _stage(
+    node: UOp, name: str, nodes: Mapping[UOp, bool], fills: dict[UOp, Scalar | None]
+) -> Stage:
     kind = _KINDS.get(node.op, MAP)
     shape = shape_of(node.src[1] if kind == WRITE else node)
-    axes = tuple([axis(f"p{number}_{k}", extent) for k, extent in enumerate(shape)])
-    stage = Stage(number, node, kind, shape, axes, node)
+    axes = tuple([axis(f"p{name}_{k}", extent) for k, extent in enumerate(shape)])
+    stage = Stage(name, node, kind, shape, axes, node)
+    push = Push(nodes, fills)
     _MAKERS[kind](stage, push)
     stage.update(stage.value)
+    stage.inlined = {state.node for state in push.values}
     return stage
 
 
@@ -161,7 +210,7 @@ def _make_reduction(stage: Stage, push: Push) -> None:
     shape = shape_of(source)
     indices = list(stage.axes)
     for k in stage.node.arg.axes:
-        indices[k] = axis(f"r{stage.number}_{k}", shape[k])
+        indices[k] = axis(f"r{stage.name}_{k}", shape[k])
     stage.steps = tuple([Step(indices[k], shape[k]) for k in stage.node.arg.axes])
     stage.value = push.value(source, tuple(indices))
 
@@ -182,7 +231,7 @@ def _make_scatter(stage: Stage, push: Push) -> None:
     """The base runs over all axes; the values over those of the numbers and of a row."""
     base, ids, values = stage.node.src
     counts = shape_of(ids)
-    own = tuple([axis(f"r{stage.number}_{k}", extent) for k, extent in enumerate(counts)])
+    own = tuple([axis(f"r{stage.name}_{k}", extent) for k, extent in enumerate(counts)])
     stage.steps = tuple([Step(*pair) for pair in zip(own, counts, strict=True)])
     stage.base = push.value(base, stage.axes)
     place = gathered_place(push.value(ids, own), base)

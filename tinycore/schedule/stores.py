@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import cached_property
 
 from tinycore.schedule.bodies import Body, Member
-from tinycore.schedule.expression import Rewrite
+from tinycore.schedule.expression import Rewrite, loads
 from tinycore.schedule.movement import Indices
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Dim
 from tinycore.uop.tree import Access, load
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Store:
     """One value stored: `axes` are the dimensions of the stage, `place` where it goes."""
 
@@ -25,6 +26,11 @@ class Store:
     value: UOp
     axes: Indices
     place: Indices
+
+    @cached_property
+    def reads(self) -> list[UOp]:
+        """Its LOADs."""
+        return loads([self.value])
 
     @property
     def node(self) -> UOp:

@@ -244,19 +244,18 @@ class Writer:
         found = self.moved.get(value)
         if found is not None:
             return found
-        gathers = False
-
-        def on_node(node: object) -> object:
-            nonlocal gathers
-            gathers = True
-            assert isinstance(node, UOp), "writer: a gather without its expression"
-            return self._get(node, placed)
-
-        found = substitute(unalias(value), self.env, on_node)
+        plain = unalias(value)
+        gathers = any(atom.kind == "gather" for atom in atoms(plain))
+        if gathers:
+            found = substitute(plain, self.env, lambda node: self._placed(node, placed))
+        else:
+            found = self.moved[value] = substitute(plain, self.env, memo=self.moved)
         self._note(found)
-        if not gathers:
-            self.moved[value] = found
         return found
+
+    def _placed(self, node: object, placed: Mapping[UOp, UOp]) -> UOp:
+        assert isinstance(node, UOp), "writer: a gather without its expression"
+        return self._get(node, placed)
 
     def _mask(self, mask: Mask, placed: Mapping[UOp, UOp]) -> Mask:
         if not mask:
@@ -271,13 +270,13 @@ class Writer:
         arg = node.arg
         state = buffer(self._fresh("s"), node.dtype, (), "reg", init=arg.combine)
         self.write(state)
-        outer = self.uses
+        outer, running = self.uses, self.running
         self.uses = self._uses_inside(node)
         self.open("red", arg.axes, arg.extents)
         value = self.place(node.src[0])
         self.write(store(state, self.access((), arg.mask), value, arg.combine))
         self.close()
-        self.uses = outer
+        self.uses, self.running = outer, running
         self._know(node, load(state, Access(())), level)
         self.scopes += deeper
 

@@ -63,12 +63,18 @@ def rebuild(value: Index, of: Callable[[Atom], Index | None]) -> Index:
     return collect(const, factors) if changed else value
 
 
-def substitute(value: Index, env: Environment, on_node: NodeMap | None = None) -> Index:
+def substitute(
+    value: Index,
+    env: Environment,
+    on_node: NodeMap | None = None,
+    memo: dict[Index, Index] | None = None,
+) -> Index:
     """`value` with the atoms of `env` replaced; digits above them are simplified again.
 
-    `on_node` rewrites the node under a gathered atom.
+    `on_node` rewrites the node under a gathered atom. Calls with one `env` may share a `memo`, so
+    that long chains of digits are walked once.
     """
-    memo: dict[Index, Index] = {}
+    memo = {} if memo is None else memo
 
     def walk(inner: Index) -> Index:
         found = memo.get(inner)

@@ -1,0 +1,99 @@
+"""Runs a schedule on REF and compares every sink with numpy.
+
+In: sinks with their old buffers, and arrays. Out: the schedule, after all values were checked.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import numpy as np
+
+from tests.schedule.evaluate import Array, Evaluator, numpy_type
+from tinycore.dtype import to_dtype
+from tinycore.runtime.ref import run_kernel
+from tinycore.schedule.create import schedule_within
+from tinycore.schedule.limits import Limits
+from tinycore.schedule.types import Schedule
+from tinycore.uop import graph
+from tinycore.uop.canonical import canonical
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.printer import show
+from tinycore.uop.shape import shape_of, upper_shape
+from tinycore.uop.spec import check
+
+Sink = tuple[UOp, UOp | None]
+_numbers = count(10_000)
+
+
+class Data(dict[UOp, Array]):
+    """Buffers with their arrays."""
+
+    def put(self, array: Array) -> UOp:
+        """A buffer that holds `array`."""
+        dtype = to_dtype(str(array.dtype))
+        node = graph.graph_buffer(next(_numbers), array.shape, dtype, "REF")
+        self[node] = array
+        return node
+
+
+def run(
+    schedule: Schedule, data: Mapping[UOp, Array], variables: Mapping[str, int] | None = None
+) -> dict[UOp, Array]:
+    """Every buffer after the kernels; new ones start as poison."""
+    arrays = {node: array.copy() for node, array in data.items()}
+    for scheduled in schedule.kernels:
+        for node in scheduled.buffers:
+            if node not in arrays:
+                arrays[node] = _poison(node)
+        run_kernel(scheduled.kernel, [arrays[node] for node in scheduled.buffers], variables)
+    return arrays
+
+
+def _poison(node: UOp) -> Array:
+    value = np.nan if node.dtype.is_float else 77
+    return np.full(upper_shape(shape_of(node)), value).astype(numpy_type(node.dtype))
+
+
+def check_sinks(
+    sinks: Sequence[Sink | UOp],
+    data: Mapping[UOp, Array],
+    limits: Limits | None = None,
+    variables: Mapping[str, int] | None = None,
+    tolerance: float = 3e-5,
+) -> Schedule:
+    """Schedule and run; every sink holds its value, and no other input has changed."""
+    pairs = [sink if isinstance(sink, tuple) else (sink, None) for sink in sinks]
+    evaluator = Evaluator(data, variables or {})
+    wanted = [evaluator(node) for node, _ in pairs]
+    schedule = schedule_within(pairs, limits or Limits(units=2))
+    for scheduled in schedule.kernels:
+        check(scheduled.kernel, "schedule")
+    arrays = run(schedule, data, variables)
+    for (_, old), place, value in zip(pairs, schedule.places, wanted, strict=True):
+        assert place is old or place.op is not Ops.BUFFER, "a sink in a buffer of another"
+        compare(_used_part(arrays[place], value), value, tolerance)
+    written = set(schedule.places)
+    for node, array in data.items():
+        if node not in written:
+            np.testing.assert_array_equal(arrays[node], array, "an input was overwritten")
+    return schedule
+
+
+def _used_part(found: Array, wanted: Array) -> Array:
+    """The elements below the symbolic extents."""
+    return found[tuple(slice(0, extent) for extent in wanted.shape)]
+
+
+def compare(found: Array, wanted: Array, tolerance: float) -> None:
+    """Equal shape, type and values; NaN equals NaN."""
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    finite = np.abs(np.where(np.isfinite(wanted), wanted, 0).astype(np.float64))
+    size = finite.max(initial=1.0)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * size)
+
+
+def texts(schedule: Schedule) -> str:
+    """The canonical text of all kernels."""
+    return "\n".join([show(canonical(one.kernel)) for one in schedule.kernels])
