@@ -17,6 +17,7 @@ from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.shape import Dim, shape_of, upper_shape
 from tinycore.uop.tree import (
+    GLOBAL,
     Access,
     BufferArg,
     buffer,
@@ -140,7 +141,8 @@ class Writer:
     def name(self, value: UOp) -> UOp:
         """`value` computed here, before any statement that follows."""
         placed = self.place(value)
-        if placed.op in (Ops.CONST, Ops.LET):
+        in_register = placed.op is Ops.LOAD and placed.src[0].arg.space != GLOBAL
+        if in_register or placed.op in (Ops.CONST, Ops.LET):
             return placed
         named = let(self._fresh("v"), placed)
         self.write(named)
@@ -299,6 +301,6 @@ def count_uses(values: Sequence[UOp]) -> dict[UOp, int]:
     for value in values:
         uses[value] += 1
     for node in reversed(order):
-        for part in dict.fromkeys(parts(node)):
+        for part in parts(node):
             uses[part] += uses[node] if node.op is Ops.NEG else 1
     return uses
