@@ -29,18 +29,30 @@ class Addresses:
         self.blocks = blocks
         self.axes: dict[Atom, UOp] = {}
         self.sums: dict[Terms, UOp] = {}
+        self.numbers: dict[int, UOp] = {}
         self.atoms: dict[Atom, UOp] = {}
         self.plain: dict[Index, Index] = {}
         self.running: dict[tuple[Atom, Atom], bool] = {}
 
     def value(self, index: Index) -> UOp:
         """The node of an index."""
-        if not index.terms:
-            return const(index.const, dtypes.int64)
-        total = self._sum(index.terms)
-        if index.const == 0:
+        return self.sum(index.const, index.terms)
+
+    def sum(self, constant: int, terms: Terms) -> UOp:
+        """The node of constant + terms."""
+        if not terms:
+            return self.number(constant)
+        total = self._sum(terms)
+        if constant == 0:
             return total
-        return self._alu(Ops.ADD, total, const(index.const, dtypes.int64))
+        return self.blocks.put(UOp(Ops.ADD, dtypes.int64, (total, self.number(constant))))
+
+    def number(self, value: int) -> UOp:
+        """A constant of int64."""
+        found = self.numbers.get(value)
+        if found is None:
+            found = self.numbers[value] = const(value, dtypes.int64)
+        return found
 
     def at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""

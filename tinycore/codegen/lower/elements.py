@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinycore.codegen.lower.indices import TRUE, Indices
+from tinycore.codegen.lower.indices import TRUE, Indices, Place, Site
 from tinycore.codegen.lower.scope import Scope
 from tinycore.dtype import dtypes
-from tinycore.uop.index import Index, make
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 
@@ -26,67 +25,62 @@ class Elements:
         self.units: dict[tuple[UOp, int], tuple[UOp, UOp]] = {}
         self.transposed: dict[tuple[UOp, ...], tuple[UOp, ...]] = {}
 
-    def read(self, buffer: UOp, index: Index, test: UOp, fill: UOp) -> UOp | None:
-        """What `buffer` holds at `index`, or `fill` where `test` is false; None if no vector
+    def read(self, node: UOp, site: Site, test: UOp) -> UOp | None:
+        """What a LOAD finds at its site, or its fill where `test` is false; None if no vector
         access can tell."""
-        width = self.scope.storage[buffer].width
-        if width:
-            return self._chosen(test, self._read_registers(buffer, width, index), fill)
-        step = self.indices.step(index)
-        lanes = 1 if step == 0 else self.scope.lanes
-        if step not in (-1, 0, 1) or test.dtype.lanes > lanes:
+        place = self.indices.place(site.place)
+        if site.width:
+            value = self._read_registers(node.src[0], site.width, place)
+            return value if test is TRUE else self._chosen(test, value, _fill(node))
+        lanes = 1 if place.step == 0 else self.scope.lanes
+        if place.step not in (-1, 0, 1) or test.dtype.lanes > lanes:
             return None
-        if step == -1:
-            return self._read_backward(buffer, index, test, fill)
-        return self._read_memory(buffer, index, test, fill, lanes)
+        if place.step == -1:
+            return self._read_backward(node, place, test)
+        return self._read_memory(node, place, test, lanes)
 
-    def write(self, buffer: UOp, index: Index, value: UOp, test: UOp) -> bool:
-        """Put `value` at `index` where `test` holds; False if no vector access can."""
-        width = self.scope.storage[buffer].width
-        if width:
-            return self._write_registers(buffer, width, index, value, test)
-        step = self.indices.step(index)
-        lanes = 1 if step == 0 else self.scope.lanes
-        if step not in (-1, 0, 1) or max(test.dtype.lanes, value.dtype.lanes) > lanes:
+    def write(self, buffer: UOp, site: Site, value: UOp, test: UOp) -> bool:
+        """Put `value` at a site where `test` holds; False if no vector access can."""
+        place = self.indices.place(site.place)
+        if site.width:
+            return self._write_registers(buffer, site.width, place, value, test)
+        lanes = 1 if place.step == 0 else self.scope.lanes
+        if place.step not in (-1, 0, 1) or max(test.dtype.lanes, value.dtype.lanes) > lanes:
             return False
         value = self.addresses.splat(value, lanes)
-        if step == -1:
+        if place.step == -1:
             order = tuple(range(lanes))[::-1]
-            index, value = index - (lanes - 1), self.addresses.pick(value, order)
+            place = place._replace(constant=place.constant - (lanes - 1))
+            value = self.addresses.pick(value, order)
             test = self.addresses.pick(test, order) if test.dtype.lanes > 1 else test
-        self._write_memory(buffer, index, value, test)
+        self._write_memory(buffer, place, value, test)
         return True
 
     # memory
 
-    def _read_memory(self, buffer: UOp, index: Index, test: UOp, fill: UOp, lanes: int) -> UOp:
-        dtype = buffer.dtype.vec(lanes)
-        src = [self.scope.buffers[buffer], self._first(index, lanes)]
+    def _read_memory(self, node: UOp, place: Place, test: UOp, lanes: int) -> UOp:
+        buffer = node.src[0]
+        dtype = node.dtype if lanes == 1 else node.dtype.vec(lanes)
+        src = [self.scope.buffers[buffer], self.addresses.sum(place.constant, place.terms)]
         if test is not TRUE:
-            src += [self.addresses.splat(test, lanes), const(fill.arg, dtype)]
+            src.append(self.addresses.splat(test, lanes))
+            src.append(self.addresses.splat(_fill(node), lanes))
         return self.blocks.put_load(buffer, dtype, src, self.scope.moments.get(buffer, 0))
 
-    def _read_backward(self, buffer: UOp, index: Index, test: UOp, fill: UOp) -> UOp:
+    def _read_backward(self, node: UOp, place: Place, test: UOp) -> UOp:
         lanes = self.scope.lanes
         order = tuple(range(lanes))[::-1]
         test = self.addresses.pick(test, order) if test.dtype.lanes > 1 else test
-        forward = self._read_memory(buffer, index - (lanes - 1), test, fill, lanes)
+        place = place._replace(constant=place.constant - (lanes - 1))
+        forward = self._read_memory(node, place, test, lanes)
         return self.addresses.pick(forward, order)
 
-    def _write_memory(self, buffer: UOp, index: Index, value: UOp, test: UOp) -> None:
-        lanes = value.dtype.lanes
-        src = [self.scope.buffers[buffer], self._first(index, lanes), value]
+    def _write_memory(self, buffer: UOp, place: Place, value: UOp, test: UOp) -> None:
+        offset = self.addresses.sum(place.constant, place.terms)
+        src = [self.scope.buffers[buffer], offset, value]
         if test is not TRUE:
-            src.append(self.addresses.splat(test, lanes))
+            src.append(self.addresses.splat(test, value.dtype.lanes))
         self._store(buffer, tuple(src))
-
-    def _first(self, index: Index, lanes: int) -> UOp:
-        """The address of lane 0."""
-        lane = self.scope.lane
-        if lanes > 1 and lane is not None:
-            terms = [term for term in index.terms if term[0] is not lane]
-            index = make(index.const, tuple(terms))
-        return self.addresses.value(index)
 
     def _store(self, buffer: UOp, src: tuple[UOp, ...]) -> None:
         moment = self.scope.changed(buffer)
@@ -94,10 +88,10 @@ class Elements:
 
     # registers
 
-    def _read_registers(self, buffer: UOp, width: int, index: Index) -> UOp:
-        places = self._places(index)
-        if _is_unit(places, width):
-            return self._register(buffer, places[0] // width)
+    def _read_registers(self, buffer: UOp, width: int, place: Place) -> UOp:
+        if self._is_unit(place, width):
+            return self._register(buffer, place.constant // width)
+        places = self._places(place)
         units = list(dict.fromkeys([place // width for place in places]))
         parts = [self._register(buffer, unit) for unit in units]
         if _is_column(places, width):
@@ -107,22 +101,22 @@ class Elements:
         return self._shuffle(tuple(parts), tuple(lanes))
 
     def _write_registers(
-        self, buffer: UOp, width: int, index: Index, value: UOp, test: UOp
+        self, buffer: UOp, width: int, place: Place, value: UOp, test: UOp
     ) -> bool:
-        places = self._places(index)
-        if max(value.dtype.lanes, test.dtype.lanes) > len(places):
+        lanes = 1 if place.step == 0 else self.scope.lanes
+        if max(value.dtype.lanes, test.dtype.lanes) > lanes:
             return False
-        value = self.addresses.splat(value, len(places))
+        value = self.addresses.splat(value, lanes)
         if test is not TRUE:
-            value = self._chosen(test, value, self._read_registers(buffer, width, index))
-        if _is_unit(places, width):
-            self._store(buffer, (*self._unit(buffer, places[0] // width), value))
+            value = self._chosen(test, value, self._read_registers(buffer, width, place))
+        if self._is_unit(place, width):
+            self._store(buffer, (*self._unit(buffer, place.constant // width), value))
             return True
         lanes_of: dict[int, dict[int, int]] = {}
-        for lane, place in enumerate(places):
-            lanes_of.setdefault(place // width, {})[place % width] = lane
-        for unit, lanes in lanes_of.items():
-            new = self._merged(buffer, unit, value, lanes)
+        for lane, element in enumerate(self._places(place)):
+            lanes_of.setdefault(element // width, {})[element % width] = lane
+        for unit, taken in lanes_of.items():
+            new = self._merged(buffer, unit, value, taken)
             self._store(buffer, (*self._unit(buffer, unit), new))
         return True
 
@@ -141,15 +135,20 @@ class Elements:
         for unit in range(storage.size // storage.width):
             self._store(buffer, (*self._unit(buffer, unit), value))
 
-    def _places(self, index: Index) -> Sequence[int]:
+    def _is_unit(self, place: Place, width: int) -> bool:
+        """True if a place is one register, lane by lane."""
+        if place.step == 0:
+            return width == 1
+        return place.step == 1 and self.scope.lanes == width and place.constant % width == 0
+
+    def _places(self, place: Place) -> Sequence[int]:
         """The element of each lane."""
-        step = self.indices.step(index)
-        if step == 0:
-            return (index.const,)
+        if place.step == 0:
+            return (place.constant,)
         lanes = self.scope.lanes
-        if step is None:
-            return [self.indices.at_lane(index, k).const for k in range(lanes)]
-        return range(index.const, index.const + step * lanes, step)
+        if place.step is None:
+            return [self.indices.at_lane(place.uneven, k) for k in range(lanes)]
+        return range(place.constant, place.constant + place.step * lanes, place.step)
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
         src = self._unit(buffer, unit)
@@ -184,7 +183,7 @@ class Elements:
         key = (register, unit)
         found = self.units.get(key)
         if found is None:
-            found = self.units[key] = (register, const(unit, dtypes.int64))
+            found = self.units[key] = (register, self.addresses.number(unit))
         return found
 
     def _shuffle(self, parts: tuple[UOp, ...], lanes: tuple[int, ...]) -> UOp:
@@ -195,11 +194,14 @@ class Elements:
 
     def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
         """`value` where `test` holds, else `other`."""
-        if test is TRUE:
-            return value
         lanes = max(test.dtype.lanes, value.dtype.lanes)
         src = [self.addresses.splat(node, lanes) for node in (test, value, other)]
         return self.blocks.put(alu(Ops.WHERE, *src))
+
+
+def _fill(node: UOp) -> UOp:
+    """What a LOAD gives where it does not read."""
+    return const(node.arg.fill or 0, node.dtype)
 
 
 def _is_column(places: Sequence[int], width: int) -> bool:
@@ -207,10 +209,3 @@ def _is_column(places: Sequence[int], width: int) -> bool:
     if len(places) != width or width & (width - 1) or width == 1:
         return False
     return places == range(places[0], places[0] + width * width, width)
-
-
-def _is_unit(places: Sequence[int], width: int) -> bool:
-    """True if the places are one register, lane by lane."""
-    if len(places) != width or places[0] % width:
-        return False
-    return width == 1 or places == range(places[0], places[0] + width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tinycore.codegen.lower.facts import EACH, LANES, NEVER, ONCE, Study, atom_of
+from tinycore.codegen.lower.facts import EACH, LANES, NEVER, ONCE, Study
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.scope import Scope
 from tinycore.codegen.lower.values import Values
@@ -82,13 +82,11 @@ class Expander:
 
     def store(self, statement: UOp) -> None:
         """A STORE of one value, which combines with nothing any more."""
-        target, value = statement.src
-        self.values.store(target, statement.arg.places[0], self.values.evaluate(value))
+        self.values.store(statement, self.values.evaluate(statement.src[1]))
 
     def condition(self, statement: UOp) -> None:
         """An IF; a mask that is known decides it here."""
-        indices = self.values.indices
-        test = indices.test(indices.forms_of(statement.arg))
+        test = self.values.indices.holds(statement.arg)
         if test.op is not Ops.CONST:
             self._scoped(UOp(Ops.IF, dtypes.void, (test,), None, self.blocks.number()), statement)
         elif test.arg:
@@ -102,16 +100,22 @@ class Expander:
         if mode == ONCE:
             self.body(statement.src)
         elif mode == EACH:
-            atom = atom_of(statement)
-            for number in range(statement.arg.extent.const):
-                self.scope.env[atom] = number
-                self.body(statement.src)
-            del self.scope.env[atom]
+            self._copied(statement)
         elif mode == LANES:
-            with self.scope.along(atom_of(statement)):
+            with self.scope.along(self.study.atom(statement)):
                 self.body(statement.src)
         else:
             self._serial(statement)
+
+    def _copied(self, statement: UOp) -> None:
+        atom = self.study.atom(statement)
+        env = self.scope.env
+        self.scope.copies += 1
+        for number in range(statement.arg.extent.const):
+            env[atom] = number
+            self.body(statement.src)
+        del env[atom]
+        self.scope.copies -= 1
 
     def _serial(self, statement: UOp) -> None:
         arg: LoopArg = statement.arg

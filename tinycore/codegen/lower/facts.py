@@ -41,6 +41,7 @@ class Study:
     def __init__(self, body: Iterable[UOp]) -> None:
         self.expanded: set[Atom] = set()
         self.modes: dict[UOp, str] = {}
+        self.atoms: dict[UOp, Atom] = {}
         self.stores: dict[UOp, frozenset[UOp]] = {}
         self.orders: dict[UOp, list[UOp]] = {}
         self.facts: dict[UOp, Facts] = {}
@@ -55,8 +56,8 @@ class Study:
         if statement.op is Ops.BUFFER and lane is not None:
             self.private[statement] = lane
         if statement.op is Ops.LOOP and self.mode(statement) in (EACH, LANES):
-            self.expanded.add(atom_of(statement))
-            lane = atom_of(statement) if self.mode(statement) == LANES else lane
+            self.expanded.add(self.atom(statement))
+            lane = self.atom(statement) if self.mode(statement) == LANES else lane
         if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
             for child in statement.src:
                 self.learn(child, lane)
@@ -66,6 +67,13 @@ class Study:
         found = self.modes.get(loop)
         if found is None:
             found = self.modes[loop] = self._mode(loop)
+        return found
+
+    def atom(self, loop: UOp) -> Atom:
+        """The atom that is a loop's axis; the loop runs twice at least."""
+        found = self.atoms.get(loop)
+        if found is None:
+            found = self.atoms[loop] = axis_of(loop).terms[0][0]
         return found
 
     def _mode(self, loop: UOp) -> str:
@@ -84,7 +92,7 @@ class Study:
 
     def _has_lanes(self, loop: UOp) -> bool:
         """True if every iteration takes the same way through the body, one vector loop deep."""
-        lane = atom_of(loop)
+        lane = self.atom(loop)
         work = list(loop.src)
         while work:
             statement = work.pop()
@@ -163,11 +171,6 @@ class Study:
             assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
             return self.of(atom.node)
         return Facts((atom,), ()) if atom in self.expanded else _NOTHING
-
-
-def atom_of(loop: UOp) -> Atom:
-    """The atom that is a loop's axis; the loop runs twice at least."""
-    return axis_of(loop).terms[0][0]
 
 
 def _union(parts: list[Facts]) -> Facts:

@@ -7,7 +7,7 @@ Next: elements.py reads and writes there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tinycore.codegen.lower.address import lane_dtype
@@ -18,6 +18,7 @@ from tinycore.uop.index import Atom, Index, Terms, as_index, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.tree import Access
 
+ZERO = make(0)
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
 
@@ -35,11 +36,25 @@ class Form(NamedTuple):
 
 
 class Site(NamedTuple):
-    """An access of the tree: its place, its mask, and what its indices gather."""
+    """An access of the tree: its place, its mask, what its indices gather, and the lanes of the
+    registers it is in, 0 in memory."""
 
     place: Form
     mask: tuple[Form, ...]
     gathers: tuple[Atom, ...]
+    width: int
+
+
+class Place(NamedTuple):
+    """A bound place: constant + terms in lane 0, `step` more from lane to lane.
+
+    Where lanes do not move by equal steps, `step` is None and `uneven` the index with its lane.
+    """
+
+    constant: int
+    terms: Terms
+    step: int | None
+    uneven: Index
 
 
 class Indices:
@@ -53,13 +68,11 @@ class Indices:
 
     def site(self, buffer: UOp, access: Access) -> Site:
         """An access, prepared for every number its axes will have."""
-        offset = self.scope.storage[buffer].offset(access, buffer.arg.slots)
+        storage = self.scope.storage[buffer]
+        offset = storage.offset(access, buffer.arg.slots)
         gathers = [atom for index in access.indices for atom in _gathers(index)]
-        return Site(self.form(offset), self.forms_of(access.mask), tuple(dict.fromkeys(gathers)))
-
-    def forms_of(self, mask: Mask) -> tuple[Form, ...]:
-        """The constraints of a mask, prepared."""
-        return tuple([self.form(constraint) for constraint in mask])
+        mask = tuple([self.form(constraint) for constraint in access.mask])
+        return Site(self.form(offset), mask, tuple(dict.fromkeys(gathers)), storage.width)
 
     def form(self, index: Index) -> Form:
         """An index value, prepared."""
@@ -90,11 +103,43 @@ class Indices:
                 kept += (term,)
             else:
                 total += term[1] * number
-        terms = form.merged.get(kept)
-        if terms is None:
-            terms = tuple([t for t in form.whole.terms if t in form.still or t in kept])
-            form.merged[kept] = terms
-        return make(total, terms)
+        return make(total, self._merged(form, kept))
+
+    def place(self, form: Form) -> Place:
+        """A place with the numbers of expanded axes and of gathered values put in."""
+        if form.is_plain:
+            return self._plain_place(form)
+        bound = self.bind(form)
+        step = self.step(bound)
+        if step is None:
+            return Place(0, (), None, bound)
+        lane = self.scope.lane
+        terms = (
+            tuple([term for term in bound.terms if term[0] is not lane]) if step else bound.terms
+        )
+        return Place(bound.const, terms, step, ZERO)
+
+    def _plain_place(self, form: Form) -> Place:
+        env = self.scope.env
+        constant, step = form.whole.const, 0
+        kept: Terms = ()
+        for term in form.moving:
+            number = env.get(term[0])
+            if number is None:
+                kept += (term,)
+            elif number == LANE:
+                step = term[1]
+            else:
+                constant += term[1] * number
+        return Place(constant, self._merged(form, kept), step, ZERO)
+
+    def _merged(self, form: Form, kept: Terms) -> Terms:
+        """The terms that stay, in order."""
+        found = form.merged.get(kept)
+        if found is None:
+            found = tuple([t for t in form.whole.terms if t in form.still or t in kept])
+            form.merged[kept] = found
+        return found
 
     def _substituted(self, form: Form) -> Index:
         env = self.scope.env
@@ -118,10 +163,11 @@ class Indices:
                 return None
         return found
 
-    def at_lane(self, index: Index, number: int) -> Index:
-        """A bound index in one lane."""
+    def at_lane(self, index: Index, number: int) -> int:
+        """The number that a bound index without other unknowns is in one lane."""
         lane = self.scope.lane
-        return index if lane is None else substitute(index, {lane: make(number)})
+        assert lane is not None, "lower: there are no lanes here"
+        return substitute(index, {lane: make(number)}).const
 
     def value(self, index: Index, dtype: DType) -> UOp:
         """An index of the tree as a number, or as one a lane."""
@@ -132,11 +178,22 @@ class Indices:
         numbers = scope.addresses.vector(bound, scope.lane, lane_dtype(bound))
         return scope.addresses.narrow(numbers, dtype.vec(scope.lanes))
 
-    def test(self, mask: Iterable[Form], gathers: tuple[Atom, ...] = ()) -> UOp:
-        """The truth of a conjunction, and that gathered numbers are in bounds."""
-        if not mask and not gathers:
-            return TRUE
-        parts = [self._inside(atom) for atom in gathers]
+    def holds(self, mask: Mask) -> UOp:
+        """The truth of a conjunction."""
+        return self._all(tuple([self.form(constraint) for constraint in mask]), [])
+
+    def test(self, site: Site) -> UOp | None:
+        """The truth that an access happens: its mask holds and what it gathers is in bounds.
+
+        None if lanes gather numbers of their own, so that each has an address of its own.
+        """
+        if not site.gathers:
+            return self._all(site.mask, []) if site.mask else TRUE
+        if self._is_scattered(site.gathers):
+            return None
+        return self._all(site.mask, [self._inside(atom) for atom in site.gathers])
+
+    def _all(self, mask: tuple[Form, ...], parts: list[UOp]) -> UOp:
         for form in mask:
             bound = self.bind(form)
             if bound.hi < 0:
@@ -150,8 +207,7 @@ class Indices:
             total = self.scope.blocks.put(alu(Ops.AND, total, part))
         return total
 
-    def is_scattered(self, gathers: tuple[Atom, ...]) -> bool:
-        """True if lanes gather numbers of their own, so that each has an address of its own."""
+    def _is_scattered(self, gathers: tuple[Atom, ...]) -> bool:
         lane = self.scope.lane
         if self.scope.lanes == 1 or lane is None:
             return False

@@ -7,6 +7,7 @@ together. reduce.py puts them after its loop; expand.py makes shuffles of the ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from tinycore.codegen.lower.vectors import nested
 from tinycore.uop.index import Index, as_index, axis
@@ -19,9 +20,17 @@ MAX_UNROLLED = 64
 Place = tuple[Index, ...]
 
 
-def joined(
-    rebases: Sequence[UOp], states: Mapping[UOp, str], own: Mapping[UOp, UOp], name: str
-) -> list[UOp]:
+class Joining(NamedTuple):
+    """What is joined: states with their monoids, the buffers of their lanes, and which of them
+    hold nothing yet; `name` starts the names of new axes."""
+
+    states: Mapping[UOp, str]
+    own: Mapping[UOp, UOp]
+    fresh: frozenset[UOp]
+    name: str
+
+
+def joined(rebases: Sequence[UOp], job: Joining) -> list[UOp]:
     """The statements that bring every state of the lanes into the state itself.
 
     Leading states come first; then each dependent moves, in every lane, from the lane's leading
@@ -32,62 +41,64 @@ def joined(
     for rebase in dict.fromkeys(rebases):
         count = len(rebase.arg.places)
         leads, dependents = rebase.src[:count], rebase.src[2 * count :]
-        if leads[0] not in own or leads[0] in done:
+        if leads[0] not in job.own or leads[0] in done:
             continue
-        found += _leads(rebase, leads, dependents, own, name)
-        found += [_moved(rebase, leads, dependent, own, name) for dependent in dependents]
+        found += _leads(rebase, leads, dependents, job)
+        found += [_moved(rebase, leads, dependent, job) for dependent in dependents]
         done.update(leads)
-    for state, combine in states.items():
+    for state, combine in job.states.items():
         if state not in done:
-            found += _single(state, own[state], combine, name)
+            found += _single(state, combine, job)
     return found
 
 
-def _leads(
-    rebase: UOp, leads: Sequence[UOp], dependents: Sequence[UOp], own: Mapping[UOp, UOp], name: str
-) -> list[UOp]:
-    """Join the leading states, in one store that moves the dependents of the state so far."""
+def _leads(rebase: UOp, leads: Sequence[UOp], dependents: Sequence[UOp], job: Joining) -> list[UOp]:
+    """Join the leading states; dependents of a state that held something move with it."""
+    is_fresh = {*leads, *dependents} <= job.fresh
 
     def at(place: Place) -> list[UOp]:
         found, values = [], []
         for lead in leads:
-            statements, value = _halved(own[lead], place, rebase.arg.combine, name)
+            statements, value = _halved(job.own[lead], place, rebase.arg.combine, job.name)
             found += statements
             values.append(value)
+        if is_fresh:
+            pairs = zip(leads, values, strict=True)
+            return found + [store(lead, Access(place), value) for lead, value in pairs]
         arg = StoreArg((Access(place),) * len(leads), rebase.arg.combine, rebase.arg.rebase)
         src = (*leads, *values, *dependents)
         return [*found, UOp(Ops.STORE, rebase.dtype, src, arg)]
 
-    return _everywhere(leads[0], f"{name}.{leads[0].arg.name}", at)
+    return _everywhere(leads[0], f"{job.name}.{leads[0].arg.name}", at)
 
 
-def _moved(
-    rebase: UOp, leads: Sequence[UOp], dependent: UOp, own: Mapping[UOp, UOp], name: str
-) -> UOp:
+def _moved(rebase: UOp, leads: Sequence[UOp], dependent: UOp, job: Joining) -> UOp:
     """Move a dependent of every lane from the lane's leading state to the joined one."""
-    lanes = own[dependent].arg.shape[-1]
-    lane = axis(f"{name}.move", lanes)
+    own, name = job.own[dependent], f"{job.name}.move"
+    lanes = own.arg.shape[-1]
+    lane = axis(name, lanes)
     rank = len(leads[0].arg.shape)
 
     def at(place: Place) -> list[UOp]:
         lead = place[:rank]
-        old = tuple([load(own[r], Access((*lead, lane))) for r in leads])
+        old = tuple([load(job.own[r], Access((*lead, lane))) for r in leads])
         new = tuple([load(r, Access(lead)) for r in leads])
         here = Access((*place, lane))
-        value = DEPENDENT[rebase.arg.rebase].moved(old, new, load(own[dependent], here))
-        return [loop("par", f"{name}.move", lanes, [store(own[dependent], here, value)], "vec")]
+        value = DEPENDENT[rebase.arg.rebase].moved(old, new, load(own, here))
+        return [loop("par", name, lanes, [store(own, here, value)], "vec")]
 
-    return _everywhere(dependent, f"{name}.{dependent.arg.name}.moved", at)[0]
+    return _everywhere(dependent, f"{job.name}.{dependent.arg.name}.moved", at)[0]
 
 
-def _single(state: UOp, own: UOp, combine: str, name: str) -> list[UOp]:
-    """Join one state that no other leads."""
+def _single(state: UOp, combine: str, job: Joining) -> list[UOp]:
+    """Join one state, which moves with no other any more."""
 
     def at(place: Place) -> list[UOp]:
-        statements, value = _halved(own, place, combine, name)
-        return [*statements, store(state, Access(place), value, combine)]
+        statements, value = _halved(job.own[state], place, combine, job.name)
+        into = "" if state in job.fresh else combine
+        return [*statements, store(state, Access(place), value, into)]
 
-    return _everywhere(state, f"{name}.{state.arg.name}", at)
+    return _everywhere(state, f"{job.name}.{state.arg.name}", at)
 
 
 def _halved(own: UOp, place: Place, combine: str, name: str) -> tuple[list[UOp], UOp]:

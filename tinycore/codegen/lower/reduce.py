@@ -8,10 +8,10 @@ A dependent state moves from its lane's leading state to the joined one before i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.lower.join import joined
+from tinycore.codegen.lower.join import Joining, joined
 from tinycore.runtime.caps import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, of_atom
@@ -20,11 +20,12 @@ from tinycore.uop.tree import Access, Kernel, StoreArg, axis_of, buffer, walk
 
 
 class Pending(NamedTuple):
-    """States of lanes on their way out: what stands before and after the loop they belong to."""
+    """States of lanes on their way out: what stands before the loop they belong to, and makes what
+    stands after it; told the states that hold nothing yet."""
 
     states: frozenset[UOp]
     before: tuple[UOp, ...]
-    after: tuple[UOp, ...]
+    after: Callable[[frozenset[UOp]], list[UOp]]
 
 
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
@@ -46,13 +47,17 @@ class Reducer:
         found: list[UOp] = []
         leaving: list[Pending] = []
         for k, (statement, pending) in enumerate(rewritten):
+            if not pending:
+                found.append(statement)
+                continue
             others = [other for i, (other, _) in enumerate(rewritten) if i != k]
-            touched = _touched(others) if pending else frozenset()
+            touched = _touched(others)
             staying = [p for p in pending if is_last or p.states & touched]
             leaving += [p for p in pending if p not in staying]
+            fresh = _fresh(others[:k])
             found += [node for p in staying for node in p.before]
             found.append(statement)
-            found += [node for p in staying for node in p.after]
+            found += [node for p in staying for node in p.after(fresh)]
         return tuple(found), leaving
 
     def statement(self, node: UOp) -> tuple[UOp, list[Pending]]:
@@ -73,10 +78,15 @@ class Reducer:
     def _parallel(self, loop: UOp, states: dict[UOp, str]) -> tuple[UOp, list[Pending]]:
         """A vector loop whose lanes have their own states."""
         own = {state: self._lanes_of(state, states[state], loop) for state in states}
-        after = joined(_rebased(loop), states, own, f"join{self.count}")
+        name = f"join{self.count}"
+
+        def after(fresh: frozenset[UOp]) -> list[UOp]:
+            empty = [state for state in fresh if state.arg.init == states.get(state)]
+            return joined(_rebased(loop), Joining(states, own, frozenset(empty), name))
+
         body = _with_own(loop, own)
         node = loop.replace(src=body, arg=loop.arg._replace(kind="par"))
-        pending = Pending(frozenset(states), tuple(own.values()), tuple(after))
+        pending = Pending(frozenset(states), tuple(own.values()), after)
         return node, [pending] if states else []
 
     def _lanes_of(self, state: UOp, combine: str, loop: UOp) -> UOp:
@@ -157,6 +167,13 @@ def _with_own(loop: UOp, own: dict[UOp, UOp]) -> tuple[UOp, ...]:
 
 def _at_lane(access: Access, lane: Index) -> Access:
     return access._replace(indices=(*access.indices, lane))
+
+
+def _fresh(before: list[UOp]) -> frozenset[UOp]:
+    """The states that earlier statements only declare, holding the identity."""
+    declared = [node for node in before if node.op is Ops.BUFFER and node.arg.init]
+    used = _touched([node for node in before if node.op is not Ops.BUFFER])
+    return frozenset(declared) - used
 
 
 def _touched(statements: list[UOp]) -> frozenset[UOp]:

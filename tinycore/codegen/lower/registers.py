@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.lower.facts import EACH, LANES, ONCE, Study, atom_of
+from tinycore.codegen.lower.facts import EACH, LANES, ONCE, Study
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
 from tinycore.uop.ops import Ops, UOp
@@ -112,11 +112,11 @@ class _Planner:
     def _loop(self, loop: UOp, expanded: frozenset[Atom], lane: Atom | None) -> None:
         mode = self.study.mode(loop)
         if mode in (EACH, LANES):
-            atom = atom_of(loop)
+            atom = self.study.atom(loop)
             expanded = expanded | {atom}
             lane = atom if mode == LANES else lane
         elif mode != ONCE and loop.arg.extent.hi > 1:
-            expanded = expanded - {atom_of(loop)}
+            expanded = expanded - {self.study.atom(loop)}
         self.body(loop.src, expanded, lane)
 
     def _declare(self, buffer: UOp, lane: Atom | None) -> None:

@@ -23,9 +23,10 @@ LANE = -1
 class Scope:
     """The state of an expansion.
 
-    `env` holds the numbers of expanded axes; `lane` is the axis of the vector loop around and
-    `lanes` how many of them values have here, 1 outside and inside a single one. `buffers` holds
-    what stands for a buffer of the tree, `moments` when each buffer or LET last changed.
+    `env` holds the numbers of expanded axes, `copies` counts the copied loops around, `lane` is the
+    axis of the vector loop around and `lanes` how many values have here: 1 outside and in a single
+    lane. `buffers` holds what stands for a buffer of the tree, `moments` when a buffer or LET last
+    changed.
     """
 
     def __init__(self, study: Study, storage: Mapping[UOp, Storage]) -> None:
@@ -34,6 +35,7 @@ class Scope:
         self.blocks = Blocks()
         self.addresses = Addresses(self.blocks)
         self.env: dict[Atom, int] = {}
+        self.copies = 0
         self.lane: Atom | None = None
         self.lanes = 1
         self.buffers: dict[UOp, UOp] = {}

@@ -31,9 +31,14 @@ def swept(kernel: Kernel, rules: PatternMatcher, ctx: Any, name: str) -> Kernel:
     return kernel._replace(body=rebuild(body, moved) if moved else body)
 
 
+_INDEXED = frozenset({Ops.LOAD, Ops.STORE, Ops.MASK, Ops.IF, Ops.INDEX})
+
+
 def _gathered(order: Iterable[UOp]) -> Iterator[UOp]:
     """The nodes whose numbers indices use."""
     for node in order:
+        if node.op not in _INDEXED:
+            continue
         for index in _indices(node):
             if not index.terms:
                 continue
@@ -49,8 +54,6 @@ def _indices(node: UOp) -> Iterator[Index]:
     elif node.op is Ops.STORE:
         for place in node.arg.places:
             yield from _of_access(place)
-    elif node.op is Ops.COPY:
-        yield from _of_access(node.arg.place)
     elif node.op in (Ops.MASK, Ops.IF):
         yield from node.arg
     elif node.op is Ops.INDEX:

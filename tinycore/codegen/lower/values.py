@@ -1,20 +1,20 @@
 """Evaluates the expressions of a kernel at the numbers that expanded axes have, making nodes.
 
 Comes in: a value of the tree. Goes out: a placed node, a vector where the value runs along lanes.
-A value is remembered by the axes and states it depends on, so that it costs one node for each of
-its own coordinates, however many statements read it. expand.py runs the statements.
+Inside copied loops a value is remembered by the axes and states it depends on, so that it is
+worked out once for each of its own coordinates. expand.py runs the statements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tinycore.codegen.lower.elements import Elements
 from tinycore.codegen.lower.indices import FALSE, Indices, Site
 from tinycore.codegen.lower.scope import LANE, Scope
 from tinycore.dtype import dtypes
+from tinycore.uop.index import Atom
 from tinycore.uop.ops import CASTS, Ops, UOp, alu, const
-from tinycore.uop.tree import Access
 
 Key = tuple[object, ...]
 
@@ -30,53 +30,62 @@ class Values:
         self.elements = Elements(scope, self.indices)
         self.memo: dict[Key, UOp] = {}
         self.lets: dict[Key, UOp] = {}
-        self.sites: dict[tuple[UOp, Access], Site] = {}
+        self.let_axes: dict[UOp, tuple[Atom, ...]] = {}
+        self.sites: dict[UOp, Site] = {}
 
     def evaluate(self, value: UOp) -> UOp:
         """The node of `value` here and now."""
         if value.op is Ops.CONST:
             return value
-        if value.op is Ops.LET:
-            return self._read_let(value)
-        key = self._key(value)
-        found = self._remembered(key)
-        if found is None:
-            done: dict[UOp, UOp] = {}
-            for node in self.scope.study.order(value)[:-1]:
-                done[node] = self._node(node, done)
-            found = self.memo[key] = self._made(value, done)
-        return found
+        done: dict[UOp, UOp] = {}
+        order = self.scope.study.order(value)
+        if not self.scope.copies:
+            for node in order:
+                done[node] = self._made(node, done)
+            return done[value]
+        found = None if value.op is Ops.LET else self._remembered(self._key(value))
+        if found is not None:
+            return found
+        for node in order:
+            done[node] = self._node(node, done)
+        return done[value]
 
     def set_let(self, let: UOp) -> None:
-        """Evaluate a LET where it stands."""
-        self.lets[self._let_key(let)] = self.evaluate(let.src[0])
+        """Evaluate a LET where it stands; a value for each number of the axes around it."""
+        value = self.evaluate(let.src[0])
+        self.let_axes[let] = tuple(self.scope.env)
+        self.lets[self._let_key(let)] = value
         self.scope.changed(let)
 
     def load(self, node: UOp) -> UOp:
         """What a LOAD reads."""
-        site = self._site(node.src[0], node.arg)
+        site = self.sites.get(node)
+        if site is None:
+            site = self.sites[node] = self.indices.site(node.src[0], node.arg)
+        test = self.indices.test(site)
+        if test is FALSE:
+            return const(node.arg.fill or 0, node.dtype)
         found: UOp | None = None
-        if not site.gathers or not self.indices.is_scattered(site.gathers):
-            test = self.indices.test(site.mask, site.gathers)
-            fill = const(node.arg.fill or 0, node.dtype)
-            if test is FALSE:
-                return fill
-            found = self.elements.read(node.src[0], self.indices.bind(site.place), test, fill)
+        if test is not None:
+            found = self.elements.read(node, site, test)
         return self._lane_by_lane(node) if found is None else found
 
-    def store(self, buffer: UOp, place: Access, value: UOp) -> None:
-        """Put a node at a place of the tree."""
-        site = self._site(buffer, place)
-        if not site.gathers or not self.indices.is_scattered(site.gathers):
-            test = self.indices.test(site.mask, site.gathers)
-            if test is FALSE:
-                return
-            if self.elements.write(buffer, self.indices.bind(site.place), value, test):
-                return
+    def store(self, statement: UOp, value: UOp) -> None:
+        """Put a node where a STORE of one value says."""
+        buffer = statement.src[0]
+        site = self.sites.get(statement)
+        if site is None:
+            place = statement.arg.places[0]
+            site = self.sites[statement] = self.indices.site(buffer, place)
+        test = self.indices.test(site)
+        if test is FALSE:
+            return
+        if test is not None and self.elements.write(buffer, site, value, test):
+            return
         for number in range(self.scope.lanes):
             part = self.addresses.pick(value, (number,)) if value.dtype.lanes > 1 else value
             with self.scope.in_lane(number):
-                self.store(buffer, place, part)
+                self.store(statement, part)
 
     def _lane_by_lane(self, node: UOp) -> UOp:
         parts = []
@@ -84,13 +93,6 @@ class Values:
             with self.scope.in_lane(number):
                 parts.append(self.load(node))
         return self.addresses.join(tuple(parts))
-
-    def _site(self, buffer: UOp, access: Access) -> Site:
-        key = (buffer, access)
-        found = self.sites.get(key)
-        if found is None:
-            found = self.sites[key] = self.indices.site(buffer, access)
-        return found
 
     # remembering
 
@@ -100,7 +102,7 @@ class Values:
         return (node, *map(scope.env.get, axes), *map(scope.moments.get, states))
 
     def _let_key(self, let: UOp) -> Key:
-        return (let, *map(self.scope.env.get, self.scope.study.of(let).axes))
+        return (let, *map(self.scope.env.get, self.let_axes[let]))
 
     def _remembered(self, key: Key) -> UOp | None:
         found = self.memo.get(key)
@@ -124,22 +126,38 @@ class Values:
         number = self.scope.env[self.scope.lane]
         with self.scope.in_lane(LANE):
             whole = self.lets[self._let_key(let)]
-        return self.addresses.pick(whole, (number,))
+        return self.addresses.pick(whole, (number,)) if whole.dtype.lanes > 1 else whole
 
     def _made(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
-        if node.op is Ops.LOAD:
-            return self.load(node)
-        if node.op is Ops.INDEX:
-            return self.indices.value(node.arg, node.dtype)
-        if node.op is Ops.MASK:
-            return self.indices.test(self.indices.forms_of(node.arg))
-        if node.op is Ops.VARIABLE:
-            number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
-            return self.addresses.narrow(number, node.dtype)
+        read = _LEAVES.get(node.op)
+        if read is not None:
+            return read(self, node)
         src = [done.get(source, source) for source in node.src]
         lanes = max([source.dtype.lanes for source in src])
+        dtype = node.dtype
         if lanes > 1:
             src = [self.addresses.splat(source, lanes) for source in src]
-        if node.op in CASTS:
-            return self.blocks.put(UOp(node.op, node.dtype.vec(lanes), (src[0],)))
-        return self.blocks.put(alu(node.op, *src))
+            dtype = dtype.vec(lanes)
+        for old, new in zip(node.src, src, strict=True):
+            if new.op is Ops.CONST and old.op is not Ops.CONST and node.op not in CASTS:
+                return self.blocks.put(alu(node.op, *src))
+        return self.blocks.put(UOp(node.op, dtype, tuple(src)))
+
+    def _index(self, node: UOp) -> UOp:
+        return self.indices.value(node.arg, node.dtype)
+
+    def _mask(self, node: UOp) -> UOp:
+        return self.indices.holds(node.arg)
+
+    def _variable(self, node: UOp) -> UOp:
+        number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
+        return self.addresses.narrow(number, node.dtype)
+
+
+_LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
+    Ops.LOAD: Values.load,
+    Ops.LET: Values._read_let,
+    Ops.INDEX: Values._index,
+    Ops.MASK: Values._mask,
+    Ops.VARIABLE: Values._variable,
+}
