@@ -88,6 +88,8 @@ def _pad(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
     rows = zip(indices, shape_of(node.src[0]), arg.pairs, strict=True)
     for index, extent, (before, after) in rows:
         inner = index - before
+        if extent == 0:
+            constraints.append(False)
         if before != 0:
             constraints.append(at_least_zero(inner))
         if after != 0:
