@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.fill import fill
 from tinycore.codegen.optimize.remainder import overlap, peel
 from tinycore.codegen.optimize.reorder import reorder
 from tinycore.codegen.optimize.rfactor import rfactor
@@ -26,6 +27,7 @@ ACTIONS: dict[str, Callable[..., Kernel]] = {
     "PEEL": peel,
     "OVERLAP": overlap,
     "STAGE": stage,
+    "FILL": fill,
 }
 
 Argument = str | int | Layout

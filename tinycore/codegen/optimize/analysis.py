@@ -38,6 +38,21 @@ class Reference(NamedTuple):
             pitch *= extent.hi
         return total
 
+    def box(self, depth: int) -> int:
+        """Elements of the box that the loops inside loop number `depth` walk over."""
+        inner = {atom_of(loop) for loop in self.loops[depth + 1 :]}
+        total = 1
+        for index in self.access.indices:
+            moving = [term for term in index.terms if not inner.isdisjoint(atoms_of(term[0]))]
+            part = make(0, tuple(moving))
+            total *= part.hi - part.lo + 1
+        return total
+
+
+def atoms_of(atom: Atom) -> set[Atom]:
+    """The axes, variables and gathers under an atom."""
+    return atoms(make(0, ((atom, 1),)))
+
 
 def stride_of(address: Index, atom: Atom) -> int | None:
     """The coefficient of `atom`; None if it stands inside a digit, a product or a gather."""
@@ -45,7 +60,7 @@ def stride_of(address: Index, atom: Atom) -> int | None:
     for part, factor in address.terms:
         if part is atom:
             linear = factor
-        elif atom in atoms(make(0, ((part, 1),))):
+        elif atom in atoms_of(part):
             return None
     return linear
 

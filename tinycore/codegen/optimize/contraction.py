@@ -36,12 +36,12 @@ class Tile(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The loads and the stores of a contraction under its par loops and its reduction loops."""
+    """The loads of a contraction under its par and reduction loops, and the accesses after it."""
 
     par: tuple[UOp, ...]
     red: tuple[UOp, ...]
     loads: tuple[Reference, ...]
-    stores: tuple[Reference, ...]
+    after: tuple[Reference, ...]
 
 
 def is_contraction(operands: Operands) -> bool:
@@ -74,7 +74,7 @@ def _par_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> I
     others = [loop for loop in operands.par if loop is not vector]
     rows: list[UOp | None] = [loop for loop in others if _all_still(vectors_of, loop)]
     for row in rows or [None]:
-        packed = _to_pack(strided, vectors_of, vector, others)
+        packed = _to_pack(operands, strided, vectors_of, vector)
         if strided and packed is None:
             continue
         yield from _sized(operands, vector, row, packed, lanes, registers)
@@ -85,14 +85,13 @@ def _all_still(loads: Sequence[Reference], loop: UOp) -> bool:
 
 
 def _to_pack(
-    strided: list[Reference], vectors_of: list[Reference], vector: UOp, others: list[UOp]
+    operands: Operands, strided: list[Reference], vectors_of: list[Reference], vector: UOp
 ) -> Reference | None:
     """The operand to copy to a contiguous tile first, if enough iterations then use the tile."""
     if not strided and (len(vectors_of) > 1 or extent_of(vector) < 64):
         return None
     found = strided[0] if strided else vectors_of[0]
-    uses = prod([extent_of(loop) for loop in others if found.stride(loop) == 0])
-    return found if uses >= _PACKING_PAYS else None
+    return found if _uses(operands, vector, found) >= _PACKING_PAYS else None
 
 
 def _sized(
@@ -105,6 +104,7 @@ def _sized(
 ) -> Iterable[Tile]:
     extent, reuse = extent_of(vector), 1 if row is None else extent_of(row)
     splats = sum(1 for reference in operands.loads if reference.stride(vector) == 0)
+    outside = _outside(operands, vector, row, packed)
     for vectors in (2, 1, 4, 3):
         if vectors > 1 and (vectors - 1) * lanes >= extent:
             continue
@@ -113,20 +113,35 @@ def _sized(
                 continue
             work = rows * vectors
             waste = _waste(extent, lanes * vectors) * _waste(reuse, rows)
-            loads = vectors * (len(operands.loads) - splats) + rows * splats / 2
-            latency = max(1.0, 8 / work)  # fewer accumulators than the adder is deep wait for it
-            yield Tile(
-                vector, vectors, row, rows, None, 1, packed, waste * (latency + loads / work)
-            )
+            loads = vectors * (len(operands.loads) - splats) + rows * splats
+            cost = waste * _pace(work, loads) + outside
+            yield Tile(vector, vectors, row, rows, None, 1, packed, cost)
 
 
-def _outside(operands: Operands, vector: UOp, row: UOp | None) -> float:
-    """What a tile costs around its inner loop, as a share: lanes that are gathered to be packed
-    or scattered to be stored, and rows that lie far apart."""
-    references = (*operands.loads, *operands.stores)
-    apart = sum(0.06 for reference in references if reference.stride(vector) not in (0, 1))
+def _pace(work: int, loads: int) -> float:
+    """Cycles for each multiplication of a tile, against the one it takes at best.
+
+    A core starts as many loads as multiplications a cycle; fewer than 8 accumulators wait for
+    each other's sums.
+    """
+    return max(1.0, 8 / work, loads / work) + 0.1 * loads / work
+
+
+def _outside(operands: Operands, vector: UOp, row: UOp | None, packed: Reference | None) -> float:
+    """What a tile costs around its inner loop, as a share of it: lanes scattered to be stored, a
+    packed operand's copies for each use, rows that lie far apart."""
+    scattered = [r for r in operands.after if r.stride(vector) not in (0, 1)]
+    cost = 0.1 * len(scattered)
+    if packed is not None:
+        cost += (8.0 if packed.stride(vector) != 1 else 2.0) / _uses(operands, vector, packed)
     strides = [0] if row is None else [reference.stride(row) or 0 for reference in operands.loads]
-    return apart + (0.02 if max(strides) > 64 else 0.01 if max(strides) > 1 else 0.0)
+    return cost + (0.02 if max(strides) > 64 else 0.01 if max(strides) > 1 else 0.0)
+
+
+def _uses(operands: Operands, vector: UOp, packed: Reference) -> int:
+    """How often each element of a packed operand is used."""
+    others = [loop for loop in operands.par if loop is not vector]
+    return prod([extent_of(loop) for loop in others if packed.stride(loop) == 0])
 
 
 def _waste(extent: int, tile: int) -> float:
@@ -151,7 +166,7 @@ def _red_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> I
                     _copies(r, row, rows) * _copies(r, column, columns) for r in operands.loads
                 )
                 edges = _waste(extent_of(row), rows) * _waste(extent_of(column), columns)
-                cost = waste * edges * (max(1.0, 8 / work) + loads / work)
+                cost = waste * edges * _pace(work, loads)
                 yield Tile(vector, 1, row, rows, column, columns, None, cost + 0.05)
 
 

@@ -85,6 +85,7 @@ class _Choice:
 
     def contraction(self, position: int) -> bool:
         """Tile the root statement at `position` if it is a contraction."""
+        self._fill_sums(self.kernel.body[position])
         operands = _operands(self.kernel.body[position])
         if operands is None or not is_contraction(operands):
             return False
@@ -97,6 +98,13 @@ class _Choice:
             self._tile_by_rows(operands, tile)
         return True
 
+    def _fill_sums(self, root: UOp) -> None:
+        """Exchange the masks of sums for zeros that their factors read."""
+        for statement, _ in walk([root]):
+            is_sum = statement.op is Ops.STORE and statement.arg.combine == "sum"
+            if is_sum and statement.arg.places[0].mask:
+                self.take("FILL", statement.src[0].arg.name)
+
     def _tile_by_rows(self, operands: Operands, tile: Tile) -> None:
         vector, row = tile.vector.arg.axis, tile.row.arg.axis if tile.row else ""
         others = [loop.arg.axis for loop in operands.par if loop not in (tile.vector, tile.row)]
@@ -108,7 +116,7 @@ class _Choice:
         self.take("SPLIT", panel, self.lanes * tile.vectors)
         self.take("SPLIT", f"{panel}.1", self.lanes)
         tiled = bool(row) and tile.rows > 1 and self.take("SPLIT", row, tile.rows)
-        last = operands.red[-1].arg.axis
+        last = self._streamed(operands, tile)
         parts = [f"{panel}.1.1", f"{panel}.1.0"] + ([f"{row}.1"] if tiled else [])
         for part in parts:
             self.take("REORDER", part, last)
@@ -117,8 +125,27 @@ class _Choice:
         self._order([*outer, f"{vector}.0", *others, *inner])
         if tile.packed is not None:
             self._pack(operands, tile, panel)
+        self._box_masked()
         if tiled and extent_of(tile.row or tile.vector) % tile.rows:
             self.take("PEEL", f"{row}.0")
+
+    def _streamed(self, operands: Operands, tile: Tile) -> str:
+        """Order the reduction loops so that the innermost moves least through what is splatted.
+
+        The name of the innermost axis.
+        """
+        splats = [r for r in operands.loads if r.stride(tile.vector) == 0]
+        order: list[str] = [loop.arg.axis for loop in operands.red]
+        reach = {
+            loop.arg.axis: max([abs(r.stride(loop) or 0) for r in splats], default=0)
+            for loop in operands.red
+        }
+        for _ in order:
+            for at, (outer, inner) in enumerate(pairwise(list(order))):
+                if reach[outer] < reach[inner] and self.take("REORDER", outer, inner):
+                    order[at : at + 2] = inner, outer
+                    break
+        return order[-1]
 
     def _shared(self, operands: Operands, tile: Tile, others: list[str]) -> list[str]:
         """Axes outside the packed panels, where the panels alone are too few for all units.
@@ -166,6 +193,19 @@ class _Choice:
         at = f"{tile.vector.arg.axis}.0"
         self.take("STAGE", tile.packed.buffer.arg.name, at, "packed", layout)
 
+    def _box_masked(self) -> None:
+        """Copy what is read under masks to a tile without them, at the first loop it fits in."""
+        near = self.caps.cache_bytes[1] // 4 if len(self.caps.cache_bytes) > 1 else 1 << 17
+        for reference in references(self.kernel.body):
+            is_inner = any(loop.arg.kind == "red" for loop in reference.loops)
+            if not reference.access.mask or reference.is_store or not is_inner:
+                continue
+            for depth, loop in enumerate(reference.loops):
+                size_bytes = reference.box(depth) * reference.buffer.dtype.itemsize
+                if loop.arg.kind == "par" and size_bytes <= near:
+                    self.take("STAGE", reference.buffer.arg.name, loop.arg.axis, "packed", "box")
+                    break
+
     def _tile_by_partial_sums(self, operands: Operands, tile: Tile) -> None:
         vector, last = tile.vector.arg.axis, operands.red[-1].arg.axis
         self._innermost(vector)
@@ -200,21 +240,20 @@ class _Choice:
         """Give every innermost loop of a root statement lanes along its best axis."""
         if position >= len(self.kernel.body):
             return
+        paths = leaf_loops([self.kernel.body[position]])
+        chosen = [(path[-1], _contiguous_axis(path)) for path in paths]
         done: set[str] = set()
-        for path in leaf_loops([self.kernel.body[position]]):
-            names = {loop.arg.axis for loop in path}
-            if names & done:
+        for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
+            # one axis of lanes for a nest: leaves that have their own leave the outer axes alone
+            if loop is None or loop.arg.axis in done or (done and loop is not leaf):
                 continue
-            chosen = _contiguous_axis(path)
-            if chosen is None:
-                continue
-            done.add(chosen.arg.axis)
-            if chosen is not path[-1]:
-                self._sink_vector(chosen, position)
-            elif chosen.arg.kind == "red":
-                self._vector_of_partial_sums(chosen)
+            done.add(loop.arg.axis)
+            if loop is not leaf:
+                self._sink_vector(loop, position)
+            elif loop.arg.kind == "red":
+                self._vector_of_partial_sums(loop)
             else:
-                self._vector_of(chosen, is_root=len(path) == 1)
+                self._vector_of(loop, is_root=leaf is self.kernel.body[position])
 
     def _vector_of(self, loop: UOp, is_root: bool) -> None:
         name, extent = loop.arg.axis, extent_of(loop)
@@ -287,8 +326,8 @@ def _operands(root: UOp) -> Operands | None:
     if any(s.op is Ops.LOOP for s in red[-1].src) or any(loop.arg.kind != "red" for loop in red):
         return None
     loads = [r for r in references(loops, tuple(chain)) if not r.is_store]
-    stores = [r for r in references(body, tuple(chain)) if r.is_store]
-    return Operands(tuple(chain), tuple(red), tuple(loads), tuple(stores))
+    after = references([s for s in body if s is not loops[0]], tuple(chain))
+    return Operands(tuple(chain), tuple(red), tuple(loads), tuple(after))
 
 
 def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
@@ -308,4 +347,4 @@ def _neighbourhood(reference: Reference, loop: UOp) -> float:
     stride = reference.stride(loop)
     if stride == 0:
         return 0.0
-    return 1.0 if stride == 1 else -2.0
+    return 1.0 if stride == 1 else -0.5
