@@ -74,10 +74,11 @@ class Combiner:
     ) -> list[UOp]:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
+        mask = _needed(dependent, arg.places[0]).mask
         rule = DEPENDENT[arg.rebase]
 
         def at(rest: tuple[Index, ...]) -> list[UOp]:
-            place = Access((*lead, *rest))
+            place = Access((*lead, *rest), mask)
             return [store(dependent, place, rule.moved(old, new, load(dependent, place)))]
 
         extents = dependent.arg.shape[len(lead) :]
@@ -104,7 +105,12 @@ class Combiner:
 
 
 def _read(target: UOp, place: Access) -> UOp:
-    """What is at a place now; the mask goes where the place is in bounds without it."""
-    shape = target.arg.shape
-    inside = [i.lo >= 0 and i.hi < s.lo for i, s in zip(place.indices, shape, strict=True)]
-    return load(target, place._replace(mask=(), fill=None) if all(inside) else place)
+    """What is at a place now."""
+    return load(target, _needed(target, place))
+
+
+def _needed(target: UOp, place: Access) -> Access:
+    """A place without its mask, if it is in bounds without it."""
+    pairs = zip(place.indices, target.arg.shape, strict=False)
+    inside = [index.lo >= 0 and index.hi < extent.lo for index, extent in pairs]
+    return place._replace(mask=(), fill=None) if all(inside) else place

@@ -7,7 +7,7 @@ ask; nothing here changes the tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tinycore.uop.affine import atoms
@@ -96,15 +96,13 @@ class Study:
         work = list(loop.src)
         while work:
             statement = work.pop()
-            if statement.op is Ops.LOOP:
-                if self.mode(statement) == LANES or lane in atoms(statement.arg.extent):
-                    return False
-            elif statement.op is Ops.IF:
-                if any(lane in self.of_index(value).axes for value in statement.arg):
-                    return False
-            elif statement.op is not Ops.BLOCK:
-                continue
-            work += statement.src
+            extents = _EXTENTS.get(statement.op)
+            if extents is not None and _depends(extents(statement), lane):
+                return False
+            if statement.op is Ops.LOOP and self.mode(statement) == LANES:
+                return False
+            if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
+                work += statement.src
         return True
 
     def stored(self, statement: UOp) -> frozenset[UOp]:
@@ -171,6 +169,20 @@ class Study:
             assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
             return self.of(atom.node)
         return Facts((atom,), ()) if atom in self.expanded else _NOTHING
+
+
+_EXTENTS: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
+    Ops.LOOP: lambda node: (node.arg.extent,),
+    Ops.IF: lambda node: node.arg,
+    Ops.BUFFER: lambda node: node.arg.shape,
+}
+"""What must be the same in every lane of a vector loop around a statement."""
+
+
+def _depends(values: Iterable[Index], lane: Atom) -> bool:
+    """True if values may differ from lane to lane."""
+    inner = [atom for value in values for atom in atoms(value)]
+    return any(atom is lane or atom.kind == "gather" for atom in inner)
 
 
 def _union(parts: list[Facts]) -> Facts:

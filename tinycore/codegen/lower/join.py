@@ -20,12 +20,24 @@ MAX_UNROLLED = 64
 Place = tuple[Index, ...]
 
 
+class Lanes(NamedTuple):
+    """A buffer with a state for each lane; the lane is dimension `at`: for a dependent after those
+    that its leading state has, so that it still moves with it."""
+
+    buffer: UOp
+    at: int
+
+    def place(self, place: Place, lane: Index) -> Access:
+        """Where a lane has the state that was at `place`."""
+        return Access((*place[: self.at], lane, *place[self.at :]))
+
+
 class Joining(NamedTuple):
     """What is joined: states with their monoids, the buffers of their lanes, and which of them
     hold nothing yet; `name` starts the names of new axes."""
 
     states: Mapping[UOp, str]
-    own: Mapping[UOp, UOp]
+    own: Mapping[UOp, Lanes]
     fresh: frozenset[UOp]
     name: str
 
@@ -75,17 +87,16 @@ def _leads(rebase: UOp, leads: Sequence[UOp], dependents: Sequence[UOp], job: Jo
 def _moved(rebase: UOp, leads: Sequence[UOp], dependent: UOp, job: Joining) -> UOp:
     """Move a dependent of every lane from the lane's leading state to the joined one."""
     own, name = job.own[dependent], f"{job.name}.move"
-    lanes = own.arg.shape[-1]
+    lanes = own.buffer.arg.shape[own.at]
     lane = axis(name, lanes)
-    rank = len(leads[0].arg.shape)
 
     def at(place: Place) -> list[UOp]:
-        lead = place[:rank]
-        old = tuple([load(job.own[r], Access((*lead, lane))) for r in leads])
+        lead = place[: own.at]
+        old = tuple([load(job.own[r].buffer, job.own[r].place(lead, lane)) for r in leads])
         new = tuple([load(r, Access(lead)) for r in leads])
-        here = Access((*place, lane))
-        value = DEPENDENT[rebase.arg.rebase].moved(old, new, load(own, here))
-        return [loop("par", name, lanes, [store(own, here, value)], "vec")]
+        here = own.place(place, lane)
+        value = DEPENDENT[rebase.arg.rebase].moved(old, new, load(own.buffer, here))
+        return [loop("par", name, lanes, [store(own.buffer, here, value)], "vec")]
 
     return _everywhere(dependent, f"{job.name}.{dependent.arg.name}.moved", at)[0]
 
@@ -101,23 +112,23 @@ def _single(state: UOp, combine: str, job: Joining) -> list[UOp]:
     return _everywhere(state, f"{job.name}.{state.arg.name}", at)
 
 
-def _halved(own: UOp, place: Place, combine: str, name: str) -> tuple[list[UOp], UOp]:
+def _halved(own: Lanes, place: Place, combine: str, name: str) -> tuple[list[UOp], UOp]:
     """Statements that combine halves of the lanes, and the value that is left."""
     op = MONOIDS[combine].op
     found: list[UOp] = []
     rest: list[UOp] = []
-    source, lanes = own, own.arg.shape[-1].const
+    source, lanes = own, own.buffer.arg.shape[own.at].const
     while lanes > 1:
         half = lanes // 2
         if lanes % 2:
-            rest.append(load(source, Access((*place, as_index(lanes - 1)))))
+            rest.append(load(source.buffer, source.place(place, as_index(lanes - 1))))
         lane = axis(f"{name}.h{half}", half)
-        low, high = (load(source, Access((*place, lane + k))) for k in (0, half))
-        target = buffer(f"{own.arg.name}.h{half}", own.dtype, (*own.arg.shape[:-1], half), "reg")
-        step = store(target, Access((*place, lane)), alu(op, low, high))
+        low, high = (load(source.buffer, source.place(place, lane + k)) for k in (0, half))
+        target = buffer(f"{own.buffer.arg.name}.h{half}", own.buffer.dtype, (half,), "reg")
+        step = store(target, Access((lane,)), alu(op, low, high))
         found += [target, loop("par", f"{name}.h{half}", half, [step], "vec")]
-        source, lanes = target, half
-    value = load(source, Access((*place, as_index(0))))
+        source, lanes, place = Lanes(target, 0), half, ()
+    value = load(source.buffer, source.place(place, as_index(0)))
     for part in rest:
         value = alu(op, value, part)
     return found, value

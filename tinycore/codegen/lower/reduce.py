@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.lower.join import Joining, joined
+from tinycore.codegen.lower.join import Joining, Lanes, joined
 from tinycore.runtime.caps import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, of_atom
@@ -54,10 +54,12 @@ class Reducer:
             touched = _touched(others)
             staying = [p for p in pending if is_last or p.states & touched]
             leaving += [p for p in pending if p not in staying]
-            fresh = _fresh(others[:k])
+            fresh = _fresh(found)
             found += [node for p in staying for node in p.before]
             found.append(statement)
-            found += [node for p in staying for node in p.after(fresh)]
+            for p in staying:
+                found += p.after(fresh)
+                fresh -= p.states
         return tuple(found), leaving
 
     def statement(self, node: UOp) -> tuple[UOp, list[Pending]]:
@@ -86,13 +88,19 @@ class Reducer:
 
         body = _with_own(loop, own)
         node = loop.replace(src=body, arg=loop.arg._replace(kind="par"))
-        pending = Pending(frozenset(states), tuple(own.values()), after)
+        before = tuple([lanes.buffer for lanes in own.values()])
+        pending = Pending(frozenset(states), before, after)
         return node, [pending] if states else []
 
-    def _lanes_of(self, state: UOp, combine: str, loop: UOp) -> UOp:
+    def _lanes_of(self, state: UOp, combine: str, loop: UOp) -> Lanes:
         name = f"{state.arg.name}.lanes{self.count}"
-        shape = (*state.arg.shape, loop.arg.extent)
-        return buffer(name, state.dtype, shape, "reg", init=combine)
+        shape = state.arg.shape
+        at = len(shape)
+        for rebase in _rebased(loop):
+            if state in rebase.src[2 * len(rebase.arg.places) :]:
+                at = len(rebase.src[0].arg.shape)
+        shape = (*shape[:at], loop.arg.extent, *shape[at:])
+        return Lanes(buffer(name, state.dtype, shape, "reg", init=combine), at)
 
 
 def _states(loop: UOp) -> dict[UOp, str] | None:
@@ -146,7 +154,7 @@ def _moves(place: Access, lane: Atom) -> bool:
     return False
 
 
-def _with_own(loop: UOp, own: dict[UOp, UOp]) -> tuple[UOp, ...]:
+def _with_own(loop: UOp, own: dict[UOp, Lanes]) -> tuple[UOp, ...]:
     """The body of a loop with each state replaced by that of the lane."""
     lane = axis_of(loop)
     changed: dict[UOp, UOp] = {}
@@ -154,19 +162,20 @@ def _with_own(loop: UOp, own: dict[UOp, UOp]) -> tuple[UOp, ...]:
         src = tuple([changed.get(source, source) for source in node.src])
         arg = node.arg
         if node.op is Ops.LOAD and node.src[0] in own:
-            src, arg = (own[node.src[0]],), _at_lane(arg, lane)
+            state = own[node.src[0]]
+            src, arg = (state.buffer,), _at_lane(arg, state, lane)
         elif node.op is Ops.STORE:
-            src = tuple([own.get(source, source) for source in src])
             pairs = zip(node.src, arg.places, strict=False)
-            places = [_at_lane(place, lane) if t in own else place for t, place in pairs]
+            places = [_at_lane(place, own[t], lane) if t in own else place for t, place in pairs]
+            src = tuple([own[source].buffer if source in own else source for source in src])
             arg = arg._replace(places=tuple(places))
         if src != node.src or arg is not node.arg:
             changed[node] = UOp(node.op, node.dtype, src, arg, node.tag)
     return tuple([changed.get(statement, statement) for statement in loop.src])
 
 
-def _at_lane(access: Access, lane: Index) -> Access:
-    return access._replace(indices=(*access.indices, lane))
+def _at_lane(access: Access, state: Lanes, lane: Index) -> Access:
+    return access._replace(indices=state.place(access.indices, lane).indices)
 
 
 def _fresh(before: list[UOp]) -> frozenset[UOp]:

@@ -1,0 +1,101 @@
+"""Random legal actions on random kernels: the lowered program computes what REF says of the kernel.
+
+`python -m tests.codegen.lower.fuzz 1000 [seed]` runs long; tests run a few.
+"""
+
+import sys
+from random import Random
+
+import numpy as np
+
+from tests.codegen.harness import TARGET, Array, Built
+from tests.codegen.optimize import fuzz, kernels, random_sizes
+from tinycore.codegen.lower.tasks import tasks
+from tinycore.codegen.optimize.actions import apply
+from tinycore.codegen.optimize.edit import Illegal
+from tinycore.errors import SpecError
+from tinycore.runtime.ref import run_kernel
+from tinycore.uop.affine import evaluate
+from tinycore.uop.ops import arena
+from tinycore.uop.printer import show
+from tinycore.uop.spec import check
+from tinycore.uop.tree import Kernel
+
+LONGEST = 6000  # characters of a tree: beyond, LLVM takes long
+
+
+def transformed(seed: int, length: int) -> tuple[Kernel, Kernel, list[str]]:
+    """A kernel, the same after random actions, and these."""
+    random = Random(seed)
+    kernel = random.choice(list(kernels(**random_sizes(random)).values()))
+    tree, taken = kernel, list[str]()
+    for _ in range(4 * length):
+        text = fuzz.random_action(tree, random)
+        try:
+            changed = apply(tree, text)
+            check(changed, "action")
+        except (Illegal, SpecError):
+            continue
+        if len(show(changed)) <= LONGEST and is_one_launch(changed):
+            tree = changed
+            taken.append(text)
+        if len(taken) == length:
+            break
+    return kernel, tree, taken
+
+
+def is_one_launch(kernel: Kernel) -> bool:
+    """True if workers have one loop to share; siblings of it at the root are launches of a Plan."""
+    try:
+        tasks(kernel, TARGET.caps)
+    except SpecError:
+        return False
+    return True
+
+
+def arrays_for(kernel: Kernel, seed: int) -> list[Array]:
+    """Inputs of a kernel; integers index, so they are small."""
+    random = np.random.default_rng(seed)
+    found = []
+    for param in kernel.params:
+        shape = [evaluate(extent, lambda atom: atom.hi) for extent in param.arg.shape]
+        values = (
+            random.standard_normal(shape) if param.dtype.is_float else random.integers(-2, 3, shape)
+        )
+        found.append(np.ascontiguousarray(values.astype(param.dtype.name)))
+    return found
+
+
+def run(seed: int, length: int = 8, verbose: bool = False) -> int:
+    """One kernel and some actions; the number of them."""
+    with arena():
+        kernel, tree, taken = transformed(seed, length)
+        if verbose:
+            print("\n".join(taken), show(tree), sep="\n")
+        expected = arrays_for(kernel, seed)
+        found = [array.copy() for array in expected]
+        values = {variable.arg[0]: variable.arg[2] for variable in kernel.variables}
+        run_kernel(kernel, expected, values)
+        Built(tree)(*found, workers=1 + seed % 3, **values)
+    for k, (one, other) in enumerate(zip(found, expected, strict=True)):
+        close = np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
+        assert close, f"seed {seed}: parameter {k} of {kernel.name} differs after {taken}"
+    return len(taken)
+
+
+def main(count: int, start: int = 0) -> None:
+    """Runs `count` seeds and tells those that fail."""
+    total = 0
+    for seed in range(start, start + count):
+        try:
+            total += run(seed)
+        except Exception as error:
+            print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+    print(f"{count} kernels, {total} actions")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "show":
+        run(int(sys.argv[2]), verbose=True)
+    else:
+        main(*map(int, sys.argv[1:]))
