@@ -7,10 +7,11 @@ buffers at the root that they share become temporaries (IR.md 3.18).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Kernel, Launch, Plan, rebuild, values, walk
+from tinycore.codegen.optimize.edit import read
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Kernel, Launch, Plan, rebuild, walk
 
 
 def as_plan(kernel: Kernel) -> Plan:
@@ -39,11 +40,9 @@ def _cut(kernel: Kernel, statements: list[UOp]) -> Plan:
     return Plan(kernel.name, kernel.params, kernel.variables, temps, tuple(launches))
 
 
-def buffers_of(statements: Iterable[UOp]) -> set[UOp]:
-    """Every buffer that `statements` touch."""
-    found: set[UOp] = set()
+def buffers_of(statements: Sequence[UOp]) -> set[UOp]:
+    """Every buffer that `statements` touch, those that hold row numbers included."""
+    found = read(statements)
     for statement, _ in walk(statements):
-        touched = [node for node in toposort(values(statement)) if node.op is Ops.LOAD]
-        found |= {node.src[0] for node in touched}
         found |= {source for source in statement.src if source.op is Ops.BUFFER}
     return found
