@@ -135,7 +135,7 @@ class Joining(Arithmetic, Movement):
             ends.append(ends[-1] + upper(part.shape[axis]))
         placed = [
             part.cast(dtype)._placed(axis, begin, ends[-1] - end)
-            for part, begin, end in zip(parts, ends, ends[1:], strict=True)
+            for part, begin, end in zip(parts, ends[:-1], ends[1:], strict=True)
         ]
         return sum(placed[1:], placed[0])
 
