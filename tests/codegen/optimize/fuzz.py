@@ -8,8 +8,9 @@ from random import Random
 
 from tests.codegen.optimize import assert_same, kernels, random_sizes
 from tinycore.codegen.optimize.actions import action, apply
-from tinycore.codegen.optimize.edit import Illegal, loops_in
+from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
 from tinycore.codegen.optimize.split import PLACES
+from tinycore.uop.affine import atoms
 from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
@@ -59,7 +60,41 @@ def buffers_of(kernel: Kernel) -> list[UOp]:
     return [*kernel.params, *[s for s, _ in walk(kernel.body) if s.op is Ops.BUFFER]]
 
 
+def _stage(name: str, kernel: Kernel, random: Random) -> str:
+    """A tile of what is read in a loop: the box of it, or the axes that its index holds."""
+    pairs = [(statement, around) for statement, around in walk(kernel.body) if around]
+    statement, around = random.choice(pairs)
+    reads = loads([statement])
+    if not reads:
+        return action("STAGE", "b0", around[0].arg.axis, "packed", "box")
+    read = random.choice(reads)
+    depth = random.randrange(len(around))
+    inside = [loop.arg.axis for loop in around[depth + 1 :]]
+    used = {atom.name for index in read.arg.indices for atom in atoms(index)}
+    axes = [axis for axis in inside if axis in used]
+    random.shuffle(axes)
+    layout: list[tuple[str, ...]] = [()]
+    for axis in axes:
+        layout += [()] if random.random() < 0.6 and layout[-1] else []
+        layout[-1] = (*layout[-1], axis)
+    chosen = tuple(layout) if random.random() < 0.5 and layout[-1] else "box"
+    space = random.choice(("reg", "packed", "group"))
+    return action(name, read.src[0].arg.name, around[depth].arg.axis, space, chosen)
+
+
+def _at(name: str, kernel: Kernel, random: Random) -> str:
+    stage = random.choice(buffers_of(kernel)).arg.name
+    return action(name, stage, random.choice((_axis(kernel, random), "inline", "root")))
+
+
+def _factor_of(name: str, kernel: Kernel, random: Random) -> str:
+    return action(name, random.choice(buffers_of(kernel)).arg.name)
+
+
 MAKERS = {
+    "AT": _at,
+    "FACTOR": _factor_of,
+    "STAGE": _stage,
     "SPLIT": _factor,
     "FUSE": _pair,
     "REORDER": _pair,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.fill import fill
+from tinycore.codegen.optimize.place import at, factor
 from tinycore.codegen.optimize.remainder import overlap, peel
 from tinycore.codegen.optimize.reorder import reorder
 from tinycore.codegen.optimize.rfactor import rfactor
@@ -27,6 +28,8 @@ ACTIONS: dict[str, Callable[..., Kernel]] = {
     "PEEL": peel,
     "OVERLAP": overlap,
     "STAGE": stage,
+    "AT": at,
+    "FACTOR": factor,
     "FILL": fill,
 }
 

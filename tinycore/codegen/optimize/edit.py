@@ -13,12 +13,14 @@ from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, subs
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import box_axes, declared_name, evaluated, written
-from tinycore.uop.spec_rings import RANKS
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, both, load, walk
+from tinycore.uop.spec_rings import LANES, RANKS
+from tinycore.uop.tree import Access, Kernel, LoopArg, Rebuild, axis_of, both, load, walk
 
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Iterable[UOp]]
 HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
+TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
+"""Statements of a team as a whole."""
 
 
 class Illegal(TinycoreError):
@@ -119,27 +121,38 @@ def names_declared(statements: Iterable[UOp]) -> set[str]:
     return found.union(*[box_axes(statement) for statement, _ in walk(statements)]) - {""}
 
 
+def fresh(name: str, taken: set[str]) -> str:
+    """`name`, with primes until it is new; from then on it is taken."""
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return name
+
+
 # Changing
 
 
 def nested(kernel: Kernel, action: str) -> Kernel:
-    """The kernel, if places nest from grid to vec and a grid stands in a grid or in serial loops.
+    """The kernel, if places nest from grid to vec, a grid stands in a grid or in serial loops, and
+    tiles are filled outside the loops of single agents.
 
     Raises: Illegal.
     """
     for node, around in walk(kernel.body):
         place = node.arg.map if node.op is Ops.LOOP else ""
-        for outer in around if place in RANKS else ():
-            is_coarse = RANKS.get(outer.arg.map, 0) <= RANKS[place]
-            if is_coarse and (place != "grid" or outer.arg.map == place or _is_serial(outer)):
-                continue
-            found = f"{outer.arg.axis} @{outer.arg.map or 'nothing'}"
-            raise Illegal(f"{action}: {node.arg.axis} @{place} does not nest in {found}")
+        for outer in around:
+            if not _may_hold(outer.arg, node, place):
+                found = f"{outer.arg.axis} @{outer.arg.map or 'nothing'}"
+                raise Illegal(f"{action}: {declared_name(node) or node.op.name} stands in {found}")
     return kernel
 
 
-def _is_serial(loop: UOp) -> bool:
-    return bool(loop.arg.kind == "ser")
+def _may_hold(outer: LoopArg, node: UOp, place: str) -> bool:
+    if node.op in TILES:
+        return outer.map not in LANES
+    if place == "grid":
+        return outer.map == "grid" or outer.kind == "ser"
+    return place not in RANKS or RANKS.get(outer.map, 0) <= RANKS[place]
 
 
 def followed(body: Iterable[UOp], env: Mapping[Atom, Index]) -> dict[Atom, Index]:
@@ -211,6 +224,24 @@ class Masking(Rebuild):
 
     def _masked(self, access: Access) -> Access:
         return access._replace(mask=both(access.mask, self.mask))
+
+
+class Readdressed(Rebuild):
+    """Rebuilds with some buffers replaced by others, and their accesses changed to fit."""
+
+    def __init__(self, nodes: Mapping[UOp, UOp], change: Callable[[Access], Access]) -> None:
+        super().__init__(nodes, {})
+        self.moved = nodes
+        self.change = change
+
+    def _rebuild(self, node: UOp) -> UOp:
+        if node.op is Ops.LOAD and node.src[0] in self.moved:
+            node = node.replace(arg=self.change(node.arg))
+        elif node.op is Ops.STORE:
+            pairs = zip(node.arg.places, node.src, strict=False)
+            places = tuple([self.change(p) if b in self.moved else p for p, b in pairs])
+            node = node.replace(arg=node.arg._replace(places=places))
+        return super()._rebuild(node)
 
 
 def constraint(value: Index) -> Mask:

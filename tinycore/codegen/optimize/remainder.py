@@ -7,7 +7,7 @@ Bounds then fold the masks of the first copy, or shrink the extents of the secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
@@ -18,6 +18,7 @@ from tinycore.codegen.optimize.edit import (
     declared,
     edit_loops,
     followed,
+    fresh,
     loops_in,
     loops_of,
     names_declared,
@@ -25,10 +26,10 @@ from tinycore.codegen.optimize.edit import (
     read,
 )
 from tinycore.dtype import dtypes
-from tinycore.uop.affine import unalias
+from tinycore.uop.affine import Mask, unalias
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import Use, under, uses
+from tinycore.uop.sites import under, uses
 from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
 
 _PLAIN = frozenset({Ops.LOOP, Ops.STORE, Ops.LET, Ops.BUFFER, Ops.IF})
@@ -137,14 +138,6 @@ class _Prime:
         """The name of an axis in every copy."""
         return name + self.marks
 
-    def new(self, name: str) -> str:
-        """A name for what one copy declares."""
-        name = self.axis(name)
-        while name in self.taken:
-            name += "'"
-        self.taken.add(name)
-        return name
-
     def copy(self, body: Statements, env: dict[Atom, Index]) -> Statements:
         """`body` under `env`, with new names for every axis, buffer and LET declared in it."""
         return _Primed(self, body, env).body(body)
@@ -172,8 +165,10 @@ class _Primed(Rebuild):
         if node not in self.own:
             return new
         if node.op is Ops.LET:
-            return new.replace(arg=self.prime.new(arg))
-        return new.replace(arg=arg._replace(name=self.prime.new(arg.name)))
+            return new.replace(arg=fresh(self.prime.axis(arg), self.prime.taken))
+        return new.replace(
+            arg=arg._replace(name=fresh(self.prime.axis(arg.name), self.prime.taken))
+        )
 
 
 def _axes_of(statement: UOp) -> Iterable[tuple[str, Index]]:
@@ -199,18 +194,15 @@ def shrunk(body: Statements) -> Statements:
 def _cut(body: Statements, name: str) -> Statements:
     loops = [found for found in loops_in(body) if found.arg.axis == name]
     atom = atom_of(loops[0])
-    if atom is None or any(
-        found.arg.kind == "ser" or atom_of(found) is not atom for found in loops
-    ):
+    if any(found.arg.kind == "ser" or atom_of(found) is not atom for found in loops):
         return body
-    tiles = _private(body, loops, atom)
-    limits = list(_limits(loops, atom, tiles))
-    if not limits or None in limits:
+    masks = None if atom is None else masks_of(body, atom)
+    if not masks or atom is None:
         return body
-    extent = max([limit for limit in limits if limit is not None])
+    extent = max([_limit(mask, atom) for mask in masks])
     if not 0 < extent <= atom.hi:
         return body
-    nodes = {tile: _shorter(tile, at, extent) for tile, at in tiles.items()}
+    nodes = {tile: _shorter(tile, at, extent) for tile, at in _private(body, atom).items()}
     env = followed(body, {atom: axis(name, extent)})
     return _Cut(nodes, env, name, extent).body(body)
 
@@ -236,40 +228,37 @@ def _shorter(tile: UOp, at: int, extent: int) -> UOp:
     return tile.replace(arg=tile.arg._replace(shape=tuple(shape)))
 
 
-def _private(body: Statements, loops: list[UOp], atom: Atom) -> dict[UOp, int]:
-    """The buffers of `body` that have a dimension for the axis, touched at its own place alone."""
-    own = declared(body) - declared(loops)
-    value = of_atom(atom)
-    places: dict[UOp, list[set[int]]] = {}
-    for use in _uses(body):
-        if use.buffer in own:
-            same = {k for k, index in enumerate(use.access.indices) if index is value}
-            places.setdefault(use.buffer, []).append(same)
-    common = {tile: set.intersection(*found) for tile, found in places.items()}
-    return {tile: min(found) for tile, found in common.items() if found}
+def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
+    """The masks of all stores by which iterations of an axis of `body` reach anything else.
 
-
-def _uses(body: Statements) -> Iterator[Use]:
-    for statement in under(body):
-        yield from uses(statement)
-
-
-def _limits(loops: list[UOp], atom: Atom, tiles: dict[UOp, int]) -> Iterator[int | None]:
-    """How many iterations each store lets through, of those that others see."""
-    inside = declared(loops)
+    None if they reach it by more than stores. Tiles that have a dimension for the axis and are
+    touched at its own place alone do not count: each iteration has its own part of them.
+    """
+    loops = [found for found in loops_in(body) if atom_of(found) is atom]
+    own = declared(loops) | _private(body, atom).keys()
+    masks: list[Mask] = []
     for statement in under(loops):
         if statement.op not in _PLAIN:
-            yield None
-        if statement.op is not Ops.STORE:
-            continue
-        for place, target in zip(statement.arg.places, statement.src, strict=False):
-            if target not in inside and target not in tiles:
-                yield _limit(place.mask, atom)
+            return None
+        if statement.op is Ops.STORE:
+            pairs = zip(statement.arg.places, statement.src, strict=False)
+            masks += [place.mask for place, target in pairs if target not in own]
+    return masks
 
 
-def _limit(mask: tuple[Index, ...], atom: Atom) -> int | None:
-    """The number of iterations that a mask `c - atom >= 0` allows, if there is such a one."""
-    for value in mask:
-        if value.terms == ((atom, -1),):
-            return value.const + 1
-    return None
+def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
+    """The buffers of `body` with a dimension for the axis, touched at its own place alone."""
+    own = declared(body)
+    value = of_atom(atom)
+    common: dict[UOp, set[int]] = {}
+    for use in [use for statement in under(body) for use in uses(statement)]:
+        if use.buffer in own:
+            same = {k for k, index in enumerate(use.access.indices) if index is value}
+            common[use.buffer] = common.get(use.buffer, same) & same
+    return {tile: min(places) for tile, places in common.items() if places}
+
+
+def _limit(mask: Mask, atom: Atom) -> int:
+    """The number of iterations that a mask `c - atom >= 0` allows."""
+    limits = [value.const + 1 for value in mask if value.terms == ((atom, -1),)]
+    return min(limits, default=atom.hi + 1)

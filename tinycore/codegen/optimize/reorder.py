@@ -8,11 +8,13 @@ this way: the par axes of a tile sink below the reduction, and the accumulator b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import (
+    TILES,
     Illegal,
+    Readdressed,
     Statements,
     atom_of,
     changed,
@@ -29,7 +31,6 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import evaluated, under
 from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, buffer, let, load, store
 
-_TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BLOCK})
 _FREE_ORDER = frozenset({"par", "red"})
 
 
@@ -77,10 +78,11 @@ class Distribution:
     dimension; the rest stays where it is used.
     """
 
-    def __init__(self, node: UOp) -> None:
-        if any(statement.op in _TILES for statement in under(node.src)):
+    def __init__(self, node: UOp, space: str = "reg") -> None:
+        if any(inner.op in (*TILES, Ops.BLOCK) for inner in under(node.src)):
             raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
         self.node = node
+        self.space = space
         self.atom = atom_of(node)
         self.held: dict[UOp, UOp] = {}
 
@@ -95,7 +97,7 @@ class Distribution:
         return self._widened(self._joined(self.node.src, pieces))
 
     def _widened(self, statements: Statements) -> Statements:
-        return Widening(self.held, axis_of(self.node)).body(statements)
+        return widening(self.held, axis_of(self.node)).body(statements)
 
     def _pushed(self, body: Statements, axis: str) -> Statements:
         pieces: list[Piece] = []
@@ -121,7 +123,7 @@ class Distribution:
         self, body: Statements, pieces: list[Piece], enter: Callable[[UOp], UOp] | None = None
     ) -> Statements:
         """The pieces in order, after the buffers that several of them share."""
-        pieces, made = _crossing_values(pieces)
+        pieces, made = _crossing_values(pieces, self.space)
         buffers = [s for s in (*made, *body) if s.op is Ops.BUFFER]
         users = {buffer: _users(buffer, pieces) for buffer in buffers}
         shared = [b for b in buffers if len(users[b]) > 1 or _is_entered(users[b], pieces)]
@@ -162,7 +164,7 @@ def _uses(statements: Statements, node: UOp) -> bool:
     )
 
 
-def _crossing_values(pieces: list[Piece]) -> tuple[list[Piece], list[UOp]]:
+def _crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[UOp]]:
     """Pieces in which no LET of another is read, and the buffers that hold such values now.
 
     A value is written out again where memory it reads is not stored to after it; else it is kept.
@@ -180,7 +182,7 @@ def _crossing_values(pieces: list[Piece]) -> tuple[list[Piece], list[UOp]]:
             continue
         instead[statement] = ()
         if not read([let("", value)]).isdisjoint(changed([s for _, s in rows[at + 1 :]])):
-            kept = buffer(f"{statement.arg}.v", statement.dtype, (), "reg")
+            kept = buffer(f"{statement.arg}.v", statement.dtype, (), space)
             made.append(kept)
             instead[statement] = (store(kept, Access(()), statement.src[0]),)
             value = load(kept, Access(()))
@@ -191,25 +193,9 @@ def _crossing_values(pieces: list[Piece]) -> tuple[list[Piece], list[UOp]]:
     return out, made
 
 
-class Widening(Rebuild):
+def widening(wide: Mapping[UOp, UOp], place: Index) -> Readdressed:
     """Sends accesses of some buffers to wider ones, at one more leading index."""
-
-    def __init__(self, wide: dict[UOp, UOp], place: Index) -> None:
-        super().__init__(wide, {})
-        self.wide = wide
-        self.place = place
-
-    def _rebuild(self, node: UOp) -> UOp:
-        if node.op is Ops.LOAD and node.src[0] in self.wide:
-            node = node.replace(arg=self._prefixed(node.arg))
-        elif node.op is Ops.STORE:
-            pairs = zip(node.arg.places, node.src, strict=False)
-            places = tuple([self._prefixed(p) if b in self.wide else p for p, b in pairs])
-            node = node.replace(arg=node.arg._replace(places=places))
-        return super()._rebuild(node)
-
-    def _prefixed(self, access: Access) -> Access:
-        return access._replace(indices=(self.place, *access.indices))
+    return Readdressed(wide, lambda access: access._replace(indices=(place, *access.indices)))
 
 
 def widened(buffer: UOp, extent: Index, suffix: str = "") -> UOp:

@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.edit import (
     read,
     targets,
 )
-from tinycore.codegen.optimize.reorder import Widening, widened
+from tinycore.codegen.optimize.reorder import widened, widening
 from tinycore.uop.index import Index, axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import under
@@ -124,7 +124,7 @@ class _Factored:
     def _on_loop(self, statement: UOp) -> Iterable[UOp]:
         if statement is not self.inner:
             return [statement]
-        body = Widening(self.parts, axis_of(self.inner)).body(statement.src)
+        body = widening(self.parts, axis_of(self.inner)).body(statement.src)
         return [loop("par", self.name, self.inner.arg.extent, body)]
 
     def _join(self, states: list[UOp]) -> UOp:

@@ -14,6 +14,7 @@ from tinycore.codegen.optimize.edit import (
     declared,
     edit_loops,
     followed,
+    loops_in,
     loops_of,
     nested,
 )
@@ -50,6 +51,8 @@ def _split_loop(node: UOp, factor: int) -> UOp:
     atom = atom_of(node)
     mask = constraint(extent - 1 - value)
     env = {} if atom is None else {atom: value}
+    if mask and any(atom in atoms(inside.arg.extent) for inside in loops_in(node.src)):
+        raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
     when = {part for part, _ in (*outer.terms, *inner.terms)}
     body = Masking(followed(node.src, env), mask, when, declared(node.src)).body(node.src)
     return loop(kind, f"{name}.0", outer_extent, [loop(kind, f"{name}.1", factor, body)])

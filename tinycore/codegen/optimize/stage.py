@@ -1,136 +1,255 @@
 """STAGE: what a loop reads again and again is first copied to a contiguous tile in a nearer place.
 
 Comes in: a kernel, a buffer, the axis at which the tile is filled, its space and layout. Goes out:
-the kernel with a COPY and a WAIT at the top of that loop, and unmasked reads of the tile: masks
-move into the COPY. Packing on a CPU, group memory on a GPU, the padded image of a convolution are
-this one action (IR.md 5).
+the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and unmasked
+reads of the tile: masks move into the COPY. Packing on a CPU, group memory on a GPU, the padded
+image of a convolution are this one action (IR.md 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.edit import Illegal, atom_of, edit_loops
-from tinycore.codegen.optimize.reorder import targets
-from tinycore.dtype import dtypes
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, axis, digit, make
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import (
-    Access,
-    CopyArg,
-    Kernel,
-    Rebuild,
-    buffer,
-    load,
-    values,
-    walk,
+from tinycore.codegen.optimize.edit import (
+    Illegal,
+    Statements,
+    atom_of,
+    changed,
+    constraint,
+    edit_loops,
+    fresh,
+    loads,
+    loops_in,
+    loops_of,
+    names_in,
+    nested,
+    read,
 )
+from tinycore.codegen.optimize.remainder import masks_of
+from tinycore.dtype import dtypes
+from tinycore.uop.affine import Mask, atoms, mask_of, substitute
+from tinycore.uop.index import Atom, Index, axis, digit, make
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.sites import under
+from tinycore.uop.tree import Access, CopyArg, Kernel, Rebuild, buffer, load, loop, store
 
 Layout = tuple[tuple[str, ...], ...]
-SPACES = ("reg", "packed", "group")
+Loops = Mapping[str, UOp]
+Moving = set[Atom | None]
+BOX = "box"
+ENGINES = {"reg": "", "packed": "loop", "group": "thread"}
 
 
-def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout) -> Kernel:
+def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str) -> Kernel:
     """STAGE(buffer, axis, space, layout): a tile of `buffer`, filled at each iteration of `axis`.
 
     `layout` lists the tile's dimensions, outermost first, each the axes inside `axis` that it
-    runs over: [j.1][k][j.2 j.3]. Legal if nothing inside writes the buffer, its loads there have
-    one index, and the layout names exactly the inner axes of that index, of constant extents.
+    runs over: [j.1][k][j.2 j.3]; all reads have one index then. `box` is the bounding box, in each
+    dimension of the buffer, of what is read inside. Legal if nothing inside writes the buffer, and
+    every mask of a read is told by the place in the tile or keeps its iteration from storing.
     """
-    if space not in SPACES:
-        raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(SPACES)}")
-    return edit_loops(kernel, at, lambda node: [_staged(node, source, space, layout)])
+    if space not in ENGINES:
+        raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
+    if not any(_reads(node, source) for node in loops_of(kernel, at)):
+        raise Illegal(f"STAGE: {source} is not read inside {at}")
+    taken = names_in(kernel)
+
+    def on_loop(node: UOp) -> list[UOp]:
+        name = fresh(f"{source}.{space}", taken)
+        return [_staged(node, _Target(source, name, space), layout)]
+
+    return nested(edit_loops(kernel, at, on_loop), "STAGE")
 
 
-def _staged(node: UOp, source: str, space: str, layout: Layout) -> UOp:
-    found = _Loads(node, source)
-    if found.read is None:
+class _Target(NamedTuple):
+    """The buffer to stage, the name of the tile and its space."""
+
+    source: str
+    name: str
+    space: str
+
+
+def _reads(node: UOp, source: str) -> list[UOp]:
+    if source in [target.arg.name for target in changed(node.src)]:
+        raise Illegal(f"STAGE: {source} is written inside {node.arg.axis}")
+    copies = [statement for statement in under(node.src) if statement.op is Ops.COPY]
+    if source in [one.arg.name for one in read(copies)]:
+        raise Illegal(f"STAGE: {source} is staged inside {node.arg.axis} already")
+    return [found for found in loads(node.src) if found.src[0].arg.name == source]
+
+
+def _staged(node: UOp, target: _Target, layout: Layout | str) -> UOp:
+    source, name, space = target
+    reads = _reads(node, source)
+    if not reads:
         return node
-    tile = _Tile(found, f"{source}.{space}", space, layout)
-    body = Rebuild({found.read: tile.read}, {}).body(node.src)
-    return node.replace(src=(tile.buffer, tile.copy, tile.wait, *body))
+    inner = {found.arg.axis: found for found in loops_in(node.src)}
+    moving: Moving = {atom_of(found) for found in inner.values()}
+    _check(reads, moving, inner)
+    if isinstance(layout, str):
+        tile = _box(name, reads, moving)
+    else:
+        tile = _listed(name, reads, inner, layout)
+    masks = {_mask(node.src, tile, number, one, moving) for number, one in enumerate(reads)}
+    if len(masks) > 1:
+        raise Illegal(f"STAGE: reads of {source} have several masks")
+    shape = [dim.extent for dim in tile.dims]
+    held = buffer(name, reads[0].dtype, shape, space)
+    value = load(reads[0].src[0], reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
+    places = zip(*[dim.places for dim in tile.dims], strict=True) if shape else [()] * len(reads)
+    now = [load(held, Access(tuple(place))) for place in places]
+    body = Rebuild(dict(zip(reads, now, strict=True)), {}).body(node.src)
+    return node.replace(src=(held, *_filled(held, value, tile), *body))
 
 
-class _Loads:
-    """The one load of a buffer inside a loop, and the loops between."""
-
-    def __init__(self, node: UOp, source: str) -> None:
-        reads: set[UOp] = set()
-        self.inner: dict[str, UOp] = {}
-        for statement, _ in walk(node.src):
-            if statement.op is Ops.LOOP:
-                self.inner[statement.arg.axis] = statement
-            if statement.op is Ops.STORE and source in {b.arg.name for b in targets(statement)}:
-                raise Illegal(f"STAGE: {source} is written inside {node.arg.axis}")
-            reads |= {n for n in _loads(statement) if n.src[0].arg.name == source}
-        if len(reads) > 1:
-            raise Illegal(f"STAGE: {source} is read at {len(reads)} indices in {node.arg.axis}")
-        self.read = next(iter(reads), None)
-        self.source = source
+def _check(reads: list[UOp], moving: Moving, inner: Loops) -> None:
+    name = reads[0].src[0].arg.name
+    used = [atom for read in reads for atom in _atoms(*read.arg.indices, *read.arg.mask)]
+    if reads[0].arg.sequence is not None or any(atom.kind == "gather" for atom in used):
+        raise Illegal(f"STAGE: {name} is a ring or is gathered")
+    if moving & _atoms(*[found.arg.extent for found in inner.values()]):
+        raise Illegal(f"STAGE: loops that read {name} have extents that vary")
+    if len({read.arg.fill for read in reads}) > 1:
+        raise Illegal(f"STAGE: reads of {name} have several fills")
 
 
-def _loads(statement: UOp) -> Iterable[UOp]:
-    return [inner for inner in toposort(values(statement)) if inner.op is Ops.LOAD]
+def _atoms(*values: Index) -> set[Atom]:
+    return set().union(*[atoms(value) for value in values])
+
+
+def _filled(target: UOp, value: UOp, tile: _Tile) -> Statements:
+    """A COPY with its WAIT, or plain stores into registers."""
+    place = Access(tuple([dim.value for dim in tile.dims]))
+    if target.arg.space == "reg":
+        found = store(target, place, value)
+        for dim in reversed(tile.dims):
+            found = loop("par", dim.name, dim.extent, [found])
+        return (found,)
+    box = tuple([(dim.name, make(dim.extent)) for dim in tile.dims])
+    arg = CopyArg(place, box, ENGINES[target.arg.space])
+    copy = UOp(Ops.COPY, dtypes.void, (target, value), arg)
+    return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 
 
 class _Dim(NamedTuple):
-    """One dimension of a tile: its box axis, extent, and its index in terms of the loops."""
+    """One dimension of a tile: its axis and extent, and for each read its index there."""
 
     name: str
     extent: int
-    place: Index
+    places: tuple[Index, ...]
+
+    @property
+    def value(self) -> Index:
+        """The axis of the dimension."""
+        return axis(self.name, self.extent)
 
 
-class _Tile:
-    """The buffer, the copy that fills it, and the load that replaces the staged one."""
+class _Tile(NamedTuple):
+    """The dimensions of a tile, the index it is copied from, and constraints in its axes.
 
-    def __init__(self, found: _Loads, name: str, space: str, layout: Layout) -> None:
-        assert found.read is not None
-        self.found = found
-        self.env: dict[Atom, Index] = {}
-        dims = [self._dim(f"{name}.{k}", group) for k, group in enumerate(layout)]
-        self._check(found.read)
-        self.buffer = buffer(name, found.read.dtype, [dim.extent for dim in dims], space)
-        self.read = load(self.buffer, Access(tuple([dim.place for dim in dims])))
-        self.copy = self._copy(found.read, dims)
-        self.wait = UOp(Ops.WAIT, dtypes.void, (self.buffer,), (None,))
+    `told(number, value)` is what a constraint of a read means in the tile; what it cannot tell
+    still speaks of axes inside.
+    """
 
-    def _dim(self, name: str, group: tuple[str, ...]) -> _Dim:
-        loops = [self._loop(axis_name) for axis_name in group]
-        extents = [loop.arg.extent.const for loop in loops]
-        place = axis(name, prod(extents))
+    dims: list[_Dim]
+    source: tuple[Index, ...]
+    told: Callable[[int, Index], Index]
+
+
+def _mask(body: Statements, tile: _Tile, number: int, read: UOp, moving: Moving) -> Mask:
+    """The mask of the copy as one read wants it; a tile may be larger than the buffer."""
+    found: list[Index] = []
+    for value in read.arg.mask:
+        new = tile.told(number, value)
+        if not _atoms(new) & moving:
+            found += constraint(new)
+        elif not _is_dead(body, value):
+            raise Illegal(f"STAGE: a mask of {read.src[0].arg.name} is not told by the tile")
+    for index, extent in zip(tile.source, read.src[0].arg.shape, strict=True):
+        found += [*constraint(index), *constraint(extent - 1 - index)]
+    return mask_of(found) or ()
+
+
+def _is_dead(body: Statements, value: Index) -> bool:
+    """True if no iteration in which `value` is negative stores anything."""
+    for atom in atoms(value):
+        masks = masks_of(body, atom)
+        if masks and all(value in mask for mask in masks):
+            return True
+    return False
+
+
+def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
+    """The layout that the action lists: axes become digits of the dimension they lie in."""
+    indices = reads[0].arg.indices
+    if any(read.arg.indices != indices for read in reads):
+        raise Illegal(f"STAGE: {reads[0].src[0].arg.name} is read at several places; use box")
+    env: dict[Atom, Index] = {}
+    dims = []
+    for number, group in enumerate(layout):
+        extents = [_extent(inner, each) for each in group]
+        place = axis(f"{name}.{number}", prod(extents))
         inside, stride = make(0), 1
-        for loop, extent in zip(reversed(loops), reversed(extents), strict=True):
-            atom = atom_of(loop)
-            inside = inside + axis(loop.arg.axis, extent) * stride
-            if atom is not None:
-                self.env[atom] = digit(place, stride, extent)
+        for each, extent in zip(reversed(group), reversed(extents), strict=True):
+            value = axis(each, extent)
+            env.update({atom: digit(place, stride, extent) for atom, _ in value.terms})
+            inside = inside + value * stride
             stride *= extent
-        return _Dim(name, stride, inside)
+        dims.append(_Dim(f"{name}.{number}", stride, (inside,) * len(reads)))
+    source = tuple([substitute(index, env) for index in indices])
+    used = _atoms(*indices)
+    if not env.keys() <= used or used & {atom_of(found) for found in inner.values()} - env.keys():
+        raise Illegal(f"STAGE: the layout lists other axes than the index of {name} holds")
+    return _Tile(dims, source, lambda number, value: substitute(value, env))
 
-    def _loop(self, name: str) -> UOp:
-        loop = self.found.inner.get(name)
-        if loop is None or not loop.arg.extent.is_const:
-            raise Illegal(f"STAGE: {name} is no inner axis of constant extent")
-        return loop
 
-    def _check(self, read: UOp) -> None:
-        own = {atom_of(loop) for loop in self.found.inner.values()} - {None}
-        access: Access = read.arg
-        used: set[Atom] = set()
-        for value in (*access.indices, *access.mask):
-            used |= atoms(value)
-        if used & own != set(self.env):
-            names = sorted(atom.name for atom in used & own)
-            raise Illegal(f"STAGE: {self.found.source} depends on {names}; the layout on others")
-        if access.sequence is not None or any(atom.kind == "gather" for atom in used):
-            raise Illegal(f"STAGE: {self.found.source} is a ring or is gathered")
+def _extent(inner: Loops, name: str) -> int:
+    if name not in inner or not inner[name].arg.extent.is_const:
+        raise Illegal(f"STAGE: {name} is no inner axis of constant extent")
+    return int(inner[name].arg.extent.const)
 
-    def _copy(self, read: UOp, dims: list[_Dim]) -> UOp:
-        source = Rebuild({}, self.env).node(read)
-        place = Access(tuple([axis(dim.name, dim.extent) for dim in dims]))
-        box = tuple([(dim.name, make(dim.extent)) for dim in dims])
-        return UOp(Ops.COPY, dtypes.void, (self.buffer, source), CopyArg(place, box, "loop"))
+
+def _box(name: str, reads: list[UOp], moving: Moving) -> _Tile:
+    """A dimension for each of the buffer's that moves inside, as wide as all reads together."""
+    dims: list[_Dim] = []
+    source: list[Index] = []
+    for column in zip(*[one.arg.indices for one in reads], strict=True):
+        inside = [_moving_part(index, moving) for index in column]
+        base = {index - part for index, part in zip(column, inside, strict=True)}
+        if len(base) > 1:
+            raise Illegal(f"STAGE: reads of {reads[0].src[0].arg.name} lie in several boxes")
+        lo = min(part.lo for part in inside)
+        extent = max(part.hi for part in inside) - lo + 1
+        dim = _Dim(f"{name}.{len(dims)}", extent, tuple([part - lo for part in inside]))
+        source.append(base.pop() + lo + dim.value)
+        dims += [dim] if extent > 1 else []
+
+    def told(number: int, value: Index) -> Index:
+        for new, old in zip(source, reads[number].arg.indices, strict=True):
+            value = _shifted(value, _moving_part(old, moving), new - old)
+        return value
+
+    return _Tile(dims, tuple(source), told)
+
+
+def _moving_part(index: Index, moving: Moving) -> Index:
+    """The terms of an index that move inside, and its number."""
+    part = make(index.const)
+    for atom, factor in index.terms:
+        term = make(0, ((atom, factor),))
+        if atoms(term) & moving:
+            part = part + term
+            if atoms(term) - moving:
+                raise Illegal("STAGE: a digit of the index mixes axes inside and outside")
+    return part
+
+
+def _shifted(value: Index, part: Index, change: Index) -> Index:
+    """`value` with a multiple of `part` replaced by what the tile says for it."""
+    factors = dict(value.terms)
+    for atom, factor in part.terms[:1]:
+        if factors.get(atom, 0) % factor == 0:
+            value = value + change * (factors.get(atom, 0) // factor)
+    return value
