@@ -17,6 +17,7 @@ from tinycore.codegen.optimize.reorder import reorder
 from tinycore.codegen.optimize.rfactor import rfactor
 from tinycore.codegen.optimize.split import fuse, map_axis, split
 from tinycore.codegen.optimize.stage import Layout, stage
+from tinycore.codegen.optimize.update import update
 from tinycore.uop.tree import Kernel
 
 ACTIONS: dict[str, Callable[..., Kernel]] = {
@@ -28,6 +29,7 @@ ACTIONS: dict[str, Callable[..., Kernel]] = {
     "PEEL": peel,
     "OVERLAP": overlap,
     "STAGE": stage,
+    "UPDATE": update,
     "AT": at,
     "FACTOR": factor,
     "FILL": fill,

@@ -177,6 +177,18 @@ def edit(statements: Iterable[UOp], change: Change) -> Statements:
     return tuple(out)
 
 
+def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
+    """The kernel with the block changed that declares `buffer`."""
+
+    def walk(body: Statements) -> Statements:
+        if buffer in body or buffer in kernel.params:
+            return change(body)
+        inside = [one if one.op not in HOLDERS else one.replace(src=walk(one.src)) for one in body]
+        return tuple(inside)
+
+    return kernel._replace(body=walk(kernel.body))
+
+
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
     """The kernel with `change` applied to every loop of axis `name`.
 

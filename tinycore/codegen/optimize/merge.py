@@ -24,7 +24,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.dtype import dtypes
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.sites import Use, evaluated, under, uses
+from tinycore.uop.sites import Use, declared_name, evaluated, under, uses
 from tinycore.uop.tree import GLOBAL, Access, Rebuild, axis_of, let, load, values
 
 
@@ -92,9 +92,11 @@ class _Merge:
         """The one loop. Raises: Illegal if its iterations meet where the two loops' do not."""
         for buffer in self._meeting():
             self._rebase(buffer)
-        held = [_declared_here(body) for body in (self.early, self.late)]
-        if held[0] & held[1]:
-            raise Illegal(f"AT: {min(held[0] & held[1])} is a name in both loops")
+        held = {_declared(one) for one in self.early} & names_declared(self.late)
+        held |= {self.arg.axis} & names_declared(self.early)
+        held -= {""}
+        if held:
+            raise Illegal(f"AT: {min(held)} is a name in both loops")
         return UOp(Ops.LOOP, dtypes.void, (*self.early, *self.late), self.arg)
 
     def _meeting(self) -> list[UOp]:
@@ -148,8 +150,8 @@ def _places(stores: list[UOp]) -> list[tuple[Index, ...]]:
     return [store.arg.places[0].indices for store in stores]
 
 
-def _declared_here(body: Statements) -> set[str]:
-    return names_declared([one for one in body if one.op in (Ops.LET, Ops.BUFFER)])
+def _declared(statement: UOp) -> str:
+    return declared_name(statement) if statement.op in (Ops.LET, Ops.BUFFER) else ""
 
 
 def expanded(body: Statements, statement: UOp) -> Statements:

@@ -7,11 +7,11 @@ group is cut: launches.py makes a launch of each side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import reduce
 
 from tinycore.codegen.optimize.edit import (
     HOLDERS,
+    TILES,
     Illegal,
     Masking,
     Statements,
@@ -21,6 +21,7 @@ from tinycore.codegen.optimize.edit import (
     declared,
     edit,
     fresh,
+    in_block,
     loads,
     names_in,
     read,
@@ -32,8 +33,6 @@ from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.sites import evaluated, index_values, under
 from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, load, loop, mask_value, store
-
-Change = Callable[[Statements], Statements]
 
 
 def at(kernel: Kernel, stage: str, place: str) -> Kernel:
@@ -50,20 +49,8 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
     if place == "root":
         return kernel._replace(body=_stored(kernel.body, buffer, names_in(kernel))[0])
     if place == "inline":
-        return _in_block(kernel, buffer, lambda body: _inlined(body, buffer))
-    return _in_block(kernel, buffer, lambda body: merged(body, buffer, place))
-
-
-def _in_block(kernel: Kernel, buffer: UOp, change: Change) -> Kernel:
-    """The kernel with the block changed that declares `buffer`."""
-
-    def walk(body: Statements) -> Statements:
-        if buffer in body or buffer in kernel.params:
-            return change(body)
-        inside = [one if one.op not in HOLDERS else one.replace(src=walk(one.src)) for one in body]
-        return tuple(inside)
-
-    return kernel._replace(body=walk(kernel.body))
+        return in_block(kernel, buffer, lambda body: _inlined(body, buffer))
+    return in_block(kernel, buffer, lambda body: merged(body, buffer, place))
 
 
 # inline
@@ -161,7 +148,8 @@ def _cut_here(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statement
     writers = [k for k, one in enumerate(body) if buffer in changed([one])]
     first, rest = body[: writers[-1] + 1], body[writers[-1] + 1 :]
     crossing = [one for one in first if one.op is Ops.BUFFER and one in read(rest) | changed(rest)]
-    if buffer not in crossing or not changed(rest).isdisjoint(crossing):
+    tiles = [one for one in under(first) if one.op in TILES]
+    if buffer not in crossing or (changed(rest) | changed(tiles)) & {*crossing}:
         raise Illegal(f"AT: what follows {buffer.arg.name} does not only read what is before")
     nodes: dict[UOp, UOp] = {}
     for one in crossing:
@@ -204,7 +192,7 @@ def factor(kernel: Kernel, stage: str) -> Kernel:
     buffer = buffer_named(kernel, stage)
     if buffer in kernel.params:
         raise Illegal(f"FACTOR: {stage} is a parameter; expected a stage of the kernel")
-    return _in_block(kernel, buffer, lambda body: _factored(body, buffer))
+    return in_block(kernel, buffer, lambda body: _factored(body, buffer))
 
 
 def _factored(body: Statements, buffer: UOp) -> Statements:

@@ -9,7 +9,6 @@ image of a convolution are this one action (IR.md 5).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import (
@@ -186,23 +185,33 @@ def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
     indices = reads[0].arg.indices
     if any(read.arg.indices != indices for read in reads):
         raise Illegal(f"STAGE: {reads[0].src[0].arg.name} is read at several places; use box")
+    dims = listed_dims(name, inner, layout)
     env: dict[Atom, Index] = {}
-    dims = []
-    for number, group in enumerate(layout):
-        extents = [_extent(inner, each) for each in group]
-        place = axis(f"{name}.{number}", prod(extents))
-        inside, stride = make(0), 1
-        for each, extent in zip(reversed(group), reversed(extents), strict=True):
-            value = axis(each, extent)
-            env.update({atom: digit(place, stride, extent) for atom, _ in value.terms})
-            inside = inside + value * stride
-            stride *= extent
-        dims.append(_Dim(f"{name}.{number}", stride, (inside,) * len(reads)))
+    for dim in dims:
+        for atom, stride in dim.places[0].terms:
+            env[atom] = digit(dim.value, stride, atom.hi + 1)
     source = tuple([substitute(index, env) for index in indices])
     used = _atoms(*indices)
     if not env.keys() <= used or used & {atom_of(found) for found in inner.values()} - env.keys():
         raise Illegal(f"STAGE: the layout lists other axes than the index of {name} holds")
-    return _Tile(dims, source, lambda number, value: substitute(value, env))
+    same = [dim._replace(places=dim.places * len(reads)) for dim in dims]
+    return _Tile(same, source, lambda number, value: substitute(value, env))
+
+
+def listed_dims(name: str, inner: Loops, layout: Layout) -> list[_Dim]:
+    """The dimensions of a tile, each over the axes listed for it.
+
+    Raises: Illegal if one of them is no inner axis of constant extent.
+    """
+    dims = []
+    for number, group in enumerate(layout):
+        inside, stride = make(0), 1
+        for each in reversed(group):
+            extent = _extent(inner, each)
+            inside = inside + axis(each, extent) * stride
+            stride *= extent
+        dims.append(_Dim(f"{name}.{number}", stride, (inside,)))
+    return dims
 
 
 def _extent(inner: Loops, name: str) -> int:
