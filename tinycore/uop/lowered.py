@@ -198,4 +198,6 @@ def _note(node: UOp) -> str:
         return f" {node.arg.axis}" + (f" @{node.arg.map}" if node.arg.map else "")
     if node.op is Ops.BUFFER:
         return f" {node.arg.name}[{node.arg.shape[0].const}] {node.arg.space}"
-    return f" {list(node.arg)}" if node.op is Ops.SHUFFLE else ""
+    if node.op is not Ops.SHUFFLE:
+        return ""
+    return f" {list(node.arg)}" if any(node.arg) or len(node.arg) == 1 else " splat"

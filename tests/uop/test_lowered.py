@@ -1,0 +1,80 @@
+"""What a lowered program may hold: each rule of the page is shown to refuse."""
+
+import pytest
+
+from tinycore.dtype import dtypes
+from tinycore.errors import SpecError
+from tinycore.uop.index import as_index
+from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
+from tinycore.uop.ops import Ops, UOp, const
+from tinycore.uop.tree import LoopArg, buffer
+
+X = buffer("X", dtypes.float32, [16])
+ZERO, ONE = const(0, dtypes.int64), const(1, dtypes.int64)
+TWO = const(2, dtypes.int64)
+REGISTER = UOp(Ops.BUFFER, dtypes.float32, (), buffer("r", dtypes.float32, [2], "reg").arg, 7)
+LOOP = UOp(Ops.LOOP, dtypes.int64, (const(4, dtypes.int64),), LoopArg("i", as_index(4), "par"))
+END = UOp(Ops.END, dtypes.void, (LOOP,))
+LOAD = UOp(Ops.LOAD, dtypes.float32, (X, LOOP))
+STORE = UOp(Ops.STORE, dtypes.void, (X, LOOP, LOAD), None, 1)
+VECTOR = UOp(Ops.LOAD, dtypes.float32.vec(4), (X, ZERO))
+HALF = const(1.0, dtypes.float16)
+
+
+def program(*uops: UOp) -> Lowered:
+    return Lowered("k", (X,), (), (), (), 0, uops)
+
+
+def load(*src: UOp) -> UOp:
+    return UOp(Ops.LOAD, dtypes.float32, src)
+
+
+def store(*src: UOp) -> UOp:
+    return UOp(Ops.STORE, dtypes.void, src)
+
+
+def test_a_legal_program_passes_and_prints() -> None:
+    legal = program(REGISTER, LOOP, LOAD, store(REGISTER, ONE, LOAD), STORE, END)
+    check_lowered(legal)
+    assert show_lowered(legal).splitlines() == [
+        "lowered k(X f32) scratch 0",
+        "  %1 = buffer f32 r[2] reg",
+        "  %2 = loop i64 i 4",
+        "    %3 = load f32 X %2",
+        "    store %1 1 %3",
+        "    store X %2 %3",
+        "  end",
+    ]
+
+
+ADD = UOp(Ops.ADD, dtypes.float32.vec(4), (VECTOR, const(1.0, dtypes.float32)))
+MIXED = UOp(Ops.ADD, dtypes.float32, (LOAD, HALF))
+BRANCH = UOp(Ops.IF, dtypes.void, (const(True, dtypes.bool.vec(4)),))
+COUNT = UOp(Ops.LOOP, dtypes.int32, (const(4, dtypes.int32),), LoopArg("i", as_index(4), "par"))
+TEST = const(True, dtypes.bool)
+PICK = UOp(Ops.SHUFFLE, dtypes.float32.vec(2), (VECTOR,), (3, 4))
+BROKEN = {
+    "is no lowered op": (UOp(Ops.LET, dtypes.float32, (const(1.0, dtypes.float32),), "x"),),
+    "before it stands in an open block": (LOOP, LOAD, END, store(X, ZERO, LOAD)),
+    "closes another": (LOOP, BRANCH.replace(src=(TEST,)), END),
+    "leaves UOp": (LOOP, LOAD),
+    r"mixes \[1, 4\] lanes": (VECTOR, ADD),
+    "mixes types": (LOOP, LOAD, MIXED, END),
+    "must count in int64": (COUNT,),
+    "needs one scalar condition": (BRANCH,),
+    "is not at a buffer": (load(ZERO, ZERO),),
+    "needs an int64 offset": (load(X, const(0, dtypes.int32)),),
+    "needs a constant offset inside its registers": (REGISTER, load(REGISTER, TWO)),
+    r"takes buffer, offset\[, mask, fill\]": (load(X, ZERO, TEST),),
+    r"takes buffer, offset, value\[, mask\]": (store(X, ZERO),),
+    "moves dtypes.float16 at a buffer of dtypes.float32": (store(X, ZERO, HALF),),
+    "needs one boolean a lane as mask": (VECTOR, store(X, ZERO, VECTOR, TEST)),
+    "has a fill of another type": (load(X, ZERO, TEST, HALF),),
+    r"picks lanes \(3, 4\) of 4": (VECTOR, PICK),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_what_breaks_a_rule_is_refused_by_name(message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check_lowered(program(*BROKEN[message]))
