@@ -14,7 +14,7 @@ from tinycore.uop import graph
 from tinycore.uop.affine import NEVER, show
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import Index, axis, variable
-from tinycore.uop.ops import Ops, UOp, const, toposort
+from tinycore.uop.ops import COMPARISON, Ops, UOp, const, toposort
 from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import index_value, mask_value
 
@@ -162,10 +162,9 @@ ROW, COLUMN = axis("i", 8), axis("j", 5)
 row, column = index_value(ROW), index_value(COLUMN)
 
 
-def applied(op: Ops, *src: UOp | int, dtype: object = None) -> UOp:
+def applied(op: Ops, *src: UOp | int) -> UOp:
     typed = [s if isinstance(s, UOp) else const(s, dtypes.int32) for s in src]
-    like = UOp(op, dtypes.bool if op in (Ops.LT, Ops.EQ) else typed[-1].dtype, tuple(typed))
-    return scalar(like, tuple(typed))
+    return scalar(op, dtypes.bool if op in COMPARISON else typed[-1].dtype, *typed)
 
 
 def test_sums_and_products_of_indices_are_indices() -> None:
@@ -203,7 +202,7 @@ def test_division_is_a_digit_where_nothing_is_negative() -> None:
 def test_an_index_that_would_wrap_stays_a_value() -> None:
     short = index_value(ROW, dtypes.int8)
     large = const(100, dtypes.int8)
-    assert scalar(UOp(Ops.MUL, dtypes.int8, (short, large)), (short, large)).op is Ops.MUL
+    assert scalar(Ops.MUL, dtypes.int8, short, large).op is Ops.MUL
 
 
 def test_a_choice_between_true_and_false_is_its_condition() -> None:

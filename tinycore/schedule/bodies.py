@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
+from tinycore.schedule.arithmetic import element
 from tinycore.schedule.expression import Rewrite, inline, loads
 from tinycore.schedule.groups import Group
 from tinycore.schedule.movement import Indices
@@ -17,7 +18,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import upper
-from tinycore.uop.tree import Access, buffer, load
+from tinycore.uop.tree import Access, buffer
 
 
 class Member:
@@ -91,7 +92,7 @@ class Body:
             return None
         indices = member.at(access.indices)
         if member.state is not None:
-            return load(member.state, access._replace(indices=indices))
+            return element(member.state, access._replace(indices=indices))
         pairs = zip(member.at(member.axes), indices, strict=True)
         env = {atom: index for own, index in pairs for atom, _ in own.terms}
         return inline(member.value, env, access)

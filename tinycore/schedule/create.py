@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
+from tinycore.schedule.arithmetic import forget
 from tinycore.schedule.bodies import make_bodies
 from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import reductions
@@ -40,13 +41,16 @@ def create_schedule(sinks: Sinks, caps: Capacity, patterns: Sequence[object] = (
 
 def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
+    writes = frozenset(node for node, old in sinks if _may_write(node, old))
     with arena():
-        writes = frozenset(node for node, old in sinks if _may_write(node, old))
-        while True:
+        try:
             found = _attempt(sinks, writes, limits)
-            if isinstance(found, Schedule):
-                return found
-            writes -= found
+            while not isinstance(found, Schedule):
+                writes -= found
+                found = _attempt(sinks, writes, limits)
+            return found
+        finally:
+            forget()
 
 
 def _may_write(node: UOp, old: UOp | None) -> bool:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.arithmetic import choose, scalar
+from tinycore.schedule.arithmetic import choose, element, scalar
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index
-from tinycore.uop.ops import Ops, UOp, const
-from tinycore.uop.tree import Access, both, index_value, load, mask_value
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Access, both, index_value, mask_value
 
 
 class Inner(NamedTuple):
@@ -208,13 +208,13 @@ class Rewrite:
         if copy is not None:
             return copy(self, node)
         src = tuple([self.memo[source] for source in node.src])
-        return node if src == node.src else scalar(node, src)
+        return node if src == node.src else scalar(node.op, node.dtype, *src)
 
     def load(self, node: UOp) -> UOp:
         """A LOAD, or what `read` gives for it."""
         access = self.access(node.arg)
         found = self.read(node.src[0], access) if self.read else None
-        return load(node.src[0], access) if found is None else found
+        return element(node.src[0], access) if found is None else found
 
     def reduction(self, node: UOp) -> UOp:
         """A REDUCE with its mask; its own axes are nobody else's, so they stay."""
@@ -236,7 +236,7 @@ def inline(value: UOp, env: Env, access: Access) -> UOp:
     found = Rewrite(env, access.mask)(value)
     if not access.mask:
         return found
-    return choose(access.mask, found, const(access.fill or 0, value.dtype))
+    return choose(access.mask, found, access.fill or 0)
 
 
 def reductions(root: UOp) -> list[UOp]:

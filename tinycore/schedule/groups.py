@@ -210,9 +210,11 @@ class Grouping:
 
     def _merge(self, stage: Stage, group: Group, other: Group) -> None:
         """Take in another producer that is read at the same axes."""
+        if other.holds(SCATTER, WRITE):
+            return
         match = self.match(stage, other)
         mine = group.dims[stage]
-        if other.holds(SCATTER, WRITE) or len(match) != len(mine) or set(match) != set(mine):
+        if len(match) != len(mine) or set(match) != set(mine):
             return
         if self.reach.between(group.number, other.number):
             return

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import NamedTuple
 
+from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.arithmetic import as_number, choose, index_of, scalar
+from tinycore.schedule.arithmetic import choose, element, index_of, number, scalar
 from tinycore.schedule.movement import Indices, outside, source_place, tightest
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Index, gather, variable
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import Access
 
 
 class State(NamedTuple):
@@ -103,33 +104,40 @@ class Push:
         node = state.node
         if self._is_stored(node):
             fill = state.fill if state.mask else None
-            return load(node, Access(state.indices, state.mask, None, fill or None))
+            return element(node, Access(state.indices, state.mask, None, fill or None))
         values = tuple([self.values[need] for need in self.needs[state]])
         make = _VALUES.get(node.op)
-        return scalar(node, values) if make is None else make(self, state, *values)
+        if make is not None:
+            return make(self, state, *values)
+        return scalar(node.op, node.dtype, *values)
 
     def moved(self, state: State, value: UOp) -> UOp:
         """A masked movement over an expression: the fill is chosen after it."""
         mask = self._inside(state)[1]
         fill = outside(state.node)
         assert fill is not None, f"push: {state.node} has a mask but nothing outside"
-        return choose(mask, value, const(fill, value.dtype))
+        return choose(mask, value, fill)
 
-    def _row(self, state: State, number: UOp) -> State:
+    def _row(self, state: State, which: UOp) -> State:
         rows = state.node.src[0]
         rank = len(shape_of(state.node.src[1]))
-        place = gathered_place(number, rows)
+        place = gathered_place(which, rows)
         return self.descend(State(rows, (place, *state.indices[rank:]), state.mask))
 
-    def row(self, state: State, number: UOp, value: UOp) -> UOp:
+    def row(self, state: State, which: UOp, value: UOp) -> UOp:
         """A gathered element: a LOAD masks a wrong row itself, anything else must choose."""
         rows = state.node.src[0]
-        place = gathered_place(number, rows)
-        if index_of(number) is place or _masks_itself(value, place):
+        place = gathered_place(which, rows)
+        if index_of(which) is place or _masks_itself(value, place):
             return value
-        low = alu(Ops.LT, const(-_extent(rows) - 1, number.dtype), number)
-        high = alu(Ops.LT, number, const(_extent(rows), number.dtype))
-        return alu(Ops.WHERE, alu(Ops.AND, low, high), value, const(0, value.dtype))
+        low = _less(const(-_extent(rows) - 1, which.dtype), which)
+        high = _less(which, const(_extent(rows), which.dtype))
+        inside = scalar(Ops.AND, dtypes.bool, low, high)
+        return scalar(Ops.WHERE, value.dtype, inside, value, const(0, value.dtype))
+
+
+def _less(x: UOp, y: UOp) -> UOp:
+    return scalar(Ops.LT, dtypes.bool, x, y)
 
 
 def _masks_itself(value: UOp, place: Index) -> bool:
@@ -140,13 +148,13 @@ def _masks_itself(value: UOp, place: Index) -> bool:
     return any(gathered <= atoms(index) for index in value.arg.indices)
 
 
-def gathered_place(number: UOp, rows: UOp) -> Index:
-    """The row that `number` names, as an index: the number itself where it is a valid one."""
+def gathered_place(which: UOp, rows: UOp) -> Index:
+    """The row that a number names, as an index: the number itself where it is a valid one."""
     extent = _extent(rows)
-    known = index_of(number)
+    known = index_of(which)
     if known is not None and known.lo >= 0 and known.hi < extent:
         return known
-    return gather(number, extent)
+    return gather(which, extent)
 
 
 def _extent(rows: UOp) -> int:
@@ -161,12 +169,12 @@ def _extent(rows: UOp) -> int:
 
 def _variable(push: Push, state: State) -> UOp:
     name, lo, hi = state.node.arg
-    return as_number(variable(name, lo, hi), state.node.dtype)
+    return number(variable(name, lo, hi), state.node.dtype)
 
 
 _VALUES: dict[Ops, Callable[..., UOp]] = {
     Ops.CONST: lambda push, state: state.node,
-    Ops.IOTA: lambda push, state: as_number(state.indices[0], state.node.dtype),
+    Ops.IOTA: lambda push, state: number(state.indices[0], state.node.dtype),
     Ops.VARIABLE: _variable,
     Ops.GATHER: Push.row,
     Ops.DETACH: lambda push, state, value: value,

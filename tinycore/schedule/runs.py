@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tinycore.schedule.arithmetic import element, scalar
 from tinycore.schedule.bodies import Body, Member
 from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
 from tinycore.schedule.stages import REDUCTION, Step
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom
-from tinycore.uop.ops import Ops, UOp, alu
-from tinycore.uop.tree import Access, load
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Access
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +140,7 @@ def _moved(found: Sum, run: Run) -> Rewrite:
 
 def _value_of(lead: Sum) -> UOp:
     assert lead.member.state is not None, "runs: a maximum without a state"
-    return load(lead.member.state, Access(()))
+    return element(lead.member.state, Access(()))
 
 
 def _is_scale(factor: UOp, lead: Sum) -> bool:
@@ -155,7 +156,9 @@ def _through_fin(value: UOp, inside: Sequence[Sum]) -> UOp:
     states = {lead.member.state for lead in inside}
 
     def read(node: UOp, access: Access) -> UOp | None:
-        return alu(Ops.FIN, load(node, access)) if node in states else None
+        if node not in states:
+            return None
+        return scalar(Ops.FIN, node.dtype, element(node, access))
 
     return Rewrite({}, (), read)(value)
 
@@ -163,7 +166,7 @@ def _through_fin(value: UOp, inside: Sequence[Sum]) -> UOp:
 def _product(values: Sequence[UOp]) -> UOp:
     total = values[0]
     for value in values[1:]:
-        total = alu(Ops.MUL, total, value)
+        total = scalar(Ops.MUL, total.dtype, total, value)
     return total
 
 

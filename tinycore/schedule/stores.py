@@ -10,12 +10,13 @@ from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 
+from tinycore.schedule.arithmetic import element
 from tinycore.schedule.bodies import Body, Member
 from tinycore.schedule.expression import Rewrite, loads
 from tinycore.schedule.movement import Indices
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Dim
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import Access
 
 
 @dataclass(eq=False)
@@ -71,7 +72,7 @@ def _store(member: Member, axes: Indices, shared: Indices) -> Store:
     """The store of a member whose inner axes are replaced by those of its loop."""
     value = member.value
     if member.state is not None:
-        value = load(member.state, Access(axes))
+        value = element(member.state, Access(axes))
     pairs = zip(axes, shared, strict=True)
     rewrite = Rewrite({atom: new for old, new in pairs for atom, _ in old.terms})
     moved = [rewrite.index(index) for index in member.axes]
