@@ -44,6 +44,10 @@ class ConfigError(TinycoreError, ValueError):
     """A setting is unknown, or its value is outside its range."""
 
 
+class DatasetError(TinycoreError, OSError):
+    """A data set is not in the cache and could not be fetched."""
+
+
 class ParseError(TinycoreError, ValueError):
     """Text of the compiler's IR cannot be read."""
 

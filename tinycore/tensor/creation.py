@@ -21,7 +21,7 @@ from tinycore.tensor.leaves import Leaf
 from tinycore.tensor.spelling import extents
 from tinycore.uop import graph
 from tinycore.uop.ops import Scalar, UOp
-from tinycore.uop.shape import Shape, upper_shape
+from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, np, prod
 
 
@@ -59,6 +59,27 @@ class Creation(Joining, Leaf):
         """A tensor made by a formula, in a node of its own."""
         new = cls.of_cell(Cell(own(uop), Device.canonicalize(device)))
         return new if requires_grad is None else new.requires_grad_(requires_grad)
+
+    @classmethod
+    def of_bytes(cls, raw: Any, shape: Any, dtype: DTypeLike, device: str | None = None) -> Self:
+        """A tensor over a copy of bytes in row-major order, whatever the element type.
+
+        Raises: ShapeError if their number does not fit.
+
+        >>> Tensor.of_bytes(bytes([0, 0, 128, 63]), (1,), "float32").tolist()
+        [1.0]
+        """
+        kind, sizes = to_dtype(dtype), upper_shape(extents((shape,), "of_bytes"))
+        view = memoryview(raw)
+        if view.nbytes != prod(sizes) * kind.itemsize:
+            raise ShapeError(
+                f"of_bytes: {view.nbytes} bytes do not fit shape {sizes} of {kind!r}; "
+                f"expected {prod(sizes) * kind.itemsize}. Check shape and type"
+            )
+        buffer = Buffer(Device.canonicalize(device), kind, prod(sizes))
+        if view.nbytes:
+            buffer.copyin(view)
+        return cls.of_cell(stored_cell(buffer, sizes))
 
     # one number everywhere
 
@@ -289,8 +310,5 @@ def _inferred(array: Any, is_list: bool) -> DType:
 
 def stored(array: Any, device: str, dtype: DType) -> Cell:
     """A cell over a copy of an array."""
-    shape: Shape = array.shape
-    buffer = Buffer(device, dtype, array.size)
-    if array.size:
-        buffer.copyin(np().ascontiguousarray(array).data)
-    return stored_cell(buffer, upper_shape(shape))
+    raw = np().ascontiguousarray(array).tobytes()
+    return Creation.of_bytes(raw, array.shape, dtype, device).cell

