@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinycore.codegen.optimize.actions import apply
-from tinycore.runtime.ref import check_kernel, run_kernel
+from tinycore.runtime.ref import check_kernel, run_kernel, run_plan
 from tinycore.uop.canonical import canonical
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.spec import check
-from tinycore.uop.tree import Kernel
+from tinycore.uop.tree import Kernel, Plan
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 TEXT = (Path(__file__).parent / "kernels.ir").read_text()
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVW"
@@ -43,13 +44,16 @@ def inputs(kernel: Kernel, seed: int) -> list[Array]:
     return found
 
 
-def assert_same(kernel: Kernel, other: Kernel, seed: int) -> None:
+def assert_same(kernel: Kernel, other: Kernel | Plan, seed: int) -> None:
     """Both compute the same, `other` under the suspicious entry of REF."""
     wanted = inputs(kernel, seed)
     given = [array.copy() for array in wanted]
     variables = {node.arg[0]: Random(seed).randint(*node.arg[1:]) for node in kernel.variables}
     run_kernel(kernel, wanted, variables)
-    check_kernel(other, given, variables, seed)
+    if isinstance(other, Plan):
+        run_plan(other, given, variables, seed, check_kernel)
+    else:
+        check_kernel(other, given, variables, seed)
     for want, found in zip(wanted, given, strict=True):
         np.testing.assert_allclose(found, want, rtol=2e-5, atol=2e-5)
 

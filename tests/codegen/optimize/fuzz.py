@@ -9,14 +9,15 @@ from random import Random
 from tests.codegen.optimize import assert_same, kernels, random_sizes
 from tinycore.codegen.optimize.actions import action, apply
 from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
+from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.split import PLACES
 from tinycore.uop.affine import atoms
 from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
-from tinycore.uop.spec import check
-from tinycore.uop.tree import Kernel, walk
+from tinycore.uop.spec import check, check_plan
+from tinycore.uop.tree import Kernel, Plan, walk
 
 FACTORS = (1, 2, 3, 4, 5, 8, 16)
 
@@ -87,12 +88,27 @@ def _at(name: str, kernel: Kernel, random: Random) -> str:
     return action(name, stage, random.choice((_axis(kernel, random), "inline", "root")))
 
 
+def _update(name: str, kernel: Kernel, random: Random) -> str:
+    """A tile of all the axes inside a loop that a sum is stored at."""
+    sums = [s for s, _ in walk(kernel.body) if s.op is Ops.STORE and s.arg.combine]
+    pairs = [(s, around) for s, around in walk(kernel.body) if s in sums and around]
+    if not pairs:
+        return action(name, "b0", "i0", ((),))
+    store, around = random.choice(pairs)
+    depth = random.randrange(len(around))
+    used = {atom.name for index in store.arg.places[0].indices for atom in atoms(index)}
+    axes = [loop.arg.axis for loop in around[depth + 1 :] if loop.arg.axis in used]
+    layout = tuple([(axis,) for axis in axes])
+    return action(name, store.src[0].arg.name, around[depth].arg.axis, layout or "box")
+
+
 def _factor_of(name: str, kernel: Kernel, random: Random) -> str:
     return action(name, random.choice(buffers_of(kernel)).arg.name)
 
 
 MAKERS = {
     "AT": _at,
+    "UPDATE": _update,
     "FACTOR": _factor_of,
     "STAGE": _stage,
     "SPLIT": _factor,
@@ -127,8 +143,18 @@ def run(seed: int, length: int = 8, verbose: bool = False) -> int:
         if len(taken) == length:
             break
     assert_same(kernel, tree, seed)
-    assert canonical(parse(show(tree))["k"]) == canonical(tree), "the text is another kernel"
+    assert_same(kernel, planned(tree), seed)
+    again = parse(show(tree))["k"]
+    assert isinstance(again, Kernel)
+    assert canonical(again) == canonical(tree), "the text is another kernel"
     return len(taken)
+
+
+def planned(tree: Kernel) -> Plan:
+    """The launches of a kernel, each of them legal."""
+    plan = as_plan(tree)
+    check_plan(plan, "action")
+    return plan
 
 
 def main(count: int, start: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The three derivations of the kernel IR's page as programs of actions, each tree equal to numpy."""
+"""The three derivations of the kernel IR as programs of actions, each tree equal to numpy."""
 
 import pytest
 

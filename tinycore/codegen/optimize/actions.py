@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.fill import fill
@@ -20,22 +21,33 @@ from tinycore.codegen.optimize.stage import Layout, stage
 from tinycore.codegen.optimize.update import update
 from tinycore.uop.tree import Kernel
 
-ACTIONS: dict[str, Callable[..., Kernel]] = {
-    "SPLIT": split,
-    "FUSE": fuse,
-    "REORDER": reorder,
-    "MAP": map_axis,
-    "RFACTOR": rfactor,
-    "PEEL": peel,
-    "OVERLAP": overlap,
-    "STAGE": stage,
-    "UPDATE": update,
-    "AT": at,
-    "FACTOR": factor,
-    "FILL": fill,
-}
-
 Argument = str | int | Layout
+
+
+class Row(NamedTuple):
+    """An action: what applies it, and the types of its arguments."""
+
+    function: Callable[..., Kernel]
+    types: tuple[type, ...]
+
+
+ACTIONS: dict[str, Row] = {
+    "SPLIT": Row(split, (str, int)),
+    "FUSE": Row(fuse, (str, str)),
+    "REORDER": Row(reorder, (str, str)),
+    "MAP": Row(map_axis, (str, str)),
+    "RFACTOR": Row(rfactor, (str,)),
+    "PEEL": Row(peel, (str,)),
+    "OVERLAP": Row(overlap, (str, int)),
+    "STAGE": Row(stage, (str, str, str, object)),
+    "UPDATE": Row(update, (str, str, tuple)),
+    "AT": Row(at, (str, str)),
+    "FACTOR": Row(factor, (str,)),
+    "FILL": Row(fill, (str,)),
+}
+SCHEMA = 1
+"""Grows when a text comes to mean something else: tuned entries of another schema are not used."""
+
 _TEXT = re.compile(r"(\w+)\((.*)\)")
 _GROUP = re.compile(r"\[([^\]]*)\]")
 
@@ -57,14 +69,15 @@ def apply(kernel: Kernel, text: str) -> Kernel:
     Raises: Illegal if the action is unknown, has other arguments, or does not apply.
     """
     found = _TEXT.fullmatch(text.strip())
-    function = ACTIONS.get(found.group(1)) if found else None
-    if found is None or function is None:
+    row = ACTIONS.get(found.group(1)) if found else None
+    if found is None or row is None:
         raise Illegal(f"{text!r} is no action; expected one of {', '.join(ACTIONS)}")
     arguments = [_read(part.strip()) for part in found.group(2).split(",")]
-    try:
-        return function(kernel, *arguments)
-    except TypeError as error:
-        raise Illegal(f"{text}: {error}") from error
+    fits = len(arguments) == len(row.types) and all(map(isinstance, arguments, row.types))
+    if not fits:
+        types = ", ".join([kind.__name__ for kind in row.types])
+        raise Illegal(f"{text!r} has other arguments; expected {types}")
+    return row.function(kernel, *arguments)
 
 
 def _read(text: str) -> Argument:

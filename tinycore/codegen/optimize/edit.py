@@ -98,6 +98,12 @@ def read(statements: Iterable[UOp]) -> set[UOp]:
     return {node.src[0] for node in loads(statements)}
 
 
+def touched(statements: Iterable[UOp]) -> set[UOp]:
+    """The buffers that `statements` load from, write, wait for or free."""
+    found = {source for statement, _ in walk(statements) for source in statement.src}
+    return read(statements) | {source for source in found if source.op is Ops.BUFFER}
+
+
 def targets(store: UOp) -> Statements:
     """The buffers a STORE changes, those its rebase moves included."""
     count = len(store.arg.places)

@@ -11,7 +11,6 @@ from functools import reduce
 
 from tinycore.codegen.optimize.edit import (
     HOLDERS,
-    TILES,
     Illegal,
     Masking,
     Statements,
@@ -20,19 +19,19 @@ from tinycore.codegen.optimize.edit import (
     changed,
     declared,
     edit,
-    fresh,
     in_block,
     loads,
     names_in,
     read,
 )
+from tinycore.codegen.optimize.launches import over, separated, whole
 from tinycore.codegen.optimize.merge import expanded, factors_of, merged
 from tinycore.codegen.optimize.reorder import Distribution
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.sites import evaluated, index_values, under
-from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, load, loop, mask_value, store
+from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, mask_value, store
 
 
 def at(kernel: Kernel, stage: str, place: str) -> Kernel:
@@ -144,41 +143,17 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements,
 
 
 def _cut_here(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, int]:
-    """Sums that both sides need are copied to a place of their own when they are complete."""
-    writers = [k for k, one in enumerate(body) if buffer in changed([one])]
-    first, rest = body[: writers[-1] + 1], body[writers[-1] + 1 :]
-    crossing = [one for one in first if one.op is Ops.BUFFER and one in read(rest) | changed(rest)]
-    tiles = [one for one in under(first) if one.op in TILES]
-    if buffer not in crossing or (changed(rest) | changed(tiles)) & {*crossing}:
-        raise Illegal(f"AT: what follows {buffer.arg.name} does not only read what is before")
-    nodes: dict[UOp, UOp] = {}
-    for one in crossing:
-        name = fresh(one.arg.name + ".t", taken) if one.arg.init else one.arg.name
-        arg = one.arg._replace(name=name, space=GLOBAL, init="")
-        nodes[one] = one.replace(arg=arg)
-        if one.arg.init:
-            first = (nodes[one], *first, _copied(one, nodes[one]))
-    plain = {one: new for one, new in nodes.items() if not one.arg.init}
-    first = Rebuild(plain, {}).body(first)
-    return (*first, *Rebuild(nodes, {}).body(rest)), len(first)
-
-
-def _copied(source: UOp, target: UOp) -> UOp:
-    """target = source, whole."""
-    place = _whole(source)
-    return _over(source, store(target, place, load(source, place)))
-
-
-def _whole(buffer: UOp) -> Access:
-    axes = enumerate(buffer.arg.shape)
-    return Access(tuple([axis(f"{buffer.arg.name}.{k}", extent) for k, extent in axes]))
-
-
-def _over(buffer: UOp, statement: UOp) -> UOp:
-    """A statement for every element of a buffer."""
-    for k, extent in reversed([*enumerate(buffer.arg.shape)]):
-        statement = loop("par", f"{buffer.arg.name}.{k}", extent, [statement])
-    return statement
+    """The block cut after the last statement that writes the stage; what crosses is global."""
+    held = [one for one in body if one.op is Ops.BUFFER]
+    steps = [one for one in body if one.op is not Ops.BUFFER]
+    after = 1 + max([k for k, one in enumerate(steps) if buffer in changed([one])], default=-1)
+    parts = tuple(steps[:after]), tuple(steps[after:])
+    made, parts_apart = separated(held, parts, taken)
+    if not after or buffer not in read(parts[1]):
+        raise Illegal(f"AT: nothing reads {buffer.arg.name} after it is complete")
+    names = {one.arg.name for one in made}
+    first = (*made, *[one for one in held if one.arg.name not in names], *parts_apart[0])
+    return (*first, *parts_apart[1]), len(first)
 
 
 # FACTOR
@@ -208,7 +183,7 @@ def _factored(body: Statements, buffer: UOp) -> Statements:
     if not still or not left:
         raise Illegal(f"FACTOR: no factor of {buffer.arg.name} leaves its sum, or all do")
     less = made.replace(src=(buffer, reduce(_product, left)))
-    after = _over(buffer, store(buffer, _whole(buffer), reduce(_product, still), "prod"))
+    after = over(buffer, store(buffer, whole(buffer), reduce(_product, still), "prod"))
     rest = edit(body, lambda one: (less,) if one is made else (one,))
     position = next(k for k, one in enumerate(rest) if buffer in changed([one])) + 1
     return _pruned((*rest[:position], after, *rest[position:]))

@@ -123,7 +123,7 @@ class Distribution:
         self, body: Statements, pieces: list[Piece], enter: Callable[[UOp], UOp] | None = None
     ) -> Statements:
         """The pieces in order, after the buffers that several of them share."""
-        pieces, made = _crossing_values(pieces, self.space)
+        pieces, made = crossing_values(pieces, self.space)
         buffers = [s for s in (*made, *body) if s.op is Ops.BUFFER]
         users = {buffer: _users(buffer, pieces) for buffer in buffers}
         shared = [b for b in buffers if len(users[b]) > 1 or _is_entered(users[b], pieces)]
@@ -164,7 +164,7 @@ def _uses(statements: Statements, node: UOp) -> bool:
     )
 
 
-def _crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[UOp]]:
+def crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[UOp]]:
     """Pieces in which no LET of another is read, and the buffers that hold such values now.
 
     A value is written out again where memory it reads is not stored to after it; else it is kept.

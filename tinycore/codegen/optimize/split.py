@@ -18,6 +18,7 @@ from tinycore.codegen.optimize.edit import (
     loops_of,
     nested,
 )
+from tinycore.codegen.optimize.launches import as_plan
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import axis, digit
 from tinycore.uop.ops import Ops, UOp
@@ -105,6 +106,8 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     for node in loops_of(kernel, name):
         _check_place(node.arg, place)
     mapped = edit_loops(kernel, name, lambda node: [node.replace(arg=node.arg._replace(map=place))])
+    if place == "grid":
+        as_plan(mapped)
     return nested(mapped, "MAP")
 
 

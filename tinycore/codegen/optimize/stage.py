@@ -51,6 +51,8 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
     """
     if space not in ENGINES:
         raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
+    if not isinstance(layout, tuple) and layout != BOX:
+        raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or {BOX}")
     if not any(_reads(node, source) for node in loops_of(kernel, at)):
         raise Illegal(f"STAGE: {source} is not read inside {at}")
     taken = names_in(kernel)
