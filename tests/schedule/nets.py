@@ -229,12 +229,21 @@ class Norm:
         return add(mul(mul(centred, scale), weight), bias)
 
 
-def convnet_step(batch: int = 128) -> Sinks:
-    """The sinks of a training step of the net for handwritten digits."""
-    x, labels = leaf(batch, 1, 28, 28), leaf(batch, dtype=dtypes.int32)
+Layer = tuple[int, int, int, bool]  # channels in and out, size of the window, normalise and pool
+DIGITS: tuple[Layer, ...] = (
+    (1, 32, 5, False),
+    (32, 32, 5, True),
+    (32, 64, 3, False),
+    (64, 64, 3, True),
+)
+
+
+def convnet_step(batch: int = 128, image: int = 28, layers: Sequence[Layer] = DIGITS) -> Sinks:
+    """The sinks of a training step of a net for pictures, at first that of handwritten digits."""
+    x, labels = leaf(batch, 1, image, image), leaf(batch, dtype=dtypes.int32)
     params: list[UOp] = []
     sinks: Sinks = []
-    for inside, outside, size, last in _LAYERS:
+    for inside, outside, size, last in layers:
         params += [leaf(outside, inside, size, size), leaf(outside)]
         x = relu(conv2d(x, *params[-2:]))
         if last:
@@ -244,9 +253,6 @@ def convnet_step(batch: int = 128) -> Sinks:
             sinks += norm.sinks
     shape: Shape = (batch, size_of(x) // batch)
     x = graph.reshape(x, shape)
-    params += [leaf(576, 10), leaf(10)]
+    params += [leaf(size_of(x) // batch, 10), leaf(10)]
     loss = cross_entropy(add(matmul(x, params[-2]), params[-1]), labels)
     return [(loss, None), *sinks, *adam(params, loss)]
-
-
-_LAYERS = ((1, 32, 5, False), (32, 32, 5, True), (32, 64, 3, False), (64, 64, 3, True))

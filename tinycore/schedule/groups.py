@@ -20,6 +20,7 @@ from tinycore.uop.index import Atom
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, size, size_of
 
+Dims = Mapping[Stage, list[int]]  # the dimensions of each stage that are axes of a group
 Match = list[int | None]  # for each axis of a group, the dimension of a stage that runs along it
 _CANDIDATES = 16  # groups of one space that a stage is compared with, the latest ones
 
@@ -184,7 +185,9 @@ class Grouping:
         facts = self.facts[stage]
         if facts.contracts and not facts.evaluates and inner > self.limits.contraction_axes:
             return None
-        return match
+        dims = _kept_dims(group.dims, match)
+        mine = [dim for dim in match if dim is not None]
+        return match if self._keeps_places({stage: mine}, dims) else None
 
     def _reads_kept(self, stage: Stage, group: Group) -> bool:
         """True if a stage reads what the group stores and must not evaluate again."""
@@ -200,8 +203,7 @@ class Grouping:
     ) -> None:
         kept = [k for k, dim in enumerate(match) if dim is not None]
         group.axes = [group.axes[k] for k in kept]
-        for member, dims in group.dims.items():
-            group.dims[member] = [dims[k] for k in kept]
+        group.dims = _kept_dims(group.dims, match)
         group.joins.append("row")
         self._join(stage, group, [dim for dim in match if dim is not None], producers)
         for other in producers:
@@ -222,7 +224,7 @@ class Grouping:
             return
         order = [match.index(dim) for dim in mine]
         moved = {member: [dims[k] for k in order] for member, dims in other.dims.items()}
-        if not self._reads_agree(group, moved):
+        if not self._reads_agree(group, moved) or not self._keeps_places(group.dims, moved):
             return
         for member, dims in moved.items():
             group.dims[member] = dims
@@ -254,10 +256,11 @@ class Grouping:
         if stage.kind not in (REDUCTION, MAP) or (facts.contracts and not facts.evaluates):
             return None
         mine = {load.src[0] for load in stage.reads}
+        dims = {stage: list(facts.usable)}
         for group in self._candidates(_space(stage, axes), axes, producers):
             shared = mine & {load.src[0] for load in group.first.reads}
             large = [size_of(n) * self.limits.shared_part >= stage.size for n in shared]
-            if any(large) and self._keeps_places(stage, group):
+            if any(large) and self._keeps_places(dims, group.dims):
                 group.joins.append("sibling")
                 return group
         return None
@@ -266,8 +269,9 @@ class Grouping:
         """A group of equal small work, joined for the cost of a launch alone."""
         if stage.kind not in (MAP, WRITE) or size(axes) > self.limits.tiny:
             return None
+        dims = {stage: list(self.facts[stage].usable)}
         for group in self._candidates((stage.kind, tuple(axes)), axes, producers):
-            if len(group.dims) < self.limits.tiny_stages and self._keeps_places(stage, group):
+            if len(group.dims) < self.limits.tiny_stages and self._keeps_places(dims, group.dims):
                 group.joins.append("tiny")
                 return group
         return None
@@ -282,28 +286,34 @@ class Grouping:
             return False
         return not any(self.reach.follows(other.number, group.number) for other in producers)
 
-    def _keeps_places(self, stage: Stage, group: Group) -> bool:
-        """True if no sink loses its place because the other reads its buffer elsewhere."""
-        dims = self.facts[stage].usable
-        pairs = [(stage, dims, other, group.dims[other]) for other in group.dims]
-        pairs += [(other, theirs, stage, dims) for _, _, other, theirs in pairs]
-        return all(self._reads_in_place(*pair) for pair in pairs)
+    def _keeps_places(self, one: Dims, other: Dims) -> bool:
+        """True if no sink on one side loses its place because the other reads its buffer."""
+        return self._spares(one, other) and self._spares(other, one)
 
-    def _reads_in_place(
-        self, sink: Stage, dims: list[int], reader: Stage, theirs: list[int]
-    ) -> bool:
-        old = self.olds.get(sink.node)
-        reads = [load.arg for load in reader.reads if load.src[0] is old]
-        if not reads:
-            return True
-        if sink.kind != MAP or dims != sink.wide:
-            return False
-        own = [reader.axes[k] for k in theirs]
-        return all([at.indices[k] for k in dims] == own for at in reads)
+    def _spares(self, sinks: Dims, readers: Dims) -> bool:
+        """True if every old buffer of `sinks` is read by `readers` where it may be overwritten:
+        in the iteration that does so, and before it or at the same element."""
+        for sink, dims in sinks.items():
+            old = self.olds.get(sink.node)
+            for reader, theirs in readers.items() if old is not None else ():
+                before = reader.kind == REDUCTION or len(dims) == len(sink.wide)
+                for at in [load.arg for load in reader.reads if load.src[0] is old]:
+                    own = [reader.axes[k] for k in theirs]
+                    if sink.kind != MAP or [at.indices[k] for k in dims] != own:
+                        return False
+                    if not before and set(at.indices) != set(reader.axes):
+                        return False
+        return True
 
 
 def _space(stage: Stage, axes: Sequence[Dim]) -> object:
     return stage.kind, tuple(axes), tuple([step.extent for step in stage.steps])
+
+
+def _kept_dims(dims: Dims, match: Match) -> dict[Stage, list[int]]:
+    """The dimensions of each stage along the axes that a match keeps."""
+    kept = [k for k, dim in enumerate(match) if dim is not None]
+    return {stage: [own[k] for k in kept] for stage, own in dims.items()}
 
 
 def _distinct(match: Match) -> Match:
