@@ -27,11 +27,12 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.sites import evaluated, under
 from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, buffer, let, load, store
 
 _FREE_ORDER = frozenset({"par", "red"})
+_COSTLY = frozenset({Ops.EXP, Ops.LOG, Ops.SQRT, Ops.RECIP, Ops.SIN, Ops.IDIV, Ops.MOD})
 
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
@@ -167,7 +168,7 @@ def _uses(statements: Statements, node: UOp) -> bool:
 def crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[UOp]]:
     """Pieces in which no LET of another is read, and the buffers that hold such values now.
 
-    A value is written out again where memory it reads is not stored to after it; else it is kept.
+    A cheap value is written out again if memory it reads is not stored to after it.
     """
     made: list[UOp] = []
     expanded: dict[UOp, UOp] = {}
@@ -181,7 +182,8 @@ def crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[
         if all(user == number for user in _users(statement, pieces)):
             continue
         instead[statement] = ()
-        if not read([let("", value)]).isdisjoint(changed([s for _, s in rows[at + 1 :]])):
+        stale = read([let("", value)]) & changed([s for _, s in rows[at + 1 :]])
+        if stale or any(node.op in _COSTLY for node in toposort([value])):
             kept = buffer(f"{statement.arg}.v", statement.dtype, (), space)
             made.append(kept)
             instead[statement] = (store(kept, Access(()), statement.src[0]),)

@@ -25,7 +25,7 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel, LoopArg, Rebuild, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
-RED_PLACES = ("thread", "lane", "vec", "unroll")
+PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
 FIXED = ("lane", "reg", "vec", "unroll")
 
 
@@ -98,14 +98,22 @@ def _fuse_pair(node: UOp, second: str) -> UOp:
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """MAP(axis, place): where the iterations of an axis run.
 
-    Legal for par axes everywhere, for red axes on thread, lane, vec and unroll; register, vector
-    and unrolled axes have constant extents; places nest from grid to vec, from the outside in.
+    Legal for par loops everywhere, for red loops on thread, lane, vec and unroll; loops of the
+    axis that cannot run there stay as they are, unless none can. Register, vector and unrolled
+    axes have constant extents; places nest from grid to vec, from the outside in.
     """
     if place not in PLACES:
         raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")
-    for node in loops_of(kernel, name):
+    able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.arg.kind]]
+    if not able:
+        raise Illegal(f"MAP: no loop of {name} can run on {place}")
+    for node in able:
         _check_place(node.arg, place)
-    mapped = edit_loops(kernel, name, lambda node: [node.replace(arg=node.arg._replace(map=place))])
+
+    def change(node: UOp) -> list[UOp]:
+        return [node.replace(arg=node.arg._replace(map=place)) if node in able else node]
+
+    mapped = edit_loops(kernel, name, change)
     if place == "grid":
         as_plan(mapped)
     return nested(mapped, "MAP")
@@ -114,10 +122,6 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
 def _check_place(arg: LoopArg, place: str) -> None:
     if arg.map:
         raise Illegal(f"MAP: axis {arg.axis} is mapped to {arg.map} already")
-    if arg.kind == "ser" and place != "unroll":
-        raise Illegal(f"MAP: axis {arg.axis} is serial")
-    if arg.kind == "red" and place not in RED_PLACES:
-        raise Illegal(f"MAP: reduction axis {arg.axis} cannot run on {place}")
     if place in FIXED and not arg.extent.is_const:
         raise Illegal(f"MAP: axis {arg.axis} has no constant extent")
     if place == "grid" and any(atom.kind != "variable" for atom in atoms(arg.extent)):

@@ -1,0 +1,166 @@
+"""Each action on a kernel small enough to read, and every reason it may be refused for."""
+
+import re
+
+import pytest
+
+from tests.codegen.optimize import kernels, steps
+from tests.conftest import Golden
+from tinycore.codegen.optimize.actions import action, apply, apply_all
+from tinycore.codegen.optimize.edit import Illegal
+from tinycore.uop.parser import parse
+from tinycore.uop.printer import show
+from tinycore.uop.tree import Kernel
+
+SMALL = kernels(A=5, B=7, C=6, D=9)
+ONE = kernels(A=1, B=1, C=1, D=1)
+
+
+def read(text: str) -> Kernel:
+    """The one kernel of a text."""
+    found = next(iter(parse(text).values()))
+    assert isinstance(found, Kernel)
+    return found
+
+
+LEGAL = {
+    "split": ("tail", ["SPLIT(i0, 4)"]),
+    "split_exactly": ("columns", ["SPLIT(i0, 3)"]),
+    "split_reduction": ("rows", ["SPLIT(i1, 4)"]),
+    "split_gathered": ("embed", ["SPLIT(i0, 4)", "SPLIT(i1, 4)"]),
+    "fuse": ("transposed", ["FUSE(i0, i1)", "FUSE(i0_i1, i2)"]),
+    "swap": ("columns", ["REORDER(i1, i2)", "REORDER(i0, i2)"]),
+    "distribute": ("linear", ["REORDER(i1, i2)", "REORDER(i0, i2)"]),
+    "distribute_values": ("norm", ["SPLIT(i0, 2)", "SPLIT(i1, 4)", "REORDER(i0.1, i1.0)"]),
+    "map": ("matmul", ["MAP(i0, grid)", "REORDER(i1, i2)", "MAP(i1, vec)"]),
+    "rfactor": ("rows", ["SPLIT(i1, 4)", "RFACTOR(i1.1)", "PEEL(i1.0)"]),
+    "rfactor_states": ("softmax", ["SPLIT(i1, 4)", "RFACTOR(i1.1)"]),
+    "rfactor_inner": ("attention", ["RFACTOR(i3)"]),
+    "peel": ("matmul", ["SPLIT(i0, 3)", "REORDER(i0.1, i2)", "PEEL(i0.0)"]),
+    "peel_grid": ("tail", ["SPLIT(i0, 4)", "MAP(i0.0, grid)", "PEEL(i0.0)"]),
+    "overlap": ("transposed", ["OVERLAP(i2, 4)"]),
+    "stage_box": ("conv", ["SPLIT(i2, 4)", "STAGE(b0, i2.0, packed, box)"]),
+    "stage_several": ("pool", ["STAGE(b0, i0, packed, box)"]),
+    "stage_registers": ("softmax2", ["STAGE(b0, i0, reg, [i1])"]),
+    "inline": ("chain", ["AT(b4, inline)"]),
+    "inline_masked": ("chain", ["AT(b3, inline)"]),
+    "at_loop": ("softmax_stages", ["AT(b2, i0)", "AT(b4, i0)", "AT(b5, i0)"]),
+    "at_root": ("norm", ["AT(b4, root)"]),
+    "split_k": ("matmul", ["SPLIT(i2, 4)", "RFACTOR(i2.0)", "AT(b3.i2.0, root)"]),
+    "split_k_on_a_grid": (
+        "matmul",
+        [
+            *["SPLIT(i2, 4)", "RFACTOR(i2.0)", "AT(b3.i2.0, root)", "AT(b3.i2.0, b3.i2.0.0)"],
+            *["MAP(i0, grid)", "MAP(i1, grid)", "MAP(b3.i2.0.0, grid)"],
+        ],
+    ),
+    "factor": ("chain", ["FACTOR(b5)"]),
+}
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_an_action_computes_the_same(name: str, golden: Golden) -> None:
+    kernel, actions = LEGAL[name]
+    trees = steps(SMALL[kernel], actions)
+    golden("\n".join([" ".join(actions), show(trees[-1])]), name)
+
+
+SCORES = """
+kernel k(X f32[4,6], Y f32[4,6])
+  par i:4
+    buf m f32[] reg = max
+    red n:6: m max= X[i,n]
+    buf l f32[] reg = sum
+    red n:6: {store}
+    Y[i,0] = l
+"""
+REFUSED_REBASE = {
+    "a sum with 1": "l += 1.0 + exp(X[i,n] - m)",
+    "a square": "l += exp(X[i,n] - m) * exp(X[i,n] - m)",
+    "no exp": "l += X[i,n] - m",
+    "another score": "l += exp(2.0*X[i,n] - m)",
+    "a masked sum": "l[| n < 3] += exp(X[i,n] - m)",
+    "the maximum twice": "l += exp(X[i,n] - m) * m",
+}
+
+
+@pytest.mark.parametrize("store", REFUSED_REBASE.values(), ids=list(REFUSED_REBASE))
+def test_a_sum_that_is_no_product_with_one_exp_does_not_follow_a_maximum(store: str) -> None:
+    with pytest.raises(Illegal, match=re.escape("other than by one exp(x - it) of a sum")):
+        apply(read(SCORES.format(store=store)), "AT(m, n)")
+
+
+def test_a_store_of_what_follows_a_maximum_is_refused() -> None:
+    text = SCORES.format(store="Y[i,n] = exp(X[i,n] - m)").replace("Y[i,0] = l", "Y[i,0] = 0.0")
+    with pytest.raises(Illegal, match="other than by one exp"):
+        apply(read(text), "AT(m, n)")
+
+
+REFUSED = [
+    ("rows", "JUMP(i0)", "'JUMP(i0)' is no action; expected one of SPLIT, FUSE,"),
+    ("rows", "SPLIT(i0)", "'SPLIT(i0)' has other arguments; expected str, int"),
+    ("rows", "SPLIT(i9, 4)", "no loop of axis i9"),
+    ("rows", "SPLIT(i0, 0)", "SPLIT: factor 0 of axis i0"),
+    ("rows", "MAP(i0, grid) SPLIT(i0, 2)", "SPLIT: axis i0 is mapped to grid"),
+    ("triangle", "SPLIT(i0, 2)", "SPLIT: extents depend on i0, which 2 does not divide"),
+    ("rows", "FUSE(i0, i1)", "FUSE: i1 is not the whole body of i0"),
+    ("attention", "FUSE(i0, i2)", "FUSE: i2 is not the whole body of i0"),
+    ("transposed", "MAP(i1, reg) FUSE(i0, i1)", "FUSE: i0 and i1 differ in kind or are mapped"),
+    ("rows", "MAP(i0, moon)", "MAP: 'moon' is no place"),
+    ("rows", "MAP(i0, grid) MAP(i0, vec)", "MAP: axis i0 is mapped to grid already"),
+    ("rows", "MAP(i1, grid)", "MAP: no loop of i1 can run on grid"),
+    ("triangle", "MAP(i1, unroll)", "MAP: axis i1 has no constant extent"),
+    ("transposed", "MAP(i1, grid)", "MAP: i1 stands in i0 @nothing"),
+    ("transposed", "MAP(i0, vec) MAP(i1, reg)", "MAP: i1 stands in i0 @vec"),
+    ("rows", "REORDER(i1, i0)", "REORDER: no loop i0 inside i1"),
+    ("triangle", "REORDER(i0, i1)", "REORDER: the extent of i1 depends on i0"),
+    ("attention", "REORDER(i2, i3)", "REORDER: i2 is no par loop and i3 not its whole body"),
+    ("rows", "RFACTOR(i0)", "RFACTOR: axis i0 is no free reduction axis"),
+    ("argmax", "RFACTOR(i1)", "RFACTOR: axis i1 carries a state that cannot be merged"),
+    ("embed", "RFACTOR(i0)", "RFACTOR: a state of i0 is no register"),
+    ("rows", "MAP(i0, vec) PEEL(i0)", "PEEL: axis i0 is mapped or has no constant extent"),
+    ("rows", "OVERLAP(i0, 8)", "OVERLAP: axis i0 is not a free par axis of at least 8"),
+    ("in_place", "OVERLAP(i0, 2)", "OVERLAP: i0 reads what it writes"),
+    ("rows", "STAGE(b0, i0, moon, box)", "STAGE: 'moon' is no tile space"),
+    ("rows", "STAGE(b0, i0, packed, tall)", "STAGE: 'tall' is no layout"),
+    ("rows", "STAGE(b1, i0, packed, box)", "STAGE: b1 is written inside i0"),
+    ("matmul", "STAGE(b0, i2, packed, [i1])", "STAGE: i1 is no inner axis of constant extent"),
+    ("matmul", "STAGE(b0, i0, packed, [i1])", "STAGE: the layout lists other axes"),
+    ("pool", "STAGE(b0, i0, packed, [i1])", "STAGE: b0 is read at several places; use box"),
+    ("embed", "STAGE(b1, i0, packed, box)", "STAGE: b1 is a ring or is gathered"),
+    ("rows", "STAGE(b0, i0, packed, box) STAGE(b0, i0, reg, box)", "STAGE: b0 is staged inside i0"),
+    ("rows", "MAP(i0, vec) STAGE(b0, i0, packed, box)", "STAGE: COPY stands in i0 @vec"),
+    ("rows", "STAGE(b0, i0, packed, box) SPLIT(i0, 2) REORDER(i0.1, i1)", "reorder before STAGE"),
+    ("rows", "UPDATE(b2, i0, [i1])", "UPDATE: b2 has no one store inside i0 in a reduction"),
+    ("rows", "AT(b9, inline)", "no buffer b9"),
+    ("rows", "AT(b1, inline)", "AT: b1 is a parameter; expected a stage of the kernel"),
+    ("rows", "AT(b2, inline)", "AT: b2 is combined or masked; it cannot be inline"),
+    ("rows", "AT(b2, i0)", "AT: no loop i0 beside the loop that writes b2"),
+    ("norm", "AT(b4, i1)", "AT: what stands between the loops needs b4 there"),
+    ("softmax2", "AT(b2, i1)", "AT: b2 is read other than by one exp(x - it) of a sum"),
+    ("argmax", "AT(b2, root)", "AT: nothing reads b2 after it is complete"),
+    ("two_loops", "AT(b1, i1)", "AT: loops i0 and i1 differ in extent or place"),
+    ("rows", "FACTOR(b1)", "FACTOR: b1 is a parameter"),
+    ("rows", "FACTOR(b2)", "FACTOR: no factor of b2 leaves its sum, or all do"),
+    ("columns", "FACTOR(b2)", "FACTOR: b2 is no plain sum"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "actions", "reason"), REFUSED)
+def test_an_action_that_does_not_apply_says_why(kernel: str, actions: str, reason: str) -> None:
+    texts = re.findall(r"\w+\([^)]*\)", actions)
+    before = apply_all(SMALL[kernel], texts[:-1])
+    with pytest.raises(Illegal, match=re.escape(reason)):
+        apply(before, texts[-1])
+
+
+def test_an_axis_that_runs_once_is_not_split_or_peeled() -> None:
+    with pytest.raises(Illegal, match="SPLIT: factor 4 of axis i0, which runs 1 times"):
+        apply(ONE["rows"], "SPLIT(i0, 4)")
+    with pytest.raises(Illegal, match="PEEL"):
+        apply(ONE["rows"], "PEEL(i0)")
+
+
+def test_actions_are_text_that_reads_back() -> None:
+    text = action("STAGE", "b1", "i1.0", "packed", (("i2",), ("i1.1", "i1.2")))
+    assert text == "STAGE(b1, i1.0, packed, [i2][i1.1 i1.2])"
