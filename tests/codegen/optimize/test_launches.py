@@ -21,14 +21,18 @@ PLANS = {
     "cut": ("norm", ["AT(b4, root)", "MAP(i0, grid)"], 2),
     "dot": (
         "dot",
-        ["SPLIT(i0, 2)", "RFACTOR(i0.0)", "AT(b3.i0.0, root)", "AT(b3.i0.0, b3.i0.0.0)"]
-        + ["MAP(b3.i0.0.0, grid)"],
+        [
+            *["SPLIT(i0, 2)", "RFACTOR(i0.0)", "AT(b3.i0.0, root)", "AT(b3.i0.0, b3.i0.0.0)"],
+            "MAP(b3.i0.0.0, grid)",
+        ],
         2,
     ),
     "split_k": (
         "matmul",
-        ["SPLIT(i2, 4)", "RFACTOR(i2.0)", "AT(b3.i2.0, root)", "AT(b3.i2.0, b3.i2.0.0)"]
-        + ["MAP(i0, grid)", "MAP(i1, grid)", "MAP(b3.i2.0.0, grid)"],
+        [
+            *["SPLIT(i2, 4)", "RFACTOR(i2.0)", "AT(b3.i2.0, root)", "AT(b3.i2.0, b3.i2.0.0)"],
+            *["MAP(i0, grid)", "MAP(i1, grid)", "MAP(b3.i2.0.0, grid)"],
+        ],
         2,
     ),
 }
