@@ -15,7 +15,7 @@ from tinycore.schedule.groups import Group
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, Stage
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import upper
 from tinycore.uop.tree import Access, buffer
@@ -63,7 +63,8 @@ class Body:
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.axes = tuple([axis(f"g{k}", extent) for k, extent in enumerate(group.axes)])
+        first = group.stages[0]
+        self.axes = tuple([first.axes[dim] for dim in group.dims[first]])
         self.members: dict[UOp, Member] = {}
         for stage in group.stages:
             self._settle(stage)
@@ -73,10 +74,13 @@ class Body:
         env: dict[Atom, Index] = {}
         axes = list(stage.axes)
         for index, dim in zip(self.axes, self.group.dims[stage], strict=True):
-            for atom, _ in axes[dim].terms:
-                env[atom] = index
+            if axes[dim] is not index:
+                env.update({atom: index for atom, _ in axes[dim].terms})
             axes[dim] = index
-        member = Member(stage, tuple(axes), self.group.inner(stage))
+        member = self.members[stage.node] = Member(stage, tuple(axes), self.group.inner(stage))
+        if not env and not any(load.src[0] in self.members for load in stage.reads):
+            member.place = stage.place or member.place
+            return
         rewrite = Rewrite(env, (), self._read)
         member.value = rewrite(stage.value)
         member.mask = rewrite.masked(stage.mask)
@@ -84,7 +88,6 @@ class Body:
             member.base = rewrite(stage.base)
         if stage.place:
             member.place = tuple([rewrite.index(index) for index in stage.place])
-        self.members[stage.node] = member
 
     def _read(self, node: UOp, access: Access) -> UOp | None:
         member = self.members.get(node)

@@ -181,8 +181,17 @@ class Rewrite:
         """An index with axes replaced."""
         found = self.moved.get(value)
         if found is None:
-            found = substitute(value, self.env, self._gathered, self.moved)
+            found = self.moved[value] = self._moved(value)
         return found
+
+    def _moved(self, value: Index) -> Index:
+        """What most indices are, one axis or none of `env`, costs no walk."""
+        plain = plain_axis(value)
+        if plain is not None:
+            return self.env.get(plain, value)
+        if not TABLES.gathers and self.env.keys().isdisjoint(atoms(value)):
+            return value
+        return substitute(value, self.env, self._gathered, self.moved)
 
     def masked(self, mask: Mask) -> Mask:
         """A mask with axes replaced."""

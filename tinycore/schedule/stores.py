@@ -74,7 +74,10 @@ def _store(member: Member, axes: Indices, shared: Indices) -> Store:
     if member.state is not None:
         value = element(member.state, Access(axes))
     pairs = zip(axes, shared, strict=True)
-    rewrite = Rewrite({atom: new for old, new in pairs for atom, _ in old.terms})
+    env = {atom: new for old, new in pairs for atom, _ in old.terms if old is not new}
+    if not env:
+        return Store(member, value, member.axes, member.place)
+    rewrite = Rewrite(env)
     moved = [rewrite.index(index) for index in member.axes]
     place = [rewrite.index(index) for index in member.place]
     return Store(member, rewrite(value), tuple(moved), tuple(place))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tinycore.schedule.expression import Dependence, in_order, indices_of, parts
+from tinycore.schedule.expression import Dependence, in_order, indices_of, parts, plain_axis
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
@@ -246,6 +246,9 @@ class Writer:
         found = self.moved.get(value)
         if found is not None:
             return found
+        atom = plain_axis(value)
+        if atom is not None:
+            return self.env[atom]
         plain = unalias(value)
         gathers = any(atom.kind == "gather" for atom in atoms(plain))
         if gathers:
