@@ -17,6 +17,8 @@ from tinycore.uop.graph import elementwise, movement_adjoint
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.shape import Dim, Pairs, difference, shape_of
 
+Pair = tuple[Dim, Dim]
+
 
 def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     """The sinks, each a node of its own; those of `writes` stay a STORE."""
@@ -24,9 +26,10 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     def rule(node: UOp, low: UOp) -> UOp:
         if node.op is Ops.DETACH:
             return low.src[0]
-        if node.op is Ops.STORE and not (node in writes and low.src[0] is node.src[0]):
-            return selected(low)
-        return low
+        if node.op is not Ops.STORE:
+            return low
+        stays = node in writes and low.src[0] is node.src[0]
+        return low if stays else selected(low)
 
     return _apart(cut_below_reductions(_rewritten(sinks, rule)))
 
@@ -69,23 +72,47 @@ def _cut(node: UOp, box: Pairs, depth: int) -> UOp:
     """The part of `node` in a box, cut `depth` nodes below it."""
     if depth == 0:
         return graph.shrink(node, box)
-    source = node.src[0]
-    shape = shape_of(source)
-    inner: list[tuple[Dim, Dim]] = [(0, extent) for extent in shape]
-    if node.op is Ops.PERMUTE:
-        for axis, pair in zip(node.arg, box, strict=True):
-            inner[axis] = pair
-        return graph.permute(_cut(source, tuple(inner), depth - 1), node.arg)
+    below = _cut(node.src[0], _BOXES[node.op](node, box), depth - 1)
     if node.op is Ops.REDUCE:
-        axes, combine = node.arg
-        inner = [whole if k in axes else box[k] for k, whole in enumerate(inner)]
-        return graph.reduce(_cut(source, tuple(inner), depth - 1), axes, combine)
-    wide = [k for k, extent in enumerate(shape) if extent != 1]
-    kept = [pair for pair, extent in zip(box, node.arg, strict=True) if extent != 1]
-    for axis, pair in zip(wide, kept, strict=True):
-        inner[axis] = pair
-    cut = _cut(source, tuple(inner), depth - 1)
-    return graph.reshape(cut, tuple([difference(end, begin) for begin, end in box]))
+        return graph.reduce(below, node.arg.axes, node.arg.combine)
+    if node.op is Ops.PERMUTE:
+        return graph.permute(below, node.arg)
+    return graph.reshape(below, tuple([difference(end, begin) for begin, end in box]))
+
+
+def _whole(node: UOp) -> list[Pair]:
+    return [(0, extent) for extent in shape_of(node.src[0])]
+
+
+def _under_permute(node: UOp, box: Pairs) -> Pairs:
+    found = _whole(node)
+    for axis, pair in zip(node.arg, box, strict=True):
+        found[axis] = pair
+    return tuple(found)
+
+
+def _under_reduction(node: UOp, box: Pairs) -> Pairs:
+    found = list(box)
+    for axis in node.arg.axes:
+        found[axis] = _whole(node)[axis]
+    return tuple(found)
+
+
+def _under_reshape(node: UOp, box: Pairs) -> Pairs:
+    """The axes that are not of extent 1 are the same on both sides, in order."""
+    found = _whole(node)
+    left = [axis for axis, pair in enumerate(found) if pair != (0, 1)]
+    for extent, pair in zip(node.arg, box, strict=True):
+        if extent != 1:
+            found[left.pop(0)] = pair
+    return tuple(found)
+
+
+_BOXES: dict[Ops, Callable[[UOp, Pairs], Pairs]] = {
+    Ops.REDUCE: _under_reduction,
+    Ops.PERMUTE: _under_permute,
+    Ops.RESHAPE: _under_reshape,
+}
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:
