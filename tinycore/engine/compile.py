@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from tinycore import __version__, cache, config
 from tinycore.codegen.lower import lower
-from tinycore.codegen.optimize import optimize
 from tinycore.dtype import DType
 from tinycore.engine.artifact import Artifact, Part, from_bytes, to_bytes
+from tinycore.engine.tune import plan_of
 from tinycore.engine.work import name_of
+from tinycore.runtime.contract import Target
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Launch, Program
 from tinycore.uop.canonical import kernel_key
@@ -85,25 +86,25 @@ def build(kernel: Kernel, device: OpenDevice) -> Artifact:
     """
     if device.renderer.takes == "kernel":
         return Artifact((_whole(kernel, device),), ())
-    plan = optimize(kernel, device.caps)
-    return build_plan(plan, device)
+    return build_plan(plan_of(kernel, device), device.target)
 
 
-def build_plan(plan: Plan, device: OpenDevice) -> Artifact:
-    """Lower, render and compile the launches of an optimised kernel."""
+def build_plan(plan: Plan, target: Target) -> Artifact:
+    """Lower, render and compile the launches of an optimised kernel; needs no device."""
     numbers = {node.arg.name: k for k, node in enumerate((*plan.params, *plan.temps))}
     parts = []
     for launch in plan.launches:
         assert launch.kernel is not None, f"build_plan: {launch.name} is a vendor's call"
         args = tuple([numbers[name] for name in launch.buffers])
-        parts.append(_part(launch.kernel, args, device))
+        parts.append(_part(launch.kernel, args, target))
     return Artifact(tuple(parts), tuple([_temp(node) for node in plan.temps]))
 
 
-def _part(kernel: Kernel, args: tuple[int, ...], device: OpenDevice) -> Part:
-    lowered = lower(kernel, device.target)
-    source = device.renderer.render(lowered)
-    binary = device.compiler.compile(source)
+def _part(kernel: Kernel, args: tuple[int, ...], target: Target) -> Part:
+    assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
+    lowered = lower(kernel, target)
+    source = target.renderer.render(lowered)
+    binary = target.compiler.compile(source)
     launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
     return Part(kernel.name, binary, args, _values(kernel), launch)
 

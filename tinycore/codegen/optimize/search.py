@@ -1,0 +1,175 @@
+"""BEAM=n: the actions that measure best, found by changing those of the heuristic step by step.
+
+Comes in: a kernel, capabilities and a way to time candidates. Goes out: action texts. A candidate
+is a list of texts, of which those that are illegal where they stand are left out; so a changed
+factor changes what follows. Nothing here runs anything: `evaluate` compiles, times and verifies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from tinycore.codegen.optimize.actions import action, apply
+from tinycore.codegen.optimize.edit import Illegal, loops_in, read
+from tinycore.codegen.optimize.heuristic import heuristic
+from tinycore.config import DEBUG
+from tinycore.runtime.caps import Caps
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.printer import show
+from tinycore.uop.sites import under
+from tinycore.uop.tree import GLOBAL, Kernel
+from tinycore.util import format_seconds
+
+Actions = tuple[str, ...]
+Evaluate = Callable[[Sequence[Actions]], Sequence[float | str]]
+"""Seconds of each candidate, or the reason why it has none."""
+
+ROUNDS = 6
+MOST = 64
+ENOUGH = 0.98
+_NUMBER = re.compile(r"(SPLIT|OVERLAP)\((.*), (\d+)\)")
+
+
+class Found(NamedTuple):
+    """A candidate and its time. Units: seconds."""
+
+    seconds: float
+    actions: Actions
+
+
+def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Actions:
+    """The best candidate after some rounds of changing the `width` best ones."""
+    beam = _Beam(kernel, evaluate)
+    first = tuple(heuristic(kernel, caps)[1])
+    best = beam.measured([first, ()])
+    for number in range(ROUNDS):
+        if not best:
+            break
+        changed = [new for one in best[:width] for new in neighbours(kernel, one.actions)]
+        found = beam.measured(changed)
+        ahead = sorted([*best, *found])[:width]
+        _tell(kernel, number, len(changed), ahead)
+        if not found or ahead[0].seconds > best[0].seconds * ENOUGH:
+            best = ahead
+            break
+        best = ahead
+    again = beam.measured([one.actions for one in best], again=True)
+    return again[0].actions if again else first
+
+
+def _tell(kernel: Kernel, number: int, count: int, best: Sequence[Found]) -> None:
+    if DEBUG.value >= 1:
+        time = format_seconds(best[0].seconds)
+        print(f"BEAM {kernel.name}: round {number + 1}, {count} candidates, best {time}")
+    if DEBUG.value >= 3:
+        print(f"  {' '.join(best[0].actions)}")
+
+
+class _Beam:
+    """What was tried: two lists of actions that give one tree are one candidate."""
+
+    def __init__(self, kernel: Kernel, evaluate: Evaluate) -> None:
+        self.kernel = kernel
+        self.evaluate = evaluate
+        self.seen: set[str] = set()
+
+    def measured(self, candidates: Iterable[Actions], again: bool = False) -> list[Found]:
+        """Those that run and compute the same, the fastest first."""
+        new: dict[str, Actions] = {}
+        for actions in candidates:
+            tree, legal = applied(self.kernel, actions)
+            text = show(tree)
+            if (again or text not in self.seen) and len(new) < MOST:
+                new.setdefault(text, legal)
+        self.seen.update(new)
+        chosen = list(new.values())
+        outcomes = self.evaluate(chosen)
+        pairs = zip(outcomes, chosen, strict=True)
+        if DEBUG.value >= 4:
+            for outcome, actions in pairs:
+                print(f"  {outcome}: {' '.join(actions)}")
+        return sorted(
+            [Found(time, actions) for time, actions in pairs if not isinstance(time, str)]
+        )
+
+
+def applied(kernel: Kernel, actions: Iterable[str]) -> tuple[Kernel, Actions]:
+    """The kernel after those actions that are legal, and these."""
+    legal = []
+    for text in actions:
+        try:
+            kernel = apply(kernel, text)
+        except Illegal:
+            continue
+        legal.append(text)
+    return kernel, tuple(legal)
+
+
+def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
+    """Lists that differ in one decision: a factor, an action less, one before or some after."""
+    for at, text in enumerate(actions):
+        for other in _other_factors(text):
+            yield (*actions[:at], other, *actions[at + 1 :])
+    for extra in _last(applied(kernel, actions)[0]):
+        yield (*actions, *extra)
+    for text in _first(kernel):
+        yield (text, *actions)
+    for at in range(len(actions)):
+        yield actions[:at] + actions[at + 1 :]
+
+
+def _other_factors(text: str) -> Iterator[str]:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return
+    name, axis, number = found.group(1), found.group(2), int(found.group(3))
+    near = {2 * number, number // 2, 4 * number}
+    near |= {number - 1, number + 1, number - 2, number + 2} if number < 16 else set()
+    for other in sorted(near - {number}):
+        if other > 1:
+            yield action(name, axis, other)
+
+
+def _first(kernel: Kernel) -> Iterator[str]:
+    """What stands before all loops are cut: places of stages, fused axes."""
+    for buffer in [one for one in under(kernel.body) if one.op is Ops.BUFFER]:
+        for place in ("inline", "root"):
+            yield action("AT", buffer.arg.name, place)
+    for outer in loops_in(kernel.body):
+        if len(outer.src) == 1 and outer.src[0].op is Ops.LOOP:
+            yield action("FUSE", outer.arg.axis, outer.src[0].arg.axis)
+
+
+def _last(tree: Kernel) -> Iterator[Actions]:
+    """What may still be done to each loop without a place."""
+    done: set[str] = set()
+    for loop in loops_in(tree.body):
+        name = loop.arg.axis
+        if loop.arg.map or name in done:
+            continue
+        done.add(name)
+        yield from _for_loop(loop, name)
+
+
+def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
+    if loop.arg.kind == "par":
+        yield (action("MAP", name, "grid"),)
+        yield (action("MAP", name, "reg"),)
+    if name.endswith(".0"):
+        yield (action("PEEL", name),)
+    inner = f"{name}.1"
+    for factor in (2, 4, 8):
+        cut = action("SPLIT", name, factor)
+        yield (cut, action("MAP", inner, "unroll"))
+        if loop.arg.kind == "red":
+            yield (cut, action("RFACTOR", inner), action("MAP", inner, "reg"))
+    if loop.arg.extent.hi <= 8:
+        yield (action("MAP", name, "unroll"),)
+    for buffer in sorted(read([loop]), key=lambda one: str(one.arg.name)):
+        if buffer.arg.space == GLOBAL:
+            yield (action("STAGE", buffer.arg.name, name, "packed", "box"),)
+    for inside in loop.src[:1]:
+        if inside.op is Ops.LOOP:
+            yield (action("REORDER", name, inside.arg.axis),)

@@ -1,0 +1,219 @@
+"""BEAM: the plan of a kernel by measurement, or from the actions that were measured before.
+
+Comes in: a scheduled kernel and an open device. Goes out: a plan. Candidates are compiled by
+several worker processes and run by another, so that one that crashes or hangs costs itself alone;
+what is found is kept on disk as text (worker.py, codegen/optimize/search.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Timer
+from types import TracebackType
+from typing import Any
+
+from tinycore import cache
+from tinycore.codegen.optimize import optimize
+from tinycore.codegen.optimize.actions import SCHEMA, apply_all
+from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.search import Actions, search
+from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL
+from tinycore.errors import warn
+from tinycore.runtime.opened import OpenDevice
+from tinycore.uop.canonical import canonical, kernel_key
+from tinycore.uop.printer import show
+from tinycore.uop.tree import Kernel, Plan
+
+TABLE = "tuned"
+COMPILE_S = 60.0
+RUN_S = 20.0
+FINALISTS = 8
+CLOSE = 1.5
+ROUNDS = 3
+
+
+def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
+    """The plan of `kernel` as BEAM asks: by the heuristic, from the cache, or by a search now."""
+    width = 0 if NOOPT.value else BEAM.value
+    if not width:
+        return optimize(kernel, device.caps)
+    key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
+    actions = _known(key, width)
+    if actions is None:
+        with Tuner(kernel, device) as tuner:
+            if tuner.broken:
+                warn(f"BEAM: {device.name} cannot be tuned: {tuner.broken}; BEAM=0 is used")
+                return optimize(kernel, device.caps)
+            actions = search(kernel, device.caps, width, tuner.evaluate)
+        _keep(key, width, actions)
+    try:
+        return as_plan(apply_all(kernel, actions))
+    except Illegal:
+        return optimize(kernel, device.caps)
+
+
+def _known(key: str, width: int) -> Actions | None:
+    """The actions that a search of this width or more found."""
+    entry = cache.shared().get(TABLE, key) if CACHELEVEL.value >= 2 else None
+    found: dict[str, Any] = {} if entry is None else json.loads(entry)
+    return tuple(found["actions"]) if found.get("beam", 0) >= width else None
+
+
+def _keep(key: str, width: int, actions: Actions) -> None:
+    if CACHELEVEL.value >= 2:
+        entry = json.dumps({"beam": width, "actions": actions})
+        cache.shared().put(TABLE, key, entry.encode())
+
+
+class Lost(Exception):
+    """A worker crashed, or was ended because it took too long."""
+
+
+class Worker:
+    """A process that answers requests; one that is lost is started anew at the next."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, timeout_s: float, *request: Any) -> Any:
+        """The answer to a request. Raises: Lost."""
+        process = self.process = self.process or _start()
+        assert process.stdin is not None and process.stdout is not None
+        timer = Timer(timeout_s, process.kill)
+        timer.start()
+        try:
+            pickle.dump(request, process.stdin)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.close()
+            hung = not timer.is_alive()
+            raise Lost(f"ended after {timeout_s:g} s" if hung else "crashed") from None
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+        self.process = None
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A worker that sees the same packages; it may not search, and compiles with no cache."""
+    paths = os.pathsep.join([path for path in sys.path if path])
+    environment = {**os.environ, "PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tinycore.engine.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+class Tuner:
+    """The workers of one search: some compile, one runs."""
+
+    def __init__(self, kernel: Kernel, device: OpenDevice) -> None:
+        self.text = show(canonical(kernel))
+        self.device = device.name
+        self.arch = device.target.arch
+        self.compilers = [Worker() for _ in range(PARALLEL.value or os.cpu_count() or 1)]
+        self.idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self.compilers:
+            self.idle.put(worker)
+        self.runner = Worker()
+        self.prepared = False
+        self.compiled: dict[Actions, bytes | str] = {}
+        self.slots: dict[Actions, int] = {}
+        self.reference = self._compile(())
+        self.broken = self.reference if isinstance(self.reference, str) else self._prepare()
+
+    def __enter__(self) -> Tuner:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in (*self.compilers, self.runner):
+            worker.close()
+
+    def evaluate(self, candidates: Sequence[Actions]) -> list[float | str]:
+        """The seconds of each candidate, the best measured in turns, or why it has none."""
+        with ThreadPoolExecutor(len(self.compilers)) as pool:
+            artifacts = list(pool.map(self._compile, candidates))
+        pairs = zip(candidates, artifacts, strict=True)
+        found = {actions: self._checked(actions, artifact) for actions, artifact in pairs}
+        times = sorted([time for time in found.values() if isinstance(time, float)])
+        close = [actions for actions, time in found.items() if _near(time, times)][:FINALISTS]
+        found.update(self._raced(close))
+        return [found[actions] for actions in candidates]
+
+    def _compile(self, actions: Actions) -> bytes | str:
+        """The artifact, or why there is none; each thread uses a worker nobody else uses."""
+        if actions in self.compiled:
+            return self.compiled[actions]
+        worker = self.idle.get()
+        try:
+            made = worker.ask(COMPILE_S, "compile", self.device, self.arch, self.text, actions)
+        except Lost as lost:
+            made = f"compiler {lost}"
+        finally:
+            self.idle.put(worker)
+        artifact: bytes | str = made
+        self.compiled[actions] = artifact
+        return artifact
+
+    def _prepare(self) -> str:
+        """Give a new runner the buffers and the reference; empty if it is ready."""
+        try:
+            answer = self.runner.ask(COMPILE_S, "prepare", self.device, self.text, self.reference)
+        except Lost as lost:
+            return f"the unoptimised kernel {lost}"
+        self.slots.clear()
+        self.prepared = isinstance(answer, float)
+        return "" if self.prepared else str(answer)
+
+    def _checked(self, actions: Actions, artifact: bytes | str) -> float | str:
+        if isinstance(artifact, str):
+            return artifact
+        if not self.prepared:
+            self._prepare()
+        slot = self.slots.setdefault(actions, len(self.slots) + 1)
+        try:
+            answer: float | str = self.runner.ask(RUN_S, "check", slot, artifact)
+        except Lost as lost:
+            self.prepared = False
+            return f"the candidate {lost}"
+        return answer
+
+    def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:
+        """Times of candidates that ran well, measured in turns."""
+        known = [actions for actions in close if actions in self.slots]
+        if len(known) < 2 or not self.prepared:
+            return {}
+        try:
+            times = self.runner.ask(
+                RUN_S * len(known), "race", [self.slots[a] for a in known], ROUNDS
+            )
+        except Lost:
+            self.prepared = False
+            return {}
+        return dict(zip(known, times, strict=True)) if isinstance(times, list) else {}
+
+
+def _near(time: float | str, times: list[float]) -> bool:
+    return isinstance(time, float) and time <= times[0] * CLOSE
