@@ -137,9 +137,10 @@ kernel k(X f32[N,5], Y f32[N,5])
         assert np.array_equal(y, x[:, ::-1] + 1)
 
 
-def test_a_program_without_a_grid_runs_once() -> None:
+@pytest.mark.parametrize("around", ["", "par g:1 @grid: "])
+def test_a_program_without_a_grid_to_share_runs_once(around: str) -> None:
     x = np.ones(3, np.float32)
-    run("kernel k(X f32[3])\n  par i:3: X[i] = X[i] + 1.0\n", [x], workers=4)
+    run(f"kernel k(X f32[3])\n  {around}par i:3: X[i] = X[i] + 1.0\n", [x], workers=4)
     assert x.tolist() == [2, 2, 2]
 
 

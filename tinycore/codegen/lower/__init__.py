@@ -18,7 +18,6 @@ from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
 from tinycore.codegen.lower.reduce import reduce
 from tinycore.codegen.lower.tasks import tasks
-from tinycore.codegen.lower.vectors import fit_lanes
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
 from tinycore.runtime.caps import Caps
@@ -44,14 +43,13 @@ class Pass(NamedTuple):
 
 PASSES = (
     Pass("copies", copies, TREE),
-    Pass("fit_lanes", fit_lanes, TREE),
     Pass("reduce", reduce, TREE),
     Pass("combine", combine, TREE),
     Pass("decompose", decompose, TREE - {Ops.FIN}),
     Pass("contract", contract, TREE - {Ops.FIN}),
     Pass("tasks", tasks, TREE - {Ops.FIN}),
 )
-"""In order; `expand` follows them and makes the program. fit_lanes is in vectors.py."""
+"""In order; `expand` follows them and makes the program."""
 
 
 def lower(kernel: Kernel, target: Target) -> Lowered:

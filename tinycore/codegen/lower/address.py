@@ -2,7 +2,7 @@
 
 Comes in: index values without expanded axes. Goes out: int64 nodes, placed; or vectors of numbers
 where an index runs along lanes. The variable part of a sum is one node for all addresses that
-differ by a constant, and is added up from the outermost loop inwards.
+differ by a constant, and is added up from the outermost loop inwards. Next: scope.py.
 
 Legend: a digit is (base // d) % m. Division of numbers that may be negative is made one of
 numbers that are not, by adding a multiple of the period first.
@@ -10,12 +10,11 @@ numbers that are not, by adding a multiple of the period first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tinycore.codegen.lower.blocks import Blocks
+from tinycore.codegen.lower.lanes import Lanes
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import atoms, rebuild
-from tinycore.uop.index import Atom, Index, Terms, as_index, make
+from tinycore.uop.index import Atom, Index, Terms, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 _UNSIGNED = {dtypes.int64: dtypes.uint64, dtypes.int32: dtypes.uint32}
@@ -25,8 +24,9 @@ _INT32 = 1 << 31
 class Addresses:
     """Makes the nodes of index values; `axes` says what loop or computed number an atom is."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Blocks, lanes: Lanes) -> None:
         self.blocks = blocks
+        self.lanes = lanes
         self.axes: dict[Atom, UOp] = {}
         self.sums: dict[Terms, UOp] = {}
         self.numbers: dict[int, UOp] = {}
@@ -45,7 +45,8 @@ class Addresses:
         total = self._sum(terms)
         if constant == 0:
             return total
-        return self.blocks.put(UOp(Ops.ADD, dtypes.int64, (total, self.number(constant))))
+        src = total, self.number(constant)
+        return self.blocks.put(UOp(Ops.ADD, dtypes.int64, src))
 
     def number(self, value: int) -> UOp:
         """A constant of int64."""
@@ -56,11 +57,13 @@ class Addresses:
 
     def at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
-        if index.terms[0][1] < 0:
-            positive = tuple([(atom, -factor) for atom, factor in index.terms])
-            return self._alu(Ops.LT, self._sum(positive), const(index.const + 1, dtypes.int64))
-        bound = const(-1 - index.const, dtypes.int64)
-        return self._alu(Ops.LT, bound, self._sum(index.terms))
+        terms = index.terms
+        if terms[0][1] >= 0:
+            bound = self.number(-1 - index.const)
+            return self._alu(Ops.LT, bound, self._sum(terms))
+        positive = tuple([(atom, -factor) for atom, factor in terms])
+        bound = self.number(index.const + 1)
+        return self._alu(Ops.LT, self._sum(positive), bound)
 
     def open_aliases(self, index: Index) -> Index:
         """`index` with the outer aliases written out, so that what is linear shows as such."""
@@ -70,23 +73,21 @@ class Addresses:
         return found
 
     def _alu(self, op: Ops, *src: UOp) -> UOp:
-        node = alu(op, *src)
-        return node if node.op is Ops.CONST else self.blocks.put(node)
+        return self.blocks.put(alu(op, *src))
 
     def _sum(self, terms: Terms) -> UOp:
         found = self.sums.get(terms)
         if found is not None and self.blocks.is_live(found):
             return found
-        home = self.blocks.home
         parts = []
         for atom, factor in terms:
             node = self._atom(atom)
-            depth = home[node].depth if node in home else 0
+            depth = self.blocks.depth(node)
             parts.append((depth, atom.order, node, factor))
         parts.sort(key=_outer_first)
         total: UOp | None = None
         for _, _, node, factor in parts:
-            part = self._alu(Ops.MUL, node, const(factor, dtypes.int64))
+            part = self._alu(Ops.MUL, node, self.number(factor))
             total = part if total is None else self._alu(Ops.ADD, total, part)
         assert total is not None, "address: a sum of no terms"
         self.sums[terms] = total
@@ -96,7 +97,8 @@ class Addresses:
         if atom.kind == "axis":
             return self.axes[atom]
         if atom.kind == "variable":
-            return UOp(Ops.VARIABLE, dtypes.int64, (), (atom.name, atom.lo, atom.hi))
+            arg = atom.name, atom.lo, atom.hi
+            return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
         found = self.atoms.get(atom)
         if found is None or not self.blocks.is_live(found):
             found = self.atoms[atom] = self._derived(atom)
@@ -104,80 +106,74 @@ class Addresses:
 
     def _derived(self, atom: Atom) -> UOp:
         if atom.factors:
-            product = self._atom(atom.factors[0])
-            for factor in atom.factors[1:]:
-                product = self._alu(Ops.MUL, product, self._atom(factor))
-            return product
-        assert atom.base is not None, f"address: {atom} has no base"
+            factors = [self._atom(factor) for factor in atom.factors]
+            return self._product(factors)
+        base = _base(atom)
         if atom.kind == "alias":
-            return self.value(atom.base)
-        return self._digit(self.value(_lifted(atom)), atom)
+            return self.value(base)
+        lifted = self.value(base + _lift(atom))
+        return self._digit(lifted, atom)
+
+    def _product(self, factors: list[UOp]) -> UOp:
+        product = factors[0]
+        for factor in factors[1:]:
+            product = self._alu(Ops.MUL, product, factor)
+        return product
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         """The digit of `base`, which is the lifted base of `atom`."""
-        number = _divided(base, atom.divisor, atom.modulus, self.blocks.put)
-        lifted = as_index(_lift(atom) // atom.divisor if not atom.modulus else 0)
-        if lifted.const:
-            number = self._alu(Ops.ADD, number, const(-lifted.const, number.dtype))
-        return number
+        number = self._divided(base, atom.divisor, atom.modulus)
+        if atom.modulus or not _lift(atom):
+            return number
+        lifted = _lift(atom) // atom.divisor
+        return self._alu(Ops.ADD, number, number.const_like(-lifted))
+
+    def _divided(self, base: UOp, divisor: int, modulus: int) -> UOp:
+        """(base // divisor) % modulus for a base of at least zero, as shifts where they do."""
+        if _is_power(divisor) and _is_power(modulus):
+            if divisor > 1:
+                bits = divisor.bit_length() - 1
+                base = self._alu(Ops.SHR, base, base.const_like(bits))
+            mask = base.const_like(modulus - 1)
+            return self._alu(Ops.AND, base, mask) if modulus else base
+        signed = base.dtype.scalar
+        base = self.lanes.narrow(base, _UNSIGNED[signed])
+        if divisor > 1:
+            base = self._alu(Ops.IDIV, base, base.const_like(divisor))
+        if modulus:
+            base = self._alu(Ops.MOD, base, base.const_like(modulus))
+        return self.lanes.narrow(base, signed)
 
     # along lanes
 
     def vector(self, index: Index, lane: Atom, dtype: DType) -> UOp:
         """The numbers of an index for each value of `lane`, as a vector of `dtype`."""
-        lanes = lane.hi + 1
-        still = tuple([term for term in index.terms if not self.runs(term[0], lane)])
-        total = self.splat(self.narrow(self.value(make(index.const, still)), dtype), lanes)
-        for atom, factor in index.terms:
-            if self.runs(atom, lane):
-                part = self._lane_atom(atom, lane, dtype)
-                scaled = self._alu(Ops.MUL, part, const(factor, part.dtype))
-                total = self._alu(Ops.ADD, total, scaled)
+        still: list[tuple[Atom, int]] = []
+        moving: list[tuple[Atom, int]] = []
+        for term in index.terms:
+            kind = moving if self.runs(term[0], lane) else still
+            kind.append(term)
+        first = self.sum(index.const, tuple(still))
+        total = self.lanes.splat(self.lanes.narrow(first, dtype), lane.hi + 1)
+        for atom, factor in moving:
+            part = self._lane_atom(atom, lane, dtype)
+            part = self._alu(Ops.MUL, part, part.const_like(factor))
+            total = self._alu(Ops.ADD, total, part)
         return total
 
     def _lane_atom(self, atom: Atom, lane: Atom, dtype: DType) -> UOp:
         if atom is lane:
-            return self.steps(0, 1, lane.hi + 1, dtype)
+            return self.lanes.steps(1, lane.hi + 1, dtype)
         if atom in self.axes:
-            return self.narrow(self.axes[atom], dtype.vec(lane.hi + 1))
+            return self.lanes.narrow(self.axes[atom], dtype)
         if atom.factors:
-            product = const(1, dtype.vec(lane.hi + 1))
-            for factor in atom.factors:
-                number = self.vector(make(0, ((factor, 1),)), lane, dtype)
-                product = self._alu(Ops.MUL, product, number)
-            return product
-        assert atom.base is not None, f"address: {atom} has no base"
+            parts = [self.vector(of_atom(factor), lane, dtype) for factor in atom.factors]
+            return self._product(parts)
+        base = _base(atom)
         if atom.kind == "alias":
-            return self.vector(atom.base, lane, dtype)
-        return self._digit(self.vector(_lifted(atom), lane, dtype), atom)
-
-    def steps(self, first: int, step: int, lanes: int, dtype: DType) -> UOp:
-        """The vector first, first + step, first + 2*step ..."""
-        numbers = [const(first + step * k, dtype) for k in range(lanes)]
-        return self.join(tuple(numbers))
-
-    def join(self, parts: tuple[UOp, ...]) -> UOp:
-        """The lanes of all parts, one after another."""
-        lanes = tuple(range(sum([part.dtype.lanes for part in parts])))
-        dtype = parts[0].dtype.scalar.vec(len(lanes))
-        return self.blocks.put(UOp(Ops.SHUFFLE, dtype, parts, lanes))
-
-    def splat(self, node: UOp, lanes: int) -> UOp:
-        """`node` in every lane."""
-        if node.dtype.lanes == lanes:
-            return node
-        dtype = node.dtype.vec(lanes)
-        if node.op is Ops.CONST:
-            return const(node.arg, dtype)
-        return self.blocks.put(UOp(Ops.SHUFFLE, dtype, (node,), (0,) * lanes))
-
-    def pick(self, node: UOp, lanes: tuple[int, ...]) -> UOp:
-        """Some lanes of `node`, in the order given."""
-        if node.op is Ops.CONST:
-            return const(node.arg, node.dtype.vec(len(lanes)))
-        if lanes == tuple(range(node.dtype.lanes)):
-            return node
-        return self.blocks.put(UOp(Ops.SHUFFLE, node.dtype.scalar.vec(len(lanes)), (node,), lanes))
+            return self.vector(base, lane, dtype)
+        lifted = self.vector(base + _lift(atom), lane, dtype)
+        return self._digit(lifted, atom)
 
     def runs(self, atom: Atom, lane: Atom) -> bool:
         """True if `atom` differs from lane to lane."""
@@ -192,16 +188,9 @@ class Addresses:
         found = self.running.get(key)
         if found is None:
             inner = atoms(make(0, ((atom, 1),)))
-            found = self.running[key] = any(self.runs(part, lane) for part in inner)
+            found = any(self.runs(part, lane) for part in inner)
+            self.running[key] = found
         return found
-
-    def narrow(self, node: UOp, dtype: DType) -> UOp:
-        """`node` in another integer type, which its numbers fit."""
-        if node.dtype is dtype:
-            return node
-        if node.op is Ops.CONST:
-            return const(node.arg, dtype)
-        return self.blocks.put(UOp(Ops.CAST, dtype, (node,)))
 
 
 def lane_dtype(index: Index) -> DType:
@@ -209,49 +198,46 @@ def lane_dtype(index: Index) -> DType:
     work = [index]
     while work:
         value = work.pop()
-        reach = abs(value.const) + sum([abs(c) * max(abs(a.lo), abs(a.hi)) for a, c in value.terms])
-        if reach >= _INT32:
+        if _reach(value) >= _INT32:
             return dtypes.int64
         for atom, _ in value.terms:
             if atom.base is not None:
-                work.append(atom.base + _lift(atom) if atom.kind == "digit" else atom.base)
+                work.append(atom.base + _lift(atom))
     return dtypes.int32
+
+
+def _reach(index: Index) -> int:
+    """The largest size of any partial sum of an index."""
+    total = abs(index.const)
+    for atom, factor in index.terms:
+        largest = max(abs(atom.lo), abs(atom.hi))
+        total += abs(factor) * largest
+    return total
 
 
 def _outer_first(part: tuple[int, int, UOp, int]) -> tuple[int, int]:
     return part[0], part[1]
 
 
+def _is_power(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _base(atom: Atom) -> Index:
+    assert atom.base is not None, f"address: {atom} has no base"
+    return atom.base
+
+
 def _alias_base(atom: Atom) -> Index | None:
     if atom.kind != "alias":
         return None
-    assert atom.base is not None, f"address: {atom} has no base"
-    return rebuild(atom.base, _alias_base)
+    return rebuild(_base(atom), _alias_base)
 
 
 def _lift(atom: Atom) -> int:
     """The multiple of the period that makes a digit's base at least zero."""
-    assert atom.base is not None, f"address: {atom} has no base"
+    low = _base(atom).lo
+    if atom.kind != "digit" or low >= 0:
+        return 0
     period = atom.divisor * (atom.modulus or 1)
-    return -(atom.base.lo // period) * period if atom.base.lo < 0 else 0
-
-
-def _lifted(atom: Atom) -> Index:
-    assert atom.base is not None, f"address: {atom} has no base"
-    return atom.base + _lift(atom)
-
-
-def _divided(base: UOp, divisor: int, modulus: int, put: Callable[[UOp], UOp]) -> UOp:
-    """(base // divisor) % modulus for a base of at least zero, as shifts where they do."""
-    dtype = base.dtype
-    if divisor & (divisor - 1) == 0 and modulus & (modulus - 1) == 0:
-        if divisor > 1:
-            base = put(alu(Ops.SHR, base, const(divisor.bit_length() - 1, dtype)))
-        return put(alu(Ops.AND, base, const(modulus - 1, dtype))) if modulus else base
-    unsigned = _UNSIGNED[dtype.scalar].vec(dtype.lanes)
-    base = put(UOp(Ops.CAST, unsigned, (base,)))
-    if divisor > 1:
-        base = put(UOp(Ops.IDIV, unsigned, (base, const(divisor, unsigned))))
-    if modulus:
-        base = put(UOp(Ops.MOD, unsigned, (base, const(modulus, unsigned))))
-    return put(UOp(Ops.CAST, dtype, (base,)))
+    return -(low // period) * period

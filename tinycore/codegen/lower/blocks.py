@@ -89,6 +89,11 @@ class Blocks:
             depth -= 1
         return outermost
 
+    def depth(self, node: UOp) -> int:
+        """How many scopes are around a node; 0 for constants and parameters."""
+        block = self.home.get(node)
+        return 0 if block is None else block.depth
+
     def is_live(self, node: UOp) -> bool:
         """True if `node` may be used here: no block around it has been closed."""
         block = self.home.get(node)

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from tinycore.codegen.lower.facts import Study
 from tinycore.codegen.lower.registers import Storage, plan
-from tinycore.codegen.lower.vectors import along_lanes, nested
+from tinycore.codegen.lower.vectors import Named, along_lanes, nested
 from tinycore.runtime.caps import Caps
 from tinycore.uop.index import Index, axis
 from tinycore.uop.ops import Ops, UOp, alu
-from tinycore.uop.table import DEPENDENT, MONOIDS
+from tinycore.uop.table import DEPENDENT, MONOIDS, States
 from tinycore.uop.tree import Access, Kernel, StoreArg, let, load, mask_value, store
 
 
@@ -31,47 +31,45 @@ class Combiner:
         self.kernel = kernel
         self.vector_bytes = caps.vector_bytes
         self.count = 0
-        self.storage: dict[UOp, Storage] | None = None
+        self.storage: dict[UOp, Storage] = {}
 
     def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
         """Statements with their stores made plain."""
         found: list[UOp] = []
         for statement in statements:
             if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-                found.append(statement.replace(src=self.body(statement.src)))
-            elif statement.op is Ops.STORE and statement.arg.combine:
-                found += self._plain(statement)
-            else:
+                inner = self.body(statement.src)
+                found.append(statement.replace(src=inner))
+            elif statement.op is not Ops.STORE or not statement.arg.combine:
                 found.append(statement)
+            elif statement.arg.rebase:
+                found += self._rebased(statement)
+            else:
+                found += _combined(statement)
         return tuple(found)
 
-    def _plain(self, statement: UOp) -> list[UOp]:
+    def _rebased(self, statement: UOp) -> list[UOp]:
+        """Both states of the leaders as LETs, their dependents moved, then the leaders stored."""
         arg: StoreArg = statement.arg
         count = len(arg.places)
-        targets, values = statement.src[:count], statement.src[count : 2 * count]
-        dependents = statement.src[2 * count :]
         op = MONOIDS[arg.combine].op
-        if not dependents:
-            pairs = zip(targets, arg.places, values, strict=True)
-            return [store(t, place, alu(op, _read(t, place), v)) for t, place, v in pairs]
         self.count += 1
         old, new = [], []
-        for k, (target, place, value) in enumerate(zip(targets, arg.places, values, strict=True)):
+        for k, place in enumerate(arg.places):
+            target, value = statement.src[k], statement.src[count + k]
             before = let(f"old{self.count}.{k}", _read(target, place))
-            after = alu(op, before, value)
             test = mask_value(place.mask)
+            after = alu(Ops.WHERE, test, alu(op, before, value), before)
             old.append(before)
-            new.append(let(f"new{self.count}.{k}", alu(Ops.WHERE, test, after, before)))
-        found = [*old, *new]
-        for dependent in dependents:
+            new.append(let(f"new{self.count}.{k}", after))
+        found = old + new
+        for dependent in statement.src[2 * count :]:
             found += self._moved(dependent, arg, tuple(old), tuple(new))
-        for target, place, value in zip(targets, arg.places, new, strict=True):
-            found.append(store(target, place, value))
+        for k, place in enumerate(arg.places):
+            found.append(store(statement.src[k], place, new[k]))
         return found
 
-    def _moved(
-        self, dependent: UOp, arg: StoreArg, old: tuple[UOp, ...], new: tuple[UOp, ...]
-    ) -> list[UOp]:
+    def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> list[UOp]:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
         mask = _needed(dependent, arg.places[0]).mask
@@ -79,29 +77,39 @@ class Combiner:
 
         def at(rest: tuple[Index, ...]) -> list[UOp]:
             place = Access((*lead, *rest), mask)
-            return [store(dependent, place, rule.moved(old, new, load(dependent, place)))]
+            value = rule.moved(old, new, load(dependent, place))
+            return [store(dependent, place, value)]
 
-        extents = dependent.arg.shape[len(lead) :]
-        if not extents:
-            return at(())
-        names = [f"move{self.count}.{k}" for k in range(len(extents))]
-        outer = [axis(name, extent) for name, extent in zip(names, extents, strict=True)]
         storage = self._storage_of(dependent)
-        if storage.width:
-            maps = [
-                "vec" if storage.strides[len(lead) + k] == 1 else "reg" for k in range(len(names))
-            ]
-            if storage.width == 1:
-                maps = ["reg"] * len(names)
-            return nested(zip(names, extents, maps, strict=True), at(tuple(outer)))
+        loops: list[Named] = []
+        for k, extent in enumerate(dependent.arg.shape[len(lead) :]):
+            run = storage.run_of(len(lead) + k)
+            loops.append((f"move{self.count}.{k}", extent, run))
+        whole = tuple([axis(name, extent) for name, extent, _ in loops])
+        if storage.width or not loops:
+            return nested(loops, at(whole))
+        name, extent, _ = loops.pop()
         lanes = self.vector_bytes // dependent.dtype.itemsize
-        inner = along_lanes(names[-1], extents[-1], lanes, lambda index: at((*outer[:-1], index)))
-        return nested([(n, e, "") for n, e in zip(names[:-1], extents[:-1], strict=True)], inner)
+        inner = along_lanes(name, extent, lanes, lambda last: at((*whole[:-1], last)))
+        return nested(loops, inner)
 
     def _storage_of(self, buffer: UOp) -> Storage:
-        if self.storage is None:
-            self.storage = plan(Study(self.kernel.body), self.kernel.body)
+        if not self.storage:
+            study = Study(self.kernel.body)
+            self.storage = plan(study, self.kernel.body)
         return self.storage[buffer]
+
+
+def _combined(statement: UOp) -> list[UOp]:
+    arg: StoreArg = statement.arg
+    count = len(arg.places)
+    op = MONOIDS[arg.combine].op
+    found = []
+    for k, place in enumerate(arg.places):
+        target, value = statement.src[k], statement.src[count + k]
+        value = alu(op, _read(target, place), value)
+        found.append(store(target, place, value))
+    return found
 
 
 def _read(target: UOp, place: Access) -> UOp:
@@ -111,6 +119,7 @@ def _read(target: UOp, place: Access) -> UOp:
 
 def _needed(target: UOp, place: Access) -> Access:
     """A place without its mask, if it is in bounds without it."""
-    pairs = zip(place.indices, target.arg.shape, strict=False)
-    inside = [index.lo >= 0 and index.hi < extent.lo for index, extent in pairs]
-    return place._replace(mask=(), fill=None) if all(inside) else place
+    for index, extent in zip(place.indices, target.arg.shape, strict=False):
+        if index.lo < 0 or index.hi >= extent.lo:
+            return place
+    return place._replace(mask=(), fill=None)

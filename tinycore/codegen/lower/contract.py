@@ -1,7 +1,7 @@
 """Joins a product and a sum into one rounding, where the target's arithmetic does.
 
 Comes in: a decomposed kernel tree. Goes out: the same with FMA. Runs before lanes exist, so that
-a product costs one decision however many lanes it has.
+a product costs one decision however many lanes it has. Next: tasks.py.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.pattern import Rule, UPat
 from tinycore.uop.tree import Kernel
 
-_FLOATS = (dtypes.float32, dtypes.float64)
-
 
 def contract(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with a*b + c rounded once, if the device may and can."""
-    can = not caps.ops or Ops.FMA.name in caps.ops
-    return swept(kernel, RULES, None, "contract") if caps.contraction and can else kernel
+    spelled = not caps.ops or Ops.FMA.name in caps.ops
+    if not spelled or not caps.contraction:
+        return kernel
+    return swept(kernel, RULES, None, "contract")
 
 
-def _fused(a: UOp, b: UOp, c: UOp) -> UOp:
-    return UOp(Ops.FMA, c.dtype, (a, b, c))
+def _fused(x: UOp, c: UOp) -> UOp:
+    """a*b + c with one rounding."""
+    return UOp(Ops.FMA, c.dtype, (*x.src, c))
 
 
-def _product_first(x: UOp, c: UOp) -> UOp | None:
-    return _fused(x.src[0], x.src[1], c) if x.op is Ops.MUL else None
+def _fused_negative(x: UOp, c: UOp) -> UOp:
+    """c - a*b with one rounding: a sign is exact."""
+    a, b = x.src[0].src
+    return UOp(Ops.FMA, c.dtype, (-a, b, c))
 
 
-def _negated_product(x: UOp, c: UOp) -> UOp:
-    product = x.src[0]
-    return _fused(-product.src[0], product.src[1], c)
-
-
-_MUL = UPat(Ops.MUL, name="x")
-_NEG = UPat(Ops.NEG, src=(UPat(Ops.MUL),), name="x")
+_FLOATS = (dtypes.float32, dtypes.float64)
 _C = UPat.var("c")
+_PRODUCT = UPat(Ops.MUL, name="x")
+_NEGATIVE = UPat(Ops.NEG, src=(UPat(Ops.MUL),), name="x")
+_ADDED = UPat(Ops.ADD, _FLOATS, src=[_C, _PRODUCT])
+_SUBTRACTED = UPat(Ops.ADD, _FLOATS, src=[_C, _NEGATIVE])
+
 RULES = PatternMatcher(
     [
-        Rule("multiply_add", UPat(Ops.ADD, _FLOATS, src=(_C, _MUL)), _product_first),
-        Rule("multiply_add_left", UPat(Ops.ADD, _FLOATS, src=(_MUL, _C)), _product_first),
-        Rule("multiply_subtract", UPat(Ops.ADD, _FLOATS, src=[_C, _NEG]), _negated_product),
+        Rule("multiply_add", _ADDED, _fused),
+        Rule("multiply_subtract", _SUBTRACTED, _fused_negative),
     ]
 )

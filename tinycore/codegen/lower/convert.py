@@ -12,28 +12,32 @@ import math
 from tinycore.codegen.lower.transcendental import bits, number, where
 from tinycore.codegen.narrow import NARROW, Narrow
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.ops import Ops, UOp, const
+from tinycore.uop.ops import Ops, UOp
 
 _UNSIGNED = {1: dtypes.uint8, 2: dtypes.uint16}
+_INFINITY = 0x7F800000
 _SIGN = 1 << 31
 
 
 def widen(x: UOp) -> UOp:
     """A narrow float as float32, exactly, by integer arithmetic."""
     row = NARROW[x.dtype]
-    stored = UOp(Ops.BITCAST, _UNSIGNED[x.dtype.itemsize], (x,)).cast(dtypes.uint32)
+    stored = UOp(Ops.BITCAST, _UNSIGNED[x.dtype.itemsize], (x,))
+    stored = stored.cast(dtypes.uint32)
     if x.dtype is dtypes.bfloat16:
         return number(stored << 16, dtypes.float32)
-    sign = (stored & (1 << (x.dtype.bits - 1))) << (32 - x.dtype.bits)
-    size = stored & ((1 << (x.dtype.bits - 1)) - 1)
+    half = 1 << (x.dtype.bits - 1)
+    sign = (stored & half) << (32 - x.dtype.bits)
+    size = stored & (half - 1)
     # The field read as float32's is too small by a power of two; the product repairs it,
     # and normalises subnormal numbers.
-    scaled = number(size << (23 - row.mantissa), dtypes.float32) * 2.0 ** (126 + row.exponent)
+    shifted = size << (23 - row.mantissa)
+    found = number(shifted, dtypes.float32) * 2.0 ** (126 + row.exponent)
     first_nan = row.infinity + 1 if row.infinity else row.nan
-    found = where(_at_least(size, first_nan), const(math.nan, dtypes.float32), scaled)
+    found = where(_at_least(size, first_nan), found.const_like(math.nan), found)
     if row.infinity:
         infinite = size.alu(Ops.EQ, row.infinity)
-        found = where(infinite, const(math.inf, dtypes.float32), found)
+        found = where(infinite, found.const_like(math.inf), found)
     return number(_unsigned(found) | sign, dtypes.float32)
 
 
@@ -43,10 +47,12 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     whole = _unsigned(x)
     sign = (whole & _SIGN) >> (32 - dtype.bits)
     size = whole & (_SIGN - 1)
-    found = where(_at_least(size, _least_normal(row)), _normal(size, row), _subnormal(size, row))
-    beyond = row.infinity or row.nan
-    found = where(_at_least(size, _overflow(row)), const(beyond, dtypes.uint32), found)
-    found = where(const(0x7F800000, dtypes.uint32) < size, const(row.nan, dtypes.uint32), found)
+    least = (row.exponent + 127) << 23
+    found = where(_at_least(size, least), _normal(size, row), _subnormal(size, row))
+    beyond = size.const_like(row.infinity or row.nan)
+    found = where(_at_least(size, _overflow(row)), beyond, found)
+    nan = size.const_like(row.nan)
+    found = where(_at_least(size, _INFINITY + 1), nan, found)
     kept = (found | sign).cast(_UNSIGNED[dtype.itemsize])
     return UOp(Ops.BITCAST, dtype, (kept,))
 
@@ -59,34 +65,32 @@ def to_odd(x: UOp) -> UOp:
     """
     nearest = x.cast(dtypes.float32)
     back = nearest.cast(dtypes.float64)
-    same = back.alu(Ops.EQ, x)
     farther = _absolute(x) < _absolute(back)
     whole = bits(nearest)
     toward_zero = where(farther, whole + -1, whole)
-    odd = where(same, whole, toward_zero | 1)
-    return where(x.alu(Ops.EQ, x), number(odd, dtypes.float32), nearest)
+    same = back.alu(Ops.EQ, x)
+    odd = number(where(same, whole, toward_zero | 1), dtypes.float32)
+    is_number = x.alu(Ops.EQ, x)
+    return where(is_number, odd, nearest)
 
 
 def _normal(size: UOp, row: Narrow) -> UOp:
     """Round the mantissa to fewer bits; a carry moves on into the exponent."""
     drop = 23 - row.mantissa
     tie = (size >> drop) & 1
-    rounded = size + tie + ((1 << (drop - 1)) - 1)
-    return (rounded >> drop) + -((row.exponent + 126) << row.mantissa)
+    half = (1 << (drop - 1)) - 1
+    bias = (row.exponent + 126) << row.mantissa
+    return ((size + tie + half) >> drop) + -bias
 
 
 def _subnormal(size: UOp, row: Narrow) -> UOp:
     """Adding a power of two leaves as last bit what is the last bit of the narrow type."""
     if row.exponent == -126:
         return _normal(size, row)
-    anchor = 2.0 ** (row.exponent - row.mantissa + 23)
-    shifted = number(size, dtypes.float32) + anchor
-    field = (127 + row.exponent - row.mantissa + 23) << 23
+    exponent = row.exponent - row.mantissa + 23
+    shifted = number(size, dtypes.float32) + 2.0**exponent
+    field = (127 + exponent) << 23
     return _unsigned(shifted) + -field
-
-
-def _least_normal(row: Narrow) -> int:
-    return (row.exponent + 127) << 23
 
 
 def _overflow(row: Narrow) -> int:
@@ -95,7 +99,7 @@ def _overflow(row: Narrow) -> int:
     steps = round(math.ldexp(mantissa, row.mantissa + 1))
     half_above = math.ldexp(steps + 0.5, exponent - row.mantissa - 1)
     mantissa, exponent = math.frexp(half_above)
-    field = (exponent - 1 + 127) << 23
+    field = (exponent + 126) << 23
     # A tie goes to the even number: beyond, if the largest is odd.
     return field + round((mantissa * 2 - 1) * 2**23) + (steps + 1) % 2
 

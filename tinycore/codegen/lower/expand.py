@@ -198,8 +198,10 @@ def identity(combine: str, dtype: DType) -> UOp:
 
 
 def _grid(kernel: Kernel) -> tuple[Index, ...]:
-    loops = [node for node, _ in walk(kernel.body) if node.op is Ops.LOOP]
-    return tuple([node.arg.extent for node in loops if node.arg.map == "grid"])
+    """What workers share; a loop of one iteration is no loop, and its program runs once."""
+    loops = [node.arg for node, _ in walk(kernel.body) if node.op is Ops.LOOP]
+    extents = [arg.extent for arg in loops if arg.map == "grid"]
+    return tuple([extent for extent in extents if extent.terms or extent.const != 1])
 
 
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {

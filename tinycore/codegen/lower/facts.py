@@ -19,6 +19,7 @@ NEVER, ONCE, EACH, LANES, SERIAL = "never", "once", "each", "lanes", "serial"
 """How a loop runs: not at all, without a loop, copied for each number, as lanes, as a loop."""
 
 MAX_COPIES = 64
+MAX_LANES = 128
 
 
 class Facts(NamedTuple):
@@ -85,7 +86,8 @@ class Study:
         if extent.const == 1:
             return ONCE
         if loop.arg.map == "vec":
-            if loop.arg.kind == "par" and self._has_lanes(loop):
+            few = extent.const <= MAX_LANES
+            if few and loop.arg.kind == "par" and self._has_lanes(loop):
                 return LANES
             return EACH if extent.const <= MAX_COPIES else SERIAL
         return EACH if loop.arg.map in ("reg", "unroll") else SERIAL

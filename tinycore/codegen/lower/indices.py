@@ -1,7 +1,7 @@
 """Index values and masks at one point of a kernel: numbers put in, lanes found, tests made.
 
-Comes in: index values of the tree. Goes out: index values that hold only what the program itself
-counts (serial loops, variables, gathered numbers, the lane), and tests as nodes.
+Comes in: index values of the tree. Goes out: places and index values that hold only what the
+program itself counts (serial loops, variables, gathered numbers, the lane), and tests as nodes.
 Next: elements.py reads and writes there.
 """
 
@@ -54,7 +54,7 @@ class Place(NamedTuple):
     constant: int
     terms: Terms
     step: int | None
-    uneven: Index
+    uneven: Index = ZERO
 
 
 class Indices:
@@ -66,80 +66,81 @@ class Indices:
         self.forms: dict[Index, Form] = {}
         self.computed: dict[UOp, Atom] = {}
 
+    # preparing
+
     def site(self, buffer: UOp, access: Access) -> Site:
         """An access, prepared for every number its axes will have."""
         storage = self.scope.storage[buffer]
         offset = storage.offset(access, buffer.arg.slots)
-        gathers = [atom for index in access.indices for atom in _gathers(index)]
-        mask = tuple([self.form(constraint) for constraint in access.mask])
-        return Site(self.form(offset), mask, tuple(dict.fromkeys(gathers)), storage.width)
+        mask = [self.form(constraint) for constraint in access.mask]
+        gathers: dict[Atom, None] = {}
+        for index in access.indices:
+            gathers.update(dict.fromkeys(_gathers(index)))
+        return Site(self.form(offset), tuple(mask), tuple(gathers), storage.width)
 
     def form(self, index: Index) -> Form:
         """An index value, prepared."""
         found = self.forms.get(index)
         if found is None:
-            found = self.forms[index] = self._form(self.scope.addresses.open_aliases(index))
+            opened = self.scope.addresses.open_aliases(index)
+            found = self.forms[index] = self._form(opened)
         return found
 
     def _form(self, index: Index) -> Form:
         expanded = self.scope.study.expanded
-        moving = tuple([term for term in index.terms if term[0] in expanded])
-        still = tuple([term for term in index.terms if term[0] not in expanded])
+        moving, still = [], []
+        is_plain = True
+        for term in index.terms:
+            atom = term[0]
+            if atom in expanded:
+                moving.append(term)
+                continue
+            still.append(term)
+            if atom.base or atom.factors:
+                inner = atoms(of_atom(atom))
+                is_plain = is_plain and not expanded & inner
         gathers = _gathers(index)
-        inner = [atoms(make(0, ((atom, 1),))) for atom, _ in still if atom.base or atom.factors]
-        is_plain = not gathers and not any(expanded & found for found in inner)
-        return Form(index, moving, still, gathers, is_plain, {(): still})
+        kept = tuple(still)
+        return Form(index, tuple(moving), kept, gathers, is_plain and not gathers, {(): kept})
+
+    # binding
 
     def bind(self, form: Form) -> Index:
         """The index with the numbers of expanded axes and of gathered values put in."""
         if not form.is_plain:
             return self._substituted(form)
+        constant, kept = self._numbers(form)
+        return make(constant, _merged(form, kept))
+
+    def place(self, form: Form) -> Place:
+        """A place with the numbers of expanded axes and of gathered values put in."""
+        lane = self.scope.lane
+        if form.is_plain:
+            constant, kept = self._numbers(form)
+            for term in kept:
+                if term[0] is lane:
+                    others = tuple([other for other in kept if other is not term])
+                    return Place(constant, _merged(form, others), term[1])
+            return Place(constant, _merged(form, kept), 0)
+        bound = self._substituted(form)
+        step = self.step(bound)
+        if step is None:
+            return Place(0, (), None, bound)
+        terms = [term for term in bound.terms if not step or term[0] is not lane]
+        return Place(bound.const, tuple(terms), step)
+
+    def _numbers(self, form: Form) -> tuple[int, Terms]:
+        """The constant of a plain form, and the expanded axes without a number here."""
         env = self.scope.env
-        total = form.whole.const
+        constant = form.whole.const
         kept: Terms = ()
         for term in form.moving:
             number = env.get(term[0], LANE)
             if number == LANE:
                 kept += (term,)
             else:
-                total += term[1] * number
-        return make(total, self._merged(form, kept))
-
-    def place(self, form: Form) -> Place:
-        """A place with the numbers of expanded axes and of gathered values put in."""
-        if form.is_plain:
-            return self._plain_place(form)
-        bound = self.bind(form)
-        step = self.step(bound)
-        if step is None:
-            return Place(0, (), None, bound)
-        lane = self.scope.lane
-        terms = (
-            tuple([term for term in bound.terms if term[0] is not lane]) if step else bound.terms
-        )
-        return Place(bound.const, terms, step, ZERO)
-
-    def _plain_place(self, form: Form) -> Place:
-        env = self.scope.env
-        constant, step = form.whole.const, 0
-        kept: Terms = ()
-        for term in form.moving:
-            number = env.get(term[0])
-            if number is None:
-                kept += (term,)
-            elif number == LANE:
-                step = term[1]
-            else:
                 constant += term[1] * number
-        return Place(constant, self._merged(form, kept), step, ZERO)
-
-    def _merged(self, form: Form, kept: Terms) -> Terms:
-        """The terms that stay, in order."""
-        found = form.merged.get(kept)
-        if found is None:
-            found = tuple([t for t in form.whole.terms if t in form.still or t in kept])
-            form.merged[kept] = found
-        return found
+        return constant, kept
 
     def _substituted(self, form: Form) -> Index:
         env = self.scope.env
@@ -147,7 +148,7 @@ class Indices:
         numbers = {axis: make(env[axis]) for axis in axes if env.get(axis, LANE) != LANE}
         for atom in form.gathers:
             numbers[atom] = of_atom(self._gathered(atom))
-        return substitute(form.whole, numbers) if numbers else form.whole
+        return substitute(form.whole, numbers)
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
@@ -171,16 +172,20 @@ class Indices:
 
     def value(self, index: Index, dtype: DType) -> UOp:
         """An index of the tree as a number, or as one a lane."""
-        scope = self.scope
+        addresses, lane = self.scope.addresses, self.scope.lane
         bound = self.bind(self.form(index))
-        if self.step(bound) == 0 or scope.lane is None:
-            return scope.addresses.narrow(scope.addresses.value(bound), dtype)
-        numbers = scope.addresses.vector(bound, scope.lane, lane_dtype(bound))
-        return scope.addresses.narrow(numbers, dtype.vec(scope.lanes))
+        if self.step(bound) == 0 or lane is None:
+            number = addresses.value(bound)
+        else:
+            number = addresses.vector(bound, lane, lane_dtype(bound))
+        return self.scope.vectors.narrow(number, dtype)
+
+    # tests
 
     def holds(self, mask: Mask) -> UOp:
         """The truth of a conjunction."""
-        return self._all(tuple([self.form(constraint) for constraint in mask]), [])
+        forms = [self.form(constraint) for constraint in mask]
+        return self._all(tuple(forms), [])
 
     def test(self, site: Site) -> UOp | None:
         """The truth that an access happens: its mask holds and what it gathers is in bounds.
@@ -191,7 +196,8 @@ class Indices:
             return self._all(site.mask, []) if site.mask else TRUE
         if self._is_scattered(site.gathers):
             return None
-        return self._all(site.mask, [self._inside(atom) for atom in site.gathers])
+        inside = [self._inside(atom) for atom in site.gathers]
+        return self._all(site.mask, inside)
 
     def _all(self, mask: tuple[Form, ...], parts: list[UOp]) -> UOp:
         for form in mask:
@@ -203,9 +209,30 @@ class Indices:
         parts.sort(key=self._by_depth)
         total = TRUE
         for part in parts:
-            total = self.scope.addresses.splat(total, part.dtype.lanes)
-            total = self.scope.blocks.put(alu(Ops.AND, total, part))
+            total = self.scope.vectors.apply(Ops.AND, total, part)
         return total
+
+    def _by_depth(self, node: UOp) -> tuple[int, int]:
+        """Single truths before those of lanes, outer before inner."""
+        return node.dtype.lanes, self.scope.blocks.depth(node)
+
+    def _at_least_zero(self, index: Index) -> UOp:
+        """The truth of index >= 0 for a bound index."""
+        addresses, vectors = self.scope.addresses, self.scope.vectors
+        step, lane = self.step(index), self.scope.lane
+        if step == 0 or lane is None:
+            return addresses.at_least_zero(index)
+        if step is None:
+            numbers = addresses.vector(index, lane, lane_dtype(index))
+            return vectors.apply(Ops.LT, numbers.const_like(-1), numbers)
+        still = index - of_atom(lane) * step
+        bound = as_index(-1) - still
+        dtype = lane_dtype(bound)
+        limit = vectors.narrow(addresses.value(bound), dtype)
+        steps = vectors.steps(step, lane.hi + 1, dtype)
+        return vectors.apply(Ops.LT, limit, steps)
+
+    # gathered numbers
 
     def _is_scattered(self, gathers: tuple[Atom, ...]) -> bool:
         lane = self.scope.lane
@@ -214,35 +241,13 @@ class Indices:
         study = self.scope.study
         return any(lane in study.of_index(of_atom(atom)).axes for atom in gathers)
 
-    def _by_depth(self, node: UOp) -> tuple[int, int]:
-        """Single truths before those of lanes, outer before inner."""
-        block = self.scope.blocks.home.get(node)
-        return node.dtype.lanes, 0 if block is None else block.depth
-
-    def _at_least_zero(self, index: Index) -> UOp:
-        """The truth of index >= 0 for a bound index."""
-        addresses, put = self.scope.addresses, self.scope.blocks.put
-        step, lane = self.step(index), self.scope.lane
-        if step == 0 or lane is None:
-            return addresses.at_least_zero(index)
-        if step is None:
-            numbers = addresses.vector(index, lane, lane_dtype(index))
-            return put(alu(Ops.LT, numbers.const_like(-1), numbers))
-        bound = as_index(-1) - (index - of_atom(lane) * step)
-        dtype = lane_dtype(bound)
-        limit = addresses.narrow(addresses.value(bound), dtype)
-        steps = addresses.steps(0, step, lane.hi + 1, dtype)
-        return put(alu(Ops.LT, addresses.splat(limit, lane.hi + 1), steps))
-
-    # gathered numbers
-
     def _gathered(self, atom: Atom) -> Atom:
         """The number that a gathered atom is here, negatives counted from the end, as an atom."""
         assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
         scope = self.scope
         put = scope.blocks.put
         value = self.evaluate(atom.node)
-        number = scope.addresses.narrow(value, dtypes.int64.vec(value.dtype.lanes))
+        number = scope.vectors.narrow(value, dtypes.int64)
         from_end = put(alu(Ops.ADD, number, number.const_like(atom.hi + 1)))
         negative = put(alu(Ops.LT, number, number.const_like(0)))
         number = put(alu(Ops.WHERE, negative, from_end, number))
@@ -255,9 +260,17 @@ class Indices:
     def _inside(self, atom: Atom) -> UOp:
         """The truth that a gathered number lies in its extent."""
         number = self.scope.addresses.axes[self._gathered(atom)]
-        put = self.scope.blocks.put
-        whole = put(UOp(Ops.CAST, dtypes.uint64.vec(number.dtype.lanes), (number,)))
-        return put(alu(Ops.LT, whole, whole.const_like(atom.hi + 1)))
+        whole = self.scope.vectors.narrow(number, dtypes.uint64)
+        return self.scope.vectors.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
+
+
+def _merged(form: Form, kept: Terms) -> Terms:
+    """The terms of a form that stay, in order."""
+    found = form.merged.get(kept)
+    if found is None:
+        terms = [term for term in form.whole.terms if term in form.still or term in kept]
+        found = form.merged[kept] = tuple(terms)
+    return found
 
 
 def _gathers(index: Index) -> tuple[Atom, ...]:
@@ -265,7 +278,8 @@ def _gathers(index: Index) -> tuple[Atom, ...]:
     if not index.terms:
         return ()
     found = [atom for atom in atoms(index) if atom.kind == "gather"]
-    return tuple(sorted(found, key=_order)) if found else ()
+    found.sort(key=_order)
+    return tuple(found)
 
 
 def _order(atom: Atom) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.codegen.lower.vectors import nested
+from tinycore.codegen.lower.vectors import Named, nested
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.ops import Ops, UOp, alu
 from tinycore.uop.table import DEPENDENT, MONOIDS
@@ -29,7 +29,18 @@ class Lanes(NamedTuple):
 
     def place(self, place: Place, lane: Index) -> Access:
         """Where a lane has the state that was at `place`."""
-        return Access((*place[: self.at], lane, *place[self.at :]))
+        before, after = place[: self.at], place[self.at :]
+        return Access((*before, lane, *after))
+
+    def load(self, place: Place, lane: Index | int) -> UOp:
+        """The state of a lane."""
+        return load(self.buffer, self.place(place, as_index(lane)))
+
+    @property
+    def extent(self) -> int:
+        """How many lanes there are."""
+        extent: Index = self.buffer.arg.shape[self.at]
+        return extent.const
 
 
 class Joining(NamedTuple):
@@ -52,11 +63,13 @@ def joined(rebases: Sequence[UOp], job: Joining) -> list[UOp]:
     done: set[UOp] = set()
     for rebase in dict.fromkeys(rebases):
         count = len(rebase.arg.places)
-        leads, dependents = rebase.src[:count], rebase.src[2 * count :]
+        leads = rebase.src[:count]
         if leads[0] not in job.own or leads[0] in done:
             continue
+        dependents = rebase.src[2 * count :]
         found += _leads(rebase, leads, dependents, job)
-        found += [_moved(rebase, leads, dependent, job) for dependent in dependents]
+        for dependent in dependents:
+            found += _moved(rebase, leads, dependent, job)
         done.update(leads)
     for state, combine in job.states.items():
         if state not in done:
@@ -67,47 +80,52 @@ def joined(rebases: Sequence[UOp], job: Joining) -> list[UOp]:
 def _leads(rebase: UOp, leads: Sequence[UOp], dependents: Sequence[UOp], job: Joining) -> list[UOp]:
     """Join the leading states; dependents of a state that held something move with it."""
     is_fresh = {*leads, *dependents} <= job.fresh
+    combine = rebase.arg.combine
 
     def at(place: Place) -> list[UOp]:
         found, values = [], []
         for lead in leads:
-            statements, value = _halved(job.own[lead], place, rebase.arg.combine, job.name)
+            statements, value = _halved(job.own[lead], place, combine, job.name)
             found += statements
             values.append(value)
+        here = Access(place)
         if is_fresh:
-            pairs = zip(leads, values, strict=True)
-            return found + [store(lead, Access(place), value) for lead, value in pairs]
-        arg = StoreArg((Access(place),) * len(leads), rebase.arg.combine, rebase.arg.rebase)
+            for lead, value in zip(leads, values, strict=True):
+                found.append(store(lead, here, value))
+            return found
+        arg = StoreArg((here,) * len(leads), combine, rebase.arg.rebase)
         src = (*leads, *values, *dependents)
         return [*found, UOp(Ops.STORE, rebase.dtype, src, arg)]
 
     return _everywhere(leads[0], f"{job.name}.{leads[0].arg.name}", at)
 
 
-def _moved(rebase: UOp, leads: Sequence[UOp], dependent: UOp, job: Joining) -> UOp:
+def _moved(rebase: UOp, leads: Sequence[UOp], dependent: UOp, job: Joining) -> list[UOp]:
     """Move a dependent of every lane from the lane's leading state to the joined one."""
-    own, name = job.own[dependent], f"{job.name}.move"
-    lanes = own.buffer.arg.shape[own.at]
-    lane = axis(name, lanes)
+    own = job.own[dependent]
+    name = f"{job.name}.move"
+    lane = axis(name, own.extent)
+    moved = DEPENDENT[rebase.arg.rebase].moved
 
     def at(place: Place) -> list[UOp]:
         lead = place[: own.at]
-        old = tuple([load(job.own[r].buffer, job.own[r].place(lead, lane)) for r in leads])
-        new = tuple([load(r, Access(lead)) for r in leads])
-        here = own.place(place, lane)
-        value = DEPENDENT[rebase.arg.rebase].moved(old, new, load(own.buffer, here))
-        return [loop("par", name, lanes, [store(own.buffer, here, value)], "vec")]
+        old = tuple([job.own[state].load(lead, lane) for state in leads])
+        new = tuple([load(state, Access(lead)) for state in leads])
+        value = moved(old, new, own.load(place, lane))
+        body = store(own.buffer, own.place(place, lane), value)
+        return [loop("par", name, own.extent, [body], "vec")]
 
-    return _everywhere(dependent, f"{job.name}.{dependent.arg.name}.moved", at)[0]
+    return _everywhere(dependent, f"{job.name}.{dependent.arg.name}.moved", at)
 
 
 def _single(state: UOp, combine: str, job: Joining) -> list[UOp]:
     """Join one state, which moves with no other any more."""
+    into = "" if state in job.fresh else combine
 
     def at(place: Place) -> list[UOp]:
-        statements, value = _halved(job.own[state], place, combine, job.name)
-        into = "" if state in job.fresh else combine
-        return [*statements, store(state, Access(place), value, into)]
+        found, value = _halved(job.own[state], place, combine, job.name)
+        found.append(store(state, Access(place), value, into))
+        return found
 
     return _everywhere(state, f"{job.name}.{state.arg.name}", at)
 
@@ -117,18 +135,18 @@ def _halved(own: Lanes, place: Place, combine: str, name: str) -> tuple[list[UOp
     op = MONOIDS[combine].op
     found: list[UOp] = []
     rest: list[UOp] = []
-    source, lanes = own, own.buffer.arg.shape[own.at].const
+    source, lanes = own, own.extent
     while lanes > 1:
-        half = lanes // 2
         if lanes % 2:
-            rest.append(load(source.buffer, source.place(place, as_index(lanes - 1))))
-        lane = axis(f"{name}.h{half}", half)
-        low, high = (load(source.buffer, source.place(place, lane + k)) for k in (0, half))
-        target = buffer(f"{own.buffer.arg.name}.h{half}", own.buffer.dtype, (half,), "reg")
-        step = store(target, Access((lane,)), alu(op, low, high))
-        found += [target, loop("par", f"{name}.h{half}", half, [step], "vec")]
-        source, lanes, place = Lanes(target, 0), half, ()
-    value = load(source.buffer, source.place(place, as_index(0)))
+            rest.append(source.load(place, lanes - 1))
+        lanes //= 2
+        lane = axis(f"{name}.h{lanes}", lanes)
+        value = alu(op, source.load(place, lane), source.load(place, lane + lanes))
+        half = buffer(f"{own.buffer.arg.name}.h{lanes}", own.buffer.dtype, (lanes,), "reg")
+        body = store(half, Access((lane,)), value)
+        found += [half, loop("par", f"{name}.h{lanes}", lanes, [body], "vec")]
+        source, place = Lanes(half, 0), ()
+    value = source.load(place, 0)
     for part in rest:
         value = alu(op, value, part)
     return found, value
@@ -137,8 +155,9 @@ def _halved(own: Lanes, place: Place, combine: str, name: str) -> tuple[list[UOp
 def _everywhere(state: UOp, name: str, at: Callable[[Place], list[UOp]]) -> list[UOp]:
     """`at` for every element of a state."""
     shape = state.arg.shape
-    names = [f"{name}.{k}" for k in range(len(shape))]
-    place = tuple([axis(n, extent) for n, extent in zip(names, shape, strict=True)])
-    small = prod([extent.hi for extent in shape]) <= MAX_UNROLLED
-    kind = "reg" if small else ""
-    return nested([(n, e, kind) for n, e in zip(names, shape, strict=True)], at(place))
+    few = prod([extent.hi for extent in shape]) <= MAX_UNROLLED
+    loops: list[Named] = []
+    for k, extent in enumerate(shape):
+        loops.append((f"{name}.{k}", extent, "reg" if few else ""))
+    place = tuple([axis(axis_name, extent) for axis_name, extent, _ in loops])
+    return nested(loops, at(place))

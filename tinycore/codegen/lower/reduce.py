@@ -16,7 +16,7 @@ from tinycore.runtime.caps import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Access, Kernel, StoreArg, axis_of, buffer, walk
+from tinycore.uop.tree import Access, Kernel, axis_of, buffer, walk
 
 
 class Pending(NamedTuple):
@@ -28,9 +28,20 @@ class Pending(NamedTuple):
     after: Callable[[frozenset[UOp]], list[UOp]]
 
 
+Body = tuple[UOp, ...]
+
+
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with its reductions along lanes made parallel."""
-    return kernel._replace(body=Reducer().block(kernel.body, True)[0])
+    if not any(_is_reduction(node) for node, _ in walk(kernel.body)):
+        return kernel
+    body, _ = Reducer().block(kernel.body, True)
+    return kernel._replace(body=body)
+
+
+def _is_reduction(node: UOp) -> bool:
+    """True if a loop along lanes is not parallel."""
+    return node.op is Ops.LOOP and node.arg.map == "vec" and node.arg.kind != "par"
 
 
 class Reducer:
@@ -39,27 +50,19 @@ class Reducer:
     def __init__(self) -> None:
         self.count = 0
 
-    def block(
-        self, statements: Iterable[UOp], is_last: bool
-    ) -> tuple[tuple[UOp, ...], list[Pending]]:
+    def block(self, statements: Iterable[UOp], is_last: bool) -> tuple[Body, list[Pending]]:
         """Statements made parallel, and the states that may stand further out."""
         rewritten = [self.statement(statement) for statement in statements]
         found: list[UOp] = []
         leaving: list[Pending] = []
         for k, (statement, pending) in enumerate(rewritten):
-            if not pending:
-                found.append(statement)
-                continue
-            others = [other for i, (other, _) in enumerate(rewritten) if i != k]
-            touched = _touched(others)
-            staying = [p for p in pending if is_last or p.states & touched]
-            leaving += [p for p in pending if p not in staying]
-            fresh = _fresh(found)
-            found += [node for p in staying for node in p.before]
-            found.append(statement)
-            for p in staying:
-                found += p.after(fresh)
-                fresh -= p.states
+            others = rewritten[:k] + rewritten[k + 1 :] if pending else []
+            touched = _touched([other for other, _ in others])
+            staying: list[Pending] = []
+            for states in pending:
+                stays = is_last or states.states & touched
+                (staying if stays else leaving).append(states)
+            found += _around(statement, staying, _fresh(found))
         return tuple(found), leaving
 
     def statement(self, node: UOp) -> tuple[UOp, list[Pending]]:
@@ -69,38 +72,50 @@ class Reducer:
         is_grid = node.op is Ops.LOOP and node.arg.map == "grid"
         body, pending = self.block(node.src, is_grid)
         node = node.replace(src=body)
-        if node.op is not Ops.LOOP or node.arg.map != "vec" or node.arg.kind == "par":
+        if not _is_reduction(node):
             return node, pending
         states = None if pending else _states(node)
         if states is None:
             return node.replace(arg=node.arg._replace(map="unroll")), pending
-        self.count += 1
         return self._parallel(node, states)
 
     def _parallel(self, loop: UOp, states: dict[UOp, str]) -> tuple[UOp, list[Pending]]:
         """A vector loop whose lanes have their own states."""
+        self.count += 1
         own = {state: self._lanes_of(state, states[state], loop) for state in states}
         name = f"join{self.count}"
 
         def after(fresh: frozenset[UOp]) -> list[UOp]:
             empty = [state for state in fresh if state.arg.init == states.get(state)]
-            return joined(_rebased(loop), Joining(states, own, frozenset(empty), name))
+            job = Joining(states, own, frozenset(empty), name)
+            return joined(_rebased(loop), job)
 
-        body = _with_own(loop, own)
-        node = loop.replace(src=body, arg=loop.arg._replace(kind="par"))
+        arg = loop.arg._replace(kind="par")
+        node = loop.replace(src=_with_own(loop, own), arg=arg)
         before = tuple([lanes.buffer for lanes in own.values()])
-        pending = Pending(frozenset(states), before, after)
-        return node, [pending] if states else []
+        return node, [Pending(frozenset(states), before, after)] if states else []
 
     def _lanes_of(self, state: UOp, combine: str, loop: UOp) -> Lanes:
         name = f"{state.arg.name}.lanes{self.count}"
         shape = state.arg.shape
         at = len(shape)
         for rebase in _rebased(loop):
-            if state in rebase.src[2 * len(rebase.arg.places) :]:
+            if state in _dependents(rebase):
                 at = len(rebase.src[0].arg.shape)
         shape = (*shape[:at], loop.arg.extent, *shape[at:])
         return Lanes(buffer(name, state.dtype, shape, "reg", init=combine), at)
+
+
+def _around(statement: UOp, staying: list[Pending], fresh: frozenset[UOp]) -> list[UOp]:
+    """A statement with the states of lanes that stand around it."""
+    found: list[UOp] = []
+    for pending in staying:
+        found += pending.before
+    found.append(statement)
+    for pending in staying:
+        found += pending.after(fresh)
+        fresh -= pending.states
+    return found
 
 
 def _states(loop: UOp) -> dict[UOp, str] | None:
@@ -117,25 +132,20 @@ def _states(loop: UOp) -> dict[UOp, str] | None:
     for node, _ in walk(loop.src):
         if node.op is not Ops.STORE:
             continue
-        arg: StoreArg = node.arg
-        if all(_moves(place, lane) for place in arg.places):
-            continue
-        for target, place in zip(node.src, arg.places, strict=False):
-            if target in inside:
+        for target, place in zip(node.src, node.arg.places, strict=False):
+            if target in inside or _moves(place, lane):
                 continue
-            if _moves(place, lane) or not arg.combine or target.arg.space != "reg":
-                return None
-            if found.setdefault(target, arg.combine) != arg.combine:
+            combine = found.setdefault(target, node.arg.combine)
+            if not combine or combine != node.arg.combine or target.arg.space != "reg":
                 return None
     return found if _covers(loop, found) else None
 
 
 def _covers(loop: UOp, states: dict[UOp, str]) -> bool:
-    """True if every dependent of a state is a state too."""
+    """True if what a rebase moves, leaders and dependents, are states or none of them is."""
     for rebase in _rebased(loop):
-        count = len(rebase.arg.places)
-        leads, dependents = rebase.src[:count], rebase.src[2 * count :]
-        if leads[0] in states and not all(dependent in states for dependent in dependents):
+        moved = {*rebase.src[: len(rebase.arg.places)], *_dependents(rebase)}
+        if moved & states.keys() and not moved <= states.keys():
             return False
     return True
 
@@ -145,36 +155,41 @@ def _rebased(loop: UOp) -> list[UOp]:
     return [node for node, _ in walk(loop.src) if node.op is Ops.STORE and node.arg.rebase]
 
 
+def _dependents(rebase: UOp) -> tuple[UOp, ...]:
+    return rebase.src[2 * len(rebase.arg.places) :]
+
+
 def _moves(place: Access, lane: Atom) -> bool:
     """True if each lane has an element of its own: some index is linear in the lane alone."""
     for index in place.indices:
-        if any(atom is lane for atom, _ in index.terms):
-            others = [atoms(of_atom(atom)) for atom, _ in index.terms if atom is not lane]
-            return not any(lane in inner for inner in others)
+        inner = [atoms(of_atom(atom)) for atom, _ in index.terms if atom is not lane]
+        if len(inner) < len(index.terms):
+            return not any(lane in found for found in inner)
     return False
 
 
-def _with_own(loop: UOp, own: dict[UOp, Lanes]) -> tuple[UOp, ...]:
+def _with_own(loop: UOp, own: dict[UOp, Lanes]) -> Body:
     """The body of a loop with each state replaced by that of the lane."""
     lane = axis_of(loop)
     changed: dict[UOp, UOp] = {}
     for node in toposort(loop.src):
-        src = tuple([changed.get(source, source) for source in node.src])
+        src = [changed.get(source, source) for source in node.src]
         arg = node.arg
-        if node.op is Ops.LOAD and node.src[0] in own:
-            state = own[node.src[0]]
-            src, arg = (state.buffer,), _at_lane(arg, state, lane)
+        if node.op is Ops.LOAD:
+            arg = _at_lane(arg, own.get(node.src[0]), lane)
         elif node.op is Ops.STORE:
             pairs = zip(node.src, arg.places, strict=False)
-            places = [_at_lane(place, own[t], lane) if t in own else place for t, place in pairs]
-            src = tuple([own[source].buffer if source in own else source for source in src])
+            places = [_at_lane(place, own.get(target), lane) for target, place in pairs]
             arg = arg._replace(places=tuple(places))
-        if src != node.src or arg is not node.arg:
-            changed[node] = UOp(node.op, node.dtype, src, arg, node.tag)
-    return tuple([changed.get(statement, statement) for statement in loop.src])
+        if node.op in (Ops.LOAD, Ops.STORE):
+            src = [own[source].buffer if source in own else source for source in src]
+        changed[node] = UOp(node.op, node.dtype, tuple(src), arg, node.tag)
+    return tuple([changed[statement] for statement in loop.src])
 
 
-def _at_lane(access: Access, state: Lanes, lane: Index) -> Access:
+def _at_lane(access: Access, state: Lanes | None, lane: Index) -> Access:
+    if state is None:
+        return access
     return access._replace(indices=state.place(access.indices, lane).indices)
 
 
@@ -187,4 +202,5 @@ def _fresh(before: list[UOp]) -> frozenset[UOp]:
 
 def _touched(statements: list[UOp]) -> frozenset[UOp]:
     """The buffers that statements declare, read or write."""
-    return frozenset([node for node in toposort(statements) if node.op is Ops.BUFFER])
+    nodes = toposort(statements)
+    return frozenset([node for node in nodes if node.op is Ops.BUFFER])

@@ -32,6 +32,12 @@ class Storage(NamedTuple):
     size: int
     lane: Atom | None = None
 
+    def run_of(self, dimension: int) -> str:
+        """How a loop over a dimension should run to stay in the same registers."""
+        if self.width > 1 and self.strides[dimension] == 1:
+            return "vec"
+        return "reg" if self.width else ""
+
     def offset(self, access: Access, slots: int = 1) -> Index:
         """The place of an access, in elements."""
         total = as_index(0)

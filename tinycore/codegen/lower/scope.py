@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from tinycore.codegen.lower.address import Addresses
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.codegen.lower.facts import Study
+from tinycore.codegen.lower.lanes import Lanes
 from tinycore.codegen.lower.registers import Storage
 from tinycore.uop.index import Atom
 from tinycore.uop.ops import UOp
@@ -33,7 +34,8 @@ class Scope:
         self.study = study
         self.storage = dict(storage)
         self.blocks = Blocks()
-        self.addresses = Addresses(self.blocks)
+        self.vectors = Lanes(self.blocks)
+        self.addresses = Addresses(self.blocks, self.vectors)
         self.env: dict[Atom, int] = {}
         self.copies = 0
         self.lane: Atom | None = None
@@ -45,6 +47,10 @@ class Scope:
         """Note that a buffer or LET holds something new from here on; the moment it does."""
         moment = self.moments[state] = self.blocks.number()
         return moment
+
+    def moment(self, state: UOp) -> int:
+        """When a buffer or LET last changed; 0 before."""
+        return self.moments.get(state, 0)
 
     @contextmanager
     def along(self, lane: Atom) -> Iterator[None]:

@@ -25,7 +25,7 @@ class Values:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.blocks = scope.blocks
-        self.addresses = scope.addresses
+        self.vectors = scope.vectors
         self.indices = Indices(scope, self.evaluate)
         self.elements = Elements(scope, self.indices)
         self.memo: dict[Key, UOp] = {}
@@ -83,7 +83,7 @@ class Values:
         if test is not None and self.elements.write(buffer, site, value, test):
             return
         for number in range(self.scope.lanes):
-            part = self.addresses.pick(value, (number,)) if value.dtype.lanes > 1 else value
+            part = self.vectors.one(value, number)
             with self.scope.in_lane(number):
                 self.store(statement, part)
 
@@ -92,7 +92,7 @@ class Values:
         for number in range(self.scope.lanes):
             with self.scope.in_lane(number):
                 parts.append(self.load(node))
-        return self.addresses.join(tuple(parts))
+        return self.vectors.join(parts)
 
     # remembering
 
@@ -126,7 +126,7 @@ class Values:
         number = self.scope.env[self.scope.lane]
         with self.scope.in_lane(LANE):
             whole = self.lets[self._let_key(let)]
-        return self.addresses.pick(whole, (number,)) if whole.dtype.lanes > 1 else whole
+        return self.vectors.one(whole, number)
 
     def _made(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
         read = _LEAVES.get(node.op)
@@ -136,7 +136,7 @@ class Values:
         lanes = max([source.dtype.lanes for source in src])
         dtype = node.dtype
         if lanes > 1:
-            src = [self.addresses.splat(source, lanes) for source in src]
+            src = [self.vectors.splat(source, lanes) for source in src]
             dtype = dtype.vec(lanes)
         for old, new in zip(node.src, src, strict=True):
             if new.op is Ops.CONST and old.op is not Ops.CONST and node.op not in CASTS:
@@ -151,7 +151,7 @@ class Values:
 
     def _variable(self, node: UOp) -> UOp:
         number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
-        return self.addresses.narrow(number, node.dtype)
+        return self.vectors.narrow(number, node.dtype)
 
 
 _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
