@@ -50,3 +50,18 @@ def narrow_bits(value: float, dtype: DType) -> int:
     if math.ldexp(steps, exponent - row.mantissa) > row.largest:
         return sign | beyond
     return sign | (((exponent - row.exponent) << row.mantissa) + steps)
+
+
+def narrowed(value: float, dtype: DType) -> float:
+    """A Python number as precise as a narrow type is."""
+    stored = narrow_bits(value, dtype)
+    row = NARROW[dtype.scalar]
+    size = stored & ((1 << (dtype.bits - 1)) - 1)
+    if size in (row.nan, row.infinity or row.nan):
+        found = math.inf if size == row.infinity else math.nan
+        return math.copysign(found, value)
+    field = size >> row.mantissa
+    fraction = size & ((1 << row.mantissa) - 1)
+    whole = fraction + (1 << row.mantissa if field else 0)
+    exponent = max(field, 1) - 1 + row.exponent - row.mantissa
+    return math.copysign(math.ldexp(whole, exponent), value)

@@ -34,7 +34,8 @@ def widen(x: UOp) -> UOp:
     shifted = size << (23 - row.mantissa)
     found = number(shifted, dtypes.float32) * 2.0 ** (126 + row.exponent)
     first_nan = row.infinity + 1 if row.infinity else row.nan
-    found = where(_at_least(size, first_nan), found.const_like(math.nan), found)
+    nan = found.const_like(math.nan)
+    found = where(_at_least(size, first_nan), nan, found)
     if row.infinity:
         infinite = size.alu(Ops.EQ, row.infinity)
         found = where(infinite, found.const_like(math.inf), found)
@@ -48,7 +49,8 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     sign = (whole & _SIGN) >> (32 - dtype.bits)
     size = whole & (_SIGN - 1)
     least = (row.exponent + 127) << 23
-    found = where(_at_least(size, least), _normal(size, row), _subnormal(size, row))
+    is_normal = _at_least(size, least)
+    found = where(is_normal, _normal(size, row), _subnormal(size, row))
     beyond = size.const_like(row.infinity or row.nan)
     found = where(_at_least(size, _overflow(row)), beyond, found)
     nan = size.const_like(row.nan)

@@ -63,7 +63,7 @@ class Copies:
         spans = [_span(name, extent) for name, extent in arg.box]
         lanes = self.vector_bytes // copy.src[0].dtype.itemsize
         along = _contiguous(copy, spans)
-        if along is None:
+        if along is None or min(along.extent.const, spans[-1].extent.const) < lanes:
             return self._plain(copy, spans, lanes)
         found = []
         for rows in _parts(spans[-1], lanes):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tinycore.codegen.lower import convert
 from tinycore.codegen.lower.sweeping import swept
 from tinycore.codegen.lower.transcendental import exp, log, sin, where
-from tinycore.codegen.narrow import NARROW, narrow_bits
+from tinycore.codegen.narrow import narrowed
 from tinycore.dtype import COMPUTE, DType, dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -55,7 +55,8 @@ def _compute(n: UOp, ctx: Needs) -> UOp | None:
         if decomposition is None and ctx.spells(n.op):
             return None
         return _applied(n.op, n.src, ctx)
-    found = _applied(n.op, tuple([_converted(source, wide, ctx) for source in n.src]), ctx)
+    src = tuple([_converted(source, wide, ctx) for source in n.src])
+    found = _applied(n.op, src, ctx)
     return found if n.op in COMPARISON else _converted(found, dtype, ctx)
 
 
@@ -82,38 +83,28 @@ def _converted(x: UOp, dtype: DType, ctx: Needs) -> UOp:
     if x.dtype is dtype:
         return x
     if x.op is Ops.CONST and x.dtype in COMPUTE:
-        return const(_rounded(float(x.arg), x.dtype), dtypes.float32).cast(dtype)
+        value = narrowed(float(x.arg), x.dtype)
+        return const(value, dtypes.float32).cast(dtype)
     if x.dtype in COMPUTE:
         wide = COMPUTE[x.dtype]
         emulated = x.dtype.name in ctx.emulated
-        value = convert.widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
-        return _converted(value, dtype, ctx)
+        single = convert.widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
+        return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
         return x.cast(dtype)
-    value = _single(x)
-    return convert.narrow(value, dtype) if dtype.name in ctx.emulated else value.cast(dtype)
+    single = _single(x)
+    if dtype.name in ctx.emulated:
+        return convert.narrow(single, dtype)
+    return single.cast(dtype)
 
 
 def _single(x: UOp) -> UOp:
     """`x` as float32, so that rounding it again is rounding once."""
     if x.dtype is dtypes.float32:
         return x
-    exact = (x.dtype.is_int and x.dtype.itemsize < 4) or x.dtype.kind == "b"
-    return x.cast(dtypes.float32) if exact else convert.to_odd(x.cast(dtypes.float64))
-
-
-def _rounded(value: float, dtype: DType) -> float:
-    """A Python number as precise as a narrow type is."""
-    stored = narrow_bits(value, dtype)
-    half = 1 << (dtype.bits - 1)
-    row = NARROW[dtype]
-    size = stored & (half - 1)
-    if not math.isfinite(value) or size in (row.infinity or row.nan, row.nan):
-        return math.copysign(math.inf, value) if size == row.infinity else math.nan
-    field, fraction = size >> row.mantissa, size & ((1 << row.mantissa) - 1)
-    whole = fraction + (1 << row.mantissa if field else 0)
-    exponent = max(field, 1) - 1 + row.exponent - row.mantissa
-    return math.copysign(math.ldexp(whole, exponent), value)
+    if x.dtype.kind == "b" or (x.dtype.is_int and x.dtype.itemsize < 4):
+        return x.cast(dtypes.float32)
+    return convert.to_odd(x.cast(dtypes.float64))
 
 
 # Decompositions: from the operands of an op to what it means.
@@ -121,18 +112,18 @@ def _rounded(value: float, dtype: DType) -> float:
 
 def maximum(a: UOp, b: UOp) -> UOp:
     """The larger; NaN if either is."""
-    if b.op is Ops.CONST:
+    if b.op is Ops.CONST or not a.dtype.is_float:
         return where(a < b, b, a)
-    if not a.dtype.is_float:
-        return where(a < b, b, a)
-    return where(a.alu(Ops.EQ, a), where(b < a, a, b), a)
+    is_number = a.alu(Ops.EQ, a)
+    return where(is_number, where(b < a, a, b), a)
 
 
 def minimum(a: UOp, b: UOp) -> UOp:
     """The smaller; NaN if either is."""
     if b.op is Ops.CONST or not a.dtype.is_float:
         return where(b < a, b, a)
-    return where(a.alu(Ops.EQ, a), where(a < b, a, b), a)
+    is_number = a.alu(Ops.EQ, a)
+    return where(is_number, where(a < b, a, b), a)
 
 
 def finite_or_zero(a: UOp) -> UOp:
@@ -153,11 +144,11 @@ def quotient(a: UOp, b: UOp) -> UOp:
         return _float_quotient(a, b)
     if _is_safe(b):
         return alu(Ops.IDIV, a, b)
-    if a.dtype.kind == "u":
-        zero = b.alu(Ops.EQ, 0)
-        return where(zero, b, alu(Ops.IDIV, a, where(zero, b.const_like(1), b)))
-    found = where(b.alu(Ops.EQ, -1), -a, alu(Ops.IDIV, a, _safe(b)))
-    return where(b.alu(Ops.EQ, 0), b, found)
+    found = alu(Ops.IDIV, a, _safe(b))
+    if a.dtype.kind == "i":
+        found = where(b.alu(Ops.EQ, -1), -a, found)
+    is_zero = b.alu(Ops.EQ, 0)
+    return where(is_zero, b, found)
 
 
 def remainder(a: UOp, b: UOp) -> UOp:
@@ -186,13 +177,16 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
     """The estimate by a reciprocal is off by one at most; the sign of what is left tells."""
     estimate = truncated(a / b)
     left = a - estimate * b
-    step = where((a < 0.0) ^ (b < 0.0), a.const_like(-1.0), a.const_like(1.0))
-    over = (left < 0.0) ^ (a < 0.0)
-    too_far = over & (left.alu(Ops.EQ, 0.0) ^ const(True, dtypes.bool))
-    size, whole = where(left < 0.0, -left, left), where(b < 0.0, -b, b)
-    short = (size < whole) ^ const(True, dtypes.bool)
-    found = where(too_far, estimate - step, where(short, estimate + step, estimate))
-    return where(b.alu(Ops.EQ, 0.0), b.const_like(0.0), found)
+    negative = (a < 0.0) ^ (b < 0.0)
+    step = where(negative, a.const_like(-1.0), a.const_like(1.0))
+    size = where(left < 0.0, -left, left)
+    whole = where(b < 0.0, -b, b)
+    found = where(size < whole, estimate, estimate + step)
+    turned = (left < 0.0) ^ (a < 0.0)
+    too_far = turned & (a.const_like(0.0) < size)
+    found = where(too_far, estimate - step, found)
+    is_zero = b.alu(Ops.EQ, 0.0)
+    return where(is_zero, b.const_like(0.0), found)
 
 
 def _shifted(op: Ops) -> Callable[[UOp, UOp], UOp]:
@@ -219,7 +213,6 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
 }
 """Ops in terms of others, for targets that do not spell them."""
 
-RULES = PatternMatcher(
-    [Rule(op.name.lower(), UPat(op, name="n"), _compute) for op in Ops if op in UNARY | BINARY]
-    + [Rule("cast", UPat(Ops.CAST, name="n"), _cast)]
-)
+_COMPUTED = [op for op in Ops if op in UNARY | BINARY]
+_RULES = [Rule(op.name.lower(), UPat(op, name="n"), _compute) for op in _COMPUTED]
+RULES = PatternMatcher([*_RULES, Rule("cast", UPat(Ops.CAST, name="n"), _cast)])

@@ -12,6 +12,7 @@ from tinycore.codegen.lower.indices import TRUE, Indices, Place, Site
 from tinycore.codegen.lower.scope import Scope
 from tinycore.dtype import dtypes
 from tinycore.uop.ops import Ops, UOp, const
+from tinycore.util import dedup
 
 
 class Elements:
@@ -37,7 +38,8 @@ class Elements:
             return None
         if place.step != -1:
             return self._read_memory(node, place, test, lanes)
-        forward = self._read_memory(node, _turned(place, lanes), self._backward(test), lanes)
+        test = self._backward(test)
+        forward = self._read_memory(node, _turned(place, lanes), test, lanes)
         return self.vectors.backward(forward)
 
     def write(self, buffer: UOp, site: Site, value: UOp, test: UOp) -> bool:
@@ -51,7 +53,8 @@ class Elements:
             self._write_registers(buffer, site.width, place, value, test)
         elif place.step == -1:
             value = self.vectors.backward(value)
-            self._write_memory(buffer, _turned(place, lanes), value, self._backward(test))
+            test = self._backward(test)
+            self._write_memory(buffer, _turned(place, lanes), value, test)
         elif place.step in (0, 1):
             self._write_memory(buffer, place, value, test)
         else:
@@ -68,7 +71,8 @@ class Elements:
             src.append(self.vectors.splat(test, lanes))
             src.append(self.vectors.splat(_fill(node), lanes))
         dtype = node.dtype if lanes == 1 else node.dtype.vec(lanes)
-        return self.blocks.put_load(buffer, dtype, src, self.scope.moment(buffer))
+        moment = self.scope.moment(buffer)
+        return self.blocks.put_load(buffer, dtype, src, moment)
 
     def _write_memory(self, buffer: UOp, place: Place, value: UOp, test: UOp) -> None:
         offset = self.scope.addresses.sum(place.constant, place.terms)
@@ -88,16 +92,18 @@ class Elements:
 
     def _read_registers(self, buffer: UOp, width: int, place: Place) -> UOp:
         if self._is_unit(place, width):
-            return self._register(buffer, place.constant // width)
+            unit = place.constant // width
+            return self._register(buffer, unit)
         elements = self._elements(place)
-        units = list(dict.fromkeys([element // width for element in elements]))
+        units = dedup([element // width for element in elements])
         parts = [self._register(buffer, unit) for unit in units]
         if _is_column(elements, width):
-            return self._column(tuple(parts), elements[0] % width)
+            lane = elements[0] % width
+            return self._column(tuple(parts), lane)
         lanes = []
         for element in elements:
-            first = width * units.index(element // width)
-            lanes.append(first + element % width)
+            part = units.index(element // width)
+            lanes.append(width * part + element % width)
         return self.vectors.merge(parts, tuple(lanes))
 
     def _write_registers(
@@ -107,11 +113,13 @@ class Elements:
             old = self._read_registers(buffer, width, place)
             value = self._chosen(test, value, old)
         if self._is_unit(place, width):
-            self._write_unit(buffer, place.constant // width, value)
+            unit = place.constant // width
+            self._write_unit(buffer, unit, value)
             return
         lanes_of: dict[int, dict[int, int]] = {}
         for lane, element in enumerate(self._elements(place)):
-            taken = lanes_of.setdefault(element // width, {})
+            unit = element // width
+            taken = lanes_of.setdefault(unit, {})
             taken[element % width] = lane
         for unit, taken in lanes_of.items():
             new = self._patched(buffer, unit, value, taken)
@@ -121,9 +129,11 @@ class Elements:
         """A register with lane k replaced by lane taken[k] of `value`; others stay."""
         width = self.scope.storage[buffer].width
         if len(taken) == width:
-            return self.vectors.pick(value, tuple([taken[k] for k in range(width)]))
+            lanes = [taken[k] for k in range(width)]
+            return self.vectors.pick(value, tuple(lanes))
+        old = self._register(buffer, unit)
         lanes = [width + taken[k] if k in taken else k for k in range(width)]
-        return self.vectors.merge((self._register(buffer, unit), value), tuple(lanes))
+        return self.vectors.merge((old, value), tuple(lanes))
 
     def write_all(self, buffer: UOp, value: UOp) -> None:
         """Put one value in every register of a buffer."""
@@ -158,7 +168,8 @@ class Elements:
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
         src = self._unit(buffer, unit)
-        return self.blocks.put_load(buffer, src[0].dtype, src, self.scope.moment(buffer))
+        moment = self.scope.moment(buffer)
+        return self.blocks.put_load(buffer, src[0].dtype, src, moment)
 
     def _write_unit(self, buffer: UOp, unit: int, value: UOp) -> None:
         register, place = self._unit(buffer, unit)
@@ -175,12 +186,15 @@ class Elements:
 
     def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
         """`value` where `test` holds, else `other`."""
-        return value if test is TRUE else self.vectors.apply(Ops.WHERE, test, value, other)
+        if test is TRUE:
+            return value
+        return self.vectors.apply(Ops.WHERE, test, value, other)
 
 
 def _turned(place: Place, lanes: int) -> Place:
     """The place of the last lane, which is first in memory."""
-    return place._replace(constant=place.constant - (lanes - 1))
+    first = place.constant - (lanes - 1)
+    return place._replace(constant=first)
 
 
 def _fill(node: UOp) -> UOp:
@@ -190,7 +204,8 @@ def _fill(node: UOp) -> UOp:
 
 def _is_column(elements: Sequence[int], width: int) -> bool:
     """True if the elements are one lane of as many registers as each has lanes."""
-    if len(elements) != width or width & (width - 1) or width == 1:
+    is_power = width & (width - 1) == 0
+    if len(elements) != width or width == 1 or not is_power:
         return False
-    end = elements[0] + width * width
-    return elements == range(elements[0], end, width)
+    first = elements[0]
+    return elements == range(first, first + width * width, width)

@@ -12,6 +12,8 @@ from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType
 from tinycore.uop.ops import Ops, UOp, alu, const
 
+Order = tuple[int, ...]
+
 
 class Lanes:
     """Makes vectors in the blocks of one program."""
@@ -35,7 +37,7 @@ class Lanes:
             return const(node.arg, dtype)
         return self._shuffle(dtype, (node,), (0,) * lanes)
 
-    def pick(self, node: UOp, lanes: tuple[int, ...]) -> UOp:
+    def pick(self, node: UOp, lanes: Order) -> UOp:
         """Some lanes of `node`, in the order given."""
         dtype = node.dtype.scalar.vec(len(lanes))
         if node.op is Ops.CONST:
@@ -52,7 +54,7 @@ class Lanes:
         lanes = range(node.dtype.lanes)
         return self.pick(node, tuple(reversed(lanes)))
 
-    def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
+    def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
         """Lanes of several values, numbered one after another."""
         if len(parts) == 1:
             return self.pick(parts[0], lanes)
@@ -87,16 +89,25 @@ class Lanes:
         size = len(now)
         step = 1
         while step < size:
-            low = [k if k & step == 0 else size + k - step for k in range(size)]
-            high = [k + step if k & step == 0 else size + k for k in range(size)]
+            low, high = _exchanged(size, step)
             for row in range(size):
                 if row & step:
                     continue
                 pair = now[row], now[row + step]
-                now[row] = self.merge(pair, tuple(low))
-                now[row + step] = self.merge(pair, tuple(high))
+                now[row] = self.merge(pair, low)
+                now[row + step] = self.merge(pair, high)
             step *= 2
         return now
 
-    def _shuffle(self, dtype: DType, src: tuple[UOp, ...], lanes: tuple[int, ...]) -> UOp:
+    def _shuffle(self, dtype: DType, src: tuple[UOp, ...], lanes: Order) -> UOp:
         return self.blocks.put(UOp(Ops.SHUFFLE, dtype, src, lanes))
+
+
+def _exchanged(size: int, step: int) -> tuple[Order, Order]:
+    """For a pair of rows, which lanes make the first and the second row of a round."""
+    low, high = [], []
+    for lane in range(size):
+        second = lane & step != 0
+        low.append(size + lane - step if second else lane)
+        high.append(size + lane if second else lane + step)
+    return tuple(low), tuple(high)

@@ -82,7 +82,9 @@ class Reducer:
     def _parallel(self, loop: UOp, states: dict[UOp, str]) -> tuple[UOp, list[Pending]]:
         """A vector loop whose lanes have their own states."""
         self.count += 1
-        own = {state: self._lanes_of(state, states[state], loop) for state in states}
+        own: dict[UOp, Lanes] = {}
+        for state, combine in states.items():
+            own[state] = self._lanes_of(state, combine, loop)
         name = f"join{self.count}"
 
         def after(fresh: frozenset[UOp]) -> list[UOp]:
@@ -129,14 +131,14 @@ def _states(loop: UOp) -> dict[UOp, str] | None:
     lane = index.terms[0][0]
     inside = {node for node, _ in walk(loop.src) if node.op is Ops.BUFFER}
     found: dict[UOp, str] = {}
-    for node, _ in walk(loop.src):
-        if node.op is not Ops.STORE:
-            continue
+    stores = [node for node, _ in walk(loop.src) if node.op is Ops.STORE]
+    for node in stores:
+        combine = node.arg.combine
         for target, place in zip(node.src, node.arg.places, strict=False):
             if target in inside or _moves(place, lane):
                 continue
-            combine = found.setdefault(target, node.arg.combine)
-            if not combine or combine != node.arg.combine or target.arg.space != "reg":
+            known = found.setdefault(target, combine)
+            if not combine or known != combine or target.arg.space != "reg":
                 return None
     return found if _covers(loop, found) else None
 
@@ -176,10 +178,13 @@ def _with_own(loop: UOp, own: dict[UOp, Lanes]) -> Body:
         src = [changed.get(source, source) for source in node.src]
         arg = node.arg
         if node.op is Ops.LOAD:
-            arg = _at_lane(arg, own.get(node.src[0]), lane)
+            state = own.get(node.src[0])
+            arg = _at_lane(arg, state, lane)
         elif node.op is Ops.STORE:
-            pairs = zip(node.src, arg.places, strict=False)
-            places = [_at_lane(place, own.get(target), lane) for target, place in pairs]
+            places = []
+            for target, place in zip(node.src, arg.places, strict=False):
+                state = own.get(target)
+                places.append(_at_lane(place, state, lane))
             arg = arg._replace(places=tuple(places))
         if node.op in (Ops.LOAD, Ops.STORE):
             src = [own[source].buffer if source in own else source for source in src]
@@ -190,14 +195,16 @@ def _with_own(loop: UOp, own: dict[UOp, Lanes]) -> Body:
 def _at_lane(access: Access, state: Lanes | None, lane: Index) -> Access:
     if state is None:
         return access
-    return access._replace(indices=state.place(access.indices, lane).indices)
+    place = state.place(access.indices, lane)
+    return access._replace(indices=place.indices)
 
 
 def _fresh(before: list[UOp]) -> frozenset[UOp]:
     """The states that earlier statements only declare, holding the identity."""
-    declared = [node for node in before if node.op is Ops.BUFFER and node.arg.init]
-    used = _touched([node for node in before if node.op is not Ops.BUFFER])
-    return frozenset(declared) - used
+    declared = [node for node in before if node.op is Ops.BUFFER]
+    others = [node for node in before if node.op is not Ops.BUFFER]
+    holding = [node for node in declared if node.arg.init]
+    return frozenset(holding) - _touched(others)
 
 
 def _touched(statements: list[UOp]) -> frozenset[UOp]:
