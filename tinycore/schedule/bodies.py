@@ -1,12 +1,14 @@
-"""What one kernel computes: the expressions of a group's stages over the axes of the group.
+"""What one kernel computes and stores: the stages of a group over the axes of the group.
 
-Comes in: a group. Goes out: its `Body`. Scalar ops of the group are inline, a reduction of it is a
-LOAD of a register buffer; all other LOADs read what is stored. inplace.py and runs.py read it.
+Comes in: groups. Goes out: a `Body` for each. Scalar ops of the group are inline, a reduction of
+it is a LOAD of a register buffer; all other LOADs read what is stored. inplace.py decides which
+stores may overwrite an old buffer, runs.py merges the reductions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 from tinycore.schedule.arithmetic import element
@@ -17,7 +19,7 @@ from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, Stage
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import UOp
-from tinycore.uop.shape import upper
+from tinycore.uop.shape import Dim, upper
 from tinycore.uop.tree import Access, buffer
 
 
@@ -58,14 +60,45 @@ class Member:
         return loads(self.expressions())
 
 
+@dataclass(eq=False)
+class Store:
+    """One value stored: `axes` are the dimensions of the stage, `place` where it goes."""
+
+    member: Member
+    value: UOp
+    axes: Indices
+    place: Indices
+
+    @cached_property
+    def reads(self) -> list[UOp]:
+        """Its LOADs."""
+        return loads([self.value])
+
+    @property
+    def node(self) -> UOp:
+        """The node whose value this is."""
+        return self.member.stage.node
+
+
+@dataclass(slots=True, eq=False)
+class StoreLoop:
+    """One loop over some inner dimensions, and what it stores."""
+
+    axes: Indices
+    extents: tuple[Dim, ...]
+    stores: list[Store]
+
+
 class Body:
-    """The members of a group in topological order, over `axes`, the loops of the kernel."""
+    """The members of a group in topological order, over `axes`, the loops of the kernel; `loops`
+    are the last of it, which store."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
         first = group.stages[0]
         self.axes = tuple([first.axes[dim] for dim in group.dims[first]])
         self.members: dict[UOp, Member] = {}
+        self.loops: list[StoreLoop] = []
         for stage in group.stages:
             self._settle(stage)
 
@@ -100,20 +133,72 @@ class Body:
         env = {atom: index for own, index in pairs for atom, _ in own.terms}
         return inline(member.value, env, access)
 
+    def arrange(self, olds: Mapping[UOp, UOp | None]) -> None:
+        """Put what is stored into loops over inner dimensions. Those that may overwrite an old
+        buffer come after all others, and among them those without a loop last."""
+        found: dict[tuple[Dim, ...], StoreLoop] = {}
+        for member in self.members.values():
+            if member.is_stored:
+                extents = tuple([member.stage.shape[k] for k in member.inner])
+                axes = member.at(member.axes)
+                loop = found.setdefault(extents, StoreLoop(axes, extents, []))
+                loop.stores.append(_store(member, axes, loop.axes))
+
+        def order(loop: StoreLoop) -> tuple[bool, int]:
+            replaces = any(olds.get(one.node) is not None for one in loop.stores)
+            return replaces, -len(loop.extents) if replaces else 0
+
+        self.loops = sorted(found.values(), key=order)
+
+    def position(self, sink: Member) -> tuple[int, Store]:
+        """The number of the loop that stores a member, and the store."""
+        for number, loop in enumerate(self.loops):
+            for store in loop.stores:
+                if store.member is sink:
+                    return number, store
+        raise AssertionError("bodies: a member that is not stored")
+
+    @property
+    def number(self) -> int:
+        """The number of its group, by which groups are ordered."""
+        return self.group.number
+
+    @cached_property
+    def reads(self) -> dict[UOp, None]:
+        """The stored nodes it reads."""
+        reads = [load.src[0] for member in self.members.values() for load in member.reads]
+        return dict.fromkeys(reads)
+
     @property
     def is_scatter(self) -> bool:
         """True if its one stage is a SCATTER, whose loops are its own."""
         return self.group.holds(SCATTER)
 
 
-def make_bodies(groups: Iterable[Group]) -> list[Body]:
+def make_bodies(groups: Iterable[Group], olds: Mapping[UOp, UOp | None]) -> list[Body]:
     """The bodies of all groups; a member is stored if it is a sink or read by another group."""
     bodies = [Body(group) for group in groups]
     owner = {node: body for body in bodies for node in body.members}
     for body in bodies:
-        for member in body.members.values():
-            for read in member.reads:
-                other = owner.get(read.src[0])
-                if other is not None and other is not body:
-                    other.members[read.src[0]].is_stored = True
+        for node in body.reads:
+            other = owner.get(node)
+            if other is not None and other is not body:
+                other.members[node].is_stored = True
+    for body in bodies:
+        body.arrange(olds)
     return bodies
+
+
+def _store(member: Member, axes: Indices, shared: Indices) -> Store:
+    """The store of a member whose inner axes are replaced by those of its loop."""
+    value = member.value
+    if member.state is not None:
+        value = element(member.state, Access(axes))
+    pairs = zip(axes, shared, strict=True)
+    env = {atom: new for old, new in pairs for atom, _ in old.terms if old is not new}
+    if not env:
+        return Store(member, value, member.axes, member.place)
+    rewrite = Rewrite(env)
+    moved = [rewrite.index(index) for index in member.axes]
+    place = [rewrite.index(index) for index in member.place]
+    return Store(member, rewrite(value), tuple(moved), tuple(place))

@@ -11,32 +11,37 @@ from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
+from tinycore.config import SPEC
 from tinycore.schedule.arithmetic import forget
-from tinycore.schedule.bodies import make_bodies
+from tinycore.schedule.bodies import Body, make_bodies
 from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import reductions
 from tinycore.schedule.groups import Grouping
-from tinycore.schedule.inplace import Kernel, choose_places
+from tinycore.schedule.inplace import choose_places
 from tinycore.schedule.limits import Capacity, Limits
 from tinycore.schedule.reach import Reach
 from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.runs import Run, find_runs
 from tinycore.schedule.sinks import lower_sinks
 from tinycore.schedule.stages import Graph
-from tinycore.schedule.stores import store_loops
 from tinycore.schedule.types import Schedule
 from tinycore.uop.ops import Ops, UOp, arena
+from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
 
 
-def create_schedule(sinks: Sinks, caps: Capacity, patterns: Sequence[object] = ()) -> Schedule:
+def create_schedule(sinks: Sinks, caps: Capacity) -> Schedule:
     """The kernels that store every sink.
 
     A sink is a node and the BUFFER its cell was stored in before, or None. The cells and who runs
     along are the engine's (GRAPH.md 3).
+    Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
-    return schedule_within(sinks, Limits.of(caps))
+    schedule = schedule_within(sinks, Limits.of(caps))
+    for scheduled in schedule.kernels if SPEC.value else ():
+        check(scheduled.kernel, "schedule")
+    return schedule
 
 
 def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
@@ -63,22 +68,17 @@ def _attempt(sinks: Sinks, writes: frozenset[UOp], limits: Limits) -> Schedule |
     olds = {node: old for node, (_, old) in zip(lowered, sinks, strict=True)}
     stages = find_stages(Graph(lowered), limits)
     grouping = Grouping(stages, olds, limits)
-    kernels = []
-    for body in make_bodies(grouping.groups):
-        kernels.append(Kernel(body, store_loops(body, olds)))
-    places = choose_places(kernels, olds, grouping.reach)
-    lost = [
-        node
-        for (node, _), low in zip(sinks, lowered, strict=True)
-        if low.op is Ops.STORE and low not in places
-    ]
+    bodies = make_bodies(grouping.groups, olds)
+    places = choose_places(bodies, olds, grouping.reach)
+    pairs = zip(sinks, lowered, strict=True)
+    lost = [node for (node, _), low in pairs if low.op is Ops.STORE and low not in places]
     if lost:
         return frozenset(lost)
-    ordered = in_run_order(kernels, grouping.reach)
-    runs = [find_runs(kernel.body) for kernel in ordered]
+    ordered = in_run_order(bodies, grouping.reach)
+    runs = [find_runs(body) for body in ordered]
     written = [
-        emit(kernel.body, found, kernel.loops, places, f"k{number}")
-        for number, (kernel, found) in enumerate(zip(ordered, runs, strict=True))
+        emit(body, found, places, f"k{number}")
+        for number, (body, found) in enumerate(zip(ordered, runs, strict=True))
     ]
     ends = tuple([places.get(node, node) for node in lowered])
     stored = {kernel.buffers[k]: None for kernel in written for k in kernel.outputs}
@@ -87,9 +87,9 @@ def _attempt(sinks: Sinks, writes: frozenset[UOp], limits: Limits) -> Schedule |
     return Schedule(tuple(written), ends, tuple(stored), _decisions(ordered, runs))
 
 
-def in_run_order(kernels: Sequence[Kernel], reach: Reach) -> list[Kernel]:
-    """Every kernel after those it needs, ties by first appearance."""
-    by_number = {kernel.number: kernel for kernel in kernels}
+def in_run_order(bodies: Sequence[Body], reach: Reach) -> list[Body]:
+    """Every body after those it needs, ties by first appearance."""
+    by_number = {body.number: body for body in bodies}
     waiting = {number: len(reach.direct[number]) for number in by_number}
     users: dict[int, list[int]] = {number: [] for number in by_number}
     for number in by_number:
@@ -105,16 +105,16 @@ def in_run_order(kernels: Sequence[Kernel], reach: Reach) -> list[Kernel]:
             waiting[user] -= 1
             if waiting[user] == 0:
                 heappush(ready, user)
-    assert len(order) == len(kernels), "schedule: kernels wait for each other"
+    assert len(order) == len(bodies), "schedule: kernels wait for each other"
     return order
 
 
-def _decisions(kernels: Sequence[Kernel], runs: Sequence[Sequence[Run]]) -> Counter[str]:
+def _decisions(bodies: Sequence[Body], runs: Sequence[Sequence[Run]]) -> Counter[str]:
     """How often each rule of fusion was used."""
     counts: Counter[str] = Counter()
-    for kernel in kernels:
-        counts.update(kernel.body.group.joins)
-        for member in kernel.body.members.values():
+    for body in bodies:
+        counts.update(body.group.joins)
+        for member in body.members.values():
             counts["recomputed"] += len(reductions(member.stage.value))
             counts["nested"] += bool(member.stage.mask)
     for run in (run for found in runs for run in found):

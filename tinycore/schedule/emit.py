@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.bodies import Body, Member
+from tinycore.schedule.bodies import Body, Member, StoreLoop
 from tinycore.schedule.expression import reductions
 from tinycore.schedule.runs import Run, Sum
-from tinycore.schedule.stores import StoreLoop
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer, count_uses
 from tinycore.uop.affine import atoms
@@ -23,25 +22,19 @@ from tinycore.uop.shape import Dim
 from tinycore.uop.tree import Kernel, StoreArg, store, walk
 
 
-def emit(
-    body: Body,
-    runs: Sequence[Run],
-    stores: Sequence[StoreLoop],
-    places: Mapping[UOp, UOp],
-    name: str,
-) -> ScheduledKernel:
+def emit(body: Body, runs: Sequence[Run], places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
     """The kernel of a body; `places` holds the buffers that sinks overwrite."""
-    writer = Writer(count_uses(list(_values(body, runs, stores))), places)
+    writer = Writer(count_uses(list(_values(body, runs))), places)
     if body.is_scatter:
         (member,) = body.members.values()
         _write_scatter(writer, member)
     else:
-        _write_group(writer, body, runs, stores)
+        _write_group(writer, body, runs)
     (scope,) = writer.scopes
     return _scheduled(writer, tuple(scope.statements), name)
 
 
-def _values(body: Body, runs: Sequence[Run], stores: Sequence[StoreLoop]) -> Iterator[UOp]:
+def _values(body: Body, runs: Sequence[Run]) -> Iterator[UOp]:
     """Every expression that a statement of the kernel evaluates."""
     if body.is_scatter:
         for member in body.members.values():
@@ -52,18 +45,16 @@ def _values(body: Body, runs: Sequence[Run], stores: Sequence[StoreLoop]) -> Ite
             yield one.kept
             if one.leaving is not None:
                 yield one.leaving
-    for loop in stores:
+    for loop in body.loops:
         for found in loop.stores:
             yield found.value
 
 
-def _write_group(
-    writer: Writer, body: Body, runs: Sequence[Run], stores: Sequence[StoreLoop]
-) -> None:
+def _write_group(writer: Writer, body: Body, runs: Sequence[Run]) -> None:
     writer.open("par", body.axes, body.group.axes)
     for run in runs:
         _write_run(writer, run)
-    for loop in stores:
+    for loop in body.loops:
         _write_stores(writer, loop)
     writer.close()
 

@@ -113,10 +113,14 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> dict[UOp, Non
 def _final_readers(stage: Stage, readers: dict[UOp, Reads]) -> tuple[list[UOp], Reads]:
     """Who reads a stage through scalar ops, and the stages of those ops."""
     between: dict[UOp, None] = {}
-    users: Reads = []
+    users: dict[tuple[Stage, Access], None] = {}
+    seen: set[tuple[Stage, Access]] = set()
     work: list[tuple[Stage, Access]] = [(stage, Access(stage.axes))]
     while work:
         inner, own = work.pop()
+        if (inner, own) in seen:
+            continue
+        seen.add((inner, own))
         for user, access in readers[inner.node]:
             rewrite = Rewrite(_env(inner, access))
             moved = Access(tuple([rewrite.index(index) for index in own.indices]))
@@ -124,8 +128,8 @@ def _final_readers(stage: Stage, readers: dict[UOp, Reads]) -> tuple[list[UOp], 
                 between[user.node] = None
                 work.append((user, moved))
             else:
-                users.append((user, moved))
-    return list(between), users
+                users[user, moved] = None
+    return list(between), list(users)
 
 
 def _pays(stage: Stage, users: Reads, limits: Limits) -> bool:
@@ -137,7 +141,7 @@ def _pays(stage: Stage, users: Reads, limits: Limits) -> bool:
         return True
     spaces = {_space(user, at) for user, at in users}
     all_reduce = all(user.kind == REDUCTION for user, _ in users)
-    will_merge = len(users) > 1 and all_reduce and len(spaces) == 1
+    will_merge = len({user for user, _ in users}) > 1 and all_reduce and len(spaces) == 1
     return will_merge and stage.size <= limits.recomputed_result
 
 
