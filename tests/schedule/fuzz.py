@@ -426,6 +426,49 @@ def unwindows(make: Maker) -> None:
     make.add(graph.reduce(spread, [axis + 1], "sum") if summed else spread)
 
 
+def convolution(make: Maker) -> None:
+    """A padded convolution over the last axis, or its gradient by the input or the weights."""
+    item = make.pick(2)
+    channels, extent = item.shape[-2:]
+    if extent < 2 or np.prod(item.shape) > 80:
+        return
+    size, outside = make.random.choice([2, 3]), make.random.choice([1, 2])
+    lead = item.shape[:-2]
+    padded = graph.pad(item.node, [(0, 0)] * (len(lead) + 1) + [(1, 1)])
+    stride = make.random.choice([1, 1, 2])
+    seen = graph.windows(padded, len(lead) + 1, size, stride)
+    *_, places, taps = upper_shape(shape_of(seen))
+    weight = make.leaf((outside, channels, taps), False).node
+    shape = (*lead, outside, channels, places, taps)
+    spread = graph.expand(graph.reshape(seen, (*lead, 1, channels, places, taps)), shape)
+    kernel = graph.broadcast(graph.reshape(weight, (outside, channels, 1, taps)), shape)
+    rank = len(shape)
+    total = graph.reduce(elementwise(Ops.MUL, spread, kernel), [rank - 3, rank - 1], "sum")
+    found = graph.reshape(total, (*lead, outside, places))
+    target = make.random.choice([None, item.node, weight])
+    if target is None:
+        return make.add(found)
+    seed = make.leaf((*lead, outside, places), False).node
+    (grad,) = gradient(found, [target], seed)
+    if grad is not None:
+        make.add(grad)
+
+
+def statistics(make: Maker) -> None:
+    """Two reductions of different data over the same rows, in one expression."""
+    item = make.pick(2)
+    rows = item.shape[:-1]
+    other = make.leaf((*rows, make.random.choice([2, 3, 5])), False)
+    last = len(rows)
+    first = graph.reduce(
+        elementwise(Ops.SIN, item.node), [last], make.random.choice(["sum", "max"])
+    )
+    second = graph.reduce(other.node, [last], make.random.choice(["sum", "min"]))
+    if make.random.random() < 0.3:
+        second = graph.flip(second, [0])
+    make.add(elementwise(Ops.MUL, first, second))
+
+
 def setitem(make: Maker) -> None:
     """A write through a random view; of a buffer, or of something computed."""
     item = make.pick(1)
@@ -558,6 +601,8 @@ STEPS: dict[Callable[[Maker], None], int] = {
     low_pad: 1,
     windows: 2,
     unwindows: 2,
+    convolution: 2,
+    statistics: 1,
     setitem: 3,
     rows: 3,
     symbolic: 2,

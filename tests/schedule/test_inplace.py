@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.schedule.evaluate import Array
-from tests.schedule.nets import add, matmul, mul, softmax, sub, total
+from tests.schedule.nets import add, mul, softmax, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.limits import Limits
 from tinycore.uop import graph
