@@ -15,7 +15,7 @@ from tinycore.gradient import gradient as differentiate
 from tinycore.tensor.history import LOST, unrolled
 from tinycore.tensor.leaves import REQUIRING, Leaf
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import shape_of
 
 
@@ -86,7 +86,7 @@ class Autograd(Leaf):
             )
         nodes = [self.uop, *[target.uop for target in targets]]
         (loss, *places), back = unrolled(nodes)
-        inside = set(toposort([loss]))
+        inside = _open_below(loss)
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
@@ -117,6 +117,20 @@ class Autograd(Leaf):
         True
         """
         return Context(TRAINING=int(mode))
+
+
+def _open_below(loss: UOp) -> set[UOp]:
+    """The nodes a loss was computed from, up to where gradients stop."""
+    found = {loss}
+    work = [loss]
+    while work:
+        node = work.pop()
+        if node.op is Ops.DETACH:
+            continue
+        fresh = [source for source in node.src if source not in found]
+        found.update(fresh)
+        work += fresh
+    return found
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:

@@ -24,7 +24,7 @@ from tinycore.util import ceildiv, prod
 Numbers = int | Sequence[int]
 
 
-class Window(NamedTuple):
+class _Window(NamedTuple):
     """The window along one axis."""
 
     size: int
@@ -46,7 +46,7 @@ class Convolution(Contraction):
 
     __slots__ = ()
 
-    def _windows(self, windows: Sequence[Window], operation: str) -> Self:
+    def _windows(self, windows: Sequence[_Window], operation: str) -> Self:
         """The last axes (.., h, w) as (.., places h, places w, size h, size w).
 
         Raises: ShapeError if no window fits.
@@ -61,7 +61,7 @@ class Convolution(Contraction):
         sizes = [batch + 2 * k + 1 for k in range(count)]
         return x.permute(*range(batch), *places, *sizes)
 
-    def _window(self, axis: int, window: Window, operation: str) -> Self:
+    def _window(self, axis: int, window: _Window, operation: str) -> Self:
         extent = upper_shape(self.shape)[axis]
         places = window.places(extent)
         if places < 1:
@@ -105,7 +105,7 @@ class Convolution(Contraction):
         dilations = pair(dilation, count, "conv2d", "dilation")
         sizes = upper_shape(weight.shape[2:])
         rows = zip(sizes, strides, dilations, strict=True)
-        windows = [Window(*row) for row in rows]
+        windows = [_Window(*row) for row in rows]
         kind = promote(self.dtype, weight.dtype) if dtype is None else to_dtype(dtype)
         x = self.cast(sum_dtype(kind))._around(_paddings(padding, count, "conv2d"), 0)
         x = x._windows(windows, "conv2d")
@@ -209,12 +209,12 @@ class Convolution(Contraction):
 
 def _pool_windows(
     kernel_size: Numbers, stride: Numbers | None, dilation: Numbers, operation: str
-) -> list[Window]:
+) -> list[_Window]:
     sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
     count = len(sizes)
     strides = sizes if stride is None else pair(stride, count, operation, "stride")
     dilations = pair(dilation, count, operation, "dilation")
-    return [Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
+    return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
 
 def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, int]]:
@@ -226,7 +226,7 @@ def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, i
 
 
 def _with_overhang(
-    windows: Sequence[Window], space: Sequence[int], widths: Widths
+    windows: Sequence[_Window], space: Sequence[int], widths: Widths
 ) -> list[tuple[int, int]]:
     """Widths such that a last window may overhang, if it begins inside or in the padding before."""
     found = []

@@ -6,6 +6,7 @@ Comes in: a tensor and indices. Goes out: new tensors. Next: losses.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import lt
 from typing import Self
 
 from tinycore.dtype import dtypes
@@ -37,16 +38,18 @@ class Gathering(Indexing):
     def _named(self, dim: int, index: Self, operation: str) -> list[tuple[int, Self]]:
         """`index` along one axis, every place itself along the others."""
         axis = axis_of(dim, self.ndim, operation)
-        mine, theirs = list(upper_shape(self.shape)), list(upper_shape(index.shape))
+        mine = list(upper_shape(self.shape))
+        theirs = list(upper_shape(index.shape))
         mine[axis : axis + 1] = theirs[axis : axis + 1]
-        if len(mine) != len(theirs) or any(a < b for a, b in zip(mine, theirs, strict=True)):
+        same_rank = len(mine) == len(theirs)
+        if not same_rank or any(map(lt, mine, theirs)):
             raise ShapeError(
                 f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
                 f"axis {axis}; expected as many axes, none longer. Expand or shrink it"
             )
-        places = [index._indices(k) for k in range(self.ndim)]
+        places = [index._indices(k).expand(index.shape) for k in range(self.ndim)]
         places[axis] = index
-        return list(enumerate([place.expand(index.shape) for place in places]))
+        return list(enumerate(places))
 
     @spelled
     def scatter(self, dim: int, index: Self, src: Self | Scalar, reduce: str | None = None) -> Self:
@@ -98,13 +101,21 @@ class Gathering(Indexing):
         counts = nothing._scattered(chosen, ones, "sum")
         base = self
         if not include_self:
-            start = {"sum": 0, "prod": 1, "max": self.dtype.min, "min": self.dtype.max}[combine]
+            start = self._neutral(combine)
             base = (counts > 0).where(start, self)
         result = base._scattered(chosen, values, combine)
         if reduce != "mean":
             return result
         share = counts + 1 if include_self else counts.maximum(1)
         return result.div(share, rounding_mode=None if self.dtype.is_float else "floor")
+
+    def _neutral(self, combine: str) -> Scalar:
+        """The number that changes no other when combined."""
+        if combine == "max":
+            return self.dtype.min
+        if combine == "min":
+            return self.dtype.max
+        return int(combine == "prod")
 
     # by place
 

@@ -13,12 +13,9 @@ from collections.abc import Iterable, Sequence
 from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, stored_cell
 from tinycore.engine.realize import realize
 from tinycore.runtime.buffer import Buffer
-from tinycore.tensor.leaves import REQUIRING, carriers
+from tinycore.tensor.leaves import ORIGINS, REQUIRING, carriers
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, UOp, toposort
-
-# BUFFER -> the node its value was computed from.
-_origins: weakref.WeakKeyDictionary[UOp, UOp] = weakref.WeakKeyDictionary()
 
 # BUFFERs whose history was lost, since something it reads was overwritten.
 LOST: weakref.WeakSet[UOp] = weakref.WeakSet()
@@ -29,7 +26,7 @@ def realize_cells(cells: Iterable[Cell]) -> None:
 
     Raises: what compiling and running raise.
     """
-    pending = {cell: cell.stored for cell in [*PENDING]} if REQUIRING or _origins else {}
+    pending = {cell: cell.stored for cell in [*PENDING]} if REQUIRING or ORIGINS else {}
     origins = _wanted(pending)
     realize(cells)
     settled = [cell for cell in pending if cell.is_realized]
@@ -37,7 +34,7 @@ def realize_cells(cells: Iterable[Cell]) -> None:
     _forget(written)
     for cell in settled:
         if cell in origins:
-            _origins[cell.uop] = origins[cell]
+            ORIGINS[cell.uop] = origins[cell]
 
 
 def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
@@ -76,14 +73,14 @@ def _copy(node: UOp) -> UOp:
 
 def _forget(written: set[UOp]) -> None:
     """Drop the histories of overwritten BUFFERs, and those that read one."""
-    if not written or not _origins:
+    if not written or not ORIGINS:
         return
-    kept = dict(_origins)
+    kept = dict(ORIGINS)
     for stored, origin in kept.items():
         if stored in written:
-            del _origins[stored]
+            del ORIGINS[stored]
         elif not written.isdisjoint(toposort([origin])):
-            del _origins[stored]
+            del ORIGINS[stored]
             LOST.add(stored)
 
 
@@ -96,7 +93,7 @@ def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
         node, ready = work.pop()
         if node in new:
             continue
-        origin = _origins.get(node) if node.op is Ops.BUFFER else None
+        origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
         sources = node.src if origin is None else (origin,)
         if not ready:
             work.append((node, True))

@@ -43,10 +43,12 @@ class Joining(Arithmetic, Movement):
         [3, 2, 1, 2, 3, 2, 1]
         """
         choice("pad", "mode", mode, ("constant", *_MODES))
-        widths = self._widths(padding)
-        cuts = [(max(-lo, 0), difference(n, max(-hi, 0))) for n, (lo, hi) in widths]
-        inner = self.shrink(cuts)
-        outer = [(max(lo, 0), max(hi, 0)) for _, (lo, hi) in widths]
+        inner = self
+        outer = []
+        for axis, (before, after) in enumerate(self._widths(padding)):
+            end = difference(self.shape[axis], max(-after, 0))
+            inner = inner._cut(axis, max(-before, 0), end)
+            outer.append((max(before, 0), max(after, 0)))
         if mode == "constant":
             return inner._padded(outer, value)
         for axis, pair in enumerate(outer):
@@ -79,20 +81,21 @@ class Joining(Arithmetic, Movement):
         shape = part.shape
         return part.expand((*shape[:axis], count, *shape[axis + 1 :]))
 
-    def _widths(self, padding: Sequence[Any]) -> list[tuple[Any, tuple[int, int]]]:
-        """(extent, (before, after)) for each axis, from the flat form or the form in pairs."""
-        if all(item is None or isinstance(item, tuple | list) for item in padding):
-            pairs = [(0, 0) if item is None else tuple(item) for item in padding]
-        else:
+    def _widths(self, padding: Sequence[Any]) -> list[tuple[int, int]]:
+        """(before, after) for each axis, from the flat form or the form in pairs."""
+        is_paired = all(item is None or isinstance(item, tuple | list) for item in padding)
+        pairs = [(0, 0) if item is None else item for item in padding]
+        if not is_paired:
             flat = [whole(item, "pad") for item in padding]
-            pairs = [tuple(flat[k : k + 2]) for k in range(0, len(flat), 2)][::-1]
-            pairs = [(0, 0)] * (self.ndim - len(pairs)) + pairs
+            pairs = [flat[k : k + 2] for k in range(0, len(flat), 2)]
+            missing = self.ndim - len(pairs)
+            pairs = [(0, 0)] * missing + pairs[::-1]
         if len(pairs) != self.ndim or any(len(item) != 2 for item in pairs):
             raise ArgumentError(
                 f"pad: {tuple(padding)} does not fit {self.ndim} axes; expected a pair for each "
                 "axis, or two widths an axis from the last. Pass (left, right, top, bottom, ..)"
             )
-        return [(n, (item[0], item[1])) for n, item in zip(self.shape, pairs, strict=True)]
+        return [(before, after) for before, after in pairs]
 
     def pad_to(self, shape: Any, *args: Any, value: Scalar = 0) -> Self:
         """`value` added at the end of each axis, up to a shape; None keeps an extent.

@@ -18,6 +18,9 @@ from tinycore.uop.ops import Ops, UOp, toposort
 # Tensors with requires_grad=True while they live, by the number of their mark.
 REQUIRING: weakref.WeakValueDictionary[int, Frame] = weakref.WeakValueDictionary()
 
+# BUFFER -> the node its value was computed from, where a gradient flows through (history.py).
+ORIGINS: weakref.WeakKeyDictionary[UOp, UOp] = weakref.WeakKeyDictionary()
+
 
 class Leaf(Frame):
     """The wish for a gradient."""
@@ -39,6 +42,13 @@ class Leaf(Frame):
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool | None) -> None:
+        """The wish for a gradient; see requires_grad_.
+
+        >>> x = Tensor([1.0])
+        >>> x.requires_grad = True
+        >>> x.requires_grad
+        True
+        """
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool | None = True) -> Self:
@@ -89,6 +99,6 @@ def carriers(roots: Iterable[UOp]) -> set[UOp]:
         if node.op is Ops.DETACH or not node.dtype.is_float:
             continue
         is_leaf = node.op is Ops.CAST and node.tag in REQUIRING
-        if is_leaf or not found.isdisjoint(node.src):
+        if is_leaf or node in ORIGINS or not found.isdisjoint(node.src):
             found.add(node)
     return found

@@ -15,8 +15,7 @@ from tinycore.engine.cell import STATES, Cell, fresh_number
 from tinycore.engine.realize import realize
 from tinycore.tensor.creation import stored
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import UOp
 from tinycore.util import np
 
 Pair = tuple[UOp, UOp]
@@ -37,19 +36,23 @@ class _State:
     def restart(self, seed: int) -> None:
         """A new key and the counter at 0, in the same memory: captured calls read it there."""
         device = self.key.device
-        for cell, words in ((self.key, _key(device, seed)), (self.counter, [0])):
-            fresh = _words_cell(words, device)
-            cell.write(graph.contiguous(fresh.uop, fresh_number()))
+        _write(self.key, _words_cell(_key(device, seed), device))
+        _write(self.counter, _words_cell([0], device))
         realize([self.key, self.counter])
 
     def words(self, count: int) -> Pair:
         """Two words for each of `count` elements; the counter moves on by one."""
         call = self.counter.uop
-        self.counter.write(elementwise(Ops.ADD, call, call.const_like(1)))
-        parts = [graph.shrink(self.key.uop, [(k, k + 1)]) for k in range(2)]
-        first, second = [graph.broadcast(part, (count,)) for part in parts]
+        self.counter.write(call + 1)
         number = graph.iota(count, dtypes.uint32)
-        return threefry((first, second), (number, graph.broadcast(call, (count,))))
+        return threefry(
+            (self._key_word(0, count), self._key_word(1, count)),
+            (number, graph.broadcast(call, (count,))),
+        )
+
+    def _key_word(self, k: int, count: int) -> UOp:
+        word = graph.shrink(self.key.uop, [(k, k + 1)])
+        return graph.broadcast(word, (count,))
 
 
 class _Seeds:
@@ -83,33 +86,24 @@ def _key(device: str, seed: int) -> list[int]:
     return [seed & _MASK, (seed >> 32) + int(index or 0) & _MASK]
 
 
+def _write(target: Cell, source: Cell) -> None:
+    target.write(graph.contiguous(source.uop, fresh_number()))
+
+
 def _words_cell(words: Sequence[int], device: str) -> Cell:
     return stored(np().array(words, "uint32"), device, dtypes.uint32)
 
 
 def threefry(key: Pair, counter: Pair) -> Pair:
     """The two words that a key makes of two words of a counter, element by element."""
-    parity = _xor(_xor(key[0], key[1]), key[0].const_like(_PARITY))
-    keys = (*key, parity)
-    x, y = _add(counter[0], keys[0]), _add(counter[1], keys[1])
+    keys = (*key, key[0] ^ key[1] ^ _PARITY)
+    x = counter[0] + keys[0]
+    y = counter[1] + keys[1]
     for block in range(5):
         for shift in _ROTATIONS[block % 2]:
-            x = _add(x, y)
-            y = _xor(_rotated(y, shift), x)
-        x = _add(x, keys[(block + 1) % 3])
-        y = _add(_add(y, keys[(block + 2) % 3]), y.const_like(block + 1))
+            x = x + y
+            turned = (y << shift) | (y >> (32 - shift))
+            y = turned ^ x
+        x = x + keys[(block + 1) % 3]
+        y = y + keys[(block + 2) % 3] + (block + 1)
     return x, y
-
-
-def _add(a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.ADD, a, b)
-
-
-def _xor(a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.XOR, a, b)
-
-
-def _rotated(x: UOp, shift: int) -> UOp:
-    high = elementwise(Ops.SHL, x, x.const_like(shift))
-    low = elementwise(Ops.SHR, x, x.const_like(32 - shift))
-    return elementwise(Ops.OR, high, low)
