@@ -105,12 +105,6 @@ def loads(roots: Iterable[UOp]) -> list[UOp]:
     return [node for node in in_order(roots) if node.op is Ops.LOAD]
 
 
-def count_ops(root: UOp) -> int:
-    """The scalar ops of an expression, what it shares counted once."""
-    leaves = (Ops.LOAD, Ops.CONST, Ops.INDEX, Ops.MASK, Ops.REDUCE)
-    return sum(node.op not in leaves for node in in_order([root]))
-
-
 def factors(root: UOp) -> list[UOp]:
     """The factors of a product, in order; an expression that is no product is its own factor."""
     found = []
