@@ -18,6 +18,9 @@ from tinycore.uop.tree import Access, Kernel, LoopArg, Rebuild, axis_of, both, l
 
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Iterable[UOp]]
+BodyChange = Callable[[Statements], Statements]
+Places = Callable[[Access], Access]
+Env = Mapping[Atom, Index]
 HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
 """Statements of a team as a whole."""
@@ -28,6 +31,16 @@ class Illegal(TinycoreError):
 
 
 # Finding
+
+
+def find(statements: Iterable[UOp], *ops: Ops) -> list[UOp]:
+    """Every statement of these ops under `statements`, in source order."""
+    return [statement for statement, _ in walk(statements) if statement.op in ops]
+
+
+def direct(statements: Iterable[UOp], op: Ops) -> list[UOp]:
+    """Those of `statements` themselves that have this op."""
+    return [statement for statement in statements if statement.op is op]
 
 
 def loops_of(kernel: Kernel, name: str) -> list[UOp]:
@@ -43,7 +56,7 @@ def loops_of(kernel: Kernel, name: str) -> list[UOp]:
 
 def loops_in(statements: Iterable[UOp]) -> list[UOp]:
     """Every loop under `statements`, in source order."""
-    return [statement for statement, _ in walk(statements) if statement.op is Ops.LOOP]
+    return find(statements, Ops.LOOP)
 
 
 def atom_of(loop: UOp) -> Atom | None:
@@ -60,7 +73,7 @@ def atoms_in(statements: Iterable[UOp]) -> set[Atom]:
 
 def declared(statements: Iterable[UOp]) -> set[UOp]:
     """The buffers that `statements` declare, at any depth."""
-    return {statement for statement, _ in walk(statements) if statement.op is Ops.BUFFER}
+    return set(find(statements, Ops.BUFFER))
 
 
 def buffer_named(kernel: Kernel, name: str) -> UOp:
@@ -68,7 +81,7 @@ def buffer_named(kernel: Kernel, name: str) -> UOp:
 
     Raises: Illegal if there is none.
     """
-    for buffer in (*kernel.params, *[s for s, _ in walk(kernel.body) if s.op is Ops.BUFFER]):
+    for buffer in (*kernel.params, *find(kernel.body, Ops.BUFFER)):
         if buffer.arg.name == name:
             return buffer
     raise Illegal(f"no buffer {name}")
@@ -86,11 +99,8 @@ def changed(statements: Iterable[UOp]) -> set[UOp]:
 
 def loads(statements: Iterable[UOp]) -> list[UOp]:
     """Every LOAD under `statements`, those of gathered indices included, in source order."""
-    found: dict[UOp, None] = {}
-    for statement, _ in walk(statements):
-        nodes = evaluated(statement)
-        found.update(dict.fromkeys([node for node in nodes if node.op is Ops.LOAD]))
-    return list(found)
+    nodes = [node for statement, _ in walk(statements) for node in evaluated(statement)]
+    return list(dict.fromkeys(direct(nodes, Ops.LOAD)))
 
 
 def read(statements: Iterable[UOp]) -> set[UOp]:
@@ -100,8 +110,13 @@ def read(statements: Iterable[UOp]) -> set[UOp]:
 
 def touched(statements: Iterable[UOp]) -> set[UOp]:
     """The buffers that `statements` load from, write, wait for or free."""
-    found = {source for statement, _ in walk(statements) for source in statement.src}
-    return read(statements) | {source for source in found if source.op is Ops.BUFFER}
+    sources = [source for statement, _ in walk(statements) for source in statement.src]
+    return read(statements).union(direct(sources, Ops.BUFFER))
+
+
+def stores_to(statements: Iterable[UOp], buffer: UOp) -> list[UOp]:
+    """The STOREs under `statements` that change `buffer`, by rebase too."""
+    return [one for one in find(statements, Ops.STORE) if buffer in targets(one)]
 
 
 def targets(store: UOp) -> Statements:
@@ -117,14 +132,18 @@ def uses(access: Access, wanted: set[Atom]) -> bool:
 
 def names_in(kernel: Kernel) -> set[str]:
     """Every name of a kernel: of parameters, variables, buffers, values and axes."""
-    heads = [*[p.arg.name for p in kernel.params], *[v.arg[0] for v in kernel.variables]]
-    return names_declared(kernel.body).union(heads)
+    names = names_declared(kernel.body)
+    names.update([param.arg.name for param in kernel.params])
+    return names.union([variable.arg[0] for variable in kernel.variables])
 
 
 def names_declared(statements: Iterable[UOp]) -> set[str]:
     """The names of buffers, values and axes, those of boxes included, that `statements` declare."""
-    found = {declared_name(statement) for statement, _ in walk(statements)}
-    return found.union(*[box_axes(statement) for statement, _ in walk(statements)]) - {""}
+    found = {""}
+    for statement, _ in walk(statements):
+        found.add(declared_name(statement))
+        found.update(box_axes(statement))
+    return found - {""}
 
 
 def fresh(name: str, taken: set[str]) -> str:
@@ -161,7 +180,7 @@ def _may_hold(outer: LoopArg, node: UOp, place: str) -> bool:
     return place not in RANKS or RANKS.get(outer.map, 0) <= RANKS[place]
 
 
-def followed(body: Iterable[UOp], env: Mapping[Atom, Index]) -> dict[Atom, Index]:
+def followed(body: Iterable[UOp], env: Env) -> dict[Atom, Index]:
     """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
     found = dict(env)
     for inner in loops_in(body):
@@ -183,14 +202,18 @@ def edit(statements: Iterable[UOp], change: Change) -> Statements:
     return tuple(out)
 
 
-def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
+def in_block(kernel: Kernel, buffer: UOp, change: BodyChange) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
 
     def walk(body: Statements) -> Statements:
         if buffer in body or buffer in kernel.params:
             return change(body)
-        inside = [one if one.op not in HOLDERS else one.replace(src=walk(one.src)) for one in body]
-        return tuple(inside)
+        return tuple([inside(one) for one in body])
+
+    def inside(statement: UOp) -> UOp:
+        if statement.op not in HOLDERS:
+            return statement
+        return statement.replace(src=walk(statement.src))
 
     return kernel._replace(body=walk(kernel.body))
 
@@ -216,9 +239,7 @@ class Masking(Rebuild):
     buffer always is: an iteration that does not exist must leave no trace.
     """
 
-    def __init__(
-        self, env: Mapping[Atom, Index], mask: Mask, when: set[Atom], inside: set[UOp]
-    ) -> None:
+    def __init__(self, env: Env, mask: Mask, when: set[Atom], inside: set[UOp]) -> None:
         super().__init__({}, env)
         self.mask = mask
         self.when = when
@@ -228,17 +249,22 @@ class Masking(Rebuild):
         new = super()._rebuild(node)
         if not self.mask:
             return new
-        if new.op in (Ops.COPY, Ops.MMA) and new.src[0] not in self.inside:
-            raise Illegal(f"a mask does not reach the tile statement on {new.src[0].arg.name}")
-        if new.op is Ops.LOAD and new.src[0] not in self.inside and uses(new.arg, self.when):
-            return load(new.src[0], self._masked(new.arg))
         if new.op is Ops.STORE:
             return new.replace(arg=new.arg._replace(places=self._places(new)))
+        if not new.src or new.src[0] in self.inside:
+            return new
+        if new.op in (Ops.COPY, Ops.MMA):
+            raise Illegal(f"a mask does not reach the tile statement on {new.src[0].arg.name}")
+        if new.op is Ops.LOAD and uses(new.arg, self.when):
+            return load(new.src[0], self._masked(new.arg))
         return new
 
     def _places(self, node: UOp) -> tuple[Access, ...]:
-        pairs = zip(node.arg.places, node.src, strict=False)
-        return tuple([p if b in self.inside else self._masked(p) for p, b in pairs])
+        places = [*node.arg.places]
+        for k, target in enumerate(node.src[: len(places)]):
+            if target not in self.inside:
+                places[k] = self._masked(places[k])
+        return tuple(places)
 
     def _masked(self, access: Access) -> Access:
         return access._replace(mask=both(access.mask, self.mask))
@@ -247,7 +273,7 @@ class Masking(Rebuild):
 class Readdressed(Rebuild):
     """Rebuilds with some buffers replaced by others, and their accesses changed to fit."""
 
-    def __init__(self, nodes: Mapping[UOp, UOp], change: Callable[[Access], Access]) -> None:
+    def __init__(self, nodes: Mapping[UOp, UOp], change: Places) -> None:
         super().__init__(nodes, {})
         self.moved = nodes
         self.change = change
@@ -256,9 +282,10 @@ class Readdressed(Rebuild):
         if node.op is Ops.LOAD and node.src[0] in self.moved:
             node = node.replace(arg=self.change(node.arg))
         elif node.op is Ops.STORE:
-            pairs = zip(node.arg.places, node.src, strict=False)
-            places = tuple([self.change(p) if b in self.moved else p for p, b in pairs])
-            node = node.replace(arg=node.arg._replace(places=places))
+            places = [*node.arg.places]
+            for k, target in enumerate(node.src[: len(places)]):
+                places[k] = self.change(places[k]) if target in self.moved else places[k]
+            node = node.replace(arg=node.arg._replace(places=tuple(places)))
         return super()._rebuild(node)
 
 

@@ -8,24 +8,28 @@ the earlier, by rebase (IR.md 3.2). place.py is the action.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Readdressed,
     Statements,
-    atom_of,
     changed,
+    direct,
+    find,
     followed,
     loads,
     loops_in,
     names_declared,
     read,
-    targets,
+    stores_to,
+    touched,
 )
 from tinycore.dtype import dtypes
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.sites import Use, declared_name, evaluated, under, uses
-from tinycore.uop.tree import GLOBAL, Access, Rebuild, axis_of, let, load, values
+from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load, rebuild, values
 
 
 def merged(body: Statements, stage: UOp, axis: str) -> Statements:
@@ -33,42 +37,56 @@ def merged(body: Statements, stage: UOp, axis: str) -> Statements:
 
     Raises: Illegal if there is none, or iterations of the two meet.
     """
-    first, second = _pair(body, stage, axis)
-    start, between, end = body[:first], body[first + 1 : second], body[second + 1 :]
-    fused = _Merge(body[first], body[second], changed((*start, *between))).loop()
-    buffers = [statement for statement in between if statement.op is Ops.BUFFER]
-    rest = [statement for statement in between if statement.op is not Ops.BUFFER]
-    if _conflict(body[first], rest) and _conflict(body[second], rest):
+    at, to = _pair(body, stage, axis)
+    first, second = body[at], body[to]
+    start, between = body[:at], body[at + 1 : to]
+    fused = _Merge(first, second, changed(start + between)).loop()
+    buffers = tuple(direct(between, Ops.BUFFER))
+    rest = tuple([one for one in between if one.op is not Ops.BUFFER])
+    if not _conflict(first, rest):
+        middle = (*rest, fused)
+    elif not _conflict(second, rest):
+        middle = (fused, *rest)
+    else:
         raise Illegal(f"AT: what stands between the loops needs {stage.arg.name} there")
-    down = not _conflict(body[first], rest)
-    middle = [*rest, fused] if down else [fused, *rest]
-    around, inner = _contracted((*start, *buffers, *middle, *end), fused)
+    around, inner = _contracted(start + buffers + middle + body[to + 1 :], fused)
     if fused.arg.axis != axis:
-        same = [one for one in (stage, *inner) if _name(one) == _name(stage)]
-        inner = merged(inner, same[-1], axis)
-    return tuple([fused.replace(src=inner) if one is fused else one for one in around])
+        inner = merged(inner, _renewed(inner, stage), axis)
+    done = fused.replace(src=inner)
+    return tuple([done if one is fused else one for one in around])
 
 
-def _name(statement: UOp) -> str:
-    return str(statement.arg.name) if statement.op is Ops.BUFFER else ""
+def _renewed(body: Statements, stage: UOp) -> UOp:
+    """The stage as it is declared in `body` now, if it has moved there."""
+    for one in body:
+        if one.op is Ops.BUFFER and one.arg.name == stage.arg.name:
+            return one
+    return stage
 
 
 def _pair(body: Statements, stage: UOp, axis: str) -> tuple[int, int]:
-    loops = [k for k, statement in enumerate(body) if statement.op is Ops.LOOP]
-    writers = [k for k in loops if stage in changed([body[k]])]
-    readers = [k for k in loops if axis in names_declared(loops_in([body[k]]))]
-    later = [k for k in readers if writers and k > writers[-1]]
-    if not later:
+    found: list[int] = []
+    for k, one in enumerate(body):
+        if one.op is Ops.LOOP and stage in changed([one]):
+            found = [k]
+        elif len(found) == 1 and _holds(one, axis):
+            found.append(k)
+    if len(found) < 2:
         raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage.arg.name}")
-    return writers[-1], later[0]
+    return found[0], found[1]
 
 
-def _conflict(loop: UOp, others: list[UOp]) -> bool:
+def _holds(statement: UOp, axis: str) -> bool:
+    return any(loop.arg.axis == axis for loop in loops_in([statement]))
+
+
+def _conflict(loop: UOp, others: Statements) -> bool:
     """True if the loop and one of the others touch what either changes, or read its values."""
     ours, theirs = changed([loop]), changed(others)
     lets = {one for one in others if one.op is Ops.LET}
-    named = {node for statement in under([loop]) for node in evaluated(statement)}
-    return bool(ours & (theirs | read(others)) or theirs & read([loop]) or lets & named)
+    named = {node for one in under([loop]) for node in evaluated(one)}
+    met = ours & touched(others) | theirs & read([loop])
+    return bool(met or lets & named)
 
 
 class _Merge:
@@ -84,8 +102,8 @@ class _Merge:
         self.arg = two._replace(kind=self.kind)
         self.earlier = earlier
         self.value = axis_of(second)
-        env = {atom: self.value for atom in [atom_of(first)] if atom is not None}
-        self.early = Rebuild({}, followed(first.src, env)).body(first.src)
+        env = {atom: self.value for atom, _ in axis_of(first).terms}
+        self.early = rebuild(first.src, {}, followed(first.src, env))
         self.late = second.src
 
     def loop(self) -> UOp:
@@ -97,57 +115,65 @@ class _Merge:
         held -= {""}
         if held:
             raise Illegal(f"AT: {min(held)} is a name in both loops")
-        return UOp(Ops.LOOP, dtypes.void, (*self.early, *self.late), self.arg)
+        body = self.early + self.late
+        return UOp(Ops.LOOP, dtypes.void, body, self.arg)
 
     def _meeting(self) -> list[UOp]:
         """Buffers that an iteration of one loop changes and another of the other loop touches."""
         early, late = changed(self.early), changed(self.late)
-        shared = early & (late | read(self.late)) | late & read(self.early)
-        own = _own_places((*self.early, *self.late), self.value)
-        return sorted([b for b in shared if not own.get(b)], key=lambda b: str(b.arg.name))
+        shared = early & touched(self.late) | late & read(self.early)
+        own = _own_places(self.early + self.late, self.value)
+        return [buffer for buffer in shared if not own.get(buffer)]
 
     def _rebase(self, lead: UOp) -> None:
         """The late loop reads a maximum that still changes: its sums move with it, if they may."""
         name = lead.arg.name
-        stores = [s for s in under(self.early) if s.op is Ops.STORE and lead in targets(s)]
-        found = set(loads(self.late)) & {load(lead, Access(p)) for p in _places(stores)}
+        stores = stores_to(self.early, lead)
         reads = [node for node in loads(self.late) if node.src[0] is lead]
-        if len(stores) != 1 or stores[0].arg.combine != "max" or [*found] != reads:
+        if len(stores) != 1 or len(reads) != 1 or stores[0].arg.combine != "max":
             raise Illegal(f"AT: the later loop needs {name} of all iterations")
         if lead in self.earlier or lead in changed(self.late) or self.kind != "red":
             raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
         store, now = stores[0], reads[0]
         score = expanded(self.early, store)[0]
-        moved = [s.src[0] for s in under(self.late) if self._depends(s, now, store, score)]
-        src = tuple(dict.fromkeys((*store.src, *moved)))
-        rebased = store.replace(src=src, arg=store.arg._replace(rebase="exp"))
-        self.early = Rebuild({store: rebased}, {}).body(self.early)
-        self.late = Rebuild({now: now.alu(Ops.FIN)}, {}).body(self.late)
+        moves = _Moves(self.late, store, now, score)
+        sums = [one for one in under(self.late) if moves.reads(one)]
+        moved = dict.fromkeys([one.src[0] for one in sums])
+        if not all(map(moves.fits, sums)) or self.earlier & moved.keys():
+            raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
+        arg = store.arg._replace(rebase="exp")
+        rebased = store.replace(src=(*store.src, *moved), arg=arg)
+        self.early = rebuild(self.early, {store: rebased})
+        self.late = rebuild(self.late, {now: now.alu(Ops.FIN)})
 
-    def _depends(self, statement: UOp, now: UOp, store: UOp, score: UOp) -> bool:
-        """True for a sum of products with one factor exp(score - now).
 
-        Raises: Illegal for anything else that reads `now`.
-        """
-        found = expanded(self.late, statement)
-        if statement.op is Ops.LET or now not in (*toposort(found), *evaluated(statement)):
+class _Moves(NamedTuple):
+    """What a late loop may do with a leading state: `now` reads what `store` makes of `score`."""
+
+    body: Statements
+    store: UOp
+    now: UOp
+    score: UOp
+
+    def reads(self, statement: UOp) -> bool:
+        """True for a statement that depends on the state."""
+        found = [*toposort(expanded(self.body, statement)), *evaluated(statement)]
+        return statement.op is not Ops.LET and self.now in found
+
+    def fits(self, statement: UOp) -> bool:
+        """True for a sum, at the state's place, of products with one factor exp(score - now)."""
+        arg = statement.arg
+        if statement.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
             return False
-        place, mask = store.arg.places[0].indices, store.arg.places[0].mask
-        fits = statement.op is Ops.STORE and statement.arg.combine == "sum"
-        fits = fits and not statement.arg.rebase and statement.src[0] not in self.earlier
-        fits = fits and statement.arg.places[0].indices[: len(place)] == place
-        fits = fits and statement.arg.places[0].mask == mask and statement.src[0].arg.init == "sum"
-        factors = [factor for value in found for factor in factors_of(value)]
-        factors = [factor for factor in factors if now in toposort([factor])]
-        if not fits or factors != [(score - now).alu(Ops.EXP)] or now in toposort([score]):
-            raise Illegal(
-                f"AT: {now.src[0].arg.name} is read other than by one exp(x - it) of a sum"
-            )
-        return True
-
-
-def _places(stores: list[UOp]) -> list[tuple[Index, ...]]:
-    return [store.arg.places[0].indices for store in stores]
+        lead, place = self.store.arg.places[0], arg.places[0]
+        leads = place.indices[: len(lead.indices)]
+        if place.mask != lead.mask or not leads == lead.indices == self.now.arg.indices:
+            return False
+        factors = factors_of(expanded(self.body, statement)[0])
+        moving = [factor for factor in factors if self.now in toposort([factor])]
+        exponential = (self.score - self.now).alu(Ops.EXP)
+        is_sum = statement.src[0].arg.init == "sum"
+        return is_sum and moving == [exponential] and self.now not in toposort([self.score])
 
 
 def _declared(statement: UOp) -> str:
@@ -157,10 +183,9 @@ def _declared(statement: UOp) -> str:
 def expanded(body: Statements, statement: UOp) -> Statements:
     """What a statement evaluates, with the LETs of `body` written out."""
     lets: dict[UOp, UOp] = {}
-    for one in under(body):
-        if one.op is Ops.LET:
-            lets[one] = Rebuild(lets, {}).node(one.src[0])
-    return Rebuild(lets, {}).body(values(statement))
+    for one in find(body, Ops.LET):
+        [lets[one]] = rebuild(one.src, lets)
+    return rebuild(values(statement), lets)
 
 
 def factors_of(value: UOp) -> list[UOp]:
@@ -191,9 +216,9 @@ def _uses(body: Statements) -> list[Use]:
 def _contracted(body: Statements, fused: UOp) -> tuple[Statements, Statements]:
     """The block without the buffers that only `fused` touches, at its own axis, and its body."""
     own = _own_places(fused.src, axis_of(fused))
-    elsewhere = [one for one in body if one is not fused and one.op is not Ops.BUFFER]
-    outside = read(elsewhere) | changed(elsewhere)
-    moved = [one for one in body if one.op is Ops.BUFFER and own.get(one) and one not in outside]
+    outside = touched([one for one in body if one is not fused])
+    held = direct(body, Ops.BUFFER)
+    moved = [one for one in held if own.get(one) and one not in outside]
     inner = fused.src
     for buffer in moved:
         inner = _as_value(*_narrowed(inner, buffer, min(own[buffer])))
@@ -205,10 +230,12 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> tuple[Statements, UOp]:
     arg = buffer.arg
     shape = arg.shape[:at] + arg.shape[at + 1 :]
     near = "packed" if arg.space == GLOBAL else arg.space
-    new = buffer.replace(arg=arg._replace(shape=shape, space=near if shape else "reg"))
+    space = near if shape else "reg"
+    new = buffer.replace(arg=arg._replace(shape=shape, space=space))
 
     def change(access: Access) -> Access:
-        return access._replace(indices=access.indices[:at] + access.indices[at + 1 :])
+        left = access.indices[:at] + access.indices[at + 1 :]
+        return access._replace(indices=left)
 
     return Readdressed({buffer: new}, change).body(body), new
 
@@ -216,21 +243,26 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> tuple[Statements, UOp]:
 def _as_value(body: Statements, buffer: UOp) -> Statements:
     """The body after the buffer's declaration, or with a LET for it if it is stored to once."""
     found = [use for use in _uses(body) if use.buffer is buffer]
-    at = [k for k, one in enumerate(body) if one.op is Ops.STORE and one.src[0] is buffer]
     stores = [use.how for use in found if use.how != "load"]
-    plain = all(use.access == Access(()) for use in found) and not buffer.arg.init
-    if not plain or stores != ["store"] or not at or buffer in read(body[: at[0]]):
+    plain = all(use.access == Access(()) for use in found)
+    here = [one for one in direct(body, Ops.STORE) if one.src[0] is buffer]
+    if not plain or buffer.arg.init or stores != ["store"] or not here:
         return (buffer, *body)
-    before, value, after = body[: at[0]], body[at[0]].src[1], body[at[0] + 1 :]
+    at = body.index(here[0])
+    before, after = body[:at], body[at + 1 :]
+    if buffer in read(before):
+        return (buffer, *body)
+    value = body[at].src[1]
     now = load(buffer, Access(()))
     if _is_kept(value, after):
-        return (*before, *Rebuild({now: value}, {}).body(after))
+        return before + rebuild(after, {now: value})
     named = let(buffer.arg.name, value)
-    return (*before, named, *Rebuild({now: named}, {}).body(after))
+    return (*before, named, *rebuild(after, {now: named}))
 
 
 def _is_kept(value: UOp, after: Statements) -> bool:
     """True for a register that nothing stores to afterwards: it needs no second name."""
-    if value.op is not Ops.LOAD or value.arg.mask or value.src[0].arg.space != "reg":
+    if value.op is not Ops.LOAD or value.arg.mask:
         return False
-    return value.src[0] not in changed(after)
+    source = value.src[0]
+    return bool(source.arg.space == "reg") and source not in changed(after)

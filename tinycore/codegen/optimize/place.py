@@ -11,6 +11,7 @@ from functools import reduce
 
 from tinycore.codegen.optimize.edit import (
     HOLDERS,
+    TILES,
     Illegal,
     Masking,
     Statements,
@@ -18,11 +19,14 @@ from tinycore.codegen.optimize.edit import (
     buffer_named,
     changed,
     declared,
+    direct,
     edit,
+    find,
     in_block,
     loads,
     names_in,
     read,
+    stores_to,
 )
 from tinycore.codegen.optimize.launches import over, separated, whole
 from tinycore.codegen.optimize.merge import expanded, factors_of, merged
@@ -31,7 +35,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.sites import evaluated, index_values, under
-from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, mask_value, store
+from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, mask_value, rebuild, store
 
 
 def at(kernel: Kernel, stage: str, place: str) -> Kernel:
@@ -46,7 +50,8 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
     if buffer in kernel.params and place in ("inline", "root"):
         raise Illegal(f"AT: {stage} is a parameter; expected a stage of the kernel")
     if place == "root":
-        return kernel._replace(body=_stored(kernel.body, buffer, names_in(kernel))[0])
+        first, rest = _stored(kernel.body, buffer, names_in(kernel))
+        return kernel._replace(body=first + rest)
     if place == "inline":
         return in_block(kernel, buffer, lambda body: _inlined(body, buffer))
     return in_block(kernel, buffer, lambda body: merged(body, buffer, place))
@@ -57,41 +62,50 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
 
 def _inlined(body: Statements, buffer: UOp) -> Statements:
     producer, made = _only_store(body, buffer)
-    place, moving = made.arg.places[0], atoms_in([producer])
+    place = made.arg.places[0]
     if made.arg.combine or made.arg.rebase or place.mask:
         raise Illegal(f"AT: {buffer.arg.name} is combined or masked; it cannot be inline")
+    [value] = expanded((producer,), made)
     keys = [_axis(index) for index in place.indices]
-    value = expanded((producer,), made)[0]
-    own = [key for key in keys if key in moving]
-    if len(set(own)) < len(own) or _atoms(value) & moving - set(keys):
-        raise Illegal(f"AT: {buffer.arg.name} is no function of its place")
+    _check_function(buffer, value, keys, atoms_in([producer]))
     later = changed(body[body.index(producer) :]) - {buffer}
     if later & read([let("", value)]):
         raise Illegal(f"AT: what {buffer.arg.name} was computed from is stored to since")
-    nodes = {
-        node: _again(value, node, dict(zip(keys, node.arg.indices, strict=True)))
-        for node in loads(body)
-        if node.src[0] is buffer
-    }
-    rest = edit(body, lambda one: () if one in (made, buffer) else (one,))
-    return _pruned(Rebuild(nodes, {}).body(rest))
+    nodes = {}
+    for node in loads(body):
+        if node.src[0] is buffer:
+            nodes[node] = _again(value, node, dict(zip(keys, node.arg.indices, strict=True)))
+    gone = (made, buffer)
+    rest = edit(body, lambda one: () if one in gone else (one,))
+    return _pruned(rebuild(rest, nodes))
 
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp]:
     """The one statement of a block that writes a buffer, and the one STORE in it."""
     writers = [one for one in body if buffer in changed([one])]
-    stores = [one for one in under(writers) if one.op not in HOLDERS and buffer in changed([one])]
-    if len(stores) != 1 or stores[0].op is not Ops.STORE or len(stores[0].arg.places) > 1:
-        raise Illegal(f"{buffer.arg.name} is written by {len(stores)} statements; expected one")
+    stores = stores_to(writers, buffer)
+    plain = [one for one in stores if len(one.arg.places) == 1 and one.src[0] is buffer]
+    tiles = [one for one in find(writers, *TILES) if buffer in one.src]
+    if len(writers) != 1 or len(stores) != 1 or not plain or tiles:
+        raise Illegal(f"{buffer.arg.name} is written by {len(stores)} stores; expected one")
     return writers[0], stores[0]
+
+
+def _check_function(buffer: UOp, value: UOp, keys: list[Atom | None], moving: set[Atom]) -> None:
+    own = [key for key in keys if key in moving]
+    others = _atoms(value) & moving - set(keys)
+    if others or len(set(own)) < len(own):
+        raise Illegal(f"AT: {buffer.arg.name} is no function of its place")
 
 
 def _axis(index: Index) -> Atom | None:
     """The atom that an index is, if it is one alone."""
-    is_atom = len(index.terms) == 1 and index.const == 0 and index.terms[0][1] == 1
-    if not is_atom and index.terms:
+    if not index.terms:
+        return None
+    [(atom, factor), *others] = index.terms
+    if others or index.const or factor != 1:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
-    return index.terms[0][0] if index.terms else None
+    return atom
 
 
 def _atoms(value: UOp) -> set[Atom]:
@@ -108,7 +122,8 @@ def _again(value: UOp, node: UOp, places: dict[Atom | None, Index]) -> UOp:
         return Rebuild({}, env).node(value)
     when = {atom for index in access.indices for atom in atoms(index)}
     found = Masking(env, access.mask, when, set()).node(value)
-    return alu(Ops.WHERE, mask_value(access.mask), found, const(access.fill or 0, value.dtype))
+    fill = const(access.fill or 0, value.dtype)
+    return alu(Ops.WHERE, mask_value(access.mask), found, fill)
 
 
 def _pruned(body: Statements) -> Statements:
@@ -129,31 +144,34 @@ def _pruned(body: Statements) -> Statements:
 # root
 
 
-def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, int]:
-    """The body with the stage's loops cut off, and how many statements stand before the cut."""
+def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
+    """What stands before the cut after the stage, its loops cut too, and what stands after."""
     if buffer in body:
         return _cut_here(body, buffer, taken)
-    at = next(k for k, one in enumerate(body) if buffer in declared([one]))
+    [at] = [k for k, one in enumerate(body) if buffer in declared([one])]
     node = body[at]
     if node.op is not Ops.LOOP or node.arg.kind != "par":
         raise Illegal(f"AT: {buffer.arg.name} is not inside par loops alone")
-    inside, count = _stored(node.src, buffer, taken)
-    parts = Distribution(node.replace(src=inside), GLOBAL).after(count)
-    return (*body[:at], *parts, *body[at + 1 :]), at + len(parts) - 1
+    first, rest = _stored(node.src, buffer, taken)
+    whole_node = node.replace(src=first + rest)
+    parts = Distribution(whole_node, GLOBAL).after(len(first))
+    return body[:at] + parts[:-1], parts[-1:] + body[at + 1 :]
 
 
-def _cut_here(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, int]:
+def _cut_here(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
     """The block cut after the last statement that writes the stage; what crosses is global."""
-    held = [one for one in body if one.op is Ops.BUFFER]
+    held = direct(body, Ops.BUFFER)
     steps = [one for one in body if one.op is not Ops.BUFFER]
-    after = 1 + max([k for k, one in enumerate(steps) if buffer in changed([one])], default=-1)
-    parts = tuple(steps[:after]), tuple(steps[after:])
-    made, parts_apart = separated(held, parts, taken)
-    if not after or buffer not in read(parts[1]):
+    while steps and buffer not in changed(steps[-1:]):
+        steps.pop()
+    first = tuple(steps)
+    rest = tuple([one for one in body if one not in held][len(first) :])
+    if not first or buffer not in read(rest):
         raise Illegal(f"AT: nothing reads {buffer.arg.name} after it is complete")
+    made, parts = separated(held, (first, rest), taken)
     names = {one.arg.name for one in made}
-    first = (*made, *[one for one in held if one.arg.name not in names], *parts_apart[0])
-    return (*first, *parts_apart[1]), len(first)
+    local = [one for one in held if one.arg.name not in names]
+    return (*made, *local, *parts[0]), parts[1]
 
 
 # FACTOR
@@ -175,18 +193,19 @@ def _factored(body: Statements, buffer: UOp) -> Statements:
     if made.arg.combine != "sum" or made.arg.rebase:
         raise Illegal(f"FACTOR: {buffer.arg.name} is no plain sum")
     moving, stored = atoms_in([producer]), changed([producer])
-    factors = factors_of(expanded((producer,), made)[0])
-    still = [
-        one for one in factors if not _atoms(one) & moving and not stored & read([let("", one)])
-    ]
-    left = [one for one in factors if one not in still]
+    [value] = expanded((producer,), made)
+    still: list[UOp] = []
+    left: list[UOp] = []
+    for one in factors_of(value):
+        moves = _atoms(one) & moving or stored & read([let("", one)])
+        (left if moves else still).append(one)
     if not still or not left:
         raise Illegal(f"FACTOR: no factor of {buffer.arg.name} leaves its sum, or all do")
     less = made.replace(src=(buffer, reduce(_product, left)))
     after = over(buffer, store(buffer, whole(buffer), reduce(_product, still), "prod"))
-    rest = edit(body, lambda one: (less,) if one is made else (one,))
-    position = next(k for k, one in enumerate(rest) if buffer in changed([one])) + 1
-    return _pruned((*rest[:position], after, *rest[position:]))
+    at = body.index(producer)
+    [cut] = edit([producer], lambda one: (less,) if one is made else (one,))
+    return _pruned((*body[:at], cut, after, *body[at + 1 :]))
 
 
 def _product(left: UOp, right: UOp) -> UOp:

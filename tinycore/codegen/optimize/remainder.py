@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinycore.codegen.optimize.edit import (
+    Env,
     Illegal,
     Statements,
     atom_of,
@@ -17,6 +18,7 @@ from tinycore.codegen.optimize.edit import (
     constraint,
     declared,
     edit_loops,
+    find,
     followed,
     fresh,
     loops_in,
@@ -30,7 +32,7 @@ from tinycore.uop.affine import Mask, unalias
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import under, uses
-from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
+from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop, rebuild
 
 _PLAIN = frozenset({Ops.LOOP, Ops.STORE, Ops.LET, Ops.BUFFER, Ops.IF})
 
@@ -55,16 +57,17 @@ def _peeled(node: UOp, prime: _Prime) -> Iterable[UOp]:
     assert atom is not None, "peel: an axis that runs once"
     copy = shrunk(prime.copy(node.src, {atom: make(last)}))
     if node.arg.map == "grid":
-        return [node.replace(src=(_main_if(node, last), _if(of_atom(atom) - last, copy)))]
+        copied = _if(of_atom(atom) - last, copy)
+        return [node.replace(src=(_main_if(node, last), copied))]
     env = followed(node.src, {atom: axis(node.arg.axis, last)})
-    shorter = Rebuild({}, env).body(node.src)
+    shorter = rebuild(node.src, {}, env)
     return (loop(node.arg.kind, node.arg.axis, last, shorter), *copy)
 
 
 def _main_if(node: UOp, last: int) -> UOp:
     value = axis_of(node)
     narrow = alias(value, 0, last - 1)
-    folded = Rebuild({}, {value.terms[0][0]: narrow}).body(node.src)
+    folded = rebuild(node.src, {}, {value.terms[0][0]: narrow})
     return _if(last - 1 - value, _Unaliased({}, {}).body(folded))
 
 
@@ -96,9 +99,9 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
 
 def _check_repeatable(node: UOp) -> None:
     own = declared(node.src)
-    for statement in under(node.src):
-        combines = statement.op is Ops.STORE and statement.arg.combine
-        if statement.op is Ops.MMA or (combines and not own.issuperset(changed([statement]))):
+    for statement in find(node.src, Ops.STORE, Ops.MMA):
+        plain = statement.op is Ops.STORE and not statement.arg.combine
+        if not plain and changed([statement]) - own:
             raise Illegal(f"OVERLAP: {node.arg.axis} holds a combining store")
     if (changed(node.src) - own) & read(node.src):
         raise Illegal(f"OVERLAP: {node.arg.axis} reads what it writes")
@@ -110,7 +113,7 @@ def _overlapped(node: UOp, factor: int, prime: _Prime) -> Iterable[UOp]:
     atom = atom_of(node)
     outer, inner = axis(f"{name}.0", whole), axis(f"{name}.1", factor)
     env = {} if atom is None else {atom: outer * factor + inner}
-    body = Rebuild({}, followed(node.src, env)).body(node.src)
+    body = rebuild(node.src, {}, followed(node.src, env))
     tiles = loop("par", f"{name}.0", whole, [loop("par", f"{name}.1", factor, body)])
     if not rest:
         return [tiles]
@@ -130,7 +133,7 @@ class _Prime:
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.taken = names_in(kernel)
         self.marks = "'"
-        copied = names_declared([loop for loop in loops_in(kernel.body) if loop.arg.axis == name])
+        copied = names_declared(loops_of(kernel, name))
         while any(old + self.marks in self.taken for old in (*copied, f"{name}.1")):
             self.marks += "'"
 
@@ -144,11 +147,11 @@ class _Prime:
 
 
 class _Primed(Rebuild):
-    def __init__(self, prime: _Prime, body: Statements, env: dict[Atom, Index]) -> None:
-        names = dict(env)
+    def __init__(self, prime: _Prime, body: Statements, env: Env) -> None:
+        names = {**env}
         super().__init__({}, names)
         self.prime = prime
-        self.own = {s for s in under(body) if s.op in (Ops.LET, Ops.BUFFER)}
+        self.own = find(body, Ops.LET, Ops.BUFFER)
         for statement in under(body):
             for name, extent in _axes_of(statement):
                 for atom, _ in axis(name, extent).terms:
@@ -156,26 +159,27 @@ class _Primed(Rebuild):
 
     def _rebuild(self, node: UOp) -> UOp:
         new = super()._rebuild(node)
-        arg = new.arg
+        arg, prime = new.arg, self.prime
         if node.op is Ops.LOOP:
-            return new.replace(arg=arg._replace(axis=self.prime.axis(arg.axis)))
+            return new.replace(arg=arg._replace(axis=prime.axis(arg.axis)))
         if node.op is Ops.COPY:
-            box = tuple([(self.prime.axis(name), extent) for name, extent in arg.box])
+            box = tuple([(prime.axis(name), extent) for name, extent in arg.box])
             return new.replace(arg=arg._replace(box=box))
         if node not in self.own:
             return new
         if node.op is Ops.LET:
-            return new.replace(arg=fresh(self.prime.axis(arg), self.prime.taken))
-        return new.replace(
-            arg=arg._replace(name=fresh(self.prime.axis(arg.name), self.prime.taken))
-        )
+            return new.replace(arg=fresh(prime.axis(arg), prime.taken))
+        name = fresh(prime.axis(arg.name), prime.taken)
+        return new.replace(arg=arg._replace(name=name))
 
 
 def _axes_of(statement: UOp) -> Iterable[tuple[str, Index]]:
     if statement.op is Ops.COPY:
         box: tuple[tuple[str, Index], ...] = statement.arg.box
         return box
-    return [(statement.arg.axis, statement.arg.extent)] if statement.op is Ops.LOOP else []
+    if statement.op is not Ops.LOOP:
+        return []
+    return [(statement.arg.axis, statement.arg.extent)]
 
 
 # Extents that a mask shrinks
@@ -202,15 +206,14 @@ def _cut(body: Statements, name: str) -> Statements:
     extent = max([_limit(mask, atom) for mask in masks])
     if not 0 < extent <= atom.hi:
         return body
-    nodes = {tile: _shorter(tile, at, extent) for tile, at in _private(body, atom).items()}
+    tiles = _private(body, atom)
+    nodes = {tile: _shorter(tile, at, extent) for tile, at in tiles.items()}
     env = followed(body, {atom: axis(name, extent)})
     return _Cut(nodes, env, name, extent).body(body)
 
 
 class _Cut(Rebuild):
-    def __init__(
-        self, nodes: dict[UOp, UOp], env: dict[Atom, Index], name: str, extent: int
-    ) -> None:
+    def __init__(self, nodes: dict[UOp, UOp], env: Env, name: str, extent: int) -> None:
         super().__init__(nodes, env)
         self.name = name
         self.extent = make(extent)

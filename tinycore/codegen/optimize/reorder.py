@@ -18,21 +18,25 @@ from tinycore.codegen.optimize.edit import (
     Statements,
     atom_of,
     changed,
+    direct,
     edit_loops,
-    loads,
+    find,
     loops_in,
     loops_of,
     nested,
     read,
+    touched,
 )
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import UNARY, Ops, UOp, toposort
 from tinycore.uop.sites import evaluated, under
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, buffer, let, load, store
+from tinycore.uop.tree import Access, Kernel, axis_of, buffer, let, load, rebuild, store
 
+Nodes = Mapping[UOp, UOp]
+Enter = Callable[[UOp], UOp]
 _FREE_ORDER = frozenset({"par", "red"})
-_COSTLY = frozenset({Ops.EXP, Ops.LOG, Ops.SQRT, Ops.RECIP, Ops.SIN, Ops.IDIV, Ops.MOD})
+_COSTLY = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
@@ -59,7 +63,8 @@ def _moved(node: UOp, below: str) -> Iterable[UOp]:
         raise Illegal(f"REORDER: the extent of {below} depends on {node.arg.axis}")
     kinds = {node.arg.kind, inner[0].arg.kind}
     if node.src == (inner[0],) and kinds <= _FREE_ORDER:
-        return [inner[0].replace(src=(node.replace(src=inner[0].src),))]
+        below_it = node.replace(src=inner[0].src)
+        return [inner[0].replace(src=(below_it,))]
     if node.arg.kind != "par":
         raise Illegal(f"REORDER: {node.arg.axis} is no par loop and {below} not its whole body")
     return Distribution(node).below(below)
@@ -80,7 +85,7 @@ class Distribution:
     """
 
     def __init__(self, node: UOp, space: str = "reg") -> None:
-        if any(inner.op in (*TILES, Ops.BLOCK) for inner in under(node.src)):
+        if find(node.src, *TILES, Ops.BLOCK):
             raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
         self.node = node
         self.space = space
@@ -105,7 +110,8 @@ class Distribution:
         run: list[UOp] = []
         for statement in _without_buffers(body):
             if any(loop.arg.axis == axis for loop in loops_in([statement])):
-                pieces += [Piece(tuple(run), True), Piece((statement,), False)]
+                pieces.append(Piece(tuple(run), True))
+                pieces.append(Piece((statement,), False))
                 run = []
             else:
                 run.append(statement)
@@ -114,23 +120,25 @@ class Distribution:
 
     def _entered(self, statement: UOp, axis: str) -> UOp:
         if statement.op is Ops.LOOP and statement.arg.axis == axis:
-            return statement.replace(src=(self.node.replace(src=statement.src),))
+            wrapped = self.node.replace(src=statement.src)
+            return statement.replace(src=(wrapped,))
         bounds = statement.arg if statement.op is Ops.IF else (statement.arg.extent,)
         if any(self.atom in atoms(value) for value in bounds):
             raise Illegal(f"REORDER: what is around {axis} depends on {self.node.arg.axis}")
         return statement.replace(src=self._pushed(statement.src, axis))
 
     def _joined(
-        self, body: Statements, pieces: list[Piece], enter: Callable[[UOp], UOp] | None = None
+        self, body: Statements, pieces: list[Piece], enter: Enter | None = None
     ) -> Statements:
         """The pieces in order, after the buffers that several of them share."""
         pieces, made = crossing_values(pieces, self.space)
-        buffers = [s for s in (*made, *body) if s.op is Ops.BUFFER]
-        users = {buffer: _users(buffer, pieces) for buffer in buffers}
-        shared = [b for b in buffers if len(users[b]) > 1 or _is_entered(users[b], pieces)]
+        buffers = direct((*made, *body), Ops.BUFFER)
+        users = {one: _users(one, pieces) for one in buffers}
+        wide = {one for one in buffers if _is_shared(users[one], pieces)}
+        shared = [one for one in buffers if one in wide]
         out: list[UOp] = list(shared)
         for number, piece in enumerate(pieces):
-            own = [b for b in buffers if users[b] == [number] and b not in shared]
+            own = [one for one in buffers if users[one] == [number] and one not in wide]
             if not piece.wrapped:
                 assert enter is not None, "distribution: a statement to enter, and no way to"
                 out += map(enter, piece.body)
@@ -149,8 +157,8 @@ def _without_buffers(body: Statements) -> Statements:
     return tuple([statement for statement in body if statement.op is not Ops.BUFFER])
 
 
-def _is_entered(users: list[int], pieces: list[Piece]) -> bool:
-    return any(not pieces[user].wrapped for user in users)
+def _is_shared(users: list[int], pieces: list[Piece]) -> bool:
+    return len(users) > 1 or any(not pieces[user].wrapped for user in users)
 
 
 def _users(node: UOp, pieces: list[Piece]) -> list[int]:
@@ -159,10 +167,9 @@ def _users(node: UOp, pieces: list[Piece]) -> list[int]:
 
 
 def _uses(statements: Statements, node: UOp) -> bool:
-    found = loads(statements)
-    return any(node is load.src[0] for load in found) or any(
-        node in statement.src or node in evaluated(statement) for statement in under(statements)
-    )
+    if node.op is Ops.BUFFER:
+        return node in touched(statements)
+    return any(node in evaluated(statement) for statement in under(statements))
 
 
 def crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[UOp]]:
@@ -173,31 +180,44 @@ def crossing_values(pieces: list[Piece], space: str) -> tuple[list[Piece], list[
     made: list[UOp] = []
     expanded: dict[UOp, UOp] = {}
     crossing: dict[UOp, UOp] = {}
-    instead: dict[UOp, Statements] = {}
-    rows = [(k, statement) for k, piece in enumerate(pieces) for statement in piece.body]
+    instead: dict[UOp, UOp] = {}
+    rows = [(number, one) for number, piece in enumerate(pieces) for one in piece.body]
     for at, (number, statement) in enumerate(rows):
         if statement.op is not Ops.LET:
             continue
-        value = expanded[statement] = Rebuild(expanded, {}).node(statement.src[0])
+        [value] = rebuild(statement.src, expanded)
+        expanded[statement] = value
         if all(user == number for user in _users(statement, pieces)):
             continue
-        instead[statement] = ()
-        stale = read([let("", value)]) & changed([s for _, s in rows[at + 1 :]])
-        if stale or any(node.op in _COSTLY for node in toposort([value])):
+        if not _may_repeat(value, [one for _, one in rows[at + 1 :]]):
             kept = buffer(f"{statement.arg}.v", statement.dtype, (), space)
             made.append(kept)
-            instead[statement] = (store(kept, Access(()), statement.src[0]),)
-            value = load(kept, Access(()))
-        expanded[statement] = crossing[statement] = value
-    rebuilt = Rebuild(crossing, {})
-    bodies = [[s for old in piece.body for s in instead.get(old, (old,))] for piece in pieces]
-    out = [p._replace(body=rebuilt.body(b)) for p, b in zip(pieces, bodies, strict=True)]
-    return out, made
+            instead[statement] = store(kept, Access(()), statement.src[0])
+            value = expanded[statement] = load(kept, Access(()))
+        crossing[statement] = value
+    gone = crossing.keys() - instead.keys()
+    return [_replaced(piece, instead, crossing, gone) for piece in pieces], made
 
 
-def widening(wide: Mapping[UOp, UOp], place: Index) -> Readdressed:
+def _may_repeat(value: UOp, later: list[UOp]) -> bool:
+    """True for a value that costs little and is the same when it is evaluated again."""
+    if any(node.op in _COSTLY for node in toposort([value])):
+        return False
+    return read([let("", value)]).isdisjoint(changed(later))
+
+
+def _replaced(piece: Piece, instead: Nodes, crossing: Nodes, gone: set[UOp]) -> Piece:
+    kept = [instead.get(one, one) for one in piece.body if one not in gone]
+    return piece._replace(body=rebuild(kept, crossing))
+
+
+def widening(wide: Nodes, place: Index) -> Readdressed:
     """Sends accesses of some buffers to wider ones, at one more leading index."""
-    return Readdressed(wide, lambda access: access._replace(indices=(place, *access.indices)))
+
+    def change(access: Access) -> Access:
+        return access._replace(indices=(place, *access.indices))
+
+    return Readdressed(wide, change)
 
 
 def widened(buffer: UOp, extent: Index, suffix: str = "") -> UOp:

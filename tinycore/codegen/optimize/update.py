@@ -8,7 +8,8 @@ result itself is the accumulator's place where the finish only copies it (IR.md 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
@@ -18,21 +19,30 @@ from tinycore.codegen.optimize.edit import (
     changed,
     constraint,
     edit,
+    find,
     fresh,
     in_block,
     loops_in,
     names_in,
     read,
+    stores_to,
 )
 from tinycore.codegen.optimize.stage import Layout, listed_dims
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Index
+from tinycore.uop.index import Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import under
 from tinycore.uop.table import MONOIDS
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, both, buffer, load, loop, store
-
-Home = Callable[[Access], tuple[UOp, Access]]
+from tinycore.uop.tree import (
+    Access,
+    Kernel,
+    Rebuild,
+    axis_of,
+    both,
+    buffer,
+    load,
+    rebuild,
+    store,
+)
 
 
 def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
@@ -43,96 +53,134 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
     """
     wide = buffer_named(kernel, source)
     name = fresh(f"{source}.reg", names_in(kernel))
-    return in_block(kernel, wide, lambda body: _updated(body, wide, at, layout, name))
+
+    def change(body: Statements) -> Statements:
+        return _updated(body, _Sum.of(body, wide, at), name, layout)
+
+    return in_block(kernel, wide, change)
 
 
-def _updated(body: Statements, wide: UOp, at: str, layout: Layout, name: str) -> Statements:
-    outer, node, made = _reduction(body, wide, at)
-    inner = {one.arg.axis: one for one in loops_in(node.src)}
+class _Sum(NamedTuple):
+    """An accumulator, the loop that adds to it, the loop of the tile in it, and the store."""
+
+    wide: UOp
+    outer: UOp
+    node: UOp
+    store: UOp
+
+    @property
+    def place(self) -> Access:
+        """Where the store adds."""
+        found: Access = self.store.arg.places[0]
+        return found
+
+    @staticmethod
+    def of(body: Statements, wide: UOp, at: str) -> _Sum:
+        """What adds to `wide` in a block. Raises: Illegal."""
+        name = wide.arg.name
+        writers = [one for one in body if wide in changed([one])]
+        stores = stores_to(writers, wide)
+        loops = [one for one in loops_in(writers) if stores_to([one], wide)]
+        names = [one.arg.axis for one in loops]
+        depth = names.index(at) if at in names else 0
+        if not depth or len(stores) != 1 or wide in read(writers):
+            raise Illegal(f"UPDATE: {name} has no one store inside {at} in a reduction")
+        kinds = [one.arg.kind for one in loops[: depth + 1]]
+        plain = wide.arg.init and not stores[0].arg.rebase
+        if kinds != ["red", *["par"] * depth] or not plain:
+            raise Illegal(f"UPDATE: {name} is not summed by a reduction of par loops to {at}")
+        return _Sum(wide, loops[0], loops[depth], stores[0])
+
+
+class _Home(NamedTuple):
+    """Where an accumulator lives: `target` at `place`, for the element at the axes of `source`.
+
+    `finish` is the statement that copied it there, which is needed no more.
+    """
+
+    target: UOp
+    place: Access
+    source: tuple[Index, ...]
+    finish: UOp | None = None
+
+    def at(self, indices: tuple[Index, ...]) -> Access:
+        """The place of the element at `indices`."""
+        pairs = zip(self.source, indices, strict=True)
+        env = {atom: new for old, new in pairs for atom, _ in old.terms}
+        moved: Access = Rebuild({}, env).node(load(self.target, self.place)).arg
+        return moved
+
+
+def _updated(body: Statements, total: _Sum, name: str, layout: Layout) -> Statements:
+    inner = {one.arg.axis: one for one in loops_in(total.node.src)}
     dims = listed_dims(name, inner, layout)
-    loops = [inner[axis] for group in layout for axis in group]
-    place = made.arg.places[0]
-    moving = {atom_of(one) for one in inner.values()}
-    used = {atom for index in place.indices for atom in atoms(index)}
-    if used & moving != {atom_of(one) for one in loops} - {None}:
-        raise Illegal(f"UPDATE: the layout lists other axes than the index of {name} holds")
-    tile = buffer(name, wide.dtype, [dim.extent for dim in dims], "reg")
+    loops = [inner[each] for group in layout for each in group]
+    _check_layout(total, inner.values(), loops)
+    tile = buffer(name, total.wide.dtype, [dim.extent for dim in dims], "reg")
     inside = Access(tuple([dim.places[0] for dim in dims]))
-    home, finish = _home(body, wide)
-    target, there = home(Access(place.indices))
-    started = both(there.mask, constraint(axis_of(outer) - 1))
-    identity = MONOIDS[wide.arg.init].identity
-    first = load(target, there._replace(mask=started, fill=identity or None))
-    made_near = made.replace(
-        src=(tile, made.src[1]), arg=made.arg._replace(places=(inside._replace(mask=place.mask),))
-    )
-    inner_body = Rebuild({made: made_near}, {}).body(node.src)
-    back = store(target, there, load(tile, inside))
-    filled = (tile, _over(loops, store(tile, inside, first)), *inner_body, _over(loops, back))
-    near = node.replace(src=filled)
-    done = edit([outer], lambda one: (near,) if one is node else (one,))[0]
-    done = done.replace(arg=outer.arg._replace(kind="ser"))
-    kept = [] if finish is not None else [_plain(wide)]
-    rest = [done if one is outer else one for one in body if one not in (wide, finish)]
-    return Rebuild({} if finish else {wide: _plain(wide)}, {}).body((*kept, *rest))
+    home = _home(body, total.wide)
+    there = home.at(total.place.indices)
+    later = both(there.mask, constraint(axis_of(total.outer) - 1))
+    start = MONOIDS[total.wide.arg.init].identity or None
+    first = load(home.target, there._replace(mask=later, fill=start))
+    back = store(home.target, there, load(tile, inside))
+    filled = [tile, _over(loops, store(tile, inside, first))]
+    filled += rebuild(total.node.src, {total.store: _near(total, tile, inside)})
+    near = total.node.replace(src=(*filled, _over(loops, back)))
+    [outer] = edit([total.outer], lambda one: (near,) if one is total.node else (one,))
+    nodes = {total.outer: outer.replace(arg=outer.arg._replace(kind="ser"))}
+    if home.finish is None:
+        nodes[total.wide] = home.target
+    else:
+        body = tuple([one for one in body if one not in (total.wide, home.finish)])
+    return rebuild(body, nodes)
 
 
-def _reduction(body: Statements, wide: UOp, at: str) -> Statements:
-    """The loop that adds to the accumulator, the loop of `at` in it, and the combining store."""
-    writers = [one for one in body if wide in changed([one])]
-    stores = [one for one in under(writers) if one.op is Ops.STORE and wide in changed([one])]
-    loops = [one for one in loops_in(writers) if wide in changed([one])]
-    names = [one.arg.axis for one in loops]
-    depth = names.index(at) if at in names else 0
-    if not depth or len(stores) != 1 or len(writers) != 1 or wide in read(writers):
-        raise Illegal(f"UPDATE: {wide.arg.name} has no one store inside {at} in a reduction")
-    kinds = [one.arg.kind for one in loops[: depth + 1]]
-    arg = stores[0].arg
-    if kinds != ["red"] + ["par"] * depth or not wide.arg.init or arg.rebase:
-        raise Illegal(f"UPDATE: {wide.arg.name} is not summed by a reduction of par loops to {at}")
-    return loops[0], loops[depth], stores[0]
+def _check_layout(total: _Sum, inner: Iterable[UOp], loops: list[UOp]) -> None:
+    moving = {atom_of(one) for one in inner} - {None}
+    used = {atom for index in total.place.indices for atom in atoms(index)}
+    if used & moving != {atom_of(one) for one in loops} - {None}:
+        name = total.wide.arg.name
+        raise Illegal(f"UPDATE: the layout lists other axes than the index of {name} holds")
 
 
-def _home(body: Statements, wide: UOp) -> tuple[Home, UOp | None]:
-    """Where the accumulator lives: in what the finish copies it to, or in its own memory."""
+def _near(total: _Sum, tile: UOp, inside: Access) -> UOp:
+    """The combining store, into the tile."""
+    place = inside._replace(mask=total.place.mask)
+    arg = total.store.arg._replace(places=(place,))
+    return total.store.replace(src=(tile, total.store.src[1]), arg=arg)
+
+
+def _home(body: Statements, wide: UOp) -> _Home:
+    """In what the finish copies the accumulator to, or in memory of its own."""
+    arg = wide.arg._replace(init="", space="packed")
+    own = tuple([axis(f"{k}", extent) for k, extent in enumerate(arg.shape)])
+    plain = _Home(wide.replace(arg=arg), Access(own), own)
     readers = [one for one in body if wide in read([one])]
-    stores = [one for one in under(readers) if one.op is Ops.STORE]
-    final = stores[0] if len(stores) == 1 and len(readers) == 1 else None
-    if final is None or not _is_copy(final, wide):
-        return lambda access: (_plain(wide), access), None
-    source, place, target = final.src[1].arg.indices, final.arg.places[0], final.src[0]
+    stores = find(readers, Ops.STORE)
+    if len(stores) != 1 or len(readers) != 1 or not _is_copy(stores[0], wide):
+        return plain
+    target, value = stores[0].src
     elsewhere = [one for one in body if one is not readers[0]]
-    keys = [index.terms[0][0] for index in source if index.terms]
-    if target in read(body) | changed(elsewhere) or len(set(keys)) < len(keys):
-        return lambda access: (_plain(wide), access), None
-
-    def home(access: Access) -> tuple[UOp, Access]:
-        pairs = zip(source, access.indices, strict=True)
-        env = {old.terms[0][0]: new for old, new in pairs if old.terms}
-        moved = Rebuild({}, env).node(store(target, place, final.src[1]))
-        return target, moved.arg.places[0]
-
-    return home, readers[0]
+    if target in read(body) | changed(elsewhere):
+        return plain
+    return _Home(target, stores[0].arg.places[0], value.arg.indices, readers[0])
 
 
 def _is_copy(final: UOp, wide: UOp) -> bool:
-    """True for a plain store of the accumulator's element at plain axes, as it is."""
+    """True for a plain store of the accumulator's element at axes that are all different."""
     value, arg = final.src[1], final.arg
-    plain = value.op is Ops.LOAD and value.src[0] is wide and not value.arg.mask
-    if not plain or arg.combine or len(arg.places) > 1 or final.src[0].arg.init:
+    if arg.combine or len(arg.places) > 1 or final.src[0].arg.init:
         return False
-    return all(_is_axis(index) for index in value.arg.indices)
-
-
-def _is_axis(index: Index) -> bool:
-    return index.const == 0 and [factor for _, factor in index.terms] in ([], [1])
-
-
-def _plain(wide: UOp) -> UOp:
-    return wide.replace(arg=wide.arg._replace(init="", space="packed"))
+    if value.op is not Ops.LOAD or value.src[0] is not wide or value.arg.mask:
+        return False
+    terms = [term for index in value.arg.indices for term in index.terms]
+    plain = all(index.const == 0 and len(index.terms) < 2 for index in value.arg.indices)
+    return plain and len({atom for atom, factor in terms if factor == 1}) == len(terms)
 
 
 def _over(loops: list[UOp], statement: UOp) -> UOp:
     for one in reversed(loops):
-        statement = loop("par", one.arg.axis, one.arg.extent, [statement], one.arg.map)
+        arg = one.arg._replace(kind="par")
+        statement = one.replace(src=(statement,), arg=arg)
     return statement
