@@ -16,23 +16,23 @@ Bound = dict[str, UOp]
 
 def matches(pattern: UPat, node: UOp, bound: Bound) -> Iterator[Bound]:
     """Every way in which `node` fits, as the names bound, those of `bound` included."""
-    if pattern.choices:
-        for choice in pattern.choices:
-            yield from matches(choice.named(pattern.name), node, bound)
-        return
     if not _fits(pattern, node):
         return
     if pattern.name is not None:
         if bound.get(pattern.name, node) is not node:
             return
         bound = {**bound, pattern.name: node}
+    if pattern.choices:
+        for choice in pattern.choices:
+            yield from matches(choice, node, bound)
+        return
     yield from _sources(pattern, node, bound)
 
 
 def _fits(pattern: UPat, node: UOp) -> bool:
-    if pattern.ops is not None and node.op not in pattern.ops:
+    if pattern.ops and node.op not in pattern.ops:
         return False
-    if pattern.dtypes is not None and not any(_has_type(node, row) for row in pattern.dtypes):
+    if pattern.dtypes and not any(_has_type(node, row) for row in pattern.dtypes):
         return False
     if pattern.arg is None or pattern.arg != pattern.arg:
         return pattern.arg is None or node.arg != node.arg
@@ -69,8 +69,9 @@ def _each(patterns: Sequence[UPat], nodes: Sequence[UOp], bound: Bound) -> Itera
 def apply(rules: Sequence[Rule], node: UOp) -> UOp | None:
     """What the first rule that fits makes of `node`."""
     for rule in rules:
-        wanted = [name for name, _ in parameters(rule.function)]
-        for bound in matches(rule.pattern, node, {}):
+        wanted = parameters(rule.function)
+        for names in matches(rule.pattern, node, {}):
+            bound = {"node": node, **names}
             found = rule.function(**{name: bound[name] for name in wanted if name in bound})
             if found is not None and found is not node:
                 return found  # type: ignore[no-any-return]

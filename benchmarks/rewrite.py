@@ -12,10 +12,10 @@ from time import perf_counter
 from benchmarks.interpreted import apply
 from tinycore.dtype import dtypes
 from tinycore.uop.index import axis
-from tinycore.uop.matcher import Decisions, Generator
+from tinycore.uop.matcher import Decisions, Writer
 from tinycore.uop.ops import Ops, UOp, const, toposort
 from tinycore.uop.pattern import Rule
-from tinycore.uop.rewrite import graph_rewrite, sweep_order
+from tinycore.uop.rewrite import graph_rewrite, sweep
 from tinycore.uop.simplify import simplify
 from tinycore.uop.tree import Access, buffer, load, mask_value, store
 
@@ -79,7 +79,7 @@ def build_all(ops: list[Ops]) -> None:
 
 def build_rows() -> list[tuple[str, float, str]]:
     """The cost of making every decision function of the simplifier."""
-    ways = {op: len(Generator(op, _rules(op)).ways) for op in Ops}
+    ways = {op: len(Writer(op, _rules(op)).ways) for op in Ops}
     ops = [op for op in Ops if ways[op]]
     seconds = least(lambda: build_all(ops))
     total = sum(ways.values())
@@ -100,7 +100,7 @@ def node_rows() -> list[tuple[str, float, str]]:
         "toposort": lambda: toposort([root]),
         "match alone, generated": lambda: match_all(order),
         "match alone, patterns walked": lambda: interpret_all(order),
-        "sweep of a list": lambda: sweep_order(order, simplify),
+        "sweep of a list": lambda: sweep(order, simplify),
         "fixpoint": lambda: graph_rewrite(root, simplify),
     }
     count = len(order)

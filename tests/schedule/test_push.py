@@ -7,7 +7,6 @@ from tests.schedule.nets import leaf
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.arithmetic import scalar
 from tinycore.schedule.movement import Block, blocks, tightest
 from tinycore.schedule.push import Push, chain_fills
 from tinycore.uop import graph
@@ -16,6 +15,7 @@ from tinycore.uop.graph import elementwise
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const, toposort
 from tinycore.uop.shape import shape_of
+from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import index_value, mask_value
 
 rng = np.random.default_rng(2)

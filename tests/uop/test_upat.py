@@ -9,9 +9,9 @@ from benchmarks.interpreted import apply, matches
 from tinycore.dtype import dtypes
 from tinycore.errors import ArgumentError
 from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
-from tinycore.uop.matcher import Generator
+from tinycore.uop.matcher import Writer
 from tinycore.uop.ops import alu, const
-from tinycore.uop.pattern import Rule, names, rule, rules_in, variants
+from tinycore.uop.pattern import Rule, rule
 from tinycore.uop.simplify import simplify
 
 x, y = UPat.var("x"), UPat.var("y")
@@ -129,14 +129,13 @@ def test_any_takes_the_first_choice_that_fits() -> None:
     assert pm.rewrite(UOp(Ops.ADD, dtypes.int32, (A, A.const_like(0)))) is A * 2
     assert pm.rewrite(A) is A * 2
     assert pm.rewrite(A * B) is None
-    assert names(either) == {"x"}
 
 
 def test_a_name_of_a_choice_holds_for_all_choices() -> None:
-    named = UPat.any(UPat(Ops.NEG), UPat(Ops.VARIABLE)).named("z")
-    pm = PatternMatcher([(UPat(Ops.EXP, src=(named,)), lambda z: z)])
-    assert pm.rewrite(A.alu(Ops.EXP)) is A
-    assert pm.rewrite((-A).alu(Ops.EXP)) is -A
+    named = UPat.any(UPat(Ops.NEG, src=(x,)), UPat(Ops.VARIABLE, name="x")).named("z")
+    pm = PatternMatcher([(UPat(Ops.EXP, src=(named,)), lambda z, x: z + x)])
+    assert pm.rewrite(A.alu(Ops.EXP)) is A + A
+    assert pm.rewrite((-A).alu(Ops.EXP)) is -A + A
     assert pm.rewrite((A + B).alu(Ops.EXP)) is None
 
 
@@ -234,12 +233,12 @@ def test_an_unnamed_rule_is_called_by_file_and_line() -> None:
     assert [rule.name for rule in pm.rules] == [f"test_upat.py:{line}", "mine"]
 
 
-def test_a_decorated_function_is_a_rule_of_its_name() -> None:
-    @rule(Ops.ADD, x, UPat(Ops.CONST), dtype=dtypes.int32)
+def test_a_decorated_function_is_a_rule_of_its_name_that_may_take_the_root() -> None:
+    @rule(UPat(Ops.ADD, dtypes.int32, (x, UPat(Ops.CONST))))
     def drop(node: UOp, x: UOp) -> UOp:
         return x * node.src[1]
 
-    assert (drop.name, rules_in({"a": 1, "drop": drop})) == ("drop", (drop,))
+    assert drop.name == "drop"
     assert PatternMatcher([drop]).rewrite(A + 3) is A * 3
     assert PatternMatcher([drop]).rewrite(A + B) is None
 
@@ -254,7 +253,7 @@ def test_a_parameter_that_no_pattern_binds_is_named() -> None:
 
 
 def test_a_name_that_one_choice_lacks_does_not_count_as_bound() -> None:
-    with pytest.raises(ArgumentError, match=r"takes 'x', which .* expected some of: none"):
+    with pytest.raises(ArgumentError, match=r"takes 'x', which .* expected some of: y"):
         PatternMatcher([(UPat.any(x, y), lambda x: x)])
 
 
@@ -267,13 +266,13 @@ def test_a_builtin_is_refused_as_a_function() -> None:
     )
 
 
-def test_a_pattern_prints_as_it_is_written() -> None:
+def test_a_pattern_prints_what_it_asks_for() -> None:
     pattern = UPat((Ops.ADD, Ops.MUL), dtypes.int32, (x,), name="n", allow_any_len=True)
     assert repr(pattern) == (
-        "UPat((Ops.ADD, Ops.MUL), dtype=dtypes.int32, src=(UPat(name='x'),), name='n', "
+        "UPat(ops=(Ops.ADD, Ops.MUL), dtypes=(dtypes.int32,), src=(UPat(name='x'),), name='n', "
         "allow_any_len=True)"
     )
-    assert repr(UPat.any(x, UPat())) == "UPat.any(UPat(name='x'), UPat())"
+    assert repr(UPat.any(x, UPat())) == "UPat(choices=(UPat(name='x'), UPat()))"
 
 
 def test_a_decision_function_is_made_when_its_op_is_first_met() -> None:
@@ -285,19 +284,18 @@ def test_a_decision_function_is_made_when_its_op_is_first_met() -> None:
     assert set(pm.decisions) == {Ops.MUL, Ops.ADD}
 
 
-def test_tests_shared_by_rules_are_written_once() -> None:
+def test_a_test_that_neighbouring_rules_begin_with_is_written_once() -> None:
     rules = [
         Rule("zero", UPat(Ops.ADD, src=(x, UPat.const(None, 0))), lambda x: x),
-        Rule("negative", UPat(Ops.ADD, src=(x, UPat(Ops.NEG))), lambda x: x),
         Rule("one", UPat(Ops.ADD, src=(x, UPat.const(None, 1))), lambda x: x),
+        Rule("negative", UPat(Ops.ADD, src=(x, UPat(Ops.NEG))), lambda x: x),
     ]
-    text = Generator(Ops.ADD, rules).text()
-    assert text.count("n1.op is CONST") == 1
+    assert Writer(Ops.ADD, rules).text().count("n1.op is CONST") == 1
 
 
 def test_orders_of_equal_patterns_are_one_way() -> None:
-    assert len(list(variants(x + y))) == 2
-    assert len(Generator(Ops.ADD, [Rule("same", x + x, lambda x: x)]).ways) == 1
+    assert len(Writer(Ops.ADD, [Rule("both", x + y, lambda x: x)]).ways) == 2
+    assert len(Writer(Ops.ADD, [Rule("same", x + x, lambda x: x)]).ways) == 1
 
 
 def random_node(rng: random.Random, depth: int) -> UOp:

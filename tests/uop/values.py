@@ -8,7 +8,6 @@ import numpy as np
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import atoms, evaluate
-from tinycore.uop.fold import number
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.table import TABLE
@@ -75,7 +74,7 @@ def _value(node: UOp, src: list[Array], env: Mapping[Any, Array]) -> Array:
     if node in env:
         return env[node]
     if node.op is Ops.CONST:
-        return np.array([number(node.arg, node.dtype)], dtype=name)
+        return np.array([node.arg], dtype=name)
     if node.op is Ops.INDEX:
         return np.asarray(evaluate(node.arg, lambda atom: env[atom])).astype(name)
     if node.op is Ops.MASK:

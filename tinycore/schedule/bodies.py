@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from tinycore.schedule.arithmetic import element
 from tinycore.schedule.expression import Rewrite, inline, loads
 from tinycore.schedule.groups import Group
 from tinycore.schedule.movement import Indices
@@ -20,7 +19,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Dim, upper
-from tinycore.uop.tree import Access, buffer
+from tinycore.uop.tree import Access, buffer, load
 
 
 class Member:
@@ -128,7 +127,7 @@ class Body:
             return None
         indices = member.at(access.indices)
         if member.state is not None:
-            return element(member.state, access._replace(indices=indices))
+            return load(member.state, access._replace(indices=indices))
         pairs = zip(member.at(member.axes), indices, strict=True)
         env = {atom: index for own, index in pairs for atom, _ in own.terms}
         return inline(member.value, env, access)
@@ -193,7 +192,7 @@ def _store(member: Member, axes: Indices, shared: Indices) -> Store:
     """The store of a member whose inner axes are replaced by those of its loop."""
     value = member.value
     if member.state is not None:
-        value = element(member.state, Access(axes))
+        value = load(member.state, Access(axes))
     pairs = zip(axes, shared, strict=True)
     env = {atom: new for old, new in pairs for atom, _ in old.terms if old is not new}
     if not env:

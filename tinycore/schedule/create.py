@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
 from tinycore.config import SPEC
-from tinycore.schedule.arithmetic import forget
 from tinycore.schedule.bodies import Body, make_bodies
 from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import reductions
@@ -48,14 +47,11 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
     writes = frozenset(node for node, old in sinks if _may_write(node, old))
     with arena():
-        try:
+        found = _attempt(sinks, writes, limits)
+        while not isinstance(found, Schedule):
+            writes -= found
             found = _attempt(sinks, writes, limits)
-            while not isinstance(found, Schedule):
-                writes -= found
-                found = _attempt(sinks, writes, limits)
-            return found
-        finally:
-            forget()
+        return found
 
 
 def _may_write(node: UOp, old: UOp | None) -> bool:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.arithmetic import choose, element, scalar
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, both, index_value, mask_value
+from tinycore.uop.simplify import choose, scalar
+from tinycore.uop.tree import Access, both, index_value, load, mask_value
 
 
 class Inner(NamedTuple):
@@ -217,7 +217,7 @@ class Rewrite:
         """A LOAD, or what `read` gives for it."""
         access = self.access(node.arg)
         found = self.read(node.src[0], access) if self.read else None
-        return element(node.src[0], access) if found is None else found
+        return load(node.src[0], access) if found is None else found
 
     def reduction(self, node: UOp) -> UOp:
         """A REDUCE with its mask; its own axes are nobody else's, so they stay."""

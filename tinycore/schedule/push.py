@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.arithmetic import choose, element, index_of, number, scalar
 from tinycore.schedule.movement import Indices, outside, source_place, tightest
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Index, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
-from tinycore.uop.tree import Access
+from tinycore.uop.simplify import choose, index_of, number, scalar
+from tinycore.uop.tree import Access, load
 
 
 class State(NamedTuple):
@@ -104,7 +104,7 @@ class Push:
         node = state.node
         if self._is_stored(node):
             fill = state.fill if state.mask else None
-            return element(node, Access(state.indices, state.mask, None, fill or None))
+            return load(node, Access(state.indices, state.mask, None, fill or None))
         values = tuple([self.values[need] for need in self.needs[state]])
         make = _VALUES.get(node.op)
         if make is not None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tinycore.schedule.arithmetic import element, scalar
 from tinycore.schedule.bodies import Body, Member
 from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
 from tinycore.schedule.stages import REDUCTION, Step
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access
+from tinycore.uop.simplify import scalar
+from tinycore.uop.tree import Access, load
 
 
 @dataclass(slots=True, eq=False)
@@ -140,7 +140,7 @@ def _moved(found: Sum, run: Run) -> Rewrite:
 
 def _value_of(lead: Sum) -> UOp:
     assert lead.member.state is not None, "runs: a maximum without a state"
-    return element(lead.member.state, Access(()))
+    return load(lead.member.state, Access(()))
 
 
 def _is_scale(factor: UOp, lead: Sum) -> bool:
@@ -158,7 +158,7 @@ def _through_fin(value: UOp, inside: Sequence[Sum]) -> UOp:
     def read(node: UOp, access: Access) -> UOp | None:
         if node not in states:
             return None
-        return scalar(Ops.FIN, node.dtype, element(node, access))
+        return scalar(Ops.FIN, node.dtype, load(node, access))
 
     return Rewrite({}, (), read)(value)
 

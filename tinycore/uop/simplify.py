@@ -1,89 +1,258 @@
-"""The simplifier: every rule that holds bit by bit, over expressions, kernels and graphs.
+"""The simplifier: what the expressions of kernels are made through, one scalar op at a time.
 
-Comes in: scalar expressions, statements of a kernel, or shaped nodes. Goes out: equal ones with
-less to compute. The rules are in uop/rules_number.py, rules_logic.py and rules_index.py; each is
-tested alone, and their order does not matter.
+Comes in: an op over simple expressions. Goes out: an equal expression, bit for bit, with less to
+compute: ranges, causal masks and one-hot rows are INDEX and MASK. What changed a NaN, the sign of a
+zero or the wrap of an integer would be wrong. A rule makes one node over what it was given, so that
+only this needs another look. Folds that cost nothing are in `alu` and `cast` of uop/ops.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
-from typing import Any
+import operator
+from collections.abc import Callable
 
-from tinycore.uop.graph import broadcast, uniform
-from tinycore.uop.matcher import Decision, Decisions, PatternMatcher
-from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp
+from tinycore.dtype import DType, dtypes, promote
+from tinycore.uop.affine import Mask, at_least_zero, mask_of
+from tinycore.uop.index import Index, as_index, digit
+from tinycore.uop.matcher import PatternMatcher
+from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
 from tinycore.uop.pattern import Result, Rule, UPat, rule
-from tinycore.uop.rewrite import Memo, graph_rewrite
-from tinycore.uop.rules_index import INDEX_RULES
-from tinycore.uop.rules_logic import LOGIC_RULES
-from tinycore.uop.rules_number import NUMBER_RULES
-from tinycore.uop.shape import shape_of
-from tinycore.uop.tree import Rebuild
+from tinycore.uop.rewrite import COUNTERS, note
+from tinycore.uop.table import TABLE
+from tinycore.uop.tree import both, index_value, mask_value
+from tinycore.util import np
 
-simplify = PatternMatcher([*NUMBER_RULES, *LOGIC_RULES, *INDEX_RULES])
-"""For scalar expressions: `graph_rewrite(node, simplify)`."""
+x = UPat.var("x")
+y = UPat.var("y")
+a = UPat.var("a")
+b = UPat.var("b")
+m = UPat.var("m")
+c = UPat.cvar("c")
+constant = UPat(Ops.CONST)
+flag = UPat.var("x", dtypes.bool)
+yes = UPat.const(dtypes.bool, True)
+mask_x = UPat(Ops.MASK, name="x")
+mask_y = UPat(Ops.MASK, name="y")
+index = UPat(Ops.INDEX, dtypes.ints, name="x")
+place = UPat((Ops.INDEX, Ops.CONST), dtypes.ints)
+place_x = place.named("x")
+place_y = place.named("y")
 
+# Constants
 
-def simple(node: UOp, memo: Memo) -> UOp:
-    """`node`, whose sources are simple, made simple: one look where no rule fits.
-
-    `memo` holds what earlier calls found.
-    """
-    decide = simplify.decisions[node.op]
-    if decide is None or decide(node, None) is None:
-        return node
-    return graph_rewrite(node, simplify, name="simplify", memo=memo)
-
-
-def simplify_body(statements: Iterable[UOp]) -> tuple[UOp, ...]:
-    """The statements of a kernel with every expression in them simplified, gathered indices too."""
-    return _Simplify().body(statements)
-
-
-class _Simplify(Rebuild):
-    """Rebuilds a tree from its leaves up; a node that a rule fits is rewritten to the fixpoint."""
-
-    def __init__(self) -> None:
-        super().__init__({}, {})
-        self.done: Memo = {}
-
-    def _rebuild(self, node: UOp) -> UOp:
-        return simple(super()._rebuild(node), self.done)
+FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # NEG by alu; shifts may be too far
 
 
-def simplify_graph(root: UOp) -> UOp:
-    """A graph with its elementwise ops simplified; every node keeps its shape."""
-    return graph_rewrite(root, shaped, name="simplify")
-
-
-@rule(UPat(ELEMENTWISE))
-def scalar_constants(node: UOp) -> Result:
-    """A constant that movement ops spread out is taken as it is: elementwise ops broadcast it."""
-    if not any(source.op in MOVEMENT for source in node.src):
+@rule(UPat(FOLDED, src=constant))
+def folded(node: UOp) -> Result:
+    """Constants, by the numpy reference of the op; not of a type that numpy lacks."""
+    numpy = np()
+    reference = TABLE[node.op].reference
+    kind = node.src[0].dtype.name
+    if reference is None or kind not in numpy.sctypeDict:
         return None
-    return node.replace(src=tuple([uniform(source) or source for source in node.src]))
+    operands = [numpy.asarray(source.arg, kind) for source in node.src]
+    with numpy.errstate(all="ignore"):
+        value = reference(numpy, *operands).item()
+    return const(value, node.dtype)
 
 
-class _Shaped(Decisions):
-    """Decisions whose results are broadcast to the shape of the node they replace."""
-
-    def __missing__(self, op: Ops) -> Decision | None:
-        decide = super().__missing__(op)
-        if decide is not None:
-            self[op] = partial(_keep_shape, decide)
-        return self[op]
+@rule(UPat(COMMUTATIVE, src=(constant, x)))
+def constant_right(node: UOp, x: UOp) -> Result:
+    """c + x = x + c: one form of what is equal."""
+    return None if x.op is Ops.CONST else alu(node.op, x, node.src[0])
 
 
-def _keep_shape(decide: Decision, node: UOp, ctx: Any) -> tuple[UOp, Rule] | None:
-    found = decide(node, ctx)
-    if found is None:
+@rule(-x * c)
+def multiply_negated(x: UOp, c: UOp) -> UOp:
+    """-x * c = x * -c: rounding is symmetric."""
+    return x * -c
+
+
+@rule(-(x * c))
+def negate_product(x: UOp, c: UOp) -> UOp:
+    """-(x * c) = x * -c."""
+    return x * -c
+
+
+@rule(UPat((Ops.MAX, Ops.MIN), src=(x, x)))
+def extreme_of_one(x: UOp) -> UOp:
+    """max(x, x) = min(x, x) = x."""
+    return x
+
+
+# Conversions
+
+
+@rule(x.cast())
+def cast_nothing(node: UOp, x: UOp) -> UOp:
+    """To the type it has, or of a constant that stays exact: `cast` makes no node."""
+    return cast(x, node.dtype)
+
+
+@rule(x.cast().cast())
+def cast_twice(node: UOp, x: UOp) -> Result:
+    """Through a type that holds every value of x, or among integers to fewer bits."""
+    start, middle, end = x.dtype, node.src[0].dtype, node.dtype
+    if start.is_int and middle.is_float:
         return None
-    new, applied = found
-    return broadcast(new, shape_of(node)), applied
+    narrows = start.is_int and end.is_int and end.bits <= middle.bits
+    exact = promote(start, middle) is middle
+    return cast(x, end) if narrows or exact else None
 
 
-shaped = PatternMatcher([scalar_constants, *NUMBER_RULES, *LOGIC_RULES])
-"""For graph nodes, whose constants have no shape of their own."""
-shaped.decisions = _Shaped(shaped.rules)
+# Index values
+
+AFFINE: dict[Ops, Callable[..., Index]] = {
+    Ops.CAST: as_index,
+    Ops.NEG: operator.neg,
+    Ops.ADD: operator.add,
+    Ops.MUL: operator.mul,
+}
+
+
+@rule(UPat(AFFINE, dtypes.ints, src=place))
+def index_arithmetic(node: UOp) -> Result:
+    """Sums and products of index values are index values, where they do not wrap."""
+    operands = [as_index(source.arg) for source in node.src]
+    found = AFFINE[node.op](*operands)
+    return index_value(found, node.dtype) if _fits(found, node.dtype) else None
+
+
+@rule(UPat((Ops.IDIV, Ops.MOD), src=(index, c)))
+def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
+    """Rounding down and rounding toward zero agree where x >= 0 and c > 0."""
+    if x.arg.lo < 0 or c.arg <= 0:
+        return None
+    if node.op is Ops.IDIV:
+        return index_value(digit(x.arg, c.arg, 0), node.dtype)
+    return index_value(digit(x.arg, 1, c.arg), node.dtype)
+
+
+@rule(place_x < place_y)
+def index_below(x: UOp, y: UOp) -> UOp:
+    """x < y is y - x - 1 >= 0."""
+    return _all_of(as_index(y.arg) - as_index(x.arg) - 1)
+
+
+@rule(place_x.eq(place_y))
+def index_equal(x: UOp, y: UOp) -> UOp:
+    """x == y is x - y >= 0 and y - x >= 0."""
+    difference = as_index(x.arg) - as_index(y.arg)
+    return _all_of(difference, -difference)
+
+
+def _all_of(*values: Index) -> UOp:
+    """The mask that all of `values` are at least zero."""
+    return mask_value(mask_of([at_least_zero(value) for value in values]))
+
+
+def _fits(value: Index, dtype: DType) -> bool:
+    return dtype.is_int and dtype.min <= value.lo and value.hi <= dtype.max
+
+
+# Masks and flags
+
+
+@rule(mask_x & mask_y)
+def and_masks(x: UOp, y: UOp) -> UOp:
+    """Two conjunctions are one."""
+    return mask_value(both(x.arg, y.arg))
+
+
+@rule(mask_x ^ yes)
+def not_mask(x: UOp) -> Result:
+    """Not (v >= 0) is -v - 1 >= 0; the opposite of several at once is no conjunction."""
+    return _all_of(-x.arg[0] - 1) if len(x.arg) == 1 else None
+
+
+@rule(flag.eq(c))
+def equal_flag(x: UOp, c: UOp) -> UOp:
+    """x == true is x, x == false is not x."""
+    return x if c.arg else x ^ True
+
+
+@rule(x ^ 0)
+def xor_zero(x: UOp) -> UOp:
+    """x ^ 0 = x."""
+    return x
+
+
+# Choices
+
+
+@rule(UPat(Ops.WHERE, dtypes.bool, (m, a, b)))
+def choose_flags(m: UOp, a: UOp, b: UOp) -> Result:
+    """m ? true : b is m or b; m ? a : false is m and a; m ? false : true is not m."""
+    if a.op is Ops.CONST and a.arg:
+        return m | b
+    if b.op is Ops.CONST and not b.arg:
+        return m & a
+    return m ^ True if a.op is b.op is Ops.CONST else None
+
+
+@rule((m ^ yes).where(a, b))
+def choose_by_negation(m: UOp, a: UOp, b: UOp) -> UOp:
+    """Not m turns the two around."""
+    return m.alu(Ops.WHERE, b, a)
+
+
+@rule(m.where(m.where(a, b), y))
+def choose_again(m: UOp, a: UOp, y: UOp) -> UOp:
+    """Where m holds, an inner choice by m takes its first."""
+    return m.alu(Ops.WHERE, a, y)
+
+
+@rule(mask_x.where(mask_y.where(a, b), b))
+def choose_by_both(x: UOp, y: UOp, a: UOp, b: UOp) -> UOp:
+    """a needs both masks."""
+    joint = mask_value(both(x.arg, y.arg))
+    return joint.alu(Ops.WHERE, a, b)
+
+
+simplify = PatternMatcher([entry for entry in globals().values() if isinstance(entry, Rule)])
+"""Every rule of this file, in its order."""
+
+
+def simple(node: UOp) -> UOp:
+    """`node`, whose sources are simple, made simple."""
+    counters = COUNTERS["simplify"]
+    while True:
+        counters.visits += 1
+        decide = simplify.decisions[node.op]
+        if decide is None:
+            return node
+        counters.attempts += 1
+        found = decide(node, None)
+        if found is None:
+            return node
+        new, applied = found
+        note("simplify", applied, node, new)
+        node = new
+
+
+def scalar(op: Ops, dtype: DType, *src: UOp) -> UOp:
+    """A scalar op over simple expressions; `dtype` is that of a conversion."""
+    if op in CASTS:
+        return simple(UOp(op, dtype, src))
+    return simple(alu(op, *src))
+
+
+def choose(mask: Mask, value: UOp, fill: Scalar) -> UOp:
+    """`value` where the mask holds, else `fill`."""
+    other = value.const_like(fill)
+    return simple(alu(Ops.WHERE, mask_value(mask), value, other))
+
+
+def number(value: Index, dtype: DType) -> UOp:
+    """An index as a number of `dtype`, wrapped where it does not fit."""
+    if _fits(value, dtype):
+        return index_value(value, dtype)
+    whole = index_value(value, dtypes.int64)
+    return scalar(Ops.CAST, dtype, whole)
+
+
+def index_of(node: UOp) -> Index | None:
+    """The index that an integer expression is, if it is one."""
+    known = node.op in place.ops and node.dtype.is_int
+    return as_index(node.arg) if known else None

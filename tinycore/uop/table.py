@@ -2,7 +2,7 @@
 
 Comes in: nothing. Goes out: `TABLE[op]`, the row that holds an op's levels, number of sources,
 shape rule, numpy reference and text. To add an op: a row here, a gradient rule, a spelling or a
-decomposition, a Tensor method. Shape rules are in uop/shape.py, bounds in uop/bounds.py.
+decomposition, a Tensor method. Shape rules are in uop/shape.py.
 """
 
 from __future__ import annotations

@@ -6,6 +6,6 @@ Comes in: nothing. Goes out: `UPat` and `Rule` (uop/pattern.py), `PatternMatcher
 
 from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.pattern import Rule, UPat
-from tinycore.uop.rewrite import graph_rewrite, sweep, sweep_order
+from tinycore.uop.rewrite import graph_rewrite, sweep
 
-__all__ = ["PatternMatcher", "Rule", "UPat", "graph_rewrite", "sweep", "sweep_order"]
+__all__ = ["PatternMatcher", "Rule", "UPat", "graph_rewrite", "sweep"]

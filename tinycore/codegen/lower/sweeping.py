@@ -12,7 +12,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
 from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.rewrite import sweep_order
+from tinycore.uop.rewrite import sweep
 from tinycore.uop.tree import Access, Kernel, rebuild
 
 
@@ -25,7 +25,7 @@ def swept(kernel: Kernel, rules: PatternMatcher, ctx: Any, name: str) -> Kernel:
         gathered = list(found)
         order = toposort([*gathered, *kernel.body])
         found = dict.fromkeys(_gathered(order))
-    changed = sweep_order(order, rules, ctx, name)
+    changed = sweep(order, rules, ctx, name)
     body = tuple([changed.get(statement, statement) for statement in kernel.body])
     moved = {node: changed[node] for node in gathered if node in changed}
     return kernel._replace(body=rebuild(body, moved) if moved else body)
