@@ -345,7 +345,7 @@ def test_assign_takes_numbers_lists_and_arrays_and_broadcasts() -> None:
 
 
 def test_assign_refuses_types_that_would_lose_values() -> None:
-    with pytest.raises(DTypeError, match="do not fit into dtypes.int32"):
+    with pytest.raises(DTypeError, match=r"do not fit into dtypes\.int32"):
         Tensor([1, 2]).assign(Tensor([0.5, 0.5]))
     x = Tensor([1, 2])
     with pytest.raises(DTypeError, match="do not fit"):

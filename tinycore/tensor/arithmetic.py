@@ -150,7 +150,10 @@ class Arithmetic(Conversion):
         >>> abs(Tensor([-3, 3])).tolist()
         [3, 3]
         """
-        return self.maximum(-self) if self.dtype.kind in "if" else self
+        if self.dtype.kind not in "if":
+            return self
+        # a maximum of 0.0 and -0.0 may be either
+        return self.eq(0).where(0, self.maximum(-self))
 
     def sign(self) -> Self:
         """-1, 0 or 1; NaN stays.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
+from tinycore.dtype import DType, dtypes
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.arithmetic import Arithmetic
 from tinycore.tensor.base import common_dtype
@@ -19,6 +20,7 @@ from tinycore.uop.shape import Dim, difference, size, upper, upper_shape
 from tinycore.util import ceildiv
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Arithmetic)
 Widths = Sequence[tuple[int, int]]
 
 
@@ -140,15 +142,19 @@ class Joining(Arithmetic, Movement):
             part.cast(dtype)._placed(axis, begin, ends[-1] - end)
             for part, begin, end in zip(parts, ends[:-1], ends[1:], strict=True)
         ]
-        return sum(placed[1:], placed[0])
+        return _chosen(placed, placed[0]._indices(axis), ends)
 
     def _placed(self, axis: int, before: int, after: int) -> Self:
-        """Padded along one axis with the number that changes no other when added."""
         widths = [(0, 0)] * self.ndim
         widths[axis] = (before, after)
-        # -0.0 + 0.0 is 0.0, and 0.0 + -0.0 is 0.0
-        neutral = -0.0 if self.dtype.is_float else 0
-        return self._padded(widths, neutral)
+        return self._padded(widths, 0)
+
+    def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
+        """0 .. n - 1 along an axis, with extent 1 along the others."""
+        extent = upper(self.shape[axis])
+        shape = [1] * self.ndim
+        shape[axis] = extent
+        return self.of_uop(graph.iota(extent, dtype)).reshape(shape)
 
     def _check_beside(self, part: Self, axis: int) -> None:
         self._check_device(part)
@@ -254,6 +260,14 @@ class Joining(Arithmetic, Movement):
         extent = upper(self.shape[axis_of(dim, self.ndim, "chunk")])
         count = max(ceildiv(extent, chunks), 1)
         return list(self.split(count, dim))
+
+
+def _chosen(parts: Sequence[A], places: A, ends: Sequence[int]) -> A:
+    """Each part up to its end. Choosing keeps every bit; a sum would turn -0.0 into 0.0."""
+    result = parts[-1]
+    for part, end in zip(reversed(parts[:-1]), reversed(ends[1:-1]), strict=True):
+        result = (places < end).where(part, result)
+    return result
 
 
 def _several(first: T, rest: Sequence[T]) -> list[T]:

@@ -153,13 +153,6 @@ class Reduction(Activations, Joining):
         result = places._reduced("min", along, keepdim, operation)
         return result if self.ndim else result.reshape(())
 
-    def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
-        """0 .. n - 1 along an axis, with extent 1 along the others."""
-        extent = upper(self.shape[axis])
-        shape = [1] * self.ndim
-        shape[axis] = extent
-        return self.of_uop(graph.iota(extent, dtype)).reshape(shape)
-
     @spelled
     def mean(self, axis: Axes = None, keepdim: bool = False) -> Self:
         """The average; of integers in the default float.
