@@ -130,9 +130,11 @@ class _Merge:
         name = lead.arg.name
         stores = stores_to(self.early, lead)
         reads = [node for node in loads(self.late) if node.src[0] is lead]
-        if len(stores) != 1 or len(reads) != 1 or stores[0].arg.combine != "max":
+        single = len(stores) == len(reads) == 1
+        if not single or stores[0].arg.combine != "max":
             raise Illegal(f"AT: the later loop needs {name} of all iterations")
-        if lead in self.earlier or lead in changed(self.late) or self.kind != "red":
+        again = self.earlier | changed(self.late)
+        if lead in again or self.kind != "red":
             raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
         store, now = stores[0], reads[0]
         score = expanded(self.early, store)[0]
@@ -142,7 +144,8 @@ class _Merge:
         if not all(map(moves.fits, sums)) or self.earlier & moved.keys():
             raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
         arg = store.arg._replace(rebase="exp")
-        rebased = store.replace(src=(*store.src, *moved), arg=arg)
+        src = (*store.src, *moved)
+        rebased = store.replace(src=src, arg=arg)
         self.early = rebuild(self.early, {store: rebased})
         self.late = rebuild(self.late, {now: now.alu(Ops.FIN)})
 
@@ -157,8 +160,10 @@ class _Moves(NamedTuple):
 
     def reads(self, statement: UOp) -> bool:
         """True for a statement that depends on the state."""
-        found = [*toposort(expanded(self.body, statement)), *evaluated(statement)]
-        return statement.op is not Ops.LET and self.now in found
+        if statement.op is Ops.LET:
+            return False
+        found = toposort(expanded(self.body, statement))
+        return self.now in found or self.now in evaluated(statement)
 
     def fits(self, statement: UOp) -> bool:
         """True for a sum, at the state's place, of products with one factor exp(score - now)."""
@@ -172,8 +177,9 @@ class _Moves(NamedTuple):
         factors = factors_of(expanded(self.body, statement)[0])
         moving = [factor for factor in factors if self.now in toposort([factor])]
         exponential = (self.score - self.now).alu(Ops.EXP)
-        is_sum = statement.src[0].arg.init == "sum"
-        return is_sum and moving == [exponential] and self.now not in toposort([self.score])
+        if moving != [exponential] or self.now in toposort([self.score]):
+            return False
+        return bool(statement.src[0].arg.init == "sum")
 
 
 def _declared(statement: UOp) -> str:
