@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tinycore.errors import warn
+from tinycore.errors import warn_once
 
 _MAGIC = b"tinycore cache 1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -59,7 +59,7 @@ class DiskCache:
             _write(path, _MAGIC + _digest(table, key, value) + value)
         except OSError as error:
             if not path.exists():
-                _warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_WITHOUT}")
+                warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_WITHOUT}")
 
     def clear(self, table: str = "") -> int:
         """Remove the entries of one table, or of all; returns how many files went."""
@@ -93,7 +93,7 @@ class DiskCache:
         if not self.root.is_absolute():
             reason = "is no absolute path"
         if reason:
-            _warn_once(f"cache: {self.root} {reason}{_WITHOUT}")
+            warn_once(f"cache: {self.root} {reason}{_WITHOUT}")
         return bool(reason)
 
 
@@ -172,8 +172,3 @@ def _write(path: Path, content: bytes) -> None:
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    warn(text)

@@ -5,6 +5,7 @@ A message reads `<operation>: <what is wrong, with values>; <what was expected>.
 Errors of devices are in runtime/errors.py.
 """
 
+import functools
 import warnings
 
 
@@ -63,3 +64,9 @@ class TinycoreWarning(UserWarning):
 def warn(text: str) -> None:
     """Show one line of warning; the standard `warnings` filters apply to it."""
     warnings.warn_explicit(text, TinycoreWarning, filename="tinycore", lineno=1)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Show one line of warning, the first time alone."""
+    warn(text)

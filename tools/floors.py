@@ -20,9 +20,8 @@ PACKAGES = ("tinycore", "pluggy", "numpy")
 LATE: Mapping[str, str] = {
     "tinycore/__init__.py": "the public names, each at its first use",
     "tinycore/util.py": "numpy, at the first use of an array",
-    "tinycore/runtime/hooks.py": "pluggy, at the first use of a hook",
     "tinycore/runtime/installed.py": "installed metadata, at the first use of a device or hook",
-    "tinycore/runtime/plugins.py": "device packages and pluggy, at the first use of a device",
+    "tinycore/runtime/plugins.py": "device packages and pluggy, at the first use of a device or hook",
 }
 """The files that may import by a name in text: the accessors, one a subject (STYLE.md 9)."""
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.fake_backend import FakeBackend
-from tests.runtime.wheels import Site, bare_core
+from tests.runtime.wheels import Site, bare_core, entry_point
 from tinycore.config import SETTINGS
 from tinycore.runtime import buffer
-from tinycore.runtime.installed import Entry
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.registry import Devices
 
@@ -47,8 +46,7 @@ def fake() -> FakeBackend:
 @pytest.fixture
 def devices(fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Devices]:
     """A registry with one ready plugin, FAKE, which buffers use too."""
-    entry = Entry("FAKE", "tinycore-fake", "1.2", None)  # type: ignore[arg-type]
-    plugin = Plugin("FAKE", "tinycore-fake", "1.2", entry, backend=fake)
+    plugin = Plugin("FAKE", "tinycore-fake", "1.2", entry_point("FAKE"), backend=fake)
     registry = Devices(lambda: {"FAKE": plugin})
     monkeypatch.setattr(buffer, "Device", registry)
     yield registry

@@ -7,11 +7,10 @@ import pytest
 
 from tests.runtime.fake_backend import FakeBackend
 from tests.runtime.texts import exactly, starts
-from tests.runtime.wheels import Site, fake_source
+from tests.runtime.wheels import Site, entry_point, fake_source
 from tinycore.config import Context
 from tinycore.errors import DeviceError, IndexingError, TinycoreWarning
 from tinycore.runtime.errors import BackendError, DeviceLost, Unsupported
-from tinycore.runtime.installed import Entry
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.registry import Devices
 
@@ -22,11 +21,9 @@ def registry(*backends: FakeBackend) -> Devices:
     """A registry with these backends, all loaded; REF is built in."""
     plugins = {}
     for backend in backends:
-        entry = Entry(backend.name, f"tinycore-{backend.name.lower()}", "1.2", None)  # type: ignore[arg-type]
-        built_in = backend.name == "REF"
-        plugins[backend.name] = Plugin(
-            backend.name, entry.wheel, "1.2", None if built_in else entry, backend=backend
-        )
+        point = None if backend.name == "REF" else entry_point(backend.name)
+        wheel = f"tinycore-{backend.name.lower()}"
+        plugins[backend.name] = Plugin(backend.name, wheel, "1.2", point, backend=backend)
     return Devices(lambda: plugins)
 
 

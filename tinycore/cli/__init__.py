@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tinycore import __version__
 from tinycore.cli import devices
 from tinycore.errors import TinycoreError
-from tinycore.runtime.hooks import hooks
+from tinycore.runtime.plugins import call_hooks
 
 _ELSEWHERE = dict.fromkeys(("doctor", "new-backend", "conformance"), "tinycore-conformance")
 """Commands that users will look for here, and the packages that bring them."""
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"tinycore {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     devices.add_command(commands)
-    hooks().call("tinycore_cli", subparsers=commands)
+    call_hooks("tinycore_cli", subparsers=commands)
     if words and words[0] in _ELSEWHERE and words[0] not in commands.choices:
         package = _ELSEWHERE[words[0]]
         print(

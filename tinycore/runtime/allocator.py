@@ -10,12 +10,11 @@ from __future__ import annotations
 import gc
 import threading
 from collections import OrderedDict
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tinycore.config import LRU
-from tinycore.runtime.caps import Caps, Space
-from tinycore.runtime.contract import Allocator
+from tinycore.runtime.caps import Space
+from tinycore.runtime.contract import Device
 from tinycore.runtime.errors import OutOfMemory
 from tinycore.runtime.program import Handle
 from tinycore.util import format_bytes, round_up
@@ -31,37 +30,21 @@ class Block(NamedTuple):
     space: str
 
 
-class Owner(Protocol):
-    """What the allocator asks of its device."""
-
-    name: str
-    caps: Caps
-
-    @property
-    def usable_here(self) -> bool:
-        """False in a child process that must not touch the device."""
-
-    def synchronize(self) -> None:
-        """Return when all queued work is done."""
-
-    def guard(self, operation: str) -> AbstractContextManager[None]:
-        """Run vendor code, so that what it raises carries the device's name."""
-
-
 class CachingAllocator:
     """Allocates through the vendor and keeps what is freed, up to a limit.
 
+    Calls vendor code unguarded: callers are within `OpenDevice.guard`.
     Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
     """
 
-    def __init__(self, vendor: Allocator, owner: Owner) -> None:
-        self.vendor = vendor
-        self.owner = owner
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.vendor = device.allocator
+        self.caps = device.target.caps
         self.live_bytes = 0
         self.live_count = 0
         self.cached_bytes = 0
-        self.closed = False
-        self._limit_bytes = sum(_keepable_bytes(space) for space in owner.caps.spaces)
+        self._limit_bytes = sum(_keepable_bytes(space) for space in self.caps.spaces)
         self._waiting: OrderedDict[tuple[str, int], list[Block]] = OrderedDict()
         # Reentrant: collecting garbage inside may free buffers of the same device.
         self._lock = threading.RLock()
@@ -71,9 +54,9 @@ class CachingAllocator:
 
         Raises: OutOfMemory; the device stays usable.
         """
-        space = space or self.owner.caps.spaces[0].name
+        space = space or self.caps.spaces[0].name
         room = bucket(size_bytes)
-        if room > self.owner.caps.max_allocation_bytes:
+        if room > self.caps.max_allocation_bytes:
             room = max(size_bytes, 1)
         with self._lock:
             block = self._reuse(space, room) or self._obtain(space, room)
@@ -84,8 +67,6 @@ class CachingAllocator:
     def free(self, block: Block) -> None:
         """Take a block back: it waits for reuse, or goes to the device if LRU=0."""
         with self._lock:
-            if self.closed or not self.owner.usable_here:
-                return
             self.live_bytes -= block.size_bytes
             self.live_count -= 1
             self.cached_bytes += block.size_bytes
@@ -94,16 +75,10 @@ class CachingAllocator:
             self._waiting.move_to_end(key)
             self._shrink(self._limit_bytes if LRU.value else 0)
 
-    def free_cache(self) -> None:
-        """Give every waiting block back to the device."""
-        with self._lock:
-            self._shrink(0)
-
     def close(self) -> None:
         """Give everything waiting back; blocks still in use are the device's to reclaim."""
         with self._lock:
             self._shrink(0)
-            self.closed = True
 
     def offset(self, handle: Handle, offset_bytes: int, size_bytes: int) -> Handle | None:
         """A handle for a part of the memory; None where the device has no such thing."""
@@ -123,13 +98,12 @@ class CachingAllocator:
         return blocks.pop()
 
     def _obtain(self, space: str, room: int) -> Block:
-        limit = self.owner.caps.max_allocation_bytes
+        limit = self.caps.max_allocation_bytes
         if room > limit:
             raise OutOfMemory(
                 f"alloc: {format_bytes(room)} in one buffer; "
                 f"expected at most {format_bytes(limit)}",
-                self.owner.name,
-                "Split the tensor",
+                hint="Split the tensor",
             )
         try:
             return self._ask(space, room)
@@ -142,19 +116,17 @@ class CachingAllocator:
             raise OutOfMemory(
                 f"alloc: no room for {format_bytes(room)} more; {format_bytes(self.live_bytes)} "
                 f"are in use by {self.live_count} buffers",
-                self.owner.name,
-                "Free tensors, or use smaller batches",
+                hint="Free tensors, or use smaller batches",
             ) from error
 
     def _ask(self, space: str, room: int) -> Block:
-        alignment = self.owner.caps.space(space).alignment
-        with self.owner.guard("alloc"):
-            return Block(self.vendor.alloc(room, space, alignment), room, space)
+        alignment = self.caps.space(space).alignment
+        return Block(self.vendor.alloc(room, space, alignment), room, space)
 
     def _shrink(self, limit_bytes: int) -> None:
         """Give waiting blocks back, the sizes unused for longest first."""
         if self.cached_bytes > limit_bytes:
-            self.owner.synchronize()
+            self.device.synchronize()
         while self.cached_bytes > limit_bytes:
             key, blocks = next(iter(self._waiting.items()))
             if not blocks:
@@ -162,8 +134,7 @@ class CachingAllocator:
                 continue
             block = blocks.pop()
             self.cached_bytes -= block.size_bytes
-            with self.owner.guard("free"):
-                self.vendor.free(block.handle)
+            self.vendor.free(block.handle)
 
 
 def _keepable_bytes(space: Space) -> int:

@@ -8,10 +8,11 @@ reference goes. Next: the engine, which runs programs on buffers.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tinycore.dtype import DType
-from tinycore.runtime.allocator import Block, CachingAllocator
+from tinycore.runtime.allocator import Block
 from tinycore.runtime.counters import GlobalCounters
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.opened import OpenDevice
@@ -23,40 +24,30 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 _ids = itertools.count()
 
 
+@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Buffer:
     """`count` elements of `dtype` on one device; `id` tells buffers apart for ever.
 
+    A part of another buffer names it as its `base`.
     Units: `size_bytes` counts the elements alone; the memory behind may be larger.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_block",
-        "_handle",
-        "_owner",
-        "base",
-        "count",
-        "device",
-        "dtype",
-        "id",
-        "offset_bytes",
-        "size_bytes",
-        "space",
-    )
+    device: str
+    dtype: DType
+    count: int
+    space: str = ""
+    base: Buffer | None = None
+    offset_bytes: int = 0
+    id: int = field(init=False, default_factory=_ids.__next__)
+    size_bytes: int = field(init=False)
+    _block: Block | None = field(init=False, default=None)
+    _handle: Handle | None = field(init=False, default=None)
+    _owner: OpenDevice | None = field(init=False, default=None)
 
-    def __init__(self, device: str, dtype: DType, count: int, space: str = "") -> None:
-        assert count >= 0, f"a buffer of {count} elements"
-        self.device = Device.canonicalize(device)
-        self.dtype = dtype
-        self.count = count
-        self.space = space
-        self.size_bytes = count * dtype.itemsize * dtype.lanes
-        self.id = next(_ids)
-        self.base: Buffer | None = None
-        self.offset_bytes = 0
-        self._block: Block | None = None
-        self._handle: Handle | None = None
-        self._owner: CachingAllocator | None = None
+    def __post_init__(self) -> None:
+        assert self.count >= 0, f"a buffer of {self.count} elements"
+        self.device = Device.canonicalize(self.device)
+        self.size_bytes = self.count * self.dtype.itemsize * self.dtype.lanes
 
     @property
     def opened(self) -> OpenDevice:
@@ -80,29 +71,30 @@ class Buffer:
 
         Raises: Unsupported if the device cannot point into a buffer.
         """
-        part = Buffer(self.device, dtype, count, self.space)
+        start = self.offset_bytes + offset_bytes
+        part = Buffer(self.device, dtype, count, self.space, self.base or self, start)
         end = offset_bytes + part.size_bytes
         assert offset_bytes >= 0 and end <= self.size_bytes, f"{end} of {self.size_bytes} bytes"
-        part.base = self.base or self
-        part.offset_bytes = self.offset_bytes + offset_bytes
         return part
 
     def copyin(self, source: Bytes) -> Buffer:
         """Fill it with bytes of exactly its size."""
         view = memoryview(source).cast("B")
         assert len(view) == self.size_bytes, f"{len(view)} bytes into {self.size_bytes}"
+        opened = self.opened
         if len(view):
-            with self.opened.guard("copyin"):
-                self.opened.device.allocator.copyin(self.handle, view)
+            with opened.guard("copyin"):
+                opened.device.allocator.copyin(self.handle, view)
         return self
 
     def copyout(self, target: bytearray | memoryview) -> None:
         """Write its bytes to memory of exactly its size, after all queued work is done."""
         view = memoryview(target).cast("B")
         assert len(view) == self.size_bytes, f"{self.size_bytes} bytes into {len(view)}"
+        opened = self.opened
         if len(view):
-            with self.opened.guard("copyout"):
-                self.opened.device.allocator.copyout(view, self.handle)
+            with opened.guard("copyout"):
+                opened.device.allocator.copyout(view, self.handle)
 
     def as_memoryview(self, share: bool = False) -> memoryview:
         """Its bytes after all queued work is done: a copy, or with `share` the memory itself.
@@ -124,12 +116,12 @@ class Buffer:
             return opened.allocator.view(self.handle, self.size_bytes)
 
     def _allocate(self) -> None:
-        opened = self.opened
+        self._owner = opened = self.opened
         if self.base is not None:
             self._handle = self._place_in(self.base, opened)
             return
-        self._block = opened.allocator.alloc(self.size_bytes, self.space)
-        self._owner = opened.allocator
+        with opened.guard("alloc"):
+            self._block = opened.allocator.alloc(self.size_bytes, self.space)
         self._handle = self._block.handle
         GlobalCounters.mem_used += self.size_bytes
 
@@ -142,11 +134,13 @@ class Buffer:
         return handle
 
     def __del__(self) -> None:
-        block = getattr(self, "_block", None)
-        if block is None or self._owner is None:
+        block, owner = getattr(self, "_block", None), getattr(self, "_owner", None)
+        if block is None or owner is None:
             return
         GlobalCounters.mem_used -= self.size_bytes
-        self._owner.free(block)
+        if owner.usable_here:
+            with owner.guard("free"):
+                owner.allocator.free(block)
 
     def __repr__(self) -> str:
         state = "" if self.allocated else ", not allocated"

@@ -8,7 +8,7 @@ Next: contract.py, whose `Target` carries them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tinycore.dtype import DType, to_dtype
@@ -84,10 +84,6 @@ class Caps:
     registers: int = _hint(16)
     cache_bytes: tuple[int, ...] = _hint(())
     row: int = _hint(1024)
-    async_queue: bool = _hint(False)
-    graph: bool = _hint(False)
-    peers: tuple[str, ...] = _hint(())
-    tensor_cores: tuple[str, ...] = _hint(())
 
     def __post_init__(self) -> None:
         if not self.dtypes or not self.spaces:
@@ -116,26 +112,16 @@ class Caps:
         """The fields as plain JSON values, contract and hints apart, for reports."""
         values = asdict(self)
         version = values.pop("version")
-        hints = {item.name for item in fields(self) if _is_hint(item)}
-        contract = {name: value for name, value in values.items() if name not in hints}
-        return {
-            "version": version,
-            "contract": contract,
-            "hints": {name: value for name, value in values.items() if name in hints},
-        }
+        hints = {row.name: values.pop(row.name) for row in fields(self) if row.metadata}
+        return {"version": version, "contract": values, "hints": hints}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Caps:
         """Read what `to_json` wrote; fields of later versions are ignored."""
         flat = {**document["contract"], **document["hints"], "version": document["version"]}
-        known = {item.name for item in fields(Caps)}
-        values = {name: _frozen(value) for name, value in flat.items() if name in known}
+        values = {row.name: _frozen(flat[row.name]) for row in fields(Caps) if row.name in flat}
         values["spaces"] = tuple(Space(**space) for space in flat["spaces"])
         return Caps(**values)
-
-
-def _is_hint(item: Field[Any]) -> bool:
-    return item.metadata.get("part") == "hint"
 
 
 def _frozen(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a device package gives the core: five classes to subclass, the rest is optional.
 
 In: a package's `tinycore_backend(core_api)` returns a `Backend`. Out: `Target`, `Device`,
-`Allocator` and `Program`, which the engine drives. Optional kinds: runtime/options.py.
+`Allocator` and `Program`, which the engine drives.
 Next: registry.py, which finds, checks and opens them. Vendors import all from tinycore.backend.
 
 The core never requires these base classes: any object with the required members will do, so a
@@ -12,7 +12,7 @@ escapes from vendor code is caught, kept and shown under the device's name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,8 +20,7 @@ from tinycore.dtype import DType
 from tinycore.errors import ArgumentError
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
-from tinycore.runtime.options import Graph, Queue, TensorCore
-from tinycore.runtime.program import Handle, Program
+from tinycore.runtime.program import Graph, Handle, Program
 
 Source = TypeVar("Source", contravariant=True)
 
@@ -124,23 +123,22 @@ class Target:
     caps: Caps
     renderer: Renderer[Any] | None = None
     compiler: Compiler | None = None
-    tensor_cores: tuple[TensorCore, ...] = ()
 
     def __post_init__(self) -> None:
-        parts = (self.renderer is not None, self.compiler is not None)
-        if parts != (self.caps.codegen, self.caps.codegen):
+        given = (self.renderer is not None, self.compiler is not None)
+        codegen = self.caps.codegen
+        if given != (codegen, codegen):
             raise ArgumentError(
-                f"Target: renderer, compiler given: {parts}, but caps.codegen is "
-                f"{self.caps.codegen}; expected both for a device with code generation, else none"
+                f"Target: renderer, compiler given: {given}, but caps.codegen is {codegen}; "
+                "expected both for a device with code generation, else none"
             )
 
 
 class Device(ABC):
-    """One open device. `queues`, `graph` and `timestamps` stay None where there are none."""
+    """One open device; `graph` stays None where there is none."""
 
     target: Target
     allocator: Allocator
-    queues: Sequence[Queue] = ()
     graph: Graph | None = None
 
     @abstractmethod
@@ -155,24 +153,14 @@ class Device(ABC):
     def close(self) -> None:
         """Give everything back; nothing is called after it. Called at most once."""
 
-    def timestamps(self, queue: Queue) -> tuple[int, str] | None:
-        """Optional: the device's clock in nanoseconds and the name of its clock domain."""
-        return None
-
-    def sample(self) -> Mapping[str, float]:
-        """Optional: what sensors say now, in units of their keys: power_w, clock_mhz, heat_c."""
-        return {}
-
 
 class Backend(ABC):
     """One kind of device: says what there is, opens nothing until asked.
 
     `name` is the canonical device name and equals the entry point's. `api` is the PLUGIN_API it
     was written for, `version` the package's own. Higher `priority` wins when a default is chosen.
-    `requires` maps what must be there to its least version (("driver", "535"),): the text of the
-    Unavailable it raises says what was found. `renderers` are names a user may append to DEV
-    (`DEV=NAME:RENDERER`); the first is used unless `open` is told otherwise. `fork_safe` says
-    that a child process may go on using an open device.
+    `renderers` are names a user may append to DEV (`DEV=NAME:RENDERER`); the first is used unless
+    `open` is told otherwise. `fork_safe` says that a child process may go on using an open device.
     """
 
     name: str
@@ -180,7 +168,6 @@ class Backend(ABC):
     version: str
     priority: int = 0
     aliases: tuple[str, ...] = ()
-    requires: tuple[tuple[str, str], ...] = ()
     renderers: tuple[str, ...] = ()
     fork_safe: bool = False
 

@@ -69,29 +69,22 @@ class ApiMismatch(BackendError):
     """The device package and this core speak versions of the contract that do not meet."""
 
 
-_KINDS = (
-    Unavailable,
-    Unsupported,
-    OutOfMemory,
-    LaunchError,
-    DeviceLost,
-    ApiMismatch,
-    BackendError,
-)
-
-
 def as_backend_error(error: BaseException, device: str, operation: str) -> BackendError:
     """What vendor code raised, as one of our classes, under the name of the device.
 
     A fresh object each time: an error that is kept and raised again must not collect tracebacks.
     """
-    if isinstance(error, CompileError):
-        place = (error.source, error.line, error.log)
-        return CompileError(error.message, error.device or device, error.hint, *place)
-    for kind in _KINDS:
-        if isinstance(error, kind):
-            return kind(error.message, error.device or device, error.hint)
+    if isinstance(error, BackendError):
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == __name__]
+        named: BackendError = kinds[0](
+            error.message, error.device or device, error.hint, *error.args[3:]
+        )
+        return named
     if isinstance(error, MemoryError):
         return OutOfMemory(f"{operation}: out of memory {error}".rstrip(), device)
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
-    return BackendError(f"{operation} failed with {text}", device)
+    return BackendError(f"{operation} failed with {cause(error)}", device)
+
+
+def cause(error: BaseException) -> str:
+    """The class and the message of what was raised, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())

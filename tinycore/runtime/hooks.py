@@ -1,70 +1,132 @@
-"""Cross-cutting plugins (profilers, commands, default choice): group `tinycore.hooks`.
+"""The hooks a package may implement, and the managers that call them.
 
-In: the name of a hook and its arguments. Out: what each plugin answered. A plugin that raises
-is switched off with one warning; the others, and the run, go on.
+In: plugins, each an object whose functions are called `tinycore_...`; pluggy's marker is needed
+for its options alone (tryfirst, wrapper). Out: what the plugins answered. This module imports
+pluggy, so it is imported late, by plugins.py, or by who calls a hook anyway.
+
+A device package has a `Manager` of its own. Cross-cutting plugins (profilers, commands) share
+one: a plugin that raises is switched off with one warning; the others, and the run, go on.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-from typing import TYPE_CHECKING, Any
+import inspect
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pluggy
 
 from tinycore.errors import warn
-from tinycore.runtime.installed import Entry, allowed, installed
-
-if TYPE_CHECKING:
-    from tinycore.runtime.hookspecs import Manager
+from tinycore.runtime.contract import Backend, Device
+from tinycore.runtime.errors import cause
+from tinycore.runtime.installed import Entry, installed
 
 GROUP = "tinycore.hooks"
+PREFIX = "tinycore_"
+
+hookimpl = pluggy.HookimplMarker("tinycore")
+
+
+class BackendHooks:
+    """Group `tinycore.backends`: called on the one plugin that the user's device belongs to."""
+
+    def tinycore_backend(self, core_api: tuple[int, int]) -> Any:
+        """Required: a `Backend`; opens nothing. `core_api` is the core's PLUGIN_API."""
+
+    def tinycore_patterns(self, device: Device) -> Any:
+        """Library calls for parts of the graph; each competes in search on measured time."""
+
+    def tinycore_tunables(self, device: Device) -> Any:
+        """Further actions for search."""
+
+    def tinycore_doctor(self, backend: Backend) -> Any:
+        """Steps of a self-test; must work when opening the device fails."""
+
+    def tinycore_conformance(self, device: Device) -> Any:
+        """Waivers and tighter tolerances for the conformance suite."""
+
+
+class GlobalHooks:
+    """Group `tinycore.hooks`: called on every plugin; one that raises is switched off."""
+
+    def tinycore_configure(self) -> None:
+        """Called once, when hooks are first needed."""
+
+    def tinycore_select_default(self, candidates: Sequence[str]) -> str | None:
+        """Pick the default device among ready ones, best first; None leaves it to others."""
+
+    def tinycore_kernel_compiled(self, device: str, name: str, info: Mapping[str, Any]) -> None:
+        """A kernel was compiled: source, actions, seconds."""
+
+    def tinycore_run(self, device: str, name: str, info: Mapping[str, Any]) -> None:
+        """A kernel was run: bytes, operations, seconds."""
+
+    def tinycore_cli(self, subparsers: _SubParsersAction[ArgumentParser]) -> None:
+        """Add commands to `tinycore`: each parser sets `run`, a function of its namespace."""
+
+
+class Manager(pluggy.PluginManager):
+    """A pluggy manager that takes every routine called `tinycore_...` for a hook.
+
+    So a native module, whose functions carry no marks, can be a plugin too.
+    """
+
+    def __init__(self, hooks: type) -> None:
+        super().__init__("tinycore")
+        self.known = [name for name in vars(hooks) if name.startswith(PREFIX)]
+        self.add_hookspecs(hooks)
+
+    def parse_hookspec_opts(self, holder: Any, name: str) -> pluggy.HookspecOpts | None:
+        """The options of a specification: none; None if the name is not a hook's."""
+        return cast(pluggy.HookspecOpts, {}) if name in self.known else None
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
+        """The options of one hook implementation; None if the name is not a hook's."""
+        if not name.startswith(PREFIX) or not inspect.isroutine(getattr(plugin, name, None)):
+            return None
+        return super().parse_hookimpl_opts(plugin, name) or cast(pluggy.HookimplOpts, {})
+
+    def unknown_hooks(self, plugin: Any) -> list[str]:
+        """Names of the plugin that look like hooks, but that no specification has."""
+        callers = self.get_hookcallers(plugin) or []
+        return [caller.name for caller in callers if caller.name not in self.known]
 
 
 class Hooks:
     """The hook plugins of this process, imported when the first hook is called."""
 
     def __init__(self, entries: list[Entry]) -> None:
-        hookspecs = importlib.import_module("tinycore.runtime.hookspecs")
-        self._manager: Manager = hookspecs.Manager(hookspecs.GlobalHooks)
-        self._sources: dict[int, str] = {}
+        self._manager = Manager(GlobalHooks)
         for entry in entries:
-            self._add(entry)
+            name = f"{entry.name} of {entry.source}"
+            with self._guard(name, "import"):
+                self._manager.register(entry.module(), name)
         self.call("tinycore_configure")
 
-    def call(self, name: str, **arguments: Any) -> list[Any]:
+    def call(self, hook: str, **arguments: Any) -> list[Any]:
         """The answers of every plugin that has the hook, None left out."""
-        caller = getattr(self._manager.hook, name)
-        if not caller.get_hookimpls():
-            return []
+        plugins = dict(self._manager.list_name_plugin())
         answers: list[Any] = []
-        for plugin in self._manager.get_plugins():
-            answers += self._ask(plugin, name, arguments)
+        for name, plugin in plugins.items():
+            others = [other for other in plugins.values() if other is not plugin]
+            with self._guard(name, hook):
+                answers += self._manager.subset_hook_caller(hook, others)(**arguments)
         return answers
 
-    def _ask(self, plugin: object, name: str, arguments: dict[str, Any]) -> list[Any]:
-        others = [other for other in self._manager.get_plugins() if other is not plugin]
-        caller = self._manager.subset_hook_caller(name, others)
+    @contextmanager
+    def _guard(self, name: str, step: str) -> Iterator[None]:
         try:
-            return list(caller(**arguments))
+            yield
         except (Exception, SystemExit) as error:
-            self._manager.unregister(plugin)
-            self._tell(self._sources[id(plugin)], name, error)
-            return []
-
-    def _add(self, entry: Entry) -> None:
-        source = f"{entry.name} of {entry.wheel} {entry.version}"
-        try:
-            plugin = entry.load()
-            self._manager.register(plugin)
-            self._sources[id(plugin)] = source
-        except (Exception, SystemExit) as error:
-            self._tell(source, "import", error)
-
-    def _tell(self, source: str, step: str, error: BaseException) -> None:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        warn(f"hooks: {source} is switched off: {step} failed with {cause}")
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            warn(f"hooks: {name} is switched off: {step} failed with {cause(error)}")
 
 
 @functools.cache
 def hooks() -> Hooks:
     """The process's hook plugins, those of TINYCORE_PLUGINS if that is set."""
-    return Hooks([entry for entry in installed(GROUP) if allowed(entry.name)])
+    return Hooks([entry for entry in installed(GROUP) if entry.allowed])

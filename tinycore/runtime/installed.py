@@ -12,22 +12,35 @@ from typing import TYPE_CHECKING
 
 from tinycore.config import TINYCORE_PLUGINS
 from tinycore.errors import warn
+from tinycore.runtime.errors import cause
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
-    """One entry point, and the wheel and version it comes from."""
+    """One entry point, and the wheel and version it comes from; the core's own have no point."""
 
     name: str
     wheel: str
     version: str
-    point: EntryPoint
+    point: EntryPoint | None = None
 
-    def load(self) -> object:
+    @property
+    def source(self) -> str:
+        """The wheel and its version, as messages name it."""
+        return f"{self.wheel} {self.version}"
+
+    @property
+    def allowed(self) -> bool:
+        """True if TINYCORE_PLUGINS lets it load: it lists names, or is empty."""
+        names = TINYCORE_PLUGINS.value.upper().replace(" ", "")
+        return not names or self.name.upper() in names.split(",")
+
+    def module(self) -> object:
         """Import what it points to. Raises: whatever the import raises."""
+        assert self.point is not None, f"{self.name} is no entry point"
         loaded: object = self.point.load()
         return loaded
 
@@ -39,7 +52,8 @@ def installed(group: str) -> list[Entry]:
     for distribution in metadata.distributions():
         entries = _entries(distribution, group)
         if entries:
-            wheels.setdefault(_plain(entries[0].wheel), entries)
+            plain = entries[0].wheel.lower().replace("_", "-").replace(".", "-")
+            wheels.setdefault(plain, entries)
     return [entry for entries in wheels.values() for entry in entries]
 
 
@@ -53,20 +67,6 @@ def _entries(distribution: Distribution, group: str) -> list[Entry]:
         wheel, version = distribution.name, distribution.version
         points = distribution.entry_points.select(group=group)
     except Exception as error:
-        warn(f"{group}: metadata of {wheel} cannot be read: {_line(error)}")
+        warn(f"{group}: metadata of {wheel} cannot be read: {cause(error)}")
         return []
     return [Entry(point.name, wheel, version, point) for point in points]
-
-
-def _plain(wheel: str) -> str:
-    return wheel.lower().replace("_", "-").replace(".", "-")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def allowed(name: str) -> bool:
-    """True if TINYCORE_PLUGINS lets the plugin `name` load: it lists names, or is empty."""
-    listed = TINYCORE_PLUGINS.value
-    return not listed or name.upper() in listed.upper().replace(" ", "").split(",")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tinycore.errors import TinycoreError
 from tinycore.runtime.allocator import CachingAllocator
 from tinycore.runtime.contract import Compiler, Device, Renderer
-from tinycore.runtime.errors import BackendError, DeviceLost, Unsupported, as_backend_error
+from tinycore.runtime.errors import DeviceLost, Unsupported, as_backend_error
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.program import Program
+
+Part = TypeVar("Part")
 
 
 class OpenDevice:
@@ -27,31 +29,27 @@ class OpenDevice:
         self.index = index
         self.plugin = plugin
         self.process = os.getpid()
+        self.closed = False
         self.device = self._open(renderer)
         self.target = self.device.target
         self.caps = self.target.caps
-        self.allocator = CachingAllocator(self.device.allocator, self)
+        self.allocator = CachingAllocator(self.device)
 
     @property
     def renderer(self) -> Renderer[Any]:
         """What writes kernels as text for this device. Raises: Unsupported if nothing does."""
-        if self.target.renderer is None:
-            raise self._without("renderer")
-        return self.target.renderer
+        return self._part("renderer", self.target.renderer)
 
     @property
     def compiler(self) -> Compiler:
         """What compiles that text. Raises: Unsupported if nothing does."""
-        if self.target.compiler is None:
-            raise self._without("compiler")
-        return self.target.compiler
+        return self._part("compiler", self.target.compiler)
 
     @property
     def usable_here(self) -> bool:
-        """False if the device was lost, or opened before this process was forked."""
-        if self.plugin.state == "lost":
-            return False
-        return self.process == os.getpid() or bool(self.plugin.fact("fork_safe"))
+        """False if the device was lost, closed, or opened before this process was forked."""
+        here = self.process == os.getpid() or self.plugin.fact("fork_safe")
+        return bool(here) and not self.closed and self.plugin.state != "lost"
 
     def count(self) -> int:
         """How many devices of this kind there are."""
@@ -70,15 +68,14 @@ class OpenDevice:
     def describe(self) -> Mapping[str, str]:
         """Vendor, product and versions, as far as the plugin says."""
         method = getattr(self.plugin.load(), "describe", None)
-        if method is None:
-            return {}
         with self.guard("describe"):
-            return dict(method(self.index))
+            return dict(method(self.index)) if method else {}
 
     def close(self) -> None:
         """Give the device back; nothing of it can be used after."""
-        if self.allocator.closed or not self.usable_here:
+        if not self.usable_here:
             return
+        self.closed = True
         with self.guard("close"):
             self.allocator.close()
             self.device.close()
@@ -95,7 +92,8 @@ class OpenDevice:
         except (Exception, SystemExit) as error:
             if isinstance(error, DeviceLost):
                 self.plugin.fail(error, operation)
-            if _is_told(error):
+            # One that already says all: ours, and under a name if it is a device's.
+            if isinstance(error, TinycoreError) and getattr(error, "device", True):
                 raise
             ours = as_backend_error(error, self.name, operation)
             try:
@@ -108,15 +106,10 @@ class OpenDevice:
         with self.guard("open"):
             return backend.open(self.index, renderer) if renderer else backend.open(self.index)
 
-    def _without(self, part: str) -> BackendError:
-        return Unsupported(f"{part}: this device runs no generated code", self.name)
+    def _part(self, name: str, part: Part | None) -> Part:
+        if part is None:
+            raise Unsupported(f"{name}: this device runs no generated code", self.name)
+        return part
 
     def __repr__(self) -> str:
         return f"<device {self.name}, {self.plugin.source}>"
-
-
-def _is_told(error: BaseException) -> bool:
-    """True if the error already says all: one of ours, and under a name if it is a device's."""
-    if isinstance(error, BackendError):
-        return bool(error.device)
-    return isinstance(error, TinycoreError)

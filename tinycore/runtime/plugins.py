@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,52 +24,43 @@ from tinycore.runtime.errors import (
     Unavailable,
     as_backend_error,
 )
-from tinycore.runtime.installed import Entry, allowed, installed
+from tinycore.runtime.installed import Entry, installed
 from tinycore.util import listed, near
 
 if TYPE_CHECKING:
-    from tinycore.runtime.hookspecs import Manager
+    from tinycore.runtime.hooks import Manager
 
 GROUP = "tinycore.backends"
 BUILT_IN = {"REF": "tinycore.runtime.ref.backend"}
 """The devices of the core: a name, and the module whose `BACKEND` it is."""
 
+_HOOKS = "tinycore.runtime.hooks"
 _REQUIRED = ("name", "api", "version", "count", "open", "target")
+
+State = Literal[
+    "discovered", "ready", "disabled", "conflict", "unavailable", "incompatible", "broken", "lost"
+]
 _STATES: dict[type[BackendError], State] = {
     Unavailable: "unavailable",
     ApiMismatch: "incompatible",
     DeviceLost: "lost",
 }
 
-State = Literal[
-    "discovered", "ready", "disabled", "conflict", "unavailable", "incompatible", "broken", "lost"
-]
-
 
 @dataclass
-class Plugin:
+class Plugin(Entry):
     """One device name: who provides it, how far it got, and what stopped it."""
 
-    name: str
-    wheel: str
-    version: str
-    entry: Entry | None = None
     state: State = "discovered"
     error: BackendError | None = None
-    trace: str = ""
     backend: Backend | None = None
     hooks: Manager | None = None
     devices: int = 0
 
     @property
-    def source(self) -> str:
-        """The wheel and its version, as messages name it."""
-        return f"{self.wheel} {self.version}"
-
-    @property
     def built_in(self) -> bool:
         """True for the device that comes with the core."""
-        return self.entry is None
+        return self.point is None
 
     @property
     def faulty(self) -> bool:
@@ -111,7 +101,6 @@ class Plugin:
             self.error = as_backend_error(error, self.name, operation)
             self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
             self.error.__cause__ = error
-            self.trace = "".join(traceback.format_exception(error))
             self.state = _STATES.get(type(self.error), "broken")
         return self.error
 
@@ -126,69 +115,65 @@ class Plugin:
 
 def discover() -> dict[str, Plugin]:
     """Every device name there is, by metadata alone: nothing is imported."""
-    found = {name: [Plugin(name, "tinycore", __version__)] for name in BUILT_IN}
+    found = {name: [Entry(name, "tinycore", __version__)] for name in BUILT_IN}
     for entry in installed(GROUP):
-        plugin = Plugin(entry.name.upper(), entry.wheel, entry.version, entry)
-        found.setdefault(plugin.name, []).append(plugin)
-    plugins = {name: _one_of(name, found[name]) for name in sorted(found)}
-    for plugin in plugins.values():
-        if plugin.entry is not None and not allowed(plugin.name):
-            _switch_off(plugin)
-    return plugins
+        found.setdefault(entry.name.upper(), []).append(entry)
+    return {name: _one_of(name, found[name]) for name in sorted(found)}
 
 
-def _one_of(name: str, plugins: Sequence[Plugin]) -> Plugin:
+def call_hooks(name: str, **arguments: Any) -> list[Any]:
+    """What the hook plugins answer, None left out; pluggy is imported at the first call."""
+    answers: list[Any] = importlib.import_module(_HOOKS).hooks().call(name, **arguments)
+    return answers
+
+
+def _one_of(name: str, entries: list[Entry]) -> Plugin:
     variable = f"TINYCORE_PREFER_{name}"
-    preferred = [plugin for plugin in plugins if plugin.wheel == os.environ.get(variable)]
-    if len(plugins) == 1 or preferred:
-        return (preferred or plugins)[0]
-    sources = listed(sorted(plugin.source for plugin in plugins))
-    conflict = Plugin(
-        name, listed(sorted(plugin.wheel for plugin in plugins)), "", plugins[-1].entry
-    )
-    conflict.state = "conflict"
-    conflict.error = Unavailable(
-        f"{sources} both provide it, so neither is used; expected one",
-        name,
-        f"Set {variable} to the wheel you want, or uninstall the other",
-    )
-    return conflict
-
-
-def _switch_off(plugin: Plugin) -> None:
-    plugin.state = "disabled"
-    plugin.error = Unavailable(
-        f"{plugin.source} is switched off by TINYCORE_PLUGINS={TINYCORE_PLUGINS.value}",
-        plugin.name,
-        f"Add {plugin.name} to it",
-    )
+    preferred = [entry for entry in entries if entry.wheel == os.environ.get(variable)]
+    last = (preferred or entries)[-1]
+    plugin = Plugin(name, last.wheel, last.version, last.point)
+    if len(entries) > 1 and not preferred:
+        sources = listed(sorted(entry.source for entry in entries))
+        plugin.wheel, plugin.version = listed(sorted(entry.wheel for entry in entries)), ""
+        plugin.state = "conflict"
+        plugin.error = Unavailable(
+            f"{sources} both provide it, so neither is used; expected one",
+            name,
+            f"Set {variable} to the wheel you want, or uninstall the other",
+        )
+    if not plugin.built_in and not plugin.allowed:
+        plugin.state = "disabled"
+        plugin.error = Unavailable(
+            f"{plugin.source} is switched off by TINYCORE_PLUGINS={TINYCORE_PLUGINS.value}",
+            name,
+            f"Add {name} to it",
+        )
+    return plugin
 
 
 def _read(plugin: Plugin) -> Backend:
-    entry = plugin.entry
     with plugin.guard(f"import of {plugin.source}"):
-        if entry is None:
-            built_in = importlib.import_module(BUILT_IN[plugin.name])
-            return cast(Backend, built_in.BACKEND)
-        module = entry.load()
+        if plugin.point is None:
+            return cast(Backend, importlib.import_module(BUILT_IN[plugin.name]).BACKEND)
+        module = plugin.module()
     with plugin.guard(f"tinycore_backend of {plugin.source}"):
-        backend = _ask_for_backend(plugin, module)
+        hooks = importlib.import_module(_HOOKS)
+        plugin.hooks = hooks.Manager(hooks.BackendHooks)
+        backend = _ask_for_backend(plugin, plugin.hooks, module)
         _check_members(plugin, backend)
-        _check_api(plugin, backend.api)
-        _check_hooks(plugin, module)
+        _check_api(plugin, *backend.api)
+        _check_hooks(plugin, plugin.hooks, module)
     return backend
 
 
-def _ask_for_backend(plugin: Plugin, module: object) -> Backend:
-    hookspecs = importlib.import_module("tinycore.runtime.hookspecs")
-    known = hookspecs.hook_names(hookspecs.BackendHooks)
+def _ask_for_backend(plugin: Plugin, manager: Manager, module: object) -> Backend:
     if not hasattr(module, "tinycore_backend"):
-        alike = near("tinycore_backend", [name for name in dir(module) if name not in known])
+        alike = near("tinycore_backend", sorted(set(dir(module)) - set(manager.known)))
         found = f"it has {alike[0]}" if alike else "it has nothing like it"
         raise BackendError(f"{plugin.source} has no hook tinycore_backend; {found}")
-    plugin.hooks = manager = hookspecs.Manager(hookspecs.BackendHooks)
     manager.register(module)
-    return cast(Backend, manager.hook.tinycore_backend(core_api=PLUGIN_API))
+    answers = manager.hook.tinycore_backend(core_api=PLUGIN_API)
+    return cast(Backend, answers[0] if answers else None)
 
 
 def _check_members(plugin: Plugin, backend: Backend) -> None:
@@ -205,26 +190,24 @@ def _check_members(plugin: Plugin, backend: Backend) -> None:
         )
 
 
-def _check_api(plugin: Plugin, api: tuple[int, int]) -> None:
+def _check_api(plugin: Plugin, major: int, minor: int) -> None:
     """The core takes its own major version up to its own minor one."""
-    major, minor = api
-    if (major, 0) <= PLUGIN_API and major == PLUGIN_API[0] and minor <= PLUGIN_API[1]:
+    ours, newest = PLUGIN_API
+    if major == ours and minor <= newest:
         return
-    newer = (major, minor) > PLUGIN_API
+    older = plugin.wheel if (major, minor) < PLUGIN_API else "tinycore"
     raise ApiMismatch(
         f"{plugin.source} speaks plugin API {major}.{minor}; tinycore {__version__} accepts "
-        f"{PLUGIN_API[0]}.0 to {PLUGIN_API[0]}.{PLUGIN_API[1]}",
+        f"{ours}.0 to {ours}.{newest}",
         plugin.name,
-        f"Upgrade {'tinycore' if newer else plugin.wheel}",
+        f"Upgrade {older}",
     )
 
 
-def _check_hooks(plugin: Plugin, module: object) -> None:
-    assert plugin.hooks is not None, "hooks are checked after they are registered"
-    hookspecs = importlib.import_module("tinycore.runtime.hookspecs")
-    for name in plugin.hooks.unknown_hooks(module):
-        alike = near(name, hookspecs.hook_names(hookspecs.BackendHooks))
-        expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hookspecs"
+def _check_hooks(plugin: Plugin, manager: Manager, module: object) -> None:
+    for name in manager.unknown_hooks(module):
+        alike = near(name, manager.known)
+        expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
         raise BackendError(f"{plugin.source} has a hook {name} that does not exist; {expected}")
 
 

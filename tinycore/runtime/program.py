@@ -1,7 +1,7 @@
 """A loaded kernel and what a launch of it needs.
 
 In: handles of device memory, integers, a launch size. Out: a run of the kernel, maybe its time.
-Next: options.py and contract.py, which speak of programs.
+Next: contract.py, which speaks of programs.
 """
 
 from collections.abc import Sequence
@@ -45,10 +45,17 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """One program with its arguments, as queues and graphs take it."""
+    """One program with its arguments, as graphs take it."""
 
     program: Program
     buffers: tuple[Handle, ...]
     values: tuple[int, ...]
     launch: Launch
     descs: tuple[bytes, ...] = ()
+
+
+class Graph(Protocol):
+    """Replays a recorded run with less work than one launch after another; unlocks fast JIT."""
+
+    def replay(self, calls: Sequence[Call]) -> None:
+        """Run the calls in order; programs and launches are those of the first replay."""

@@ -13,15 +13,14 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
-from tinycore.errors import DeviceError, warn
+from tinycore.errors import DeviceError, warn, warn_once
 from tinycore.runtime.contract import Backend
 from tinycore.runtime.errors import BackendError
-from tinycore.runtime.hooks import hooks
 from tinycore.runtime.opened import OpenDevice
-from tinycore.runtime.plugins import Plugin, discover
+from tinycore.runtime.plugins import Plugin, call_hooks, discover
 from tinycore.util import listed, near
 
 _SPELLING = re.compile(r"([A-Z_]\w*)(?::(\d+))?(?::([A-Z_]\w*))?")
@@ -51,7 +50,6 @@ class Devices:
         self._canonical: dict[str, str] = {}
         self._renderers: dict[str, str] = {}
         self._automatic = ""
-        self._warned: set[str] = set()
         self._lock = threading.RLock()
 
     @property
@@ -89,9 +87,7 @@ class Devices:
 
     def __getitem__(self, name: str) -> OpenDevice:
         """The open device of that name, opened at the first call. Raises: as `canonicalize`."""
-        device = self._open.get(name)
-        if device is None:
-            device = self._opened(self.canonicalize(name))
+        device = self._open.get(name) or self._opened(self.canonicalize(name))
         device.plugin.check()
         if not device.usable_here:
             raise DeviceError(
@@ -106,18 +102,16 @@ class Devices:
 
     def count(self, name: str | None = None) -> int:
         """How many devices there are of this kind. Raises: as `canonicalize`."""
-        plugin = self._plugin(spell(self.canonicalize(name)))
-        return plugin.devices
+        return self._plugin(spell(self.canonicalize(name)).name).devices
 
     def synchronize(self, name: str | None = None) -> None:
         """Wait for all queued work of one device, or of every open one."""
-        devices = [self[name]] if name else list(self._open.values())
-        for device in devices:
+        for device in [self[name]] if name else list(self._open.values()):
             device.synchronize()
 
     def backend(self, name: str) -> Backend:
         """What the plugin says of itself; works where there is no device, to compile for one."""
-        return self._plugin(spell(name)).load()
+        return self._plugin(spell(name).name).load()
 
     def plugins(self) -> Mapping[str, Plugin]:
         """Everything installed, by name, in whatever state."""
@@ -136,23 +130,24 @@ class Devices:
     def _resolve(self, name: object) -> str:
         spelling = spell(name)
         with self._lock:
-            plugin = self._plugin(spelling)
+            plugin = self._plugin(spelling.name)
             plugin.ready()
-            spelling = replace(spelling, name=plugin.name)
-            self._check_index(plugin, spelling)
+            spelling = Spelling(plugin.name, spelling.index, spelling.renderer)
+            if spelling.index >= plugin.devices:
+                self._check_shared(plugin, spelling)
             self._choose_renderer(plugin, spelling)
         return spelling.canonical
 
-    def _plugin(self, spelling: Spelling) -> Plugin:
+    def _plugin(self, name: str) -> Plugin:
         found = self.plugins()
-        plugin = found.get(spelling.name) or self._by_alias(spelling.name)
+        plugin = found.get(name) or self._by_alias(name)
         if plugin is not None:
             return plugin
-        alike = near(spelling.name, found)
+        alike = near(name, found)
         guess = f", or use {listed(alike)}" if alike else ""
         raise DeviceError(
-            f"device: {spelling.name} is not installed; installed are {listed(found)}. "
-            f"Do `pip install tinycore-{spelling.name.lower()}`{guess}"
+            f"device: {name} is not installed; installed are {listed(found)}. "
+            f"Do `pip install tinycore-{name.lower()}`{guess}"
         )
 
     def _by_alias(self, name: str) -> Plugin | None:
@@ -162,37 +157,36 @@ class Devices:
                     return plugin
         return None
 
-    def _check_index(self, plugin: Plugin, spelling: Spelling) -> None:
-        if spelling.index < plugin.devices:
-            return
-        virtual = self[plugin.name].caps.virtual
-        if spelling.index >= plugin.devices * virtual:
+    def _check_shared(self, plugin: Plugin, spelling: Spelling) -> None:
+        limit = plugin.devices * self[plugin.name].caps.virtual
+        if spelling.index >= limit:
             raise DeviceError(
                 f"device: there is no {spelling.canonical}; "
-                f"expected {plugin.name}, with an index below {plugin.devices * virtual}"
+                f"expected {plugin.name}, with an index below {limit}"
             )
 
     def _choose_renderer(self, plugin: Plugin, spelling: Spelling) -> None:
         name, renderer = spelling.canonical, spelling.renderer
         known = [item.upper() for item in plugin.fact("renderers")]
-        if renderer and renderer not in known:
+        if not renderer:
+            return
+        if renderer not in known:
             raise DeviceError(
                 f"device: {plugin.name} has no renderer {renderer}; expected {listed(known)}"
             )
-        if renderer and name in self._open and self._renderers.get(name) != renderer:
+        if name in self._open and self._renderers.get(name) != renderer:
             raise DeviceError(
                 f"device: {name} is open with another renderer than {renderer}; "
                 f"expected the choice before first use. Set DEV={name}:{renderer}"
             )
-        if renderer:
-            self._renderers[name] = renderer
+        self._renderers[name] = renderer
 
     def _opened(self, name: str) -> OpenDevice:
         with self._lock:
             if name in self._open:
                 return self._open[name]
             spelling, wanted = spell(name), spell(DEV.value or name)
-            plugin = self._plugin(spelling)
+            plugin = self._plugin(spelling.name)
             if wanted.canonical == name:
                 self._choose_renderer(plugin, wanted)
             device = OpenDevice(name, plugin, spelling.index, self._renderers.get(name, ""))
@@ -218,7 +212,7 @@ class Devices:
                 f"device: none is ready; expected at least one of {listed(self.plugins())}. "
                 f"Run `tinycore devices` to see why"
             )
-        for choice in hooks().call("tinycore_select_default", candidates=tuple(ready)):
+        for choice in call_hooks("tinycore_select_default", candidates=tuple(ready)):
             if choice in ready:
                 return str(choice)
         self._tell_about_choice(ready)
@@ -233,7 +227,7 @@ class Devices:
                 f"no device package is {state}, so {first.name} is used, which interprets and is "
                 f"slow. Do `pip install tinycore-<device>`, or set DEV={first.name}"
             )
-        elif others and _rank(others[0])[0] == _rank(first)[0]:
+        elif others and others[0].fact("priority") == first.fact("priority"):
             second = others[0].name
             warn(
                 f"{first.name} and {second} have the same priority, so {first.name} is used. "
@@ -241,28 +235,22 @@ class Devices:
             )
 
     def _ready(self, built_in: bool) -> list[str]:
+        """The names of ready plugins, those of higher priority first, then by name."""
         asked = [row for row in self.plugins().values() if row.built_in == built_in]
-        ready = [plugin for plugin in asked if self._is_ready(plugin)]
-        return [plugin.name for plugin in sorted(ready, key=_rank)]
+        ready = [row for row in asked if self._is_ready(row)]
+        return [name for _, name in sorted((-row.fact("priority"), row.name) for row in ready)]
 
     def _is_ready(self, plugin: Plugin) -> bool:
         try:
             with self._lock:
                 plugin.ready()
         except BackendError as error:
-            if not plugin.faulty:
-                return False
-            if TINYCORE_STRICT.value:
+            if plugin.faulty and TINYCORE_STRICT.value:
                 raise
-            self._leave_out(plugin, error)
+            if plugin.faulty:
+                warn_once(f"{plugin.name} is left out: {error.told}")
             return False
         return True
-
-    def _leave_out(self, plugin: Plugin, error: BackendError) -> None:
-        if plugin.name in self._warned:
-            return
-        self._warned.add(plugin.name)
-        warn(f"{plugin.name} is left out: {error.told}")
 
 
 def spell(name: object) -> Spelling:
@@ -272,11 +260,6 @@ def spell(name: object) -> Spelling:
         raise DeviceError(f"device: {name!r} is no device name; expected NAME or NAME:INDEX")
     word, index, renderer = match.groups()
     return Spelling(word, int(index or 0), renderer or "")
-
-
-def _rank(plugin: Plugin) -> tuple[int, str]:
-    """Sorts the best first: by priority, then by name."""
-    return -plugin.fact("priority"), plugin.name
 
 
 Device = Devices()
