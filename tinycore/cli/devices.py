@@ -13,17 +13,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinycore import __version__
-from tinycore.dtype import dtypes
 from tinycore.errors import TinycoreError, TinycoreWarning
-from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.errors import BackendError
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.registry import Device
+from tinycore.tensor import Tensor
 from tinycore.util import format_seconds
 
 REPORT_VERSION = 1
-_PATTERN = bytes(range(256))
+_COUNT = 256
 
 
 @dataclass
@@ -70,19 +69,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def probe(device: OpenDevice) -> str:
-    """Use the device for something small and check it; says what was done and how long it took.
+    """Run a small kernel on the device and check it; says what ran and how long it took.
 
     Raises: BackendError if the result is wrong.
     """
-    buffer = Buffer(device.name, dtypes.uint8, len(_PATTERN))
+    numbers = Tensor(list(range(_COUNT)), dtype="float32", device=device.name)
     start_s = time.perf_counter()
-    returned = bytes(buffer.copyin(_PATTERN).as_memoryview())
+    total = (numbers * numbers).sum().item()
     time_s = time.perf_counter() - start_s
-    if returned != _PATTERN:
-        raise BackendError(
-            f"copied {len(_PATTERN)} bytes in and out, and other bytes came back", device.name
-        )
-    return f"copied {len(_PATTERN)} bytes in and out in {format_seconds(time_s)}"
+    if total != sum(k * k for k in range(_COUNT)):
+        raise BackendError(f"the sum of {_COUNT} squares came out as {total}", device.name)
+    return f"ran a kernel over {_COUNT} numbers in {format_seconds(time_s)}"
 
 
 def collect() -> Report:
