@@ -224,7 +224,8 @@ FASHION = Dataset(
         Source(
             "mirror",
             _mirror(
-                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist"
+                "/master/data/fashion",
                 (
                     "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
                     "25c81989df183df01b3e8a0aad5dffbe",

@@ -40,8 +40,9 @@ class Gathering(Indexing):
         axis = axis_of(dim, self.ndim, operation)
         mine = list(upper_shape(self.shape))
         theirs = list(upper_shape(index.shape))
-        mine[axis : axis + 1] = theirs[axis : axis + 1]
         same_rank = len(mine) == len(theirs)
+        if same_rank:
+            mine[axis] = theirs[axis]
         if not same_rank or any(map(lt, mine, theirs)):
             raise ShapeError(
                 f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
