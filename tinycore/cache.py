@@ -6,26 +6,25 @@ removed, and is made again by whoever asked. A cache that others can write to is
 Next: the engine, which keeps compiled kernels and tuned actions here.
 """
 
-import contextlib
 import functools
 import hashlib
-import itertools
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tinycore.errors import warn_once
 
 _MAGIC = b"tinycore cache 1\n"
-_DIGEST_BYTES = hashlib.sha256().digest_size
-_WITHOUT = (
+_HEAD_BYTES = len(_MAGIC) + hashlib.sha256().digest_size
+_REPAIR = (
     "; expected a folder that only you can write to. "
     "Repair it, or name another in TINYCORE_CACHE; this run keeps nothing"
 )
-_HOME_FOLDERS = {"darwin": "Library/Caches"}
-_serial = itertools.count()
+_FOLDERS = {"darwin": "Library/Caches", "win32": "AppData/Local"}
 
 
 class DiskCache:
@@ -33,68 +32,60 @@ class DiskCache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._refused: bool | None = None
 
     def get(self, table: str, key: str | bytes) -> bytes | None:
         """The value put under this key, or None if there is none that can be trusted."""
-        if not self._trusted():
+        if not self._usable():
             return None
         path = self._path(table, key)
-        try:
+        with suppress(OSError):
             entry = _read(path)
-        except OSError:
-            return None
-        value = _opened(entry, table, key)
-        if value is None:
-            _remove(path)
-        return value
+            value = entry[_HEAD_BYTES:]
+            if entry[:_HEAD_BYTES] == _head(table, key, value):
+                return value
+            path.unlink()
+        return None
 
     def put(self, table: str, key: str | bytes, value: bytes) -> None:
         """Keep the value; a full disk or a refused folder only costs the next process time."""
-        if not self._trusted(make=True):
+        if not self._usable(make=True):
             return
         path = self._path(table, key)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, _MAGIC + _digest(table, key, value) + value)
+            _write(path, _head(table, key, value) + value)
         except OSError as error:
             if not path.exists():
-                warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_WITHOUT}")
+                warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_REPAIR}")
 
     def clear(self, table: str = "") -> int:
         """Remove the entries of one table, or of all; returns how many files went."""
-        if not self._trusted():
-            return 0
-        files = list(self.root.glob(f"{table or '*'}/??/*"))
+        files = list(self.root.glob(f"{table or '*'}/??/*")) if self._usable() else []
         for path in files:
-            _remove(path)
+            with suppress(OSError):
+                path.unlink()
         return len(files)
 
     def _path(self, table: str, key: str | bytes) -> Path:
-        name = hashlib.sha256(_as_bytes(key)).hexdigest()
+        name = _hash(key).hex()
         return self.root / table / name[:2] / name[2:]
 
-    def _trusted(self, make: bool = False) -> bool:
-        if self._refused is None and make:
-            with contextlib.suppress(OSError):  # told below, by what stat finds
-                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._refused is None:
-            self._refused = self._judge(make)
-        return self._refused is False
-
-    def _judge(self, make: bool) -> bool | None:
-        """True if the folder is refused, None if there is none yet; says why, once."""
+    def _usable(self, make: bool = False) -> bool:
+        """True if the folder is there and nobody else can write to it; says why not, once."""
         try:
-            reason = _distrust(os.stat(self.root), stat.S_ISDIR)
+            if make and self.root.is_absolute():
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            reason = _distrust(self.root.stat(), stat.S_ISDIR)
         except OSError as error:
             if not make:
-                return None
+                return False
             reason = f"cannot be made ({error.strerror})"
+        # Without a home folder the path is relative: no place to keep anything in.
         if not self.root.is_absolute():
             reason = "is no absolute path"
         if reason:
-            warn_once(f"cache: {self.root} {reason}{_WITHOUT}")
-        return bool(reason)
+            warn_once(f"cache: {self.root} {reason}{_REPAIR}")
+        return not reason
 
 
 def default_root() -> Path:
@@ -105,20 +96,15 @@ def default_root() -> Path:
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if xdg.is_absolute():
         return xdg / "tinycore"
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home)) / "tinycore" / "cache"
-    return home / _HOME_FOLDERS.get(sys.platform, ".cache") / "tinycore"
+    return Path(os.path.expanduser("~")) / _FOLDERS.get(sys.platform, ".cache") / "tinycore"
+
+
+_at = functools.cache(DiskCache)
 
 
 def shared() -> DiskCache:
     """The cache of this user and environment; every caller in the process gets the same one."""
     return _at(default_root())
-
-
-@functools.cache
-def _at(root: Path) -> DiskCache:
-    return DiskCache(root)
 
 
 def _distrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
@@ -132,21 +118,13 @@ def _distrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
     return "can be written by other users" if status.st_mode & 0o022 else ""
 
 
-def _opened(entry: bytes, table: str, key: str | bytes) -> bytes | None:
-    start = len(_MAGIC) + _DIGEST_BYTES
-    value = entry[start:]
-    if entry[:start] != _MAGIC + _digest(table, key, value):
-        return None
-    return value
+def _head(table: str, key: str | bytes, value: bytes) -> bytes:
+    """What an entry starts with: it names all that the entry says."""
+    return _MAGIC + _hash(_hash(table) + _hash(key) + _hash(value))
 
 
-def _digest(table: str, key: str | bytes, value: bytes) -> bytes:
-    parts = (table.encode(), _as_bytes(key), value)
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
-
-
-def _as_bytes(key: str | bytes) -> bytes:
-    return key.encode() if isinstance(key, str) else key
+def _hash(text: str | bytes) -> bytes:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
 def _read(path: Path) -> bytes:
@@ -159,16 +137,11 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Put the file in place at once or not at all, whatever interrupts."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.{next(_serial)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    number, part = tempfile.mkstemp(".part", path.name, path.parent)
     try:
-        with open(os.open(part, flags, mode=0o600), "wb") as file:
+        with open(number, "wb") as file:
             file.write(content)
         os.replace(part, path)
     finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+        with suppress(OSError):
+            os.unlink(part)

@@ -8,10 +8,12 @@ the environment as it was when first asked, the default. Next: whoever reads a s
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from functools import wraps
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from tinycore.errors import ConfigError
@@ -25,6 +27,7 @@ R = TypeVar("R")
 _local: ContextVar[Mapping[str, Any]] = ContextVar("settings", default=MappingProxyType({}))
 
 
+@dataclass(eq=False)
 class Setting(Generic[Value]):
     """One named setting; `value` is what holds here and now.
 
@@ -32,26 +35,14 @@ class Setting(Generic[Value]):
     `aliases` are further names that the environment and `Context` accept.
     """
 
-    __slots__ = ("_base", "aliases", "default", "high", "keyed", "low", "meaning", "name")
-
-    def __init__(
-        self,
-        name: str,
-        default: Value,
-        meaning: str,
-        low: int = 0,
-        high: int = 1,
-        keyed: bool = False,
-        aliases: tuple[str, ...] = (),
-    ) -> None:
-        self.name = name
-        self.default = default
-        self.meaning = meaning
-        self.low = low
-        self.high = high
-        self.keyed = keyed
-        self.aliases = aliases
-        self._base: Value | None = None
+    name: str
+    default: Value
+    meaning: str
+    high: int = 1
+    low: int = 0
+    keyed: bool = False
+    aliases: tuple[str, ...] = ()
+    _base: Value | None = field(default=None, init=False)
 
     @property
     def value(self) -> Value:
@@ -60,7 +51,7 @@ class Setting(Generic[Value]):
         if local is not None:
             return local
         if self._base is None:
-            self._base = self._from_environment()
+            self._base = self.from_environment()
         return self._base
 
     def set(self, value: Value) -> None:
@@ -84,72 +75,45 @@ class Setting(Generic[Value]):
             f"expected a whole number from {self.low} to {self.high}"
         )
 
-    def _from_environment(self) -> Value:
+    def from_environment(self) -> Value:
+        """What the environment says, or else the default. Raises: ConfigError for nonsense."""
         for name in (self.name, *self.aliases):
-            text = os.environ.get(name, "")
+            text = os.environ.get(name)
             if text:
-                return self.checked(text if isinstance(self.default, str) else _number(text))
+                number = isinstance(self.default, int) and re.fullmatch(r"-?\d+", text)
+                return self.checked(int(text) if number else text)
         return self.default
 
-    def __repr__(self) -> str:
-        return f"{self.name}={self.value!r}"
 
-
-def _number(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-DEBUG = Setting(
-    "DEBUG",
-    0,
-    "what is printed: 1 devices and JIT, 2 a line for each kernel, 3 chosen actions, 4 source, "
-    "5 UOps, 6 linear UOps, 7 assembly",
-    high=7,
+# name, default, meaning; then the highest value of a number
+_PRINTED = (
+    "prints 1 devices, JIT; 2 kernels; 3 actions; 4 source; 5 UOps; 6 linear ones; 7 assembly"
 )
+DEBUG = Setting("DEBUG", 0, _PRINTED, 7)
 DEV = Setting("DEV", "", "default device: NAME, NAME:INDEX or NAME:RENDERER; also NAME=1")
 DEFAULT_FLOAT = Setting("DEFAULT_FLOAT", "float32", "dtype of tensors made from Python floats")
 TRAINING = Setting("TRAINING", 0, "1: dropout drops and batchnorm learns its statistics")
 NO_GRAD = Setting("NO_GRAD", 0, "1: backward() and gradients are off")
-JIT = Setting(
-    "JIT", 1, "0: TinyJit runs as written; 1: capture and replay; 2: replay, no graph", high=2
-)
-BEAM = Setting(
-    "BEAM", 0, "width of the search for fast kernels; 0: the heuristic", high=1024, keyed=True
-)
+JIT = Setting("JIT", 1, "0: TinyJit runs as written; 1: capture and replay; 2: no graph", 2)
+BEAM = Setting("BEAM", 0, "width of the search for fast kernels; 0: heuristic", 1024, keyed=True)
 NOOPT = Setting("NOOPT", 0, "1: kernels run as scheduled, with no action", keyed=True)
-SPEC = Setting("SPEC", 0, "1: verify the program after each stage; 2: after each rewrite", high=2)
-CHECK_OOB = Setting(
-    "CHECK_OOB", 0, "1: an index out of bounds raises instead of being masked", keyed=True
-)
+SPEC = Setting("SPEC", 0, "1: verify the program after each stage; 2: after each rewrite", 2)
+CHECK_OOB = Setting("CHECK_OOB", 0, "1: an index out of bounds raises, unmasked", keyed=True)
 CHECK_NAN = Setting("CHECK_NAN", 0, "1: stop at the first kernel that makes a NaN")
-CACHELEVEL = Setting(
-    "CACHELEVEL", 2, "disk cache: 0 off, 1 compiled kernels, 2 tuned actions too", high=2
-)
+CACHELEVEL = Setting("CACHELEVEL", 2, "disk cache: 0 off, 1 compiled kernels, 2 tuned too", 2)
 CCACHE = Setting("CCACHE", 1, "0: compile every kernel anew")
 SCACHE = Setting("SCACHE", 1, "0: schedule every graph anew")
 LRU = Setting("LRU", 1, "0: freed buffers go back to the device at once")
-THREADS = Setting(
-    "THREADS",
-    0,
-    "threads of a device that computes on the host's cores; 0: one a core",
-    high=4096,
-    aliases=("NUM_CPU_THREADS",),
-)
-PARALLEL = Setting("PARALLEL", 0, "processes that compile for BEAM; 0: one a core", high=4096)
-TINYCORE_PLUGINS = Setting(
-    "TINYCORE_PLUGINS", "", "the only plugins that may load, by name and comma; none: none"
-)
-TINYCORE_STRICT = Setting(
-    "TINYCORE_STRICT", 0, "1: a broken plugin raises even if nobody asked for it"
-)
+_THREADS = "threads of a device that computes on the host's cores; 0: one a core"
+THREADS = Setting("THREADS", 0, _THREADS, 4096, aliases=("NUM_CPU_THREADS",))
+PARALLEL = Setting("PARALLEL", 0, "processes that compile for BEAM; 0: one a core", 4096)
+TINYCORE_PLUGINS = Setting("TINYCORE_PLUGINS", "", "the only plugins to load: A,B; none: none")
+TINYCORE_STRICT = Setting("TINYCORE_STRICT", 0, "1: a broken plugin raises even if unasked for")
 
 SETTINGS: dict[str, Setting[int] | Setting[str]] = {
     row.name: row for row in list(globals().values()) if isinstance(row, Setting)
 }
-"""Every setting by name; the table in docs is made from it."""
+"""Every setting by name; tools/settings.py makes the table in docs from it."""
 
 _BY_ALIAS = {name: row for row in SETTINGS.values() for name in (row.name, *row.aliases)}
 
@@ -172,12 +136,7 @@ class Context:
     def __enter__(self) -> None:
         self._tokens.append(_local.set({**_local.get(), **self._values}))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         _local.reset(self._tokens.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -207,24 +166,9 @@ def getenv(name: str, default: Value) -> Value:
     >>> getenv("SURELY_NOT_SET", 7)
     7
     """
-    return Setting(name, default, "", low=-_FREE, high=_FREE)._from_environment()
-
-
-_FREE = 1 << 62
+    return Setting(name, default, "", high=1 << 62, low=-1 << 62).from_environment()
 
 
 def key() -> tuple[tuple[str, int | str], ...]:
     """The settings that may change compiled programs, for keys of caches."""
     return tuple((row.name, row.value) for row in SETTINGS.values() if row.keyed)
-
-
-def table() -> str:
-    """All settings as the Markdown table of docs/settings.md."""
-    head = "| name | type | default | meaning |\n|---|---|---|---|\n"
-    return head + "".join(_line(row) for row in SETTINGS.values())
-
-
-def _line(row: Setting[int] | Setting[str]) -> str:
-    names = " or ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    kind = "text" if isinstance(row.default, str) else f"{row.low} to {row.high}"
-    return f"| {names} | {kind} | `{row.default}` | {row.meaning} |\n".replace("| `` |", "| |")
