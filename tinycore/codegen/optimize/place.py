@@ -110,8 +110,10 @@ def _axis(index: Index) -> Atom | None:
 
 def _atoms(value: UOp) -> set[Atom]:
     """The axes that a value depends on, also by the places it reads."""
-    nodes = evaluated(let("", value))
-    return {atom for node in nodes for index in index_values(node) for atom in atoms(index)}
+    found: set[Atom] = set()
+    for node in evaluated(let("", value)):
+        found.update(*[atoms(index) for index in index_values(node)])
+    return found
 
 
 def _again(value: UOp, node: UOp, places: dict[Atom | None, Index]) -> UOp:
