@@ -56,8 +56,9 @@ class Reducer:
         found: list[UOp] = []
         leaving: list[Pending] = []
         for k, (statement, pending) in enumerate(rewritten):
-            others = rewritten[:k] + rewritten[k + 1 :] if pending else []
-            touched = _touched([other for other, _ in others])
+            others = [other for other, _ in rewritten]
+            del others[k]
+            touched = _touched(others if pending else [])
             staying: list[Pending] = []
             for states in pending:
                 stays = is_last or states.states & touched
@@ -105,7 +106,8 @@ class Reducer:
             if state in _dependents(rebase):
                 at = len(rebase.src[0].arg.shape)
         shape = (*shape[:at], loop.arg.extent, *shape[at:])
-        return Lanes(buffer(name, state.dtype, shape, "reg", init=combine), at)
+        own = buffer(name, state.dtype, shape, "reg", init=combine)
+        return Lanes(own, at)
 
 
 def _around(statement: UOp, staying: list[Pending], fresh: frozenset[UOp]) -> list[UOp]:
