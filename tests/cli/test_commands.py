@@ -44,7 +44,7 @@ def test_devices_tells_who_is_behind_each_name_and_stars_the_default(site: Site)
     lines = result.stdout.splitlines()
     assert result.returncode == 0 and result.stderr == ""
     assert lines[0].startswith(
-        "* GOOD     ready        tinycore-good 1.2  Fake 3000 #0: copied 256 bytes in and out in "
+        "* GOOD     ready        tinycore-good 1.2  Fake 3000 #0: ran a kernel over 256 numbers in "
     )
     assert any(line.startswith("  GOOD:1   ready        tinycore-good 1.2") for line in lines)
     assert (
@@ -70,12 +70,12 @@ def test_devices_as_json_holds_states_and_capabilities(site: Site) -> None:
     assert rows["GOOD:1"]["description"]["product"] == "Fake 3000 #1"
 
 
-def test_a_device_that_gives_wrong_bytes_fails_the_command(site: Site) -> None:
-    site.add("FOO", fake_source("FOO", ("target[:] = handle[: len(target)]", "target[0] = 1")))
+def test_a_device_that_computes_wrong_fails_the_command(site: Site) -> None:
+    site.add("FOO", fake_source("FOO", ("return self.program(", "return 0.0 and self.program(")))
     result = site.command("devices")
     assert result.returncode == 1
     assert "failed       tinycore-foo 1.2" in result.stdout
-    assert "copied 256 bytes in and out, and other bytes came back" in result.stdout
+    assert "the sum of 256 squares came out as 0.0" in result.stdout
 
 
 def test_a_default_that_is_broken_fails_the_command_and_hides_nothing(site: Site) -> None:

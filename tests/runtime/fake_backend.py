@@ -1,9 +1,12 @@
-"""A device package as a third party would write it: host memory, programs that add one.
+"""A device package as a third party would write it: host memory, and kernels that run.
 
-It imports tinycore.backend alone. Tests use it in this process, and as the module of fake wheels.
+It imports tinycore.backend alone, but for its stand-in hardware, which is REF's interpreter. Tests
+use it in this process, and as the module of fake wheels.
 """
 
 from collections.abc import Mapping, Sequence
+
+import numpy
 
 from tinycore.backend import (
     Allocator,
@@ -15,10 +18,10 @@ from tinycore.backend import (
     Launch,
     OutOfMemory,
     Program,
-    Renderer,
     Space,
     Target,
 )
+from tinycore.runtime.ref.backend import KernelProgram, KernelRenderer
 
 MEMORY_BYTES = 1 << 20
 
@@ -66,14 +69,6 @@ class FakeAllocator(Allocator):
         return handle[:size_bytes]
 
 
-class FakeRenderer(Renderer[object]):
-    """Renders every kernel as the same text."""
-
-    def render(self, program: object) -> str:
-        """The text."""
-        return "add one"
-
-
 class FakeCompiler(Compiler):
     """Compiles by encoding, and counts."""
 
@@ -87,7 +82,7 @@ class FakeCompiler(Compiler):
 
 
 class FakeDevice(Device):
-    """Knows one kernel: add one to each byte."""
+    """Knows one kernel, which adds one to each byte, and has the rest interpreted."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -95,9 +90,8 @@ class FakeDevice(Device):
         self.closed = False
 
     def load(self, binary: bytes, name: str) -> Program:
-        """The one kernel."""
-        assert binary == b"add one"
-        return add_one
+        """The kernel, ready to run."""
+        return add_one if binary == b"add one" else Interpreted(binary)
 
     def synchronize(self) -> None:
         """All work is done when it is started."""
@@ -106,6 +100,28 @@ class FakeDevice(Device):
         """Remember that it was closed."""
         assert not self.closed
         self.closed = True
+
+
+class Interpreted:
+    """A kernel that the stand-in hardware runs on this package's memory."""
+
+    def __init__(self, binary: bytes) -> None:
+        self.program = KernelProgram(binary.decode())
+
+    def __call__(
+        self,
+        buffers: Sequence[Handle],
+        values: Sequence[int],
+        launch: Launch,
+        wait: bool = False,
+        descs: Sequence[bytes] = (),
+    ) -> float | None:
+        """Run it."""
+        arrays = []
+        for handle in buffers:
+            assert isinstance(handle, memoryview)
+            arrays.append(numpy.frombuffer(handle, numpy.uint8))
+        return self.program(arrays, values, launch, wait, descs)
 
 
 def add_one(
@@ -147,7 +163,7 @@ class FakeBackend(Backend):
     def target(self, arch: str) -> Target:
         """The only target."""
         caps = Caps(dtypes=("u8", "f32"), spaces=(Space("fake", MEMORY_BYTES),), virtual=2)
-        return Target(arch or "fake1", caps, FakeRenderer(caps), FakeCompiler())
+        return Target(arch or "fake1", caps, KernelRenderer(caps), FakeCompiler())
 
     def describe(self, index: int) -> Mapping[str, str]:
         """A made-up product."""
