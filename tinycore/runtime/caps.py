@@ -84,6 +84,7 @@ class Caps:
     registers: int = _hint(16)
     cache_bytes: tuple[int, ...] = _hint(())
     row: int = _hint(1024)
+    graph: bool = _hint(False)
 
     def __post_init__(self) -> None:
         if not self.dtypes or not self.spaces:
