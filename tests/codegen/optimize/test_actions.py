@@ -54,6 +54,7 @@ LEGAL = {
             *["MAP(i0, grid)", "MAP(i1, grid)", "MAP(b3.i2.0.0, grid)"],
         ],
     ),
+    "fill": ("dot", ["SPLIT(i0, 2)", "FILL(b3)"]),
     "factor": ("chain", ["FACTOR(b5)"]),
 }
 
@@ -142,6 +143,8 @@ REFUSED = [
     ("two_loops", "AT(b1, i1)", "AT: loops i0 and i1 differ in extent or place"),
     ("rows", "FACTOR(b1)", "FACTOR: b1 is a parameter"),
     ("rows", "FACTOR(b2)", "FACTOR: no factor of b2 leaves its sum, or all do"),
+    ("embed", "SPLIT(i1, 4) FILL(b4)", "FILL: no store to b4 has a mask"),
+    ("attention", "SPLIT(i2, 4) FILL(b6)", "FILL: no store to b6 has a mask"),
     ("columns", "FACTOR(b2)", "FACTOR: b2 is no plain sum"),
 ]
 

@@ -7,67 +7,68 @@ with an infinity outside the mask changes, as the identity of the combine is use
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tinycore.codegen.optimize.edit import Illegal, edit
+from tinycore.codegen.optimize.merge import factors_of
 from tinycore.uop.affine import Mask
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Kernel, Rebuild, load
+from tinycore.uop.ops import UNARY, Ops, UOp, toposort
+from tinycore.uop.tree import Access, Kernel, load, rebuild
+
+_UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 
 
 def fill(kernel: Kernel, name: str) -> Kernel:
     """FILL(buffer): sums into `buffer` without the masks that a factor's fill makes needless.
 
-    Legal if some store's mask is also that of a load that is a factor of its value and reads 0.
+    Legal if the place is in the buffer anyway, some store's mask is also that of a load that is a
+    factor of its value and reads 0, and no factor can become infinite where loads read 0.
     """
-    taken: list[UOp] = []
-
-    def change(statement: UOp) -> Iterable[UOp]:
-        is_ours = statement.op is Ops.STORE and statement.arg.combine == "sum"
-        if is_ours and len(statement.arg.places) == 1 and statement.src[0].arg.name == name:
-            new = _filled(statement)
-            if new is not statement:
-                taken.append(new)
-            return [new]
-        return [statement]
-
-    body = edit(kernel.body, change)
-    if not taken:
+    body = edit(kernel.body, lambda one: [_filled(one, name)])
+    if body == kernel.body:
         raise Illegal(f"FILL: no store to {name} has a mask that a factor's zero makes needless")
     return kernel._replace(body=body)
 
 
-def _filled(statement: UOp) -> UOp:
-    place = statement.arg.places[0]
-    zero = next((f for f in _factors(statement.src[1]) if _reads_zero(f, place.mask)), None)
-    if not place.mask or zero is None:
+def _filled(statement: UOp, name: str) -> UOp:
+    if statement.op is not Ops.STORE or statement.src[0].arg.name != name:
         return statement
-    wanted = frozenset(place.mask)
-    nodes = {n: _without(n, wanted) for n in toposort([statement.src[1]]) if n.op is Ops.LOAD}
-    nodes[zero] = zero
-    value = Rebuild(nodes, {}).node(statement.src[1])
-    arg = statement.arg._replace(places=(place._replace(mask=()),))
-    return statement.replace(src=(statement.src[0], value, *statement.src[2:]), arg=arg)
+    if statement.arg.combine != "sum" or len(statement.arg.places) > 1:
+        return statement
+    [place] = statement.arg.places
+    target, value, *moved = statement.src
+    zeros = [one for one in factors_of(value) if _reads_zero(one, place)]
+    nodes = toposort([value])
+    unbounded = any(node.op in _UNBOUNDED for node in nodes)
+    if not zeros or not place.mask or unbounded or not _is_inside(target, place):
+        return statement
+    unmasked = {
+        node: _without(node, place.mask)
+        for node in nodes
+        if node.op is Ops.LOAD and node is not zeros[0]
+    }
+    new = rebuild([value], unmasked)
+    plain = place._replace(mask=())
+    arg = statement.arg._replace(places=(plain,))
+    return statement.replace(src=(target, *new, *moved), arg=arg)
 
 
-def _factors(value: UOp) -> list[UOp]:
-    if value.op is Ops.MUL:
-        return [*_factors(value.src[0]), *_factors(value.src[1])]
-    return [value]
+def _reads_zero(node: UOp, place: Access) -> bool:
+    if node.op is not Ops.LOAD or node.arg.fill:
+        return False
+    return set(place.mask) <= set(node.arg.mask)
 
 
-def _reads_zero(node: UOp, mask: Mask) -> bool:
-    return node.op is Ops.LOAD and not node.arg.fill and set(mask) <= set(node.arg.mask)
-
-
-def _without(node: UOp, mask: frozenset[object]) -> UOp:
-    """A load without those constraints, if its index stays inside the buffer anyway."""
-    extents = node.src[0].arg.shape
-    inside = all(
-        index.lo >= 0 and index.hi < extent.lo
-        for index, extent in zip(node.arg.indices, extents, strict=True)
-    )
-    if not inside:
+def _without(node: UOp, mask: Mask) -> UOp:
+    """A load without those constraints, if its place is in the buffer anyway."""
+    [source] = node.src
+    if not _is_inside(source, node.arg):
         return node
-    kept = tuple([value for value in node.arg.mask if value not in mask])
-    return load(node.src[0], node.arg._replace(mask=kept))
+    kept = [value for value in node.arg.mask if value not in mask]
+    access = node.arg._replace(mask=tuple(kept))
+    return load(source, access)
+
+
+def _is_inside(buffer: UOp, access: Access) -> bool:
+    for index, extent in zip(access.indices, buffer.arg.shape, strict=True):
+        if index.lo < 0 or index.hi >= extent.lo:
+            return False
+    return True
