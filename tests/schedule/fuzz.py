@@ -23,8 +23,7 @@ from tests.schedule.evaluate import Array, numpy_type
 from tests.schedule.running import check_sinks
 from tinycore.dtype import DType, dtypes
 from tinycore.gradient import gradient
-from tinycore.schedule.limits import Limits
-from tinycore.schedule.types import Schedule
+from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import as_index, variable
@@ -33,10 +32,10 @@ from tinycore.uop.shape import SkewArg, shape_of, size_of, upper_shape
 
 LIMITS = (
     Limits(units=2, row=16, row_axes=64),
-    Limits(units=1, row=64, row_axes=64, tiny=64, operand_ops=2, operand_times=2),
+    Limits(units=1, row=64, row_axes=64, tiny=64, operand_ops=2),
     Limits(units=32, row=4096, row_axes=1024),
     Limits(units=2, row=4, row_axes=4, contraction_axes=2, recomputed_steps=4, tiny=0),
-    Limits(units=2, repeated_ops=3, recomputed_result=0, nested_times=1, state=4),
+    Limits(units=2, repeated_ops=3),
     Limits(),
 )
 MAX_SIZE = 400
@@ -663,7 +662,6 @@ def main() -> int:
         counts["kernels"] += len(schedule.kernels)
         counts["in place"] += sum(place.op is Ops.BUFFER for place in schedule.places)
         counts.update({f"step {name}": n for name, n in program.steps.items()})
-        counts.update({f"rule {name}": n for name, n in schedule.decisions.items()})
     for name, count in sorted(counts.items()):
         print(f"{name:24}{count:8}")
     print(f"seeds {options.seed}..{last - 1}: {len(failed)} failed {failed[:40]}")

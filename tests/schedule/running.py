@@ -12,8 +12,7 @@ from tests.schedule.evaluate import Array, Evaluator, numpy_type
 from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import schedule_within
-from tinycore.schedule.limits import Limits
-from tinycore.schedule.types import Schedule
+from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp

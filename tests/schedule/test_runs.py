@@ -28,13 +28,13 @@ def scheduled(build: Callable[[UOp, UOp], UOp]) -> Schedule:
 
 def test_a_sum_of_exponentials_follows_its_maximum_in_one_loop() -> None:
     schedule = scheduled(lambda x, top: total(exp(sub(x, top)), 1))
-    assert schedule.decisions["rebase"] == 1
+    assert texts(schedule).count("rebase") == 1
     assert texts(schedule).count("red ") == 1
 
 
 def test_a_weighted_sum_follows_too() -> None:
     schedule = scheduled(lambda x, top: total(mul(mul(x, x), exp(sub(x, top))), 1))
-    assert schedule.decisions["rebase"] == 1
+    assert texts(schedule).count("rebase") == 1
 
 
 REFUSED: dict[str, Callable[[UOp, UOp], UOp]] = {
@@ -50,7 +50,7 @@ REFUSED: dict[str, Callable[[UOp, UOp], UOp]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_sum_of_one_exponential_takes_a_second_loop(name: str) -> None:
     schedule = scheduled(REFUSED[name])
-    assert schedule.decisions["rebase"] == 0
+    assert "rebase" not in texts(schedule)
     assert texts(schedule).count("red ") == 2
 
 
@@ -66,7 +66,7 @@ def test_a_factor_from_a_reduction_leaves_the_sum() -> None:
     x, y = data.put(normal(4, 9)), data.put(normal(4, 9))
     scale = add(total(mul(y, y), 1), 1.0)
     schedule = check_sinks([total(div(mul(x, y), scale), 1)], data)
-    assert schedule.decisions["factor"] == 1
+    assert texts(schedule).count("*=") == 1
 
 
 def test_a_factor_leaves_only_after_the_reduction_it_comes_from() -> None:

@@ -8,14 +8,14 @@ recurses: an expression may be longer than Python's stack. push.py makes express
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import choose, scalar
-from tinycore.uop.tree import Access, both, index_value, load, mask_value
+from tinycore.uop.tree import Access, BufferArg, both, index_value, load, mask_value
 
 
 class Inner(NamedTuple):
@@ -29,7 +29,7 @@ class Inner(NamedTuple):
 
 Env = Mapping[Atom, Index]
 Read = Callable[[UOp, Access], UOp | None]
-Below = Callable[[UOp], Sequence[UOp]]
+T = TypeVar("T")
 
 
 def plain_axis(index: Index) -> Atom | None:
@@ -74,14 +74,18 @@ def parts(node: UOp) -> Sequence[UOp]:
 _INDEXED = frozenset({Ops.LOAD, Ops.MASK, Ops.INDEX, Ops.REDUCE})
 
 
-def in_order(
-    roots: Iterable[UOp], done: Mapping[UOp, object] | None = None, below: Below = parts
-) -> list[UOp]:
+def in_order(roots: Iterable[UOp], done: Container[UOp] = ()) -> list[UOp]:
     """Every node of some expressions, parts first; nodes of `done` and what is below are out."""
-    order: list[UOp] = []
-    known = {} if done is None else done
-    seen: set[UOp] = set()
-    work: list[UOp | None] = list(roots)
+    return sorted_by(parts, roots, done)
+
+
+def sorted_by(
+    below: Callable[[T], Sequence[T]], roots: Iterable[T], done: Container[T] = ()
+) -> list[T]:
+    """All that is under some roots, each after what is `below` it; not recursive."""
+    order: list[T] = []
+    seen: set[T] = set()
+    work: list[T | None] = list(roots)
     work.reverse()
     while work:
         node = work.pop()
@@ -89,7 +93,7 @@ def in_order(
             ready = work.pop()
             assert ready is not None, "expression: a marker without its node"
             order.append(ready)
-        elif node not in seen and node not in known:
+        elif node not in seen and node not in done:
             seen.add(node)
             inside = below(node)
             if not inside:
@@ -118,13 +122,16 @@ def factors(root: UOp) -> list[UOp]:
     return found
 
 
+Needs = frozenset[object]  # axes, variables, gathers and register buffers
+
+
 class Dependence:
-    """The axes and variables each expression depends on, found once for each node."""
+    """What each expression depends on, found once for each node."""
 
     def __init__(self) -> None:
-        self.known: dict[UOp, frozenset[Atom]] = {}
+        self.known: dict[UOp, Needs] = {}
 
-    def __call__(self, root: UOp) -> frozenset[Atom]:
+    def __call__(self, root: UOp) -> Needs:
         found = self.known.get(root)
         if found is None:
             for node in in_order([root], self.known):
@@ -132,8 +139,9 @@ class Dependence:
             found = self.known[root]
         return found
 
-    def _of(self, node: UOp) -> frozenset[Atom]:
-        found: frozenset[Atom] = frozenset()
+    def _of(self, node: UOp) -> Needs:
+        is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
+        found: Needs = frozenset(node.src if is_state else ())
         for part in parts(node):
             found = _union(found, self.known[part])
         for index in indices_of(node):
@@ -143,11 +151,17 @@ class Dependence:
         return found
 
 
-def _union(a: frozenset[Atom], b: frozenset[Atom]) -> frozenset[Atom]:
+def _union(a: Needs, b: Needs) -> Needs:
     """The union, without a new set where one holds the other: chains stay linear."""
     if a >= b:
         return a
     return b if b >= a else a | b
+
+
+def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
+    """The axes of `old` as what stands at their places in `new`."""
+    pairs = zip(old, new, strict=True)
+    return {own.terms[0][0]: index for own, index in pairs if own.terms and own is not index}
 
 
 class Rewrite:
@@ -174,18 +188,7 @@ class Rewrite:
     def index(self, value: Index) -> Index:
         """An index with axes replaced."""
         found = self.moved.get(value)
-        if found is None:
-            found = self.moved[value] = self._moved(value)
-        return found
-
-    def _moved(self, value: Index) -> Index:
-        """What most indices are, one axis or none of `env`, costs no walk."""
-        plain = plain_axis(value)
-        if plain is not None:
-            return self.env.get(plain, value)
-        if not TABLES.gathers and self.env.keys().isdisjoint(atoms(value)):
-            return value
-        return substitute(value, self.env, self._gathered, self.moved)
+        return substitute(value, self.env, self._gathered, self.moved) if found is None else found
 
     def masked(self, mask: Mask) -> Mask:
         """A mask with axes replaced."""
@@ -207,9 +210,15 @@ class Rewrite:
         return self(node) if isinstance(node, UOp) else node
 
     def _copy(self, node: UOp) -> UOp:
-        copy = _COPIES.get(node.op)
-        if copy is not None:
-            return copy(self, node)
+        match node.op:
+            case Ops.LOAD:
+                return self.load(node)
+            case Ops.INDEX:
+                return index_value(self.index(node.arg), node.dtype)
+            case Ops.MASK:
+                return mask_value(self.masked(node.arg))
+            case Ops.REDUCE:
+                return self.reduction(node)
         src = tuple([self.memo[source] for source in node.src])
         return node if src == node.src else scalar(node.op, node.dtype, *src)
 
@@ -224,14 +233,6 @@ class Rewrite:
         extents = tuple([self.index(extent) for extent in node.arg.extents])
         arg = node.arg._replace(mask=self.masked(node.arg.mask), extents=extents)
         return UOp(Ops.REDUCE, node.dtype, (self.memo[node.src[0]],), arg)
-
-
-_COPIES: dict[Ops, Callable[[Rewrite, UOp], UOp]] = {
-    Ops.LOAD: Rewrite.load,
-    Ops.INDEX: lambda rewrite, node: index_value(rewrite.index(node.arg), node.dtype),
-    Ops.MASK: lambda rewrite, node: mask_value(rewrite.masked(node.arg)),
-    Ops.REDUCE: Rewrite.reduction,
-}
 
 
 def inline(value: UOp, env: Env, access: Access) -> UOp:

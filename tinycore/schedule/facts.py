@@ -52,7 +52,7 @@ def facts_of(stage: Stage, stages: Mapping[UOp, Stage], depends: Dependence) -> 
         usable,
         contracts,
         contracts and not inside,
-        (stage.kind, tuple([step.extent for step in stage.steps])),
+        (stage.kind, stage.extents),
     )
 
 
@@ -61,7 +61,7 @@ def _contracts(stage: Stage, depends: Dependence) -> bool:
     if stage.kind != REDUCTION or stage.combine != "sum":
         return False
     value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
-    every = {atom for axis in (*stage.axes, *stage.step_axes) for atom in atoms(axis)}
+    every = {atom for axis in (*stage.axes, *stage.steps) for atom in atoms(axis)}
     known = [depends(factor) for factor in factors(value)]
     varying = [one for one in known if one]
     return len(varying) > 1 and not any(every <= one for one in varying)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tinycore.schedule.expression import Dependence
 from tinycore.schedule.facts import facts_of
-from tinycore.schedule.limits import Limits
 from tinycore.schedule.reach import Reach
 from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, WRITE, Stage
+from tinycore.schedule.types import Limits
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Dim, size, size_of
 
@@ -25,13 +25,12 @@ _CANDIDATES = 16  # groups of one space that a stage is compared with, the lates
 
 class Group:
     """Stages in one kernel. `axes` are the extents of its parallel loops; `dims[stage]` says which
-    dimensions of the stage these are; `joins` names the rules that brought stages in."""
+    dimensions of the stage these are."""
 
     def __init__(self, number: int, axes: list[Dim]) -> None:
         self.number = number
         self.axes = axes
         self.dims: dict[Stage, list[int]] = {}
-        self.joins: list[str] = []
 
     @property
     def stages(self) -> list[Stage]:
@@ -61,9 +60,7 @@ class Group:
 class Grouping:
     """The groups of some stages; `olds` are the buffers that sinks may overwrite."""
 
-    def __init__(
-        self, stages: Sequence[Stage], olds: Mapping[UOp, UOp | None], limits: Limits
-    ) -> None:
+    def __init__(self, stages: Sequence[Stage], olds: Mapping[UOp, UOp], limits: Limits) -> None:
         self.limits = limits
         self.olds = olds
         by_node = {stage.node: stage for stage in stages}
@@ -152,7 +149,6 @@ class Grouping:
         self, stage: Stage, group: Group, match: Match, producers: Sequence[Group]
     ) -> None:
         group.keep(match)
-        group.joins.append("row")
         self._join(stage, group, [dim for dim in match if dim is not None], producers)
         for other in producers:
             if other is not group and group.axes and not other.holds(SCATTER, WRITE):
@@ -172,7 +168,6 @@ class Grouping:
             return
         group.dims.update(moved)
         self.group_of.update(dict.fromkeys(moved, group))
-        group.joins += ["merge", *other.joins]
         other.dims = {}
         self.reach.merge(*ends)
 
@@ -206,9 +201,8 @@ class Grouping:
         mine = {load.src[0] for load in stage.reads}
         for group in self._candidates(facts.space, axes, producers):
             shared = mine & {load.src[0] for load in group.first.reads}
-            large = [size_of(node) * self.limits.shared_part >= stage.size for node in shared]
+            large = [size_of(node) * 4 >= stage.size for node in shared]
             if any(large) and self._may_enter(stage, group):
-                group.joins.append("sibling")
                 return group
         return None
 
@@ -217,8 +211,7 @@ class Grouping:
         if stage.kind not in (MAP, WRITE) or size(axes) > self.limits.tiny:
             return None
         for group in self._candidates(stage.kind, axes, producers):
-            if len(group.dims) < self.limits.tiny_stages and self._may_enter(stage, group):
-                group.joins.append("tiny")
+            if len(group.dims) < _CANDIDATES and self._may_enter(stage, group):
                 return group
         return None
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from tinycore.schedule.expression import Inner, Rewrite, inline, plain_axis
-from tinycore.schedule.limits import Limits
+from tinycore.schedule.expression import Inner, Rewrite, inline, plain_axis, renamed
 from tinycore.schedule.stages import (
     MAP,
     REDUCTION,
@@ -21,8 +20,9 @@ from tinycore.schedule.stages import (
     make_stages,
     stored_nodes,
 )
+from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, as_index
+from tinycore.uop.index import as_index
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp
 from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both
@@ -54,11 +54,12 @@ def nest_sums(stages: dict[UOp, Stage], limits: Limits) -> None:
         inner = _nested(stage, stages)
         if inner is None or len(readers[inner.node]) != 1 or inner.is_sink:
             continue
-        if stage.size * stage.count > limits.nested_times * inner.size:
+        if stage.size * stage.count > 4 * inner.size:
             continue
         access = stage.value.arg
-        rewrite = Rewrite(_env(inner, access), access.mask)
+        rewrite = Rewrite(renamed(inner.axes, access.indices), access.mask)
         stage.steps += inner.steps
+        stage.extents += inner.extents
         stage.mask = both(stage.mask, both(access.mask, rewrite.masked(inner.mask)))
         stage.update(rewrite(inner.value))
         del stages[inner.node]
@@ -73,14 +74,8 @@ def _nested(stage: Stage, stages: dict[UOp, Stage]) -> Stage | None:
         return None
     access: Access = stage.value.arg
     used = {atom for index in access.indices for atom in atoms(index)}
-    own = {atom for index in (*stage.axes, *stage.step_axes) for atom in atoms(index)}
+    own = {atom for index in (*stage.axes, *stage.steps) for atom in atoms(index)}
     return inner if own <= used and not access.fill else None
-
-
-def _env(stage: Stage, access: Access) -> dict[Atom, Index]:
-    """The axes of a stage as they are where it is read."""
-    pairs = zip(stage.axes, access.indices, strict=True)
-    return {own.terms[0][0]: index for own, index in pairs if own.terms}
 
 
 def _readers(stages: dict[UOp, Stage]) -> dict[UOp, Reads]:
@@ -122,7 +117,7 @@ def _final_readers(stage: Stage, readers: dict[UOp, Reads]) -> tuple[list[UOp], 
             continue
         seen.add((inner, own))
         for user, access in readers[inner.node]:
-            rewrite = Rewrite(_env(inner, access))
+            rewrite = Rewrite(renamed(inner.axes, access.indices))
             moved = Access(tuple([rewrite.index(index) for index in own.indices]))
             if user.kind == MAP and not user.is_sink and not user.is_kept:
                 between[user.node] = None
@@ -142,12 +137,12 @@ def _pays(stage: Stage, users: Reads, limits: Limits) -> bool:
     spaces = {_space(user, at) for user, at in users}
     all_reduce = all(user.kind == REDUCTION for user, _ in users)
     will_merge = len({user for user, _ in users}) > 1 and all_reduce and len(spaces) == 1
-    return will_merge and stage.size <= limits.recomputed_result
+    return will_merge and stage.size <= limits.tiny
 
 
 def _space(user: Stage, at: Access) -> tuple[tuple[bool, int], ...]:
     """Which axes of a place are reduced, with their extents: readers that agree will merge."""
-    reduced = set(user.step_axes)
+    reduced = set(user.steps)
     return tuple([(index in reduced, index.hi) for index in at.indices if index.terms])
 
 
@@ -158,10 +153,10 @@ def _once(user: Stage, at: Access, limits: Limits) -> bool:
         return False
     if user.kind == SCATTER:
         return False
-    if user.kind == REDUCTION and set(found).isdisjoint(user.step_axes):
+    if user.kind == REDUCTION and set(found).isdisjoint(user.steps):
         return False
     others = [k for k in user.wide if user.axes[k] not in found]
-    return size([user.shape[k] for k in others]) <= limits.state
+    return size([user.shape[k] for k in others]) <= limits.recomputed_steps
 
 
 def put_inside(stages: dict[UOp, Stage], chosen: dict[UOp, None]) -> None:
@@ -171,7 +166,7 @@ def put_inside(stages: dict[UOp, Stage], chosen: dict[UOp, None]) -> None:
         if node not in chosen:
             return None
         stage = stages[node]
-        return inline(_whole_value(stage), _env(stage, access), access)
+        return inline(_whole_value(stage), renamed(stage.axes, access.indices), access)
 
     for stage in stages.values():
         if any(load.src[0] in chosen for load in stage.reads):
@@ -182,8 +177,7 @@ def _whole_value(stage: Stage) -> UOp:
     """The value of one element, its reduction included."""
     if stage.kind != REDUCTION:
         return stage.value
-    extents = tuple([as_index(step.extent) for step in stage.steps])
-    arg = Inner(stage.step_axes, extents, stage.combine, stage.mask)
+    arg = Inner(stage.steps, tuple(map(as_index, stage.extents)), stage.combine, stage.mask)
     return UOp(Ops.REDUCE, stage.node.dtype, (stage.value,), arg)
 
 
@@ -210,7 +204,7 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
             operand = _below(source, _THROUGH)
             if operand.op not in ELEMENTWISE:
                 continue
-            if size_of(product) >= limits.operand_times * size_of(operand):
+            if size_of(product) >= 16 * size_of(operand):
                 yield operand
 
 

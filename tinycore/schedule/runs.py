@@ -9,156 +9,113 @@ come from a reduction leave their sum (FACTOR, a named rounding change). emit.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from tinycore.schedule.bodies import Body, Member
 from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
-from tinycore.schedule.stages import REDUCTION, Step
-from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Atom
+from tinycore.schedule.stages import REDUCTION, Stage
+from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access, load
 
 
-@dataclass(slots=True, eq=False)
-class Sum:
-    """One reduction of a run: `kept` is combined in the loop, under `mask`; `leaving` multiplies
-    the result after it; `moved` are the sums that follow when this maximum grows."""
+class Run(NamedTuple):
+    """One loop over the steps that its stages have in common, and what it combines, in order;
+    after it, the stages in `scaled` are multiplied by the factors that left them."""
 
-    member: Member
-    kept: UOp
-    mask: Mask
-    leaving: UOp | None
-    moved: list[Sum] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One loop over `steps`, and what it combines, in order."""
-
-    steps: tuple[Step, ...]
-    sums: list[Sum]
-    after: list[Sum] = field(default_factory=list)
+    stages: list[Stage]
+    scaled: list[Stage]
 
 
 class Runs:
     """The runs of a body, in order. `ready[state]` is the run after which a state is final."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self) -> None:
         self.depends = Dependence()
-        self.ready: dict[UOp, int] = {}
-        self.sums: dict[UOp, Sum] = {}
+        self.ready: dict[object, int] = {}
+        self.owner: dict[object, Stage] = {}
         self.runs: list[Run] = []
-        for member in body.members.values():
-            if member.stage.kind == REDUCTION:
-                self._add(member)
 
-    def _add(self, member: Member) -> None:
-        found = self._split(member)
-        number = self._merge(found)
+    def add(self, stage: Stage) -> None:
+        """Put a reduction into a run, its own if need be."""
+        stage.value, stage.leaving = self._split(stage)
+        number = self._merge(stage)
         if number is None:
             number = len(self.runs)
-            self.runs.append(Run(member.stage.steps, [found]))
-        last = number
-        for state in self._states(found.leaving):
-            last = max(last, self.ready[state])
-        if found.leaving is not None:
-            self.runs[last].after.append(found)
-        assert member.state is not None, "runs: a reduction without a state"
-        self.ready[member.state] = last
-        self.sums[member.state] = found
+            self.runs.append(Run([stage], []))
+        if stage.leaving is not None:
+            number = max(number, *[self.ready[state] for state in self._states(stage.leaving)])
+            self.runs[number].scaled.append(stage)
+        self.ready[stage.state] = number
+        self.owner[stage.state] = stage
 
-    # FACTOR
+    def _states(self, value: UOp) -> list[object]:
+        """The finished reductions of this body that an expression reads."""
+        return [found for found in self.depends(value) if found in self.ready]
 
-    def _split(self, member: Member) -> Sum:
-        """Separate the factors that the loop does not need."""
-        stage = member.stage
-        own = {atom for axis in stage.step_axes for atom in atoms(axis)}
-        every = factors(member.value) if stage.combine == "sum" else [member.value]
-        leaving = [one for one in every if self._leaves(one, own)]
+    def _split(self, stage: Stage) -> tuple[UOp, UOp | None]:
+        """The value that is summed, and the factors that the loop does not need."""
+        own = {atom for axis in stage.steps for atom in atoms(axis)}
+        every = factors(stage.value) if stage.combine == "sum" else []
+        fixed = [one for one in every if self.depends(one).isdisjoint(own)]
+        leaving = [one for one in fixed if self._states(one)]
         kept = [one for one in every if one not in leaving]
         if not kept or not leaving:
-            return Sum(member, member.value, member.mask, None)
-        return Sum(member, _product(kept), member.mask, _product(leaving))
+            return stage.value, None
+        return _product(kept), _product(leaving)
 
-    def _leaves(self, factor: UOp, own: set[Atom]) -> bool:
-        return self.depends(factor).isdisjoint(own) and bool(self._states(factor))
-
-    def _states(self, value: UOp | None) -> list[UOp]:
-        """The finished reductions of this body that an expression reads."""
-        order = in_order([] if value is None else [value])
-        reads = [node.src[0] for node in order if node.op is Ops.LOAD]
-        return [state for state in dict.fromkeys(reads) if state in self.ready]
-
-    # merging
-
-    def _merge(self, found: Sum) -> int | None:
-        """Put a sum into the latest loop that may hold it; its number."""
-        steps = found.member.stage.steps
-        extents = [step.extent for step in steps]
-        states = self._states(found.kept)
+    def _merge(self, stage: Stage) -> int | None:
+        """Put a reduction into the latest loop that may hold it; its number."""
+        states = self._states(stage.value)
         for number in range(len(self.runs) - 1, -1, -1):
             run = self.runs[number]
-            inside = [self.sums[state] for state in states if self.ready[state] >= number]
-            if [step.extent for step in run.steps] == extents:
-                moved = _moved(found, run)
-                value = moved(found.kept)
-                if not inside or self._rebase(found, value, inside, run):
-                    found.kept = value if not inside else _through_fin(value, inside)
-                    found.mask = moved.masked(found.mask)
-                    run.sums.append(found)
-                    return number
+            inside = [self.owner[state] for state in states if self.ready[state] >= number]
+            fits = run.stages[0].extents == stage.extents
+            if fits and (not inside or _follows(stage, inside, run)):
+                for lead in inside:
+                    lead.followers.append(stage)
+                stage.value = _through_fin(stage.value, inside) if inside else stage.value
+                run.stages.append(stage)
+                return number
             if inside:
                 return None
         return None
 
-    def _rebase(self, found: Sum, value: UOp, inside: Sequence[Sum], run: Run) -> bool:
-        """Let a sum follow the maxima it reads, if each stands in one factor exp(x - m) of it,
-        for the x it is the maximum of."""
-        if found.member.stage.combine != "sum":
+
+def _follows(stage: Stage, inside: Sequence[Stage], run: Run) -> bool:
+    """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is the
+    maximum of."""
+    every = factors(stage.value)
+    for lead in inside:
+        if lead not in run.stages or lead.combine != "max" or lead.inner or lead.mask:
             return False
-        every = factors(value)
-        for lead in inside:
-            stage = lead.member.stage
-            if lead not in run.sums or stage.combine != "max" or lead.member.inner or lead.mask:
-                return False
-            scales = [one for one in every if _is_scale(one, lead)]
-            rest = [one for one in every if one not in scales]
-            if len(scales) != 1 or _value_of(lead) in in_order([*rest, lead.kept]):
-                return False
-        for lead in inside:
-            lead.moved.append(found)
-        return True
+        scales = [one for one in every if _is_scale(one, lead)]
+        rest = [one for one in every if one not in scales]
+        if len(scales) != 1 or _maximum(lead) in in_order([*rest, lead.value]):
+            return False
+    return stage.combine == "sum"
 
 
-def _moved(found: Sum, run: Run) -> Rewrite:
-    """The axes of a sum replaced by those of a run."""
-    pairs = zip(found.member.stage.steps, run.steps, strict=True)
-    return Rewrite({atom: new.axis for old, new in pairs for atom, _ in old.axis.terms})
+def _maximum(lead: Stage) -> UOp:
+    assert lead.state is not None, "runs: a maximum without a state"
+    return load(lead.state, Access(()))
 
 
-def _value_of(lead: Sum) -> UOp:
-    assert lead.member.state is not None, "runs: a maximum without a state"
-    return load(lead.member.state, Access(()))
-
-
-def _is_scale(factor: UOp, lead: Sum) -> bool:
+def _is_scale(factor: UOp, lead: Stage) -> bool:
     """exp(x - m) for m the maximum of x."""
     if factor.op is not Ops.EXP or factor.src[0].op is not Ops.ADD:
         return False
     x, negated = factor.src[0].src
-    return x is lead.kept and negated.op is Ops.NEG and negated.src[0] is _value_of(lead)
+    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is _maximum(lead)
 
 
-def _through_fin(value: UOp, inside: Sequence[Sum]) -> UOp:
+def _through_fin(value: UOp, inside: Sequence[Stage]) -> UOp:
     """`value` with running maxima read through fin: see `Ops.FIN`."""
-    states = {lead.member.state for lead in inside}
+    states = [lead.state for lead in inside]
 
     def read(node: UOp, access: Access) -> UOp | None:
-        if node not in states:
-            return None
-        return scalar(Ops.FIN, node.dtype, load(node, access))
+        plain = load(node, access)
+        return scalar(Ops.FIN, node.dtype, plain) if node in states else None
 
     return Rewrite({}, (), read)(value)
 
@@ -170,6 +127,10 @@ def _product(values: Sequence[UOp]) -> UOp:
     return total
 
 
-def find_runs(body: Body) -> list[Run]:
+def find_runs(stages: Sequence[Stage]) -> list[Run]:
     """The loops over which the reductions of a body are combined, in order."""
-    return Runs(body).runs
+    found = Runs()
+    for stage in stages:
+        if stage.kind == REDUCTION:
+            found.add(stage)
+    return found.runs

@@ -8,28 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from tinycore.schedule.expression import loads
-from tinycore.schedule.limits import Limits
+from tinycore.schedule.expression import Rewrite, loads
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.schedule.push import Push, chain_fills, gathered_place
+from tinycore.schedule.types import Limits
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.graph import apply_view
-from tinycore.uop.index import Index, axis
+from tinycore.uop.index import axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, Scalar, UOp, toposort
-from tinycore.uop.shape import Dim, Shape, shape_of, size
+from tinycore.uop.shape import Shape, shape_of, size
+from tinycore.uop.tree import Access, load
 
 REDUCTION, MAP, WRITE, SCATTER = "reduction", "map", "write", "scatter"
 _KINDS = {Ops.REDUCE: REDUCTION, Ops.STORE: WRITE, Ops.SCATTER: SCATTER}
 _ALWAYS = frozenset({Ops.REDUCE, Ops.STORE, Ops.SCATTER, Ops.CONTIGUOUS})
-
-
-class Step(NamedTuple):
-    """One axis a reduction runs over."""
-
-    axis: Index
-    extent: Dim
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +32,9 @@ class Stage:
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
     `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
     base, whose own expression is `base` for a SCATTER. `is_kept`: readers read it where it is
-    stored, never inline.
+    stored, never inline. From `inner` on it is what the stage becomes in its kernel: the
+    dimensions that are loops inside, the register buffer of a reduction, the factors that left a
+    sum, and the sums that follow when this maximum grows.
     """
 
     name: str
@@ -48,7 +43,8 @@ class Stage:
     shape: Shape
     axes: Indices
     value: UOp
-    steps: tuple[Step, ...] = ()
+    steps: Indices = ()
+    extents: Shape = ()
     mask: Mask = ()
     place: Indices = ()
     base: UOp | None = None
@@ -57,13 +53,42 @@ class Stage:
     is_kept: bool = False
     inlined: set[UOp] = field(default_factory=set)
     reads: list[UOp] = field(default_factory=list)
+    is_stored: bool = False
+    inner: list[int] = field(default_factory=list)
+    state: UOp | None = None
+    leaving: UOp | None = None
+    followers: list[Stage] = field(default_factory=list)
 
     def update(self, value: UOp) -> None:
         """Take another expression for the same values."""
         self.value = value
+        self.reads = loads(self.expressions())
+
+    def expressions(self) -> list[UOp]:
+        """All it evaluates, the numbers of gathered rows included."""
         gathers = [atom.node for index in self.place for atom in atoms(index)]
-        roots = [self.base, value, *gathers]
-        self.reads = loads([root for root in roots if isinstance(root, UOp)])
+        found = [self.base, self.value, *gathers]
+        return [one for one in found if isinstance(one, UOp)]
+
+    def move(self, axes: Indices, steps: Indices, rewrite: Rewrite) -> None:
+        """Take the axes of a kernel."""
+        self.axes = axes
+        self.steps = steps
+        self.mask = rewrite.masked(self.mask)
+        self.place = tuple([rewrite.index(index) for index in self.place]) or axes
+        self.base = rewrite(self.base) if self.base is not None else None
+        self.update(rewrite(self.value))
+
+    def at(self, indices: Indices) -> Indices:
+        """The part of a place that its register buffer has dimensions for."""
+        return tuple([indices[k] for k in self.inner])
+
+    @property
+    def stored_value(self) -> UOp:
+        """What is stored, once it is computed."""
+        if self.state is None:
+            return self.value
+        return load(self.state, Access(self.at(self.axes)))
 
     @property
     def combine(self) -> str:
@@ -71,11 +96,6 @@ class Stage:
         arg = self.node.arg
         combine: str = arg if self.kind == SCATTER else arg.combine
         return combine
-
-    @property
-    def step_axes(self) -> Indices:
-        """The axes a reduction runs over."""
-        return tuple([step.axis for step in self.steps])
 
     @property
     def wide(self) -> list[int]:
@@ -90,7 +110,7 @@ class Stage:
     @property
     def count(self) -> int:
         """Steps of the reduction for one element; 1 if it is none."""
-        return size([step.extent for step in self.steps])
+        return size(self.extents)
 
 
 class Graph:
@@ -178,7 +198,7 @@ def make_stages(
     for number, node in enumerate(nodes):
         stage = known.get(node) or _stage(node, f"{number}{'_' if known else ''}", nodes, fills)
         stage.number = number
-        stage.is_sink = node in graph.sinks
+        stage.is_sink = stage.is_stored = node in graph.sinks
         stage.is_kept = nodes[node] or node.op is Ops.CONTIGUOUS
         stages[node] = stage
     return stages
@@ -211,7 +231,8 @@ def _make_reduction(stage: Stage, push: Push) -> None:
     indices = list(stage.axes)
     for k in stage.node.arg.axes:
         indices[k] = axis(f"r{stage.name}_{k}", shape[k])
-    stage.steps = tuple([Step(indices[k], shape[k]) for k in stage.node.arg.axes])
+    stage.steps = tuple([indices[k] for k in stage.node.arg.axes])
+    stage.extents = tuple([shape[k] for k in stage.node.arg.axes])
     stage.value = push.value(source, tuple(indices))
 
 
@@ -232,7 +253,7 @@ def _make_scatter(stage: Stage, push: Push) -> None:
     base, ids, values = stage.node.src
     counts = shape_of(ids)
     own = tuple([axis(f"r{stage.name}_{k}", extent) for k, extent in enumerate(counts)])
-    stage.steps = tuple([Step(*pair) for pair in zip(own, counts, strict=True)])
+    stage.steps, stage.extents = own, counts
     stage.base = push.value(base, stage.axes)
     place = gathered_place(push.value(ids, own), base)
     stage.place = (place, *stage.axes[1:])

@@ -1,16 +1,51 @@
-"""What create_schedule gives: kernels in order, and where every value lies afterwards.
+"""What create_schedule asks of a device, and what it gives: kernels in order.
 
 Comes in: nothing. Goes out: the tuples that engine/ reads. A buffer is named by a graph node: a
-BUFFER, or the node whose value is stored; `places` and `temporaries` use the same names.
+BUFFER, or the node whose value is stored; `places` and `temporaries` use the same names. The
+thresholds were chosen on the kernels of docs/decisions/0003 and are not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import Kernel
+
+
+class Capacity(Protocol):
+    """What the scheduler asks of a device: its workers side by side, and the elements of a stage
+    above which it must not share a kernel that keeps fewer workers busy."""
+
+    @property
+    def units(self) -> int:
+        """Workers side by side: cores or multiprocessors."""
+        ...
+
+    @property
+    def row(self) -> int:
+        """Elements of a stage above which it needs a kernel that fills the device."""
+        ...
+
+
+class Limits(NamedTuple):
+    """Thresholds; every setting gives the same values. Units: elements, unless a name says steps
+    or ops."""
+
+    units: int = 1
+    row: int = 1024
+    # A reduction inside its reader, and what the reader carries as state for it.
+    recomputed_steps: int = 256
+    # Group axes given up for a row of inner loops: a row that a nearest cache holds.
+    row_axes: int = 1024
+    # The same where a contraction is: its tiles need those axes.
+    contraction_axes: int = 16
+    # An operand of a contraction of more ops is stored before it.
+    operand_ops: int = 8
+    # What several stages read is stored if each would evaluate more ops for it: work stays linear.
+    repeated_ops: int = 48
+    # Below this a launch costs more than the work: equal spaces share one without sharing data.
+    tiny: int = 64 * 1024
 
 
 class ScheduledKernel(NamedTuple):
@@ -26,10 +61,8 @@ class Schedule(NamedTuple):
 
     `places[k]` is where the value of sink k lies: its old BUFFER, or a node that needs a new
     buffer. `temporaries` need one for the time of the run. Shapes and types are the nodes'.
-    `decisions` counts what was fused and why, for tests and reports.
     """
 
     kernels: tuple[ScheduledKernel, ...]
     places: tuple[UOp, ...]
     temporaries: tuple[UOp, ...]
-    decisions: Mapping[str, int]
