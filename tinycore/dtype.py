@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 
 from tinycore.errors import DTypeError
 
 
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class DType:
     """One element type, or `lanes` of them side by side in a vector register.
 
@@ -19,17 +21,12 @@ class DType:
     Units: `itemsize` is in bytes and counts one lane.
     """
 
-    __slots__ = ("name", "short", "itemsize", "kind", "rank", "lanes")
-
-    def __init__(
-        self, name: str, short: str, itemsize: int, kind: str, rank: int, lanes: int = 1
-    ) -> None:
-        self.name = name
-        self.short = short
-        self.itemsize = itemsize
-        self.kind = kind  # "b" bool, "i" signed, "u" unsigned, "f" floating point, "v" void
-        self.rank = rank  # order of promotion inside one kind
-        self.lanes = lanes
+    name: str
+    short: str
+    itemsize: int
+    kind: str  # "b" bool, "i" signed, "u" unsigned, "f" floating point, "v" void
+    rank: int  # order of promotion inside one kind
+    lanes: int = 1
 
     def __repr__(self) -> str:
         return f"dtypes.{self.name}" + (f".vec({self.lanes})" if self.lanes > 1 else "")
@@ -91,55 +88,38 @@ class DType:
         return wrapped
 
 
-_ROWS = (
-    DType("void", "void", 0, "v", 0),
-    DType("bool", "bool", 1, "b", 0),
-    DType("int8", "i8", 1, "i", 1),
-    DType("uint8", "u8", 1, "u", 1),
-    DType("int16", "i16", 2, "i", 2),
-    DType("uint16", "u16", 2, "u", 2),
-    DType("int32", "i32", 4, "i", 3),
-    DType("uint32", "u32", 4, "u", 3),
-    DType("int64", "i64", 8, "i", 4),
-    DType("uint64", "u64", 8, "u", 4),
-    DType("fp8e4m3", "f8e4", 1, "f", 1),
-    DType("fp8e5m2", "f8e5", 1, "f", 1),
-    DType("float16", "f16", 2, "f", 2),
-    DType("bfloat16", "bf16", 2, "f", 2),
-    DType("float32", "f32", 4, "f", 3),
-    DType("float64", "f64", 8, "f", 4),
-)
-_BY_NAME = {row.name: row for row in _ROWS} | {row.short: row for row in _ROWS}
-
-
 @cache
 def _vector(name: str, lanes: int) -> DType:
     row = _BY_NAME[name]
-    return row if lanes == 1 else DType(name, row.short, row.itemsize, row.kind, row.rank, lanes)
+    return row if lanes == 1 else replace(row, lanes=lanes)
 
 
 class dtypes:  # the lower-case name is the public one of API.md
     """The element types by name: `dtypes.float32`, `dtypes.int`, `dtypes.half`."""
 
-    void = _BY_NAME["void"]
-    bool = _BY_NAME["bool"]
-    int8 = char = _BY_NAME["int8"]
-    uint8 = uchar = _BY_NAME["uint8"]
-    int16 = short = _BY_NAME["int16"]
-    uint16 = ushort = _BY_NAME["uint16"]
-    int32 = int = _BY_NAME["int32"]
-    uint32 = uint = _BY_NAME["uint32"]
-    int64 = long = _BY_NAME["int64"]
-    uint64 = ulong = _BY_NAME["uint64"]
-    fp8e4m3 = _BY_NAME["fp8e4m3"]
-    fp8e5m2 = _BY_NAME["fp8e5m2"]
-    float16 = half = _BY_NAME["float16"]
-    bfloat16 = _BY_NAME["bfloat16"]
-    float32 = float = _BY_NAME["float32"]
-    float64 = double = _BY_NAME["float64"]
-    all = tuple(row for row in _ROWS if row.kind != "v")
-    floats = tuple(row for row in _ROWS if row.kind == "f")
-    ints = tuple(row for row in _ROWS if row.kind in "iu")
+    void = DType("void", "void", 0, "v", 0)
+    bool = DType("bool", "bool", 1, "b", 0)
+    int8 = char = DType("int8", "i8", 1, "i", 1)
+    uint8 = uchar = DType("uint8", "u8", 1, "u", 1)
+    int16 = short = DType("int16", "i16", 2, "i", 2)
+    uint16 = ushort = DType("uint16", "u16", 2, "u", 2)
+    int32 = int = DType("int32", "i32", 4, "i", 3)
+    uint32 = uint = DType("uint32", "u32", 4, "u", 3)
+    int64 = long = DType("int64", "i64", 8, "i", 4)
+    uint64 = ulong = DType("uint64", "u64", 8, "u", 4)
+    fp8e4m3 = DType("fp8e4m3", "f8e4", 1, "f", 1)
+    fp8e5m2 = DType("fp8e5m2", "f8e5", 1, "f", 1)
+    float16 = half = DType("float16", "f16", 2, "f", 2)
+    bfloat16 = DType("bfloat16", "bf16", 2, "f", 2)
+    float32 = float = DType("float32", "f32", 4, "f", 3)
+    float64 = double = DType("float64", "f64", 8, "f", 4)
+    ints = (int8, uint8, int16, uint16, int32, uint32, int64, uint64)
+    floats = (fp8e4m3, fp8e5m2, float16, bfloat16, float32, float64)
+    all = (bool, *ints, *floats)
+
+
+_BY_NAME = {name: row for name, row in vars(dtypes).items() if isinstance(row, DType)}
+_BY_NAME |= {row.short: row for row in dtypes.all}
 
 
 def to_dtype(value: DType | str) -> DType:
@@ -149,8 +129,8 @@ def to_dtype(value: DType | str) -> DType:
     """
     if isinstance(value, DType):
         return value
-    found = _BY_NAME.get(value) or getattr(dtypes, str(value), None)
-    if not isinstance(found, DType):
+    found = _BY_NAME.get(value)
+    if found is None:
         known = ", ".join(row.name for row in dtypes.all)
         raise DTypeError(f"dtype: {value!r} is no element type; expected one of {known}")
     return found
@@ -203,16 +183,11 @@ def of_python(value: int | float | bool, default_float: DType) -> DType:
 
 
 # Types that are stored and moved but computed in a wider one (DESIGN.md 4, "dtypes").
-COMPUTE = {
-    dtypes.fp8e4m3: dtypes.float32,
-    dtypes.fp8e5m2: dtypes.float32,
-    dtypes.float16: dtypes.float32,
-    dtypes.bfloat16: dtypes.float32,
-}
+COMPUTE = {row: dtypes.float32 for row in dtypes.floats if row.itemsize < 4}
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """The accumulator of a sum over `dtype`: wide enough that the sum of a row stays exact or close.
+    """The accumulator of a sum over `dtype`: wide enough that the sum of a row stays close.
 
     Integers widen to 32 bits, bool counts as int32, storage-only floats accumulate in float32.
     """

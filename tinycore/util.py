@@ -5,11 +5,11 @@ In: plain Python values. Out: plain Python values.
 
 import difflib
 import importlib
-from collections.abc import Hashable, Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterable
 from types import ModuleType
 from typing import TypeVar
 
-T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 
 
@@ -20,10 +20,7 @@ def np() -> ModuleType:
 
 def prod(numbers: Iterable[int]) -> int:
     """The product of integers; 1 for none."""
-    result = 1
-    for number in numbers:
-        result *= number
-    return result
+    return math.prod(numbers)
 
 
 def ceildiv(numerator: int, denominator: int) -> int:
@@ -36,19 +33,9 @@ def round_up(number: int, multiple: int) -> int:
     return ceildiv(number, multiple) * multiple
 
 
-def all_same(items: Sequence[T]) -> bool:
-    """True if all items are equal; true for none."""
-    return all(item == items[0] for item in items)
-
-
 def dedup(items: Iterable[H]) -> list[H]:
     """The items without repeats, in order of first appearance."""
     return list(dict.fromkeys(items))
-
-
-def argsort(keys: Sequence[int]) -> tuple[int, ...]:
-    """The positions that put `keys` in ascending order; equal keys stay in order."""
-    return tuple(sorted(range(len(keys)), key=keys.__getitem__))
 
 
 def listed(words: Iterable[str], empty: str = "none") -> str:
