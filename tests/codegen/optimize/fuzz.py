@@ -9,8 +9,10 @@ from random import Random
 from tests.codegen.optimize import assert_same, kernels, random_sizes
 from tinycore.codegen.optimize.actions import action, apply
 from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
+from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.split import PLACES
+from tinycore.runtime.caps import Caps, Space
 from tinycore.uop.affine import atoms
 from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp
@@ -110,6 +112,7 @@ MAKERS = {
     "AT": _at,
     "UPDATE": _update,
     "FACTOR": _factor_of,
+    "FILL": _factor_of,
     "STAGE": _stage,
     "SPLIT": _factor,
     "FUSE": _pair,
@@ -148,6 +151,21 @@ def run(seed: int, length: int = 8, verbose: bool = False) -> int:
     assert isinstance(again, Kernel)
     assert canonical(again) == canonical(tree), "the text is another kernel"
     return len(taken)
+
+
+def run_heuristic(seed: int) -> None:
+    """The plan that BEAM=0 makes of a random kernel for a random machine computes the same."""
+    random = Random(seed)
+    kernel = random.choice(list(kernels(**random_sizes(random)).values()))
+    caps = Caps(
+        dtypes=("float32", "int32"),
+        spaces=(Space("host", 1 << 30),),
+        vector_bytes=random.choice((16, 32, 64)),
+        registers=random.choice((16, 32)),
+        cache_bytes=(1 << 12, 1 << 14),
+        units=random.choice((1, 2, 8)),
+    )
+    assert_same(kernel, planned(heuristic(kernel, caps)[0]), seed)
 
 
 def planned(tree: Kernel) -> Plan:
