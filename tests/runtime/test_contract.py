@@ -124,5 +124,6 @@ def test_a_device_package_needs_no_other_module_of_the_core() -> None:
     tree = ast.parse(Path(fake_backend.__file__).read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in modules if name and name.startswith("tinycore")} == {
-        "tinycore.backend"
+        "tinycore.backend",
+        HARDWARE,
     }
