@@ -93,7 +93,7 @@ def test_an_open_device_shows_what_the_contract_promises(devices: Devices) -> No
 
 
 def test_a_target_needs_no_device(devices: Devices, fake: FakeBackend) -> None:
-    assert devices.backend("fake").target("fake9").arch == "fake9"
+    assert devices.plugins()["FAKE"].load().target("fake9").arch == "fake9"
     assert fake.opened == []
 
 

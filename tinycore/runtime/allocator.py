@@ -80,16 +80,6 @@ class CachingAllocator:
         with self._lock:
             self._shrink(0)
 
-    def offset(self, handle: Handle, offset_bytes: int, size_bytes: int) -> Handle | None:
-        """A handle for a part of the memory; None where the device has no such thing."""
-        method = getattr(self.vendor, "offset", None)
-        return method(handle, offset_bytes, size_bytes) if method else None
-
-    def view(self, handle: Handle, size_bytes: int) -> memoryview | None:
-        """The memory itself, once the device is idle; None where the host cannot see it."""
-        method = getattr(self.vendor, "view", None)
-        return method(handle, size_bytes) if method else None
-
     def _reuse(self, space: str, room: int) -> Block | None:
         blocks = self._waiting.get((space, room))
         if not blocks:

@@ -40,9 +40,8 @@ class Buffer:
     offset_bytes: int = 0
     id: int = field(init=False, default_factory=_ids.__next__)
     size_bytes: int = field(init=False)
-    _block: Block | None = field(init=False, default=None)
     _handle: Handle | None = field(init=False, default=None)
-    _owner: OpenDevice | None = field(init=False, default=None)
+    _held: tuple[OpenDevice, Block] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         assert self.count >= 0, f"a buffer of {self.count} elements"
@@ -81,20 +80,16 @@ class Buffer:
         """Fill it with bytes of exactly its size."""
         view = memoryview(source).cast("B")
         assert len(view) == self.size_bytes, f"{len(view)} bytes into {self.size_bytes}"
-        opened = self.opened
         if len(view):
-            with opened.guard("copyin"):
-                opened.device.allocator.copyin(self.handle, view)
+            self.opened.memory("copyin", self.handle, view)
         return self
 
     def copyout(self, target: bytearray | memoryview) -> None:
         """Write its bytes to memory of exactly its size, after all queued work is done."""
         view = memoryview(target).cast("B")
         assert len(view) == self.size_bytes, f"{self.size_bytes} bytes into {len(view)}"
-        opened = self.opened
         if len(view):
-            with opened.guard("copyout"):
-                opened.device.allocator.copyout(view, self.handle)
+            self.opened.memory("copyout", view, self.handle)
 
     def as_memoryview(self, share: bool = False) -> memoryview:
         """Its bytes after all queued work is done: a copy, or with `share` the memory itself.
@@ -102,45 +97,37 @@ class Buffer:
         Shared memory is valid while the buffer lives, and only some devices have it; the others
         copy.
         """
-        shared = self._shared() if share else None
-        if shared is not None:
-            return shared
+        if share:
+            self.opened.synchronize()
+            shared: memoryview | None = self.opened.memory("view", self.handle, self.size_bytes)
+            if shared is not None:
+                return shared
         target = memoryview(bytearray(self.size_bytes))
         self.copyout(target)
         return target
 
-    def _shared(self) -> memoryview | None:
-        opened = self.opened
-        opened.synchronize()
-        with opened.guard("view"):
-            return opened.allocator.view(self.handle, self.size_bytes)
-
     def _allocate(self) -> None:
-        self._owner = opened = self.opened
+        opened = self.opened
         if self.base is not None:
-            self._handle = self._place_in(self.base, opened)
+            place = (self.offset_bytes, max(self.size_bytes, 1))
+            self._handle = opened.memory("offset", self.base.handle, *place)
+            if self._handle is None:
+                raise Unsupported("part: this device cannot point into a buffer", self.device)
             return
         with opened.guard("alloc"):
-            self._block = opened.allocator.alloc(self.size_bytes, self.space)
-        self._handle = self._block.handle
+            block = opened.allocator.alloc(self.size_bytes, self.space)
+        self._handle, self._held = block.handle, (opened, block)
         GlobalCounters.mem_used += self.size_bytes
 
-    def _place_in(self, base: Buffer, opened: OpenDevice) -> Handle:
-        size_bytes = max(self.size_bytes, 1)
-        with opened.guard("offset"):
-            handle = opened.allocator.offset(base.handle, self.offset_bytes, size_bytes)
-        if handle is None:
-            raise Unsupported("part: this device cannot point into a buffer", self.device)
-        return handle
-
     def __del__(self) -> None:
-        block, owner = getattr(self, "_block", None), getattr(self, "_owner", None)
-        if block is None or owner is None:
+        held = getattr(self, "_held", None)
+        if held is None:
             return
+        opened, block = held
         GlobalCounters.mem_used -= self.size_bytes
-        if owner.usable_here:
-            with owner.guard("free"):
-                owner.allocator.free(block)
+        if opened.usable_here:
+            with opened.guard("free"):
+                opened.allocator.free(block)
 
     def __repr__(self) -> str:
         state = "" if self.allocated else ", not allocated"

@@ -8,7 +8,12 @@ from tinycore.errors import TinycoreError
 
 
 class BackendError(TinycoreError, RuntimeError):
-    """A device or its package failed: `message` says how, `hint` what to do about it."""
+    """A device or its package failed: `message` says how, `hint` what to do about it.
+
+    `state` is what a plugin is in once this was its failure.
+    """
+
+    state = "broken"
 
     def __init__(self, message: str, device: str = "", hint: str = "", *details: object) -> None:
         super().__init__(message, device, hint, *details)
@@ -29,6 +34,8 @@ class BackendError(TinycoreError, RuntimeError):
 
 class Unavailable(BackendError):
     """No hardware, no driver, a version that is too old, or switched off: not a defect."""
+
+    state = "unavailable"
 
 
 class Unsupported(BackendError, NotImplementedError):
@@ -64,9 +71,13 @@ class LaunchError(BackendError):
 class DeviceLost(BackendError):
     """The device stopped answering; it cannot be used again in this process."""
 
+    state = "lost"
+
 
 class ApiMismatch(BackendError):
     """The device package and this core speak versions of the contract that do not meet."""
+
+    state = "incompatible"
 
 
 def as_backend_error(error: BaseException, device: str, operation: str) -> BackendError:

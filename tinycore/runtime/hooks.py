@@ -103,7 +103,7 @@ class Hooks:
         for entry in entries:
             name = f"{entry.name} of {entry.source}"
             with self._guard(name, "import"):
-                self._manager.register(entry.module(), name)
+                self._manager.register(entry.point.load(), name)
         self.call("tinycore_configure")
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinycore.config import TINYCORE_PLUGINS
 from tinycore.errors import warn
 from tinycore.runtime.errors import cause
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import Distribution
 
 
 @dataclass
 class Entry:
-    """One entry point, and the wheel and version it comes from; the core's own have no point."""
+    """One entry point, and the wheel and version it comes from.
+
+    `point` is the EntryPoint of importlib.metadata, None for what comes with the core.
+    """
 
     name: str
     wheel: str
     version: str
-    point: EntryPoint | None = None
+    point: Any = None
 
     @property
     def source(self) -> str:
@@ -37,12 +40,6 @@ class Entry:
         """True if TINYCORE_PLUGINS lets it load: it lists names, or is empty."""
         names = TINYCORE_PLUGINS.value.upper().replace(" ", "")
         return not names or self.name.upper() in names.split(",")
-
-    def module(self) -> object:
-        """Import what it points to. Raises: whatever the import raises."""
-        assert self.point is not None, f"{self.name} is no entry point"
-        loaded: object = self.point.load()
-        return loaded
 
 
 def installed(group: str) -> list[Entry]:

@@ -65,6 +65,12 @@ class OpenDevice:
         with self.guard("synchronize"):
             self.device.synchronize()
 
+    def memory(self, operation: str, *arguments: Any) -> Any:
+        """What an operation of the vendor's allocator answers; None if it has none such."""
+        method = getattr(self.device.allocator, operation, None)
+        with self.guard(operation):
+            return method(*arguments) if method else None
+
     def describe(self) -> Mapping[str, str]:
         """Vendor, product and versions, as far as the plugin says."""
         method = getattr(self.plugin.load(), "describe", None)

@@ -12,18 +12,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
 from tinycore.runtime.contract import PLUGIN_API, Backend
-from tinycore.runtime.errors import (
-    ApiMismatch,
-    BackendError,
-    DeviceLost,
-    Unavailable,
-    as_backend_error,
-)
+from tinycore.runtime.errors import ApiMismatch, BackendError, Unavailable, as_backend_error
 from tinycore.runtime.installed import Entry, installed
 from tinycore.util import listed, near
 
@@ -37,21 +31,16 @@ BUILT_IN = {"REF": "tinycore.runtime.ref.backend"}
 _HOOKS = "tinycore.runtime.hooks"
 _REQUIRED = ("name", "api", "version", "count", "open", "target")
 
-State = Literal[
-    "discovered", "ready", "disabled", "conflict", "unavailable", "incompatible", "broken", "lost"
-]
-_STATES: dict[type[BackendError], State] = {
-    Unavailable: "unavailable",
-    ApiMismatch: "incompatible",
-    DeviceLost: "lost",
-}
-
 
 @dataclass
 class Plugin(Entry):
-    """One device name: who provides it, how far it got, and what stopped it."""
+    """One device name: who provides it, how far it got, and what stopped it.
 
-    state: State = "discovered"
+    `state` goes from discovered to ready, or to disabled, conflict, unavailable, incompatible,
+    broken or lost, with the `error` that says why.
+    """
+
+    state: str = "discovered"
     error: BackendError | None = None
     backend: Backend | None = None
     hooks: Manager | None = None
@@ -101,7 +90,7 @@ class Plugin(Entry):
             self.error = as_backend_error(error, self.name, operation)
             self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
             self.error.__cause__ = error
-            self.state = _STATES.get(type(self.error), "broken")
+            self.state = self.error.state
         return self.error
 
     @contextmanager
@@ -155,7 +144,7 @@ def _read(plugin: Plugin) -> Backend:
     with plugin.guard(f"import of {plugin.source}"):
         if plugin.point is None:
             return cast(Backend, importlib.import_module(BUILT_IN[plugin.name]).BACKEND)
-        module = plugin.module()
+        module = plugin.point.load()
     with plugin.guard(f"tinycore_backend of {plugin.source}"):
         hooks = importlib.import_module(_HOOKS)
         plugin.hooks = hooks.Manager(hooks.BackendHooks)

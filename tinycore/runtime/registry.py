@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
 from tinycore.errors import DeviceError, warn, warn_once
-from tinycore.runtime.contract import Backend
 from tinycore.runtime.errors import BackendError
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.plugins import Plugin, call_hooks, discover
@@ -109,10 +108,6 @@ class Devices:
         for device in [self[name]] if name else list(self._open.values()):
             device.synchronize()
 
-    def backend(self, name: str) -> Backend:
-        """What the plugin says of itself; works where there is no device, to compile for one."""
-        return self._plugin(spell(name).name).load()
-
     def plugins(self) -> Mapping[str, Plugin]:
         """Everything installed, by name, in whatever state."""
         with self._lock:
@@ -133,8 +128,7 @@ class Devices:
             plugin = self._plugin(spelling.name)
             plugin.ready()
             spelling = Spelling(plugin.name, spelling.index, spelling.renderer)
-            if spelling.index >= plugin.devices:
-                self._check_shared(plugin, spelling)
+            self._check_index(plugin, spelling)
             self._choose_renderer(plugin, spelling)
         return spelling.canonical
 
@@ -157,8 +151,10 @@ class Devices:
                     return plugin
         return None
 
-    def _check_shared(self, plugin: Plugin, spelling: Spelling) -> None:
-        limit = plugin.devices * self[plugin.name].caps.virtual
+    def _check_index(self, plugin: Plugin, spelling: Spelling) -> None:
+        limit = plugin.devices
+        if spelling.index >= limit:
+            limit *= self[plugin.name].caps.virtual
         if spelling.index >= limit:
             raise DeviceError(
                 f"device: there is no {spelling.canonical}; "
