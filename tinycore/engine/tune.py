@@ -25,7 +25,7 @@ from tinycore.codegen.optimize.actions import SCHEMA, apply_all
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.search import Actions, search
-from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL
+from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
 from tinycore.errors import warn
 from tinycore.runtime.opened import OpenDevice
 from tinycore.uop.canonical import canonical, kernel_key
@@ -109,9 +109,10 @@ class Worker:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """A worker that sees the same packages; it may not search, and compiles with no cache."""
+    """A worker that sees the same packages and settings; it may not search, and prints nothing."""
     paths = os.pathsep.join([path for path in sys.path if path])
-    environment = {**os.environ, "PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
+    chosen = {name: str(row.value) for name, row in SETTINGS.items() if row.value != row.default}
+    environment = os.environ | chosen | {"PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
     return subprocess.Popen(
         [sys.executable, "-m", "tinycore.engine.worker"],
         stdin=subprocess.PIPE,

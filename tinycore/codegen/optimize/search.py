@@ -55,7 +55,7 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
             best = ahead
             break
         best = ahead
-    again = beam.measured([one.actions for one in best], again=True)
+    again = beam.measured([*[one.actions for one in best], first], again=True)
     return again[0].actions if again else first
 
 
