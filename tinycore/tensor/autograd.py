@@ -68,13 +68,15 @@ class Autograd(Leaf):
         [[2.0, 4.0]]
         """
         grads = self._gradients(targets, gradient, "gradient")
-        for number, grad in enumerate(grads):
+        found: list[Self] = []
+        for target, grad in zip(targets, grads, strict=True):
             if grad is None:
                 raise GradientError(
-                    f"gradient: target {number} was not used to compute this tensor; expected "
+                    f"gradient: target {len(found)} was not used to compute this tensor; expected "
                     "targets it depends on. Name the very tensors it was computed from"
                 )
-        return [self.of_uop(grad) for grad in grads if grad is not None]
+            found.append(target.of_uop(grad))
+        return found
 
     def _gradients(
         self, targets: Sequence[Self], seed: Self | None, operation: str

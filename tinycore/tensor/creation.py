@@ -7,7 +7,6 @@ once; what a formula makes (zeros, ranges) stays a formula until it is needed. N
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Self
 
 from tinycore.dtype import DType, dtypes, to_dtype
@@ -271,7 +270,7 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
         kind = scalar_dtype(data) if dtype is None else dtype
         return Cell(own(graph.full((), data, kind)), device)
     array = _array(data)
-    kind = dtype or _inferred(array, isinstance(data, Sequence))
+    kind = dtype or _inferred(array, isinstance(data, list | tuple | range))
     if kind in (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2):
         wide = stored(array.astype("float32"), device, dtypes.float32)
         return Cell(graph.cast(wide.uop, kind), device)

@@ -24,7 +24,6 @@ from tinycore.uop import graph
 from tinycore.uop.shape import Shape, upper_shape
 from tinycore.util import prod
 
-
 # Significant bits of the narrow types: more would round up to 1. Source: IEEE 754-2019 table 3.5;
 # OCP 8-bit Floating Point Specification 1.0, table 1.
 _BITS = {"float16": 11, "bfloat16": 8, "fp8e4m3": 4, "fp8e5m2": 3}
