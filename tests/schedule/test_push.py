@@ -8,12 +8,12 @@ from tests.schedule.running import Data, check_sinks, texts
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.movement import Block, blocks, tightest
-from tinycore.schedule.push import Push, chain_fills
+from tinycore.schedule.push import Push
 from tinycore.uop import graph
 from tinycore.uop.affine import NEVER, show
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import Index, axis, variable
-from tinycore.uop.ops import COMPARISON, Ops, UOp, const, toposort
+from tinycore.uop.ops import COMPARISON, Ops, UOp, const
 from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import index_value, mask_value
@@ -25,7 +25,7 @@ def pushed(node: UOp) -> UOp:
     """The expression of one element of a node, over axes a0, a1, ..."""
     shape = shape_of(node)
     axes = tuple([axis(f"a{k}", extent) for k, extent in enumerate(shape)])
-    return Push((), chain_fills(toposort([node]), ())).value(node, axes)
+    return Push(()).value(node, axes)
 
 
 def place(node: UOp) -> list[str]:

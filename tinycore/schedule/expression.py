@@ -51,27 +51,19 @@ def indices_of(node: UOp) -> tuple[Index, ...]:
     return node.arg.mask if node.op is Ops.REDUCE else ()
 
 
-def gathered(node: UOp) -> list[UOp]:
-    """The expressions that compute gathered places in the arg of a node."""
-    found = []
-    for index in indices_of(node):
-        for atom in atoms(index) if index.terms else ():
-            if atom.kind == "gather":
-                assert isinstance(atom.node, UOp), "expression: a gather without its expression"
-                found.append(atom.node)
-    return found
+def gathered(indices: Iterable[Index]) -> list[UOp]:
+    """The expressions that compute the gathered places in some indices."""
+    if not TABLES.gathers:
+        return []
+    found = [atom.node for index in indices for atom in atoms(index)]
+    return [node for node in found if isinstance(node, UOp)]
 
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The expressions a node is made of, those of gathered places included."""
-    if node.op not in _INDEXED:
-        return node.src
-    if not TABLES.gathers:
-        return node.src if node.op is Ops.REDUCE else ()
-    return (*node.src, *gathered(node)) if node.op is Ops.REDUCE else gathered(node)
-
-
-_INDEXED = frozenset({Ops.LOAD, Ops.MASK, Ops.INDEX, Ops.REDUCE})
+    if node.op in (Ops.LOAD, Ops.MASK, Ops.INDEX):
+        return gathered(indices_of(node))
+    return (*node.src, *gathered(node.arg.mask)) if node.op is Ops.REDUCE else node.src
 
 
 def in_order(roots: Iterable[UOp], done: Container[UOp] = ()) -> list[UOp]:
@@ -83,25 +75,21 @@ def sorted_by(
     below: Callable[[T], Sequence[T]], roots: Iterable[T], done: Container[T] = ()
 ) -> list[T]:
     """All that is under some roots, each after what is `below` it; not recursive."""
-    order: list[T] = []
-    seen: set[T] = set()
-    work: list[T | None] = list(roots)
+    order: dict[T, None] = {}
+    work = list(roots)
     work.reverse()
     while work:
-        node = work.pop()
-        if node is None:  # the parts of the node before are done
-            ready = work.pop()
-            assert ready is not None, "expression: a marker without its node"
-            order.append(ready)
-        elif node not in seen and node not in done:
-            seen.add(node)
-            inside = below(node)
-            if not inside:
-                order.append(node)
-                continue
-            work += (node, None)
-            work += reversed(inside)
-    return order
+        node = work[-1]
+        known = node in order or node in done
+        missing = [] if known else [one for one in below(node) if one not in order]
+        missing = [one for one in missing if one not in done]
+        if missing:
+            work += reversed(missing)
+            continue
+        work.pop()
+        if not known:
+            order[node] = None
+    return list(order)
 
 
 def loads(roots: Iterable[UOp]) -> list[UOp]:
@@ -192,12 +180,7 @@ class Rewrite:
 
     def masked(self, mask: Mask) -> Mask:
         """A mask with axes replaced."""
-        if not mask:
-            return mask
-        new = [self.index(value) for value in mask]
-        if all(a is b for a, b in zip(mask, new, strict=True)):
-            return mask
-        found = mask_of([at_least_zero(value) for value in new])
+        found = mask_of([at_least_zero(self.index(value)) for value in mask])
         return NEVER if found is None else found
 
     def access(self, access: Access) -> Access:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tinycore.schedule.expression import Rewrite, loads
+from tinycore.schedule.expression import Rewrite, gathered, loads
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
-from tinycore.schedule.push import Push, chain_fills, gathered_place
+from tinycore.schedule.push import Push, gathered_place
 from tinycore.schedule.types import Limits
-from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.affine import Mask
 from tinycore.uop.graph import apply_view
 from tinycore.uop.index import axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, Scalar, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size
 from tinycore.uop.tree import Access, load
 
@@ -66,9 +66,8 @@ class Stage:
 
     def expressions(self) -> list[UOp]:
         """All it evaluates, the numbers of gathered rows included."""
-        gathers = [atom.node for index in self.place for atom in atoms(index)]
-        found = [self.base, self.value, *gathers]
-        return [one for one in found if isinstance(one, UOp)]
+        base = [] if self.base is None else [self.base]
+        return [*base, self.value, *gathered(self.place)]
 
     def move(self, axes: Indices, steps: Indices, rewrite: Rewrite) -> None:
         """Take the axes of a kernel."""
@@ -193,10 +192,9 @@ def make_stages(
 ) -> dict[UOp, Stage]:
     """A stage for each of `nodes`, with its expression, unless it is `known`."""
     known = known or {}
-    fills = chain_fills(graph.order, nodes)
     stages = {}
     for number, node in enumerate(nodes):
-        stage = known.get(node) or _stage(node, f"{number}{'_' if known else ''}", nodes, fills)
+        stage = known.get(node) or _stage(node, f"{number}{'_' if known else ''}", nodes)
         stage.number = number
         stage.is_sink = stage.is_stored = node in graph.sinks
         stage.is_kept = nodes[node] or node.op is Ops.CONTIGUOUS
@@ -204,14 +202,12 @@ def make_stages(
     return stages
 
 
-def _stage(
-    node: UOp, name: str, nodes: Mapping[UOp, bool], fills: dict[UOp, Scalar | None]
-) -> Stage:
+def _stage(node: UOp, name: str, nodes: Mapping[UOp, bool]) -> Stage:
     kind = _KINDS.get(node.op, MAP)
     shape = shape_of(node.src[1] if kind == WRITE else node)
     axes = tuple([axis(f"p{name}_{k}", extent) for k, extent in enumerate(shape)])
     stage = Stage(name, node, kind, shape, axes, node)
-    push = Push(nodes, fills)
+    push = Push(nodes)
     _MAKERS[kind](stage, push)
     stage.update(stage.value)
     stage.inlined = {state.node for state in push.values}
