@@ -6,7 +6,6 @@ count are tensors, so that all steps are one graph. Next: state.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from tinycore.config import Context
@@ -160,16 +159,18 @@ class Adam(Optimizer):
         self.b1, self.b2 = (b1, b2) if betas is None else betas
         self.eps = eps
         self.weight_decay = weight_decay
-        self.steps = Tensor.zeros(1, device=self.device, requires_grad=False)
+        # 1 - b^t for both b after t steps: what the averages that began at 0 have grown to
+        self.grown = Tensor.zeros(2, device=self.device, requires_grad=False)
+        self.shares = Tensor([1 - self.b1, 1 - self.b2], self.device, requires_grad=False)
         self.m = self._zeros()
         self.v = self._zeros()
         self._store()
 
     def _state(self) -> list[Tensor]:
-        return [self.steps, *self.m, *self.v]
+        return [self.grown, *self.m, *self.v]
 
     def _begin(self) -> None:
-        self.steps.assign(self.steps + 1)
+        self.grown.assign(self.grown + self.shares * (1 - self.grown))
 
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
         rate = self.lr.cast(value.dtype)
@@ -180,13 +181,9 @@ class Adam(Optimizer):
         m, v = self.m[number], self.v[number]
         m.assign(m * self.b1 + grad * (1 - self.b1))
         v.assign(v * self.b2 + grad * grad * (1 - self.b2))
-        mean = m / self._grown(self.b1).cast(value.dtype)
-        square = v / self._grown(self.b2).cast(value.dtype)
+        mean = m / self.grown[0].cast(value.dtype)
+        square = v / self.grown[1].cast(value.dtype)
         return value - rate * mean / (square.sqrt() + self.eps)
-
-    def _grown(self, beta: float) -> Tensor:
-        """1 - beta^t, without the cancellation of the first steps."""
-        return -(self.steps * math.log(beta)).expm1()
 
 
 class AdamW(Adam):
