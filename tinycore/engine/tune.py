@@ -45,6 +45,7 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
     width = 0 if NOOPT.value else BEAM.value
     if not width:
         return optimize(kernel, device.caps)
+    kernel = canonical(kernel)._replace(name=kernel.name)
     key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
     actions = _known(key, width)
     if actions is None:
@@ -123,10 +124,10 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 class Tuner:
-    """The workers of one search: some compile, one runs."""
+    """The workers of one search for a kernel in canonical names: some compile, one runs."""
 
     def __init__(self, kernel: Kernel, device: OpenDevice) -> None:
-        self.text = show(canonical(kernel))
+        self.text = show(kernel)
         self.device = device.name
         self.arch = device.target.arch
         self.compilers = [Worker() for _ in range(PARALLEL.value or os.cpu_count() or 1)]
