@@ -68,7 +68,11 @@ class TinyJit(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def reset(self) -> None:
-        """Forget every capture."""
+        """Forget every capture.
+
+        >>> double = TinyJit(lambda x: (x * 2).realize())
+        >>> double.reset()
+        """
         self.captured.clear()
         self.seen.clear()
 
