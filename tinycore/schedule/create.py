@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from tinycore.config import SPEC
 from tinycore.schedule.bodies import make_bodies
+from tinycore.schedule.costly import Graph
 from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import sorted_by
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.inplace import choose_places
 from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.sinks import lower_sinks
-from tinycore.schedule.stages import Graph
 from tinycore.schedule.types import Capacity, Limits, Schedule
 from tinycore.uop.ops import Ops, UOp, arena
 from tinycore.uop.spec import check

@@ -80,6 +80,9 @@ class Push:
             return number(indices[0], node.dtype)
         if node.op is Ops.VARIABLE:
             return number(variable(*node.arg), node.dtype)
+        if node.op is Ops.CONTIGUOUS:
+            value: UOp = yield self._descend(node.src[0], indices, mask)
+            return value
         if node.op in MOVEMENT:
             return (yield from self._moved(state))
         if node.op is Ops.GATHER:

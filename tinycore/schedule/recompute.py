@@ -8,37 +8,30 @@ element is put inside them. groups.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-
+from tinycore.schedule.costly import Graph
 from tinycore.schedule.expression import Inner, Rewrite, inline, plain_axis, renamed
 from tinycore.schedule.stages import (
     MAP,
     REDUCTION,
     SCATTER,
-    Graph,
     Stage,
     make_stages,
-    stored_nodes,
 )
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import as_index
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both
 
+_NESTED = 4  # times an element may be evaluated in a sum of sums
 Reads = list[tuple[Stage, Access]]  # readers with the place each of them reads
 
 
 def find_stages(graph: Graph, limits: Limits) -> list[Stage]:
     """The stages that remain, in topological order."""
-    stages = make_stages(graph, stored_nodes(graph, limits))
-    extra = costly_operands(graph, stages, limits)
-    if extra:
-        nodes = stored_nodes(graph, limits, extra)
-        known = {node: s for node, s in stages.items() if s.inlined.isdisjoint(extra)}
-        stages = make_stages(graph, nodes, known)
-    nest_sums(stages, limits)
+    stages = make_stages(graph, limits)
+    nest_sums(stages)
     chosen = choose_recomputed(stages, limits)
     put_inside(stages, chosen)
     return [stage for node, stage in stages.items() if node not in chosen]
@@ -47,14 +40,14 @@ def find_stages(graph: Graph, limits: Limits) -> list[Stage]:
 # NEST
 
 
-def nest_sums(stages: dict[UOp, Stage], limits: Limits) -> None:
+def nest_sums(stages: dict[UOp, Stage]) -> None:
     """Make one sum of a sum whose value is a moved sum that nobody else reads."""
     readers = _readers(stages)
     for stage in list(stages.values()):
         inner = _nested(stage, stages)
         if inner is None or len(readers[inner.node]) != 1 or inner.is_sink:
             continue
-        if stage.size * stage.count > 4 * inner.size:
+        if stage.size * stage.count > _NESTED * inner.size:
             continue
         access = stage.value.arg
         rewrite = Rewrite(renamed(inner.axes, access.indices), access.mask)
@@ -179,56 +172,3 @@ def _whole_value(stage: Stage) -> UOp:
         return stage.value
     arg = Inner(stage.steps, tuple(map(as_index, stage.extents)), stage.combine, stage.mask)
     return UOp(Ops.REDUCE, stage.node.dtype, (stage.value,), arg)
-
-
-# Operands by cost
-
-
-def costly_operands(graph: Graph, stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
-    """Operands of contractions to store, because computing them at every use costs more."""
-    found = {operand for operand in _operands(graph, limits) if operand not in stages}
-    found = {operand for operand in found if _count(operand, stages) > limits.operand_ops}
-    if not found:
-        return found
-    kept = stages.keys() - choose_recomputed(stages, limits).keys()
-    return {operand for operand in found if _count(operand, kept) > limits.operand_ops}
-
-
-def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
-    """The scalar ops at the end of operands of contractions, where they serve many results."""
-    for node in graph.order:
-        if node.op is not Ops.REDUCE:
-            continue
-        product = _below(node.src[0], CASTS)
-        for source in product.src if product.op is Ops.MUL else ():
-            operand = _below(source, _THROUGH)
-            if operand.op not in ELEMENTWISE:
-                continue
-            if size_of(product) >= 16 * size_of(operand):
-                yield operand
-
-
-_THROUGH = MOVEMENT | CASTS
-
-
-def _below(node: UOp, through: frozenset[Ops]) -> UOp:
-    while node.op in through:
-        node = node.src[0]
-    return node
-
-
-def _count(operand: UOp, stored: Container[UOp]) -> int:
-    """The scalar ops of an operand; 0 if a reduction is among what it would compute again."""
-    seen: set[UOp] = set()
-    work = [operand]
-    count = 0
-    while work:
-        node = work.pop()
-        if node in seen or node in stored:
-            continue
-        if node.op is Ops.REDUCE:
-            return 0
-        seen.add(node)
-        count += node.op in ELEMENTWISE
-        work += node.src
-    return count

@@ -6,9 +6,9 @@ of its expression; the graph is not needed after this file. recompute.py comes n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tinycore.schedule.costly import Graph, costly_nodes
 from tinycore.schedule.expression import Rewrite, gathered, loads
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.schedule.push import Push, gathered_place
@@ -16,7 +16,7 @@ from tinycore.schedule.types import Limits
 from tinycore.uop.affine import Mask
 from tinycore.uop.graph import apply_view
 from tinycore.uop.index import axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.shape import Shape, shape_of, size
 from tinycore.uop.tree import Access, load
 
@@ -37,21 +37,19 @@ class Stage:
     sum, and the sums that follow when this maximum grows.
     """
 
-    name: str
+    number: int
     node: UOp
     kind: str
     shape: Shape
     axes: Indices
     value: UOp
+    is_sink: bool
+    is_kept: bool
     steps: Indices = ()
     extents: Shape = ()
     mask: Mask = ()
     place: Indices = ()
     base: UOp | None = None
-    number: int = 0
-    is_sink: bool = False
-    is_kept: bool = False
-    inlined: set[UOp] = field(default_factory=set)
     reads: list[UOp] = field(default_factory=list)
     is_stored: bool = False
     inner: list[int] = field(default_factory=list)
@@ -112,67 +110,25 @@ class Stage:
         return size(self.extents)
 
 
-class Graph:
-    """The nodes under some sinks, sources first, and who reads each of them."""
-
-    def __init__(self, sinks: Iterable[UOp]) -> None:
-        self.sinks = frozenset(sinks)
-        self.order = toposort(sinks)
-        self.consumers: dict[UOp, list[UOp]] = {node: [] for node in self.order}
-        for node in self.order:
-            for source in dict.fromkeys(node.src):
-                self.consumers[source].append(node)
-
-
-def stored_nodes(graph: Graph, limits: Limits, extra: Iterable[UOp] = ()) -> dict[UOp, bool]:
-    """The nodes that become stages, in topological order; True for those too costly to evaluate
-    where they are read."""
-    chosen = {node for node in graph.order if node.op in _ALWAYS}
-    chosen |= graph.sinks
+def make_stages(graph: Graph, limits: Limits) -> dict[UOp, Stage]:
+    """A stage for each node that may be stored, in topological order, with its expression."""
+    chosen = {node for node in graph.order if node.op in _ALWAYS} | graph.sinks
     chosen |= {_epilogue(node, graph) for node in graph.order if node.op is Ops.REDUCE}
-    chosen.update(extra)
-    costly = _costly(graph, chosen, limits.repeated_ops)
-    chosen |= costly
-    return {node: node in costly for node in graph.order if node in chosen}
-
-
-def _costly(graph: Graph, chosen: Collection[UOp], limit: int) -> set[UOp]:
-    """Scalar ops that several stages would evaluate, each with more ops than `limit` below."""
-    shared = _shared(graph, chosen)
-    found: set[UOp] = set()
-    below: dict[UOp, frozenset[UOp] | None] = {}  # the ops inline under a node; None: too many
-    for node in graph.order:
-        below[node] = frozenset() if node in chosen else _inline_ops(node, below, limit)
-        if below[node] is None and node.op in ELEMENTWISE and node in shared:
-            found.add(node)
-            below[node] = frozenset()
-    return found
-
-
-def _inline_ops(
-    node: UOp, below: Mapping[UOp, frozenset[UOp] | None], limit: int
-) -> frozenset[UOp] | None:
-    found: frozenset[UOp] = frozenset({node} if node.op in ELEMENTWISE else ())
-    for source in node.src:
-        inside = below[source]
-        if inside is None:
-            return None
-        found |= inside
-    return found if len(found) <= limit else None
-
-
-def _shared(graph: Graph, chosen: Collection[UOp]) -> set[UOp]:
-    """The nodes where ways to different stages part."""
-    carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
-    found = set()
-    for node in reversed(graph.order):
-        ways = {user if user in chosen else carrier[user] for user in graph.consumers[node]}
-        carrier[node] = node
-        if len(ways) == 1:
-            (carrier[node],) = ways
-        elif ways:
-            found.add(node)
-    return found
+    costly = costly_nodes(graph, chosen, limits)
+    chosen |= costly.keys()
+    nodes = [node for node in graph.order if node in chosen]
+    stages: dict[UOp, Stage] = {}
+    for number, node in enumerate(nodes):
+        kind = _KINDS.get(node.op, MAP)
+        shape = shape_of(node.src[1] if kind == WRITE else node)
+        axes = _axes(f"p{number}_", shape)
+        is_kept = costly.get(node, False) or node.op is Ops.CONTIGUOUS
+        stage = Stage(number, node, kind, shape, axes, node, node in graph.sinks, is_kept)
+        _MAKERS[kind](stage, Push(chosen))
+        stage.is_stored = stage.is_sink
+        stage.update(stage.value)
+        stages[node] = stage
+    return stages
 
 
 def _epilogue(reduction: UOp, graph: Graph) -> UOp:
@@ -183,51 +139,26 @@ def _epilogue(reduction: UOp, graph: Graph) -> UOp:
         if node.op in ELEMENTWISE:
             end = node
         elif not only_moves_ones(node):
-            return end
+            break
     return end
 
 
-def make_stages(
-    graph: Graph, nodes: Mapping[UOp, bool], known: Mapping[UOp, Stage] | None = None
-) -> dict[UOp, Stage]:
-    """A stage for each of `nodes`, with its expression, unless it is `known`."""
-    known = known or {}
-    stages = {}
-    for number, node in enumerate(nodes):
-        stage = known.get(node) or _stage(node, f"{number}{'_' if known else ''}", nodes)
-        stage.number = number
-        stage.is_sink = stage.is_stored = node in graph.sinks
-        stage.is_kept = nodes[node] or node.op is Ops.CONTIGUOUS
-        stages[node] = stage
-    return stages
-
-
-def _stage(node: UOp, name: str, nodes: Mapping[UOp, bool]) -> Stage:
-    kind = _KINDS.get(node.op, MAP)
-    shape = shape_of(node.src[1] if kind == WRITE else node)
-    axes = tuple([axis(f"p{name}_{k}", extent) for k, extent in enumerate(shape)])
-    stage = Stage(name, node, kind, shape, axes, node)
-    push = Push(nodes)
-    _MAKERS[kind](stage, push)
-    stage.update(stage.value)
-    stage.inlined = {state.node for state in push.values}
-    return stage
+def _axes(name: str, shape: Shape) -> Indices:
+    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def _make_map(stage: Stage, push: Push) -> None:
-    if stage.node.op is Ops.CONTIGUOUS:
-        stage.value = push.value(stage.node.src[0], stage.axes)
-    else:
-        stage.value = push.value(stage.node, stage.axes, top=True)
+    stage.value = push.value(stage.node, stage.axes, top=True)
 
 
 def _make_reduction(stage: Stage, push: Push) -> None:
     source = stage.node.src[0]
     shape = shape_of(source)
+    inside = _axes(f"r{stage.number}_", shape)
     indices = list(stage.axes)
     for k in stage.node.arg.axes:
-        indices[k] = axis(f"r{stage.name}_{k}", shape[k])
-    stage.steps = tuple([indices[k] for k in stage.node.arg.axes])
+        indices[k] = inside[k]
+    stage.steps = tuple([inside[k] for k in stage.node.arg.axes])
     stage.extents = tuple([shape[k] for k in stage.node.arg.axes])
     stage.value = push.value(source, tuple(indices))
 
@@ -236,24 +167,22 @@ def _make_write(stage: Stage, push: Push) -> None:
     base, value = stage.node.src
     stage.value = push.value(value, stage.axes)
     moved = apply_view(base, stage.node.arg)
-    place = stage.axes
+    stage.place = stage.axes
     while moved is not base:
-        place, constraints = source_place(moved, place)
+        stage.place, constraints = source_place(moved, stage.place)
         assert all(c is True for c in constraints), "stages: a view that hides elements"
         moved = moved.src[0]
-    stage.place = place
 
 
 def _make_scatter(stage: Stage, push: Push) -> None:
     """The base runs over all axes; the values over those of the numbers and of a row."""
     base, ids, values = stage.node.src
-    counts = shape_of(ids)
-    own = tuple([axis(f"r{stage.name}_{k}", extent) for k, extent in enumerate(counts)])
-    stage.steps, stage.extents = own, counts
+    stage.extents = shape_of(ids)
+    stage.steps = _axes(f"r{stage.number}_", stage.extents)
     stage.base = push.value(base, stage.axes)
-    place = gathered_place(push.value(ids, own), base)
+    place = gathered_place(push.value(ids, stage.steps), base)
     stage.place = (place, *stage.axes[1:])
-    stage.value = push.value(values, (*own, *stage.axes[1:]))
+    stage.value = push.value(values, (*stage.steps, *stage.axes[1:]))
 
 
 _MAKERS = {
