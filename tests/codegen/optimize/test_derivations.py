@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.codegen.optimize import reads_back, steps
+from tests.codegen.optimize import assert_same, reads_back, steps
 from tests.conftest import Golden
 from tests.ir import read_kernel
+from tinycore.codegen.optimize.launches import as_plan
 from tinycore.uop.canonical import canonical
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
+from tinycore.uop.spec import check_plan
 from tinycore.uop.tree import Kernel
 
 MATMUL = """
@@ -100,6 +102,11 @@ CARRIED = [
     *["AT(Z, i)", "AT(M, i)", "AT(P, i)", "AT(L, i)", "AT(R, i)", "AT(R, inline)", "FACTOR(O)"],
     *["AT(P, inline)", "REORDER(d, n)", "AT(m, n)", "AT(l, n)", "AT(Z, n)"],
 ]
+STATES = ["m.n.0", "l.n.0", "O.n.0"]
+SPLIT_KEYS = [
+    *["SPLIT(n, 3)", "RFACTOR(n.0)", "AT(m.n.0, root)"],
+    *[f"AT({state}, {state}.0)" for state in STATES],
+]
 
 
 def read(text: str, **sizes: int) -> Kernel:
@@ -166,3 +173,18 @@ def test_attention_from_every_stage_at_root_carries_its_states(
     last = steps(read(ATTENTION, **sizes), CARRIED)[-1]
     if sizes["S"] == 7:
         golden(show(last), "attention")
+
+
+def test_attention_is_split_over_its_keys_into_two_launches(golden: Golden) -> None:
+    kernel = read(ATTENTION, H=2, S=7, D=3)
+    last = steps(kernel, [*CARRIED, *SPLIT_KEYS, "MAP(h, grid)", "MAP(i, grid)"])[-1]
+    plan = as_plan(last)
+    check_plan(plan, "action")
+    assert len(plan.launches) == 2
+    assert_same(kernel, plan, 1)
+    golden(show(plan), "split_keys")
+
+
+def test_a_tile_of_rows_keeps_its_states() -> None:
+    kernel = read(ATTENTION, H=2, S=7, D=3)
+    steps(kernel, [*CARRIED, "SPLIT(i, 4)", "SPLIT(n, 3)", "REORDER(i.1, n.0)", "MAP(h, grid)"])

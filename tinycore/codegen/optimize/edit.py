@@ -125,6 +125,12 @@ def targets(store: UOp) -> Statements:
     return store.src[:count] + store.src[2 * count :]
 
 
+def tied(statements: Iterable[UOp]) -> list[set[UOp]]:
+    """The states that a rebase moves together with their leading one: they share dimensions."""
+    stores = find(statements, Ops.STORE)
+    return [set(targets(one)) for one in stores if one.arg.rebase]
+
+
 def uses(access: Access, wanted: set[Atom]) -> bool:
     """True if an index of `access` depends on one of the atoms."""
     return any(not wanted.isdisjoint(atoms(index)) for index in access.indices)
@@ -284,7 +290,8 @@ class Readdressed(Rebuild):
         elif node.op is Ops.STORE:
             places = [*node.arg.places]
             for k, target in enumerate(node.src[: len(places)]):
-                places[k] = self.change(places[k]) if target in self.moved else places[k]
+                if target in self.moved:
+                    places[k] = self.change(places[k])
             node = node.replace(arg=node.arg._replace(places=tuple(places)))
         return super()._rebuild(node)
 

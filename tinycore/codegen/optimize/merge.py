@@ -23,6 +23,7 @@ from tinycore.codegen.optimize.edit import (
     names_declared,
     read,
     stores_to,
+    tied,
     touched,
 )
 from tinycore.dtype import dtypes
@@ -224,7 +225,11 @@ def _contracted(body: Statements, fused: UOp) -> tuple[Statements, Statements]:
     own = _own_places(fused.src, axis_of(fused))
     outside = touched([one for one in body if one is not fused])
     held = direct(body, Ops.BUFFER)
-    moved = [one for one in held if own.get(one) and one not in outside]
+    free = {one for one in held if one not in outside}
+    for group in tied(fused.src):
+        common = set.intersection(*[own.get(one, set()) for one in group])
+        own.update(dict.fromkeys(group, common if group <= free else set()))
+    moved = [one for one in held if one in free and own.get(one)]
     inner = fused.src
     for buffer in moved:
         inner = _as_value(*_narrowed(inner, buffer, min(own[buffer])))

@@ -25,6 +25,7 @@ from tinycore.codegen.optimize.edit import (
     loops_of,
     nested,
     read,
+    tied,
     touched,
 )
 from tinycore.uop.affine import atoms
@@ -135,6 +136,8 @@ class Distribution:
         buffers = direct((*made, *body), Ops.BUFFER)
         users = {one: _users(one, pieces) for one in buffers}
         wide = {one for one in buffers if _is_shared(users[one], pieces)}
+        for group in tied(self.node.src):
+            wide |= group if group & wide else set()
         shared = [one for one in buffers if one in wide]
         out: list[UOp] = list(shared)
         for number, piece in enumerate(pieces):
