@@ -16,10 +16,15 @@ TYPE_CHECKING = False  # what typing calls it; importing typing would take longe
 if TYPE_CHECKING:
     from typing import Any
 
+    from tinycore import nn as nn
     from tinycore.config import Context as Context
     from tinycore.config import getenv as getenv
     from tinycore.dtype import dtypes as dtypes
+    from tinycore.runtime.counters import GlobalCounters as GlobalCounters
     from tinycore.runtime.registry import Device as Device
+    from tinycore.tensor import Tensor as Tensor
+    from tinycore.tensor import TinyJit as TinyJit
+    from tinycore.tensor import Variable as Variable
 
 __version__ = "0.1.0"
 
@@ -31,7 +36,6 @@ EXPORTS = {
     "TinyJit": "tinycore.tensor",
     "Variable": "tinycore.tensor",
     "dtypes": "tinycore.dtype",
-    "function": "tinycore.tensor",
     "getenv": "tinycore.config",
     "nn": "tinycore",
 }
