@@ -45,11 +45,12 @@ class Body:
 
     def _settle(self, stage: Stage) -> None:
         """Move a stage to the axes of the kernel and put what it reads of the group inside."""
-        stage.inner = self.group.inner(stage)
+        dims = self.group.dims[stage]
+        stage.inner = [k for k in stage.wide if k not in dims]
         shape = [stage.shape[k] for k in stage.inner]
         axes = list(stage.axes)
-        dims = [*self.group.dims[stage], *stage.inner]
-        for dim, index in zip(dims, self.axes + _axes("n", shape), strict=True):
+        own = self.axes + _axes("n", shape)
+        for dim, index in zip([*dims, *stage.inner], own, strict=True):
             axes[dim] = index
         steps = _axes("r", stage.extents)
         old = stage.axes + stage.steps
@@ -87,7 +88,7 @@ class Body:
     @property
     def is_scatter(self) -> bool:
         """True if its one stage is a SCATTER, whose loops are its own."""
-        return self.group.holds(SCATTER)
+        return self.group.holds((SCATTER,))
 
 
 def _axes(letter: str, extents: Sequence[Dim]) -> Indices:

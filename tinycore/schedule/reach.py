@@ -6,8 +6,6 @@ group holds the set of those before it as the bits of one integer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class Reach:
     """Transitive order of numbered groups; an edge says that one reads what another stores."""
@@ -48,20 +46,15 @@ class Reach:
 
     def merge(self, kept: int, gone: int) -> None:
         """Let `kept` stand for both groups; what one needed or was needed by, it is now."""
-        needed = self.direct[gone] | self.direct[kept]
-        for later, direct in enumerate(self.direct):
-            if gone in direct:
-                direct.discard(gone)
-                direct.add(kept)
-            known = self.before[later]
+        needed = (self.direct[gone] | self.direct[kept]) - {kept, gone}
+        for later, known in enumerate(self.before):
             if known >> gone & 1:
                 self.before[later] = known & ~(1 << gone) | 1 << kept
+            if gone in self.direct[later]:
+                self.direct[later] = self.direct[later] - {gone} | {kept}
         self.direct[gone] = set()
         self.direct[kept] = set()
         self.before[kept] &= ~(1 << kept)
-        self._need(kept, needed - {kept, gone})
-
-    def _need(self, later: int, earlier: Iterable[int]) -> None:
-        self.read |= 1 << later
-        for number in sorted(earlier):
-            self.edge(later, number)
+        self.read |= 1 << kept
+        for number in sorted(needed):
+            self.edge(kept, number)
