@@ -1,15 +1,17 @@
 """Small kernels and the programs they become, read as text and held as goldens."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from tests.codegen.harness import TARGET, kernel_of, render
-from tinycore.codegen.lower import PASSES, lower
+from tinycore.codegen.lower import PASSES, SECONDS, lower
 from tinycore.config import Context
 from tinycore.errors import SpecError
 from tinycore.uop.lowered import show_lowered
 from tinycore.uop.ops import UOp, arena
+from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.tree import Kernel
 
 Golden = Callable[[str, str], None]
@@ -100,6 +102,34 @@ def test_every_pass_is_printed_and_the_program_after_them(
     for step in PASSES:
         assert f"# after {step.name}\nkernel joined_lanes" in shown
     assert "lowered joined_lanes" in shown
+
+
+def test_lowering_counts_its_work_by_pass() -> None:
+    COUNTERS.clear()
+    SECONDS.clear()
+    with arena():
+        program = lower(kernel_of(KERNELS["register_tile"]), TARGET)
+    names = [*[step.name for step in PASSES], "expand"]
+    assert list(SECONDS) == names
+    assert COUNTERS["expand"].created >= len(program.uops)
+    assert sum(COUNTERS[name].created for name in names) < 200
+    assert COUNTERS["expand"].visits < 200
+
+
+def test_work_grows_with_the_lanes_of_a_tile_and_no_faster() -> None:
+    counts = []
+    for rows in (4, 8, 16, 32):
+        text = (
+            KERNELS["register_tile"]
+            .replace("8,", f"{4 * rows},")
+            .replace("[2,2,16]", f"[{rows},2,16]")
+        )
+        COUNTERS.clear()
+        with arena():
+            lower(kernel_of(text.replace("i.1:2", f"i.1:{rows}")), TARGET)
+        counts.append(COUNTERS["expand"].created)
+    ratios = [after / before for before, after in pairwise(counts)]
+    assert max(ratios) <= 2.3
 
 
 def test_a_pass_that_leaves_what_its_row_forbids_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

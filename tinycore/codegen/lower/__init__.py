@@ -79,11 +79,12 @@ Result = TypeVar("Result")
 
 
 def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, caps: Caps) -> Result:
-    before, begin = Interning.created, time.perf_counter()
+    counters = COUNTERS.setdefault(name, Counters())
+    counted, made = counters.created, Interning.created
+    begin = time.perf_counter()
     result = run(kernel, caps)
     SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - begin
-    counters = COUNTERS.setdefault(f"lower {name}", Counters())
-    counters.created += Interning.created - before
+    counters.created = counted + Interning.created - made
     return result
 
 

@@ -20,6 +20,7 @@ from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.rewrite import COUNTERS, Counters
 from tinycore.uop.table import MONOIDS
 from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
 from tinycore.util import round_up
@@ -29,7 +30,11 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel whose statements are plain loops, IFs, LETs and stores."""
-    return Expander(kernel, caps.vector_bytes).run()
+    expander = Expander(kernel, caps.vector_bytes)
+    program = expander.run()
+    counters = COUNTERS.setdefault("expand", Counters())
+    counters.visits += expander.scope.visits
+    return program
 
 
 class Expander:
@@ -66,6 +71,7 @@ class Expander:
         """Statements in order; the scratch memory of their buffers is free again after them."""
         used = self.used_bytes
         for statement in statements:
+            self.scope.visits += 1
             run = _STATEMENTS.get(statement.op)
             if run is None:
                 raise Unsupported(f"lower: {statement.op.name} has no lowering for this target")

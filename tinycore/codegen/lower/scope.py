@@ -27,7 +27,7 @@ class Scope:
     `env` holds the numbers of expanded axes, `copies` counts the copied loops around, `lane` is the
     axis of the vector loop around and `lanes` how many values have here: 1 outside and in a single
     lane. `buffers` holds what stands for a buffer of the tree, `moments` when a buffer or LET last
-    changed.
+    changed; `visits` counts the statements and nodes looked at.
     """
 
     def __init__(self, study: Study, storage: Mapping[UOp, Storage]) -> None:
@@ -38,6 +38,7 @@ class Scope:
         self.addresses = Addresses(self.blocks, self.vectors)
         self.env: dict[Atom, int] = {}
         self.copies = 0
+        self.visits = 0
         self.lane: Atom | None = None
         self.lanes = 1
         self.buffers: dict[UOp, UOp] = {}

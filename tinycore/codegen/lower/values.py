@@ -39,6 +39,7 @@ class Values:
             return value
         done: dict[UOp, UOp] = {}
         order = self.scope.study.order(value)
+        self.scope.visits += len(order)
         if not self.scope.copies:
             for node in order:
                 done[node] = self._made(node, done)
