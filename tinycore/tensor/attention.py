@@ -11,13 +11,13 @@ from typing import Self
 
 from tinycore.dtype import COMPUTE, promote
 from tinycore.errors import ArgumentError, ShapeError
-from tinycore.tensor.contraction import Contraction
+from tinycore.tensor.einsum import Einsum
 from tinycore.tensor.random import Random
 from tinycore.tensor.spelling import spelled
 from tinycore.uop.shape import upper
 
 
-class Attention(Contraction, Random):
+class Attention(Einsum, Random):
     """Attention as PyTorch calls it."""
 
     __slots__ = ()
