@@ -25,6 +25,11 @@ FILE_TOKENS = 12.0
 CORE_TOKENS = 10.0
 MAX_EXCEPTIONS = 5
 
+REACHED_LINES = 14_700
+REACHED_TOKENS = 10.45
+"""Where compiler and runtime stand while they are over CORE_LINES and CORE_TOKENS: they may only
+fall from here, and these two go when the totals fit (`make test-all` holds the budgets)."""
+
 LIBRARY = frozenset({"tensor", "nn", "cli"})
 """The parts of the core that are library; all other parts are compiler and runtime."""
 
@@ -108,20 +113,27 @@ def measure(tree: Path, path: Path) -> Measure:
 
 
 def check(tree: Path, exceptions: Mapping[str, str] = EXCEPTIONS) -> list[str]:
-    """Every budget a tree breaks, each in a line that names the culprit."""
+    """Every budget of a file that a tree breaks, each in a line that names the culprit."""
     paths = python_files(tree)
     measures = [measure(tree, path) for path in paths]
-    defects = _total_defects([one for one in measures if one.path.startswith("tinycore/")])
+    defects: list[str] = []
     for path, one in zip(paths, measures, strict=True):
         defects += _file_defects(one, exceptions)
         defects += _text_defects(path, one)
     return defects + _exception_defects(measures, exceptions)
 
 
-def _total_defects(core: list[Measure]) -> list[str]:
+def totals(tree: Path) -> tuple[int, int, float]:
+    """Code lines of compiler and runtime, code lines of the library, and tokens a line of both."""
+    measures = [measure(tree, path) for path in python_files(tree)]
+    core = [one for one in measures if one.path.startswith("tinycore/")]
     library = sum(one.lines for one in core if one.part in LIBRARY)
-    compiler = sum(one.lines for one in core) - library
-    density = _density(core)
+    return sum(one.lines for one in core) - library, library, _density(core)
+
+
+def check_totals(tree: Path) -> list[str]:
+    """Every total of the core that is over its budget, each in a line."""
+    compiler, library, density = totals(tree)
     defects = []
     if compiler > CORE_LINES:
         defects.append(f"compiler and runtime: {compiler} code lines; the budget is {CORE_LINES}")
@@ -207,7 +219,7 @@ def main() -> int:
     """Print the table and the defects of this tree; the exit status is 1 if there are any."""
     tree = Path(__file__).resolve().parent.parent
     print(table(tree))
-    defects = check(tree)
+    defects = check(tree) + check_totals(tree)
     for defect in defects:
         print(defect)
     return 1 if defects else 0
