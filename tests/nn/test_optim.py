@@ -90,7 +90,7 @@ def test_captured_steps_are_the_same_steps(make: Callable[..., Optimizer], rule:
 def test_everything_is_updated_in_place() -> None:
     x = Tensor(START)
     optimizer = Adam([x])
-    tensors = [x, *optimizer.m, *optimizer.v, optimizer.grown, optimizer.lr]
+    tensors = [x, *optimizer.m, *optimizer.v, *optimizer.grown, optimizer.lr]
     buffers = [buffer_of(tensor.cell.uop) for tensor in tensors]
     for _ in range(3):
         loss_of(x).backward()

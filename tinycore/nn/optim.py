@@ -160,17 +160,17 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
         # 1 - b^t for both b after t steps: what the averages that began at 0 have grown to
-        self.grown = Tensor.zeros(2, device=self.device, requires_grad=False)
-        self.shares = Tensor([1 - self.b1, 1 - self.b2], self.device, requires_grad=False)
+        self.grown = [Tensor.zeros(1, device=self.device, requires_grad=False) for _ in range(2)]
         self.m = self._zeros()
         self.v = self._zeros()
         self._store()
 
     def _state(self) -> list[Tensor]:
-        return [self.grown, *self.m, *self.v]
+        return [*self.grown, *self.m, *self.v]
 
     def _begin(self) -> None:
-        self.grown.assign(self.grown + self.shares * (1 - self.grown))
+        for grown, beta in zip(self.grown, (self.b1, self.b2), strict=True):
+            grown.assign(grown + (1 - grown) * (1 - beta))
 
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
         rate = self.lr.cast(value.dtype)

@@ -177,7 +177,7 @@ class Grouping:
         self, stage: Stage, axes: list[Dim], producers: Sequence[Group]
     ) -> Group | None:
         """The first of the latest groups over the same axes that a stage may run beside."""
-        known = self.by_axes.get(tuple(axes), []) if axes else []
+        known = self.by_axes.get(tuple(axes), [])
         mine = {stage: self.facts[stage].usable}
         for group in known[-_CANDIDATES:]:
             if group.axes != axes or not group.dims or group in producers:
@@ -192,7 +192,11 @@ class Grouping:
         """True for a sibling, which reads the same large data in the same loops, and for work so
         small that a launch costs more."""
         first = next(iter(group.dims))
-        if SCATTER in (first.kind, stage.kind) or first.kind != stage.kind:
+        if SCATTER in (first.kind, stage.kind):
+            return False
+        if not axes:  # one element, such as a count of steps, may run beside any other
+            return stage.kind != REDUCTION and len(group.dims) < _CANDIDATES
+        if first.kind != stage.kind:
             return False
         if stage.kind != REDUCTION and size(axes) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES
