@@ -1,13 +1,17 @@
 """The demo trains, tests and tells: on a small set that anyone could learn."""
 
 import json
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinycore.errors import DatasetError
 from tinycore.nn import Linear, demo
+from tinycore.nn.state import get_parameters
 from tinycore.tensor import Tensor
 
 
@@ -79,5 +83,21 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(option in text for option in ("--epochs", "--batch", "--seed", "--json"))
 
 
-def test_the_network_is_that_of_the_example() -> None:
-    assert demo.Net()(Tensor.zeros(1, 1, 28, 28, dtype="uint8")).shape == (1, 10)
+def test_without_images_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise DatasetError("MNIST: it is not in the cache")
+
+    monkeypatch.setattr(demo, "mnist", missing)
+    assert demo.main([]) == 1
+    assert capsys.readouterr().err == "tinycore demo: MNIST: it is not in the cache\n"
+
+
+def test_the_example_trains_the_network_of_the_demo() -> None:
+    path = Path(__file__).parents[2] / "examples" / "mnist.py"
+    example = runpy.run_path(str(path))["Net"]()
+    images = Tensor.zeros(1, 1, 28, 28, dtype="uint8")
+    assert example(images).shape == (1, 10)
+    shapes = [tensor.shape for tensor in get_parameters(example)]
+    assert shapes == [tensor.shape for tensor in get_parameters(demo.Net())]

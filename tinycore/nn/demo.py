@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from tinycore.errors import TinycoreError
 from tinycore.nn.datasets import mnist
 from tinycore.nn.layers import Conv2d, Linear
 from tinycore.nn.norms import BatchNorm
@@ -142,17 +143,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Net) -> int:
-    """Train, test and report; returns the exit status.
-
-    Raises: DatasetError if the images cannot be had.
-    """
+    """Train, test and report; returns the exit status: 1 if something failed that was told."""
     parser = argparse.ArgumentParser(prog="tinycore demo", description="Learn to read digits.")
     add_arguments(parser)
-    return run(parser.parse_args(argv), make_net)
+    options = parser.parse_args(argv)
+    try:
+        return run(options, make_net)
+    except TinycoreError as error:
+        print(f"tinycore demo: {error}", file=sys.stderr)
+        return 1
 
 
 def run(options: argparse.Namespace, make_net: Callable[[], Network] = Net) -> int:
-    """Train, test and report, with options already read; returns the exit status."""
+    """Train, test and report, with options already read; returns the exit status.
+
+    Raises: DatasetError if the images cannot be had.
+    """
     phases = Phases()
     device = Device[Device.DEFAULT]
     if not options.json:
