@@ -11,7 +11,7 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, log, matmul, mean, mul, sqrt, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.gradient import gradient
-from tinycore.schedule.create import create_schedule, schedule_within
+from tinycore.schedule.create import schedule_within
 from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
@@ -230,7 +230,7 @@ def test_a_small_training_step_computes_what_numpy_does(sinks: nets.Sinks) -> No
 
 def test_the_step_of_the_digits_net_is_at_most_24_kernels_with_every_state_in_place() -> None:
     sinks = nets.convnet_step()
-    schedule = create_schedule(sinks, Limits(units=2))
+    schedule = counted(sinks)
     assert len(schedule.kernels) <= 24
     assert all(p is old for p, (_, old) in zip(schedule.places, sinks, strict=True) if old)
 

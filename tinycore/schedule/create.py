@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinycore.config import SPEC
-from tinycore.schedule.bodies import make_bodies
-from tinycore.schedule.costly import Graph
+from tinycore.runtime.caps import Caps
+from tinycore.schedule.bodies import choose_places, make_bodies
 from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import sorted_by
 from tinycore.schedule.groups import Grouping
-from tinycore.schedule.inplace import choose_places
 from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.sinks import lower_sinks
-from tinycore.schedule.types import Capacity, Limits, Schedule
+from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop.ops import Ops, UOp, arena
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
 
 
-def create_schedule(sinks: Sinks, caps: Capacity) -> Schedule:
+def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
     """The kernels that store every sink.
 
     A sink is a node and the BUFFER its cell was stored in before, or None. The cells and who runs
@@ -53,7 +52,7 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
     """The schedule, or the writes through views that found no place and become selects."""
     lowered = lower_sinks([node for node, _ in sinks], writes)
     olds = {node: old for node, (_, old) in zip(lowered, sinks, strict=True) if old is not None}
-    grouping = Grouping(find_stages(Graph(lowered), limits), olds, limits)
+    grouping = Grouping(find_stages(lowered, limits), olds, limits)
     bodies = make_bodies(grouping.groups, olds)
     reach = grouping.reach
     places = choose_places(bodies, olds, reach)

@@ -32,14 +32,6 @@ Read = Callable[[UOp, Access], UOp | None]
 T = TypeVar("T")
 
 
-def plain_axis(index: Index) -> Atom | None:
-    """The loop axis that an index is, if it is nothing else."""
-    if len(index.terms) != 1 or index.const:
-        return None
-    atom, factor = index.terms[0]
-    return atom if factor == 1 and atom.kind == "axis" else None
-
-
 def indices_of(node: UOp) -> tuple[Index, ...]:
     """Every index value in the arg of an expression's node."""
     if node.op is Ops.LOAD:
@@ -130,20 +122,9 @@ class Dependence:
     def _of(self, node: UOp) -> Needs:
         is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
         found: Needs = frozenset(node.src if is_state else ())
-        for part in parts(node):
-            found = _union(found, self.known[part])
-        for index in indices_of(node):
-            found = _union(found, atoms(index))
-        if node.op is Ops.REDUCE:
-            found -= {atom for axis in node.arg.axes for atom in atoms(axis)}
-        return found
-
-
-def _union(a: Needs, b: Needs) -> Needs:
-    """The union, without a new set where one holds the other: chains stay linear."""
-    if a >= b:
-        return a
-    return b if b >= a else a | b
+        found = found.union(*[self.known[part] for part in parts(node)])
+        found = found.union(*[atoms(index) for index in indices_of(node)])
+        return found.difference(*map(atoms, node.arg.axes)) if node.op is Ops.REDUCE else found
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
@@ -213,8 +194,7 @@ class Rewrite:
 
     def reduction(self, node: UOp) -> UOp:
         """A REDUCE with its mask; its own axes are nobody else's, so they stay."""
-        extents = tuple([self.index(extent) for extent in node.arg.extents])
-        arg = node.arg._replace(mask=self.masked(node.arg.mask), extents=extents)
+        arg = node.arg._replace(mask=self.masked(node.arg.mask))
         return UOp(Ops.REDUCE, node.dtype, (self.memo[node.src[0]],), arg)
 
 

@@ -9,13 +9,15 @@ parallelism, the tiles of a contraction, or the place of a sink. bodies.py comes
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence
-from tinycore.schedule.facts import Facts, facts_of
+from tinycore.schedule.expression import Dependence, factors, reductions
+from tinycore.schedule.movement import Indices
 from tinycore.schedule.reach import Reach
 from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, WRITE, Stage
 from tinycore.schedule.types import Limits
-from tinycore.uop.ops import UOp
+from tinycore.uop.affine import atoms
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, size, size_of
 
 Dims = Mapping[Stage, list[int]]  # the dimensions of each stage that are axes of a group
@@ -23,6 +25,41 @@ Match = list[int]  # for each axis of a group, the dimension of a stage along it
 _NONE = -1
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
+
+
+class Facts(NamedTuple):
+    """`reads` are the stages it reads, and where. `usable` are the dimensions that may become
+    axes of a group: those on which the reductions evaluated inside depend, if there are any.
+    `tiles` says that it is a contraction that keeps its own axes for tiles.
+    """
+
+    reads: list[tuple[Stage, Indices]]
+    usable: list[int]
+    contracts: bool
+    tiles: bool
+
+
+def facts_of(stage: Stage, stages: Mapping[UOp, Stage], depends: Dependence) -> Facts:
+    """The facts of one stage."""
+    loads = [load for load in stage.reads if load.src[0] in stages]
+    reads = [(stages[load.src[0]], load.arg.indices) for load in loads]
+    inside = reductions(stage.value)
+    usable = [] if stage.kind == SCATTER else stage.wide
+    for node in inside:
+        usable = [k for k in usable if atoms(stage.axes[k]) <= depends(node)]
+    contracts = _contracts(stage, depends)
+    return Facts(reads, usable, contracts, contracts and not inside)
+
+
+def _contracts(stage: Stage, depends: Dependence) -> bool:
+    """A sum of products in which every factor serves several elements or steps."""
+    if stage.kind != REDUCTION or stage.combine != "sum":
+        return False
+    value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
+    every = {atom for axis in (*stage.axes, *stage.steps) for atom in atoms(axis)}
+    known = [depends(factor) for factor in factors(value)]
+    varying = [one for one in known if one]
+    return len(varying) > 1 and not any(every <= one for one in varying)
 
 
 class Group:
@@ -192,15 +229,12 @@ class Grouping:
         """True for a sibling, which reads the same large data in the same loops, and for work so
         small that a launch costs more."""
         first = next(iter(group.dims))
-        if SCATTER in (first.kind, stage.kind):
-            return False
-        if not axes:  # one element, such as a count of steps, may run beside any other
-            return stage.kind != REDUCTION and len(group.dims) < _CANDIDATES
-        if first.kind != stage.kind:
+        alike = first.kind == stage.kind
+        if SCATTER in (first.kind, stage.kind) or not (alike or axes == []):
             return False
         if stage.kind != REDUCTION and size(axes) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES
-        if stage.kind == WRITE or first.extents != stage.extents or self.facts[stage].tiles:
+        if axes == [] or first.extents != stage.extents or self.facts[stage].tiles:
             return False
         shared = {one.src[0] for one in stage.reads} & {one.src[0] for one in first.reads}
         return any(size_of(node) * _PART >= stage.size for node in shared)
@@ -228,13 +262,9 @@ def _along(dims: Dims, order: Sequence[int]) -> dict[Stage, list[int]]:
 
 
 def _spares(sink: Stage, dims: list[int], old: UOp, reader: Stage, theirs: list[int]) -> bool:
-    """True if `reader` reads the old buffer of `sink` where that may be overwritten: in the
-    iteration that does so, and before it or at the same element."""
-    before = reader.kind == REDUCTION or len(dims) == len(sink.wide)
+    """True if `reader` reads the old buffer of `sink` only in the iteration that overwrites it."""
     own = [reader.axes[k] for k in theirs]
-    for indices in [load.arg.indices for load in reader.reads if load.src[0] is old]:
-        if sink.kind != MAP or [indices[k] for k in dims] != own:
-            return False
-        if not before and set(indices) != set(reader.axes):
-            return False
-    return True
+    reads = [load.arg.indices for load in reader.reads if load.src[0] is old]
+    if sink.kind != MAP:
+        return not reads
+    return all([indices[k] for k in dims] == own for indices in reads)

@@ -8,8 +8,11 @@ element is put inside them. groups.py comes next.
 
 from __future__ import annotations
 
-from tinycore.schedule.costly import Graph
-from tinycore.schedule.expression import Inner, Rewrite, inline, plain_axis, renamed
+from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
+
+from tinycore.schedule.expression import Inner, Rewrite, inline, renamed
+from tinycore.schedule.movement import Indices
 from tinycore.schedule.stages import (
     MAP,
     REDUCTION,
@@ -25,12 +28,18 @@ from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both
 
 _NESTED = 4  # times an element may be evaluated in a sum of sums
-Reads = list[tuple[Stage, Access]]  # readers with the place each of them reads
 
 
-def find_stages(graph: Graph, limits: Limits) -> list[Stage]:
+class Read(NamedTuple):
+    """A reader, and the place it reads."""
+
+    stage: Stage
+    indices: Indices
+
+
+def find_stages(sinks: Sequence[UOp], limits: Limits) -> list[Stage]:
     """The stages that remain, in topological order."""
-    stages = make_stages(graph, limits)
+    stages = make_stages(sinks, limits)
     nest_sums(stages)
     chosen = choose_recomputed(stages, limits)
     put_inside(stages, chosen)
@@ -44,115 +53,110 @@ def nest_sums(stages: dict[UOp, Stage]) -> None:
     """Make one sum of a sum whose value is a moved sum that nobody else reads."""
     readers = _readers(stages)
     for stage in list(stages.values()):
-        inner = _nested(stage, stages)
-        if inner is None or len(readers[inner.node]) != 1 or inner.is_sink:
-            continue
-        if stage.size * stage.count > _NESTED * inner.size:
-            continue
-        access = stage.value.arg
-        rewrite = Rewrite(renamed(inner.axes, access.indices), access.mask)
-        stage.steps += inner.steps
-        stage.extents += inner.extents
-        stage.mask = both(stage.mask, both(access.mask, rewrite.masked(inner.mask)))
-        stage.update(rewrite(inner.value))
-        del stages[inner.node]
+        source = stage.value.src[0] if stage.value.op is Ops.LOAD else stage.value
+        inner = stages.get(source)
+        if inner is not None and len(readers[source]) == 1 and _is_one_sum(stage, inner):
+            access = stage.value.arg
+            rewrite = Rewrite(renamed(inner.axes, access.indices), access.mask)
+            stage.steps += inner.steps
+            stage.extents += inner.extents
+            stage.mask = both(stage.mask, both(access.mask, rewrite.masked(inner.mask)))
+            stage.update(rewrite(inner.value))
+            del stages[source]
 
 
-def _nested(stage: Stage, stages: dict[UOp, Stage]) -> Stage | None:
-    """The sum that is all of the value of this sum, each element of it used once."""
-    if stage.kind != REDUCTION or stage.combine != "sum" or stage.value.op is not Ops.LOAD:
-        return None
-    inner = stages.get(stage.value.src[0])
-    if inner is None or inner.kind != REDUCTION or inner.combine != "sum":
-        return None
+def _is_one_sum(stage: Stage, inner: Stage) -> bool:
+    """True if each element of the inner sum is used once for an element of the outer one."""
+    if {stage.kind, inner.kind} != {REDUCTION} or {stage.combine, inner.combine} != {"sum"}:
+        return False
     access: Access = stage.value.arg
     used = {atom for index in access.indices for atom in atoms(index)}
     own = {atom for index in (*stage.axes, *stage.steps) for atom in atoms(index)}
-    return inner if own <= used and not access.fill else None
+    few = stage.size * stage.count <= _NESTED * inner.size
+    return few and own <= used and not access.fill and not inner.is_sink
 
 
-def _readers(stages: dict[UOp, Stage]) -> dict[UOp, Reads]:
-    found: dict[UOp, Reads] = {node: [] for node in stages}
+def _readers(stages: Mapping[UOp, Stage]) -> dict[UOp, list[Read]]:
+    found: dict[UOp, list[Read]] = {node: [] for node in stages}
     for stage in stages.values():
-        for read in stage.reads:
-            if read.src[0] in stages:
-                found[read.src[0]].append((stage, read.arg))
+        for load in stage.reads:
+            if load.src[0] in stages:
+                found[load.src[0]].append(Read(stage, load.arg.indices))
     return found
 
 
 # Reductions inside their readers
 
 
-def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> dict[UOp, None]:
+def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     """The reductions, and the scalar ops over them, to evaluate where they are read."""
     readers = _readers(stages)
-    chosen: dict[UOp, None] = {}
+    chosen: set[UOp] = set()
     for stage in stages.values():
-        if stage.kind != REDUCTION or stage.is_sink or stage.mask or stage.node in chosen:
-            continue
-        if stage.count > limits.recomputed_steps or any(r.src[0] in chosen for r in stage.reads):
-            continue
-        between, users = _final_readers(stage, readers)
-        if _pays(stage, users, limits) and all(_once(user, at, limits) for user, at in users):
-            chosen.update(dict.fromkeys([stage.node, *between]))
+        is_plain = stage.kind == REDUCTION and not stage.is_sink and not stage.mask
+        is_short = stage.count <= limits.recomputed_steps
+        if is_plain and is_short and not any(load.src[0] in chosen for load in stage.reads):
+            found = _reached(stage, readers)
+            users = [read for read in found if not _is_inline(read.stage)]
+            fits = all(_once(user, limits) for user in users)
+            if fits and _pays(stage, users, limits):
+                chosen |= {read.stage.node for read in found if _is_inline(read.stage)}
+                chosen.add(stage.node)
     return chosen
 
 
-def _final_readers(stage: Stage, readers: dict[UOp, Reads]) -> tuple[list[UOp], Reads]:
-    """Who reads a stage through scalar ops, and the stages of those ops."""
-    between: dict[UOp, None] = {}
-    users: dict[tuple[Stage, Access], None] = {}
-    seen: set[tuple[Stage, Access]] = set()
-    work: list[tuple[Stage, Access]] = [(stage, Access(stage.axes))]
-    while work:
-        inner, own = work.pop()
-        if (inner, own) in seen:
-            continue
-        seen.add((inner, own))
-        for user, access in readers[inner.node]:
-            rewrite = Rewrite(renamed(inner.axes, access.indices))
-            moved = Access(tuple([rewrite.index(index) for index in own.indices]))
-            if user.kind == MAP and not user.is_sink and not user.is_kept:
-                between[user.node] = None
-                work.append((user, moved))
-            else:
-                users[user, moved] = None
-    return list(between), list(users)
+def _is_inline(stage: Stage) -> bool:
+    return stage.kind == MAP and not stage.is_sink and not stage.is_kept
 
 
-def _pays(stage: Stage, users: Reads, limits: Limits) -> bool:
-    """It saves memory for a result as large as what it reads, or launches for a small one."""
-    if not any(user.kind == REDUCTION for user, _ in users):
-        return False
-    read = sum(size_of(node) for node in {load.src[0] for load in stage.reads})
-    if stage.size >= read:
-        return True
-    spaces = {_space(user, at) for user, at in users}
-    all_reduce = all(user.kind == REDUCTION for user, _ in users)
-    will_merge = len({user for user, _ in users}) > 1 and all_reduce and len(spaces) == 1
-    return will_merge and stage.size <= limits.tiny
+def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> list[Read]:
+    """Who reads a stage, also through scalar ops, and where."""
+    found: dict[Read, None] = {}
+    work = [Read(stage, stage.axes)]
+    for inner, place in work:
+        for user, indices in readers[inner.node]:
+            rewrite = Rewrite(renamed(inner.axes, indices))
+            read = Read(user, tuple([rewrite.index(index) for index in place]))
+            if read not in found and _is_inline(user):
+                work.append(read)
+            found[read] = None
+    return list(found)
 
 
-def _space(user: Stage, at: Access) -> tuple[tuple[bool, int], ...]:
-    """Which axes of a place are reduced, with their extents: readers that agree will merge."""
-    reduced = set(user.steps)
-    return tuple([(index in reduced, index.hi) for index in at.indices if index.terms])
+def _pays(stage: Stage, users: Sequence[Read], limits: Limits) -> bool:
+    """It saves memory for a result as large as what it reads, or launches for a small one whose
+    readers will merge: reductions over axes of one kind and extent."""
+    kinds = {user.stage.kind for user in users}
+    sources = {load.src[0] for load in stage.reads}
+    if REDUCTION not in kinds or stage.size >= sum(map(size_of, sources)):
+        return REDUCTION in kinds
+    several = len({user.stage for user in users}) > 1
+    one_space = len(kinds) == 1 and len({_space(user) for user in users}) == 1
+    return several and one_space and stage.size <= limits.tiny
 
 
-def _once(user: Stage, at: Access, limits: Limits) -> bool:
+def _space(user: Read) -> tuple[tuple[bool, int], ...]:
+    """Which axes of a place are reduced, with their extents."""
+    wide = [index for index in user.indices if index.terms]
+    return tuple([(index in user.stage.steps, index.hi) for index in wide])
+
+
+def _once(user: Read, limits: Limits) -> bool:
     """Each loop of the reader needs each element once: distinct plain axes, few others."""
-    found = [index for index in at.indices if index.terms]
-    if not all(plain_axis(index) for index in found) or len(set(found)) != len(found):
+    stage = user.stage
+    found = {index for index in user.indices if index.terms}
+    own = {*stage.axes, *stage.steps}
+    if stage.kind == SCATTER or not found <= own:
         return False
-    if user.kind == SCATTER:
+    if len(found) != len([index for index in user.indices if index.terms]):
         return False
-    if user.kind == REDUCTION and set(found).isdisjoint(user.steps):
+    if stage.kind == REDUCTION and found.isdisjoint(stage.steps):
         return False
-    others = [k for k in user.wide if user.axes[k] not in found]
-    return size([user.shape[k] for k in others]) <= limits.recomputed_steps
+    others = [stage.shape[k] for k in stage.wide if stage.axes[k] not in found]
+    return size(others) <= limits.recomputed_steps
 
 
-def put_inside(stages: dict[UOp, Stage], chosen: dict[UOp, None]) -> None:
+def put_inside(stages: Mapping[UOp, Stage], chosen: Container[UOp]) -> None:
     """Put the chosen stages into the expressions of their readers, sources first."""
 
     def read(node: UOp, access: Access) -> UOp | None:

@@ -8,16 +8,15 @@ is computed to be cut away. stages.py comes next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.movement import only_moves_ones
+from tinycore.schedule.movement import only_moves_ones, source_place
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise, movement_adjoint
+from tinycore.uop.index import as_index, simplest
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import Dim, Pairs, difference, shape_of
-
-Pair = tuple[Dim, Dim]
+from tinycore.uop.shape import Pairs, difference, shape_of
 
 
 def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
@@ -46,73 +45,44 @@ def _rewritten(roots: Sequence[UOp], rule: Callable[[UOp, UOp], UOp]) -> list[UO
 def cut_below_reductions(roots: Sequence[UOp]) -> list[UOp]:
     """SHRINK moved below a reduction that nobody else reads: what is cut away is not computed."""
     order = toposort(roots)
-    if not any(node.op is Ops.SHRINK for node in order):
-        return list(roots)
     readers = Counter(source for node in order for source in dict.fromkeys(node.src))
     readers.update(roots)
 
     def rule(node: UOp, low: UOp) -> UOp:
-        depth = _depth_of_reduction(node, readers) if node.op is Ops.SHRINK else 0
-        return _cut(low.src[0], low.arg, depth) if depth else low
+        if node.op is not Ops.SHRINK or readers[node.src[0]] != 1:
+            return low
+        chain = [low.src[0]]
+        source = node.src[0]
+        while source.op is not Ops.REDUCE:
+            passes = source.op is Ops.PERMUTE or only_moves_ones(source)
+            if not passes or readers[source.src[0]] != 1:
+                return low
+            source = source.src[0]
+            chain.append(chain[-1].src[0])
+        return _cut(chain, low.arg)
 
     return _rewritten(roots, rule)
 
 
-def _depth_of_reduction(node: UOp, readers: Mapping[UOp, int]) -> int:
-    """How many nodes below a SHRINK its reduction is; 0 if there is none, or another reads it."""
-    depth = 1
-    node = node.src[0]
-    while readers[node] == 1 and (node.op is Ops.PERMUTE or only_moves_ones(node)):
-        node = node.src[0]
-        depth += 1
-    return depth if node.op is Ops.REDUCE and readers[node] == 1 else 0
-
-
-def _cut(node: UOp, box: Pairs, depth: int) -> UOp:
-    """The part of `node` in a box, cut `depth` nodes below it."""
-    if depth == 0:
-        return graph.shrink(node, box)
-    below = _cut(node.src[0], _BOXES[node.op](node, box), depth - 1)
-    if node.op is Ops.REDUCE:
-        return graph.reduce(below, node.arg.axes, node.arg.combine)
-    if node.op is Ops.PERMUTE:
-        return graph.permute(below, node.arg)
-    return graph.reshape(below, tuple([difference(end, begin) for begin, end in box]))
-
-
-def _whole(node: UOp) -> list[Pair]:
-    return [(0, extent) for extent in shape_of(node.src[0])]
-
-
-def _under_permute(node: UOp, box: Pairs) -> Pairs:
-    found = _whole(node)
-    for axis, pair in zip(node.arg, box, strict=True):
-        found[axis] = pair
-    return tuple(found)
-
-
-def _under_reduction(node: UOp, box: Pairs) -> Pairs:
-    found = list(box)
-    for axis in node.arg.axes:
-        found[axis] = _whole(node)[axis]
-    return tuple(found)
-
-
-def _under_reshape(node: UOp, box: Pairs) -> Pairs:
-    """The axes that are not of extent 1 are the same on both sides, in order."""
-    found = _whole(node)
-    left = [axis for axis, pair in enumerate(found) if pair != (0, 1)]
-    for extent, pair in zip(node.arg, box, strict=True):
-        if extent != 1:
-            found[left.pop(0)] = pair
-    return tuple(found)
-
-
-_BOXES: dict[Ops, Callable[[UOp, Pairs], Pairs]] = {
-    Ops.REDUCE: _under_reduction,
-    Ops.PERMUTE: _under_permute,
-    Ops.RESHAPE: _under_reshape,
-}
+def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
+    """The part in a box of the first node of a chain, cut below the reduction that is its last."""
+    boxes = [box]
+    for node in chain[:-1]:
+        begins, _ = source_place(node, tuple([as_index(begin) for begin, _ in boxes[-1]]))
+        lasts, _ = source_place(node, tuple([as_index(end) - 1 for _, end in boxes[-1]]))
+        corners = zip(begins, lasts, strict=True)
+        boxes.append(tuple([(simplest(first), simplest(last + 1)) for first, last in corners]))
+    reduction = chain[-1]
+    inside = list(boxes.pop())
+    for axis in reduction.arg.axes:
+        inside[axis] = (0, shape_of(reduction.src[0])[axis])
+    cut = graph.shrink(reduction.src[0], inside)
+    cut = graph.reduce(cut, reduction.arg.axes, reduction.arg.combine)
+    for node, outer in zip(reversed(chain[:-1]), reversed(boxes), strict=True):
+        shape = tuple([difference(end, begin) for begin, end in outer])
+        is_turn = node.op is Ops.PERMUTE
+        cut = graph.permute(cut, node.arg) if is_turn else graph.reshape(cut, shape)
+    return cut
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:

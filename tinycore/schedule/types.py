@@ -1,4 +1,4 @@
-"""What create_schedule asks of a device, and what it gives: kernels in order.
+"""The thresholds of the scheduler, and what it gives: kernels in order.
 
 Comes in: nothing. Goes out: the tuples that engine/ reads. A buffer is named by a graph node: a
 BUFFER, or the node whose value is stored; `places` and `temporaries` use the same names. The
@@ -7,25 +7,10 @@ thresholds were chosen on the kernels of docs/decisions/0003 and are not measure
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import Kernel
-
-
-class Capacity(Protocol):
-    """What the scheduler asks of a device: its workers side by side, and the elements of a stage
-    above which it must not share a kernel that keeps fewer workers busy."""
-
-    @property
-    def units(self) -> int:
-        """Workers side by side: cores or multiprocessors."""
-        ...
-
-    @property
-    def row(self) -> int:
-        """Elements of a stage above which it needs a kernel that fills the device."""
-        ...
 
 
 class Limits(NamedTuple):
