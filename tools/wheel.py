@@ -12,6 +12,9 @@ from pathlib import Path
 SIZE_BYTES = 300_000
 STRIPPED_BYTES = 150_000
 
+REACHED_BYTES = 400_000
+"""What the wheel weighs while it is over SIZE_BYTES: it may only fall, as tools/budget.py says."""
+
 
 def build(project: Path, folder: Path) -> Path:
     """Build the wheel of a project into a folder, with the build backend already installed."""

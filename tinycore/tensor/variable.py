@@ -14,6 +14,7 @@ from tinycore.uop.index import Index, variable
 class Variable:
     """A whole number between `lo` and `hi` inclusive, known by its name.
 
+    >>> from tinycore import Variable
     >>> n = Variable("n", 1, 4)
     >>> x = Tensor([1, 2, 3, 4])
     >>> [x[: n.bind(k)].sum().item() for k in (1, 2, 4)]
@@ -36,6 +37,10 @@ class Variable:
         """Let the variable stand for `value` from now on; gives what slices and shapes take.
 
         Raises: ArgumentError if the value is out of bounds.
+
+        >>> from tinycore import Variable
+        >>> Variable("n", 1, 4).bind(2).hi
+        4
         """
         bind_variable(self.name, self.lo, self.hi, value)
         return variable(self.name, self.lo, self.hi)
