@@ -10,8 +10,7 @@ it; other readers run first: an edge in `Reach`. runs.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from tinycore.schedule.expression import Rewrite, inline, loads, renamed
 from tinycore.schedule.groups import Group
@@ -24,14 +23,6 @@ from tinycore.uop.shape import Dim, Shape, shape_of, upper_shape
 from tinycore.uop.tree import Access, buffer, load
 
 
-class StoreLoop(NamedTuple):
-    """One loop over some inner dimensions, and the stages it stores."""
-
-    axes: Indices
-    extents: Shape
-    stages: list[Stage]
-
-
 class Body:
     """The stages of a group in topological order, over `axes`, the loops of the kernel; `loops`
     are the last of it, which store."""
@@ -40,7 +31,7 @@ class Body:
         self.group = group
         self.axes = _axes("g", group.axes)
         self.stages: dict[UOp, Stage] = {}
-        self.loops: list[StoreLoop] = []
+        self.loops: list[list[Stage]] = []
         for stage in group.stages:
             self._settle(stage)
         reads = [load.src[0] for stage in group.stages for load in stage.reads]
@@ -50,17 +41,19 @@ class Body:
         """Move a stage to the axes of the kernel and put what it reads of the group inside."""
         dims = self.group.dims[stage]
         stage.inner = [k for k in stage.wide if k not in dims]
-        shape = [stage.shape[k] for k in stage.inner]
-        axes = list(stage.axes)
-        own = self.axes + _axes("n", shape)
-        for dim, index in zip([*dims, *stage.inner], own, strict=True):
-            axes[dim] = index
+        shape = stage.at(stage.shape)
+        inner = _axes("n", shape)
+        axes = dict(enumerate(stage.axes))
+        axes.update(zip(dims, self.axes, strict=True))
+        axes.update(zip(stage.inner, inner, strict=True))
+        new = tuple(axes.values())
         steps = _axes("r", stage.extents)
-        old = stage.axes + stage.steps
-        stage.move(tuple(axes), steps, Rewrite(renamed(old, (*axes, *steps)), (), self._read))
+        env = renamed(stage.axes + stage.steps, new + steps)
+        stage.move(new, steps, Rewrite(env, (), self._read))
         if stage.kind == REDUCTION:
-            name, kind = f"t{stage.number}", stage.node.dtype
-            stage.state = buffer(name, kind, upper_shape(tuple(shape)), "reg", init=stage.combine)
+            name = f"t{stage.number}"
+            dtype = stage.node.dtype
+            stage.state = buffer(name, dtype, upper_shape(shape), "reg", init=stage.combine)
         self.stages[stage.node] = stage
 
     def _read(self, node: UOp, access: Access) -> UOp | None:
@@ -68,25 +61,22 @@ class Body:
         if stage is None or stage.kind not in (MAP, REDUCTION):
             return None
         indices = stage.at(access.indices)
-        if stage.state is not None:
+        if stage.kind == REDUCTION:
             return load(stage.state, access._replace(indices=indices))
         return inline(stage.value, renamed(stage.at(stage.axes), indices), access)
 
-    def arrange(self, olds: Mapping[UOp, UOp]) -> None:
+    def arrange(self, olds: Container[UOp]) -> None:
         """Put what is stored into loops over inner dimensions. Those that may overwrite an old
         buffer come after all others, and among them those without a loop last."""
-        found: dict[Shape, StoreLoop] = {}
+        found: dict[Shape, list[Stage]] = {}
         for stage in self.stages.values():
             if stage.is_stored:
-                extents = tuple([stage.shape[k] for k in stage.inner])
-                loop = StoreLoop(stage.at(stage.axes), extents, [])
-                found.setdefault(extents, loop).stages.append(stage)
-
-        def order(loop: StoreLoop) -> tuple[bool, int]:
-            replaces = any(stage.node in olds for stage in loop.stages)
-            return replaces, -len(loop.extents) if replaces else 0
-
-        self.loops = sorted(found.values(), key=order)
+                extents = stage.at(stage.shape)
+                found.setdefault(extents, []).append(stage)
+        replacing = [k for k, loop in found.items() if any(one.node in olds for one in loop)]
+        replacing.sort(key=len, reverse=True)
+        order = [extents for extents in found if extents not in replacing]
+        self.loops = [found[extents] for extents in order + replacing]
 
     @property
     def is_scatter(self) -> bool:
@@ -147,9 +137,9 @@ def _allows(body: Body, sink: Stage, old: UOp) -> bool:
         reads = _of(stage, old) if stage.kind == REDUCTION else []
         if not all(_apart(body, sink, at) for at in reads):
             return False
-    number = [sink in loop.stages for loop in body.loops].index(True)
+    number = [sink in loop for loop in body.loops].index(True)
     for position, loop in enumerate(body.loops):
-        for at in _reads([stage.stored_value for stage in loop.stages], old):
+        for at in _reads([stage.stored_value for stage in loop], old):
             before = position < number and _apart(body, sink, at)
             if position > number or not (before or at.indices == sink.place):
                 return False

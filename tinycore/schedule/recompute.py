@@ -72,7 +72,7 @@ def _is_one_sum(stage: Stage, inner: Stage) -> bool:
     access: Access = stage.value.arg
     used = {atom for index in access.indices for atom in atoms(index)}
     own = {atom for index in (*stage.axes, *stage.steps) for atom in atoms(index)}
-    few = stage.size * stage.count <= _NESTED * inner.size
+    few = stage.size * size(stage.extents) <= _NESTED * inner.size
     return few and own <= used and not access.fill and not inner.is_sink
 
 
@@ -94,7 +94,7 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     chosen: set[UOp] = set()
     for stage in stages.values():
         is_plain = stage.kind == REDUCTION and not stage.is_sink and not stage.mask
-        is_short = stage.count <= limits.recomputed_steps
+        is_short = size(stage.extents) <= limits.recomputed_steps
         if is_plain and is_short and not any(load.src[0] in chosen for load in stage.reads):
             found = _reached(stage, readers)
             users = [read for read in found if not _is_inline(read.stage)]

@@ -24,7 +24,7 @@ class Run(NamedTuple):
     after it, the stages in `scaled` are multiplied by the factors that left them."""
 
     stages: list[Stage]
-    scaled: list[Stage]
+    scaled: list[tuple[Stage, UOp]]
 
 
 class Runs:
@@ -38,14 +38,15 @@ class Runs:
 
     def add(self, stage: Stage) -> None:
         """Put a reduction into a run, its own if need be."""
-        stage.value, stage.leaving = self._split(stage)
+        leaving = self._take_out(stage)
         number = self._merge(stage)
         if number is None:
             number = len(self.runs)
             self.runs.append(Run([stage], []))
-        if stage.leaving is not None:
-            number = max(number, *[self.ready[state] for state in self._states(stage.leaving)])
-            self.runs[number].scaled.append(stage)
+        if leaving:
+            factor = _product(leaving)
+            number = max(number, *[self.ready[state] for state in self._states(factor)])
+            self.runs[number].scaled.append((stage, factor))
         self.ready[stage.state] = number
         self.owner[stage.state] = stage
 
@@ -53,16 +54,17 @@ class Runs:
         """The finished reductions of this body that an expression reads."""
         return [found for found in self.depends(value) if found in self.ready]
 
-    def _split(self, stage: Stage) -> tuple[UOp, UOp | None]:
-        """The value that is summed, and the factors that the loop does not need."""
+    def _take_out(self, stage: Stage) -> list[UOp]:
+        """The factors that come from a reduction and not from the loop, taken out of a sum."""
         own = {atom for axis in stage.steps for atom in atoms(axis)}
         every = factors(stage.value) if stage.combine == "sum" else []
         fixed = [one for one in every if self.depends(one).isdisjoint(own)]
         leaving = [one for one in fixed if self._states(one)]
         kept = [one for one in every if one not in leaving]
         if not kept or not leaving:
-            return stage.value, None
-        return _product(kept), _product(leaving)
+            return []
+        stage.value = _product(kept)
+        return leaving
 
     def _merge(self, stage: Stage) -> int | None:
         """Put a reduction into the latest loop that may hold it; its number."""
@@ -91,14 +93,9 @@ def _follows(stage: Stage, inside: Sequence[Stage], run: Run) -> bool:
             return False
         scales = [one for one in every if _is_scale(one, lead)]
         rest = [one for one in every if one not in scales]
-        if len(scales) != 1 or _maximum(lead) in in_order([*rest, lead.value]):
+        if len(scales) != 1 or lead.stored_value in in_order([*rest, lead.value]):
             return False
     return stage.combine == "sum"
-
-
-def _maximum(lead: Stage) -> UOp:
-    assert lead.state is not None, "runs: a maximum without a state"
-    return load(lead.state, Access(()))
 
 
 def _is_scale(factor: UOp, lead: Stage) -> bool:
@@ -106,7 +103,7 @@ def _is_scale(factor: UOp, lead: Stage) -> bool:
     if factor.op is not Ops.EXP or factor.src[0].op is not Ops.ADD:
         return False
     x, negated = factor.src[0].src
-    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is _maximum(lead)
+    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is lead.stored_value
 
 
 def _through_fin(value: UOp, inside: Sequence[Stage]) -> UOp:

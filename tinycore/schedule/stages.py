@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tinycore.schedule.expression import Rewrite, gathered, loads
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
@@ -20,6 +21,7 @@ from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
 
+T = TypeVar("T")
 REDUCTION, MAP, WRITE, SCATTER = "reduction", "map", "write", "scatter"
 _KINDS = {Ops.REDUCE: REDUCTION, Ops.STORE: WRITE, Ops.SCATTER: SCATTER}
 _ALWAYS = frozenset({Ops.REDUCE, Ops.STORE, Ops.SCATTER, Ops.CONTIGUOUS})
@@ -33,8 +35,8 @@ class Stage:
     `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
     base, whose own expression is `base` for a SCATTER. `is_kept`: readers read it where it is
     stored, never inline. From `inner` on it is what the stage becomes in its kernel: the
-    dimensions that are loops inside, the register buffer of a reduction, the factors that left a
-    sum, and the sums that follow when this maximum grows.
+    dimensions that are loops inside, the register buffer of a reduction, and the sums that follow
+    when this maximum grows.
     """
 
     number: int
@@ -53,8 +55,7 @@ class Stage:
     reads: list[UOp] = field(default_factory=list)
     is_stored: bool = False
     inner: list[int] = field(default_factory=list)
-    state: UOp | None = None
-    leaving: UOp | None = None
+    state: UOp = field(init=False)
     followers: list[Stage] = field(default_factory=list)
 
     def update(self, value: UOp) -> None:
@@ -76,14 +77,14 @@ class Stage:
         self.base = rewrite(self.base) if self.base is not None else None
         self.update(rewrite(self.value))
 
-    def at(self, indices: Indices) -> Indices:
-        """The part of a place that its register buffer has dimensions for."""
-        return tuple([indices[k] for k in self.inner])
+    def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
+        """Of one value a dimension, those of the loops inside."""
+        return tuple([values[k] for k in self.inner])
 
     @property
     def stored_value(self) -> UOp:
         """What is stored, once it is computed."""
-        if self.state is None:
+        if self.kind != REDUCTION:
             return self.value
         return load(self.state, Access(self.at(self.axes)))
 
@@ -103,11 +104,6 @@ class Stage:
     def size(self) -> int:
         """Elements of its value."""
         return size(self.shape)
-
-    @property
-    def count(self) -> int:
-        """Steps of the reduction for one element; 1 if it is none."""
-        return size(self.extents)
 
 
 def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:

@@ -52,7 +52,7 @@ class Writer(Rewrite):
         self.height: dict[UOp, int] = {}
         self.depends = Dependence()
         self.counts = Counter[str]()
-        self.variables: dict[str, Atom] = {}
+        self.variables: set[Atom] = set()
 
     def _fresh(self, letter: str) -> str:
         self.counts[letter] += 1
@@ -103,9 +103,9 @@ class Writer(Rewrite):
             body = (loop(kind, name, extent, body),)
         self.scopes[-1].statements.extend(body)
 
-    def write(self, statement: UOp) -> None:
-        """Write a statement at the end of the innermost loop."""
-        self.scopes[-1].statements.append(statement)
+    def write(self, *statements: UOp) -> None:
+        """Write statements at the end of the innermost loop."""
+        self.scopes[-1].statements.extend(statements)
 
     def store(self, target: UOp, place: Indices, value: UOp, combine: str = "") -> None:
         """Write a store of a value that is placed already."""
@@ -123,9 +123,7 @@ class Writer(Rewrite):
         return found
 
     def _noted(self, index: Index) -> Index:
-        for atom in atoms(index):
-            if atom.kind == "variable":
-                self.variables[atom.name] = atom
+        self.variables.update(atom for atom in atoms(index) if atom.kind == "variable")
         return index
 
     def index(self, value: Index) -> Index:
