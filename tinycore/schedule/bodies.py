@@ -81,7 +81,7 @@ class Body:
     @property
     def is_scatter(self) -> bool:
         """True if its one stage is a SCATTER, whose loops are its own."""
-        return self.group.holds((SCATTER,))
+        return any(stage.kind == SCATTER for stage in self.stages.values())
 
 
 def _axes(letter: str, extents: Sequence[Dim]) -> Indices:

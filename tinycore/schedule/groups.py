@@ -8,7 +8,7 @@ parallelism, the tiles of a contraction, or the place of a sink. bodies.py comes
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, factors, reductions
@@ -21,8 +21,7 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, size, size_of
 
 Dims = Mapping[Stage, list[int]]  # the dimensions of each stage that are axes of a group
-Match = list[int]  # for each axis of a group, the dimension of a stage along it, or _NONE
-_NONE = -1
+Match = dict[int, int]  # for axes of a group, the dimension of a stage along each
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
 
@@ -76,9 +75,10 @@ class Group:
         """Its stages in topological order."""
         return sorted(self.dims, key=lambda stage: stage.number)
 
-    def holds(self, kinds: Container[str]) -> bool:
-        """True if it has a stage of one of these kinds."""
-        return any(stage.kind in kinds for stage in self.dims)
+    @property
+    def is_open(self) -> bool:
+        """True if stages that read it may join; a write must be complete before it is read."""
+        return not any(stage.kind in (SCATTER, WRITE) for stage in self.dims)
 
 
 class Grouping:
@@ -93,42 +93,40 @@ class Grouping:
         self.reach = Reach()
         self.group_of: dict[Stage, Group] = {}
         self.by_axes: dict[tuple[Dim, ...], list[Group]] = {}
+        self.producers: list[Group] = []  # the groups that the stage at hand reads, latest first
         for stage in stages:
-            self._place(stage, self.facts[stage])
+            self._place(stage)
 
     @property
     def groups(self) -> list[Group]:
         """The groups by first appearance."""
         return list(dict.fromkeys(self.group_of.values()))
 
-    def _place(self, stage: Stage, facts: Facts) -> None:
+    def _place(self, stage: Stage) -> None:
+        facts = self.facts[stage]
         read = {self.group_of[one] for one, _ in facts.reads}
-        producers = sorted(read, key=lambda group: -group.number)
-        closed = (SCATTER, WRITE)
-        able = [] if stage.kind == SCATTER else [one for one in producers if not one.holds(closed)]
+        self.producers = sorted(read, key=lambda group: -group.number)
+        able = [group for group in self.producers if group.is_open]
         for group in able:
             match = self._match(stage, group)
-            if self._may_follow(stage, group, match, producers):
-                kept = [k for k, dim in enumerate(match) if dim != _NONE]
-                group.axes = [group.axes[k] for k in kept]
-                group.dims = _along(group.dims, kept)
-                self._join(stage, group, [match[k] for k in kept], producers)
+            if self._may_follow(stage, group, match):
+                group.axes = [group.axes[k] for k in match]
+                group.dims = _along(group.dims, list(match))
+                self._join(stage, group, list(match.values()))
                 for other in able:
                     self._merge(stage, group, other)
                 return
         axes = [stage.shape[k] for k in facts.usable]
-        shared = self._shared_launch(stage, axes, producers)
-        self._join(stage, shared or Group(self.reach.add(), axes), facts.usable, producers)
+        shared = self._shared_launch(stage, axes)
+        self._join(stage, shared or Group(self.reach.add(), axes), facts.usable)
 
-    def _join(
-        self, stage: Stage, group: Group, dims: list[int], producers: Sequence[Group]
-    ) -> None:
+    def _join(self, stage: Stage, group: Group, dims: list[int]) -> None:
         group.dims[stage] = dims
         self.group_of[stage] = group
         known = self.by_axes.setdefault(tuple(group.axes), [])
         if group not in known[-_CANDIDATES:]:
             known.append(group)
-        for other in producers:
+        for other in self.producers:
             if other is not group:
                 self.reach.edge(group.number, other.number)
 
@@ -137,40 +135,32 @@ class Grouping:
     def _match(self, stage: Stage, group: Group) -> Match:
         """The dimension of `stage` along which it reads each axis of `group`, if always one; no
         dimension twice."""
-        found: list[set[int]] = [set() for _ in group.axes]
-        for read, indices in self.facts[stage].reads:
-            for k, dim in enumerate(group.dims.get(read, ())):
-                found[k].add(self._dimension(stage, group.axes[k], indices[dim]))
-        match = [one.pop() if len(one) == 1 else _NONE for one in found]
-        return [_NONE if dim in match[:k] else dim for k, dim in enumerate(match)]
+        found: Match = {}
+        reads = [pair for pair in self.facts[stage].reads if pair[0] in group.dims]
+        for k, extent in enumerate(group.axes):
+            places = {indices[group.dims[read][k]] for read, indices in reads}
+            for dim in self.facts[stage].usable:
+                same = places == {stage.axes[dim]} and stage.shape[dim] == extent
+                if same and dim not in found.values():
+                    found[k] = dim
+        return found
 
-    def _dimension(self, stage: Stage, extent: Dim, index: object) -> int:
-        for k in self.facts[stage].usable:
-            if stage.axes[k] is index and stage.shape[k] == extent:
-                return k
-        return _NONE
-
-    def _may_follow(
-        self, stage: Stage, group: Group, match: Match, producers: Sequence[Group]
-    ) -> bool:
+    def _may_follow(self, stage: Stage, group: Group, match: Match) -> bool:
         """True if a stage fits into the group of a producer."""
-        if any(one.is_kept and one in group.dims for one, _ in self.facts[stage].reads):
+        kept_apart = [one for one, _ in self.facts[stage].reads if one.is_kept]
+        if stage.kind == SCATTER or any(one in group.dims for one in kept_apart):
             return False
-        kept = [k for k, dim in enumerate(match) if dim != _NONE]
-        mine = {stage: [match[k] for k in kept]}
-        return (
-            not self._leads_to(group, producers)
-            and self._is_cheap(stage, group, match)
-            and self._spares_places(mine, _along(group.dims, kept))
-        )
+        if self._leads_to(group) or not self._is_cheap(stage, group, match):
+            return False
+        mine = {stage: list(match.values())}
+        return self._spares_places(mine, _along(group.dims, list(match)))
 
     def _is_cheap(self, stage: Stage, group: Group, match: Match) -> bool:
         """True if joining costs neither parallelism nor the tiles of a contraction."""
         limits = self.limits
-        pairs = list(zip(group.axes, match, strict=True))
-        kept = size([extent for extent, dim in pairs if dim != _NONE])
-        dropped = size([extent for extent, dim in pairs if dim == _NONE])
-        inner = size([stage.shape[k] for k in stage.wide if k not in match])
+        kept = size([group.axes[k] for k in match])
+        dropped = size([extent for k, extent in enumerate(group.axes) if k not in match])
+        inner = size([stage.shape[k] for k in stage.wide if k not in match.values()])
         contracts = any(self.facts[one].contracts for one in group.dims)
         may_drop = limits.contraction_axes if contracts else limits.row_axes
         if dropped > 1 and (dropped > may_drop or kept < limits.units):
@@ -184,19 +174,20 @@ class Grouping:
         if other is group or not group.axes:
             return
         match = self._match(stage, other)
+        axis_of = {dim: k for k, dim in match.items()}
         mine = group.dims[stage]
-        if sorted(match) != sorted(mine):
+        if len(match) != len(other.axes) or axis_of.keys() != set(mine):
             return
-        ends = (group.number, other.number)
-        if self.reach.between(*ends) or self.reach.between(*reversed(ends)):
+        one, two = group.number, other.number
+        if self.reach.between(one, two) or self.reach.between(two, one):
             return
-        moved = _along(other.dims, [match.index(dim) for dim in mine])
+        moved = _along(other.dims, [axis_of[dim] for dim in mine])
         agree = self._reads_agree(group.dims, moved) and self._reads_agree(moved, group.dims)
         if agree and self._spares_places(group.dims, moved):
             group.dims.update(moved)
             self.group_of.update(dict.fromkeys(moved, group))
             other.dims = {}
-            self.reach.merge(*ends)
+            self.reach.merge(one, two)
 
     def _reads_agree(self, readers: Dims, sources: Dims) -> bool:
         """Every read between two groups is at the same coordinates, and may be inline."""
@@ -210,16 +201,14 @@ class Grouping:
 
     # a shared launch: nothing of the group is read, a launch or a pass over data is saved
 
-    def _shared_launch(
-        self, stage: Stage, axes: list[Dim], producers: Sequence[Group]
-    ) -> Group | None:
+    def _shared_launch(self, stage: Stage, axes: list[Dim]) -> Group | None:
         """The first of the latest groups over the same axes that a stage may run beside."""
         known = self.by_axes.get(tuple(axes), [])
         mine = {stage: self.facts[stage].usable}
         for group in known[-_CANDIDATES:]:
-            if group.axes != axes or not group.dims or group in producers:
+            if group.axes != axes or not group.dims or group in self.producers:
                 continue
-            if self._leads_to(group, producers) or not self._saves(stage, group, axes):
+            if self._leads_to(group) or not self._saves(stage, group, axes):
                 continue
             if self._spares_places(mine, group.dims):
                 return group
@@ -241,9 +230,9 @@ class Grouping:
 
     # what every join must keep
 
-    def _leads_to(self, group: Group, producers: Sequence[Group]) -> bool:
+    def _leads_to(self, group: Group) -> bool:
         """True if a producer needs the group: joining it would be a circle."""
-        return any(self.reach.follows(other.number, group.number) for other in producers)
+        return any(self.reach.follows(other.number, group.number) for other in self.producers)
 
     def _spares_places(self, one: Dims, other: Dims) -> bool:
         """True if no sink on one side loses its place because the other reads its buffer."""
