@@ -145,7 +145,7 @@ class _Builder:
 
 def _steps(loaded: Loaded, slots: Sequence[int], work: Work) -> list[Step]:
     """The launches of one scheduled kernel; the first carries the count of its work."""
-    steps = []
+    steps: list[Step] = []
     for part, program in zip(loaded.artifact.parts, loaded.programs, strict=True):
         args = tuple([slots[number] for number in part.args])
         counted = (0, 0) if steps else (work.operations, work.traffic_bytes)

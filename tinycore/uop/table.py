@@ -39,11 +39,18 @@ _KL = _K | _L
 _GK = _G | _K
 
 
-def _unary(text: str, reference: Reference, note: str = "") -> Row:
+def _named(function: str) -> Reference:
+    """The function of numpy that has this name."""
+    return lambda np, *operands: getattr(np, function)(*operands)
+
+
+def _unary(text: str, meaning: str | Reference = "", note: str = "") -> Row:
+    reference = _named(meaning or text) if isinstance(meaning, str) else meaning
     return Row(_ALL, 1, text, reference, note)
 
 
-def _binary(text: str, reference: Reference, note: str = "") -> Row:
+def _binary(text: str, meaning: str | Reference, note: str = "") -> Row:
+    reference = _named(meaning) if isinstance(meaning, str) else meaning
     return Row(_ALL, 2, text, reference, note)
 
 
@@ -76,65 +83,88 @@ def _fma(np: Any, a: Any, b: Any, c: Any) -> Any:
     return (a.astype(np.float64) * b + c).astype(a.dtype)
 
 
+_PLAIN = {
+    Row(_G, 1): (
+        Ops.RESHAPE,
+        Ops.PERMUTE,
+        Ops.EXPAND,
+        Ops.DETACH,
+    ),
+    Row(_K, None): (
+        Ops.BLOCK,
+        Ops.WAIT,
+        Ops.FREE,
+    ),
+    Row(_KL, None): (
+        Ops.LOOP,
+        Ops.LOAD,
+        Ops.IF,
+    ),
+}
+"""Ops of which there is nothing to say but their levels and sources."""
+
 TABLE: dict[Ops, Row] = {
+    **{op: row for row, ops in _PLAIN.items() for op in ops},
     # leaves
     Ops.CONST: Row(_ALL, 0),
     Ops.VARIABLE: Row(_ALL, 0, note="an integer bound at launch; arg is (name, lo, hi)"),
     Ops.IOTA: Row(_G, 0, note="0 .. arg - 1 along one axis: an index used as a value"),
-    Ops.BUFFER: Row(_ALL, 0, note="graph: arg GraphBuffer; kernel and lowered: arg BufferArg"),
+    Ops.BUFFER: Row(
+        _ALL,
+        0,
+        note="graph: arg GraphBuffer; kernel and lowered: arg BufferArg",
+    ),
     # movement; GRAPH.md section 2
-    Ops.RESHAPE: Row(_G, 1),
-    Ops.PERMUTE: Row(_G, 1),
-    Ops.EXPAND: Row(_G, 1),
     Ops.PAD: Row(_G, 1, note="arg ((lo, hi) an axis, fill)"),
     Ops.SHRINK: Row(_G, 1, note="arg ((begin, end) an axis), index values"),
     Ops.FLIP: Row(_G, 1, note="arg is the sorted tuple of axes"),
-    Ops.SKEW: Row(_G, 1, note="arg SkewArg: out[o, j] = in[o*stride + j*dilation, j], or inverse"),
+    Ops.SKEW: Row(
+        _G,
+        1,
+        note="arg SkewArg: out[o, j] = in[o*stride + j*dilation, j], or inverse",
+    ),
     # scalar
     Ops.CAST: Row(_ALL, 1, note="float to int truncates; out of range and NaN are unspecified"),
     Ops.BITCAST: Row(_ALL, 1, "bitcast", note="types of one size only"),
-    Ops.NEG: _unary("-", lambda np, a: np.negative(a)),
-    Ops.EXP: _unary("exp", lambda np, a: np.exp(a)),
-    Ops.LOG: _unary("log", lambda np, a: np.log(a), "log(0) = -inf, log(<0) = NaN"),
-    Ops.SQRT: _unary("sqrt", lambda np, a: np.sqrt(a), "correctly rounded; sqrt(-0.0) = -0.0"),
-    Ops.RECIP: _unary("recip", lambda np, a: np.reciprocal(a), "1/x, correctly rounded"),
-    Ops.SIN: _unary("sin", lambda np, a: np.sin(a)),
-    Ops.TRUNC: _unary("trunc", lambda np, a: np.trunc(a)),
+    Ops.NEG: _unary("-", "negative"),
+    Ops.EXP: _unary("exp"),
+    Ops.LOG: _unary("log", "log", "log(0) = -inf, log(<0) = NaN"),
+    Ops.SQRT: _unary("sqrt", "sqrt", "correctly rounded; sqrt(-0.0) = -0.0"),
+    Ops.RECIP: _unary("recip", "reciprocal", "1/x, correctly rounded"),
+    Ops.SIN: _unary("sin"),
+    Ops.TRUNC: _unary("trunc"),
     Ops.FIN: _unary("fin", _finite_or_zero, "x, but 0 for -inf: see monoid exp"),
-    Ops.ADD: _binary("+", lambda np, a, b: np.add(a, b), "integers wrap; x + 0 folds to x"),
-    Ops.MUL: _binary("*", lambda np, a, b: np.multiply(a, b), "x * 0 is not folded (NaN)"),
-    Ops.MAX: _binary("max", lambda np, a, b: np.maximum(a, b), "NaN if either is"),
-    Ops.MIN: _binary("min", lambda np, a, b: np.minimum(a, b), "NaN if either is"),
+    Ops.ADD: _binary("+", "add", "integers wrap; x + 0 folds to x"),
+    Ops.MUL: _binary("*", "multiply", "x * 0 is not folded (NaN)"),
+    Ops.MAX: _binary("max", "maximum", "NaN if either is"),
+    Ops.MIN: _binary("min", "minimum", "NaN if either is"),
     Ops.IDIV: _binary("idiv", _truncated_quotient, "rounds toward zero; x / 0 = 0"),
     Ops.MOD: _binary("mod", _remainder, "sign of the dividend; x mod 0 = x"),
-    Ops.LT: _binary("<", lambda np, a, b: np.less(a, b), "false if either is NaN"),
-    Ops.EQ: _binary("==", lambda np, a, b: np.equal(a, b), "false if either is NaN; -0.0 == 0.0"),
-    Ops.AND: _binary("&", lambda np, a, b: np.bitwise_and(a, b)),
-    Ops.OR: _binary("or", lambda np, a, b: np.bitwise_or(a, b)),
-    Ops.XOR: _binary("^", lambda np, a, b: np.bitwise_xor(a, b)),
+    Ops.LT: _binary("<", "less", "false if either is NaN"),
+    Ops.EQ: _binary("==", "equal", "false if either is NaN; -0.0 == 0.0"),
+    Ops.AND: _binary("&", "bitwise_and"),
+    Ops.OR: _binary("or", "bitwise_or"),
+    Ops.XOR: _binary("^", "bitwise_xor"),
     Ops.SHL: _binary("shl", _shift_left, "a shift by the width or more is unspecified"),
     Ops.SHR: _binary("shr", _shift_right, "arithmetic for signed, logical for unsigned"),
-    Ops.WHERE: Row(_ALL, 3, "where", lambda np, c, a, b: np.where(c, a, b)),
+    Ops.WHERE: Row(_ALL, 3, "where", _named("where")),
     Ops.FMA: Row(_L, 3, "fma", _fma, "a*b + c rounded once, where the target contracts"),
     # the rest of the graph
     Ops.REDUCE: Row(_G, 1, note="arg ReduceArg(axes, combine, dtype); axes stay with extent 1"),
-    Ops.GATHER: Row(_G, 2, note="(x, ids): rows of x; negative ids count from the end, others 0"),
+    Ops.GATHER: Row(
+        _G,
+        2,
+        note="(x, ids): rows of x; negative ids count from the end, others 0",
+    ),
     Ops.SCATTER: Row(_G, 3, note="(base, ids, values); arg combine"),
     Ops.STORE: Row(_ALL, None, note="graph: (base, value), arg is a view; else a statement"),
     Ops.COPY: Row(_GK, None, note="graph: arg is a device; kernel: a tile assignment"),
     Ops.COLLECTIVE: Row(_G, None, note="arg (kind, combine, devices)"),
     Ops.CALL: Row(_G, None, note="arg is a Python object with body and vjp"),
-    Ops.DETACH: Row(_G, 1),
     Ops.CONTIGUOUS: Row(_G, 1, note="arg is a number that keeps it apart"),
     # the kernel tree; IR.md section 2
-    Ops.BLOCK: Row(_K, None),
-    Ops.LOOP: Row(_KL, None),
     Ops.LET: Row(_K, 1),
-    Ops.LOAD: Row(_KL, None),
-    Ops.WAIT: Row(_K, None),
-    Ops.FREE: Row(_K, None),
     Ops.MMA: Row(_K, 3),
-    Ops.IF: Row(_KL, None),
     Ops.INDEX: Row(_K, 0, "index"),
     Ops.MASK: Row(_K, 0),
     # made by lowering

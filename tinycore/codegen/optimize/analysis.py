@@ -49,7 +49,7 @@ class Reference(NamedTuple):
         return total
 
 
-def atoms_of(atom: Atom) -> set[Atom]:
+def atoms_of(atom: Atom) -> frozenset[Atom]:
     """The axes, variables and gathers under an atom."""
     return atoms(make(0, ((atom, 1),)))
 
