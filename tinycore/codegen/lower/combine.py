@@ -80,13 +80,16 @@ class Combiner:
             value = rule.moved(old, new, load(dependent, place))
             return [store(dependent, place, value)]
 
+        extents = dependent.arg.shape[len(lead) :]
+        if not extents:
+            return at(())
         storage = self._storage_of(dependent)
         loops: list[Named] = []
-        for k, extent in enumerate(dependent.arg.shape[len(lead) :]):
+        for k, extent in enumerate(extents):
             run = storage.run_of(len(lead) + k)
             loops.append((f"move{self.count}.{k}", extent, run))
         whole = tuple([axis(name, extent) for name, extent, _ in loops])
-        if storage.width or not loops:
+        if storage.width:
             return nested(loops, at(whole))
         name, extent, _ = loops.pop()
         lanes = self.vector_bytes // dependent.dtype.itemsize

@@ -116,12 +116,13 @@ class Expander:
     def _copied(self, statement: UOp) -> None:
         atom = self.study.atom(statement)
         env = self.scope.env
-        self.scope.copies += 1
+        before = self.scope.copied
+        self.scope.copied = before | {atom}
         for number in range(statement.arg.extent.const):
             env[atom] = number
             self.body(statement.src)
         del env[atom]
-        self.scope.copies -= 1
+        self.scope.copied = before
 
     def _serial(self, statement: UOp) -> None:
         arg: LoopArg = statement.arg

@@ -189,8 +189,11 @@ def _depends(values: Iterable[Index], lane: Atom) -> bool:
 
 def _union(parts: list[Facts]) -> Facts:
     parts = [part for part in parts if part is not _NOTHING]
-    if len(parts) <= 1:
-        return parts[0] if parts else _NOTHING
+    if not parts:
+        return _NOTHING
+    first = parts[0]
+    if all(part is first for part in parts):
+        return first
     axes = dict.fromkeys([atom for part in parts for atom in part.axes])
     states = dict.fromkeys([state for part in parts for state in part.states])
     return Facts(tuple(axes), tuple(states))

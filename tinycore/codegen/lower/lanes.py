@@ -20,6 +20,7 @@ class Lanes:
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
+        self.constants: dict[tuple[UOp, int], UOp] = {}
 
     def apply(self, op: Ops, *src: UOp) -> UOp:
         """A scalar op, on single values or, lane by lane, on vectors."""
@@ -33,9 +34,12 @@ class Lanes:
         if node.dtype.lanes == lanes:
             return node
         dtype = node.dtype.vec(lanes)
-        if node.op is Ops.CONST:
-            return const(node.arg, dtype)
-        return self._shuffle(dtype, (node,), (0,) * lanes)
+        if node.op is not Ops.CONST:
+            return self._shuffle(dtype, (node,), (0,) * lanes)
+        found = self.constants.get((node, lanes))
+        if found is None:
+            found = self.constants[node, lanes] = const(node.arg, dtype)
+        return found
 
     def pick(self, node: UOp, lanes: Order) -> UOp:
         """Some lanes of `node`, in the order given."""

@@ -49,6 +49,7 @@ class Reducer:
 
     def __init__(self) -> None:
         self.count = 0
+        self.buffers: dict[UOp, frozenset[UOp]] = {}
 
     def block(self, statements: Iterable[UOp], is_last: bool) -> tuple[Body, list[Pending]]:
         """Statements made parallel, and the states that may stand further out."""
@@ -56,14 +57,14 @@ class Reducer:
         found: list[UOp] = []
         leaving: list[Pending] = []
         for k, (statement, pending) in enumerate(rewritten):
-            others = [other for other, _ in rewritten]
-            del others[k]
-            touched = _touched(others if pending else [])
+            others = rewritten[:k] + rewritten[k + 1 :] if pending else []
+            touched = self._touched([other for other, _ in others])
             staying: list[Pending] = []
             for states in pending:
                 stays = is_last or states.states & touched
                 (staying if stays else leaving).append(states)
-            found += _around(statement, staying, _fresh(found))
+            fresh = self._fresh(found) if staying else _NONE
+            found += _around(statement, staying, fresh)
         return tuple(found), leaving
 
     def statement(self, node: UOp) -> tuple[UOp, list[Pending]]:
@@ -77,7 +78,8 @@ class Reducer:
             return node, pending
         states = None if pending else _states(node)
         if states is None:
-            return node.replace(arg=node.arg._replace(map="unroll")), pending
+            in_order = node.arg._replace(map="unroll")
+            return node.replace(arg=in_order), pending
         return self._parallel(node, states)
 
     def _parallel(self, loop: UOp, states: dict[UOp, str]) -> tuple[UOp, list[Pending]]:
@@ -108,6 +110,25 @@ class Reducer:
         shape = (*shape[:at], loop.arg.extent, *shape[at:])
         own = buffer(name, state.dtype, shape, "reg", init=combine)
         return Lanes(own, at)
+
+    def _fresh(self, before: list[UOp]) -> frozenset[UOp]:
+        """The states that earlier statements only declare, holding the identity."""
+        declared = [node for node in before if node.op is Ops.BUFFER]
+        others = [node for node in before if node.op is not Ops.BUFFER]
+        holding = [node for node in declared if node.arg.init]
+        return frozenset(holding) - self._touched(others)
+
+    def _touched(self, statements: list[UOp]) -> frozenset[UOp]:
+        """The buffers that statements declare, read or write."""
+        for statement in statements:
+            if statement not in self.buffers:
+                nodes = toposort([statement])
+                inside = [node for node in nodes if node.op is Ops.BUFFER]
+                self.buffers[statement] = frozenset(inside)
+        return _NONE.union(*[self.buffers[statement] for statement in statements])
+
+
+_NONE = frozenset[UOp]()
 
 
 def _around(statement: UOp, staying: list[Pending], fresh: frozenset[UOp]) -> list[UOp]:
@@ -199,17 +220,3 @@ def _at_lane(access: Access, state: Lanes | None, lane: Index) -> Access:
         return access
     place = state.place(access.indices, lane)
     return access._replace(indices=place.indices)
-
-
-def _fresh(before: list[UOp]) -> frozenset[UOp]:
-    """The states that earlier statements only declare, holding the identity."""
-    declared = [node for node in before if node.op is Ops.BUFFER]
-    others = [node for node in before if node.op is not Ops.BUFFER]
-    holding = [node for node in declared if node.arg.init]
-    return frozenset(holding) - _touched(others)
-
-
-def _touched(statements: list[UOp]) -> frozenset[UOp]:
-    """The buffers that statements declare, read or write."""
-    nodes = toposort(statements)
-    return frozenset([node for node in nodes if node.op is Ops.BUFFER])

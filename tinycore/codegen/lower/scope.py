@@ -24,7 +24,7 @@ LANE = -1
 class Scope:
     """The state of an expansion.
 
-    `env` holds the numbers of expanded axes, `copies` counts the copied loops around, `lane` is the
+    `env` holds the numbers of expanded axes, `copied` are those of copied loops, `lane` is the
     axis of the vector loop around and `lanes` how many values have here: 1 outside and in a single
     lane. `buffers` holds what stands for a buffer of the tree, `moments` when a buffer or LET last
     changed; `visits` counts the statements and nodes looked at.
@@ -37,7 +37,7 @@ class Scope:
         self.vectors = Lanes(self.blocks)
         self.addresses = Addresses(self.blocks, self.vectors)
         self.env: dict[Atom, int] = {}
-        self.copies = 0
+        self.copied = frozenset[Atom]()
         self.visits = 0
         self.lane: Atom | None = None
         self.lanes = 1

@@ -1,8 +1,8 @@
 """Evaluates the expressions of a kernel at the numbers that expanded axes have, making nodes.
 
 Comes in: a value of the tree. Goes out: a placed node, a vector where the value runs along lanes.
-Inside copied loops a value is remembered by the axes and states it depends on, so that it is
-worked out once for each of its own coordinates. expand.py runs the statements.
+A value that does not depend on all copied loops around is remembered by the axes and states it
+depends on, so that copies share it. expand.py runs the statements.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Values:
         self.indices = Indices(scope, self.evaluate)
         self.elements = Elements(scope, self.indices)
         self.memo: dict[Key, UOp] = {}
+        self.steps: dict[tuple[UOp, frozenset[Atom]], list[tuple[UOp, bool]]] = {}
         self.lets: dict[Key, UOp] = {}
         self.let_axes: dict[UOp, tuple[Atom, ...]] = {}
         self.sites: dict[UOp, Site] = {}
@@ -38,18 +39,23 @@ class Values:
         if value.op is Ops.CONST:
             return value
         done: dict[UOp, UOp] = {}
-        order = self.scope.study.order(value)
-        self.scope.visits += len(order)
-        if not self.scope.copies:
-            for node in order:
-                done[node] = self._made(node, done)
-            return done[value]
-        found = None if value.op is Ops.LET else self._remembered(self._key(value))
-        if found is not None:
-            return found
-        for node in order:
-            done[node] = self._node(node, done)
+        steps = self._steps(value)
+        self.scope.visits += len(steps)
+        for node, is_shared in steps:
+            done[node] = self._shared(node, done) if is_shared else self._made(node, done)
         return done[value]
+
+    def _steps(self, value: UOp) -> list[tuple[UOp, bool]]:
+        """The nodes of a value in order, and if copies of the loops around may share each."""
+        copied = self.scope.copied
+        key = (value, copied)
+        found = self.steps.get(key)
+        if found is None:
+            found = self.steps[key] = []
+            for node in self.scope.study.order(value):
+                alone = not copied or copied.issubset(self.scope.study.of(node).axes)
+                found.append((node, not alone and node.op is not Ops.LET))
+        return found
 
     def set_let(self, let: UOp) -> None:
         """Evaluate a LET where it stands; a value for each number of the axes around it."""
@@ -105,16 +111,10 @@ class Values:
     def _let_key(self, let: UOp) -> Key:
         return (let, *map(self.scope.env.get, self.let_axes[let]))
 
-    def _remembered(self, key: Key) -> UOp | None:
-        found = self.memo.get(key)
-        return found if found is not None and self.blocks.is_live(found) else None
-
-    def _node(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
-        if node.op is Ops.LET:
-            return self._read_let(node)
+    def _shared(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
         key = self._key(node)
-        found = self._remembered(key)
-        if found is None:
+        found = self.memo.get(key)
+        if found is None or not self.blocks.is_live(found):
             found = self.memo[key] = self._made(node, done)
         return found
 
@@ -133,15 +133,19 @@ class Values:
         read = _LEAVES.get(node.op)
         if read is not None:
             return read(self, node)
-        src = [done.get(source, source) for source in node.src]
-        lanes = max([source.dtype.lanes for source in src])
+        src = []
+        lanes, is_known = 1, False
+        for old in node.src:
+            new = done.get(old, old)
+            lanes = max(lanes, new.dtype.lanes)
+            is_known = is_known or (new.op is Ops.CONST and old is not new)
+            src.append(new)
         dtype = node.dtype
         if lanes > 1:
             src = [self.vectors.splat(source, lanes) for source in src]
             dtype = dtype.vec(lanes)
-        for old, new in zip(node.src, src, strict=True):
-            if new.op is Ops.CONST and old.op is not Ops.CONST and node.op not in CASTS:
-                return self.blocks.put(alu(node.op, *src))
+        if is_known and node.op not in CASTS:
+            return self.blocks.put(alu(node.op, *src))
         return self.blocks.put(UOp(node.op, dtype, tuple(src)))
 
     def _index(self, node: UOp) -> UOp:
