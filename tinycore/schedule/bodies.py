@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from tinycore.schedule.expression import Rewrite, inline, loads, renamed
+from tinycore.schedule.expression import Rewrite, inline, reads_in, renamed
 from tinycore.schedule.groups import Group
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.reach import Reach
@@ -34,8 +34,7 @@ class Body:
         self.loops: list[list[Stage]] = []
         for stage in group.stages:
             self._settle(stage)
-        reads = [load.src[0] for stage in group.stages for load in stage.reads]
-        self.reads = dict.fromkeys(reads)
+        self.reads = {node for stage in group.stages for node in stage.reads}
 
     def _settle(self, stage: Stage) -> None:
         """Move a stage to the axes of the kernel and put what it reads of the group inside."""
@@ -131,15 +130,17 @@ def _allows(body: Body, sink: Stage, old: UOp) -> bool:
     if old not in body.reads:
         return True
     if sink.kind == SCATTER:
-        base = _reads([sink.base], old)
-        return all(at.indices == sink.axes for at in base) and len(base) == len(_of(sink, old))
+        own = [at for at in sink.reads[old] if at.indices == sink.axes]
+        elsewhere = reads_in(sink.expressions()[1:])
+        return len(own) == len(sink.reads[old]) and old not in elsewhere
     for stage in body.stages.values():
-        reads = _of(stage, old) if stage.kind == REDUCTION else []
+        reads = stage.reads.get(old, []) if stage.kind == REDUCTION else []
         if not all(_apart(body, sink, at) for at in reads):
             return False
     number = [sink in loop for loop in body.loops].index(True)
     for position, loop in enumerate(body.loops):
-        for at in _reads([stage.stored_value for stage in loop], old):
+        found = reads_in([stage.stored_value for stage in loop])
+        for at in found.get(old, []):
             before = position < number and _apart(body, sink, at)
             if position > number or not (before or at.indices == sink.place):
                 return False
@@ -151,13 +152,3 @@ def _apart(body: Body, sink: Stage, at: Access) -> bool:
     if sink.kind == WRITE:
         return at.indices == sink.place
     return all(at.indices[dim] is sink.axes[dim] for dim in body.group.dims[sink])
-
-
-def _of(stage: Stage, old: UOp) -> list[Access]:
-    return [load.arg for load in stage.reads if load.src[0] is old]
-
-
-def _reads(values: Iterable[UOp | None], old: UOp) -> list[Access]:
-    """Where some expressions read `old`."""
-    found = loads([value for value in values if value is not None])
-    return [load.arg for load in found if load.src[0] is old]

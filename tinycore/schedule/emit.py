@@ -64,7 +64,7 @@ def _write_run(writer: Writer, run: Run) -> None:
     for stage in run.stages:
         _open_inner(writer, stage, [stage.value])
         value = writer(stage.value)
-        place = writer.access(Access(stage.at(stage.axes), stage.mask))
+        place = writer.access(Access(stage.inner_axes, stage.mask))
         moved = [other.state for other in stage.followers]
         arg = StoreArg((place,), stage.combine, "exp" if moved else "")
         writer.write(UOp(Ops.STORE, dtypes.void, (stage.state, value, *moved), arg))
@@ -72,7 +72,7 @@ def _write_run(writer: Writer, run: Run) -> None:
     writer.close()
     for stage, factor in run.scaled:
         _open_inner(writer, stage, [factor])
-        writer.store(stage.state, stage.at(stage.axes), writer(factor), "prod")
+        writer.store(stage.state, stage.inner_axes, writer(factor), "prod")
         _close_inner(writer, stage)
 
 

@@ -84,9 +84,13 @@ def sorted_by(
     return list(order)
 
 
-def loads(roots: Iterable[UOp]) -> list[UOp]:
-    """Every LOAD of some expressions, in order of evaluation."""
-    return [node for node in in_order(roots) if node.op is Ops.LOAD]
+def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
+    """What some expressions read, and where, in order of evaluation."""
+    found: dict[UOp, list[Access]] = {}
+    for node in in_order(roots):
+        if node.op is Ops.LOAD:
+            found.setdefault(node.src[0], []).append(node.arg)
+    return found
 
 
 def factors(root: UOp) -> list[UOp]:

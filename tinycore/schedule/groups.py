@@ -9,10 +9,8 @@ parallelism, the tiles of a contraction, or the place of a sink. bodies.py comes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, factors, reductions
-from tinycore.schedule.movement import Indices
 from tinycore.schedule.reach import Reach
 from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, WRITE, Stage
 from tinycore.schedule.types import Limits
@@ -24,41 +22,6 @@ Dims = Mapping[Stage, list[int]]  # the dimensions of each stage that are axes o
 Match = dict[int, int]  # for axes of a group, the dimension of a stage along each
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
-
-
-class Facts(NamedTuple):
-    """`reads` are the stages it reads, and where. `usable` are the dimensions that may become
-    axes of a group: those on which the reductions evaluated inside depend, if there are any.
-    `tiles` says that it is a contraction that keeps its own axes for tiles.
-    """
-
-    reads: list[tuple[Stage, Indices]]
-    usable: list[int]
-    contracts: bool
-    tiles: bool
-
-
-def facts_of(stage: Stage, stages: Mapping[UOp, Stage], depends: Dependence) -> Facts:
-    """The facts of one stage."""
-    loads = [load for load in stage.reads if load.src[0] in stages]
-    reads = [(stages[load.src[0]], load.arg.indices) for load in loads]
-    inside = reductions(stage.value)
-    usable = [] if stage.kind == SCATTER else stage.wide
-    for node in inside:
-        usable = [k for k in usable if atoms(stage.axes[k]) <= depends(node)]
-    contracts = _contracts(stage, depends)
-    return Facts(reads, usable, contracts, contracts and not inside)
-
-
-def _contracts(stage: Stage, depends: Dependence) -> bool:
-    """A sum of products in which every factor serves several elements or steps."""
-    if stage.kind != REDUCTION or stage.combine != "sum":
-        return False
-    value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
-    every = {atom for axis in (*stage.axes, *stage.steps) for atom in atoms(axis)}
-    known = [depends(factor) for factor in factors(value)]
-    varying = [one for one in known if one]
-    return len(varying) > 1 and not any(every <= one for one in varying)
 
 
 class Group:
@@ -87,9 +50,7 @@ class Grouping:
     def __init__(self, stages: Sequence[Stage], olds: Mapping[UOp, UOp], limits: Limits) -> None:
         self.limits = limits
         self.olds = olds
-        by_node = {stage.node: stage for stage in stages}
-        depends = Dependence()
-        self.facts = {stage: facts_of(stage, by_node, depends) for stage in stages}
+        _describe(stages)
         self.reach = Reach()
         self.group_of: dict[Stage, Group] = {}
         self.by_axes: dict[tuple[Dim, ...], list[Group]] = {}
@@ -103,8 +64,7 @@ class Grouping:
         return list(dict.fromkeys(self.group_of.values()))
 
     def _place(self, stage: Stage) -> None:
-        facts = self.facts[stage]
-        read = {self.group_of[one] for one, _ in facts.reads}
+        read = {self.group_of[one] for one, _ in stage.sources}
         self.producers = sorted(read, key=lambda group: -group.number)
         able = [group for group in self.producers if group.is_open]
         for group in able:
@@ -116,9 +76,9 @@ class Grouping:
                 for other in able:
                     self._merge(stage, group, other)
                 return
-        axes = [stage.shape[k] for k in facts.usable]
+        axes = [stage.shape[k] for k in stage.usable]
         shared = self._shared_launch(stage, axes)
-        self._join(stage, shared or Group(self.reach.add(), axes), facts.usable)
+        self._join(stage, shared or Group(self.reach.add(), axes), stage.usable)
 
     def _join(self, stage: Stage, group: Group, dims: list[int]) -> None:
         group.dims[stage] = dims
@@ -136,10 +96,10 @@ class Grouping:
         """The dimension of `stage` along which it reads each axis of `group`, if always one; no
         dimension twice."""
         found: Match = {}
-        reads = [pair for pair in self.facts[stage].reads if pair[0] in group.dims]
+        reads = [pair for pair in stage.sources if pair[0] in group.dims]
         for k, extent in enumerate(group.axes):
             places = {indices[group.dims[read][k]] for read, indices in reads}
-            for dim in self.facts[stage].usable:
+            for dim in stage.usable:
                 same = places == {stage.axes[dim]} and stage.shape[dim] == extent
                 if same and dim not in found.values():
                     found[k] = dim
@@ -147,7 +107,7 @@ class Grouping:
 
     def _may_follow(self, stage: Stage, group: Group, match: Match) -> bool:
         """True if a stage fits into the group of a producer."""
-        kept_apart = [one for one, _ in self.facts[stage].reads if one.is_kept]
+        kept_apart = [one for one, _ in stage.sources if one.is_kept]
         if stage.kind == SCATTER or any(one in group.dims for one in kept_apart):
             return False
         if self._leads_to(group) or not self._is_cheap(stage, group, match):
@@ -161,13 +121,13 @@ class Grouping:
         kept = size([group.axes[k] for k in match])
         dropped = size([extent for k, extent in enumerate(group.axes) if k not in match])
         inner = size([stage.shape[k] for k in stage.wide if k not in match.values()])
-        contracts = any(self.facts[one].contracts for one in group.dims)
+        contracts = any(one.contracts for one in group.dims)
         may_drop = limits.contraction_axes if contracts else limits.row_axes
         if dropped > 1 and (dropped > may_drop or kept < limits.units):
             return False
         if inner > limits.row and kept < limits.units:
             return False
-        return inner <= limits.contraction_axes or not self.facts[stage].tiles
+        return inner <= limits.contraction_axes or not stage.tiles
 
     def _merge(self, stage: Stage, group: Group, other: Group) -> None:
         """Take in another producer that is read at the same axes."""
@@ -193,7 +153,7 @@ class Grouping:
         """Every read between two groups is at the same coordinates, and may be inline."""
         for stage, dims in readers.items():
             own = [stage.axes[k] for k in dims]
-            reads = [pair for pair in self.facts[stage].reads if pair[0] in sources]
+            reads = [pair for pair in stage.sources if pair[0] in sources]
             for read, indices in reads:
                 if read.is_kept or [indices[k] for k in sources[read]] != own:
                     return False
@@ -204,7 +164,7 @@ class Grouping:
     def _shared_launch(self, stage: Stage, axes: list[Dim]) -> Group | None:
         """The first of the latest groups over the same axes that a stage may run beside."""
         known = self.by_axes.get(tuple(axes), [])
-        mine = {stage: self.facts[stage].usable}
+        mine = {stage: stage.usable}
         for group in known[-_CANDIDATES:]:
             if group.axes != axes or not group.dims or group in self.producers:
                 continue
@@ -223,9 +183,9 @@ class Grouping:
             return False
         if stage.kind != REDUCTION and size(axes) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES
-        if axes == [] or first.extents != stage.extents or self.facts[stage].tiles:
+        if axes == [] or first.extents != stage.extents or stage.tiles:
             return False
-        shared = {one.src[0] for one in stage.reads} & {one.src[0] for one in first.reads}
+        shared = stage.reads.keys() & first.reads.keys()
         return any(size_of(node) * _PART >= stage.size for node in shared)
 
     # what every join must keep
@@ -253,7 +213,35 @@ def _along(dims: Dims, order: Sequence[int]) -> dict[Stage, list[int]]:
 def _spares(sink: Stage, dims: list[int], old: UOp, reader: Stage, theirs: list[int]) -> bool:
     """True if `reader` reads the old buffer of `sink` only in the iteration that overwrites it."""
     own = [reader.axes[k] for k in theirs]
-    reads = [load.arg.indices for load in reader.reads if load.src[0] is old]
+    reads = reader.reads.get(old, ())
     if sink.kind != MAP:
         return not reads
-    return all([indices[k] for k in dims] == own for indices in reads)
+    return all([at.indices[k] for k in dims] == own for at in reads)
+
+
+def _describe(stages: Sequence[Stage]) -> None:
+    """Note in every stage what grouping asks of it."""
+    by_node = {stage.node: stage for stage in stages}
+    depends = Dependence()
+    for stage in stages:
+        for node in [node for node in stage.reads if node in by_node]:
+            for at in stage.reads[node]:
+                stage.sources.append((by_node[node], at.indices))
+        inside = reductions(stage.value)
+        stage.usable = [] if stage.kind == SCATTER else stage.wide
+        for node in inside:
+            needs = depends(node)
+            stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]
+        stage.contracts = _contracts(stage, depends)
+        stage.tiles = stage.contracts and not inside
+
+
+def _contracts(stage: Stage, depends: Dependence) -> bool:
+    """A sum of products in which every factor serves several elements or steps."""
+    if stage.kind != REDUCTION or stage.combine != "sum":
+        return False
+    value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
+    every = {atom for axis in (*stage.axes, *stage.steps) for atom in atoms(axis)}
+    known = [depends(factor) for factor in factors(value)]
+    varying = [one for one in known if one]
+    return len(varying) > 1 and not any(every <= one for one in varying)

@@ -8,7 +8,7 @@ element is put inside them. groups.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tinycore.schedule.expression import Inner, Rewrite, inline, renamed
@@ -79,9 +79,8 @@ def _is_one_sum(stage: Stage, inner: Stage) -> bool:
 def _readers(stages: Mapping[UOp, Stage]) -> dict[UOp, list[Read]]:
     found: dict[UOp, list[Read]] = {node: [] for node in stages}
     for stage in stages.values():
-        for load in stage.reads:
-            if load.src[0] in stages:
-                found[load.src[0]].append(Read(stage, load.arg.indices))
+        for node in [node for node in stage.reads if node in stages]:
+            found[node] += [Read(stage, at.indices) for at in stage.reads[node]]
     return found
 
 
@@ -95,7 +94,7 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     for stage in stages.values():
         is_plain = stage.kind == REDUCTION and not stage.is_sink and not stage.mask
         is_short = size(stage.extents) <= limits.recomputed_steps
-        if is_plain and is_short and not any(load.src[0] in chosen for load in stage.reads):
+        if is_plain and is_short and chosen.isdisjoint(stage.reads):
             found = _reached(stage, readers)
             users = [read for read in found if not _is_inline(read.stage)]
             fits = all(_once(user, limits) for user in users)
@@ -127,8 +126,7 @@ def _pays(stage: Stage, users: Sequence[Read], limits: Limits) -> bool:
     """It saves memory for a result as large as what it reads, or launches for a small one whose
     readers will merge: reductions over axes of one kind and extent."""
     kinds = {user.stage.kind for user in users}
-    sources = {load.src[0] for load in stage.reads}
-    if REDUCTION not in kinds or stage.size >= sum(map(size_of, sources)):
+    if REDUCTION not in kinds or stage.size >= sum(map(size_of, stage.reads)):
         return REDUCTION in kinds
     several = len({user.stage for user in users}) > 1
     one_space = len(kinds) == 1 and len({_space(user) for user in users}) == 1
@@ -156,7 +154,7 @@ def _once(user: Read, limits: Limits) -> bool:
     return size(others) <= limits.recomputed_steps
 
 
-def put_inside(stages: Mapping[UOp, Stage], chosen: Container[UOp]) -> None:
+def put_inside(stages: Mapping[UOp, Stage], chosen: set[UOp]) -> None:
     """Put the chosen stages into the expressions of their readers, sources first."""
 
     def read(node: UOp, access: Access) -> UOp | None:
@@ -166,7 +164,7 @@ def put_inside(stages: Mapping[UOp, Stage], chosen: Container[UOp]) -> None:
         return inline(_whole_value(stage), renamed(stage.axes, access.indices), access)
 
     for stage in stages.values():
-        if any(load.src[0] in chosen for load in stage.reads):
+        if not chosen.isdisjoint(stage.reads):
             stage.update(Rewrite({}, (), read)(stage.value))
 
 

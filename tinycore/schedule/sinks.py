@@ -16,7 +16,7 @@ from tinycore.uop import graph
 from tinycore.uop.graph import elementwise, movement_adjoint
 from tinycore.uop.index import as_index, simplest
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import Pairs, difference, shape_of
+from tinycore.uop.shape import Dim, Pairs, shape_of
 
 
 def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
@@ -66,20 +66,22 @@ def cut_below_reductions(roots: Sequence[UOp]) -> list[UOp]:
 
 def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
     """The part in a box of the first node of a chain, cut below the reduction that is its last."""
-    boxes = [box]
+    begins = tuple([as_index(begin) for begin, _ in box])
+    lasts = tuple([as_index(end) - 1 for _, end in box])
+    shapes = []
     for node in chain[:-1]:
-        begins, _ = source_place(node, tuple([as_index(begin) for begin, _ in boxes[-1]]))
-        lasts, _ = source_place(node, tuple([as_index(end) - 1 for _, end in boxes[-1]]))
-        corners = zip(begins, lasts, strict=True)
-        boxes.append(tuple([(simplest(first), simplest(last + 1)) for first, last in corners]))
-    reduction = chain[-1]
-    inside = list(boxes.pop())
-    for axis in reduction.arg.axes:
-        inside[axis] = (0, shape_of(reduction.src[0])[axis])
-    cut = graph.shrink(reduction.src[0], inside)
-    cut = graph.reduce(cut, reduction.arg.axes, reduction.arg.combine)
-    for node, outer in zip(reversed(chain[:-1]), reversed(boxes), strict=True):
-        shape = tuple([difference(end, begin) for begin, end in outer])
+        pairs = zip(begins, lasts, strict=True)
+        shapes.append(tuple([simplest(last - first + 1) for first, last in pairs]))
+        begins, _ = source_place(node, begins)
+        lasts, _ = source_place(node, lasts)
+    source, arg = chain[-1].src[0], chain[-1].arg
+    inside: list[tuple[Dim, Dim]] = [(0, extent) for extent in shape_of(source)]
+    for axis, (first, last) in enumerate(zip(begins, lasts, strict=True)):
+        if axis not in arg.axes:
+            inside[axis] = (first, last + 1)
+    cut = graph.reduce(graph.shrink(source, inside), arg.axes, arg.combine)
+    for node in reversed(chain[:-1]):
+        shape = shapes.pop()
         is_turn = node.op is Ops.PERMUTE
         cut = graph.permute(cut, node.arg) if is_turn else graph.reshape(cut, shape)
     return cut

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tinycore.schedule.expression import Rewrite, gathered, loads
+from tinycore.schedule.expression import Rewrite, gathered, reads_in
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.schedule.push import Push, gathered_place
 from tinycore.schedule.types import Limits
@@ -34,7 +34,9 @@ class Stage:
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
     `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
     base, whose own expression is `base` for a SCATTER. `is_kept`: readers read it where it is
-    stored, never inline. From `inner` on it is what the stage becomes in its kernel: the
+    stored, never inline. From `sources` on it is what grouping asks: the stages it reads, and
+    where; the dimensions that may become axes of a group; if it is a contraction, and keeps its own
+    axes for tiles. From `inner` on it is what the stage becomes in its kernel: the
     dimensions that are loops inside, the register buffer of a reduction, and the sums that follow
     when this maximum grows.
     """
@@ -52,7 +54,11 @@ class Stage:
     mask: Mask = ()
     place: Indices = ()
     base: UOp | None = None
-    reads: list[UOp] = field(default_factory=list)
+    reads: dict[UOp, list[Access]] = field(default_factory=dict)
+    sources: list[tuple[Stage, Indices]] = field(default_factory=list)
+    usable: list[int] = field(default_factory=list)
+    contracts: bool = False
+    tiles: bool = False
     is_stored: bool = False
     inner: list[int] = field(default_factory=list)
     state: UOp = field(init=False)
@@ -61,7 +67,7 @@ class Stage:
     def update(self, value: UOp) -> None:
         """Take another expression for the same values."""
         self.value = value
-        self.reads = loads(self.expressions())
+        self.reads = reads_in(self.expressions())
 
     def expressions(self) -> list[UOp]:
         """All it evaluates, the numbers of gathered rows included."""
@@ -82,11 +88,16 @@ class Stage:
         return tuple([values[k] for k in self.inner])
 
     @property
+    def inner_axes(self) -> Indices:
+        """The axes of the loops inside."""
+        return self.at(self.axes)
+
+    @property
     def stored_value(self) -> UOp:
         """What is stored, once it is computed."""
         if self.kind != REDUCTION:
             return self.value
-        return load(self.state, Access(self.at(self.axes)))
+        return load(self.state, Access(self.inner_axes))
 
     @property
     def combine(self) -> str:
