@@ -182,7 +182,7 @@ def hard_cases(dtype: DType) -> Array:
     values = np.unique(values[np.isfinite(values)])
     middles = ((values[1:] + values[:-1]) / 2).astype(np.float32)
     beside = [np.nextafter(middles, np.float32(side)) for side in (-np.inf, np.inf)]
-    largest = NARROW[dtype].largest
+    largest = values.max()
     beyond = np.array([largest * 1.001, largest * 1.04, largest * 1.1, 3e38, np.inf, np.nan])
     beyond = np.minimum(beyond, 3.4e38).astype(np.float32)
     found = np.concatenate([values.astype(np.float32), middles, *beside, beyond, -beyond])

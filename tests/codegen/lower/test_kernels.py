@@ -67,7 +67,7 @@ kernel transposed(B f32[N,K], Y f32[K,N])
 
 
 @pytest.mark.parametrize(("n", "k"), [(32, 64), (64, 37), (48, 10), (17, 33), (16, 16)])
-def test_a_tile_is_transposed_by_blocks_and_a_rest(n: int, k: int) -> None:
+def test_a_tile_is_transposed_along_its_source_and_a_rest(n: int, k: int) -> None:
     b, y = random(n, k), np.zeros((k, n), np.float32)
     run(TRANSPOSED, [b, y], N=n, K=k)
     expected = 2 * b

@@ -6,7 +6,7 @@ a product costs one decision however many lanes it has. Next: tasks.py.
 
 from __future__ import annotations
 
-from tinycore.codegen.lower.sweeping import swept
+from tinycore.codegen.lower.loops import swept
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.uop.matcher import PatternMatcher
@@ -35,12 +35,11 @@ def _fused_negative(x: UOp, c: UOp) -> UOp:
 
 
 _FLOATS = (dtypes.float32, dtypes.float64)
-_C = UPat.var("c")
 _PRODUCT = UPat(Ops.MUL, name="x")
 _NEGATIVE = UPat(Ops.NEG, src=(UPat(Ops.MUL),), name="x")
-_ADDED = UPat(Ops.ADD, _FLOATS, src=[_C, _PRODUCT])
-_SUBTRACTED = UPat(Ops.ADD, _FLOATS, src=[_C, _NEGATIVE])
-
+_ADDED, _SUBTRACTED = [
+    UPat(Ops.ADD, _FLOATS, src=[UPat.var("c"), product]) for product in (_PRODUCT, _NEGATIVE)
+]
 RULES = PatternMatcher(
     [
         Rule("multiply_add", _ADDED, _fused),

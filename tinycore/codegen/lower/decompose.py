@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tinycore.codegen.lower import convert
-from tinycore.codegen.lower.sweeping import swept
-from tinycore.codegen.lower.transcendental import exp, log, sin, where
+from tinycore.codegen.lower.loops import swept
+from tinycore.codegen.lower.transcendental import absolute, exp, log, sin, where
 from tinycore.codegen.narrow import narrowed
 from tinycore.dtype import COMPUTE, DType, dtypes
 from tinycore.runtime.caps import Caps
@@ -50,24 +50,18 @@ def _compute(n: UOp, ctx: Needs) -> UOp | None:
     """An op in a type that is computed, of ops that are spelled."""
     dtype = n.src[-1].dtype
     wide = ctx.computed(dtype)
+    means = ALWAYS.get(n.op)
+    if means is None and not ctx.spells(n.op):
+        means = DECOMPOSITIONS.get(n.op)
+        if means is None:
+            raise Unsupported(
+                f"lower: the target has no {n.op.name} on {wide!r}, nor is there a way"
+            )
     if wide is dtype:
-        decomposition = ALWAYS.get(n.op)
-        if decomposition is None and ctx.spells(n.op):
-            return None
-        return _applied(n.op, n.src, ctx)
-    src = tuple([_converted(source, wide, ctx) for source in n.src])
-    found = _applied(n.op, src, ctx)
+        return means(*n.src) if means else None
+    src = [_converted(source, wide, ctx) for source in n.src]
+    found = means(*src) if means else alu(n.op, *src)
     return found if n.op in COMPARISON else _converted(found, dtype, ctx)
-
-
-def _applied(op: Ops, src: tuple[UOp, ...], ctx: Needs) -> UOp:
-    decomposition = ALWAYS.get(op)
-    if decomposition is None and not ctx.spells(op):
-        decomposition = DECOMPOSITIONS.get(op)
-        if decomposition is None:
-            kind = src[0].dtype
-            raise Unsupported(f"lower: the target has no {op.name} on {kind!r}, nor is there a way")
-    return alu(op, *src) if decomposition is None else decomposition(*src)
 
 
 def _cast(n: UOp, ctx: Needs) -> UOp | None:
@@ -112,18 +106,19 @@ def _single(x: UOp) -> UOp:
 
 def maximum(a: UOp, b: UOp) -> UOp:
     """The larger; NaN if either is."""
-    if b.op is Ops.CONST or not a.dtype.is_float:
-        return where(a < b, b, a)
-    is_number = a.alu(Ops.EQ, a)
-    return where(is_number, where(b < a, a, b), a)
+    return _better(a, b, a < b)
 
 
 def minimum(a: UOp, b: UOp) -> UOp:
     """The smaller; NaN if either is."""
+    return _better(a, b, b < a)
+
+
+def _better(a: UOp, b: UOp, is_b: UOp) -> UOp:
+    found = where(is_b, b, a)
     if b.op is Ops.CONST or not a.dtype.is_float:
-        return where(b < a, b, a)
-    is_number = a.alu(Ops.EQ, a)
-    return where(is_number, where(a < b, a, b), a)
+        return found
+    return where(b.alu(Ops.EQ, b), found, b)
 
 
 def finite_or_zero(a: UOp) -> UOp:
@@ -147,8 +142,7 @@ def quotient(a: UOp, b: UOp) -> UOp:
     found = alu(Ops.IDIV, a, _safe(b))
     if a.dtype.kind == "i":
         found = where(b.alu(Ops.EQ, -1), -a, found)
-    is_zero = b.alu(Ops.EQ, 0)
-    return where(is_zero, b, found)
+    return where(b.alu(Ops.EQ, 0), b, found)
 
 
 def remainder(a: UOp, b: UOp) -> UOp:
@@ -179,14 +173,11 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
     left = a - estimate * b
     negative = (a < 0.0) ^ (b < 0.0)
     step = where(negative, a.const_like(-1.0), a.const_like(1.0))
-    size = where(left < 0.0, -left, left)
-    whole = where(b < 0.0, -b, b)
-    found = where(size < whole, estimate, estimate + step)
-    turned = (left < 0.0) ^ (a < 0.0)
-    too_far = turned & (a.const_like(0.0) < size)
+    size = absolute(left)
+    found = where(size < absolute(b), estimate, estimate + step)
+    too_far = ((left < 0.0) ^ (a < 0.0)) & (a.const_like(0.0) < size)
     found = where(too_far, estimate - step, found)
-    is_zero = b.alu(Ops.EQ, 0.0)
-    return where(is_zero, b.const_like(0.0), found)
+    return where(b.alu(Ops.EQ, 0.0), b.const_like(0.0), found)
 
 
 def _shifted(op: Ops) -> Callable[[UOp, UOp], UOp]:

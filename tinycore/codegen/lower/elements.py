@@ -24,7 +24,6 @@ class Elements:
         self.vectors = scope.vectors
         self.blocks = scope.blocks
         self.units: dict[tuple[UOp, int], tuple[UOp, UOp]] = {}
-        self.columns: dict[tuple[UOp, ...], list[UOp]] = {}
 
     def read(self, node: UOp, site: Site, test: UOp) -> UOp | None:
         """What a LOAD finds at its site, or its fill where `test` is false; None if no vector
@@ -97,9 +96,6 @@ class Elements:
         elements = self._elements(place)
         units = dedup([element // width for element in elements])
         parts = [self._register(buffer, unit) for unit in units]
-        if _is_column(elements, width):
-            lane = elements[0] % width
-            return self._column(tuple(parts), lane)
         lanes = []
         for element in elements:
             part = units.index(element // width)
@@ -159,13 +155,6 @@ class Elements:
         end = place.constant + place.step * lanes
         return range(place.constant, end, place.step)
 
-    def _column(self, rows: tuple[UOp, ...], lane: int) -> UOp:
-        """One lane of as many registers as each has lanes: the transpose is made once for all."""
-        found = self.columns.get(rows)
-        if found is None or not self.blocks.is_live(found[0]):
-            found = self.columns[rows] = self.vectors.transposed(rows)
-        return found[lane]
-
     def _register(self, buffer: UOp, unit: int) -> UOp:
         src = self._unit(buffer, unit)
         moment = self.scope.moment(buffer)
@@ -200,12 +189,3 @@ def _turned(place: Place, lanes: int) -> Place:
 def _fill(node: UOp) -> UOp:
     """What a LOAD gives where it does not read."""
     return const(node.arg.fill or 0, node.dtype)
-
-
-def _is_column(elements: Sequence[int], width: int) -> bool:
-    """True if the elements are one lane of as many registers as each has lanes."""
-    is_power = width & (width - 1) == 0
-    if len(elements) != width or width == 1 or not is_power:
-        return False
-    first = elements[0]
-    return elements == range(first, first + width * width, width)

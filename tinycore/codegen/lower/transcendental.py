@@ -1,9 +1,8 @@
 """exp, log and sin as polynomials in basic ops, in float32 and float64.
 
-Comes in: a value. Goes out: its function as arithmetic that every target has. Coefficients were
-fitted by Remez exchange at 200 bits for the stated interval and weight (relative error), then
-rounded; reductions follow Cody and Waite, Software Manual for the Elementary Functions, 1980.
-decompose.py says when these are used.
+Comes in: a value. Goes out: its function as arithmetic that every target has. Sums are Taylor's,
+as long as their terms are seen; reductions follow Cody and Waite, Software Manual for the
+Elementary Functions, 1980. decompose.py says when these are used.
 """
 
 from __future__ import annotations
@@ -17,85 +16,42 @@ from tinycore.uop.ops import Ops, UOp
 
 
 class Format(NamedTuple):
-    """A float format: the integer of its size, mantissa bits, exponent bias, and the number whose
-    addition rounds to a whole number. `exp_*` and `log_*` are constants of the functions."""
+    """A float format: the integer of its size, mantissa bits, exponent bias; the range of exp its
+    coefficients from x**2 on, ln 2 in two parts, the terms of log, and the bits of sqrt(1/2)."""
 
     whole: DType
     mantissa: int
     bias: int
-    rounding: float
     exp_range: tuple[float, float]
-    exp_coefficients: tuple[float, ...]
+    exp_coefficients: Sequence[float]
     ln2: tuple[float, float]
-    log_coefficients: tuple[float, ...]
+    log_terms: int
     root_half: int
 
+    @property
+    def rounding(self) -> float:
+        """The number whose addition rounds to a whole number."""
+        return 1.5 * 2.0**self.mantissa
 
+
+_SINGLE_EXP = (0.499999934, 0.166665204, 0.0416683908, 0.00836874512, 0.00138145405)
+"""Fitted by Remez exchange on the reduced interval, relative error, weight 1."""
+
+_SINGLE_LN2 = (0.693115234375, 3.1946184945309415e-05)
+_DOUBLE_EXP = [1 / math.factorial(k) for k in range(2, 14)]
+_DOUBLE_LN2 = (0.6931471803691238, 1.9082149292705877e-10)
 FORMATS = {
     dtypes.float32: Format(
-        dtypes.int32,
-        23,
-        127,
-        1.5 * 2.0**23,
-        (-104.0, 89.0),
-        (
-            0.49999993432088297,
-            0.16666520398935408,
-            0.041668390783829855,
-            0.008368745120136557,
-            0.0013814540458910167,
-        ),
-        (0.693115234375, 3.1946184945309415e-05),
-        (0.666666656371127, 0.400003372507884, 0.2853716796274916, 0.23584987913370797),
-        0x3F3504F3,
+        dtypes.int32, 23, 127, (-104.0, 89.0), _SINGLE_EXP, _SINGLE_LN2, 4, 0x3F3504F3
     ),
     dtypes.float64: Format(
-        dtypes.int64,
-        52,
-        1023,
-        1.5 * 2.0**52,
-        (-746.0, 710.0),
-        (
-            0.5,
-            0.16666666666666666,
-            0.041666666666666706,
-            0.00833333333333211,
-            0.0013888888888820127,
-            0.00019841269851367412,
-            2.480158763100508e-05,
-            2.7557288881980057e-06,
-            2.755674709999544e-07,
-            2.5089415452092203e-08,
-            2.1203539353654057e-09,
-        ),
-        (0.6931471803691238, 1.9082149292705877e-10),
-        (
-            0.6666666666666735,
-            0.39999999999407476,
-            0.28571428744143457,
-            0.2222219837827112,
-            0.18183575175991354,
-            0.1531375549470525,
-            0.1479906872863046,
-        ),
-        0x3FE6A09E667F3BCD,
+        dtypes.int64, 52, 1023, (-746.0, 710.0), _DOUBLE_EXP, _DOUBLE_LN2, 9, 0x3FE6A09E667F3BCD
     ),
 }
 
 LOG2_E = 1.4426950408889634
 PI = (3.141592651605606, 1.9841871583270443e-09, 1.034036596358821e-18)
 """pi as a sum: products of the first two, of 30 bits, with a number of 23 bits are exact."""
-
-SIN_COEFFICIENTS = (
-    -0.16666666666666666,
-    0.008333333333333193,
-    -0.0001984126984120885,
-    2.7557319211072054e-06,
-    -2.50521068666777e-08,
-    1.6058939390707666e-10,
-    -7.642983104790316e-13,
-    2.721084843775543e-15,
-)
 
 
 def exp(x: UOp) -> UOp:
@@ -110,7 +66,7 @@ def exp(x: UOp) -> UOp:
     x = where(x.const_like(high) < x, x.const_like(high), x)
     shifted = x * LOG2_E + row.rounding
     whole = shifted + -row.rounding
-    n = bits(shifted) + -_bits_of(row)
+    n = bits(shifted) + -((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
     r = whole * -row.ln2[0] + x
     r = whole * -row.ln2[1] + r
     power = r * r * polynomial(r, row.exp_coefficients) + r + 1.0
@@ -133,7 +89,7 @@ def log(x: UOp) -> UOp:
     exponent = k.cast(x.dtype) + where(tiny, x.const_like(-lift), x.const_like(0.0))
     s = f / (f + 2.0)
     z = s * s
-    rest = z * polynomial(z, row.log_coefficients)
+    rest = z * polynomial(z, [2 / (2 * k + 3) for k in range(row.log_terms)])
     half_square = f * f * 0.5
     correction = s * (half_square + rest) + exponent * row.ln2[1]
     found = exponent * row.ln2[0] + (f - (half_square - correction))
@@ -157,9 +113,10 @@ def sin(x: UOp) -> UOp:
     for part in PI:
         r = n * -part + r
     z = r * r
-    found = r * z * polynomial(z, SIN_COEFFICIENTS) + r
+    coefficients = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, 11)]
+    found = r * z * polynomial(z, coefficients) + r
     found = number(bits(found) ^ (bits(shifted) << 63), x.dtype)
-    reduced = where(x < 0.0, -x, x) < 2.0**51
+    reduced = absolute(x) < 2.0**51
     return where(reduced, found, x.const_like(math.nan))
 
 
@@ -182,16 +139,15 @@ def bits(x: UOp) -> UOp:
 
 
 def number(x: UOp, dtype: DType) -> UOp:
-    """The float that has these bits."""
+    """The number of a type of the same size that has the bits of `x`."""
     return UOp(Ops.BITCAST, dtype, (x,))
+
+
+def absolute(x: UOp) -> UOp:
+    """The size of a float."""
+    return where(x < 0.0, -x, x)
 
 
 def _two_to(n: UOp, dtype: DType) -> UOp:
     row = FORMATS[dtype]
     return number((n + row.bias) << row.mantissa, dtype)
-
-
-def _bits_of(row: Format) -> int:
-    """The bits of `row.rounding`, which is 1.5 * 2**mantissa."""
-    exponent = row.bias + row.mantissa
-    return (exponent << row.mantissa) + (1 << (row.mantissa - 1))
