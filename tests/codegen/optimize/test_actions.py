@@ -167,3 +167,22 @@ def test_an_axis_that_runs_once_is_not_split_or_peeled() -> None:
 def test_actions_are_text_that_reads_back() -> None:
     text = action("STAGE", "b1", "i1.0", "packed", (("i2",), ("i1.1", "i1.2")))
     assert text == "STAGE(b1, i1.0, packed, [i2][i1.1 i1.2])"
+
+
+GAPS = """
+kernel k(X f32[4,6], Y f32[8])
+  buf acc f32[8] reg = sum
+  red k:6: par i:4: acc[{place}] += X[i,k]
+  par j:8: Y[j] = acc[j]
+"""
+
+
+@pytest.mark.parametrize("place", ["2*i", "i", "i + 4", "i | i >= 2"])
+def test_an_accumulator_that_is_not_summed_everywhere_is_not_updated(place: str) -> None:
+    with pytest.raises(Illegal, match="UPDATE: elements of acc are left out"):
+        apply(read(GAPS.format(place=place)), "UPDATE(acc, i, [])")
+
+
+def test_an_accumulator_of_its_own_is_updated_in_memory() -> None:
+    actions = ["SPLIT(i2, 3)", "REORDER(i1, i2.0)", "REORDER(i0, i2.0)", "REORDER(i1, i2.1)"]
+    steps(SMALL["linear"], [*actions, "UPDATE(b4, i0, [i1])"])

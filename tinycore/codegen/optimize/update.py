@@ -28,7 +28,7 @@ from tinycore.codegen.optimize.edit import (
     stores_to,
 )
 from tinycore.codegen.optimize.stage import Layout, listed_dims
-from tinycore.uop.affine import atoms
+from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Index, axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.table import MONOIDS
@@ -115,11 +115,12 @@ def _updated(body: Statements, total: _Sum, name: str, layout: Layout) -> Statem
     inner = {one.arg.axis: one for one in loops_in(total.node.src)}
     dims = listed_dims(name, inner, layout)
     loops = [inner[each] for group in layout for each in group]
-    _check_layout(total, inner.values(), loops)
+    limits = _limits(total, inner.values(), loops)
     tile = buffer(name, total.wide.dtype, [dim.extent for dim in dims], "reg")
     inside = Access(tuple([dim.places[0] for dim in dims]))
     home = _home(body, total.wide)
     there = home.at(total.place.indices)
+    there = there._replace(mask=both(there.mask, limits))
     later = both(there.mask, constraint(axis_of(total.outer) - 1))
     start = MONOIDS[total.wide.arg.init].identity or None
     first = load(home.target, there._replace(mask=later, fill=start))
@@ -136,12 +137,37 @@ def _updated(body: Statements, total: _Sum, name: str, layout: Layout) -> Statem
     return rebuild(body, nodes)
 
 
-def _check_layout(total: _Sum, inner: Iterable[UOp], loops: list[UOp]) -> None:
+def _limits(total: _Sum, inner: Iterable[UOp], loops: list[UOp]) -> Mask:
+    """The constraints of the store that say where the buffer ends, in axes around or listed.
+
+    Raises: Illegal if others are in its index, or an element is left out: it would not be filled.
+    """
+    name = total.wide.arg.name
     moving = {atom_of(one) for one in inner} - {None}
-    used = {atom for index in total.place.indices for atom in atoms(index)}
-    if used & moving != {atom_of(one) for one in loops} - {None}:
-        name = total.wide.arg.name
+    listed = {atom_of(one) for one in loops} - {None}
+    place, shape = total.place, total.wide.arg.shape
+    used = {atom for index in place.indices for atom in atoms(index)}
+    if used & moving != listed:
         raise Illegal(f"UPDATE: the layout lists other axes than the index of {name} holds")
+    ends: set[Index] = set()
+    for index, extent in zip(place.indices, shape, strict=True):
+        ends.update(constraint(extent - 1 - index))
+        if not _covers(index, extent.hi):
+            raise Illegal(f"UPDATE: elements of {name} are left out")
+    outer = [value for value in place.mask if not atoms(value) & (moving - listed)]
+    if not ends.issuperset(outer):
+        raise Illegal(f"UPDATE: elements of {name} are left out")
+    return tuple(outer)
+
+
+def _covers(index: Index, extent: int) -> bool:
+    """True if the numbers below `extent` are all values of the index: its digits leave no gap."""
+    reach = 1
+    for atom, factor in sorted(index.terms, key=lambda term: term[1]):
+        if not 0 < factor <= reach or atom.lo != 0:
+            return False
+        reach = factor * atom.hi + reach
+    return index.const == 0 and reach >= extent
 
 
 def _near(total: _Sum, tile: UOp, inside: Access) -> UOp:
