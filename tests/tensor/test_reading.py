@@ -1,6 +1,8 @@
 """Values come out as arrays, lists and numbers; a tensor shows what it is."""
 
+import copy
 import operator
+import pickle
 
 import numpy as np
 import pytest
@@ -128,6 +130,17 @@ def test_training_is_a_mode_of_the_class() -> None:
     Tensor.training = True
     assert Tensor.training is True
     Tensor.training = False
+
+
+def test_copies_and_pickles_hold_values_of_their_own() -> None:
+    x = Tensor([[1.0, 2.0]], requires_grad=True)
+    for twin in (copy.deepcopy(x), pickle.loads(pickle.dumps(x.T)).T, copy.deepcopy([x])[0]):
+        assert (twin.shape, twin.dtype, twin.device) == (x.shape, x.dtype, x.device)
+        twin += 1
+        same(twin, [[2, 3]])
+        same(x, [[1, 2]])
+    assert copy.deepcopy(x).requires_grad is True
+    assert pickle.loads(pickle.dumps(Tensor([1.5], dtype="bfloat16"))).tolist() == [1.5]
 
 
 def test_numpy_leaves_its_operators_to_the_tensor() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import DType, dtypes
 from tinycore.engine.cell import buffer_of
 from tinycore.engine.run import forbid_while_recording
 from tinycore.errors import DTypeError, ShapeError
@@ -18,7 +18,7 @@ from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
 from tinycore.tensor.storage import Storage
 from tinycore.uop.ops import Ops, Scalar
-from tinycore.uop.shape import SkewArg, upper_shape
+from tinycore.uop.shape import Shape, SkewArg, upper_shape
 from tinycore.util import np
 
 # Element types numpy has not are read as float32.
@@ -144,12 +144,29 @@ class Reading(Reduction, Storage):
             )
         return self.item()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles and deep copies hold the values, in memory of their own."""
+        facts = (self.shape, self.dtype, self.device, self._requires_grad)
+        return _restored, (type(self), bytes(self.raw()), *facts)
+
     def __repr__(self) -> str:
         facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"
         if not self.cell.is_realized:
             return f"Tensor(not computed yet, {facts})"
         text = np().array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=_SHOWN)
         return f"Tensor({text}, {facts})"
+
+
+def _restored(
+    kind: type[Reading],
+    raw: bytes,
+    shape: Shape,
+    dtype: DType,
+    device: str,
+    requires_grad: bool | None,
+) -> Reading:
+    new = kind.of_bytes(raw, shape, dtype, device)
+    return new if requires_grad is None else new.requires_grad_(requires_grad)
 
 
 def _unskewed(array: Any, arg: SkewArg) -> Any:
