@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tinycore
 from benchmarks.cases import Arrays
@@ -63,6 +64,6 @@ def mnist_step(sets: Sets) -> Run:
     return lambda k: step(*inputs[k])
 
 
-def to_numpy(value: Tensor) -> np.ndarray:
+def to_numpy(value: Tensor) -> NDArray[np.float32]:
     """The values of an output."""
-    return value.numpy()
+    return np.asarray(value.numpy(), np.float32)

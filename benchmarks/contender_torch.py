@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.cases import Arrays
@@ -69,6 +70,6 @@ def mnist_step(sets: Sets) -> Run:
     return step
 
 
-def to_numpy(value: torch.Tensor) -> np.ndarray:
+def to_numpy(value: torch.Tensor) -> NDArray[np.float32]:
     """The values of an output."""
-    return value.numpy()
+    return np.asarray(value.numpy(), np.float32)

@@ -171,7 +171,8 @@ def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
         return node
     if any(as_index(width).lo < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: widths {pairs} are negative; expected >= 0. Use shrink.")
-    return UOp(Ops.PAD, node.dtype, (node,), PadArg(pairs, node.dtype.cast(fill)))
+    arg = PadArg(pairs, node.dtype.cast(fill))
+    return UOp(Ops.PAD, node.dtype, (node,), arg)
 
 
 def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
