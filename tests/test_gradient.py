@@ -275,7 +275,8 @@ def test_errors_say_what_was_expected_and_what_to_do() -> None:
     x, whole = leaf(0, (3,)), leaf(1, (3,), dtypes.int32)
     one = graph.reduce(x, [0], "sum")
     assert message(lambda: gradient(whole, [x])) == (
-        "gradient: the loss has type dtypes.int32; expected a floating-point type. Cast it."
+        "gradient: the loss or a target has type dtypes.int32; "
+        "expected a floating-point type. Cast it."
     )
     assert message(lambda: gradient(x, [x])) == (
         "gradient: the loss has shape (3,); expected one element. "
@@ -286,8 +287,8 @@ def test_errors_say_what_was_expected_and_what_to_do() -> None:
         "expected (1,) and dtypes.float64, as the loss. Expand or cast it."
     )
     assert message(lambda: gradient(one, [whole])) == (
-        "gradient: a target has type dtypes.int32; "
-        "expected a floating-point type. Differentiate by floats only."
+        "gradient: the loss or a target has type dtypes.int32; "
+        "expected a floating-point type. Cast it."
     )
     odd = graph.reduce(elementwise(Ops.MOD, x, x), [0], "sum")
     assert message(lambda: gradient(odd, [x])) == (

@@ -14,7 +14,7 @@ from tinycore.errors import GradientError
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, toposort
-from tinycore.uop.shape import Shape, shape_of, size_of
+from tinycore.uop.shape import shape_of, size_of
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source
 Row = tuple[Rule | None, ...]  # one entry a source; None: nothing flows to it
@@ -31,22 +31,25 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
     _check(loss, targets, seed)
     order = toposort([loss])
     needed = _needed(order, targets)
-    grads = {loss: _one(loss) if seed is None else seed}
+    grads = {loss: _full(loss, 1.0) if seed is None else seed}
     for node in reversed(order):
         grad = grads.get(node)
         if grad is None or node not in needed or _is_zero(grad):
             continue
         for source, part in _parts(node, grad, needed):
             known = grads.get(source)
-            grads[source] = part if known is None else elementwise(Ops.ADD, known, part)
+            if not _is_zero(part):
+                grads[source] = part if known is None else _add(known, part)
     return [grads.get(target) if target in needed else None for target in targets]
 
 
 def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
-    if not loss.dtype.is_float:
-        raise GradientError(
-            f"gradient: the loss has type {loss.dtype!r}; expected a floating-point type. Cast it."
-        )
+    for node in (loss, *targets):
+        if not node.dtype.is_float:
+            raise GradientError(
+                f"gradient: the loss or a target has type {node.dtype!r}; "
+                "expected a floating-point type. Cast it."
+            )
     if seed is None and size_of(loss) != 1:
         raise GradientError(
             f"gradient: the loss has shape {shape_of(loss)}; expected one element. "
@@ -57,12 +60,6 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
             f"gradient: the seed has shape {shape_of(seed)} and type {seed.dtype!r}; "
             f"expected {shape_of(loss)} and {loss.dtype!r}, as the loss. Expand or cast it."
         )
-    for target in targets:
-        if not target.dtype.is_float:
-            raise GradientError(
-                f"gradient: a target has type {target.dtype!r}; "
-                "expected a floating-point type. Differentiate by floats only."
-            )
 
 
 def _needed(order: Sequence[UOp], targets: Sequence[UOp]) -> set[UOp]:
@@ -76,9 +73,7 @@ def _needed(order: Sequence[UOp], targets: Sequence[UOp]) -> set[UOp]:
 
 def _open_sources(node: UOp) -> tuple[UOp, ...]:
     """The sources a gradient flows to; an op without a row lets all pass, to be named later."""
-    row = RULES.get(node.op)
-    if row is None:
-        return node.src
+    row = RULES.get(node.op, node.src)
     return tuple([source for source, rule in zip(node.src, row, strict=True) if rule])
 
 
@@ -89,9 +84,11 @@ def _parts(node: UOp, grad: UOp, needed: set[UOp]) -> list[tuple[UOp, UOp]]:
             f"gradient: {node.op.name.lower()} has no gradient; "
             "expected a differentiable operation. Detach what it reads."
         )
-    pairs = zip(node.src, row, strict=True)
-    parts = [(source, rule(node, grad)) for source, rule in pairs if rule and source in needed]
-    return [(source, part) for source, part in parts if not _is_zero(part)]
+    parts = []
+    for source, rule in zip(node.src, row, strict=True):
+        if rule and source in needed:
+            parts.append((source, rule(node, grad)))
+    return parts
 
 
 def _is_zero(grad: UOp) -> bool:
@@ -100,10 +97,6 @@ def _is_zero(grad: UOp) -> bool:
 
 
 # Pieces of rules. Constants are scalars: elementwise broadcasts them.
-
-
-def _one(node: UOp) -> UOp:
-    return _full(node, 1.0)
 
 
 def _full(node: UOp, value: Scalar) -> UOp:
@@ -153,13 +146,9 @@ def _same(node: UOp, grad: UOp) -> UOp:
     return grad
 
 
-def _source_shape(node: UOp) -> Shape:
-    return shape_of(node.src[0])
-
-
 def _spread(node: UOp, value: UOp) -> UOp:
     """A reduced value repeated over what was reduced."""
-    return graph.expand(value, _source_shape(node))
+    return graph.expand(value, shape_of(node.src[0]))
 
 
 # Scalar ops
@@ -194,10 +183,6 @@ def _reduction(node: UOp, grad: UOp) -> UOp:
     return _REDUCTIONS[node.arg.combine](node, grad)
 
 
-def _of_sum(node: UOp, grad: UOp) -> UOp:
-    return _spread(node, grad)
-
-
 def _of_extremum(node: UOp, grad: UOp) -> UOp:
     """Every element that equals the result has an equal share."""
     x = node.src[0]
@@ -220,7 +205,7 @@ def _of_product(node: UOp, grad: UOp) -> UOp:
 
 
 _REDUCTIONS: dict[str, Rule] = {
-    "sum": _of_sum,
+    "sum": _spread,
     "max": _of_extremum,
     "min": _of_extremum,
     "prod": _of_product,
@@ -231,7 +216,7 @@ _REDUCTIONS: dict[str, Rule] = {
 
 
 def _of_expand(node: UOp, grad: UOp) -> UOp:
-    pairs = zip(shape_of(node), _source_shape(node), strict=True)
+    pairs = zip(shape_of(node), shape_of(node.src[0]), strict=True)
     return _sum(grad, [axis for axis, (new, old) in enumerate(pairs) if new != old])
 
 
@@ -276,14 +261,10 @@ def _stored_value(node: UOp, grad: UOp) -> UOp:
 
 
 def _copied_back(node: UOp, grad: UOp) -> UOp:
-    work = [node.src[0]]
-    while work:
-        inner = work.pop()
-        if inner.op is Ops.BUFFER:
-            return UOp(Ops.COPY, grad.dtype, (grad,), inner.arg.device)
-        if inner.op is Ops.COPY:
-            return UOp(Ops.COPY, grad.dtype, (grad,), inner.arg)
-        work += inner.src
+    for inner in reversed(toposort(node.src)):
+        if inner.op in (Ops.BUFFER, Ops.COPY):
+            device = inner.arg if inner.op is Ops.COPY else inner.arg.device
+            return UOp(Ops.COPY, grad.dtype, (grad,), device)
     return grad
 
 
