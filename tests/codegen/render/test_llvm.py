@@ -177,3 +177,18 @@ def test_an_op_without_a_spelling_is_named() -> None:
     with pytest.raises(Unsupported, match=r"render: EXP on dtypes.float32 has no spelling"):
         TARGET.renderer.render(program)
     assert "EXP" not in OPS
+
+
+OR = """
+kernel k(X f32[32], Y f32[32])
+  par i:32 {}: Y[i] = where((X[i] < 0.0) or mask(i < 3, i >= 1) or mask(i >= 30), 1.0, X[i])
+"""
+
+
+@pytest.mark.parametrize("kind", ["@vec", "@reg", ""])
+def test_conditions_that_are_no_conjunction_are_values(kind: str) -> None:
+    x, y = random(32), np.zeros(32, np.float32)
+    run(OR.format(kind), [x, y])
+    i = np.arange(32)
+    chosen = (x < 0) | ((i < 3) & (i >= 1)) | (i >= 30)
+    assert np.array_equal(y, np.where(chosen, 1, x))
