@@ -11,7 +11,6 @@ numbers that are not, by adding a multiple of the period first.
 from __future__ import annotations
 
 from tinycore.codegen.lower.blocks import Blocks
-from tinycore.codegen.lower.lanes import Lanes
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import atoms, rebuild
 from tinycore.uop.index import Atom, Index, Terms, make, of_atom
@@ -24,9 +23,8 @@ _INT32 = 1 << 31
 class Addresses:
     """Makes the nodes of index values; `axes` says what loop or computed number an atom is."""
 
-    def __init__(self, blocks: Blocks, lanes: Lanes) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
-        self.lanes = lanes
         self.axes: dict[Atom, UOp] = {}
         self.sums: dict[Terms, UOp] = {}
         self.numbers: dict[int, UOp] = {}
@@ -137,12 +135,12 @@ class Addresses:
             mask = base.const_like(modulus - 1)
             return self._alu(Ops.AND, base, mask) if modulus else base
         signed = base.dtype.scalar
-        base = self.lanes.narrow(base, _UNSIGNED[signed])
+        base = self.blocks.narrow(base, _UNSIGNED[signed])
         if divisor > 1:
             base = self._alu(Ops.IDIV, base, base.const_like(divisor))
         if modulus:
             base = self._alu(Ops.MOD, base, base.const_like(modulus))
-        return self.lanes.narrow(base, signed)
+        return self.blocks.narrow(base, signed)
 
     # along lanes
 
@@ -154,7 +152,7 @@ class Addresses:
             kind = moving if self.runs(term[0], lane) else still
             kind.append(term)
         first = self.sum(index.const, tuple(still))
-        total = self.lanes.splat(self.lanes.narrow(first, dtype), lane.hi + 1)
+        total = self.blocks.splat(self.blocks.narrow(first, dtype), lane.hi + 1)
         for atom, factor in moving:
             part = self._lane_atom(atom, lane, dtype)
             part = self._alu(Ops.MUL, part, part.const_like(factor))
@@ -163,9 +161,9 @@ class Addresses:
 
     def _lane_atom(self, atom: Atom, lane: Atom, dtype: DType) -> UOp:
         if atom is lane:
-            return self.lanes.steps(1, lane.hi + 1, dtype)
+            return self.blocks.steps(1, lane.hi + 1, dtype)
         if atom in self.axes:
-            return self.lanes.narrow(self.axes[atom], dtype)
+            return self.blocks.narrow(self.axes[atom], dtype)
         if atom.factors:
             parts = [self.vector(of_atom(factor), lane, dtype) for factor in atom.factors]
             return self._product(parts)

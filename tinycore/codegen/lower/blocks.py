@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Ops, UOp, alu, const
+
+Order = tuple[int, ...]
 
 
 class Block:
@@ -35,12 +37,16 @@ class Block:
 
 
 class Blocks:
-    """The open blocks, outermost first, and where each node stands."""
+    """The open blocks, outermost first, and where each node stands.
+
+    Vectors are made here: splats, picks, joins and steps, placed like any node.
+    """
 
     def __init__(self) -> None:
         self.stack = [Block(None, 0, 0, frozenset(), False)]
         self.home: dict[UOp, Block] = {}
         self.serial = 0
+        self.constants: dict[tuple[UOp, int], UOp] = {}
 
     @property
     def inner(self) -> Block:
@@ -120,6 +126,73 @@ class Blocks:
     def listed(self) -> tuple[UOp, ...]:
         """The program, heads and ENDs included."""
         return tuple(_flat(self.stack[0]))
+
+    # vectors
+
+    def apply(self, op: Ops, *src: UOp) -> UOp:
+        """A scalar op, on single values or, lane by lane, on vectors."""
+        lanes = max([node.dtype.lanes for node in src])
+        if lanes > 1:
+            src = tuple([self.splat(node, lanes) for node in src])
+        return self.put(alu(op, *src))
+
+    def splat(self, node: UOp, lanes: int) -> UOp:
+        """`node` in every lane."""
+        if node.dtype.lanes == lanes:
+            return node
+        dtype = node.dtype.vec(lanes)
+        if node.op is not Ops.CONST:
+            return self._shuffle(dtype, (node,), (0,) * lanes)
+        found = self.constants.get((node, lanes))
+        if found is None:
+            found = self.constants[node, lanes] = const(node.arg, dtype)
+        return found
+
+    def pick(self, node: UOp, lanes: Order) -> UOp:
+        """Some lanes of `node`, in the order given."""
+        dtype = node.dtype.scalar.vec(len(lanes))
+        if node.op is Ops.CONST:
+            return const(node.arg, dtype)
+        whole = tuple(range(node.dtype.lanes))
+        return node if lanes == whole else self._shuffle(dtype, (node,), lanes)
+
+    def one(self, node: UOp, lane: int) -> UOp:
+        """One lane of `node`; a single value is the same in all."""
+        return self.pick(node, (lane,)) if node.dtype.lanes > 1 else node
+
+    def backward(self, node: UOp) -> UOp:
+        """The lanes of `node`, last one first."""
+        lanes = range(node.dtype.lanes)
+        return self.pick(node, tuple(reversed(lanes)))
+
+    def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
+        """Lanes of several values, numbered one after another."""
+        if len(parts) == 1:
+            return self.pick(parts[0], lanes)
+        dtype = parts[0].dtype.scalar.vec(len(lanes))
+        return self._shuffle(dtype, tuple(parts), lanes)
+
+    def join(self, parts: Sequence[UOp]) -> UOp:
+        """The lanes of all parts, one after another."""
+        total = sum([part.dtype.lanes for part in parts])
+        return self.merge(parts, tuple(range(total)))
+
+    def steps(self, step: int, lanes: int, dtype: DType) -> UOp:
+        """The vector 0, step, 2*step ..."""
+        numbers = [const(step * lane, dtype) for lane in range(lanes)]
+        return self.join(numbers)
+
+    def narrow(self, node: UOp, dtype: DType) -> UOp:
+        """Integers in another type, which they fit; `dtype` is that of one lane."""
+        dtype = dtype.vec(node.dtype.lanes)
+        if node.dtype is dtype:
+            return node
+        if node.op is Ops.CONST:
+            return const(node.arg, dtype)
+        return self.put(UOp(Ops.CAST, dtype, (node,)))
+
+    def _shuffle(self, dtype: DType, src: tuple[UOp, ...], lanes: Order) -> UOp:
+        return self.put(UOp(Ops.SHUFFLE, dtype, src, lanes))
 
 
 def _flat(block: Block) -> Iterator[UOp]:

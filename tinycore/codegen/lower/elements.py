@@ -21,7 +21,6 @@ class Elements:
     def __init__(self, scope: Scope, indices: Indices) -> None:
         self.scope = scope
         self.indices = indices
-        self.vectors = scope.vectors
         self.blocks = scope.blocks
         self.units: dict[tuple[UOp, int], tuple[UOp, UOp]] = {}
 
@@ -39,7 +38,7 @@ class Elements:
             return self._read_memory(node, place, test, lanes)
         test = self._backward(test)
         forward = self._read_memory(node, _turned(place, lanes), test, lanes)
-        return self.vectors.backward(forward)
+        return self.blocks.backward(forward)
 
     def write(self, buffer: UOp, site: Site, value: UOp, test: UOp) -> bool:
         """Put `value` at a site where `test` holds; False if no vector access can."""
@@ -47,11 +46,11 @@ class Elements:
         lanes = 1 if place.step == 0 else self.scope.lanes
         if max(test.dtype.lanes, value.dtype.lanes) > lanes:
             return False
-        value = self.vectors.splat(value, lanes)
+        value = self.blocks.splat(value, lanes)
         if site.width:
             self._write_registers(buffer, site.width, place, value, test)
         elif place.step == -1:
-            value = self.vectors.backward(value)
+            value = self.blocks.backward(value)
             test = self._backward(test)
             self._write_memory(buffer, _turned(place, lanes), value, test)
         elif place.step in (0, 1):
@@ -67,8 +66,8 @@ class Elements:
         offset = self.scope.addresses.sum(place.constant, place.terms)
         src = [self.scope.buffers[buffer], offset]
         if test is not TRUE:
-            src.append(self.vectors.splat(test, lanes))
-            src.append(self.vectors.splat(_fill(node), lanes))
+            src.append(self.blocks.splat(test, lanes))
+            src.append(self.blocks.splat(_fill(node), lanes))
         dtype = node.dtype if lanes == 1 else node.dtype.vec(lanes)
         moment = self.scope.moment(buffer)
         return self.blocks.put_load(buffer, dtype, src, moment)
@@ -77,7 +76,7 @@ class Elements:
         offset = self.scope.addresses.sum(place.constant, place.terms)
         src = [self.scope.buffers[buffer], offset, value]
         if test is not TRUE:
-            src.append(self.vectors.splat(test, value.dtype.lanes))
+            src.append(self.blocks.splat(test, value.dtype.lanes))
         self._store(buffer, tuple(src))
 
     def _store(self, buffer: UOp, src: tuple[UOp, ...]) -> None:
@@ -85,7 +84,7 @@ class Elements:
         self.blocks.append(UOp(Ops.STORE, dtypes.void, src, None, moment))
 
     def _backward(self, test: UOp) -> UOp:
-        return self.vectors.backward(test) if test.dtype.lanes > 1 else test
+        return self.blocks.backward(test) if test.dtype.lanes > 1 else test
 
     # registers
 
@@ -100,7 +99,7 @@ class Elements:
         for element in elements:
             part = units.index(element // width)
             lanes.append(width * part + element % width)
-        return self.vectors.merge(parts, tuple(lanes))
+        return self.blocks.merge(parts, tuple(lanes))
 
     def _write_registers(
         self, buffer: UOp, width: int, place: Place, value: UOp, test: UOp
@@ -126,15 +125,15 @@ class Elements:
         width = self.scope.storage[buffer].width
         if len(taken) == width:
             lanes = [taken[k] for k in range(width)]
-            return self.vectors.pick(value, tuple(lanes))
+            return self.blocks.pick(value, tuple(lanes))
         old = self._register(buffer, unit)
         lanes = [width + taken[k] if k in taken else k for k in range(width)]
-        return self.vectors.merge((old, value), tuple(lanes))
+        return self.blocks.merge((old, value), tuple(lanes))
 
     def write_all(self, buffer: UOp, value: UOp) -> None:
         """Put one value in every register of a buffer."""
         storage = self.scope.storage[buffer]
-        value = self.vectors.splat(value, storage.width)
+        value = self.blocks.splat(value, storage.width)
         for unit in range(storage.size // storage.width):
             self._write_unit(buffer, unit, value)
 
@@ -177,7 +176,7 @@ class Elements:
         """`value` where `test` holds, else `other`."""
         if test is TRUE:
             return value
-        return self.vectors.apply(Ops.WHERE, test, value, other)
+        return self.blocks.apply(Ops.WHERE, test, value, other)
 
 
 def _turned(place: Place, lanes: int) -> Place:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tinycore.codegen.lower.facts import EACH, LANES, NEVER, ONCE, Study
+from tinycore.codegen.lower.loops import everywhere
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.scope import Scope
 from tinycore.codegen.lower.values import Values
-from tinycore.codegen.lower.vectors import along_lanes, nested
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -177,20 +177,9 @@ class Expander:
         if self.scope.storage[buffer].width:
             self.values.elements.write_all(buffer, value)
             return
-        shape = buffer.arg.shape
-        names = [f"{buffer.arg.name}.{k}" for k in range(len(shape))]
-        outer = [axis(name, extent) for name, extent in zip(names, shape, strict=True)]
-
-        def at(index: Index) -> list[UOp]:
-            return [store(buffer, Access((*outer[:-1], index)), value)]
-
         lanes = 1 if self.scope.lane else self.vector_bytes // buffer.dtype.itemsize
-        if not shape:
-            body = [store(buffer, Access(()), value)]
-        else:
-            body = along_lanes(names[-1], shape[-1], lanes, at)
-        around = [(name, extent, "") for name, extent in zip(names, shape[:-1], strict=False)]
-        body = nested(around, body)
+        name, shape = buffer.arg.name, buffer.arg.shape
+        body = everywhere(name, shape, lambda at: [store(buffer, Access(at), value)], lanes)
         for statement in body:
             self.study.learn(statement, self.scope.lane)
         self.body(body)

@@ -178,7 +178,7 @@ class Indices:
             number = addresses.value(bound)
         else:
             number = addresses.vector(bound, lane, lane_dtype(bound))
-        return self.scope.vectors.narrow(number, dtype)
+        return self.scope.blocks.narrow(number, dtype)
 
     # tests
 
@@ -209,7 +209,7 @@ class Indices:
         parts.sort(key=self._by_depth)
         total = TRUE
         for part in parts:
-            total = self.scope.vectors.apply(Ops.AND, total, part)
+            total = self.scope.blocks.apply(Ops.AND, total, part)
         return total
 
     def _by_depth(self, node: UOp) -> tuple[int, int]:
@@ -218,7 +218,7 @@ class Indices:
 
     def _at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0 for a bound index."""
-        addresses, vectors = self.scope.addresses, self.scope.vectors
+        addresses, vectors = self.scope.addresses, self.scope.blocks
         step, lane = self.step(index), self.scope.lane
         if step == 0 or lane is None:
             return addresses.at_least_zero(index)
@@ -247,7 +247,7 @@ class Indices:
         scope = self.scope
         put = scope.blocks.put
         value = self.evaluate(atom.node)
-        number = scope.vectors.narrow(value, dtypes.int64)
+        number = scope.blocks.narrow(value, dtypes.int64)
         from_end = put(alu(Ops.ADD, number, number.const_like(atom.hi + 1)))
         negative = put(alu(Ops.LT, number, number.const_like(0)))
         number = put(alu(Ops.WHERE, negative, from_end, number))
@@ -260,8 +260,8 @@ class Indices:
     def _inside(self, atom: Atom) -> UOp:
         """The truth that a gathered number lies in its extent."""
         number = self.scope.addresses.axes[self._gathered(atom)]
-        whole = self.scope.vectors.narrow(number, dtypes.uint64)
-        return self.scope.vectors.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
+        whole = self.scope.blocks.narrow(number, dtypes.uint64)
+        return self.scope.blocks.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
 
 
 def _merged(form: Form, kept: Terms) -> Terms:

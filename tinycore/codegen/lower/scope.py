@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from tinycore.codegen.lower.address import Addresses
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.codegen.lower.facts import Study
-from tinycore.codegen.lower.lanes import Lanes
 from tinycore.codegen.lower.registers import Storage
 from tinycore.uop.index import Atom
 from tinycore.uop.ops import UOp
@@ -34,8 +33,7 @@ class Scope:
         self.study = study
         self.storage = dict(storage)
         self.blocks = Blocks()
-        self.vectors = Lanes(self.blocks)
-        self.addresses = Addresses(self.blocks, self.vectors)
+        self.addresses = Addresses(self.blocks)
         self.env: dict[Atom, int] = {}
         self.copied = frozenset[Atom]()
         self.visits = 0

@@ -25,7 +25,6 @@ class Values:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.blocks = scope.blocks
-        self.vectors = scope.vectors
         self.indices = Indices(scope, self.evaluate)
         self.elements = Elements(scope, self.indices)
         self.memo: dict[Key, UOp] = {}
@@ -90,7 +89,7 @@ class Values:
         if test is not None and self.elements.write(buffer, site, value, test):
             return
         for number in range(self.scope.lanes):
-            part = self.vectors.one(value, number)
+            part = self.blocks.one(value, number)
             with self.scope.in_lane(number):
                 self.store(statement, part)
 
@@ -99,7 +98,7 @@ class Values:
         for number in range(self.scope.lanes):
             with self.scope.in_lane(number):
                 parts.append(self.load(node))
-        return self.vectors.join(parts)
+        return self.blocks.join(parts)
 
     # remembering
 
@@ -127,7 +126,7 @@ class Values:
         number = self.scope.env[self.scope.lane]
         with self.scope.in_lane(LANE):
             whole = self.lets[self._let_key(let)]
-        return self.vectors.one(whole, number)
+        return self.blocks.one(whole, number)
 
     def _made(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
         read = _LEAVES.get(node.op)
@@ -142,7 +141,7 @@ class Values:
             src.append(new)
         dtype = node.dtype
         if lanes > 1:
-            src = [self.vectors.splat(source, lanes) for source in src]
+            src = [self.blocks.splat(source, lanes) for source in src]
             dtype = dtype.vec(lanes)
         if is_known and node.op not in CASTS:
             return self.blocks.put(alu(node.op, *src))
@@ -156,7 +155,7 @@ class Values:
 
     def _variable(self, node: UOp) -> UOp:
         number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
-        return self.vectors.narrow(number, node.dtype)
+        return self.blocks.narrow(number, node.dtype)
 
 
 _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
