@@ -19,19 +19,14 @@ _data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
 
 
 class Cell:
-    """One array: `uop` is its current version, `stored` the BUFFER it was last realized in.
+    """One array: `uop` is its current version, `stored` the BUFFER it was last realized in."""
 
-    `origin` is the node that the stored version was computed from: graphs made before it was
-    realized hold that node, and gradients are asked for both.
-    """
-
-    __slots__ = ("__weakref__", "device", "origin", "stored", "uop")
+    __slots__ = ("__weakref__", "device", "stored", "uop")
 
     def __init__(self, uop: UOp, device: str) -> None:
         self.uop = uop
         self.device = device
         self.stored: UOp | None = None
-        self.origin: UOp | None = None
         PENDING.add(self)
 
     @property
@@ -46,7 +41,6 @@ class Cell:
 
     def settle(self, stored: UOp) -> None:
         """Record that the current version now lies in `stored`."""
-        self.origin = self.uop
         self.uop = self.stored = stored
         PENDING.discard(self)
 
