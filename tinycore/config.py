@@ -99,7 +99,6 @@ BEAM = Setting("BEAM", 0, "width of the search for fast kernels; 0: heuristic", 
 NOOPT = Setting("NOOPT", 0, "1: kernels run as scheduled, with no action", keyed=True)
 SPEC = Setting("SPEC", 0, "1: verify the program after each stage; 2: after each rewrite", 2)
 CHECK_OOB = Setting("CHECK_OOB", 0, "1: an index out of bounds raises, unmasked", keyed=True)
-CHECK_NAN = Setting("CHECK_NAN", 0, "1: stop at the first kernel that makes a NaN")
 CACHELEVEL = Setting("CACHELEVEL", 2, "disk cache: 0 off, 1 compiled kernels, 2 tuned too", 2)
 CCACHE = Setting("CCACHE", 1, "0: compile every kernel anew")
 SCACHE = Setting("SCACHE", 1, "0: schedule every graph anew")

@@ -131,7 +131,6 @@ def transfer(source: Buffer, target: Buffer) -> None:
     forbid_while_recording("copy")
     device = Device[target.device]
     if source.device == target.device:
-        with device.guard("transfer"):
-            if device.device.allocator.transfer(target.handle, source.handle, source.size_bytes):
-                return
+        if device.memory("transfer", target.handle, source.handle, source.size_bytes):
+            return
     target.copyin(source.as_memoryview(share=True))
