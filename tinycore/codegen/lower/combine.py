@@ -18,7 +18,8 @@ from tinycore.uop.tree import Access, Kernel, StoreArg, let, load, mask_value, s
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with plain stores alone."""
-    return kernel._replace(body=changed(kernel.body, Combiner(kernel, caps).plain))
+    combiner = Combiner(kernel, caps)
+    return kernel._replace(body=changed(kernel.body, combiner.plain))
 
 
 class Combiner:

@@ -269,6 +269,7 @@ class _Joining:
     def _everywhere(self, state: UOp, what: str, at: Callable[[Place], list[UOp]]) -> list[UOp]:
         """`at` for every element of a state."""
         shape = state.arg.shape
-        few = prod([extent.hi for extent in shape]) <= MAX_UNROLLED
-        runs = ["reg" if few else ""] * len(shape)
+        count = prod([extent.hi for extent in shape])
+        run = "reg" if count <= MAX_UNROLLED else ""
+        runs = [run] * len(shape)
         return everywhere(f"{self.name}.{state.arg.name}{what}", shape, at, 1, runs)

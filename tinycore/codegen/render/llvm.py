@@ -4,14 +4,14 @@ Comes in: `Lowered`. Goes out: a module with one function, void NAME(ptr args, i
 args holds slots of 8 bytes: the buffers, the variables, then the address of scratch memory, of
 which worker tid has its own part. The grid loop of worker tid runs from tid*G/nt to (tid+1)*G/nt;
 a program without one is run by worker 0. Register buffers become values and phis, never memory.
-Spellings are in llvm_text.py, llvm_values.py and llvm_memory.py.
+Spellings are in llvm_text.py, llvm_values.py and llvm_values.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinycore.codegen.render import llvm_memory, llvm_values
+from tinycore.codegen.render import llvm_values
 from tinycore.codegen.render.llvm_text import Text, register_type
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
@@ -116,7 +116,7 @@ class Module(Text):
         if buffer.arg.space == REGISTER:
             self.names[node] = self.registers[buffer, node.src[1].arg]
         else:
-            self.names[node] = llvm_memory.load(self, node)
+            self.names[node] = llvm_values.load(self, node)
 
     def store(self, node: UOp) -> None:
         """A STORE; to a register it gives the register another name."""
@@ -124,7 +124,7 @@ class Module(Text):
         if buffer.arg.space == REGISTER:
             self.registers[buffer, node.src[1].arg] = self.name(node.src[2])
         else:
-            llvm_memory.store(self, node)
+            llvm_values.store(self, node)
 
     def shuffle(self, node: UOp) -> None:
         """A SHUFFLE."""

@@ -1,7 +1,7 @@
 """The LLVM IR text of one module as it grows: lines, names of values, declarations.
 
-Comes in: instructions. Goes out: their names; at the end, lines. llvm_values.py and llvm_memory.py
-write instructions here, llvm.py the control flow between them. Types and numbers are spelled here:
+Comes in: instructions. Goes out: their names; at the end, lines. llvm_values.py writes
+instructions here, llvm.py the control flow between them. Types and numbers are spelled here:
 bool is i1 in registers and i8 in memory; floats that LLVM would compute by calls are their bits.
 Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 """
