@@ -57,7 +57,7 @@ BROKEN = {
     "is no lowered op": (UOp(Ops.LET, dtypes.float32, (const(1.0, dtypes.float32),), "x"),),
     "before it stands in an open block": (LOOP, LOAD, END, store(X, ZERO, LOAD)),
     "closes another": (LOOP, BRANCH.replace(src=(TEST,)), END),
-    "leaves UOp": (LOOP, LOAD),
+    "is left open": (LOOP, LOAD),
     r"mixes \[1, 4\] lanes": (VECTOR, ADD),
     "mixes types": (LOOP, LOAD, MIXED, END),
     "must count in int64": (COUNT,),

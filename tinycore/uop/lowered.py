@@ -11,13 +11,13 @@ a block around them. `tag` tells apart nodes that mean different moments: loads,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
 from tinycore.uop.index import Index
-from tinycore.uop.ops import CASTS, ELEMENTWISE, Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 
 
 class Lowered(NamedTuple):
@@ -54,150 +54,116 @@ LOWERED = ELEMENTWISE | PLACELESS | STATEMENTS | {Ops.LOAD, Ops.SHUFFLE, Ops.DES
 
 def check_lowered(program: Lowered) -> None:
     """Raises: SpecError if the program breaks a rule of this page."""
-    scopes: list[set[UOp]] = [set(program.params)]
-    opened: list[UOp] = []
+    known: set[UOp] = set(program.params)
+    opened: list[tuple[UOp, set[UOp]]] = []
     for node in program.uops:
-        _require(node.op in LOWERED, program, node, "is no lowered op")
+        for what in _broken(node):
+            raise _error(program, node, what)
         for source in node.src:
-            known = source.op in PLACELESS or any(source in scope for scope in scopes)
-            _require(known, program, node, f"uses {source!r} before it stands in an open block")
-        rule = _RULES.get(node.op)
-        if rule is not None:
-            rule(program, node)
-        elif node.op in ELEMENTWISE:
-            _elementwise(program, node)
+            if source.op not in PLACELESS and source not in known:
+                raise _error(program, node, f"uses {source!r} before it stands in an open block")
         if node.op is Ops.END:
-            _require(bool(opened) and opened[-1] is node.src[0], program, node, "closes another")
-            opened.pop()
-            scopes.pop()
+            if not opened or opened[-1][0] is not node.src[0]:
+                raise _error(program, node, "closes another")
+            known = opened.pop()[1]
             continue
         if node.op in (Ops.LOOP, Ops.IF):
-            opened.append(node)
-            scopes.append(set())
-        scopes[-1].add(node)
+            opened.append((node, set(known)))
+        known.add(node)
     if opened:
-        raise SpecError(f"lowered: {program.name} leaves {opened[-1]!r} open; expected its END")
+        raise _error(program, opened[-1][0], "is left open")
 
 
-def _require(holds: bool, program: Lowered, node: UOp, what: str) -> None:
-    if not holds:
-        raise SpecError(f"lowered: in {program.name}, {node!r} {what}; see uop/lowered.py")
+def _error(program: Lowered, node: UOp, what: str) -> SpecError:
+    return SpecError(f"lowered: in {program.name}, {node!r} {what}; see uop/lowered.py")
 
 
-def _elementwise(program: Lowered, node: UOp) -> None:
-    lanes = {source.dtype.lanes for source in node.src}
-    _require(lanes == {node.dtype.lanes}, program, node, f"mixes {sorted(lanes)} lanes")
-    if node.op in CASTS or node.op in (Ops.SHL, Ops.SHR):
+def _broken(node: UOp) -> Iterator[str]:
+    """The rules that a node breaks alone."""
+    types = [source.dtype for source in node.src]
+    if node.op not in LOWERED:
+        yield "is no lowered op"
+    elif node.op is Ops.LOOP:
+        if (node.dtype, *types) != (dtypes.int64, dtypes.int64):
+            yield "must count in int64"
+    elif node.op is Ops.IF:
+        if types != [dtypes.bool]:
+            yield "needs one scalar condition"
+    elif node.op is Ops.SHUFFLE:
+        total = sum([dtype.lanes for dtype in types])
+        if len(node.arg) != node.dtype.lanes or not all(0 <= lane < total for lane in node.arg):
+            yield f"picks lanes {node.arg} of {total}"
+    elif node.op in (Ops.LOAD, Ops.STORE):
+        yield from _broken_access(node)
+    elif node.op in ELEMENTWISE:
+        lanes = {dtype.lanes for dtype in types}
+        if lanes != {node.dtype.lanes}:
+            yield f"mixes {sorted(lanes)} lanes"
+        alike = set(types[1:] if node.op is Ops.WHERE else types)
+        if len(alike) > 1 and node.op not in (Ops.SHL, Ops.SHR):
+            yield "mixes types"
+
+
+def _broken_access(node: UOp) -> Iterator[str]:
+    is_load = node.op is Ops.LOAD
+    expected = "buffer, offset[, mask, fill]" if is_load else "buffer, offset, value[, mask]"
+    if len(node.src) not in ((2, 4) if is_load else (3, 4)):
+        yield f"takes {expected}"
         return
-    types = {source.dtype for source in node.src[1 if node.op is Ops.WHERE else 0 :]}
-    _require(len(types) == 1, program, node, "mixes types")
-
-
-def _loop(program: Lowered, node: UOp) -> None:
-    fits = node.dtype is dtypes.int64 and node.src[0].dtype is dtypes.int64
-    _require(fits, program, node, "must count in int64")
-
-
-def _condition(program: Lowered, node: UOp) -> None:
-    _require(node.src[0].dtype is dtypes.bool, program, node, "needs one scalar condition")
-
-
-def _place(program: Lowered, node: UOp) -> None:
-    buffer, offset = node.src[:2]
-    _require(buffer.op is Ops.BUFFER, program, node, "is not at a buffer")
-    _require(offset.dtype is dtypes.int64, program, node, "needs an int64 offset")
-    if buffer.arg.space != REGISTER:
+    buffer, offset, *others = node.src
+    moved = node if is_load else others.pop(0)
+    if buffer.op is not Ops.BUFFER:
+        yield "is not at a buffer"
         return
-    inside = offset.op is Ops.CONST and 0 <= offset.arg < buffer.arg.shape[0].const
-    _require(inside, program, node, "needs a constant offset inside its registers")
-
-
-def _load(program: Lowered, node: UOp) -> None:
-    _place(program, node)
-    _require(len(node.src) in (2, 4), program, node, "takes buffer, offset[, mask, fill]")
-    _same_element(program, node, node)
-    if len(node.src) == 4:
-        _mask(program, node, node.src[2], node)
-        _require(node.src[3].dtype is node.dtype, program, node, "has a fill of another type")
-
-
-def _store(program: Lowered, node: UOp) -> None:
-    _place(program, node)
-    _require(len(node.src) in (3, 4), program, node, "takes buffer, offset, value[, mask]")
-    _same_element(program, node, node.src[2])
-    if len(node.src) == 4:
-        _mask(program, node, node.src[3], node.src[2])
-
-
-def _same_element(program: Lowered, node: UOp, value: UOp) -> None:
-    buffer = node.src[0]
-    whole = buffer.arg.space == REGISTER
-    same = value.dtype is buffer.dtype if whole else value.dtype.scalar is buffer.dtype
-    _require(same, program, node, f"moves {value.dtype!r} at a buffer of {buffer.dtype!r}")
-
-
-def _mask(program: Lowered, node: UOp, mask: UOp, value: UOp) -> None:
-    fits = mask.dtype is dtypes.bool.vec(value.dtype.lanes)
-    _require(fits, program, node, "needs one boolean a lane as mask")
-
-
-def _shuffle(program: Lowered, node: UOp) -> None:
-    total = sum(source.dtype.lanes for source in node.src)
-    inside = all(0 <= lane < total for lane in node.arg)
-    fits = inside and len(node.arg) == node.dtype.lanes
-    _require(fits, program, node, f"picks lanes {node.arg} of {total}")
-
-
-_RULES: dict[Ops, Callable[[Lowered, UOp], None]] = {
-    Ops.LOOP: _loop,
-    Ops.IF: _condition,
-    Ops.LOAD: _load,
-    Ops.STORE: _store,
-    Ops.SHUFFLE: _shuffle,
-}
+    if offset.dtype is not dtypes.int64:
+        yield "needs an int64 offset"
+    is_register = buffer.arg.space == REGISTER
+    if is_register and (
+        offset.op is not Ops.CONST or not 0 <= offset.arg < buffer.arg.shape[0].const
+    ):
+        yield "needs a constant offset inside its registers"
+    if (moved.dtype if is_register else moved.dtype.scalar) is not buffer.dtype:
+        yield f"moves {moved.dtype!r} at a buffer of {buffer.dtype!r}"
+    if others and others[0].dtype is not dtypes.bool.vec(moved.dtype.lanes):
+        yield "needs one boolean a lane as mask"
+    if len(others) == 2 and others[1].dtype is not node.dtype:
+        yield "has a fill of another type"
 
 
 def show_lowered(program: Lowered) -> str:
     """The program as text, a node a line; numbers name nodes in order of first appearance."""
     names: dict[UOp, str] = {node: node.arg.name for node in program.params}
-    lines = []
-    depth = 1
+    head = ", ".join([f"{node.arg.name} {node.dtype.short}" for node in program.params])
+    lines = [f"lowered {program.name}({head}) scratch {program.scratch_bytes}"]
+    margin = "  "
     for node in program.uops:
         if node.op is Ops.END:
-            depth -= 1
-            lines.append("  " * depth + "end")
+            margin = margin[2:]
+            lines.append(f"{margin}end")
             continue
-        lines.append("  " * depth + _line(node, names))
+        words = [node.op.name.lower()]
+        if node.dtype is not dtypes.void:
+            lanes = f"x{node.dtype.lanes}" if node.dtype.lanes > 1 else ""
+            words += [node.dtype.short + lanes, *_notes(node)]
+        words += [names.get(source) or _constant(source) for source in node.src]
+        if node.dtype is not dtypes.void:
+            names[node] = f"%{len(names)}"
+            words[:0] = [names[node], "="]
+        lines.append(margin + " ".join(words))
         if node.op in (Ops.LOOP, Ops.IF):
-            depth += 1
-    head = ", ".join([f"{node.arg.name} {node.dtype.short}" for node in program.params])
-    return f"lowered {program.name}({head}) scratch {program.scratch_bytes}\n" + "".join(
-        [line + "\n" for line in lines]
-    )
+            margin += "  "
+    return "\n".join(lines) + "\n"
 
 
-def _line(node: UOp, names: dict[UOp, str]) -> str:
-    sources = " ".join([_name(source, names) for source in node.src])
-    if node.op is Ops.STORE:
-        return f"store {sources}"
-    if node.op is Ops.IF:
-        return f"if {sources}"
-    names[node] = f"%{len(names)}"
-    kind = node.dtype.short + (f"x{node.dtype.lanes}" if node.dtype.lanes > 1 else "")
-    return f"{names[node]} = {node.op.name.lower()} {kind}{_note(node)} {sources}".rstrip()
-
-
-def _name(node: UOp, names: dict[UOp, str]) -> str:
-    if node.op is Ops.CONST:
-        return repr(node.arg)
-    return str(node.arg[0]) if node.op is Ops.VARIABLE else names.get(node, "?")
-
-
-def _note(node: UOp) -> str:
+def _notes(node: UOp) -> list[str]:
     if node.op is Ops.LOOP:
-        return f" {node.arg.axis}" + (f" @{node.arg.map}" if node.arg.map else "")
+        return [node.arg.axis, f"@{node.arg.map}"][: 2 if node.arg.map else 1]
     if node.op is Ops.BUFFER:
-        return f" {node.arg.name}[{node.arg.shape[0].const}] {node.arg.space}"
-    if node.op is not Ops.SHUFFLE:
-        return ""
-    return f" {list(node.arg)}" if any(node.arg) or len(node.arg) == 1 else " splat"
+        return [f"{node.arg.name}[{node.arg.shape[0].const}]", node.arg.space]
+    if node.op is Ops.SHUFFLE:
+        return ["splat" if node.arg == (0,) * len(node.arg) != (0,) else str(list(node.arg))]
+    return []
+
+
+def _constant(node: UOp) -> str:
+    return str(node.arg[0] if node.op is Ops.VARIABLE else node.arg)
