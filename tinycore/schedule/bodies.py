@@ -48,7 +48,8 @@ class Body:
         new = tuple(axes.values())
         steps = _axes("r", stage.extents)
         env = renamed(stage.axes + stage.steps, new + steps)
-        stage.move(new, steps, Rewrite(env, (), self._read))
+        rewrite = Rewrite(env, (), self._read)
+        stage.move(new, steps, rewrite)
         if stage.kind == REDUCTION:
             name = f"t{stage.number}"
             dtype = stage.node.dtype
@@ -62,7 +63,8 @@ class Body:
         indices = stage.at(access.indices)
         if stage.kind == REDUCTION:
             return load(stage.state, access._replace(indices=indices))
-        return inline(stage.value, renamed(stage.at(stage.axes), indices), access)
+        env = renamed(stage.inner_axes, indices)
+        return inline(stage.value, env, access)
 
     def arrange(self, olds: Container[UOp]) -> None:
         """Put what is stored into loops over inner dimensions. Those that may overwrite an old
@@ -70,17 +72,12 @@ class Body:
         found: dict[Shape, list[Stage]] = {}
         for stage in self.stages.values():
             if stage.is_stored:
-                extents = stage.at(stage.shape)
-                found.setdefault(extents, []).append(stage)
-        replacing = [k for k, loop in found.items() if any(one.node in olds for one in loop)]
+                found.setdefault(stage.at(stage.shape), []).append(stage)
+        sinks = [stage for stage in self.stages.values() if stage.node in olds]
+        replacing = list({sink.at(sink.shape): None for sink in sinks})
         replacing.sort(key=len, reverse=True)
         order = [extents for extents in found if extents not in replacing]
         self.loops = [found[extents] for extents in order + replacing]
-
-    @property
-    def is_scatter(self) -> bool:
-        """True if its one stage is a SCATTER, whose loops are its own."""
-        return any(stage.kind == SCATTER for stage in self.stages.values())
 
 
 def _axes(letter: str, extents: Sequence[Dim]) -> Indices:
@@ -130,9 +127,8 @@ def _allows(body: Body, sink: Stage, old: UOp) -> bool:
     if old not in body.reads:
         return True
     if sink.kind == SCATTER:
-        own = [at for at in sink.reads[old] if at.indices == sink.axes]
-        elsewhere = reads_in(sink.expressions()[1:])
-        return len(own) == len(sink.reads[old]) and old not in elsewhere
+        same = all(at.indices == sink.axes for at in sink.reads[old])
+        return same and old not in reads_in(sink.expressions()[1:])
     for stage in body.stages.values():
         reads = stage.reads.get(old, []) if stage.kind == REDUCTION else []
         if not all(_apart(body, sink, at) for at in reads):
@@ -151,4 +147,5 @@ def _apart(body: Body, sink: Stage, at: Access) -> bool:
     """True if no other iteration of the group's loops stores what this one reads."""
     if sink.kind == WRITE:
         return at.indices == sink.place
-    return all(at.indices[dim] is sink.axes[dim] for dim in body.group.dims[sink])
+    dims = body.group.dims[sink]
+    return all(at.indices[dim] is sink.axes[dim] for dim in dims)

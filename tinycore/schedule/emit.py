@@ -13,7 +13,7 @@ from tinycore.dtype import dtypes
 from tinycore.schedule.bodies import Body
 from tinycore.schedule.expression import reductions
 from tinycore.schedule.runs import Run, find_runs
-from tinycore.schedule.stages import Stage
+from tinycore.schedule.stages import SCATTER, Stage
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
@@ -24,20 +24,19 @@ from tinycore.uop.tree import Access, Kernel, StoreArg, walk
 def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
     """The kernel of a body; `places` holds the buffers that sinks overwrite."""
     writer = Writer(places)
-    if body.is_scatter:
-        (stage,) = body.stages.values()
-        _write_scatter(writer, stage)
+    first = next(iter(body.stages.values()))
+    if first.kind == SCATTER:
+        _write_scatter(writer, first)
     else:
         _write_group(writer, body)
     (scope,) = writer.scopes
     statements = tuple(scope.statements)
-    written = {one.src[0] for one, _ in walk(statements) if one.op is Ops.STORE}
+    stores = [one for one, _ in walk(statements) if one.op is Ops.STORE]
+    written = {one.src[0] for one in stores}
     params = tuple(writer.params.values())
     outputs = [k for k, param in enumerate(params) if param in written]
-    variables = []
-    for atom in sorted(writer.variables, key=lambda atom: atom.name):
-        arg = (atom.name, atom.lo, atom.hi)
-        variables.append(UOp(Ops.VARIABLE, dtypes.int32, (), arg))
+    bounds = sorted([(atom.name, atom.lo, atom.hi) for atom in writer.variables])
+    variables = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds]
     kernel = Kernel(name, params, tuple(variables), statements)
     return ScheduledKernel(kernel, tuple(writer.params), tuple(outputs))
 
@@ -67,7 +66,8 @@ def _write_run(writer: Writer, run: Run) -> None:
         place = writer.access(Access(stage.inner_axes, stage.mask))
         moved = [other.state for other in stage.followers]
         arg = StoreArg((place,), stage.combine, "exp" if moved else "")
-        writer.write(UOp(Ops.STORE, dtypes.void, (stage.state, value, *moved), arg))
+        src = (stage.state, value, *moved)
+        writer.write(UOp(Ops.STORE, dtypes.void, src, arg))
         _close_inner(writer, stage)
     writer.close()
     for stage, factor in run.scaled:
@@ -83,8 +83,10 @@ def _open_inner(writer: Writer, stage: Stage, values: Sequence[UOp]) -> None:
     for value in values:
         for node in reductions(value):
             needed |= writer.depends(node)
-    for k in sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k]))):
-        writer.open("par", (stage.axes[k],), (stage.shape[k],), values)
+    order = sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k])))
+    for k in order:
+        index, extent = stage.axes[k], stage.shape[k]
+        writer.open("par", (index,), (extent,), values)
 
 
 def _close_inner(writer: Writer, stage: Stage) -> None:

@@ -78,7 +78,8 @@ class Grouping:
                 return
         axes = [stage.shape[k] for k in stage.usable]
         shared = self._shared_launch(stage, axes)
-        self._join(stage, shared or Group(self.reach.add(), axes), stage.usable)
+        group = shared or Group(self.reach.add(), axes)
+        self._join(stage, group, stage.usable)
 
     def _join(self, stage: Stage, group: Group, dims: list[int]) -> None:
         group.dims[stage] = dims
@@ -120,7 +121,8 @@ class Grouping:
         limits = self.limits
         kept = size([group.axes[k] for k in match])
         dropped = size([extent for k, extent in enumerate(group.axes) if k not in match])
-        inner = size([stage.shape[k] for k in stage.wide if k not in match.values()])
+        own = [k for k in stage.wide if k not in match.values()]
+        inner = size([stage.shape[k] for k in own])
         contracts = any(one.contracts for one in group.dims)
         may_drop = limits.contraction_axes if contracts else limits.row_axes
         if dropped > 1 and (dropped > may_drop or kept < limits.units):
@@ -196,27 +198,24 @@ class Grouping:
 
     def _spares_places(self, one: Dims, other: Dims) -> bool:
         """True if no sink on one side loses its place because the other reads its buffer."""
-        for sinks, readers in ((one, other), (other, one)):
-            for sink in [sink for sink in sinks if sink.node in self.olds]:
-                old = self.olds[sink.node]
-                for reader, dims in readers.items():
-                    if not _spares(sink, sinks[sink], old, reader, dims):
-                        return False
-        return True
+        return not (self._loses(one, other) or self._loses(other, one))
+
+    def _loses(self, sinks: Dims, readers: Dims) -> bool:
+        """True if a reader reads an old buffer outside of the iteration that overwrites it."""
+        for sink in [sink for sink in sinks if sink.node in self.olds]:
+            dims = sinks[sink]
+            for reader, theirs in readers.items():
+                own = [reader.axes[k] for k in theirs]
+                for at in reader.reads.get(self.olds[sink.node], ()):
+                    there = [at.indices[k] for k in dims] if sink.kind == MAP else None
+                    if there != own:
+                        return True
+        return False
 
 
 def _along(dims: Dims, order: Sequence[int]) -> dict[Stage, list[int]]:
     """The dimensions of each stage along some axes of its group, in another order."""
     return {stage: [own[k] for k in order] for stage, own in dims.items()}
-
-
-def _spares(sink: Stage, dims: list[int], old: UOp, reader: Stage, theirs: list[int]) -> bool:
-    """True if `reader` reads the old buffer of `sink` only in the iteration that overwrites it."""
-    own = [reader.axes[k] for k in theirs]
-    reads = reader.reads.get(old, ())
-    if sink.kind != MAP:
-        return not reads
-    return all([at.indices[k] for k in dims] == own for at in reads)
 
 
 def _describe(stages: Sequence[Stage]) -> None:
@@ -241,7 +240,8 @@ def _contracts(stage: Stage, depends: Dependence) -> bool:
     if stage.kind != REDUCTION or stage.combine != "sum":
         return False
     value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
-    every = {atom for axis in (*stage.axes, *stage.steps) for atom in atoms(axis)}
+    axes = stage.axes + stage.steps
+    every = {atom for axis in axes for atom in atoms(axis)}
     known = [depends(factor) for factor in factors(value)]
     varying = [one for one in known if one]
     return len(varying) > 1 and not any(every <= one for one in varying)

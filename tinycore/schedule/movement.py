@@ -12,18 +12,21 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, unalias
-from tinycore.uop.index import Index, add, alias, as_index, digit, make, scale
+from tinycore.uop.index import Index, alias, digit, make
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, PadArg, Shape, SkewArg, shape_of, upper
 
 Indices = tuple[Index, ...]
 Constraints = list[Index | bool]
+Places = list[Index]
 ZERO = make(0)
 
 
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
     """Where the element of `node` at `indices` lies in its source, and when it does."""
-    return _STEPS[node.op](node, indices)
+    constraints: Constraints = []
+    found = _STEPS[node.op](node, indices, constraints)
+    return tuple(found), constraints
 
 
 def tightest(constraints: Iterable[Index | bool], known: Mask = ()) -> Mask:
@@ -56,46 +59,45 @@ def outside(node: UOp) -> float | None:
     return 0.0 if node.op is Ops.SKEW and node.arg.inverse else None
 
 
-def _permute(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _permute(node: UOp, indices: Indices, proof: Constraints) -> Places:
     found = [ZERO] * len(indices)
     for axis, index in zip(node.arg, indices, strict=True):
         found[axis] = index
-    return tuple(found), []
+    return found
 
 
-def _expand(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _expand(node: UOp, indices: Indices, proof: Constraints) -> Places:
     old = shape_of(node.src[0])
     pairs = zip(indices, old, strict=True)
-    return tuple([ZERO if n == 1 else index for index, n in pairs]), []
+    return [ZERO if n == 1 else index for index, n in pairs]
 
 
-def _shrink(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _shrink(node: UOp, indices: Indices, proof: Constraints) -> Places:
     pairs = zip(indices, node.arg, strict=True)
-    return tuple([add(index, as_index(begin)) for index, (begin, _) in pairs]), []
+    return [index + begin for index, (begin, _) in pairs]
 
 
-def _flip(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _flip(node: UOp, indices: Indices, proof: Constraints) -> Places:
     found = list(indices)
     for axis in node.arg:
-        found[axis] = as_index(shape_of(node)[axis]) - 1 - indices[axis]
-    return tuple(found), []
+        found[axis] = shape_of(node)[axis] - 1 - indices[axis]
+    return found
 
 
-def _pad(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _pad(node: UOp, indices: Indices, proof: Constraints) -> Places:
     arg: PadArg = node.arg
     found: list[Index] = []
-    constraints: Constraints = []
     rows = zip(indices, shape_of(node.src[0]), arg.pairs, strict=True)
     for index, extent, (before, after) in rows:
         inner = index - before
         if extent == 0:
-            constraints.append(False)
+            proof.append(False)
         if before != 0:
-            constraints.append(at_least_zero(inner))
+            proof.append(at_least_zero(inner))
         if after != 0:
-            constraints.append(at_least_zero(extent - 1 - inner))
+            proof.append(at_least_zero(extent - 1 - inner))
         found.append(_within(inner, extent) if (before, after) != (0, 0) else inner)
-    return tuple(found), constraints
+    return found
 
 
 def _within(index: Index, extent: Dim) -> Index:
@@ -103,21 +105,21 @@ def _within(index: Index, extent: Dim) -> Index:
     return alias(index, 0, upper(extent) - 1) if extent != 0 else ZERO
 
 
-def _skew(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _skew(node: UOp, indices: Indices, proof: Constraints) -> Places:
     arg: SkewArg = node.arg
     found = list(indices)
-    shift = scale(indices[arg.window], arg.dilation)
+    shift = indices[arg.window] * arg.dilation
     if not arg.inverse:
-        found[arg.axis] = add(scale(indices[arg.axis], arg.stride), shift)
-        return tuple(found), []
+        found[arg.axis] = indices[arg.axis] * arg.stride + shift
+        return found
     extent = shape_of(node.src[0])[arg.axis]
     distance = indices[arg.axis] - shift
     inner = digit(distance, arg.stride, 0)
-    constraints = [at_least_zero(inner), at_least_zero(extent - 1 - inner)]
+    proof += [at_least_zero(inner), at_least_zero(extent - 1 - inner)]
     if arg.stride > 1:
-        constraints.append(at_least_zero(-digit(distance, 1, arg.stride)))
+        proof.append(at_least_zero(-digit(distance, 1, arg.stride)))
     found[arg.axis] = _within(inner, extent)
-    return tuple(found), constraints
+    return found
 
 
 class Block(NamedTuple):
@@ -148,12 +150,12 @@ def blocks(old: Shape, new: Shape) -> tuple[Block, ...]:
     return tuple(found)
 
 
-def _reshape(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
+def _reshape(node: UOp, indices: Indices, proof: Constraints) -> Places:
     """A block is linearised with the new extents and taken apart with the old ones."""
     old = shape_of(node.src[0])
     found = [ZERO] * len(old)
     if 0 in old:
-        return tuple(found), []
+        return found
     for block in blocks(old, node.arg):
         if len(block.new) == len(block.old) == 1:
             found[block.old[0]] = indices[block.new[0]]
@@ -164,19 +166,19 @@ def _reshape(node: UOp, indices: Indices) -> tuple[Indices, Constraints]:
             extent = upper(old[axis])
             found[axis] = digit(place, stride, extent)
             stride *= extent
-    return tuple(found), []
+    return found
 
 
 def _linear(indices: list[Index], shape: list[Dim]) -> Index:
     """The row-major number of an element."""
     total, stride = ZERO, 1
     for index, extent in zip(reversed(indices), reversed(shape), strict=True):
-        total = add(total, scale(index, stride))
+        total += index * stride
         stride *= upper(extent)
     return total
 
 
-_STEPS: dict[Ops, Callable[[UOp, Indices], tuple[Indices, Constraints]]] = {
+_STEPS: dict[Ops, Callable[[UOp, Indices, Constraints], Places]] = {
     Ops.RESHAPE: _reshape,
     Ops.PERMUTE: _permute,
     Ops.EXPAND: _expand,

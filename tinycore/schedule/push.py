@@ -33,17 +33,17 @@ Steps = Generator[State, Any, UOp]  # asks for elements of sources, returns its 
 
 
 class Push:
-    """Expressions of elements; `stored` holds the nodes that are read where they are stored."""
+    """Expressions of elements; `stored` holds the nodes that are read where they are stored, but
+    for `top`, which they are the expressions of."""
 
-    def __init__(self, stored: Container[UOp]) -> None:
+    def __init__(self, stored: Container[UOp], top: UOp | None = None) -> None:
         self.stored = stored
-        self.top: UOp | None = None
+        self.top = top
         self.values: dict[State, UOp] = {}
         self.shows: dict[State, Scalar] = {}  # what a LOAD shows where its mask fails
 
-    def value(self, node: UOp, indices: Indices, top: bool = False) -> UOp:
-        """The element of `node` at `indices`; `top` looks into a node that is stored itself."""
-        self.top = node if top else None
+    def value(self, node: UOp, indices: Indices) -> UOp:
+        """The element of `node` at `indices`."""
         need = self._descend(node, indices)
         work: list[tuple[State, Steps]] = []
         while True:

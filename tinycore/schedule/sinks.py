@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Sequence
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.movement import only_moves_ones, source_place
+from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise, movement_adjoint
 from tinycore.uop.index import as_index, simplest
@@ -38,7 +38,8 @@ def _rewritten(roots: Sequence[UOp], rule: Callable[[UOp, UOp], UOp]) -> list[UO
     new: dict[UOp, UOp] = {}
     for node in toposort(roots):
         src = tuple([new[source] for source in node.src])
-        new[node] = rule(node, node if src == node.src else node.replace(src=src))
+        low = node if src == node.src else node.replace(src=src)
+        new[node] = rule(node, low)
     return [new[root] for root in roots]
 
 
@@ -66,8 +67,8 @@ def cut_below_reductions(roots: Sequence[UOp]) -> list[UOp]:
 
 def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
     """The part in a box of the first node of a chain, cut below the reduction that is its last."""
-    begins = tuple([as_index(begin) for begin, _ in box])
-    lasts = tuple([as_index(end) - 1 for _, end in box])
+    begins: Indices = tuple([as_index(begin) for begin, _ in box])
+    lasts: Indices = tuple([as_index(end) - 1 for _, end in box])
     shapes = []
     for node in chain[:-1]:
         pairs = zip(begins, lasts, strict=True)
@@ -82,8 +83,7 @@ def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
     cut = graph.reduce(graph.shrink(source, inside), arg.axes, arg.combine)
     for node in reversed(chain[:-1]):
         shape = shapes.pop()
-        is_turn = node.op is Ops.PERMUTE
-        cut = graph.permute(cut, node.arg) if is_turn else graph.reshape(cut, shape)
+        cut = graph.move(cut, node.op, node.arg if node.op is Ops.PERMUTE else shape)
     return cut
 
 
@@ -92,7 +92,8 @@ def _apart(sinks: Sequence[UOp]) -> list[UOp]:
     found: dict[UOp, None] = {}
     for number, node in enumerate(sinks):
         copy = node in found or node.op is Ops.BUFFER
-        found[graph.contiguous(node, -1 - number) if copy else node] = None
+        apart = graph.contiguous(node, -1 - number) if copy else node
+        found[apart] = None
     return list(found)
 
 

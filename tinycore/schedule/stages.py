@@ -132,7 +132,7 @@ def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
         axes = _axes(f"p{number}_", shape)
         is_kept = costly.get(node, False) or node.op is Ops.CONTIGUOUS
         stage = Stage(number, node, kind, shape, axes, node, node in graph.sinks, is_kept)
-        _MAKERS[kind](stage, Push(chosen))
+        _MAKERS[kind](stage, Push(chosen, node))
         stage.is_stored = stage.is_sink
         stage.update(stage.value)
         stages[node] = stage
@@ -156,7 +156,7 @@ def _axes(name: str, shape: Shape) -> Indices:
 
 
 def _make_map(stage: Stage, push: Push) -> None:
-    stage.value = push.value(stage.node, stage.axes, top=True)
+    stage.value = push.value(stage.node, stage.axes)
 
 
 def _make_reduction(stage: Stage, push: Push) -> None:

@@ -145,7 +145,7 @@ class Writer(Rewrite):
         repeated = {root} if self._level(root) < len(self.scopes) - 1 else set()
         for node in order:
             for part in _outside_reductions(node):
-                if level.get(part, 0) < level[node] and self._level(part) < level[node]:
+                if self._level(part) < level[node]:
                     repeated.add(part.src[0] if part.op is Ops.NEG else part)
         for node in order:
             if node not in self.memo:
