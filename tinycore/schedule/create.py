@@ -64,5 +64,6 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
     kernels = [emit(bodies[number], places, f"k{k}") for k, number in enumerate(order)]
     ends = tuple([places.get(node, node) for node in lowered])
     stored = dict.fromkeys([kernel.buffers[k] for kernel in kernels for k in kernel.outputs])
-    temporaries = tuple([node for node in stored if node not in ends])
-    return Schedule(tuple(kernels), ends, temporaries)
+    kept = set(ends)
+    temporaries = [node for node in stored if node not in kept]
+    return Schedule(tuple(kernels), ends, tuple(temporaries))

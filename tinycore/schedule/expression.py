@@ -68,19 +68,15 @@ def sorted_by(
 ) -> list[T]:
     """All that is under some roots, each after what is `below` it; not recursive."""
     order: dict[T, None] = {}
-    work = list(roots)
+    work = [root for root in roots if root not in done]
     work.reverse()
     while work:
-        node = work[-1]
-        known = node in order or node in done
-        missing = [] if known else [one for one in below(node) if one not in order]
-        missing = [one for one in missing if one not in done]
+        inside = below(work[-1])
+        missing = [one for one in inside if one not in order and one not in done]
         if missing:
             work += reversed(missing)
-            continue
-        work.pop()
-        if not known:
-            order[node] = None
+        else:
+            order[work.pop()] = None
     return list(order)
 
 
