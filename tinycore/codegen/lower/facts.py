@@ -8,16 +8,19 @@ ask; nothing here changes the tree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import NamedTuple
 
+from tinycore.codegen.lower.loops import SCOPES
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index
+from tinycore.uop.index import Atom, Index, as_index
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import axis_of
+from tinycore.uop.tree import axis_of, walk
 
 NEVER, ONCE, EACH, LANES, SERIAL = "never", "once", "each", "lanes", "serial"
 """How a loop runs: not at all, without a loop, copied for each number, as lanes, as a loop."""
 
+ZERO = as_index(0)
 MAX_COPIES = 64
 MAX_LANES = 128
 
@@ -36,18 +39,20 @@ class Study:
     """The facts of one kernel.
 
     `expanded` are the axes of loops that run as EACH or LANES; `private` holds the buffers
-    declared inside a vector loop, of which each lane has its own.
+    declared inside a vector loop, of which each lane has its own. `mode` says how a loop runs,
+    `atom` what its axis is (it runs twice at least), `stored` which buffers a statement writes or
+    declares, `order` the nodes of a value, `of_index` what an index value depends on.
     """
 
     def __init__(self, body: Iterable[UOp]) -> None:
         self.expanded: set[Atom] = set()
-        self.modes: dict[UOp, str] = {}
-        self.atoms: dict[UOp, Atom] = {}
-        self.stores: dict[UOp, frozenset[UOp]] = {}
-        self.orders: dict[UOp, list[UOp]] = {}
-        self.facts: dict[UOp, Facts] = {}
-        self.index_facts: dict[Index, Facts] = {}
         self.private: dict[UOp, Atom] = {}
+        self.mode = cache(self._mode)
+        self.atom = cache(_axis_atom)
+        self.stored = cache(self._stored)
+        self.order = cache(_sources_first)
+        self.of_index = cache(self._of_index)
+        self.of_node = cache(self._of_node)
         self.mutable = frozenset[UOp]().union(*[self.stored(statement) for statement in body])
         for statement in body:
             self.learn(statement, None)
@@ -59,23 +64,8 @@ class Study:
         if statement.op is Ops.LOOP and self.mode(statement) in (EACH, LANES):
             self.expanded.add(self.atom(statement))
             lane = self.atom(statement) if self.mode(statement) == LANES else lane
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-            for child in statement.src:
-                self.learn(child, lane)
-
-    def mode(self, loop: UOp) -> str:
-        """How `loop` runs."""
-        found = self.modes.get(loop)
-        if found is None:
-            found = self.modes[loop] = self._mode(loop)
-        return found
-
-    def atom(self, loop: UOp) -> Atom:
-        """The atom that is a loop's axis; the loop runs twice at least."""
-        found = self.atoms.get(loop)
-        if found is None:
-            found = self.atoms[loop] = axis_of(loop).terms[0][0]
-        return found
+        for child in statement.src if statement.op in SCOPES else ():
+            self.learn(child, lane)
 
     def _mode(self, loop: UOp) -> str:
         extent = loop.arg.extent
@@ -95,82 +85,55 @@ class Study:
     def _has_lanes(self, loop: UOp) -> bool:
         """True if every iteration takes the same way through the body, one vector loop deep."""
         lane = self.atom(loop)
-        work = list(loop.src)
-        while work:
-            statement = work.pop()
+        for statement, _ in walk(loop.src):
             extents = _EXTENTS.get(statement.op)
             if extents is not None and _depends(extents(statement), lane):
                 return False
             if statement.op is Ops.LOOP and self.mode(statement) == LANES:
                 return False
-            if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-                work += statement.src
         return True
-
-    def stored(self, statement: UOp) -> frozenset[UOp]:
-        """The buffers that `statement` writes or declares."""
-        found = self.stores.get(statement)
-        if found is None:
-            found = self.stores[statement] = self._stored(statement)
-        return found
 
     def _stored(self, statement: UOp) -> frozenset[UOp]:
         if statement.op is Ops.STORE:
             return frozenset(statement.src[: len(statement.arg.places)])
-        if statement.op is Ops.BUFFER:
-            return frozenset((statement,))
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
+        if statement.op in SCOPES:
             return frozenset().union(*[self.stored(child) for child in statement.src])
-        return frozenset()
-
-    def order(self, value: UOp) -> list[UOp]:
-        """The nodes of a value, sources first and no constants; LETs are where it ends."""
-        found = self.orders.get(value)
-        if found is None:
-            found = self.orders[value] = _sources_first(value)
-        return found
+        return frozenset([statement] if statement.op is Ops.BUFFER else [])
 
     def of(self, value: UOp) -> Facts:
         """What `value` depends on."""
-        found = self.facts.get(value)
-        if found is None:
-            for node in self.order(value):
-                if node not in self.facts:
-                    self.facts[node] = self._of(node)
-            found = self.facts[value]
-        return found
+        for node in self.order(value):
+            self.of_node(node)
+        return self.of_node(value)
 
-    def _of(self, node: UOp) -> Facts:
+    def _of_node(self, node: UOp) -> Facts:
         if node.op is Ops.LET:
             return Facts(self.of(node.src[0]).axes, (node,))
         if node.op is Ops.LOAD:
             access = node.arg
-            state = node.src if node.src[0] in self.mutable else ()
             lane = self.private.get(node.src[0])
-            own = Facts(() if lane is None else (lane,), state)
-            parts = [self.of_index(value) for value in (*access.indices, *access.mask)]
-            if access.sequence is not None:
-                parts.append(self.of_index(access.sequence))
-            return _union([own, *parts])
+            states = node.src if node.src[0] in self.mutable else ()
+            own = Facts(() if lane is None else (lane,), states)
+            indices = [*access.indices, *access.mask, access.sequence or ZERO]
+            return _union([own, *map(self.of_index, indices)])
         if node.op is Ops.INDEX:
             return self.of_index(node.arg)
         if node.op is Ops.MASK:
-            return _union([self.of_index(value) for value in node.arg])
-        return _union([self.facts[source] for source in node.src if source.op is not Ops.CONST])
+            return _union([*map(self.of_index, node.arg)])
+        return _union([*map(self.of_node, node.src)])
 
-    def of_index(self, value: Index) -> Facts:
-        """What an index value depends on, through the values it gathers too."""
-        found = self.index_facts.get(value)
-        if found is None:
-            parts = [self._of_atom(atom) for atom in atoms(value)]
-            found = self.index_facts[value] = _union(parts)
-        return found
+    def _of_index(self, value: Index) -> Facts:
+        parts = []
+        for atom in atoms(value):
+            if isinstance(atom.node, UOp):
+                parts.append(self.of(atom.node))
+            elif atom in self.expanded:
+                parts.append(Facts((atom,), ()))
+        return _union(parts)
 
-    def _of_atom(self, atom: Atom) -> Facts:
-        if atom.kind == "gather":
-            assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
-            return self.of(atom.node)
-        return Facts((atom,), ()) if atom in self.expanded else _NOTHING
+
+def _axis_atom(loop: UOp) -> Atom:
+    return axis_of(loop).terms[0][0]
 
 
 _EXTENTS: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
@@ -203,17 +166,14 @@ _LEAVES = frozenset({Ops.LET, Ops.LOAD, Ops.INDEX, Ops.MASK, Ops.CONST, Ops.VARI
 
 
 def _sources_first(value: UOp) -> list[UOp]:
+    """The nodes of a value, sources first and no constants; LETs are where it ends."""
     order: dict[UOp, None] = {}
     work = [value]
     while work:
         node = work[-1]
-        if node in order:
-            work.pop()
-            continue
-        todo = [] if node.op in _LEAVES else [source for source in node.src if source not in order]
-        if todo:
-            todo.reverse()
-            work += todo
+        todo = [source for source in node.src if source not in order]
+        if todo and node.op not in _LEAVES and node not in order:
+            work += reversed(todo)
             continue
         order[node] = None
         work.pop()

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Index, axis
+from tinycore.uop.index import TABLES, Index, axis
 from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.rewrite import Run
@@ -77,14 +76,13 @@ class _Swept(Rebuild):
         super().__init__({}, {})
         self.run = run
 
-    def index(self, value: Index) -> Index:
-        """An index with the nodes it gathers swept."""
-        if any(atom.kind == "gather" for atom in atoms(value)):
-            return super().index(value)
-        return value
-
     def _rebuild(self, node: UOp) -> UOp:
-        return self.run.decide(super()._rebuild(node))
+        src = tuple([self.memo[source] for source in node.src])
+        if TABLES.gathers:
+            node = super()._rebuild(node)
+        elif src != node.src:
+            node = node.replace(src=src)
+        return self.run.decide(node)
 
 
 def swept(kernel: Kernel, rules: PatternMatcher, ctx: Any, name: str) -> Kernel:

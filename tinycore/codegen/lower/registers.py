@@ -7,14 +7,15 @@ vectors. All others are memory. expand.py reads and writes through these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tinycore.codegen.lower.facts import EACH, LANES, ONCE, Study
+from tinycore.codegen.lower.facts import EACH, LANES, Study
+from tinycore.codegen.lower.loops import SCOPES
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, BufferArg, StoreArg, values
+from tinycore.uop.tree import Access, BufferArg, values, walk
 from tinycore.util import prod, round_up
 
 MAX_REGISTERS = 1024
@@ -56,120 +57,91 @@ def in_memory(arg: BufferArg, lane: Atom | None = None) -> Storage:
     return Storage(0, strides, lanes * prod(extents) * arg.slots, lane)
 
 
-class _Seen:
-    """What the accesses of one register buffer ask of it."""
+class _Use(NamedTuple):
+    """An access: its indices, the axes that have numbers there, and the vector axis around."""
 
-    def __init__(self, arg: BufferArg, lane: Atom | None) -> None:
-        self.arg = arg
-        self.lane = lane
-        self.fixed = all(extent.is_const for extent in arg.shape)
-        self.dimension = -1
-        self.width = 1
-
-    def access(self, indices: tuple[Index, ...], expanded: frozenset[Atom]) -> None:
-        """One access where the axes in `expanded` have numbers."""
-        self.fixed = self.fixed and all(atoms(index) <= expanded for index in indices)
-
-    def lanes(self, indices: tuple[Index, ...], lane: Atom) -> None:
-        """One access of a vector loop: lanes along a dimension make it one of vectors."""
-        along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
-        if len(along) == 1 and lane.hi + 1 > self.width:
-            self.dimension = along[0]
-            self.width = lane.hi + 1
-
-    def storage(self) -> Storage:
-        """The best place for what was seen."""
-        extents = [extent.hi for extent in self.arg.shape]
-        if self.lane is not None:
-            extents.append(self.lane.hi + 1)
-            self.dimension, self.width = len(extents) - 1, extents[-1]
-        if self.width > 1:
-            extents[self.dimension] = round_up(extents[self.dimension], self.width)
-        count = prod(extents)
-        if not self.fixed or count > MAX_REGISTERS * self.width:
-            return in_memory(self.arg, self.lane)
-        order = [k for k in range(len(extents)) if k != self.dimension]
-        order += [self.dimension] if self.dimension >= 0 else []
-        strides = [0] * len(extents)
-        size = 1
-        for k in reversed(order):
-            strides[k] = size
-            size *= extents[k]
-        return Storage(self.width, tuple(strides[: len(self.arg.shape)]), count, self.lane)
-
-
-class _Planner:
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.seen: dict[UOp, _Seen] = {}
-        self.found: dict[UOp, Storage] = {}
-
-    def body(self, statements: Iterable[UOp], expanded: frozenset[Atom], lane: Atom | None) -> None:
-        for statement in statements:
-            if statement.op is Ops.LOOP:
-                self._loop(statement, expanded, lane)
-            elif statement.op in (Ops.IF, Ops.BLOCK):
-                self.body(statement.src, expanded, lane)
-            elif statement.op is Ops.BUFFER:
-                self._declare(statement, lane)
-            else:
-                self._statement(statement, expanded, lane)
-
-    def _loop(self, loop: UOp, expanded: frozenset[Atom], lane: Atom | None) -> None:
-        mode = self.study.mode(loop)
-        if mode in (EACH, LANES):
-            atom = self.study.atom(loop)
-            expanded = expanded | {atom}
-            lane = atom if mode == LANES else lane
-        elif mode != ONCE and loop.arg.extent.hi > 1:
-            expanded = expanded - {self.study.atom(loop)}
-        self.body(loop.src, expanded, lane)
-
-    def _declare(self, buffer: UOp, lane: Atom | None) -> None:
-        arg = buffer.arg
-        if arg.space == "reg" and arg.slots == 1:
-            self.seen[buffer] = _Seen(arg, lane)
-        else:
-            self.found[buffer] = in_memory(arg, lane)
-
-    def _statement(self, statement: UOp, expanded: frozenset[Atom], lane: Atom | None) -> None:
-        if statement.op is Ops.STORE:
-            arg: StoreArg = statement.arg
-            for buffer, place in zip(statement.src, arg.places, strict=False):
-                self._access(buffer, place, expanded, lane)
-        for value in values(statement):
-            for node in self.study.order(value):
-                if node.op is Ops.LOAD:
-                    self._access(node.src[0], node.arg, expanded, lane)
-
-    def _access(
-        self, buffer: UOp, access: Access, expanded: frozenset[Atom], lane: Atom | None
-    ) -> None:
-        for index in (*access.indices, *access.mask):
-            self._gathers(index, expanded, lane)
-        seen = self.seen.get(buffer)
-        if seen is None:
-            return
-        seen.access(access.indices, expanded)
-        if lane is not None:
-            seen.lanes(access.indices, lane)
-
-    def _gathers(self, index: Index, expanded: frozenset[Atom], lane: Atom | None) -> None:
-        if not index.terms:
-            return
-        for atom in atoms(index):
-            if atom.kind != "gather":
-                continue
-            assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
-            for node in self.study.order(atom.node):
-                if node.op is Ops.LOAD:
-                    self._access(node.src[0], node.arg, expanded, lane)
+    indices: tuple[Index, ...]
+    expanded: frozenset[Atom]
+    lane: Atom | None
 
 
 def plan(study: Study, body: Iterable[UOp]) -> dict[UOp, Storage]:
     """The storage of every buffer that `body` declares."""
-    planner = _Planner(study)
-    planner.body(body, frozenset(), None)
-    for buffer, seen in planner.seen.items():
-        planner.found[buffer] = seen.storage()
-    return planner.found
+    lanes: dict[UOp, Atom | None] = {}
+    uses: dict[UOp, list[_Use]] = {}
+    for statement, loops in walk(body):
+        if statement.op in SCOPES:
+            continue
+        expanded, lane = _around(study, loops)
+        if statement.op is Ops.BUFFER:
+            lanes[statement] = lane
+            uses[statement] = []
+            continue
+        for buffer, access in _accesses(study, statement):
+            if buffer in uses:
+                uses[buffer].append(_Use(access.indices, expanded, lane))
+    return {buffer: _storage(buffer.arg, lane, uses[buffer]) for buffer, lane in lanes.items()}
+
+
+def _around(study: Study, loops: Iterable[UOp]) -> tuple[frozenset[Atom], Atom | None]:
+    expanded: set[Atom] = set()
+    lane = None
+    for loop in loops:
+        mode = study.mode(loop)
+        if mode in (EACH, LANES):
+            expanded.add(study.atom(loop))
+            lane = study.atom(loop) if mode == LANES else lane
+        elif loop.arg.extent.hi > 1:
+            expanded.discard(study.atom(loop))
+    return frozenset(expanded), lane
+
+
+Accessed = tuple[UOp, Access]
+
+
+def _accesses(study: Study, statement: UOp) -> Iterator[Accessed]:
+    """Every buffer a statement reads or writes and where, what its indices gather included."""
+    pairs: list[Accessed] = []
+    if statement.op is Ops.STORE:
+        pairs += zip(statement.src, statement.arg.places, strict=False)
+    pairs += _loads(study, values(statement))
+    for buffer, access in pairs:
+        yield buffer, access
+        for index in (*access.indices, *access.mask):
+            nodes = [atom.node for atom in atoms(index)]
+            pairs += _loads(study, [node for node in nodes if isinstance(node, UOp)])
+
+
+def _loads(study: Study, nodes: Iterable[UOp]) -> list[Accessed]:
+    order = [node for value in nodes for node in study.order(value)]
+    return [(node.src[0], node.arg) for node in order if node.op is Ops.LOAD]
+
+
+def _storage(arg: BufferArg, own: Atom | None, uses: list[_Use]) -> Storage:
+    """The best place for what was seen; `own` is the vector axis around the declaration."""
+    if arg.space != "reg" or arg.slots > 1 or not all(extent.is_const for extent in arg.shape):
+        return in_memory(arg, own)
+    dimension, width = -1, 1
+    for indices, expanded, lane in uses:
+        if not all(atoms(index) <= expanded for index in indices):
+            return in_memory(arg, own)
+        along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
+        if lane is not None and len(along) == 1 and lane.hi + 1 > width:
+            dimension, width = along[0], lane.hi + 1
+    extents = [extent.const for extent in arg.shape]
+    if own is not None:
+        dimension, width = len(extents), own.hi + 1
+        extents.append(width)
+    if width > 1:
+        extents[dimension] = round_up(extents[dimension], width)
+    count = prod(extents)
+    if count > MAX_REGISTERS * width:
+        return in_memory(arg, own)
+    order = [k for k in range(len(extents)) if k != dimension]
+    order += [dimension] if width > 1 else []
+    strides = [0] * len(extents)
+    size = 1
+    for k in reversed(order):
+        strides[k] = size
+        size *= extents[k]
+    return Storage(width, tuple(strides[: len(arg.shape)]), count, own)
