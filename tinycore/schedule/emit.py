@@ -63,7 +63,8 @@ def _write_run(writer: Writer, run: Run) -> None:
     for stage in run.stages:
         _open_inner(writer, stage, [stage.value])
         value = writer(stage.value)
-        place = writer.access(Access(stage.inner_axes, stage.mask))
+        own = Access(stage.inner_axes, stage.mask)
+        place = writer.access(own)
         moved = [other.state for other in stage.followers]
         arg = StoreArg((place,), stage.combine, "exp" if moved else "")
         src = (stage.state, value, *moved)
@@ -72,7 +73,8 @@ def _write_run(writer: Writer, run: Run) -> None:
     writer.close()
     for stage, factor in run.scaled:
         _open_inner(writer, stage, [factor])
-        writer.store(stage.state, stage.inner_axes, writer(factor), "prod")
+        value = writer(factor)
+        writer.store(stage.state, stage.inner_axes, value, "prod")
         _close_inner(writer, stage)
 
 
@@ -83,8 +85,9 @@ def _open_inner(writer: Writer, stage: Stage, values: Sequence[UOp]) -> None:
     for value in values:
         for node in reductions(value):
             needed |= writer.depends(node)
-    order = sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k])))
-    for k in order:
+    first = [k for k in stage.inner if needed & atoms(stage.axes[k])]
+    rest = [k for k in stage.inner if k not in first]
+    for k in first + rest:
         index, extent = stage.axes[k], stage.shape[k]
         writer.open("par", (index,), (extent,), values)
 

@@ -80,10 +80,12 @@ def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
     for axis, (first, last) in enumerate(zip(begins, lasts, strict=True)):
         if axis not in arg.axes:
             inside[axis] = (first, last + 1)
-    cut = graph.reduce(graph.shrink(source, inside), arg.axes, arg.combine)
+    cut = graph.shrink(source, inside)
+    cut = graph.reduce(cut, arg.axes, arg.combine)
     for node in reversed(chain[:-1]):
         shape = shapes.pop()
-        cut = graph.move(cut, node.op, node.arg if node.op is Ops.PERMUTE else shape)
+        arg = node.arg if node.op is Ops.PERMUTE else shape
+        cut = graph.move(cut, node.op, arg)
     return cut
 
 
