@@ -10,6 +10,8 @@ numbers that are not, by adding a multiple of the period first.
 
 from __future__ import annotations
 
+from functools import cache
+
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import atoms, rebuild
@@ -21,15 +23,17 @@ _INT32 = 1 << 31
 
 
 class Addresses:
-    """Makes the nodes of index values; `axes` says what loop or computed number an atom is."""
+    """Makes the nodes of index values.
+
+    `axes` says what loop or computed number an atom is, `number` gives a constant of int64.
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
         self.axes: dict[Atom, UOp] = {}
         self.sums: dict[Terms, UOp] = {}
-        self.numbers: dict[int, UOp] = {}
+        self.number = cache(_number)
         self.atoms: dict[Atom, UOp] = {}
-        self.plain: dict[Index, Index] = {}
         self.running: dict[tuple[Atom, Atom], bool] = {}
 
     def value(self, index: Index) -> UOp:
@@ -46,13 +50,6 @@ class Addresses:
         src = total, self.number(constant)
         return self.blocks.put(UOp(Ops.ADD, dtypes.int64, src))
 
-    def number(self, value: int) -> UOp:
-        """A constant of int64."""
-        found = self.numbers.get(value)
-        if found is None:
-            found = self.numbers[value] = const(value, dtypes.int64)
-        return found
-
     def at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
         terms = index.terms
@@ -62,13 +59,6 @@ class Addresses:
         positive = tuple([(atom, -factor) for atom, factor in terms])
         bound = self.number(index.const + 1)
         return self._alu(Ops.LT, self._sum(positive), bound)
-
-    def open_aliases(self, index: Index) -> Index:
-        """`index` with the outer aliases written out, so that what is linear shows as such."""
-        found = self.plain.get(index)
-        if found is None:
-            found = self.plain[index] = rebuild(index, _alias_base)
-        return found
 
     def _alu(self, op: Ops, *src: UOp) -> UOp:
         return self.blocks.put(alu(op, *src))
@@ -213,6 +203,10 @@ def _reach(index: Index) -> int:
     return total
 
 
+def _number(value: int) -> UOp:
+    return const(value, dtypes.int64)
+
+
 def _outer_first(part: tuple[int, int, UOp, int]) -> tuple[int, int]:
     return part[0], part[1]
 
@@ -226,10 +220,11 @@ def _base(atom: Atom) -> Index:
     return atom.base
 
 
-def _alias_base(atom: Atom) -> Index | None:
+def alias_base(atom: Atom) -> Index | None:
+    """What an alias stands for; None for other atoms."""
     if atom.kind != "alias":
         return None
-    return rebuild(_base(atom), _alias_base)
+    return rebuild(_base(atom), alias_base)
 
 
 def _lift(atom: Atom) -> int:

@@ -160,11 +160,6 @@ class Blocks:
         """One lane of `node`; a single value is the same in all."""
         return self.pick(node, (lane,)) if node.dtype.lanes > 1 else node
 
-    def backward(self, node: UOp) -> UOp:
-        """The lanes of `node`, last one first."""
-        lanes = range(node.dtype.lanes)
-        return self.pick(node, tuple(reversed(lanes)))
-
     def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
         """Lanes of several values, numbered one after another."""
         if len(parts) == 1:

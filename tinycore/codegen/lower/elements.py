@@ -22,7 +22,6 @@ class Elements:
         self.scope = scope
         self.indices = indices
         self.blocks = scope.blocks
-        self.units: dict[tuple[UOp, int], tuple[UOp, UOp]] = {}
 
     def read(self, node: UOp, site: Site, test: UOp) -> UOp | None:
         """What a LOAD finds at its site, or its fill where `test` is false; None if no vector
@@ -32,13 +31,9 @@ class Elements:
             value = self._read_registers(node.src[0], site.width, place)
             return self._chosen(test, value, _fill(node))
         lanes = 1 if place.step == 0 else self.scope.lanes
-        if place.step not in (-1, 0, 1) or test.dtype.lanes > lanes:
+        if place.step not in (0, 1) or test.dtype.lanes > lanes:
             return None
-        if place.step != -1:
-            return self._read_memory(node, place, test, lanes)
-        test = self._backward(test)
-        forward = self._read_memory(node, _turned(place, lanes), test, lanes)
-        return self.blocks.backward(forward)
+        return self._read_memory(node, place, test, lanes)
 
     def write(self, buffer: UOp, site: Site, value: UOp, test: UOp) -> bool:
         """Put `value` at a site where `test` holds; False if no vector access can."""
@@ -49,10 +44,6 @@ class Elements:
         value = self.blocks.splat(value, lanes)
         if site.width:
             self._write_registers(buffer, site.width, place, value, test)
-        elif place.step == -1:
-            value = self.blocks.backward(value)
-            test = self._backward(test)
-            self._write_memory(buffer, _turned(place, lanes), value, test)
         elif place.step in (0, 1):
             self._write_memory(buffer, place, value, test)
         else:
@@ -82,9 +73,6 @@ class Elements:
     def _store(self, buffer: UOp, src: tuple[UOp, ...]) -> None:
         moment = self.scope.changed(buffer)
         self.blocks.append(UOp(Ops.STORE, dtypes.void, src, None, moment))
-
-    def _backward(self, test: UOp) -> UOp:
-        return self.blocks.backward(test) if test.dtype.lanes > 1 else test
 
     # registers
 
@@ -155,34 +143,20 @@ class Elements:
         return range(place.constant, end, place.step)
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
-        src = self._unit(buffer, unit)
+        register = self.scope.buffers[buffer]
+        src = register, self.scope.addresses.number(unit)
         moment = self.scope.moment(buffer)
-        return self.blocks.put_load(buffer, src[0].dtype, src, moment)
+        return self.blocks.put_load(buffer, register.dtype, src, moment)
 
     def _write_unit(self, buffer: UOp, unit: int, value: UOp) -> None:
-        register, place = self._unit(buffer, unit)
-        self._store(buffer, (register, place, value))
-
-    def _unit(self, buffer: UOp, unit: int) -> tuple[UOp, UOp]:
-        register = self.scope.buffers[buffer]
-        key = register, unit
-        found = self.units.get(key)
-        if found is None:
-            number = self.scope.addresses.number(unit)
-            found = self.units[key] = register, number
-        return found
+        number = self.scope.addresses.number(unit)
+        self._store(buffer, (self.scope.buffers[buffer], number, value))
 
     def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
         """`value` where `test` holds, else `other`."""
         if test is TRUE:
             return value
         return self.blocks.apply(Ops.WHERE, test, value, other)
-
-
-def _turned(place: Place, lanes: int) -> Place:
-    """The place of the last lane, which is first in memory."""
-    first = place.constant - (lanes - 1)
-    return place._replace(constant=first)
 
 
 def _fill(node: UOp) -> UOp:

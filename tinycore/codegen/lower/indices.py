@@ -8,12 +8,13 @@ Next: elements.py reads and writes there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
-from tinycore.codegen.lower.address import lane_dtype
+from tinycore.codegen.lower.address import alias_base, lane_dtype
 from tinycore.codegen.lower.scope import LANE, Scope
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import Mask, atoms, substitute
+from tinycore.uop.affine import Mask, atoms, rebuild, substitute
 from tinycore.uop.index import Atom, Index, Terms, as_index, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.tree import Access
@@ -58,12 +59,15 @@ class Place(NamedTuple):
 
 
 class Indices:
-    """Index values, bound to the numbers of a scope; `evaluate` gives gathered numbers."""
+    """Index values, bound to the numbers of a scope.
+
+    `evaluate` gives gathered numbers, `form` prepares an index value.
+    """
 
     def __init__(self, scope: Scope, evaluate: Callable[[UOp], UOp]) -> None:
         self.scope = scope
         self.evaluate = evaluate
-        self.forms: dict[Index, Form] = {}
+        self.form = cache(self._form)
         self.computed: dict[UOp, Atom] = {}
 
     # preparing
@@ -78,15 +82,9 @@ class Indices:
             gathers.update(dict.fromkeys(_gathers(index)))
         return Site(self.form(offset), tuple(mask), tuple(gathers), storage.width)
 
-    def form(self, index: Index) -> Form:
-        """An index value, prepared."""
-        found = self.forms.get(index)
-        if found is None:
-            opened = self.scope.addresses.open_aliases(index)
-            found = self.forms[index] = self._form(opened)
-        return found
-
     def _form(self, index: Index) -> Form:
+        """An index value, prepared; outer aliases written out show what is linear."""
+        index = rebuild(index, alias_base)
         expanded = self.scope.study.expanded
         moving, still = [], []
         is_plain = True

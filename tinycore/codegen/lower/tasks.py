@@ -6,11 +6,12 @@ are digits of its axis. Targets with groups of threads will get descriptors of t
 
 from __future__ import annotations
 
+from tinycore.codegen.lower.loops import changed
 from tinycore.errors import SpecError
 from tinycore.runtime.caps import Caps
 from tinycore.uop.index import Atom, Index, as_index, axis, digit
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop, walk
+from tinycore.uop.tree import Kernel, axis_of, loop, rebuild, walk
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:
@@ -25,8 +26,10 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
     _check(kernel, grids, chain)
     if len(grids) == 1:
         return kernel
-    flat = _flattened(chain) if len(chain) > 1 else chain[0].replace(src=_unmapped(chain[0].src))
-    return kernel._replace(body=tuple([_replaced(s, chain[0], flat) for s in kernel.body]))
+    flat = _flattened(chain)
+    outer = chain[0]
+    body = changed(kernel.body, lambda node: [flat if node is outer else node])
+    return kernel._replace(body=body)
 
 
 def _is_grid(node: UOp) -> bool:
@@ -72,23 +75,10 @@ def _flattened(chain: list[UOp]) -> UOp:
             modulus = 0 if node is chain[0] else extent.const
             env[index.terms[0][0]] = digit(flat, size, modulus)
         size *= 1 if extent.terms else extent.const
-    body = Rebuild({}, env).body(_unmapped(chain[-1].src))
+    body = rebuild(changed(chain[-1].src, _in_order), {}, env)
     return loop("par", name, total, body, "grid")
 
 
-def _unmapped(body: tuple[UOp, ...]) -> tuple[UOp, ...]:
-    """Statements whose grid loops, deeper than the shared one, run in order."""
-    found = []
-    for node in body:
-        if node.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-            node = node.replace(src=_unmapped(node.src))
-        found.append(node.replace(arg=node.arg._replace(map="")) if _is_grid(node) else node)
-    return tuple(found)
-
-
-def _replaced(node: UOp, old: UOp, new: UOp) -> UOp:
-    if node is old:
-        return new
-    if node.op not in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-        return node
-    return node.replace(src=tuple([_replaced(child, old, new) for child in node.src]))
+def _in_order(node: UOp) -> list[UOp]:
+    """A grid loop that is deeper than the shared one runs in order."""
+    return [node.replace(arg=node.arg._replace(map="")) if _is_grid(node) else node]

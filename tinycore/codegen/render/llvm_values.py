@@ -90,6 +90,8 @@ def _cast(text: Text, node: UOp, value: str) -> str:
 
 
 def _converted(text: Text, value: str, old: DType, new: DType) -> str:
+    if old is new:
+        return value
     kind = register_type(old)
     if new.kind == "b" and old.kind != "b":
         compare = "fcmp une" if old.is_float else "icmp ne"
