@@ -8,6 +8,7 @@ loop only if nothing in it stores to their buffer, and never leave a scope that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
@@ -16,24 +17,20 @@ from tinycore.uop.ops import Ops, UOp, alu, const
 Order = tuple[int, ...]
 
 
+@dataclass(eq=False, slots=True)
 class Block:
     """A scope of the program: the whole of it, a loop or an IF.
 
     `stored` are the buffers written inside; loads stay in a `firm` block, which may never run.
     """
 
-    __slots__ = ("body", "depth", "firm", "head", "open", "serial", "stored")
-
-    def __init__(
-        self, head: UOp | None, depth: int, serial: int, stored: frozenset[UOp], firm: bool
-    ) -> None:
-        self.head = head
-        self.depth = depth
-        self.serial = serial
-        self.stored = stored
-        self.firm = firm
-        self.open = True
-        self.body: list[UOp | Block] = []
+    head: UOp | None
+    depth: int
+    serial: int
+    stored: frozenset[UOp]
+    firm: bool
+    open: bool = True
+    body: list[UOp | Block] = field(default_factory=list)
 
 
 class Blocks:

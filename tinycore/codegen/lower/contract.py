@@ -6,6 +6,7 @@ a product costs one decision however many lanes it has. Next: tasks.py.
 
 from __future__ import annotations
 
+from tinycore.codegen.lower.decompose import spells
 from tinycore.codegen.lower.loops import swept
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
@@ -17,8 +18,7 @@ from tinycore.uop.tree import Kernel
 
 def contract(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with a*b + c rounded once, if the device may and can."""
-    spelled = not caps.ops or Ops.FMA.name in caps.ops
-    if not spelled or not caps.contraction:
+    if not caps.contraction or not spells(caps, Ops.FMA):
         return kernel
     return swept(kernel, RULES, None, "contract")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 from tinycore.codegen.lower import convert
 from tinycore.codegen.lower.loops import swept
@@ -24,34 +23,22 @@ from tinycore.uop.pattern import Rule, UPat
 from tinycore.uop.tree import Kernel
 
 
-class Needs(NamedTuple):
-    """What a target has: the ops it spells, the types it computes in, those it cannot convert."""
-
-    spelled: frozenset[str]
-    native: frozenset[str]
-    emulated: frozenset[str]
-
-    def spells(self, op: Ops) -> bool:
-        """True if the target has `op`; a target that names none has every one."""
-        return not self.spelled or op.name in self.spelled
-
-    def computed(self, dtype: DType) -> DType:
-        """The type that ops on `dtype` are done in."""
-        return dtype if dtype.name in self.native else COMPUTE.get(dtype, dtype)
-
-
 def decompose(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` in ops that a device of these capabilities has. Raises: Unsupported."""
-    needs = Needs(frozenset(caps.ops), frozenset(caps.dtypes), frozenset(caps.emulated))
-    return swept(kernel, RULES, needs, "decompose")
+    return swept(kernel, RULES, caps, "decompose")
 
 
-def _compute(n: UOp, ctx: Needs) -> UOp | None:
+def spells(caps: Caps, op: Ops) -> bool:
+    """True if a target has `op`; one that names none has every one."""
+    return not caps.ops or op.name in caps.ops
+
+
+def _compute(n: UOp, ctx: Caps) -> UOp | None:
     """An op in a type that is computed, of ops that are spelled."""
     dtype = n.src[-1].dtype
-    wide = ctx.computed(dtype)
+    wide = dtype if dtype.name in ctx.dtypes else COMPUTE.get(dtype, dtype)
     means = ALWAYS.get(n.op)
-    if means is None and not ctx.spells(n.op):
+    if means is None and not spells(ctx, n.op):
         means = DECOMPOSITIONS.get(n.op)
         if means is None:
             raise Unsupported(
@@ -64,7 +51,7 @@ def _compute(n: UOp, ctx: Needs) -> UOp | None:
     return found if n.op in COMPARISON else _converted(found, dtype, ctx)
 
 
-def _cast(n: UOp, ctx: Needs) -> UOp | None:
+def _cast(n: UOp, ctx: Caps) -> UOp | None:
     """A conversion that the target has, or its arithmetic."""
     source = n.src[0]
     if source.dtype not in COMPUTE and n.dtype not in COMPUTE:
@@ -72,7 +59,7 @@ def _cast(n: UOp, ctx: Needs) -> UOp | None:
     return _converted(source, n.dtype, ctx)
 
 
-def _converted(x: UOp, dtype: DType, ctx: Needs) -> UOp:
+def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     """`x` as `dtype`, where one of them may be narrow."""
     if x.dtype is dtype:
         return x

@@ -78,18 +78,6 @@ class Expander:
             run(self, statement)
         self.used_bytes = used
 
-    def block(self, statement: UOp) -> None:
-        """A BLOCK of statements in order."""
-        self.body(statement.src)
-
-    def let(self, statement: UOp) -> None:
-        """A LET."""
-        self.values.set_let(statement)
-
-    def store(self, statement: UOp) -> None:
-        """A STORE of one value, which combines with nothing any more."""
-        self.values.store(statement, self.values.evaluate(statement.src[1]))
-
     def condition(self, statement: UOp) -> None:
         """An IF; a mask that is known decides it here."""
         test = self.values.indices.holds(statement.arg)
@@ -201,10 +189,10 @@ def _grid(kernel: Kernel) -> tuple[Index, ...]:
 
 
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
-    Ops.BLOCK: Expander.block,
+    Ops.BLOCK: lambda expander, statement: expander.body(statement.src),
     Ops.BUFFER: Expander.buffer,
-    Ops.LET: Expander.let,
-    Ops.STORE: Expander.store,
+    Ops.LET: lambda expander, statement: expander.values.set_let(statement),
+    Ops.STORE: lambda expander, statement: expander.values.store_value(statement),
     Ops.IF: Expander.condition,
     Ops.LOOP: Expander.loop,
 }

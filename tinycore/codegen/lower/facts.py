@@ -41,7 +41,7 @@ class Study:
     `expanded` are the axes of loops that run as EACH or LANES; `private` holds the buffers
     declared inside a vector loop, of which each lane has its own. `mode` says how a loop runs,
     `atom` what its axis is (it runs twice at least), `stored` which buffers a statement writes or
-    declares, `order` the nodes of a value, `of_index` what an index value depends on.
+    declares, `order` the nodes of a value, `of` and `of_index` what a value depends on.
     """
 
     def __init__(self, body: Iterable[UOp]) -> None:
@@ -53,6 +53,7 @@ class Study:
         self.order = cache(_sources_first)
         self.of_index = cache(self._of_index)
         self.of_node = cache(self._of_node)
+        self.of = cache(self._of)
         self.mutable = frozenset[UOp]().union(*[self.stored(statement) for statement in body])
         for statement in body:
             self.learn(statement, None)
@@ -100,8 +101,7 @@ class Study:
             return frozenset().union(*[self.stored(child) for child in statement.src])
         return frozenset([statement] if statement.op is Ops.BUFFER else [])
 
-    def of(self, value: UOp) -> Facts:
-        """What `value` depends on."""
+    def _of(self, value: UOp) -> Facts:
         for node in self.order(value):
             self.of_node(node)
         return self.of_node(value)

@@ -76,6 +76,10 @@ class Values:
             found = self.elements.read(node, site, test)
         return self._lane_by_lane(node) if found is None else found
 
+    def store_value(self, statement: UOp) -> None:
+        """Run a STORE, which combines with nothing any more."""
+        self.store(statement, self.evaluate(statement.src[1]))
+
     def store(self, statement: UOp, value: UOp) -> None:
         """Put a node where a STORE of one value says."""
         buffer = statement.src[0]
@@ -147,12 +151,6 @@ class Values:
             return self.blocks.put(alu(node.op, *src))
         return self.blocks.put(UOp(node.op, dtype, tuple(src)))
 
-    def _index(self, node: UOp) -> UOp:
-        return self.indices.value(node.arg, node.dtype)
-
-    def _mask(self, node: UOp) -> UOp:
-        return self.indices.holds(node.arg)
-
     def _variable(self, node: UOp) -> UOp:
         number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
         return self.blocks.narrow(number, node.dtype)
@@ -161,7 +159,7 @@ class Values:
 _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
     Ops.LOAD: Values.load,
     Ops.LET: Values._read_let,
-    Ops.INDEX: Values._index,
-    Ops.MASK: Values._mask,
+    Ops.INDEX: lambda values, node: values.indices.value(node.arg, node.dtype),
+    Ops.MASK: lambda values, node: values.indices.holds(node.arg),
     Ops.VARIABLE: Values._variable,
 }
