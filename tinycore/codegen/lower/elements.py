@@ -77,9 +77,6 @@ class Elements:
     # registers
 
     def _read_registers(self, buffer: UOp, width: int, place: Place) -> UOp:
-        if self._is_unit(place, width):
-            unit = place.constant // width
-            return self._register(buffer, unit)
         elements = self._elements(place)
         units = dedup([element // width for element in elements])
         parts = [self._register(buffer, unit) for unit in units]
@@ -95,10 +92,6 @@ class Elements:
         if test is not TRUE:
             old = self._read_registers(buffer, width, place)
             value = self._chosen(test, value, old)
-        if self._is_unit(place, width):
-            unit = place.constant // width
-            self._write_unit(buffer, unit, value)
-            return
         lanes_of: dict[int, dict[int, int]] = {}
         for lane, element in enumerate(self._elements(place)):
             unit = element // width
@@ -124,13 +117,6 @@ class Elements:
         value = self.blocks.splat(value, storage.width)
         for unit in range(storage.size // storage.width):
             self._write_unit(buffer, unit, value)
-
-    def _is_unit(self, place: Place, width: int) -> bool:
-        """True if a place is one register, lane by lane."""
-        if place.step == 0:
-            return width == 1
-        whole = self.scope.lanes == width and place.constant % width == 0
-        return place.step == 1 and whole
 
     def _elements(self, place: Place) -> Sequence[int]:
         """The element of each lane."""

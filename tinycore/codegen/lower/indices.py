@@ -107,28 +107,6 @@ class Indices:
         """The index with the numbers of expanded axes and of gathered values put in."""
         if not form.is_plain:
             return self._substituted(form)
-        constant, kept = self._numbers(form)
-        return make(constant, _merged(form, kept))
-
-    def place(self, form: Form) -> Place:
-        """A place with the numbers of expanded axes and of gathered values put in."""
-        lane = self.scope.lane
-        if form.is_plain:
-            constant, kept = self._numbers(form)
-            for term in kept:
-                if term[0] is lane:
-                    others = tuple([other for other in kept if other is not term])
-                    return Place(constant, _merged(form, others), term[1])
-            return Place(constant, _merged(form, kept), 0)
-        bound = self._substituted(form)
-        step = self.step(bound)
-        if step is None:
-            return Place(0, (), None, bound)
-        terms = [term for term in bound.terms if not step or term[0] is not lane]
-        return Place(bound.const, tuple(terms), step)
-
-    def _numbers(self, form: Form) -> tuple[int, Terms]:
-        """The constant of a plain form, and the expanded axes without a number here."""
         env = self.scope.env
         constant = form.whole.const
         kept: Terms = ()
@@ -138,7 +116,18 @@ class Indices:
                 kept += (term,)
             else:
                 constant += term[1] * number
-        return constant, kept
+        return make(constant, _merged(form, kept))
+
+    def place(self, form: Form) -> Place:
+        """A place with the numbers of expanded axes and of gathered values put in."""
+        bound = self.bind(form)
+        step = self.step(bound)
+        if step is None:
+            return Place(0, (), None, bound)
+        if not step:
+            return Place(bound.const, bound.terms, 0)
+        terms = [term for term in bound.terms if term[0] is not self.scope.lane]
+        return Place(bound.const, tuple(terms), step)
 
     def _substituted(self, form: Form) -> Index:
         env = self.scope.env
