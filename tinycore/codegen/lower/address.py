@@ -72,7 +72,7 @@ class Addresses:
             node = self._atom(atom)
             depth = self.blocks.depth(node)
             parts.append((depth, atom.order, node, factor))
-        parts.sort(key=_outer_first)
+        parts.sort(key=lambda part: part[:2])
         total: UOp | None = None
         for _, _, node, factor in parts:
             part = self._alu(Ops.MUL, node, self.number(factor))
@@ -205,10 +205,6 @@ def _reach(index: Index) -> int:
 
 def _number(value: int) -> UOp:
     return const(value, dtypes.int64)
-
-
-def _outer_first(part: tuple[int, int, UOp, int]) -> tuple[int, int]:
-    return part[0], part[1]
 
 
 def _is_power(number: int) -> bool:

@@ -193,15 +193,13 @@ class Indices:
                 return FALSE
             if bound.lo < 0:
                 parts.append(self._at_least_zero(bound))
-        parts.sort(key=self._by_depth)
+        depth = self.scope.blocks.depth
+        # Single truths before those of lanes, outer before inner.
+        parts.sort(key=lambda node: (node.dtype.lanes, depth(node)))
         total = TRUE
         for part in parts:
             total = self.scope.blocks.apply(Ops.AND, total, part)
         return total
-
-    def _by_depth(self, node: UOp) -> tuple[int, int]:
-        """Single truths before those of lanes, outer before inner."""
-        return node.dtype.lanes, self.scope.blocks.depth(node)
 
     def _at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0 for a bound index."""
@@ -262,12 +260,5 @@ def _merged(form: Form, kept: Terms) -> Terms:
 
 def _gathers(index: Index) -> tuple[Atom, ...]:
     """The gathered atoms of an index value, in order of creation."""
-    if not index.terms:
-        return ()
     found = [atom for atom in atoms(index) if atom.kind == "gather"]
-    found.sort(key=_order)
-    return tuple(found)
-
-
-def _order(atom: Atom) -> int:
-    return atom.order
+    return tuple(sorted(found, key=lambda atom: atom.order))

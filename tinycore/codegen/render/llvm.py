@@ -45,7 +45,7 @@ class Scope:
         self.name = name
         self.before = before
         self.changing = changing  # what each was called before
-        self.inside: dict[Register, str] = {}
+        self.inside = {register: f"%{name}.{k}" for k, register in enumerate(changing)}
         self.phis = 0
         self.counter = ("", "", "")
         self.may_skip = False
@@ -147,8 +147,7 @@ class Module(Text):
         self.block(scope.name)
         scope.phis = len(self.lines)
         self.lines.append("")
-        for number, register in enumerate(scope.changing):
-            scope.inside[register] = self.registers[register] = f"%{scope.name}.{number}"
+        self.registers.update(scope.inside)
         if scope.may_skip:
             more = self.new(f"icmp slt i64 {counter}, {end}")
             self.branch(more, f"{scope.name}.body", f"{scope.name}.end")
@@ -183,11 +182,10 @@ class Module(Text):
     def _end_loop(self, scope: Scope) -> None:
         counter, first, end = scope.counter
         following = self.new(f"add nuw nsw i64 {counter}, 1")
-        phis = [_phi(counter, "i64", (first, scope.before), (following, self.label))]
-        for register, before in scope.changing.items():
-            kind, after = register_type(register[0].dtype), self.registers[register]
-            name = scope.inside[register]
-            phis.append(_phi(name, kind, (before, scope.before), (after, self.label)))
+        phis = [
+            f"  {counter} = phi i64 [ {first}, %{scope.before} ], [ {following}, %{self.label} ]"
+        ]
+        phis += self._phis(scope, self.label)
         self.lines[scope.phis] = "\n".join(phis)
         if scope.may_skip:
             self.line(f"br label %{scope.name}")
@@ -199,19 +197,19 @@ class Module(Text):
 
     def _end_condition(self, scope: Scope) -> None:
         inner = self.label
-        label = f"{scope.name}.end"
-        self.line(f"br label %{label}")
-        self.block(label)
-        for number, (register, before) in enumerate(scope.changing.items()):
-            name, kind = f"%{scope.name}.{number}", register_type(register[0].dtype)
-            after = self.registers[register]
-            self.lines.append(_phi(name, kind, (before, scope.before), (after, inner)))
-            self.registers[register] = name
+        self.line(f"br label %{scope.name}.end")
+        self.block(f"{scope.name}.end")
+        self.lines += self._phis(scope, inner)
+        self.registers.update(scope.inside)
 
-
-def _phi(name: str, kind: str, first: tuple[str, str], second: tuple[str, str]) -> str:
-    sides = f"[ {first[0]}, %{first[1]} ], [ {second[0]}, %{second[1]} ]"
-    return f"  {name} = phi {kind} {sides}"
+    def _phis(self, scope: Scope, last: str) -> list[str]:
+        """What each changing register is: what it was before, or at the end of block `last`."""
+        found = []
+        for register, before in scope.changing.items():
+            kind, after = register_type(register[0].dtype), self.registers[register]
+            sides = f"[ {before}, %{scope.before} ], [ {after}, %{last} ]"
+            found.append(f"  {scope.inside[register]} = phi {kind} {sides}")
+        return found
 
 
 def _changes(program: Lowered) -> dict[UOp, dict[Register, None]]:
