@@ -83,7 +83,8 @@ class Elements:
         lanes = []
         for element in elements:
             part = units.index(element // width)
-            lanes.append(width * part + element % width)
+            lane = element % width
+            lanes.append(width * part + lane)
         return self.blocks.merge(parts, tuple(lanes))
 
     def _write_registers(
@@ -96,7 +97,8 @@ class Elements:
         for lane, element in enumerate(self._elements(place)):
             unit = element // width
             taken = lanes_of.setdefault(unit, {})
-            taken[element % width] = lane
+            within = element % width
+            taken[within] = lane
         for unit, taken in lanes_of.items():
             new = self._patched(buffer, unit, value, taken)
             self._write_unit(buffer, unit, new)
@@ -125,8 +127,9 @@ class Elements:
         lanes = self.scope.lanes
         if place.step is None:
             return [self.indices.at_lane(place.uneven, k) for k in range(lanes)]
-        end = place.constant + place.step * lanes
-        return range(place.constant, end, place.step)
+        first = place.constant
+        end = first + place.step * lanes
+        return range(first, end, place.step)
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
         register = self.scope.buffers[buffer]
@@ -136,7 +139,8 @@ class Elements:
 
     def _write_unit(self, buffer: UOp, unit: int, value: UOp) -> None:
         number = self.scope.addresses.number(unit)
-        self._store(buffer, (self.scope.buffers[buffer], number, value))
+        register = self.scope.buffers[buffer]
+        self._store(buffer, (register, number, value))
 
     def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
         """`value` where `test` holds, else `other`."""
