@@ -130,7 +130,7 @@ def transfer(source: Buffer, target: Buffer) -> None:
     """
     forbid_while_recording("copy")
     device = Device[target.device]
-    if source.device == target.device:
-        if device.memory("transfer", target.handle, source.handle, source.size_bytes):
-            return
+    near = source.device == target.device
+    if near and device.memory("transfer", target.handle, source.handle, source.size_bytes):
+        return
     target.copyin(source.as_memoryview(share=True))

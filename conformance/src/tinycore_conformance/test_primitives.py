@@ -24,6 +24,14 @@ UNARY = {
     "trunc": (np.trunc, 0),
     "sin": (np.sin, 4),
 }
+DTYPES = (
+    "int8",
+    "uint8",
+    "int16",
+    "int32",
+    "uint32",
+    "int64",
+)
 BINARY = {
     "add": np.add,
     "sub": np.subtract,
@@ -37,7 +45,34 @@ INTEGERS = {
     "bitwise_or": np.bitwise_or,
     "bitwise_xor": np.bitwise_xor,
 }
-SHAPES = ((1,), (7, 5), (64,), (3, 1, 17), (129, 65))
+SHAPES = (
+    (1,),
+    (7, 5),
+    (64,),
+    (3, 1, 17),
+    (129, 65),
+)
+SIZES = (
+    (1, 1, 1),
+    (7, 5, 3),
+    (64, 64, 64),
+    (33, 65, 129),
+)
+PADDING = (
+    (1, 2),
+    (0, 0),
+    (0, 1),
+    (2, 0),
+)
+EDGES = (
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1.0,
+    -1.0,
+)
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -49,7 +84,7 @@ def seeded(name: str) -> np.random.Generator:
 def patterns(name: str, count: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """Floats of uniform bit patterns: every exponent, and the edges."""
     bits = seeded(name).integers(0, 1 << 32, count, dtype=np.uint32)
-    edges = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0], np.float32)
+    edges = np.array(EDGES, np.float32)
     found = np.concatenate([bits.view(np.float32), edges])
     # what devices may flush is not asked for here
     return np.where(np.abs(found) < SMALLEST, np.float32(0), found)
@@ -64,13 +99,18 @@ def tensor(values: Any, device: "OpenDevice") -> Any:
 
 def close(found: Any, exact: Any, ulp: float) -> None:
     """Every element within `ulp` units of the exact value's last place; NaN is NaN."""
+    exact = np.asarray(exact, np.float64)
     with np.errstate(all="ignore"):
-        wanted = np.asarray(exact).astype(np.float32)
-        unit = np.spacing(np.maximum(np.abs(wanted), SMALLEST).astype(np.float32))
-        error = np.abs(found.astype(np.float64) - np.asarray(exact, np.float64))
-        tiny = (np.abs(wanted) < SMALLEST) & (np.abs(found) <= SMALLEST)
-        same = (found == wanted) | (np.isnan(found) & np.isnan(wanted)) | tiny
-    wrong = ~same & ~(error <= (ulp + 0.5) * unit)
+        wanted = exact.astype(np.float32)
+        size = np.abs(wanted)
+        unit = np.spacing(np.maximum(size, np.float32(SMALLEST)))
+        error = np.abs(found - exact)
+        tiny = size < SMALLEST
+        tiny &= np.abs(found) <= SMALLEST
+        same = found == wanted
+        same |= np.isnan(found) & np.isnan(wanted)
+    inside = error <= (ulp + 0.5) * unit
+    wrong = ~(same | tiny | inside)
     assert not wrong.any(), f"{int(wrong.sum())} elements, first {found[wrong][0]!r}"
 
 
@@ -83,7 +123,8 @@ def test_a_function_of_one_operand_is_within_its_bound(name: str, tc_device: "Op
         values = seeded(name).uniform(-1000, 1000, 4096).astype(np.float32)
     with np.errstate(all="ignore"):
         exact = function(values.astype(np.float64))
-    close(getattr(tensor(values, tc_device), name)().numpy(), exact, ulp)
+    method = getattr(tensor(values, tc_device), name)
+    close(method().numpy(), exact, ulp)
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -91,33 +132,43 @@ def test_a_function_of_two_operands_is_correctly_rounded(
     name: str, tc_device: "OpenDevice"
 ) -> None:
     """Pairs of bit patterns."""
-    left, right = patterns(name + "l", 4096), patterns(name + "r", 4096)
+    left = patterns(name + "l", 4096)
+    right = patterns(name + "r", 4096)
+    function = BINARY[name]
     with np.errstate(all="ignore"):
-        exact = BINARY[name](left.astype(np.float64), right.astype(np.float64))
-    close(getattr(tensor(left, tc_device), name)(tensor(right, tc_device)).numpy(), exact, 0)
+        exact = function(left.astype(np.float64), right.astype(np.float64))
+    method = getattr(tensor(left, tc_device), name)
+    found = method(tensor(right, tc_device))
+    close(found.numpy(), exact, 0)
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_comparisons_know_nan_and_zero(name: str, tc_device: "OpenDevice") -> None:
     """Bit patterns against themselves turned around."""
     left = patterns(name, 4096)
-    right = np.where(np.arange(len(left)) % 3 == 0, left, left[::-1])
-    found = getattr(tensor(left, tc_device), name)(tensor(right, tc_device)).numpy()
-    assert (found == COMPARED[name](left, right)).all()
+    third = np.arange(len(left)) % 3 == 0
+    right = np.where(third, left, left[::-1])
+    method = getattr(tensor(left, tc_device), name)
+    found = method(tensor(right, tc_device))
+    wanted = COMPARED[name](left, right)
+    assert (found.numpy() == wanted).all()
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [*INTEGERS, "add", "mul"])
 def test_integers_wrap(name: str, dtype: str, tc_device: "OpenDevice") -> None:
     """Values over the whole range of the type."""
     bounds = np.iinfo(dtype)
     rng = seeded(name + dtype)
-    left = rng.integers(bounds.min, bounds.max, 500, dtype=dtype, endpoint=True)
-    right = rng.integers(bounds.min, bounds.max, 500, dtype=dtype, endpoint=True)
-    function: Any = {**INTEGERS, "add": np.add, "mul": np.multiply}[name]
-    found = getattr(tensor(left, tc_device), name)(tensor(right, tc_device)).numpy()
+    shape = (2, 500)
+    drawn = rng.integers(bounds.min, bounds.max, shape, dtype=dtype, endpoint=True)
+    left, right = drawn
+    function: Any = {**INTEGERS, **BINARY}[name]
+    method = getattr(tensor(left, tc_device), name)
+    found = method(tensor(right, tc_device))
     with np.errstate(all="ignore"):
-        assert (found == function(left, right)).all()
+        wanted = function(left, right)
+    assert (found.numpy() == wanted).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -126,30 +177,36 @@ def test_sums_keep_their_bound(
     shape: tuple[int, ...], axis: int | None, tc_device: "OpenDevice"
 ) -> None:
     """Both signs, then all positive, which exposes narrow accumulators."""
-    for positive in (False, True):
-        values = seeded(f"{shape}{axis}").standard_normal(shape).astype(np.float32)
-        values = np.abs(values) if positive else values
-        found = tensor(values, tc_device).sum(axis).numpy()
+    rng = seeded(f"{shape}{axis}")
+    signed = rng.standard_normal(shape, dtype=np.float32)
+    for values in (signed, np.abs(signed)):
+        given = tensor(values, tc_device)
         wide = values.astype(np.float64)
         count = values.size if axis is None else shape[axis]
-        bound = count * 2.0**-24 * np.abs(wide).sum(axis) + SMALLEST
-        assert (np.abs(found - wide.sum(axis)) <= bound).all()
-        assert (tensor(values, tc_device).max(axis).numpy() == values.max(axis)).all()
+        size = np.abs(wide).sum(axis)
+        bound = count * 2.0**-24 * size + SMALLEST
+        error = given.sum(axis).numpy() - wide.sum(axis)
+        assert (np.abs(error) <= bound).all()
+        largest = given.max(axis).numpy()
+        assert (largest == values.max(axis)).all()
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 5, 3), (64, 64, 64), (33, 65, 129)], ids=str)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_matrix_products_keep_their_bound(
     sizes: tuple[int, int, int], tc_device: "OpenDevice"
 ) -> None:
     """Ragged and whole tiles, transposed operands too."""
     rows, columns, depth = sizes
     rng = seeded(str(sizes))
-    a = rng.standard_normal((rows, depth)).astype(np.float32)
-    b = rng.standard_normal((columns, depth)).astype(np.float32)
-    found = (tensor(a, tc_device) @ tensor(b, tc_device).T).numpy()
-    exact = a.astype(np.float64) @ b.astype(np.float64).T
-    bound = (depth + 1) * 2.0**-23 * (np.abs(a).astype(np.float64) @ np.abs(b).T) + SMALLEST
-    assert (np.abs(found - exact) <= bound).all()
+    a = rng.standard_normal((rows, depth), dtype=np.float32)
+    b = rng.standard_normal((columns, depth), dtype=np.float32)
+    product = tensor(a, tc_device) @ tensor(b, tc_device).T
+    wide_a = a.astype(np.float64)
+    wide_b = b.astype(np.float64)
+    error = product.numpy() - wide_a @ wide_b.T
+    size = np.abs(wide_a) @ np.abs(wide_b).T
+    bound = (depth + 1) * 2.0**-23 * size + SMALLEST
+    assert (np.abs(error) <= bound).all()
 
 
 def test_movements_move(tc_device: "OpenDevice") -> None:
@@ -158,8 +215,10 @@ def test_movements_move(tc_device: "OpenDevice") -> None:
     moved = tensor(values, tc_device).permute(3, 1, 0, 2).flip(0)[1:, :, :, ::2]
     expected = values.transpose(3, 1, 0, 2)[::-1][1:, :, :, ::2]
     assert (moved.numpy() == expected).all()
-    padded = moved.pad(((1, 2), (0, 0), (0, 1), (2, 0)), value=-7).reshape(-1)
-    wanted = np.pad(expected, ((1, 2), (0, 0), (0, 1), (2, 0)), constant_values=-7).reshape(-1)
+    padded = moved.pad(PADDING, value=-7)
+    padded = padded.reshape(-1)
+    wanted = np.pad(expected, PADDING, constant_values=-7)
+    wanted = wanted.reshape(-1)
     assert (padded.numpy() == wanted).all()
 
 
