@@ -30,7 +30,7 @@ def refused(text: str, *arrays: np.ndarray, **variables: int) -> str:
 @pytest.mark.parametrize("place", ["", " @grid", " @thread", " @warpgroup"])
 def test_an_iteration_that_reads_what_another_writes_is_refused(place: str) -> None:
     text = f"kernel k(X f32[5])\n  par i:4{place}: X[i] = X[i + 1]\n"
-    assert "an iteration of par i" in refused(text, zeros(5))
+    assert "two iterations of par i meet in X" in refused(text, zeros(5))
 
 
 def test_a_loop_counts_as_a_whole_not_statement_by_statement() -> None:
@@ -40,7 +40,7 @@ kernel k(X f32[4], Y f32[4])
     X[i] = 1.0
     Y[i] = X[3 - i]
 """
-    assert "reads what another wrote in X" in refused(text, zeros(4), zeros(4))
+    assert "two iterations of par i meet in X" in refused(text, zeros(4), zeros(4))
 
 
 def test_loops_one_after_another_are_ordered() -> None:
@@ -78,7 +78,7 @@ kernel k(X f32[4], Y f32[4])
 def test_plain_stores_of_a_red_loop_must_not_meet() -> None:
     text = "kernel k(X f32[4], Y f32[1])\n  red i:4: Y[0] = X[i]\n"
     values = np.arange(4, dtype=np.float32)
-    assert "an iteration of red i meets another" in refused(text, values, zeros(1))
+    assert "two iterations of red i meet in Y" in refused(text, values, zeros(1))
 
 
 # registers
@@ -94,7 +94,7 @@ def test_registers_that_were_never_written_are_nan() -> None:
 def test_integers_that_were_never_written_are_not_read() -> None:
     text = "kernel k(Y i32[1])\n  buf t i32[2] reg\n  t[0] = 1\n  Y[0] = t[{}]\n"
     checked(text.format(0), np.zeros(1, np.int32))
-    assert "t is read unwritten" in refused(text.format(1), np.zeros(1, np.int32))
+    assert "t is touched, that nobody wrote" in refused(text.format(1), np.zeros(1, np.int32))
 
 
 OWN = """
@@ -110,12 +110,14 @@ def test_a_thread_reads_its_own_registers_only() -> None:
     checked(OWN.format("t"), np.arange(8, dtype=np.float32), y)
     assert y.tolist() == list(range(8))
     message = refused(OWN.format("7 - t"), zeros(8), zeros(8))
-    assert "a lane touches a register of x that it does not own" in message
+    assert "a lane touches a register that it does not own, of x" in message
 
 
 def test_registers_with_owners_need_a_lane() -> None:
     text = OWN.replace("par t:8 @thread: Y[t]", "par u:8: Y[u]").format("u")
-    assert "x is touched with no lane t around" in refused(text, zeros(8), zeros(8))
+    assert "a lane touches a register that it does not own, of x" in refused(
+        text, zeros(8), zeros(8)
+    )
 
 
 def test_no_lane_may_hold_all_operands() -> None:
@@ -125,7 +127,7 @@ kernel k(Y f32[8])
   buf y f32[a:8] reg = sum own t = 7 - a over t:8
   par a:8 @own: Y[a] = x[a] + y[a]
 """
-    assert "no lane owns all that it touches" in refused(text, zeros(8))
+    assert "a register that it does not own, of x, y" in refused(text, zeros(8))
 
 
 # threads and barriers
@@ -153,7 +155,7 @@ def test_barriers_order_threads_and_each_is_needed() -> None:
     parts = ROWS.split("    barrier\n")
     for at in range(1, len(parts)):
         text = "    barrier\n".join([*parts[: at - 1], parts[at - 1] + parts[at], *parts[at + 1 :]])
-        assert "a thread" in refused(text, x, y)
+        assert "two threads meet" in refused(text, x, y)
 
 
 def test_a_thread_needs_no_barrier_for_what_it_wrote_itself() -> None:
@@ -184,7 +186,7 @@ def test_a_barrier_of_one_team_orders_that_team_alone() -> None:
     y = zeros(2, 8)
     checked(TEAMS.format("barrier", "", "w"), y)
     assert y.tolist() == [list(range(7, -1, -1)), list(range(15, 7, -1))]
-    assert "a thread" in refused(TEAMS.format("barrier", "", "1 - w"), y)
+    assert "two threads meet in s" in refused(TEAMS.format("barrier", "", "1 - w"), y)
     checked(TEAMS.format("", "barrier", "1 - w"), y)
     assert y.tolist() == [list(range(15, 7, -1)), list(range(7, -1, -1))]
 
@@ -208,7 +210,7 @@ kernel k(X f32[8], Y f32[8])
 def test_roles_meet_in_no_plain_buffer() -> None:
     checked(ROLES.format(4), zeros(8), zeros(8))
     assert "in X" in refused(ROLES.format(0), zeros(8), zeros(8))
-    assert "a role meets another where it stores in X" in refused(
+    assert "two roles meet in X" in refused(
         ROLES.format(4).replace("Y[i] = X[i + 4]", "X[i] = 2.0"), zeros(8), zeros(8)
     )
 
@@ -235,15 +237,15 @@ def test_a_copy_is_complete_at_its_wait() -> None:
 
 def test_integers_are_not_read_before_the_wait_or_after_the_free() -> None:
     y = np.zeros(8, np.int32)
-    assert "s[0] is read but its slot is being filled" in refused(COPY.format("", ""), EIGHT, y)
+    assert "load of s[0], whose slot is being filled" in refused(COPY.format("", ""), EIGHT, y)
     text = COPY.format("wait s[k]; free s[k]", "")
-    assert "s[0] is read but its slot is empty" in refused(text, EIGHT, y)
+    assert "load of s[0], whose slot is empty" in refused(text, EIGHT, y)
 
 
 def test_another_number_in_the_slot_is_not_what_is_read() -> None:
     text = COPY.format("wait s[k]", "free s[k]").replace("s[k; i]", "s[k + 2; i]")
     message = refused(text, EIGHT, EIGHT)
-    assert "s[2] is read but its slot is full, number 0" in message
+    assert "load of s[2], whose slot is full, number 0" in message
 
 
 def test_a_slot_takes_its_numbers_in_turn() -> None:
@@ -288,7 +290,7 @@ def test_a_copy_fills_its_slot_once_and_reads_what_is_there(copy: str, wrong: st
 
 def test_a_slot_is_filled_by_copies_alone() -> None:
     text = COPY.format("wait s[k]", "par i:4: s[k; i] = 1")
-    assert "s is the target of a copy and of a store" in refused(text, EIGHT, EIGHT)
+    assert "store of s[0], whose slot is full" in refused(text, EIGHT, EIGHT)
 
 
 OUT = """
@@ -310,7 +312,7 @@ def test_a_copy_towards_global_memory_ends_with_its_buffer() -> None:
 def test_a_slot_is_not_written_while_a_copy_reads_it() -> None:
     y = np.zeros(12, np.int32)
     text = OUT.format(3, "").replace("Y i32[8]", "Y i32[12]")
-    assert "s[2] is written while a copy reads it" in refused(text, y)
+    assert "store of s[2], whose slot is being read by a copy" in refused(text, y)
     waited = text.replace("    par i:4", "    if k >= 2: wait s[k - 2]\n    par i:4")
     checked(waited, y)
     assert (y == np.arange(12)).all()
@@ -318,12 +320,12 @@ def test_a_slot_is_not_written_while_a_copy_reads_it() -> None:
 
 def test_what_a_copy_still_writes_is_not_read() -> None:
     text = OUT.format(2, "par i:4: Y[4*k + i] = Y[4*k + i] + 1")
-    assert "Y is read while a copy writes it" in refused(text, np.zeros(8, np.int32))
+    assert "Y is touched, that a copy writes" in refused(text, np.zeros(8, np.int32))
 
 
 def test_a_slot_is_copied_out_once_before_a_wait() -> None:
     text = OUT.format(1, "copy Y[x:4] <- s[k; x]")
-    assert "the slot is being read by a copy" in refused(text, np.zeros(8, np.int32))
+    assert "copy s[0], whose slot is being read by a copy" in refused(text, np.zeros(8, np.int32))
 
 
 def test_a_wait_without_a_copy_out_is_refused() -> None:
@@ -342,7 +344,7 @@ kernel k(X f32[3, 8], Y f32[3, 8])
     x, y = np.arange(24, dtype=np.float32).reshape(3, 8), zeros(3, 8)
     checked(text.format("2 0 3"), x, y)
     assert (x == y).all()
-    assert "the swizzle of s leaves the slot" in refused(text.format("3 3 1"), x, y)
+    assert "the swizzle of s leaves its slots" in refused(text.format("3 3 1"), x, y)
 
 
 # MMA

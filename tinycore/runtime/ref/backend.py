@@ -5,41 +5,28 @@ and right: what every other device is compared with. It takes over at the level 
 nothing of codegen is between the schedule and the result.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 
 from tinycore import __version__
-from tinycore.config import CHECK_OOB
 from tinycore.dtype import dtypes
+from tinycore.runtime import contract
 from tinycore.runtime.caps import Caps, Space
-from tinycore.runtime.contract import (
-    PLUGIN_API,
-    Allocator,
-    Backend,
-    Compiler,
-    Device,
-    Renderer,
-    Target,
-)
-from tinycore.runtime.errors import OutOfMemory, Unsupported
-from tinycore.runtime.program import Handle, Launch
-from tinycore.runtime.ref import number
-from tinycore.runtime.ref.entry import run_kernel
-from tinycore.runtime.ref.number import Array
+from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.program import Launch
+from tinycore.runtime.ref import run_kernel
+from tinycore.runtime.ref.number import Array, np, storage
 from tinycore.uop.canonical import canonical
-from tinycore.uop.ops import UOp, arena
+from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel
-from tinycore.util import np, prod
+from tinycore.util import prod
 
 ARCH = "numpy"
-ALIGNMENT = 64
 CAPS = Caps(
     dtypes=tuple(row.name for row in dtypes.all),
-    spaces=(Space("host", 1 << 40, ALIGNMENT, host_visible=True, coherent=True),),
+    spaces=(Space("host", 1 << 40, host_visible=True, coherent=True),),
     max_allocation_bytes=1 << 40,
     max_buffers=1024,
     denormals="preserve",
@@ -48,41 +35,36 @@ CAPS = Caps(
 )
 
 
-class HostAllocator(Allocator):
+class HostAllocator(contract.Allocator):
     """Arrays of bytes."""
 
-    def alloc(self, size_bytes: int, space: str, alignment: int) -> Handle:
-        """Bytes at an aligned address. Raises: OutOfMemory."""
-        try:
-            memory = np().empty(size_bytes + alignment, np().uint8)
-        except MemoryError as error:
-            raise OutOfMemory(f"{size_bytes} bytes do not fit in memory", "REF") from error
+    def alloc(self, size_bytes: int, space: str, alignment: int) -> Array:
+        """Bytes at an aligned address. Raises: MemoryError."""
+        memory = np.empty(size_bytes + alignment, np.uint8)
         start = -memory.ctypes.data % alignment
-        handle: Handle = memory[start : start + size_bytes]
-        return handle
+        return memory[start : start + size_bytes]
 
-    def free(self, handle: Handle) -> None:
+    def free(self, handle: Array) -> None:
         """Memory goes with the last reference to it."""
 
-    def copyin(self, handle: Handle, source: memoryview) -> None:
+    def copyin(self, handle: Array, source: memoryview) -> None:
         """Write bytes."""
-        _bytes(handle)[: source.nbytes] = source.cast("B")
+        handle[: source.nbytes] = source.cast("B")
 
-    def copyout(self, target: memoryview, handle: Handle) -> None:
+    def copyout(self, target: memoryview, handle: Array) -> None:
         """Read bytes."""
-        target.cast("B")[:] = memoryview(_bytes(handle)[: target.nbytes])
+        target.cast("B")[:] = self.view(handle, target.nbytes)
 
-    def offset(self, handle: Handle, offset_bytes: int, size_bytes: int) -> Handle | None:
+    def offset(self, handle: Array, offset_bytes: int, size_bytes: int) -> Array:
         """A part of the same bytes."""
-        part: Handle = _bytes(handle)[offset_bytes : offset_bytes + size_bytes]
-        return part
+        return handle[offset_bytes : offset_bytes + size_bytes]
 
-    def view(self, handle: Handle, size_bytes: int) -> memoryview | None:
+    def view(self, handle: Array, size_bytes: int) -> memoryview:
         """The bytes themselves."""
-        return memoryview(_bytes(handle)[:size_bytes])
+        return memoryview(handle[:size_bytes])
 
 
-class KernelRenderer(Renderer[Kernel]):
+class KernelRenderer(contract.Renderer[Kernel]):
     """Writes a scheduled kernel as its canonical text."""
 
     takes = "kernel"
@@ -92,7 +74,7 @@ class KernelRenderer(Renderer[Kernel]):
         return show(canonical(program))
 
 
-class TextCompiler(Compiler):
+class TextCompiler(contract.Compiler):
     """The text is the object code."""
 
     key = f"ref {__version__}"
@@ -112,39 +94,29 @@ class KernelProgram:
 
     def __call__(
         self,
-        buffers: Sequence[Handle],
+        buffers: Sequence[Array],
         values: Sequence[int],
         launch: Launch,
         wait: bool = False,
         descs: Sequence[bytes] = (),
-    ) -> float | None:
+    ) -> float:
         """Run once. Units: seconds. Raises: RefError."""
         start = time.perf_counter()
-        kernel = self.kernel
-        arrays = [_elements(*pair) for pair in zip(kernel.params, buffers, strict=True)]
-        names = [variable.arg[0] for variable in kernel.variables]
-        variables = dict(zip(names, values, strict=True))
+        arrays = []
+        for param, handle in zip(self.kernel.params, buffers, strict=True):
+            dtype = storage(param.dtype)
+            size = prod([extent.hi for extent in param.arg.shape])
+            arrays.append(handle[: size * dtype.itemsize].view(dtype))
+        names = [variable.arg[0] for variable in self.kernel.variables]
         with arena():
-            run_kernel(kernel, arrays, variables, check_out_of_bounds=bool(CHECK_OOB.value))
+            run_kernel(self.kernel, arrays, dict(zip(names, values, strict=True)))
         return time.perf_counter() - start
 
 
-def _elements(param: UOp, handle: Handle) -> Array:
-    """The memory of a buffer as elements, flat."""
-    dtype = number.storage(param.dtype)
-    size = prod(extent.hi for extent in param.arg.shape)
-    return _bytes(handle)[: size * dtype.itemsize].view(dtype)
-
-
-def _bytes(handle: Handle) -> Array:
-    assert isinstance(handle, np().ndarray), "ref: a handle of another device"
-    return handle
-
-
-class RefDevice(Device):
+class RefDevice(contract.Device):
     """The interpreter as a device; work is done when it is started."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: contract.Target) -> None:
         self.target = target
         self.allocator = HostAllocator()
 
@@ -159,11 +131,11 @@ class RefDevice(Device):
         """Nothing is held."""
 
 
-class RefBackend(Backend):
+class RefBackend(contract.Backend):
     """One interpreter, on every machine that has numpy."""
 
     name = "REF"
-    api = PLUGIN_API
+    api = contract.PLUGIN_API
     version = __version__
     priority = -100
     fork_safe = True
@@ -172,15 +144,15 @@ class RefBackend(Backend):
         """One."""
         return 1
 
-    def open(self, index: int, renderer: str = "") -> Device:
+    def open(self, index: int, renderer: str = "") -> RefDevice:
         """The interpreter."""
-        return RefDevice(self.target(""))
+        return RefDevice(self.target(ARCH))
 
-    def target(self, arch: str) -> Target:
+    def target(self, arch: str) -> contract.Target:
         """The one architecture. Raises: Unsupported for another."""
         if arch not in ("", ARCH):
             raise Unsupported(f"target: {arch!r} is unknown; expected {ARCH}", self.name)
-        return Target(ARCH, CAPS, KernelRenderer(CAPS), TextCompiler())
+        return contract.Target(ARCH, CAPS, KernelRenderer(CAPS), TextCompiler())
 
 
 BACKEND = RefBackend()

@@ -1,105 +1,124 @@
-"""What a kernel sees while it runs: its buffers, the loops around, and the values by name.
+"""Buffers while a kernel runs: their elements, their slots, and who touched what.
 
-In: declarations and loops. Out: `Instance`s, whose elements have one number each, and a `Scope`.
-Loops that run all at once are axes of numpy: a value at depth n has at most n axes, the innermost
-loop first, so that values of outer loops broadcast into inner ones. Next file: machine.py.
+In: declarations, and numbers of elements. Out: `Instance`s, whose elements have one number each;
+whether a slot may be used; whether two met in an element. Next file: frame.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from tinycore.runtime.ref.number import Array
-from tinycore.uop.index import Atom
+from tinycore.runtime.ref import number
+from tinycore.runtime.ref.number import Array, np
+from tinycore.runtime.ref.order import Path
 from tinycore.uop.ops import UOp
-from tinycore.uop.tree import BufferArg
-from tinycore.util import np, prod
+from tinycore.uop.tree import BlockArg, LoopArg
+from tinycore.util import prod
 
 if TYPE_CHECKING:
-    from tinycore.runtime.ref.races import Watch
+    from tinycore.runtime.ref.frame import Frame
 
-Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
+PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element
+ABSENT = ("", "that nobody wrote", "that a copy writes")
 
 
-class Dim(NamedTuple):
-    """A loop that runs all at once: its kind and how many iterations this block of it has."""
+class Slot:
+    """One of `count` slots: its state, the sequence number it holds or held last, and who waited
+    for it and freed it. Without a sequence number a place names whatever is there."""
 
-    kind: str
-    extent: int
+    def __init__(self, name: str, at: int, count: int) -> None:
+        self.name = name
+        self.count = count
+        self.sequence = at - count
+        self.state = "empty"
+        self.arrive: Callable[[], None]
+        self.waited: set[Path] = set()
+        self.freed: set[Path] = set()
+
+    def told(self, sequence: int | None) -> str:
+        """The place that a statement names, and what is there."""
+        place = f"{self.name}[{'' if sequence is None else sequence}]"
+        return f"{place}, whose slot is {self.state}, number {self.sequence}"
+
+    def holds(self, sequence: int | None) -> bool:
+        """True if a copy of this number began, and the slot is not free again."""
+        return self.state != "empty" and sequence in (None, self.sequence)
+
+    def may_start(self, sequence: int | None, outward: bool) -> bool:
+        """True if a copy may empty the slot, or fill it: it is free, and next in turn."""
+        if outward:
+            return self.state != "being read by a copy"
+        return self.state == "empty" and sequence in (None, self.sequence + self.count)
+
+    def complete(self) -> None:
+        """The copy has arrived."""
+        self.arrive()
+        self.state = "empty" if self.state == "being read by a copy" else "full"
+
+    def visible(self, sequence: int | None, path: Path) -> bool:
+        """True if `path`, or a scope around it, waited for this number and did not free it."""
+        waited = any(path[: len(scope)] == scope for scope in self.waited)
+        return waited and path not in self.freed and self.holds(sequence)
 
 
 class Instance:
-    """A buffer at run time: one tile for each slot, and for each iteration of the loops around.
+    """A buffer at run time: one tile for each slot, and for each iteration that runs at once.
 
-    `data` is flat; `base` is where the tile of an iteration starts. `depth` counts the loops
-    around that run all at once, `born` orders instances and loops in time.
+    `data` is flat; `base` is where the tile of an iteration starts. It was declared inside of
+    `depth` loops that run at once, and of `watches` that are over what is outside of them.
     """
 
-    def __init__(
-        self,
-        node: UOp,
-        data: Array,
-        extents: tuple[Array, ...],
-        base: Array = 0,
-        depth: int = 0,
-        born: int = 0,
-    ) -> None:
+    def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
+        arg = node.arg
+        bounds = [extent.hi for extent in arg.shape]
+        count = prod(home.shape)
         self.node = node
-        self.arg: BufferArg = node.arg
-        self.data = data
-        self.extents = extents
-        self.base = base
-        self.depth = depth
-        self.born = born
-        bounds = [extent.hi for extent in self.arg.shape]
+        self.name = arg.name
+        self.depth = len(home.shape)
+        self.watches = len(home.watches)
+        self.extents = [home.index(extent) for extent in arg.shape]
         self.strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
         self.size = prod(bounds)
+        self.slots = [Slot(arg.name, at, arg.slots) for at in range(arg.slots)]
+        tile = arg.slots * self.size
+        self.base = np.arange(count).reshape(home.shape) * tile
+        self.states = np.zeros(count * tile, np.int8)
+        if data is None:
+            fill = number.encode(number.identity(arg.init, node.dtype), node.dtype)
+            data = np.full(self.states.size, fill)
+            if not (node.dtype.is_float or arg.init or home.changed[node] == "filled"):
+                self.states[:] = UNWRITTEN
+        self.data = data
 
 
-@dataclass
-class Scope:
-    """The state of one thread of control: values of axes and LETs, buffers, loops around.
+class Watch(dict[tuple[Instance, str], Array]):
+    """What runs side by side: none may read what another writes, nor two write unequal values.
 
-    `mask` holds where an IF around is true, None meaning everywhere; `statement` is what runs.
-    For the checked entry alone: `watches` are the loops around with their iterations, `path` and
-    `lane` say who runs, `owned` is true inside a loop mapped `own`, `crossing` inside a red one.
+    It keeps the least and the greatest number of those who touched each element.
     """
 
-    axes: dict[Atom, Array] = field(default_factory=dict)
-    lets: dict[UOp, Array] = field(default_factory=dict)
-    buffers: dict[UOp, Instance] = field(default_factory=dict)
-    dims: tuple[Dim, ...] = ()
-    mask: Array | None = None
-    statement: UOp | None = None
-    watches: tuple[tuple[Watch, Array], ...] = ()
-    path: Path = ()
-    lane: Array | None = None
-    owned: bool = False
-    crossing: bool = False
+    def __init__(self, arg: LoopArg | BlockArg) -> None:
+        self.kind = arg.kind
+        self.name = f"iterations of {arg.kind} {arg.axis}" if arg.axis else arg.kind
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The numpy shape of a value that differs in every iteration."""
-        return tuple([dim.extent for dim in reversed(self.dims)])
+    def __missing__(self, key: tuple[Instance, str]) -> Array:
+        nobody = np.repeat([[1 << 62], [-1]], key[0].data.size, axis=1)
+        return self.setdefault(key, nobody)
 
-    def enter(self, kind: str, count: int) -> Array:
-        """Run `count` iterations of a loop at once from here on; their numbers as an array."""
-        numbers = np().arange(count).reshape((count,) + (1,) * len(self.dims))
-        self.dims = (*self.dims, Dim(kind, count))
-        return numbers
+    def others(self, instance: Instance, how: str, cells: Array, who: Array) -> Array:
+        """Where anybody but `who` touched an element."""
+        least, greatest = self[instance, how]
+        return (least[cells] < who) | (greatest[cells] > who)
 
-    def split(self, step: tuple[str, int]) -> Scope:
-        """A copy for another thread of control, one step further on the path."""
-        copy = replace(self, path=(*self.path, step))
-        copy.axes = {**self.axes}
-        copy.lets = {**self.lets}
-        copy.buffers = {**self.buffers}
-        return copy
-
-
-def conjunction(first: Array | None, second: Array | None) -> Array | None:
-    """Where both masks are true; None is everywhere."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first & second
+    def meets(self, instance: Instance, how: str, cells: Array, who: Array, differs: Array) -> bool:
+        """True if another wrote what this one touches, where the value `differs`, or another read
+        what this one writes. `how` is "read", "written", or "seen", which is not remembered."""
+        met = self.others(instance, "written", cells, who) & differs
+        if how == "written":
+            readers = self.others(instance, "read", cells, who)
+            met = met | readers
+        least, greatest = self[instance, how]
+        np.minimum.at(least, cells, who)
+        np.maximum.at(greatest, cells, who)
+        return bool(met.any())
