@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from tests.runtime.ref import kernel_of
 from tinycore.dtype import COMPUTE, DType, dtypes
-from tinycore.runtime.ref import number
+from tinycore.runtime.ref import number, run_kernel
 
 NARROW = [dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2]
 
@@ -83,15 +84,28 @@ def test_casts_to_integers_truncate_and_wrap() -> None:
 
 
 def test_a_bitcast_keeps_the_bits() -> None:
-    one = number.constant(1.0, dtypes.bfloat16)
-    assert number.reinterpret(one, dtypes.bfloat16, dtypes.uint16) == 0x3F80
-    half = number.reinterpret(np.uint16(0x3800), dtypes.uint16, dtypes.float16)
-    assert half == 0.5 and half.dtype == np.float32
+    text = """
+kernel k(X bf16[1], H u16[1], Y u16[1], Z f16[1])
+  par i:1
+    Y[i] = bitcast(X[i], u16)
+    Z[i] = bitcast(H[i], f16)
+"""
+    one, half = np.array([0x3F80], np.uint16), np.array([0x3800], np.uint16)
+    y, z = np.zeros(1, np.uint16), np.zeros(1, np.float16)
+    run_kernel(kernel_of(text), [one, half, y, z])
+    assert y[0] == 0x3F80
+    assert z[0] == 0.5
 
 
 def test_identities_of_integers_are_their_bounds() -> None:
-    assert number.identity("max", dtypes.int8) == -128
-    assert number.identity("min", dtypes.uint8) == 255
-    assert not number.identity("max", dtypes.bool)
-    assert number.identity("max", dtypes.bfloat16) == -math.inf
-    assert number.identity("prod", dtypes.int64) == 1
+    assert number.initial("max", dtypes.int8) == -128
+    assert number.initial("min", dtypes.uint8) == 255
+    assert not number.initial("max", dtypes.bool)
+    assert number.initial("max", dtypes.bfloat16) == 0xFF80
+    assert number.initial("prod", dtypes.int64) == 1
+
+
+def test_poison_is_nan_or_the_least_integer() -> None:
+    assert np.isnan(number.initial("", dtypes.float16))
+    assert number.initial("", dtypes.bfloat16) == 0x7FC0
+    assert number.initial("", dtypes.int16) == -(2**15)

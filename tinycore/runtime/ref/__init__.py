@@ -20,12 +20,12 @@ from tinycore.uop.tree import Kernel, Plan
 from tinycore.util import prod
 
 __all__ = ["RefError", "check_kernel", "run_kernel", "run_plan"]
-Values = Mapping[str, int]
+Arrays = Sequence[Array]
+Values = Mapping[str, int] | None
+Entry = Callable[[Kernel, Arrays, Values, int], None]
 
 
-def run_kernel(
-    kernel: Kernel, arrays: Sequence[Array], variables: Values | None = None, seed: int = 0
-) -> None:
+def run_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
     """Run a kernel: by the oracle if it is as scheduled, else by the checked entry.
 
     Shapes: each array is flat or shaped like its parameter at upper bounds, in C order.
@@ -34,30 +34,28 @@ def run_kernel(
     Raises: RefError.
     """
     if is_scheduled(kernel):
-        _run(Machine(kernel), arrays, variables or {})
+        _run(Machine(kernel), arrays, variables)
     else:
         check_kernel(kernel, arrays, variables, seed)
 
 
-def check_kernel(
-    kernel: Kernel, arrays: Sequence[Array], variables: Values | None = None, seed: int = 0
-) -> None:
+def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
     """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
 
     Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
     roles, places outside their buffers: IR.md 6. Raises: RefError.
     """
-    _run(Checked(kernel, Random(seed)), arrays, variables or {})
+    _run(Checked(kernel, Random(seed)), arrays, variables)
 
 
-def _run(machine: Machine, arrays: Sequence[Array], variables: Values) -> None:
+def _run(machine: Machine, arrays: Arrays, variables: Values) -> None:
     kernel = machine.kernel
     if len(arrays) != len(kernel.params):
         machine.fail(f"{len(arrays)} arrays are given", f"{len(kernel.params)}")
     with np.errstate(all="ignore"):
         for node in kernel.variables:
             name, lo, hi = node.arg
-            value = variables.get(name)
+            value = (variables or {}).get(name)
             if value is None or not lo <= value <= hi:
                 machine.fail(f"variable {name} is {value}", f"a number in {lo}..{hi}")
             machine = machine.at(variable(name, lo, hi), value)
@@ -67,7 +65,7 @@ def _run(machine: Machine, arrays: Sequence[Array], variables: Values) -> None:
             dtype = number.storage(node.dtype)
             fits = array.dtype == dtype and array.shape in (shape, (prod(shape),))
             if not (fits and array.flags.c_contiguous):
-                found = f"{array.dtype} of shape {array.shape} and strides {array.strides}"
+                found = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
                 wanted = f"{dtype} of shape {shape} in C order"
                 machine.fail(f"{node.arg.name} is given {found}", wanted)
             machine.names[node] = Instance(node, machine, array.reshape(-1))
@@ -76,11 +74,7 @@ def _run(machine: Machine, arrays: Sequence[Array], variables: Values) -> None:
 
 
 def run_plan(
-    plan: Plan,
-    arrays: Sequence[Array],
-    variables: Values | None = None,
-    seed: int = 0,
-    run: Callable[..., None] = run_kernel,
+    plan: Plan, arrays: Arrays, variables: Values = None, seed: int = 0, run: Entry = run_kernel
 ) -> None:
     """Run the launches of a plan in order; `run` is run_kernel or check_kernel.
 
@@ -89,7 +83,7 @@ def run_plan(
     held = {node.arg.name: array for node, array in zip(plan.params, arrays, strict=True)}
     for temp in plan.temps:
         size = prod([extent.hi for extent in temp.arg.shape])
-        held[temp.arg.name] = np.full(size, number.poison(temp.dtype))
+        held[temp.arg.name] = np.full(size, number.initial("", temp.dtype))
     for launch in plan.launches:
         if launch.kernel is None:
             wrong = f"ref: {plan.name}: {launch.name} is a vendor's call"

@@ -7,13 +7,13 @@ nothing of codegen is between the schedule and the result.
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tinycore import __version__
 from tinycore.dtype import dtypes
 from tinycore.runtime import contract
 from tinycore.runtime.caps import Caps, Space
 from tinycore.runtime.errors import Unsupported
-from tinycore.runtime.program import Launch
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.ref.number import Array, np, storage
 from tinycore.uop.canonical import canonical
@@ -88,19 +88,12 @@ class KernelProgram:
     """A kernel read back from its text, ready to be interpreted."""
 
     def __init__(self, text: str) -> None:
-        (unit,) = parse(text).values()
-        assert isinstance(unit, Kernel), "ref: the object code is no kernel"
-        self.kernel = unit
+        self.kernel: Any = next(iter(parse(text).values()))
 
     def __call__(
-        self,
-        buffers: Sequence[Array],
-        values: Sequence[int],
-        launch: Launch,
-        wait: bool = False,
-        descs: Sequence[bytes] = (),
+        self, buffers: Sequence[Array], values: Sequence[int], *_: Any, **__: Any
     ) -> float:
-        """Run once. Units: seconds. Raises: RefError."""
+        """Run once, whatever the launch. Units: seconds. Raises: RefError."""
         start = time.perf_counter()
         arrays = []
         for param, handle in zip(self.kernel.params, buffers, strict=True):

@@ -1,7 +1,7 @@
 """A machine that trusts nobody: it holds each read and store against all others.
 
 In: a kernel that actions or lowering made. Out: RefError at the first thing that a device may not
-do, with its statement. Next file: entry.py.
+do, with its statement. Next file: __init__.py, which starts it.
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ class Checked(Machine):
 
     def _settle(self, instance: Instance, cells: Array, new: Array, how: str) -> None:
         """Those that store at once may meet in equal plain values alone."""
-        meet = how in COMBINE and np.unique(cells).size < cells.size
-        if how not in COMBINE:
+        meet = np.unique(cells).size < cells.size
+        if meet and how not in COMBINE:
             instance.data[cells] = new  # of those that meet the last stays
             meet = _differ(instance.data[cells], new).any()
         if meet:
@@ -161,7 +161,7 @@ class Checked(Machine):
         cells, stored = rows(touch.mask, touch.cells, stored)
         if not (outward or np.unique(cells).size == cells.size == instance.size):
             self.fail(f"a copy does not fill {target.arg.name}", "a box that fits, not masked")
-        instance.data[cells] = number.poison(target.dtype)
+        instance.data[cells] = number.initial("", target.dtype)
         instance.states[cells] = FLYING
 
         def arrive() -> None:
@@ -194,7 +194,7 @@ class Checked(Machine):
             if slot.freed >= wanted:
                 slot.state = "empty"
                 tiles = self.names[buffer].data.reshape(slot.count, -1)
-                tiles[slot.sequence % slot.count] = number.poison(buffer.dtype)
+                tiles[slot.sequence % slot.count] = number.initial("", buffer.dtype)
 
     # what a team does as a whole
 

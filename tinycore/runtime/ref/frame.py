@@ -178,7 +178,8 @@ class Frame:
             return self.known(node, node.arg)
         values = [memo[source] for source in node.src]
         if node.op is Ops.BITCAST:
-            return number.reinterpret(values[0], node.src[0].dtype, node.dtype)
+            stored = number.encode(values[0], node.src[0].dtype)
+            return number.decode(stored.view(number.storage(node.dtype)), node.dtype)
         reference = TABLE[node.op].reference
         found = reference(np, *values) if reference else values[0]  # a CAST has none
         return number.convert(found, node.dtype)

@@ -85,8 +85,7 @@ class Instance:
         self.base = np.arange(count).reshape(home.shape) * tile
         self.states = np.zeros(count * tile, np.int8)
         if data is None:
-            fill = number.encode(number.identity(arg.init, node.dtype), node.dtype)
-            data = np.full(self.states.size, fill)
+            data = np.full(self.states.size, number.initial(arg.init, node.dtype))
             if not (node.dtype.is_float or arg.init or home.changed[node] == "filled"):
                 self.states[:] = UNWRITTEN
         self.data = data

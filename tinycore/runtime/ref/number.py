@@ -64,28 +64,18 @@ def convert(values: Array, dtype: DType) -> Array:
     return decode(encode(values, dtype), dtype)
 
 
-def reinterpret(values: Array, source: DType, target: DType) -> Array:
-    """Values with the same bits in another type of the same size."""
-    return decode(encode(values, source).view(storage(target)), target)
-
-
 def constant(value: Scalar, dtype: DType) -> Array:
     """A Python number as a value of `dtype`."""
     return convert(dtype.cast(value), dtype)
 
 
 @cache
-def identity(combine: str, dtype: DType) -> Array:
-    """The value that `combine` leaves alone; without one, NaN or the least integer."""
+def initial(combine: str, dtype: DType) -> Array:
+    """An element of memory that `combine` leaves alone; without one, NaN or the least integer."""
     value = MONOIDS[combine].identity if combine else math.nan
     least = math.nan if dtype.is_float else dtype.min
     limits = {-math.inf: dtype.min, math.inf: dtype.max, math.nan: least}
-    return constant(limits.get(value, value), dtype)
-
-
-def poison(dtype: DType) -> Array:
-    """An element of memory that was never written."""
-    return encode(identity("", dtype), dtype)
+    return encode(limits.get(value, value), dtype)
 
 
 @cache
