@@ -65,7 +65,7 @@ class Push:
         """The first state below, through movement, that has a value of its own."""
         while node.op in MOVEMENT and not self._is_stored(node):
             below, constraints = source_place(node, indices)
-            if any(constraint is not True for constraint in constraints):
+            if constraints:
                 break
             node, indices = node.src[0], below
         return State(node, indices, mask)

@@ -178,7 +178,7 @@ def _make_write(stage: Stage, push: Push) -> None:
     stage.place = stage.axes
     while moved is not base:
         stage.place, constraints = source_place(moved, stage.place)
-        assert all(c is True for c in constraints), "stages: a view that hides elements"
+        assert not constraints, "stages: a view that hides elements"
         moved = moved.src[0]
 
 
