@@ -9,13 +9,10 @@ import random
 from collections.abc import Callable
 from time import perf_counter
 
-from benchmarks.interpreted import apply
 from tinycore.dtype import dtypes
 from tinycore.uop.index import axis
-from tinycore.uop.matcher import Decisions, Writer
 from tinycore.uop.ops import Ops, UOp, const, toposort
-from tinycore.uop.pattern import Rule
-from tinycore.uop.rewrite import graph_rewrite, sweep
+from tinycore.uop.rewrite import Counters, PatternMatcher, graph_rewrite, sweep
 from tinycore.uop.simplify import simplify
 from tinycore.uop.tree import Access, buffer, load, mask_value, store
 
@@ -54,42 +51,11 @@ def least(measured: Callable[[], object], runs: int = 15) -> float:
     return min(times)
 
 
-def match_all(order: list[UOp]) -> None:
-    """Asks the decision function of every node."""
-    decisions = simplify.decisions
+def match_all(pm: PatternMatcher, order: list[UOp]) -> None:
+    """Asks for the first rule that fits every node."""
+    counters = Counters()
     for node in order:
-        decide = decisions[node.op]
-        if decide is not None:
-            decide(node, None)
-
-
-def interpret_all(order: list[UOp]) -> None:
-    """The same by walking patterns."""
-    by_op = {op: _rules(op) for op in Ops}
-    for node in order:
-        apply(by_op[node.op], node)
-
-
-def build_all(ops: list[Ops]) -> None:
-    """Makes the decision function of every op that a rule looks at."""
-    decisions = Decisions(simplify.rules)
-    for op in ops:
-        _ = decisions[op]
-
-
-def build_rows() -> list[tuple[str, float, str]]:
-    """The cost of making every decision function of the simplifier."""
-    ways = {op: len(Writer(op, _rules(op)).ways) for op in Ops}
-    ops = [op for op in Ops if ways[op]]
-    seconds = least(lambda: build_all(ops))
-    total = sum(ways.values())
-    return [
-        ("rules", len(simplify.rules), ""),
-        ("ordered ways, over all ops", total, ""),
-        ("build, for each rule", seconds / len(simplify.rules) * 1e6, "us"),
-        ("build, for each way", seconds / total * 1e6, "us"),
-        ("build, for each op", seconds / len(ops) * 1e6, "us"),
-    ]
+        pm.apply(node, None, counters)
 
 
 def node_rows() -> list[tuple[str, float, str]]:
@@ -98,9 +64,9 @@ def node_rows() -> list[tuple[str, float, str]]:
     order = toposort([root])
     runs: dict[str, Callable[[], object]] = {
         "toposort": lambda: toposort([root]),
-        "match alone, generated": lambda: match_all(order),
-        "match alone, patterns walked": lambda: interpret_all(order),
-        "sweep of a list": lambda: sweep(order, simplify),
+        "match alone": lambda: match_all(simplify, order),
+        "match alone, by new rules": lambda: match_all(PatternMatcher(simplify.rules), order),
+        "sweep": lambda: sweep([root], simplify),
         "fixpoint": lambda: graph_rewrite(root, simplify),
     }
     count = len(order)
@@ -110,14 +76,10 @@ def node_rows() -> list[tuple[str, float, str]]:
     return [*rows, ("fixpoint of twice the nodes", twice * 1e9, "ns")]
 
 
-def _rules(op: Ops) -> list[Rule]:
-    return [rule for rule in simplify.rules if op in (rule.pattern.ops or Ops)]
-
-
 def main() -> None:
     """Prints the table."""
     gc.disable()
-    for name, figure, unit in [*build_rows(), *node_rows()]:
+    for name, figure, unit in node_rows():
         print(f"| {name} | {figure:.0f} {unit}".rstrip() + " |")
 
 

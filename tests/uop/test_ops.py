@@ -203,7 +203,15 @@ def test_neutral_constants_fold_when_made() -> None:
     assert alu(Ops.WHERE, const(False, BOOL), x, x * 2) is x * 2
     assert flag & True is flag and (flag | False) is flag
     assert (flag & False).arg is False and (flag | True).arg is True
+    assert (
+        (x ^ 0) is x
+        and (x | 0) is x
+        and alu(Ops.XOR, const(0, I32), x) is x
+        and (flag ^ True).op is Ops.XOR
+    )
+    assert (x & 1).op is Ops.AND and (x | 1).op is Ops.OR
     assert (x & x) is x and (x | x) is x
+    assert x.alu(Ops.MAX, x) is x and f.alu(Ops.MIN, f) is f and (f * f).op is Ops.MUL
     assert (f * 0).op is Ops.MUL
 
 

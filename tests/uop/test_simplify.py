@@ -85,8 +85,6 @@ CASES: list[tuple[str, tuple[DType, ...], Make]] = [
     ("multiply_negated", FLOATS, lambda t: raw(Ops.MUL, raw(Ops.NEG, X(t)), C(0, t))),
     ("negate_product", NUMBERS, lambda t: raw(Ops.NEG, raw(Ops.MUL, X(t), C(3, t)))),
     ("negate_product", FLOATS, lambda t: raw(Ops.NEG, raw(Ops.MUL, X(t), C(0, t)))),
-    ("extreme_of_one", NUMBERS, lambda t: raw(Ops.MAX, X(t), X(t))),
-    ("extreme_of_one", NUMBERS, lambda t: raw(Ops.MIN, X(t), X(t))),
     ("cast_nothing", NUMBERS, lambda t: cast(X(t), t)),
     ("cast_nothing", NUMBERS, lambda t: cast(C(100, dtypes.int64), t)),
     ("cast_nothing", NUMBERS, lambda t: cast(T, t)),
@@ -117,7 +115,6 @@ CASES: list[tuple[str, tuple[DType, ...], Make]] = [
     ("not_mask", BOOL, lambda t: N(mask(i + j - 3))),
     ("equal_flag", BOOL, lambda t: raw(Ops.EQ, X(t), T)),
     ("equal_flag", BOOL, lambda t: raw(Ops.EQ, F, X(t))),
-    ("xor_zero", WHOLE, lambda t: raw(Ops.XOR, X(t), C(0, t))),
     *[
         ("choose_flags", BOOL, lambda t, pair=pair: raw(Ops.WHERE, P(), *pair))
         for pair in ((T, P("q")), (P("q"), F), (T, F), (F, T))

@@ -5,11 +5,9 @@ import random
 
 import pytest
 
-from benchmarks.interpreted import apply, matches
 from tinycore.dtype import dtypes
 from tinycore.errors import ArgumentError
 from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
-from tinycore.uop.matcher import Writer
 from tinycore.uop.ops import alu, const
 from tinycore.uop.pattern import Rule, rule
 from tinycore.uop.simplify import simplify
@@ -21,9 +19,9 @@ F = UOp(Ops.BUFFER, dtypes.float32, (), "f")
 
 
 def fits(pattern: UPat, node: UOp) -> bool:
-    """Whether a rule of this pattern fires, which the interpreter must confirm."""
+    """Whether a rule of this pattern fires, which walking the whole pattern must confirm."""
     fired = PatternMatcher([(pattern, lambda: A.const_like(77))]).rewrite(node) is not None
-    assert fired == bool(list(matches(pattern, node, {})))
+    assert fired == bool(list(pattern.matches(node, {})))
     return fired
 
 
@@ -120,23 +118,6 @@ def test_arguments_are_compared_by_value() -> None:
 def test_nan_matches_nan_alone() -> None:
     assert fits(UPat.const(None, math.nan), const(math.nan, dtypes.float32))
     assert not fits(UPat.const(None, math.nan), const(1.0, dtypes.float32))
-
-
-def test_any_takes_the_first_choice_that_fits() -> None:
-    either = UPat.any(UPat(Ops.NEG, src=(x,)), x + 0, UPat(Ops.VARIABLE, name="x"))
-    pm = PatternMatcher([(either, lambda x: x * 2)])
-    assert pm.rewrite(-A) is A * 2
-    assert pm.rewrite(UOp(Ops.ADD, dtypes.int32, (A, A.const_like(0)))) is A * 2
-    assert pm.rewrite(A) is A * 2
-    assert pm.rewrite(A * B) is None
-
-
-def test_a_name_of_a_choice_holds_for_all_choices() -> None:
-    named = UPat.any(UPat(Ops.NEG, src=(x,)), UPat(Ops.VARIABLE, name="x")).named("z")
-    pm = PatternMatcher([(UPat(Ops.EXP, src=(named,)), lambda z, x: z + x)])
-    assert pm.rewrite(A.alu(Ops.EXP)) is A + A
-    assert pm.rewrite((-A).alu(Ops.EXP)) is -A + A
-    assert pm.rewrite((A + B).alu(Ops.EXP)) is None
 
 
 @pytest.mark.parametrize(
@@ -252,11 +233,6 @@ def test_a_parameter_that_no_pattern_binds_is_named() -> None:
     )
 
 
-def test_a_name_that_one_choice_lacks_does_not_count_as_bound() -> None:
-    with pytest.raises(ArgumentError, match=r"takes 'x', which .* expected some of: y"):
-        PatternMatcher([(UPat.any(x, y), lambda x: x)])
-
-
 def test_a_builtin_is_refused_as_a_function() -> None:
     with pytest.raises(ArgumentError) as error:
         PatternMatcher([(x + y, print)])
@@ -272,30 +248,17 @@ def test_a_pattern_prints_what_it_asks_for() -> None:
         "UPat(ops=(Ops.ADD, Ops.MUL), dtypes=(dtypes.int32,), src=(UPat(name='x'),), name='n', "
         "allow_any_len=True)"
     )
-    assert repr(UPat.any(x, UPat())) == "UPat(choices=(UPat(name='x'), UPat()))"
 
 
-def test_a_decision_function_is_made_when_its_op_is_first_met() -> None:
-    pm = PatternMatcher([(x + y, lambda x: x)])
-    assert not pm.decisions
-    assert pm.rewrite(A * B) is None
-    assert pm.decisions == {Ops.MUL: None}
-    assert pm.rewrite(A + B) is A
-    assert set(pm.decisions) == {Ops.MUL, Ops.ADD}
-
-
-def test_a_test_that_neighbouring_rules_begin_with_is_written_once() -> None:
+def test_only_rules_that_the_ops_of_a_node_and_its_sources_allow_are_tried() -> None:
     rules = [
         Rule("zero", UPat(Ops.ADD, src=(x, UPat.const(None, 0))), lambda x: x),
-        Rule("one", UPat(Ops.ADD, src=(x, UPat.const(None, 1))), lambda x: x),
-        Rule("negative", UPat(Ops.ADD, src=(x, UPat(Ops.NEG))), lambda x: x),
+        Rule("negative", UPat(Ops.ADD, src=[x, UPat(Ops.NEG)]), lambda x: x),
+        Rule("any", UPat(name="x"), lambda x: None),
     ]
-    assert Writer(Ops.ADD, rules).text().count("n1.op is CONST") == 1
-
-
-def test_orders_of_equal_patterns_are_one_way() -> None:
-    assert len(Writer(Ops.ADD, [Rule("both", x + y, lambda x: x)]).ways) == 2
-    assert len(Writer(Ops.ADD, [Rule("same", x + x, lambda x: x)]).ways) == 1
+    pm = PatternMatcher(rules)
+    tried = {node: [rule.name for rule in pm.candidates(node)] for node in (A + 3, -A + B, A * B)}
+    assert tried == {A + 3: ["zero", "any"], -A + B: ["negative", "any"], A * B: ["any"]}
 
 
 def random_node(rng: random.Random, depth: int) -> UOp:
@@ -312,8 +275,10 @@ def random_node(rng: random.Random, depth: int) -> UOp:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_generated_functions_do_what_interpreted_patterns_do(seed: int) -> None:
+def test_rules_left_out_by_their_ops_would_not_have_fitted(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(200):
         node = random_node(rng, 3)
-        assert simplify.rewrite(node) is apply(simplify.rules, node)
+        found = [rule.apply(node, None) for rule in simplify.rules]
+        first = next((new for new in found if new is not None), None)
+        assert simplify.rewrite(node) is first

@@ -278,8 +278,7 @@ def substitute(root: UOp, replaced: Mapping[UOp, UOp]) -> UOp:
     for node in toposort([root]):
         if node in new:
             continue
-        src = tuple([new[source] for source in node.src])
-        new[node] = node if src == node.src else node.replace(src=src)
+        new[node] = node.over(tuple([new[source] for source in node.src]))
     return new[root]
 
 

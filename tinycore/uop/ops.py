@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Self
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import DTypeError
@@ -159,7 +159,61 @@ def arena() -> Iterator[None]:
                 TABLES.clear()
 
 
-class UOp:
+class Arithmetic:
+    """Operators by `alu`: on nodes they make nodes, on patterns patterns."""
+
+    __slots__ = ()
+
+    def alu(self, op: Ops, *others: Self | Scalar) -> Self:
+        """`op` applied to this and `others`."""
+        raise NotImplementedError
+
+    def eq(self, other: Self | Scalar) -> Self:
+        """Where this equals `other`; == compares the objects."""
+        return self.alu(Ops.EQ, other)
+
+    def where(self, value: Self | Scalar, other: Self | Scalar) -> Self:
+        """`value` where this holds, else `other`."""
+        return self.alu(Ops.WHERE, value, other)
+
+    def __neg__(self) -> Self:
+        return self.alu(Ops.NEG)
+
+    def __add__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.ADD, other)
+
+    def __mul__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.MUL, other)
+
+    def __floordiv__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.IDIV, other)
+
+    def __mod__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.MOD, other)
+
+    def __and__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.AND, other)
+
+    def __or__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.OR, other)
+
+    def __xor__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.XOR, other)
+
+    def __lshift__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.SHL, other)
+
+    def __rshift__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.SHR, other)
+
+    def __lt__(self, other: Self | Scalar) -> Self:
+        return self.alu(Ops.LT, other)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+class UOp(Arithmetic):
     """One node of a graph, a kernel or a lowered program.
 
     Equal nodes are one object: compare with `is`. `shape` is defined for graph nodes.
@@ -213,10 +267,12 @@ class UOp:
 
     def replace(self, **fields: Any) -> UOp:
         """This node with some of op, dtype, src, arg, tag changed."""
-        old = {"op": self.op, "dtype": self.dtype, "src": self.src, "arg": self.arg}
-        return UOp(**{**old, "tag": self.tag, **fields})
+        names = ("op", "dtype", "src", "arg", "tag")
+        return UOp(*[fields.pop(name, getattr(self, name)) for name in names], **fields)
 
-    # arithmetic, for rules and for kernels written in Python
+    def over(self, src: tuple[UOp, ...]) -> UOp:
+        """This node over other sources."""
+        return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
 
     def const_like(self, value: Scalar) -> UOp:
         """`value` as a constant of this node's type."""
@@ -230,45 +286,15 @@ class UOp:
         """This value rounded or extended to `dtype`."""
         return cast(self, dtype)
 
-    def __add__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.ADD, other)
-
-    def __mul__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.MUL, other)
-
-    def __neg__(self) -> UOp:
-        return self.alu(Ops.NEG)
-
     def __sub__(self, other: UOp | Scalar) -> UOp:
         return self + (-other)
 
     def __rsub__(self, other: Scalar) -> UOp:
         return self.const_like(other) + (-self)
 
-    def __and__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.AND, other)
-
-    def __or__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.OR, other)
-
-    def __xor__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.XOR, other)
-
-    def __lshift__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.SHL, other)
-
-    def __rshift__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.SHR, other)
-
-    def __lt__(self, other: UOp | Scalar) -> UOp:
-        return self.alu(Ops.LT, other)
-
     def __truediv__(self, other: UOp | Scalar) -> UOp:
         divisor = other if isinstance(other, UOp) else self.const_like(other)
-        return self.alu(Ops.MUL, divisor.alu(Ops.RECIP))
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+        return self * divisor.alu(Ops.RECIP)
 
 
 def const(value: Scalar, dtype: DType) -> UOp:
@@ -299,8 +325,8 @@ def alu(op: Ops, *src: UOp) -> UOp:
 
     Raises: DTypeError if the sources of a binary op differ in type.
     """
-    fold = _FOLDS.get(op)
-    found = fold(*src) if fold is not None else None
+    fold = _fold_pair if len(src) == 2 else _FOLDS.get(op)
+    found = fold(op, *src) if fold else None
     if found is not None:
         return found
     if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in (Ops.SHL, Ops.SHR):
@@ -319,57 +345,35 @@ def result_dtype(op: Ops, src: tuple[UOp, ...]) -> DType:
     return src[0].dtype if op in (Ops.SHL, Ops.SHR) else src[-1].dtype
 
 
-def _is(node: UOp, value: Scalar) -> bool:
-    return node.op is Ops.CONST and node.arg == value
+_NEUTRAL: dict[Ops, Scalar] = {Ops.ADD: 0, Ops.MUL: 1, Ops.OR: 0, Ops.XOR: 0}
+_IDEMPOTENT = (Ops.AND, Ops.OR, Ops.MAX, Ops.MIN)
 
 
-def _fold_add(a: UOp, b: UOp) -> UOp | None:
-    """x + 0 = x; for floats only -0.0 is neutral, and + 0.0 turns no value but -0.0."""
-    if _is(b, 0):
-        return a
-    return b if _is(a, 0) else None
+def _fold_pair(op: Ops, a: UOp, b: UOp) -> UOp | None:
+    """x + 0 = x, although of floats -0.0 alone is neutral: + 0.0 turns no value but -0.0."""
+    for x, y in ((a, b), (b, a)):
+        if y.op is not Ops.CONST:
+            continue
+        if op in _NEUTRAL and y.arg == _NEUTRAL[op]:
+            return x
+        if y.dtype.kind == "b" and op in (Ops.AND, Ops.OR):
+            return x if y.arg is (op is Ops.AND) else y
+    return a if a is b and op in _IDEMPOTENT else None
 
 
-def _fold_mul(a: UOp, b: UOp) -> UOp | None:
-    if _is(b, 1):
-        return a
-    return b if _is(a, 1) else None
-
-
-def _fold_where(mask: UOp, a: UOp, b: UOp) -> UOp | None:
+def _fold_where(op: Ops, mask: UOp, a: UOp, b: UOp) -> UOp | None:
     if mask.op is Ops.CONST:
         return a if mask.arg else b
     return a if a is b else None
 
 
-def _fold_and(a: UOp, b: UOp) -> UOp | None:
-    for x, y in ((a, b), (b, a)):
-        if x.dtype.kind == "b" and x.op is Ops.CONST:
-            return y if x.arg else x
-    return a if a is b else None
-
-
-def _fold_or(a: UOp, b: UOp) -> UOp | None:
-    for x, y in ((a, b), (b, a)):
-        if x.dtype.kind == "b" and x.op is Ops.CONST:
-            return x if x.arg else y
-    return a if a is b else None
-
-
-def _fold_neg(a: UOp) -> UOp | None:
+def _fold_neg(op: Ops, a: UOp) -> UOp | None:
     if a.op is Ops.CONST and a.dtype.kind != "b":
         return a.const_like(-a.arg)
     return a.src[0] if a.op is Ops.NEG else None
 
 
-_FOLDS: dict[Ops, Callable[..., UOp | None]] = {
-    Ops.ADD: _fold_add,
-    Ops.MUL: _fold_mul,
-    Ops.WHERE: _fold_where,
-    Ops.AND: _fold_and,
-    Ops.OR: _fold_or,
-    Ops.NEG: _fold_neg,
-}
+_FOLDS: dict[Ops, Callable[..., UOp | None]] = {Ops.WHERE: _fold_where, Ops.NEG: _fold_neg}
 
 
 def toposort(roots: Iterable[UOp]) -> list[UOp]:

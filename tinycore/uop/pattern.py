@@ -1,38 +1,36 @@
 """Patterns and rules: what a rewrite looks for in a graph, and what it does there.
 
-Comes in: ops, types, sources and names as a rule's author writes them. Goes out: `UPat` and `Rule`,
-which uop/matcher.py turns into decision functions.
+Comes in: ops, types, sources and names as a rule's author writes them. Goes out: `UPat`, which says
+how a node matches, and `Rule`, which says what becomes of it. uop/rewrite.py applies rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
+from itertools import permutations
 from os.path import basename
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ArgumentError
-from tinycore.uop.ops import COMMUTATIVE, Ops, Scalar, UOp
+from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Ops, Scalar, UOp
 
+Bound = dict[str, Any]  # the nodes that names of a pattern stand for, and what else a rule takes
 Function = Callable[..., Any]
 Result = UOp | None  # of a rule: None where it does not apply after all
 Types = DType | Iterable[DType] | None
 _LEFT_OUT = ("None", "False", "()")
 
 
-def _operator(op: Ops) -> Callable[..., UPat]:
-    """The method that makes the pattern of `op` on patterns and numbers."""
-    return lambda pattern, *others: pattern.alu(op, *others)
-
-
-class UPat:
+class UPat(Arithmetic):
     """A pattern of nodes: what is left out matches anything.
 
     `op` and `dtype` are one or several; a scalar type also matches its vectors. `src` is a tuple
     (in order), a list (in any order), or one pattern that every source must match, at least one.
     `arg` is compared by ==. A `name` hands the node to the rule's function; the same name twice
-    means the same node. With `allow_any_len` there may be more sources than patterns.
+    means the same node. With `allow_any_len` there may be more sources than patterns. Arithmetic
+    makes the pattern of the node that the same arithmetic on nodes makes.
 
     >>> UPat.var("x") + 0
     UPat(ops=(Ops.ADD,), src=[UPat(name='x'), UPat(ops=(Ops.CONST,), arg=0)])
@@ -53,14 +51,6 @@ class UPat:
         self.arg = arg
         self.name = name
         self.allow_any_len = allow_any_len
-        self.choices: tuple[UPat, ...] = ()
-
-    @staticmethod
-    def any(*choices: UPat) -> UPat:
-        """What matches one of several patterns; the first is tried first."""
-        pattern = UPat()
-        pattern.choices = choices
-        return pattern
 
     @staticmethod
     def var(name: str | None = None, dtype: Types = None) -> UPat:
@@ -83,13 +73,6 @@ class UPat:
         new.name = name
         return new
 
-    def __repr__(self) -> str:
-        fields = {name: repr(value) for name, value in vars(self).items()}
-        shown = [f"{name}={text}" for name, text in fields.items() if text not in _LEFT_OUT]
-        return f"UPat({', '.join(shown)})"
-
-    # arithmetic: the pattern of the node that the same arithmetic on nodes makes
-
     def alu(self, op: Ops, *others: UPat | Scalar) -> UPat:
         """The pattern of `op` on this and `others`, in any order if the op does not mind."""
         sources = [self, *[o if isinstance(o, UPat) else UPat.const(None, o) for o in others]]
@@ -102,19 +85,68 @@ class UPat:
     def __invert__(self) -> UPat:
         return self ^ UPat.const(dtypes.bool, True)
 
-    __neg__ = _operator(Ops.NEG)
-    __add__ = __radd__ = _operator(Ops.ADD)
-    __mul__ = __rmul__ = _operator(Ops.MUL)
-    __floordiv__ = _operator(Ops.IDIV)
-    __mod__ = _operator(Ops.MOD)
-    __and__ = _operator(Ops.AND)
-    __or__ = _operator(Ops.OR)
-    __xor__ = _operator(Ops.XOR)
-    __lshift__ = _operator(Ops.SHL)
-    __rshift__ = _operator(Ops.SHR)
-    __lt__ = _operator(Ops.LT)
-    eq = _operator(Ops.EQ)
-    where = _operator(Ops.WHERE)
+    def __repr__(self) -> str:
+        fields = {name: repr(value) for name, value in vars(self).items()}
+        shown = [f"{name}={text}" for name, text in fields.items() if text not in _LEFT_OUT]
+        return f"UPat({', '.join(shown)})"
+
+    # matching
+
+    def orders(self, count: int) -> Iterable[tuple[UPat, ...]]:
+        """The patterns of `count` sources, in each order they may stand; none for a wrong count."""
+        src = self.src
+        if src is None:
+            return [()]
+        if isinstance(src, UPat):
+            return [(src,) * count] if count else []
+        if len(src) > count or (len(src) < count and not self.allow_any_len):
+            return []
+        return dict.fromkeys(permutations(src)) if isinstance(src, list) else [src]
+
+    def may_fit(self, node: UOp) -> bool:
+        """False if the op of `node`, or that of its first or middle source, rules a match out."""
+        src, middle = node.src, len(node.src) // 2
+        orders = self.orders(len(src)) if self._has_op(node.op) else []
+        return any(
+            all(order[k]._has_op(src[k].op) for k in (0, middle) if k < len(order))
+            for order in orders
+        )
+
+    def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
+        """Every way in which `node` fits: what is bound already, and this pattern's names."""
+        if self._has_op(node.op) and self._has_type(node.dtype) and self._has_arg(node.arg):
+            if self.name:
+                if bound.get(self.name, node) is not node:
+                    return
+                bound = {**bound, self.name: node}
+            for order in self.orders(len(node.src)):
+                yield from _all_match(order, node.src, bound)
+
+    def _has_op(self, op: Ops) -> bool:
+        return not self.ops or op in self.ops
+
+    def _has_type(self, dtype: DType) -> bool:
+        return not self.dtypes or dtype in self.dtypes or dtype.scalar in self.dtypes
+
+    def _has_arg(self, arg: Any) -> bool:
+        if self.arg is None or self.arg != self.arg:
+            return self.arg is None or arg != arg
+        return bool(arg == self.arg)
+
+    def names(self) -> set[str]:
+        """The names in this pattern."""
+        inner = (self.src,) if isinstance(self.src, UPat) else self.src or ()
+        own = {self.name} if self.name else set()
+        return own.union(*[pattern.names() for pattern in inner])
+
+
+def _all_match(patterns: tuple[UPat, ...], nodes: tuple[UOp, ...], bound: Bound) -> Iterator[Bound]:
+    """Every way in which the first nodes fit one pattern each."""
+    if not patterns:
+        yield bound
+        return
+    for inner in patterns[0].matches(nodes[0], bound):
+        yield from _all_match(patterns[1:], nodes[1:], inner)
 
 
 class Rule(NamedTuple):
@@ -127,6 +159,15 @@ class Rule(NamedTuple):
     pattern: UPat
     function: Function
 
+    def apply(self, node: UOp, ctx: Any) -> Result:
+        """What becomes of `node`; None if this rule leaves it as it is."""
+        for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
+            wanted = [name for name in parameters(self.function) if name in bound]
+            new: Result = self.function(**{name: bound[name] for name in wanted})
+            if new is not None and new is not node:
+                return new
+        return None
+
 
 def rule(pattern: UPat) -> Callable[[Function], Rule]:
     """Makes the function below it a rule of its name; its docstring is the proof."""
@@ -136,7 +177,7 @@ def rule(pattern: UPat) -> Callable[[Function], Rule]:
 def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
     """A rule; an unnamed one is called by file and line of its function.
 
-    Raises: ArgumentError if the function is not written in Python.
+    Raises: ArgumentError if the function is not written in Python, or takes what is not named.
     """
     pattern, function = entry[-2:]
     code = getattr(function, "__code__", None)
@@ -145,15 +186,21 @@ def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
             f"PatternMatcher: {function!r} is no Python function; expected one with named "
             "parameters. Wrap it in a lambda."
         )
-    if isinstance(entry, Rule):
-        return entry
-    return Rule(f"{basename(code.co_filename)}:{code.co_firstlineno}", pattern, function)
+    name = f"{basename(code.co_filename)}:{code.co_firstlineno}"
+    found = entry if isinstance(entry, Rule) else Rule(name, pattern, function)
+    known = pattern.names()
+    needed = parameters(function)[: -len(function.__defaults__ or ()) or None]
+    missing = [word for word in needed if word not in (*known, "self", "node", "ctx")]
+    if missing:
+        raise ArgumentError(
+            f"PatternMatcher: rule {found.name} takes {missing[0]!r}, which its pattern does "
+            f"not name; expected some of: {', '.join(sorted(known)) or 'none'}. "
+            "Name it in the pattern."
+        )
+    return found
 
 
-def parameters(function: Function) -> dict[str, bool]:
-    """The names of a function's positional parameters, and whether each needs a value."""
+def parameters(function: Function) -> tuple[str, ...]:
+    """The names of a function's positional parameters."""
     code = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    needed = len(names) - len(function.__defaults__ or ())
-    bound = hasattr(function, "__self__")
-    return {name: place < needed for place, name in enumerate(names) if place >= bound}
+    return code.co_varnames[: code.co_argcount]

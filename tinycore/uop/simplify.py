@@ -14,10 +14,9 @@ from collections.abc import Callable
 from tinycore.dtype import DType, dtypes, promote
 from tinycore.uop.affine import Mask, at_least_zero, mask_of
 from tinycore.uop.index import Index, as_index, digit
-from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
 from tinycore.uop.pattern import Result, Rule, UPat, rule
-from tinycore.uop.rewrite import COUNTERS, note
+from tinycore.uop.rewrite import COUNTERS, PatternMatcher
 from tinycore.uop.table import TABLE
 from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.util import np
@@ -30,7 +29,6 @@ m = UPat.var("m")
 c = UPat.cvar("c")
 constant = UPat(Ops.CONST)
 flag = UPat.var("x", dtypes.bool)
-yes = UPat.const(dtypes.bool, True)
 mask_x = UPat(Ops.MASK, name="x")
 mask_y = UPat(Ops.MASK, name="y")
 index = UPat(Ops.INDEX, dtypes.ints, name="x")
@@ -75,12 +73,6 @@ def negate_product(x: UOp, c: UOp) -> UOp:
     return x * -c
 
 
-@rule(UPat((Ops.MAX, Ops.MIN), src=(x, x)))
-def extreme_of_one(x: UOp) -> UOp:
-    """max(x, x) = min(x, x) = x."""
-    return x
-
-
 # Conversions
 
 
@@ -116,7 +108,9 @@ def index_arithmetic(node: UOp) -> Result:
     """Sums and products of index values are index values, where they do not wrap."""
     operands = [as_index(source.arg) for source in node.src]
     found = AFFINE[node.op](*operands)
-    return index_value(found, node.dtype) if _fits(found, node.dtype) else None
+    if not _fits(found, node.dtype):
+        return None
+    return index_value(found, node.dtype)
 
 
 @rule(UPat((Ops.IDIV, Ops.MOD), src=(index, c)))
@@ -160,7 +154,7 @@ def and_masks(x: UOp, y: UOp) -> UOp:
     return mask_value(both(x.arg, y.arg))
 
 
-@rule(mask_x ^ yes)
+@rule(~mask_x)
 def not_mask(x: UOp) -> Result:
     """Not (v >= 0) is -v - 1 >= 0; the opposite of several at once is no conjunction."""
     return _all_of(-x.arg[0] - 1) if len(x.arg) == 1 else None
@@ -170,12 +164,6 @@ def not_mask(x: UOp) -> Result:
 def equal_flag(x: UOp, c: UOp) -> UOp:
     """x == true is x, x == false is not x."""
     return x if c.arg else x ^ True
-
-
-@rule(x ^ 0)
-def xor_zero(x: UOp) -> UOp:
-    """x ^ 0 = x."""
-    return x
 
 
 # Choices
@@ -191,23 +179,22 @@ def choose_flags(m: UOp, a: UOp, b: UOp) -> Result:
     return m ^ True if a.op is b.op is Ops.CONST else None
 
 
-@rule((m ^ yes).where(a, b))
+@rule((~m).where(a, b))
 def choose_by_negation(m: UOp, a: UOp, b: UOp) -> UOp:
     """Not m turns the two around."""
-    return m.alu(Ops.WHERE, b, a)
+    return m.where(b, a)
 
 
 @rule(m.where(m.where(a, b), y))
 def choose_again(m: UOp, a: UOp, y: UOp) -> UOp:
     """Where m holds, an inner choice by m takes its first."""
-    return m.alu(Ops.WHERE, a, y)
+    return m.where(a, y)
 
 
 @rule(mask_x.where(mask_y.where(a, b), b))
 def choose_by_both(x: UOp, y: UOp, a: UOp, b: UOp) -> UOp:
     """a needs both masks."""
-    joint = mask_value(both(x.arg, y.arg))
-    return joint.alu(Ops.WHERE, a, b)
+    return mask_value(both(x.arg, y.arg)).where(a, b)
 
 
 simplify = PatternMatcher([entry for entry in globals().values() if isinstance(entry, Rule)])
@@ -217,18 +204,10 @@ simplify = PatternMatcher([entry for entry in globals().values() if isinstance(e
 def simple(node: UOp) -> UOp:
     """`node`, whose sources are simple, made simple."""
     counters = COUNTERS["simplify"]
-    while True:
-        counters.visits += 1
-        decide = simplify.decisions[node.op]
-        if decide is None:
-            return node
-        counters.attempts += 1
-        found = decide(node, None)
-        if found is None:
-            return node
-        new, applied = found
-        note("simplify", applied, node, new)
-        node = new
+    new = simplify.apply(node, None, counters)
+    while new is not node:
+        node, new = new, simplify.apply(new, None, counters)
+    return node
 
 
 def scalar(op: Ops, dtype: DType, *src: UOp) -> UOp:
@@ -240,8 +219,7 @@ def scalar(op: Ops, dtype: DType, *src: UOp) -> UOp:
 
 def choose(mask: Mask, value: UOp, fill: Scalar) -> UOp:
     """`value` where the mask holds, else `fill`."""
-    other = value.const_like(fill)
-    return simple(alu(Ops.WHERE, mask_value(mask), value, other))
+    return simple(mask_value(mask).where(value, value.const_like(fill)))
 
 
 def number(value: Index, dtype: DType) -> UOp:

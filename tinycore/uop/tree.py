@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, substitute
-from tinycore.uop.index import Atom, Index, as_index, axis
+from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 
 GLOBAL = "global"
@@ -208,14 +208,39 @@ def axis_of(statement: UOp) -> Index:
     return axis(statement.arg.axis, statement.arg.extent)
 
 
-# Rebuilding. Every field of an arg that holds an index value is named here and nowhere else.
+# Rebuilding.
 
 IndexMap = Callable[[Index], Index]
+NO_ATOMS: Mapping[Atom, Index] = {}
+"""Nothing to replace: then an argument changes only by the nodes that its indices gather."""
 
 
-def _map_mask(mask: Mask, change: IndexMap) -> Mask:
-    if not mask:
-        return mask
+def indices(arg: Any) -> Iterator[Index]:
+    """Every index value in the argument of a node, at whatever depth, in order of its fields."""
+    if isinstance(arg, Index):
+        yield arg
+    elif isinstance(arg, tuple):
+        for part in arg:
+            yield from indices(part)
+
+
+def mapped(arg: Any, change: IndexMap) -> Any:
+    """The argument of a node with every index value in it changed; the mask of an access is
+    brought to normal form again."""
+    if isinstance(arg, Index):
+        return change(arg)
+    if isinstance(arg, Access):
+        places = tuple([change(value) for value in arg.indices])
+        sequence = mapped(arg.sequence, change)
+        return Access(places, mapped_mask(arg.mask, change), sequence, arg.fill)
+    if not isinstance(arg, tuple):
+        return arg
+    parts = [mapped(part, change) for part in arg]
+    return type(arg)(*parts) if hasattr(arg, "_fields") else tuple(parts)
+
+
+def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
+    """A mask in normal form, of changed index values."""
     new = [change(value) for value in mask]
     if all(a is b for a, b in zip(mask, new, strict=True)):
         return mask
@@ -223,69 +248,23 @@ def _map_mask(mask: Mask, change: IndexMap) -> Mask:
     return NEVER if found is None else found
 
 
-def _map_access(access: Access, change: IndexMap) -> Access:
-    sequence = access.sequence
-    return Access(
-        tuple([change(value) for value in access.indices]),
-        _map_mask(access.mask, change),
-        None if sequence is None else change(sequence),
-        access.fill,
-    )
-
-
-def _map_box(box: tuple[tuple[str, Index], ...], change: IndexMap) -> tuple[tuple[str, Index], ...]:
-    return tuple([(name, change(extent)) for name, extent in box])
-
-
-def _map_buffer(arg: BufferArg, change: IndexMap) -> BufferArg:
-    own = arg.own
-    if own is not None:
-        own = Own(change(own.lane), change(own.element))
-    return arg._replace(shape=tuple([change(extent) for extent in arg.shape]), own=own)
-
-
-def _map_store(arg: StoreArg, change: IndexMap) -> StoreArg:
-    return arg._replace(places=tuple([_map_access(place, change) for place in arg.places]))
-
-
-def _map_mma(arg: MmaArg, change: IndexMap) -> MmaArg:
-    acc, a, b = (_map_access(place, change) for place in (arg.acc, arg.a, arg.b))
-    return MmaArg(acc, a, b, _map_box(arg.box, change), arg.scope)
-
-
-def _map_copy(arg: CopyArg, change: IndexMap) -> CopyArg:
-    return CopyArg(_map_access(arg.place, change), _map_box(arg.box, change), arg.engine)
-
-
-def _map_slots(arg: tuple[Index | None, ...], change: IndexMap) -> tuple[Index | None, ...]:
-    return tuple([None if sequence is None else change(sequence) for sequence in arg])
-
-
-_MAPS: dict[Ops, Callable[..., Any]] = {
-    Ops.LOAD: _map_access,
-    Ops.STORE: _map_store,
-    Ops.LOOP: lambda arg, change: arg._replace(extent=change(arg.extent)),
-    Ops.BUFFER: _map_buffer,
-    Ops.COPY: _map_copy,
-    Ops.WAIT: _map_slots,
-    Ops.FREE: _map_slots,
-    Ops.MMA: _map_mma,
-    Ops.IF: _map_mask,
-    Ops.MASK: _map_mask,
-    Ops.INDEX: lambda arg, change: change(arg),
-}
-
-
 class Rebuild:
     """Rebuilds trees and expressions with nodes and index atoms replaced, each node once.
 
     `nodes` maps whole nodes, `env` maps atoms; both reach the nodes under gathered atoms. Two
-    subtrees that must change differently (a peeled copy) take two Rebuilds.
+    subtrees that must change differently (a peeled copy) take two Rebuilds. `look` says what
+    becomes of each node over its new sources.
     """
 
-    def __init__(self, nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index]) -> None:
-        self.memo: dict[UOp, UOp] = dict(nodes)
+    def __init__(
+        self,
+        nodes: Mapping[UOp, UOp] | None = None,
+        env: Mapping[Atom, Index] = NO_ATOMS,
+        look: Callable[[UOp], UOp] | None = None,
+    ) -> None:
+        self.memo: dict[UOp, UOp] = dict(nodes or {})
         self.env = env
+        self.look = look
         self.indices: dict[Index, Index] = {}
 
     def index(self, value: Index) -> Index:
@@ -310,7 +289,8 @@ class Rebuild:
                 continue
             work.pop()
             if top not in memo:
-                memo[top] = self._rebuild(top)
+                new = self._rebuild(top)
+                memo[top] = self.look(new) if self.look else new
         return memo[node]
 
     def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
@@ -319,16 +299,18 @@ class Rebuild:
 
     def _rebuild(self, node: UOp) -> UOp:
         src = tuple([self.memo[source] for source in node.src])
-        change = _MAPS.get(node.op)
-        arg = node.arg if change is None else change(node.arg, self.index)
+        arg = node.arg
+        if arg is not None and (self.env is not NO_ATOMS or TABLES.gathers):
+            change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
+            arg = change(arg, self.index)
+        if src == node.src and arg == node.arg:
+            return node
         if node.op is Ops.LOAD:
             return load(src[0], arg)
         if node.op is Ops.INDEX:
             return index_value(arg, node.dtype)
         if node.op is Ops.MASK:
             return mask_value(arg)
-        if src == node.src and arg == node.arg:
-            return node
         return UOp(node.op, node.dtype, src, arg, node.tag)
 
 
@@ -336,4 +318,4 @@ def rebuild(
     statements: Iterable[UOp], nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index] | None = None
 ) -> tuple[UOp, ...]:
     """`statements` with nodes and atoms replaced."""
-    return Rebuild(nodes, env or {}).body(statements)
+    return Rebuild(nodes, env or NO_ATOMS).body(statements)

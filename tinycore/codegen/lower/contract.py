@@ -7,12 +7,11 @@ a product costs one decision however many lanes it has. Next: tasks.py.
 from __future__ import annotations
 
 from tinycore.codegen.lower.decompose import spells
-from tinycore.codegen.lower.loops import swept
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
-from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.pattern import Rule, UPat
+from tinycore.uop.rewrite import PatternMatcher, sweep
 from tinycore.uop.tree import Kernel
 
 
@@ -20,7 +19,7 @@ def contract(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with a*b + c rounded once, if the device may and can."""
     if not caps.contraction or not spells(caps, Ops.FMA):
         return kernel
-    return swept(kernel, RULES, None, "contract")
+    return kernel._replace(body=sweep(kernel.body, RULES, None, "contract"))
 
 
 def _fused(x: UOp, c: UOp) -> UOp:

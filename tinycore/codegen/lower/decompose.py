@@ -11,21 +11,20 @@ import math
 from collections.abc import Callable
 
 from tinycore.codegen.lower import convert
-from tinycore.codegen.lower.loops import swept
 from tinycore.codegen.lower.transcendental import absolute, exp, log, sin, where
 from tinycore.codegen.narrow import narrowed
 from tinycore.dtype import COMPUTE, DType, dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
-from tinycore.uop.matcher import PatternMatcher
 from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
 from tinycore.uop.pattern import Rule, UPat
+from tinycore.uop.rewrite import PatternMatcher, sweep
 from tinycore.uop.tree import Kernel
 
 
 def decompose(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` in ops that a device of these capabilities has. Raises: Unsupported."""
-    return swept(kernel, RULES, caps, "decompose")
+    return kernel._replace(body=sweep(kernel.body, RULES, caps, "decompose"))
 
 
 def spells(caps: Caps, op: Ops) -> bool:

@@ -7,13 +7,10 @@ statements. The passes use these for tiles, whole buffers, fills and joins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from tinycore.uop.index import TABLES, Index, axis
-from tinycore.uop.matcher import PatternMatcher
+from tinycore.uop.index import Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.rewrite import Run
-from tinycore.uop.tree import Kernel, Rebuild, loop
+from tinycore.uop.tree import loop
 
 MAX_UNROLLED = 4
 SCOPES = frozenset({Ops.LOOP, Ops.IF, Ops.BLOCK})
@@ -67,25 +64,3 @@ def _along_lanes(
         last = at(axis(f"{name}'", rest) + whole * lanes)
         found.append(loop("par", f"{name}'", rest, last, "vec"))
     return found
-
-
-class _Swept(Rebuild):
-    """Every node of a tree after one look of the rules of a run at it."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__({}, {})
-        self.run = run
-
-    def _rebuild(self, node: UOp) -> UOp:
-        src = tuple([self.memo[source] for source in node.src])
-        if TABLES.gathers:
-            node = super()._rebuild(node)
-        elif src != node.src:
-            node = node.replace(src=src)
-        return self.run.decide(node)
-
-
-def swept(kernel: Kernel, rules: PatternMatcher, ctx: Any, name: str) -> Kernel:
-    """`kernel` after one pass of `rules` over all in it, and what its indices gather."""
-    with Run(name, rules.decisions, ctx) as run:
-        return kernel._replace(body=_Swept(run).body(kernel.body))
