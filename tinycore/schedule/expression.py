@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
+from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import choose, scalar
@@ -161,8 +161,7 @@ class Rewrite:
 
     def masked(self, mask: Mask) -> Mask:
         """A mask with axes replaced."""
-        found = mask_of([at_least_zero(self.index(value)) for value in mask])
-        return NEVER if found is None else found
+        return mask_of([self.index(value) for value in mask])
 
     def access(self, access: Access) -> Access:
         """A place with axes replaced, under the mask of this copy."""

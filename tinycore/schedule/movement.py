@@ -84,13 +84,12 @@ def tightest(values: Iterable[Index], known: Mask = ()) -> Mask:
     a number the one that implies the others, so that a chain of movement has as many as its end."""
     least = {value.terms: value for value in known}
     for value in values:
-        plain = at_least_zero(unalias(value)) if value.hi >= 0 else False
-        if plain is False:
+        if value.hi < 0:
             return NEVER
-        if isinstance(plain, Index):
-            before = least.get(plain.terms, plain)
-            least[plain.terms] = min(plain, before, key=lambda one: one.const)
-    return mask_of(least.values()) or ()
+        plain = at_least_zero(unalias(value))
+        before = least.get(plain.terms, plain)
+        least[plain.terms] = min(plain, before, key=lambda one: one.const)
+    return mask_of(least.values())
 
 
 def only_moves_ones(node: UOp) -> bool:

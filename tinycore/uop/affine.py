@@ -25,15 +25,13 @@ from tinycore.uop.index import (
 )
 
 
-def at_least_zero(value: Index) -> Index | bool:
-    """The normal form of the constraint value >= 0: True, False, or an equivalent value.
+def at_least_zero(value: Index) -> Index:
+    """The normal form of the constraint value >= 0: 0 if it always holds, -1 if it never does.
 
     Terms too small to change the answer are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
     """
-    if value.lo >= 0:
-        return True
-    if value.hi < 0:
-        return False
+    if value.lo >= 0 or value.hi < 0:
+        return make(0) if value.lo >= 0 else NEVER[0]
     for group in sorted({abs(c) for _, c in value.terms}, reverse=True):
         quotient, rest = split_multiples(value, group)
         if group > 1 and rest.lo // group == rest.hi // group:
@@ -214,15 +212,12 @@ def _show_atom(atom: Atom, node_text: NodeText) -> str:
     return f"{text}%{atom.modulus}" if atom.modulus else text
 
 
-def mask_of(constraints: Iterable[Index | bool]) -> Mask | None:
-    """The conjunction of `at_least_zero` results: sorted, without repeats; None if never true."""
-    kept: set[Index] = set()
-    for constraint in constraints:
-        if constraint is False:
-            return None
-        if isinstance(constraint, Index):
-            kept.add(constraint)
-    return tuple(sorted(kept, key=_mask_order))
+def mask_of(constraints: Iterable[Index]) -> Mask:
+    """The conjunction of values that must be at least zero: in normal form, sorted."""
+    kept = {at_least_zero(value) for value in constraints}
+    if NEVER[0] in kept:
+        return NEVER
+    return tuple(sorted([value for value in kept if value.terms], key=_mask_order))
 
 
 def _mask_order(value: Index) -> tuple[tuple[int, ...], int]:

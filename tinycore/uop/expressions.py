@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import Mask
+from tinycore.uop.affine import NEVER, Mask, mask_of
 from tinycore.uop.index import Index, as_index, axis, digit
 from tinycore.uop.lexer import COMPARE, LEVELS, PRODUCT, SUM, Cursor
 from tinycore.uop.ops import Ops, Scalar, UOp, const
@@ -19,7 +19,6 @@ from tinycore.uop.terms import (
     Term,
     call,
     compared,
-    conjunction,
     converted,
     infix,
     negated,
@@ -71,7 +70,7 @@ class Expressions:
         constraints = self._constraint()
         while self.cursor.accept(","):
             constraints += self._constraint()
-        return conjunction(constraints)
+        return mask_of(constraints)
 
     def load(self, buffer: UOp) -> UOp:
         """What stands in brackets after the name of `buffer`, loaded."""
@@ -135,9 +134,9 @@ class Expressions:
         fill: Scalar = node.arg
         return fill
 
-    def _constraint(self) -> list[Index | bool]:
+    def _constraint(self) -> Mask:
         if self.cursor.token in ("true", "false"):
-            return [self.cursor.advance() == "true"]
+            return () if self.cursor.advance() == "true" else NEVER
         left = self.term(COMPARE)
         if LEVELS.get(self.cursor.token) != COMPARE:
             self.cursor.fail("one of < <= > >= ==")

@@ -21,8 +21,6 @@ Point = dict[Atom, int]
 def holds(value: Index, given: Sequence[Index]) -> bool:
     """True if `value` >= 0 follows from bounds, less a multiple of each constraint that helps."""
     goal = at_least_zero(value)
-    if isinstance(goal, bool):
-        return goal
     for known in given:
         for factor in _factors(goal, known):
             rest = goal - known * factor

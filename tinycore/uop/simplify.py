@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 
 from tinycore.dtype import DType, dtypes, promote
-from tinycore.uop.affine import Mask, at_least_zero, mask_of
+from tinycore.uop.affine import Mask, mask_of
 from tinycore.uop.index import Index, as_index, digit
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
 from tinycore.uop.pattern import Result, Rule, UPat, rule
@@ -138,7 +138,7 @@ def index_equal(x: UOp, y: UOp) -> UOp:
 
 def _all_of(*values: Index) -> UOp:
     """The mask that all of `values` are at least zero."""
-    return mask_value(mask_of([at_least_zero(value) for value in values]))
+    return mask_value(mask_of(values))
 
 
 def _fits(value: Index, dtype: DType) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of
+from tinycore.uop.affine import Mask, mask_of
 from tinycore.uop.index import Index, digit, gather
 from tinycore.uop.lexer import COMPARE, INFIX, LEVELS, Cursor
 from tinycore.uop.ops import CASTS, ELEMENTWISE, Ops, Scalar, UOp, const, result_dtype
@@ -46,15 +46,9 @@ def alike(cursor: Cursor, *terms: Term) -> list[UOp]:
     return nodes
 
 
-def conjunction(constraints: list[Index | bool]) -> Mask:
-    """The mask under which all constraints hold."""
-    found = mask_of(constraints)
-    return NEVER if found is None else found
-
-
-def compared(left: Index, sign: str, right: Index) -> list[Index | bool]:
-    """The constraints that a comparison of index values stands for."""
-    return [at_least_zero(value) for value in _COMPARISONS[sign](left, right)]
+def compared(left: Index, sign: str, right: Index) -> Mask:
+    """The mask that a comparison of index values stands for."""
+    return mask_of(_COMPARISONS[sign](left, right))
 
 
 def positive(cursor: Cursor, term: Term) -> int:
@@ -134,7 +128,7 @@ def _index_infix(cursor: Cursor, left: Index, sign: str, right: Index) -> Term:
     if simple is not None:
         return simple(left, right)
     if LEVELS[sign] == COMPARE:
-        return mask_value(conjunction(compared(left, sign, right)))
+        return mask_value(compared(left, sign, right))
     number = positive(cursor, right)
     if sign == "//":
         return digit(left, number, 0)

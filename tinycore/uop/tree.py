@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, substitute
+from tinycore.uop.affine import NEVER, Mask, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 
@@ -162,9 +162,9 @@ def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
     return UOp(Ops.INDEX, dtype, (), value) if value.terms else const(value.const, dtype)
 
 
-def mask_value(mask: Mask | None) -> UOp:
-    """A conjunction used as a boolean value; None is never true."""
-    if mask is None or mask == NEVER:
+def mask_value(mask: Mask) -> UOp:
+    """A conjunction used as a boolean value."""
+    if mask == NEVER:
         return const(False, dtypes.bool)
     return UOp(Ops.MASK, dtypes.bool, (), mask) if mask else const(True, dtypes.bool)
 
@@ -173,9 +173,7 @@ def both(first: Mask, second: Mask) -> Mask:
     """The conjunction of two masks."""
     if not first or not second:
         return first or second
-    if NEVER in (first, second):
-        return NEVER
-    return mask_of([*first, *second]) or NEVER
+    return mask_of([*first, *second])
 
 
 # Walking.
@@ -244,8 +242,7 @@ def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
     new = [change(value) for value in mask]
     if all(a is b for a, b in zip(mask, new, strict=True)):
         return mask
-    found = mask_of([at_least_zero(value) for value in new])
-    return NEVER if found is None else found
+    return mask_of(new)
 
 
 class Rebuild:

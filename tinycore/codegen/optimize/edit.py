@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tinycore.errors import TinycoreError
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, atoms, mask_of, substitute
+from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import box_axes, declared_name, evaluated, written
@@ -298,5 +298,4 @@ class Readdressed(Rebuild):
 
 def constraint(value: Index) -> Mask:
     """The mask `value >= 0`."""
-    found = mask_of([at_least_zero(value)])
-    return NEVER if found is None else found
+    return mask_of([value])

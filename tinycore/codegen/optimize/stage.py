@@ -170,7 +170,7 @@ def _mask(body: Statements, tile: _Tile, number: int, read: UOp, moving: Moving)
             raise Illegal(f"STAGE: a mask of {read.src[0].arg.name} is not told by the tile")
     for index, extent in zip(tile.source, read.src[0].arg.shape, strict=True):
         found += [*constraint(index), *constraint(extent - 1 - index)]
-    return mask_of(found) or ()
+    return mask_of(found)
 
 
 def _is_dead(body: Statements, value: Index) -> bool:
