@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from tinycore.dtype import sum_dtype
 from tinycore.errors import GradientError
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
@@ -99,28 +99,16 @@ def _is_zero(grad: UOp) -> bool:
 # Pieces of rules. Constants are scalars: elementwise broadcasts them.
 
 
+_add = partial(elementwise, Ops.ADD)
+_mul = partial(elementwise, Ops.MUL)
+_neg = partial(elementwise, Ops.NEG)
+_recip = partial(elementwise, Ops.RECIP)
+_equal = partial(elementwise, Ops.EQ)
+_where = partial(elementwise, Ops.WHERE)
+
+
 def _full(node: UOp, value: Scalar) -> UOp:
     return graph.full(shape_of(node), value, node.dtype)
-
-
-def _add(a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.ADD, a, b)
-
-
-def _mul(a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.MUL, a, b)
-
-
-def _neg(a: UOp) -> UOp:
-    return elementwise(Ops.NEG, a)
-
-
-def _recip(a: UOp) -> UOp:
-    return elementwise(Ops.RECIP, a)
-
-
-def _where(mask: UOp, a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.WHERE, mask, a, b)
 
 
 def _keep(mask: UOp, grad: UOp) -> UOp:
@@ -128,18 +116,8 @@ def _keep(mask: UOp, grad: UOp) -> UOp:
     return _where(mask, grad, grad.const_like(0.0))
 
 
-def _equal(a: UOp, b: UOp) -> UOp:
-    return elementwise(Ops.EQ, a, b)
-
-
 def _ones_where(mask: UOp, like: UOp) -> UOp:
     return _where(mask, like.const_like(1.0), like.const_like(0.0))
-
-
-def _sum(node: UOp, axes: Sequence[int]) -> UOp:
-    """A sum in the accumulator of its type, rounded back to the type."""
-    total = graph.reduce(node, axes, "sum", sum_dtype(node.dtype))
-    return graph.cast(total, node.dtype)
 
 
 def _same(node: UOp, grad: UOp) -> UOp:
@@ -187,7 +165,7 @@ def _of_extremum(node: UOp, grad: UOp) -> UOp:
     """Every element that equals the result has an equal share."""
     x = node.src[0]
     wins = _equal(x, _spread(node, node))
-    count = _sum(_ones_where(wins, x), node.arg.axes)
+    count = graph.total(_ones_where(wins, x), node.arg.axes)
     return _keep(wins, _spread(node, _mul(grad, _recip(count))))
 
 
@@ -197,7 +175,7 @@ def _of_product(node: UOp, grad: UOp) -> UOp:
     is_zero = _equal(x, x.const_like(0.0))
     nonzero = _where(is_zero, x.const_like(1.0), x)
     rest = _spread(node, graph.reduce(nonzero, axes, "prod"))
-    zeros = _spread(node, _sum(_ones_where(is_zero, x), axes))
+    zeros = _spread(node, graph.total(_ones_where(is_zero, x), axes))
     only_one = _keep(is_zero, _keep(_equal(zeros, x.const_like(1.0)), rest))
     smooth = _mul(_spread(node, node), _recip(nonzero))
     partial = _where(_equal(zeros, x.const_like(0.0)), smooth, only_one)
@@ -213,11 +191,6 @@ _REDUCTIONS: dict[str, Rule] = {
 
 
 # Rows and parts
-
-
-def _of_expand(node: UOp, grad: UOp) -> UOp:
-    pairs = zip(shape_of(node), shape_of(node.src[0]), strict=True)
-    return _sum(grad, [axis for axis, (new, old) in enumerate(pairs) if new != old])
 
 
 def _of_rows(node: UOp, grad: UOp) -> UOp:
@@ -300,7 +273,6 @@ RULES: dict[Ops, Row] = {
     ),
     # movement
     **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
-    Ops.EXPAND: (_of_expand,),
     # the rest
     Ops.REDUCE: (_reduction,),
     Ops.GATHER: (_of_rows, None),

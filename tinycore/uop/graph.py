@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const, toposort
@@ -75,12 +75,8 @@ def elementwise(op: Ops, *src: UOp) -> UOp:
 
 def cast(node: UOp, dtype: DType) -> UOp:
     """`node` rounded or extended to `dtype`, element by element."""
-    value = uniform(node)
-    return (
-        cast_node(node, dtype)
-        if value is None
-        else _shaped(cast_node(value, dtype), shape_of(node))
-    )
+    value = uniform(node) or node
+    return _shaped(cast_node(value, dtype), shape_of(node))
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
@@ -107,7 +103,7 @@ def reshape(node: UOp, shape: Shape) -> UOp:
         return node
     if _signature(old) != _signature(shape):
         raise ShapeError(
-            f"reshape: shape {_show(old)} does not fit {_show(shape)}; expected as many elements, "
+            f"reshape: shape {old} does not fit {shape}; expected as many elements, "
             "symbolic axes kept whole. Pass a shape of equal size."
         )
     if node.op is Ops.RESHAPE:
@@ -115,21 +111,15 @@ def reshape(node: UOp, shape: Shape) -> UOp:
     return UOp(Ops.RESHAPE, node.dtype, (node,), shape)
 
 
-def _signature(shape: Shape) -> tuple[Dim, ...]:
+def _signature(shape: Shape) -> list[Dim]:
     """The symbolic extents in order, and the number of elements before, between and after them."""
-    parts: list[Dim] = []
-    total = 1
+    parts: list[Dim] = [1]
     for extent in shape:
         if isinstance(extent, int):
-            total *= extent
+            parts[-1] *= extent
         else:
-            parts += [total, extent]
-            total = 1
-    return (*parts, total)
-
-
-def _show(shape: Shape) -> str:
-    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+            parts += [extent, 1]
+    return parts
 
 
 def permute(node: UOp, order: Sequence[int]) -> UOp:
@@ -153,7 +143,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
     pairs = zip(old, shape, strict=False)
     if len(old) != len(shape) or any(a != b and a != 1 for a, b in pairs):
         raise ShapeError(
-            f"expand: shape {_show(old)} cannot become {_show(shape)}; "
+            f"expand: shape {old} cannot become {shape}; "
             "expected equal extents or 1. Reshape first."
         )
     if node.op is Ops.EXPAND:
@@ -186,7 +176,7 @@ def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
         lo, hi = as_index(begin).lo, as_index(end).hi
         if lo < 0 or hi > upper(extent) or as_index(difference(end, begin)).lo < 0:
             raise ShapeError(
-                f"shrink: box {found} does not lie in shape {_show(old)}; "
+                f"shrink: box {found} does not lie in shape {old}; "
                 "expected 0 <= begin <= end <= extent. Pad first."
             )
     if all(b == 0 and e == n for n, (b, e) in zip(old, found, strict=True)):
@@ -227,12 +217,13 @@ def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1)
             f"windows: size {size} with dilation {dilation} does not fit an axis of {extent}; "
             "expected a smaller window. Pad the input."
         )
+    before, after = shape[: axis + 1], shape[axis + 1 :]
+    column = reshape(node, (*before, 1, *after))
     if size == 1 and stride == 1:
-        return reshape(node, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        return column
     if stride == size and dilation == 1 and extent % size == 0:
-        return reshape(node, (*shape[:axis], places, size, *shape[axis + 1 :]))
-    spread = reshape(node, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
-    spread = expand(spread, (*shape[: axis + 1], size, *shape[axis + 1 :]))
+        return reshape(node, (*shape[:axis], places, size, *after))
+    spread = expand(column, (*before, size, *after))
     return skew(spread, SkewArg(axis, axis + 1, stride, dilation, places))
 
 
@@ -245,6 +236,11 @@ def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = N
     kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
     node = cast(node, dtype or node.dtype)
     return UOp(Ops.REDUCE, node.dtype, (node,), ReduceArg(kept, combine)) if kept else node
+
+
+def total(node: UOp, axes: Iterable[int]) -> UOp:
+    """A sum over `axes` in the accumulator of its type, rounded back to the type."""
+    return cast(reduce(node, axes, "sum", sum_dtype(node.dtype)), node.dtype)
 
 
 def gather(rows: UOp, ids: UOp) -> UOp:
@@ -302,10 +298,9 @@ def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     return _ADJOINTS[node.op](node, grad)
 
 
-def unexpand(grad: UOp, shape: Shape) -> UOp:
-    """`grad` summed over the axes along which `shape` has extent 1."""
-    axes = [k for k, (a, b) in enumerate(zip(shape_of(grad), shape, strict=True)) if a != b]
-    return reduce(grad, axes, "sum")
+def _unexpand(node: UOp, grad: UOp) -> UOp:
+    old, new = shape_of(node.src[0]), shape_of(node)
+    return total(grad, [axis for axis, extent in enumerate(new) if extent != old[axis]])
 
 
 def _unpad(node: UOp, grad: UOp) -> UOp:
@@ -341,7 +336,7 @@ _MOVES: dict[Ops, Callable[[UOp, Any], UOp]] = {
 _ADJOINTS: dict[Ops, Callable[[UOp, UOp], UOp]] = {
     Ops.RESHAPE: lambda node, grad: reshape(grad, shape_of(node.src[0])),
     Ops.PERMUTE: _unpermute,
-    Ops.EXPAND: lambda node, grad: unexpand(grad, shape_of(node.src[0])),
+    Ops.EXPAND: _unexpand,
     Ops.PAD: _unpad,
     Ops.SHRINK: _unshrink,
     Ops.FLIP: lambda node, grad: flip(grad, node.arg),
