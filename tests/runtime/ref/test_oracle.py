@@ -138,6 +138,20 @@ kernel k(X i32[6], Y i32[2], Z i32[1])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
+def test_every_iteration_counts_under_a_mask_of_an_outer_axis(entry: Entry) -> None:
+    text = """
+kernel k(Y i32[4])
+  par i:4
+    buf s i32[] reg = sum
+    red j:6: s[| i < 2] += 1
+    Y[i] = s
+"""
+    y = np.zeros(4, np.int32)
+    run(entry, text, y)
+    assert y.tolist() == [6, 6, 0, 0]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_extents_may_depend_on_outer_axes(entry: Entry) -> None:
     text = """
 kernel k(X i32[5], Y i32[5])

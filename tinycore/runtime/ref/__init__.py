@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from tinycore.runtime.ref import number
-from tinycore.runtime.ref.checked import Checked
 from tinycore.runtime.ref.frame import RefError
 from tinycore.runtime.ref.machine import Machine
 from tinycore.runtime.ref.memory import Instance
@@ -45,7 +44,7 @@ def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed:
     Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
     roles, places outside their buffers: IR.md 6. Raises: RefError.
     """
-    _run(Checked(kernel, Random(seed)), arrays, variables)
+    _run(Machine(kernel, Random(seed)), arrays, variables)
 
 
 def _run(machine: Machine, arrays: Arrays, variables: Values) -> None:

@@ -14,26 +14,37 @@ from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
 
 from tinycore.config import CHECK_OOB
+from tinycore.dtype import COMPUTE
 from tinycore.errors import SpecError
 from tinycore.runtime.ref import number
-from tinycore.runtime.ref.memory import Instance, Watch
+from tinycore.runtime.ref.memory import (
+    ABSENT,
+    PRESENT,
+    READ,
+    UNWRITTEN,
+    Instance,
+    Slot,
+    Watch,
+    differ,
+)
 from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import Path, at_once, changed, consumers
-from tinycore.uop.affine import Mask, evaluate
+from tinycore.runtime.ref.order import Path, consumers, is_at_once
+from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.printer import show_statement
+from tinycore.uop.sites import under
 from tinycore.uop.table import TABLE
-from tinycore.uop.tree import Access, BlockArg, Kernel
+from tinycore.uop.tree import GLOBAL, Access, Kernel
 
-Order = list[tuple[UOp, set[UOp]]]
+COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 class RefError(SpecError):
     """A kernel did what no device may do: a race, a stale slot, a place outside its buffer."""
 
 
-class Touch(NamedTuple):
+class Place(NamedTuple):
     """The elements that an access means, by number, and where it touches memory at all."""
 
     instance: Instance
@@ -45,35 +56,39 @@ class Touch(NamedTuple):
 class Frame:
     """One thread of control inside some loops.
 
-    `names` gives axes, LETs, variables and buffers; `shape` and `kinds` are those of the loops that
-    run at once, `mask` is where the IFs around are true. `watches` are the
-    loops around with the numbers of their iterations, `path` and `lane` say who runs (no lane: a
-    team as a whole; `engine`: a copy or MMA), `own` holds the kinds of loops around mapped `own`.
-    The kernel, its facts, `threads` (a watch over each team, at None over the teams) and `random`,
-    which orders what has no order, are one for all frames.
+    `names` gives axes, LETs, variables and buffers; `shape` is that of the loops that run at once,
+    `mask` is where the IFs around are true. `watches` are the loops around with the numbers of
+    their iterations, `path` and `lane` say who runs (no lane: a team as a whole; `engine`: a copy
+    or MMA). `random` orders what has no order; without it the kernel is trusted.
+
+    The kernel, its facts and `threads` (a watch over each team, at None over the teams) are one for
+    all frames: buffers that are `stored` to, those that copies have `filled`, loops that run at
+    once, and the `consumers` of slots.
     """
 
     shape: tuple[int, ...] = ()
-    kinds: tuple[str, ...] = ()
     mask: Array = np.True_
     watches: tuple[tuple[Watch, Array], ...] = ()
     path: Path = ()
     lane: Array = None
     engine: bool = False
-    own: tuple[str, ...] = ()
     statement: UOp | None = None
 
     def __init__(self, kernel: Kernel, random: Random | None = None) -> None:
+        statements = under(kernel.body)
+        copies = [s.src[0] for s in statements if s.op is Ops.COPY]
         self.kernel = kernel
         self.random = random
-        self.at_once = at_once(kernel)
-        self.changed = changed(kernel)
-        self.consumers = set(consumers(kernel.body))
         self.names: dict[Atom | UOp, Any] = {}
-        self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch(BlockArg("threads")))
-        self.orders: dict[UOp, Order] = {}
+        self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
+        self.filled = {buffer for buffer in copies if buffer.arg.space != GLOBAL}
+        self.at_once = {
+            s for s in statements if s.op is Ops.LOOP and is_at_once(s, trusted=random is None)
+        }
+        self.consumers = consumers(kernel)
+        self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
-    def at(self, place: Index, start: Array, count: int = 1, kind: str = "") -> Self:
+    def at(self, place: Index, start: Array, count: int = 1) -> Self:
         """A frame for `count` iterations of a loop from `start`, all at once.
 
         What is named there is not known here.
@@ -83,16 +98,14 @@ class Frame:
         if count != 1:
             numbers = start + np.arange(count).reshape((count,) + (1,) * len(self.shape))
             inner.shape = (count, *self.shape)
-            inner.kinds = (kind, *self.kinds)
         inner.names = {**self.names, **{atom: numbers for atom, _ in place.terms}}
         return inner
 
-    def boxed(self, box: Iterable[tuple[str, Index]], kind: str = "", engine: bool = False) -> Self:
+    def boxed(self, box: Iterable[tuple[str, Index]]) -> Self:
         """A frame in which all of a box runs at once, its first axis outermost."""
-        inner = copy(self)
-        inner.engine = engine
+        inner = self
         for name, extent in box:
-            inner = inner.at(axis(name, extent), 0, int(self.index(extent)), kind)
+            inner = inner.at(axis(name, extent), 0, int(self.index(extent)))
         return inner
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
@@ -109,108 +122,169 @@ class Frame:
 
     # index values, masks and places
 
-    def index(self, value: Index, valid: list[Array] | None = None) -> Array:
-        """An index value; where its gathered places exist is added to `valid`."""
-        found = [] if valid is None else valid
-        return evaluate(value, lambda atom: self._atom(atom, found))
+    def index(self, value: Index) -> Array:
+        """An index value; a gathered number counts from the end if it is negative."""
+        return evaluate(value, self._atom)
 
-    def _atom(self, atom: Atom, valid: list[Array]) -> Array:
-        """Negative gathered numbers count from the end; what is still outside is no place."""
-        if atom.kind != "gather":
-            return self.known(atom, atom.name)
+    def _atom(self, atom: Atom) -> Array:
+        if atom.kind == "gather":
+            return self._gathered(atom) % (atom.hi + 1)
+        return self.known(atom, atom.name)
+
+    def _gathered(self, atom: Atom) -> Array:
         node: Any = atom.node
-        extent = atom.hi + 1
-        wanted = np.asarray(self.value(node)).astype(np.int64)
-        place = wanted + extent * (wanted < 0)
-        exists = (place >= 0) & (place < extent)
-        if CHECK_OOB.value and not exists.all():
-            self.fail(f"index {wanted[~exists].flat[0]} is gathered", f"-{extent}..{extent - 1}")
-        valid.append(exists)
-        return place * exists
+        return self.value(node).astype(np.int64)
 
-    def where(self, mask: Mask, valid: list[Array]) -> Array:
-        """Where `mask` and all of `valid` hold; numpy's True is everywhere."""
-        for value in mask:
-            valid.append(self.index(value, valid) >= 0)
-        whole = reduce(and_, valid, np.True_)
+    def where(self, mask: Mask, places: Iterable[Index] = ()) -> Array:
+        """Where `mask` is true and all gathered places exist; numpy's True is everywhere."""
+        found = [self.index(value) >= 0 for value in mask]
+        for atom in {atom for value in (*mask, *places) for atom in atoms(value)}:
+            if atom.kind == "gather":
+                wanted, extent = self._gathered(atom), atom.hi + 1
+                exists = (wanted >= -extent) & (wanted < extent)
+                if CHECK_OOB.value and not exists.all():
+                    outside = wanted[~exists].flat[0]
+                    self.fail(f"index {outside} is gathered", f"-{extent}..{extent - 1}")
+                found.append(exists)
+        whole = reduce(and_, found, self.mask)
         return np.True_ if whole.all() else whole
 
-    def touch(self, buffer: UOp, access: Access) -> Touch:
+    def place(self, buffer: UOp, access: Access) -> Place:
         """The elements that `access` means; where the mask is false, any number."""
         instance: Instance = self.known(buffer, buffer.arg.name)
-        valid = [self.mask]
-        places = [self.index(value, valid) for value in access.indices]
-        mask = self.where(access.mask, valid)
-        cell = instance.base
-        for place, extent, stride in zip(places, instance.extents, instance.strides, strict=True):
-            if np.any(((place < 0) | (place >= extent)) & mask):
+        mask = self.where(access.mask, access.indices)
+        cells = instance.base
+        for at, extent, stride in zip(
+            access.indices, instance.extents, instance.strides, strict=True
+        ):
+            index = self.index(at)
+            if np.any(((index < 0) | (index >= extent)) & mask):
                 bounds = f"indices below {extent} where the mask is true"
                 self.fail(f"{instance.name} is indexed out of bounds", bounds)
-            cell = cell + place * stride
+            cells = cells + index * stride
         if access.sequence is not None:
-            cell = cell + self.index(access.sequence) % len(instance.slots) * instance.size
-        return Touch(instance, access.sequence, cell, mask)
+            cells = cells + self.index(access.sequence) % len(instance.slots) * instance.size
+        return Place(instance, access.sequence, cells, mask)
 
     # expressions
 
     def value(self, root: UOp) -> Array:
         """The value of an expression in every iteration that runs at once."""
-        order = self.orders.get(root)
-        if order is None:
-            order = self.orders[root] = _order(root)
         memo: dict[UOp, Array] = {}
-        for node, used_up in order:
-            memo[node] = self._node(node, memo)
-            for source in used_up:
-                del memo[source]
+        work = [root]
+        while work:
+            node = work.pop()
+            sources = node.src if node.op in ELEMENTWISE else ()
+            missing = [source for source in sources if source not in memo]
+            if missing:
+                work += [node, *missing]
+            elif node not in memo:
+                memo[node] = self._node(node, [memo[source] for source in sources])
         return memo[root]
 
-    def _node(self, node: UOp, memo: dict[UOp, Array]) -> Array:
+    def _node(self, node: UOp, sources: list[Array]) -> Array:
+        dtype = node.dtype
         if node.op is Ops.LOAD:
             return self.load(node.src[0], node.arg)
         if node.op is Ops.CONST:
-            return number.constant(node.arg, node.dtype)
+            return number.constant(node.arg, dtype)
         if node.op is Ops.INDEX:
-            return number.convert(self.index(node.arg), node.dtype)
+            return number.convert(self.index(node.arg), dtype)
         if node.op is Ops.MASK:
-            return self.where(node.arg, [])
-        if node.op not in ELEMENTWISE:
-            return self.known(node, node.arg)
-        values = [memo[source] for source in node.src]
+            return self.where(node.arg)
+        if node.op is Ops.CAST:
+            return number.convert(sources[0], dtype)
         if node.op is Ops.BITCAST:
-            stored = number.encode(values[0], node.src[0].dtype)
-            return number.decode(stored.view(number.storage(node.dtype)), node.dtype)
+            stored = number.encode(sources[0], node.src[0].dtype)
+            return number.decode(stored.view(number.storage(dtype)), dtype)
         reference = TABLE[node.op].reference
-        found = reference(np, *values) if reference else values[0]  # a CAST has none
-        return number.convert(found, node.dtype)
+        if reference is None:
+            return self.known(node, node.arg)
+        return number.convert(reference(np, *sources), dtype)
+
+    # elements
 
     def load(self, buffer: UOp, access: Access) -> Array:
         """The elements of a buffer as values, the fill where the mask is false."""
-        touch = self.touch(buffer, access)
-        self.check(touch, "load")
-        values = number.decode(touch.instance.data.take(touch.cells, mode="clip"), buffer.dtype)
-        if touch.mask is np.True_:
-            return values
-        fill = 0 if access.fill is None else access.fill
-        return np.where(touch.mask, values, number.constant(fill, buffer.dtype))
+        place = self.place(buffer, access)
+        self.check(place, "load")
+        found = number.decode(place.instance.data.take(place.cells, mode="clip"), buffer.dtype)
+        return np.where(place.mask, found, number.constant(access.fill or 0, buffer.dtype))
 
-    def check(self, touch: Touch, how: str, values: Array = 0) -> None:
-        """Before elements are loaded or stored; a machine that trusts nobody refuses here."""
+    def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
+        """Store values; `how` is "" for plain ones, else how they come from what was there."""
+        place, combine = self.place(buffer, access), COMBINE.get(how)
+        if combine is None:
+            self.put(place, values, how)
+        elif buffer.dtype in COMPUTE:  # each step rounds, so that none runs at once with another
+            self.put(place, combine(self.load(buffer, access), values), how)
+        else:
+            self.check(place, how)
+            cells = np.broadcast_to(place.cells, self.shape)
+            for watch, who in self.watches[place.instance.watches :]:
+                if watch.kind == "par" and np.ndim(who) and cells.strides[-who.ndim] == 0:
+                    self.fail("iterations of a parallel loop meet", "a loop of kind red")
+            cells, values = rows(place.mask, cells, number.convert(values, buffer.dtype))
+            combine.at(place.instance.data, cells, values)
 
+    def put(self, place: Place, values: Array, how: str) -> None:
+        """Replace elements; those that meet may store equal values alone."""
+        instance = place.instance
+        stored = number.encode(values, instance.node.dtype)
+        self.check(place, how, stored)
+        cells, stored = rows(place.mask, place.cells, stored)
+        instance.data[cells] = stored
+        if differ(instance.data[cells], stored).any():
+            self.fail(f"two at once meet in {instance.name}", "places of their own")
 
-def _order(root: UOp) -> Order:
-    """The nodes of an expression, sources first, each with those that nobody uses after it.
+    # what may be touched
 
-    Loads and names are the leaves.
-    """
-    needed = {root}
-    order: Order = []
-    for node in reversed(toposort([root])):
-        if node in needed:
-            used_up = set(node.src) - needed if node.op in ELEMENTWISE else set()
-            needed |= used_up
-            order.append((node, used_up))
-    return order[::-1]
+    def slots(self, buffer: UOp, sequence: Index | None) -> list[tuple[Slot, int | None]]:
+        """The slots that a place names, with their sequence numbers if it gives them."""
+        slots = self.known(buffer, buffer.arg.name).slots
+        if sequence is None:
+            return [(slots[0], None)]
+        return [(slots[one % len(slots)], one) for one in np.unique(self.index(sequence)).tolist()]
+
+    def check(self, place: Place, how: str, stored: Array = 0) -> None:
+        """Refuse to touch what is not there, what a copy moves, and what another touched.
+
+        `how` is "load", "copy", "" for another plain store, or how a state changes.
+        """
+        if self.random is None:
+            return
+        instance, reads = place.instance, how == "load"
+        slots = self.slots(instance.node, place.sequence) if how != "copy" else []
+        for slot, sequence in slots:
+            fine = reads or slot.state != READ
+            if instance.node in self.filled:
+                fine = reads and slot.visible(sequence, self.path)
+            if not fine:
+                wrong = f"{how or 'store'} of {slot.told(sequence)}"
+                self.fail(wrong, "a wait before; copies fill slots alone")
+        (cells,) = rows(place.mask, place.cells)
+        state = instance.states[cells].max(initial=PRESENT)
+        if state > (PRESENT if reads else UNWRITTEN):
+            self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
+        if not reads:
+            instance.states[cells] = PRESENT
+        for watch, numbers in self._watches(instance):
+            touched = rows(place.mask, place.cells, numbers, stored)
+            if watch.meets(instance, how, touched, self.engine):
+                wrong = f"two {watch.name} meet in {instance.name}"
+                self.fail(wrong, "a barrier between, or buffers of their own")
+
+    def _watches(self, instance: Instance) -> list[tuple[Watch, Array]]:
+        """What must not meet in a buffer, with the number of who touches it now."""
+        node = instance.node
+        if node in self.filled or node not in self.stored:
+            return []
+        found = list(self.watches[instance.watches :])
+        if self.kernel.spmd and node.arg.space == "group":
+            team, lane = self.threads[self.path], 0 if self.lane is None else self.lane + 1
+            found.append((self.threads[None], list(self.threads).index(self.path)))
+            found.append((team, lane))
+        return found
 
 
 def rows(mask: Array, *arrays: Array) -> list[Array]:

@@ -1,29 +1,30 @@
 """Runs the statements of a kernel: loops at once or one by one, roles and teams side by side.
 
-In: a frame, statements. Out: effects on the arrays. It trusts a kernel as the scheduler wrote it;
-what must be refused in others is up to checked.py, which is next.
+In: a frame, statements. Out: effects on the arrays, or RefError at the first thing that a device
+may not do, with its statement. Next file: __init__.py, which starts it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from functools import reduce
+from operator import and_
 from typing import Any
 
-from tinycore.dtype import COMPUTE
 from tinycore.runtime.ref import number
-from tinycore.runtime.ref.frame import Frame, Touch, rows
-from tinycore.runtime.ref.memory import Instance, Watch
+from tinycore.runtime.ref.frame import Frame, rows
+from tinycore.runtime.ref.memory import EMPTY, FILLING, READ, Instance, Watch
 from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import members
+from tinycore.runtime.ref.order import TEAMS, agents
+from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
-from tinycore.uop.ops import UOp
-from tinycore.uop.sites import axis_value
+from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.sites import ROLES, axis_value
 from tinycore.uop.table import DEPENDENT
-from tinycore.uop.tree import Access, StoreArg
+from tinycore.uop.tree import GLOBAL, Access
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
 LANES = ("thread", "lane")
-COMBINE = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "mma": "add"}
 
 Steps = Iterator[str]  # each step says what a thread of control waits for
 
@@ -32,11 +33,17 @@ class Machine(Frame):
     """A frame that runs statements: one with op LET is run by `do_let`."""
 
     def body(self, statements: Sequence[UOp]) -> Steps:
-        """Run statements in order."""
+        """Run statements; no copy fills a buffer that ends, those that read it are waited for."""
         for statement in statements:
             self.statement = statement
             run = getattr(self, f"do_{statement.op.name.lower()}")
             yield from run(statement) or ()
+        for buffer in [node for node in statements if node.op is Ops.BUFFER]:
+            for slot in self.names[buffer].slots:
+                if slot.state == FILLING:
+                    self.fail(f"{slot.name} ends while a copy fills it", "a wait before")
+                if slot.state == READ:
+                    slot.complete()
 
     def do_let(self, statement: UOp) -> None:
         """Name a value."""
@@ -52,54 +59,57 @@ class Machine(Frame):
     def do_if(self, statement: UOp) -> Steps:
         """Run the body where the mask is true."""
         inner = copy(self)
-        inner.mask = self.where(statement.arg, [self.mask])
+        inner.mask = self.where(statement.arg)
         if inner.mask.any():
             yield from inner.body(statement.src)
 
     def do_loop(self, loop: UOp) -> Steps:
         """Run a loop in blocks of iterations, or its teams side by side."""
-        if members(loop):
-            yield from self.side_by_side(loop)
+        arg, place = loop.arg, axis_value(loop)
+        watch = Watch(f"iterations of {arg.kind} {arg.axis}", arg.kind, arg.map)
+        if arg.map in TEAMS:
+            yield from self.side_by_side(watch, [loop])
             return
-        arg, place, watch = loop.arg, axis_value(loop), Watch(loop.arg)
-        count = int(self.index(arg.extent))
-        block = 1
-        if loop in self.at_once and not (self.random and arg.kind == "red"):
+        extent = self.index(arg.extent)
+        count, block = int(np.max(extent)), 1
+        if loop in self.at_once:
             block = max(1, BLOCK // prod(self.shape))
         starts = range(0, count, block)
         for start in starts if arg.kind == "ser" else self.shuffled(starts):
-            inner = self.at(place, start, min(block, count - start), arg.kind)
+            inner = self.at(place, start, min(block, count - start))
             who = inner.index(place)
             if arg.kind != "ser":
                 inner.watches = (*self.watches, (watch, who))
-            if arg.map == "own":
-                inner.own = (*self.own, arg.kind)
+            if np.ndim(extent):
+                inner.mask = inner.where((arg.extent - 1 - place,))
             if arg.map in LANES:
-                inner.lane = who if self.lane is None else self.lane * arg.extent.hi + who
+                inner.lane = who if self.lane is None else self.lane * count + who
             yield from inner.body(loop.src)
 
     def do_block(self, block: UOp) -> Steps:
         """Statements in order, or roles side by side."""
-        return self.side_by_side(block) if members(block) else self.body(block.src)
+        if block.arg.kind == ROLES:
+            return self.side_by_side(Watch(ROLES), block.src)
+        return self.body(block.src)
 
-    def side_by_side(self, outer: UOp) -> Steps:
+    def side_by_side(self, watch: Watch, statements: Sequence[UOp]) -> Steps:
         """Let each role or team go as far as it can, in a random order, until all are done."""
-        watch = Watch(outer.arg)
-        threads = {}
-        for who, (statement, name, at) in enumerate(members(outer)):
-            inner = self.at(axis_value(statement), at)
-            inner.path = (*self.path, (name, at))
-            inner.watches = (*self.watches, (watch, who))
-            threads[f"{name} {at}"] = inner.body(statement.src)
+        threads: dict[str, Steps] = {}
+        for statement in statements:
+            for name, at in agents(statement):
+                inner = self.at(axis_value(statement), at)
+                inner.path = (*self.path, (name, at))
+                inner.watches = (*self.watches, (watch, len(threads)))
+                threads[f"{name} {at}"] = inner.body(statement.src)
         waits: dict[str, str] = {}
         while threads:
             before, waits = waits, {}
-            for name in self.shuffled(threads):
-                waits[name] = next(threads[name], "")
-                if not waits[name]:
-                    del threads[name]
+            for thread in self.shuffled(threads):
+                waits[thread] = next(threads[thread], "")
+                if not waits[thread]:
+                    del threads[thread]
             if waits == before:
-                yield "; ".join(sorted([f"{name}: {waits[name]}" for name in threads]))
+                yield "; ".join(sorted([f"{thread}: {waits[thread]}" for thread in threads]))
 
     def shuffled(self, items: Iterable[Any]) -> list[Any]:
         """What has no order, in a random one."""
@@ -112,56 +122,130 @@ class Machine(Frame):
 
     def do_store(self, statement: UOp) -> None:
         """Store values; a leading state that changes moves the states that depend on it."""
-        arg = statement.arg
+        arg, src = statement.arg, statement.src
         count = len(arg.places)
-        states = list(zip(statement.src, arg.places, strict=False))
-        values = [self.value(value) for value in statement.src[count : 2 * count]]
-        old = [self.load(*state) for state in states if arg.rebase]
+        inner = copy(self)
+        inner.lane = self.lane_of(statement)
+        states = list(zip(src[:count], arg.places, strict=True))
+        values = [inner.value(value) for value in src[count : 2 * count]]
+        old = [inner.load(*state) for state in states if arg.rebase]
         for state, value in zip(states, values, strict=True):
-            self.write(*state, value, arg.combine)
-        new = [self.load(*state) for state in states if arg.rebase]
-        for dependent in statement.src[2 * count :]:
-            self._move(dependent, arg, old, new)
+            inner.write(*state, value, arg.combine)
+        new = [inner.load(*state) for state in states if arg.rebase]
+        for dependent in src[2 * count :]:
+            # at the place of the leading state, all further dimensions
+            lead = arg.places[0]
+            further = enumerate(dependent.arg.shape[len(lead.indices) :])
+            box = [(f"~{at}", extent) for at, extent in further]
+            access = Access((*lead.indices, *[axis(*one) for one in box]), lead.mask)
+            boxed = inner.boxed(box)
+            moved = DEPENDENT[arg.rebase].rho(np, old, new, boxed.load(dependent, access))
+            boxed.write(dependent, access, moved, arg.rebase)
 
-    def _move(self, dependent: UOp, arg: StoreArg, old: list[Array], new: list[Array]) -> None:
-        """Move the dependent state at the leading state's place, all its further dimensions."""
-        lead = arg.places[0]
-        further = dependent.arg.shape[len(lead.indices) :]
-        box = [(f"~{at}", extent) for at, extent in enumerate(further)]
-        access = Access((*lead.indices, *[axis(*one) for one in box]), lead.mask)
-        inner = self.boxed(box)
-        moved = DEPENDENT[arg.rebase].rho(np, old, new, inner.load(dependent, access))
-        inner.write(dependent, access, moved, arg.rebase)
+    # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
 
-    def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
-        """Store values; `how` is "" for plain ones, else how they come from what was there.
+    def lane_of(self, statement: UOp) -> Array | None:
+        """The lane that runs a store of each element: the one around, or the first that may.
 
-        An MMA rounds once, after it has added.
+        Inside a loop mapped `own` the lanes that hold the target run it, and must hold what it
+        reads, unless a reduction crosses lanes; if none holds it, those that hold all it reads.
         """
-        dtype, touch = buffer.dtype, self.touch(buffer, access)
-        ufunc = getattr(np, COMBINE.get(how, ""), None)
-        self.check(touch, how, 0 if ufunc else values)
-        if how != "mma":
-            values = number.convert(values, dtype)
-        if ufunc:
-            values = self._merged(ufunc, touch, values)
-        cells, values = rows(touch.mask, touch.cells, values)
-        data = touch.instance.data
-        if ufunc and how != "mma" and dtype not in COMPUTE:
-            ufunc.at(data, cells, values)
-            return
-        if ufunc:
-            values = ufunc(number.decode(data[cells], dtype), values)
-        data[cells] = number.encode(values, dtype)
+        loads = [node for node in toposort(statement.src) if node.op is Ops.LOAD]
+        target = (statement.src[0], statement.arg.places[0])
+        places = [target, *[(load.src[0], load.arg) for load in loads]]
+        owned = [place for place in places if place[0].arg.own]
+        if not owned:
+            return self.lane
+        count = 1 + max([atom.hi for buffer, _ in owned for atom in atoms(buffer.arg.own.lane)])
+        lanes = np.arange(count).reshape((count,) + (1,) * len(self.shape))
+        held = [self.holds(lanes, *place) for place in owned]
+        loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
+        if "red" in loops:
+            held = held[:1]
+        if not loops:
+            running = lanes == self.lane
+        elif owned[0] is target:
+            running = held[0]
+        else:
+            running = reduce(and_, held)
+        fine = all((running <= one).all() for one in held)
+        if not (fine and running.any(axis=0).all()):
+            names = ", ".join([buffer.arg.name for buffer, _ in owned])
+            self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
+        return np.argmax(running, axis=0)
 
-    def _merged(self, ufunc: Any, touch: Touch, values: Array) -> Array:
-        """Values combined over the iterations that share an element, which must be red."""
-        strides = np.broadcast_to(touch.cells, self.shape).strides
-        inner = range(len(self.shape) - touch.instance.depth)
-        shared = tuple([at for at in inner if strides[at] == 0])
-        if any(self.kinds[at] == "par" for at in shared):
-            self.fail("iterations of a parallel loop meet", "a loop of kind red")
-        if touch.mask is not np.True_:
-            return values
-        whole = np.broadcast_to(values, self.shape)
-        return ufunc.reduce(whole, axis=shared, dtype=whole.dtype, keepdims=True)
+    def holds(self, lanes: Array, buffer: UOp, access: Access) -> Array:
+        """For each lane, in front, whether it holds the element or may not touch it."""
+        own = buffer.arg.own
+        indices = dict(zip(buffer.arg.names, access.indices, strict=True))
+        element = evaluate(own.element, lambda atom: self.index(indices[atom.name]))
+        held = evaluate(own.lane, lambda atom: lanes) == element
+        return held | ~self.where(access.mask, access.indices)
+
+    # copies, their WAIT and FREE
+
+    def do_copy(self, statement: UOp) -> Steps:
+        """Begin a copy once its slot is free: until the WAIT what it writes is poison."""
+        arg = statement.arg
+        target, source = statement.src
+        near, named = target, arg.place
+        outward = target.arg.space == GLOBAL
+        if outward:
+            near, named = source.src[0], source.arg
+        ((slot, sequence),) = self.slots(near, named.sequence)
+        while not slot.may_start(sequence, outward):
+            yield f"copy {slot.told(sequence)}"
+        inner = self.boxed(arg.box)
+        inner.engine = True
+        place = inner.place(target, arg.place)
+        (cells,) = rows(place.mask, place.cells)
+        if not (outward or np.unique(cells).size == cells.size == place.instance.size):
+            self.fail(f"a copy does not fill {target.arg.name}", "a box that fits, not masked")
+        inner.put(place, inner.value(source), "copy")
+        slot.begin(sequence, READ if outward else FILLING, place.instance, cells)
+
+    def do_wait(self, statement: UOp) -> Steps:
+        """Go on when each copy is complete; it is visible to the role or team that waited."""
+        for buffer, index in zip(statement.src, statement.arg, strict=True):
+            ((slot, sequence),) = self.slots(buffer, index)
+            while not slot.holds(sequence):
+                yield f"wait {slot.told(sequence)}"
+            slot.complete()
+            slot.waited.add(self.path)
+
+    def do_free(self, statement: UOp) -> None:
+        """Give slots back; one is empty when every consumer has."""
+        for buffer, index in zip(statement.src, statement.arg, strict=True):
+            ((slot, sequence),) = self.slots(buffer, index)
+            if not slot.visible(sequence, self.path):
+                self.fail(f"free {slot.told(sequence)}", "a wait before, and one free")
+            slot.freed.add(self.path)
+            if slot.freed >= {path for node, path in self.consumers if node is buffer}:
+                slot.state = EMPTY
+
+    # what a team does as a whole
+
+    def do_mma(self, statement: UOp) -> None:
+        """acc += a * b: exact products, one rounding."""
+        arg = statement.arg
+        if self.lane is not None or (arg.scope in TEAMS and not self.path):
+            self.fail("mma is not run by a team as a whole", f"a {arg.scope} around, no lanes")
+        acc, a, b = statement.src
+        inner = self.boxed(arg.box)
+        inner.engine = True
+        place = inner.place(acc, arg.acc)
+        inner.check(place, "sum")
+        wide = np.float64 if acc.dtype.is_float else np.int64
+        products = inner.load(a, arg.a).astype(wide) * inner.load(b, arg.b)
+        cells, products = rows(place.mask, place.cells, products)
+        totals = number.decode(place.instance.data, acc.dtype).astype(wide)
+        np.add.at(totals, cells, products)
+        place.instance.data[cells] = number.encode(totals[cells], acc.dtype)
+
+    def do_barrier(self, statement: UOp) -> None:
+        """All threads of the block meet, or those of the team that runs."""
+        if self.lane is not None or self.shape:
+            self.fail("a barrier stands where lanes diverge", "a place that all of a team reach")
+        for path, watch in self.threads.items():
+            if self.path in ((), path):
+                watch.clear()

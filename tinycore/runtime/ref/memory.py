@@ -6,21 +6,21 @@ whether a slot may be used; whether two met in an element. Next file: frame.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinycore.runtime.ref import number
 from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import Path
 from tinycore.uop.ops import UOp
-from tinycore.uop.tree import BlockArg, LoopArg
 from tinycore.util import prod
 
 if TYPE_CHECKING:
     from tinycore.runtime.ref.frame import Frame
 
-PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element
+PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element; what a copy moves is poison
 ABSENT = ("", "that nobody wrote", "that a copy writes")
+EMPTY, FILLING, FULL, READ = "empty", "being filled", "full", "being read by a copy"
 
 
 class Slot:
@@ -31,8 +31,7 @@ class Slot:
         self.name = name
         self.count = count
         self.sequence = at - count
-        self.state = "empty"
-        self.arrive: Callable[[], None]
+        self.state = EMPTY
         self.waited: set[Path] = set()
         self.freed: set[Path] = set()
 
@@ -43,18 +42,27 @@ class Slot:
 
     def holds(self, sequence: int | None) -> bool:
         """True if a copy of this number began, and the slot is not free again."""
-        return self.state != "empty" and sequence in (None, self.sequence)
+        return self.state != EMPTY and sequence in (None, self.sequence)
 
     def may_start(self, sequence: int | None, outward: bool) -> bool:
         """True if a copy may empty the slot, or fill it: it is free, and next in turn."""
         if outward:
-            return self.state != "being read by a copy"
-        return self.state == "empty" and sequence in (None, self.sequence + self.count)
+            return self.state != READ
+        return self.state == EMPTY and sequence in (None, self.sequence + self.count)
+
+    def begin(self, sequence: int | None, state: str, target: Instance, cells: Array) -> None:
+        """A copy starts: what it writes is there, and poison until it has arrived."""
+        self.sequence = self.sequence + self.count if sequence is None else sequence
+        self.state = state
+        self.target, self.cells = target, cells
+        target.states[cells] = FLYING
+        self.waited.clear()
+        self.freed.clear()
 
     def complete(self) -> None:
         """The copy has arrived."""
-        self.arrive()
-        self.state = "empty" if self.state == "being read by a copy" else "full"
+        self.target.states[self.cells] = PRESENT
+        self.state = EMPTY if self.state == READ else FULL
 
     def visible(self, sequence: int | None, path: Path) -> bool:
         """True if `path`, or a scope around it, waited for this number and did not free it."""
@@ -66,27 +74,25 @@ class Instance:
     """A buffer at run time: one tile for each slot, and for each iteration that runs at once.
 
     `data` is flat; `base` is where the tile of an iteration starts. It was declared inside of
-    `depth` loops that run at once, and of `watches` that are over what is outside of them.
+    `watches`, which are over what is outside of them.
     """
 
     def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
         arg = node.arg
         bounds = [extent.hi for extent in arg.shape]
-        count = prod(home.shape)
         self.node = node
         self.name = arg.name
-        self.depth = len(home.shape)
         self.watches = len(home.watches)
         self.extents = [home.index(extent) for extent in arg.shape]
         self.strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
         self.size = prod(bounds)
         self.slots = [Slot(arg.name, at, arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
-        self.base = np.arange(count).reshape(home.shape) * tile
-        self.states = np.zeros(count * tile, np.int8)
+        self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
+        self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
             data = np.full(self.states.size, number.initial(arg.init, node.dtype))
-            if not (node.dtype.is_float or arg.init or home.changed[node] == "filled"):
+            if not (node.dtype.is_float or arg.init or node in home.filled):
                 self.states[:] = UNWRITTEN
         self.data = data
 
@@ -97,27 +103,43 @@ class Watch(dict[tuple[Instance, str], Array]):
     It keeps the least and the greatest number of those who touched each element.
     """
 
-    def __init__(self, arg: LoopArg | BlockArg) -> None:
-        self.kind = arg.kind
-        self.name = f"iterations of {arg.kind} {arg.axis}" if arg.axis else arg.kind
+    def __init__(self, name: str, kind: str = "", map: str = "") -> None:
+        self.name = name
+        self.kind = kind
+        self.map = map
 
     def __missing__(self, key: tuple[Instance, str]) -> Array:
         nobody = np.repeat([[1 << 62], [-1]], key[0].data.size, axis=1)
         return self.setdefault(key, nobody)
 
-    def others(self, instance: Instance, how: str, cells: Array, who: Array) -> Array:
+    def meets(self, instance: Instance, how: str, touched: Sequence[Array], engine: bool) -> bool:
+        """True if another wrote what this one touches, or read what this one writes.
+
+        Plain stores of equal values may meet. What the iterations of a red loop combine they may
+        read, and what an engine does among threads is ordered by WAIT and FREE.
+        """
+        cells, who, stored = touched
+        plain = how in ("", "copy")
+        reads = how == "load" or (self.kind == "red" and not plain)
+        met = self._others(instance, "written", cells, who)
+        if plain:
+            met &= differ(instance.data[cells], stored)
+        if not (engine and self.name == "threads"):
+            least, greatest = self[instance, "read" if reads else "written"]
+            np.minimum.at(least, cells, who)
+            np.maximum.at(greatest, cells, who)
+        if not (reads or plain):
+            met |= self._others(instance, "written", cells, who)
+        if not reads:
+            met |= self._others(instance, "read", cells, who)
+        return bool(met.any())
+
+    def _others(self, instance: Instance, how: str, cells: Array, who: Array) -> Array:
         """Where anybody but `who` touched an element."""
         least, greatest = self[instance, how]
         return (least[cells] < who) | (greatest[cells] > who)
 
-    def meets(self, instance: Instance, how: str, cells: Array, who: Array, differs: Array) -> bool:
-        """True if another wrote what this one touches, where the value `differs`, or another read
-        what this one writes. `how` is "read", "written", or "seen", which is not remembered."""
-        met = self.others(instance, "written", cells, who) & differs
-        if how == "written":
-            readers = self.others(instance, "read", cells, who)
-            met = met | readers
-        least, greatest = self[instance, how]
-        np.minimum.at(least, cells, who)
-        np.maximum.at(greatest, cells, who)
-        return bool(met.any())
+
+def differ(first: Array, second: Array) -> Array:
+    """Where stored elements differ; NaN equals itself."""
+    return (first != second) & ((first == first) | (second == second))
