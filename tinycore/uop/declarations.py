@@ -12,8 +12,8 @@ from tinycore.dtype import dtypes
 from tinycore.uop.expressions import TYPES, Box, Expressions
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.lexer import LANES, RESERVED
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.table import MONOIDS
 from tinycore.uop.tree import GLOBAL, BufferArg, Own
 
 

@@ -9,109 +9,44 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import Any, Self
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
+from tinycore.uop.table import (
+    BINARY,
+    CASTS,
+    COMMUTATIVE,
+    COMPARISON,
+    ELEMENTWISE,
+    MOVEMENT,
+    UNARY,
+    Ops,
+)
+
+__all__ = [
+    "BINARY",
+    "CASTS",
+    "COMMUTATIVE",
+    "COMPARISON",
+    "ELEMENTWISE",
+    "MOVEMENT",
+    "UNARY",
+    "Arithmetic",
+    "Interning",
+    "Ops",
+    "Scalar",
+    "UOp",
+    "alu",
+    "arena",
+    "cast",
+    "const",
+    "result_dtype",
+    "toposort",
+]
 
 Scalar = int | float | bool
-
-
-class Ops(Enum):
-    """Every operation of the three levels; uop/table.py says which level holds which."""
-
-    # leaves
-    CONST = auto()
-    VARIABLE = auto()
-    IOTA = auto()
-    BUFFER = auto()
-    # movement
-    RESHAPE = auto()
-    PERMUTE = auto()
-    EXPAND = auto()
-    PAD = auto()
-    SHRINK = auto()
-    FLIP = auto()
-    SKEW = auto()
-    # scalar, one source
-    CAST = auto()
-    BITCAST = auto()
-    NEG = auto()
-    EXP = auto()
-    LOG = auto()
-    SQRT = auto()
-    RECIP = auto()
-    SIN = auto()
-    TRUNC = auto()
-    FIN = auto()
-    # scalar, two sources
-    ADD = auto()
-    MUL = auto()
-    MAX = auto()
-    MIN = auto()
-    IDIV = auto()
-    MOD = auto()
-    LT = auto()
-    EQ = auto()
-    AND = auto()
-    OR = auto()
-    XOR = auto()
-    SHL = auto()
-    SHR = auto()
-    # scalar, three sources
-    WHERE = auto()
-    FMA = auto()
-    # the rest of the graph
-    REDUCE = auto()
-    GATHER = auto()
-    SCATTER = auto()
-    STORE = auto()
-    COPY = auto()
-    COLLECTIVE = auto()
-    CALL = auto()
-    DETACH = auto()
-    CONTIGUOUS = auto()
-    # the kernel tree
-    BLOCK = auto()
-    LOOP = auto()
-    LET = auto()
-    LOAD = auto()
-    WAIT = auto()
-    FREE = auto()
-    MMA = auto()
-    IF = auto()
-    INDEX = auto()
-    MASK = auto()
-    # made by lowering
-    BARRIER = auto()
-    DESC = auto()
-    SHUFFLE = auto()
-    END = auto()
-
-    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python call
-
-    def __repr__(self) -> str:
-        return f"Ops.{self.name}"
-
-
-MOVEMENT = frozenset(
-    {Ops.RESHAPE, Ops.PERMUTE, Ops.EXPAND, Ops.PAD, Ops.SHRINK, Ops.FLIP, Ops.SKEW}
-)
-UNARY = frozenset(
-    {Ops.NEG, Ops.EXP, Ops.LOG, Ops.SQRT, Ops.RECIP, Ops.SIN, Ops.TRUNC, Ops.FIN}
-)  # fmt: skip
-COMPARISON = frozenset({Ops.LT, Ops.EQ})
-BINARY = frozenset(
-    {Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.IDIV, Ops.MOD, Ops.AND, Ops.OR, Ops.XOR, Ops.SHL}
-    | {Ops.SHR}
-    | COMPARISON
-)
-CASTS = frozenset({Ops.CAST, Ops.BITCAST})
-ELEMENTWISE = UNARY | BINARY | CASTS | {Ops.WHERE, Ops.FMA}
-COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
-
 Key = tuple[Ops, DType, tuple["UOp", ...], Any, Any]
 
 

@@ -14,8 +14,8 @@ from tinycore.uop.declarations import declared, parameters, read_over
 from tinycore.uop.expressions import Box, Expressions, Names
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.lexer import Cursor, cut
+from tinycore.uop.monoids import DEPENDENT, MONOIDS
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.table import DEPENDENT, MONOIDS
 from tinycore.uop.terms import typed
 from tinycore.uop.tree import (
     GLOBAL,

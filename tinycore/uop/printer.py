@@ -14,8 +14,9 @@ from tinycore.uop import affine
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index, make
 from tinycore.uop.lexer import ATOM, COMPARE, INFIX, LANES, LEVELS, PRODUCT, RANGE, SUM
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, Scalar, UOp
-from tinycore.uop.table import MONOIDS, TABLE
+from tinycore.uop.table import TABLE
 from tinycore.uop.tree import GLOBAL, Access, BufferArg, Kernel, Launch, Own, Plan
 
 Piece = tuple[str, int]  # text, and how tightly its outermost sign binds

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinycore.uop.affine import atoms
+from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.printer import show_statement
 from tinycore.uop.prove import never
 from tinycore.uop.sites import Rule, Site, Use, axis_value, evaluated, loads, under, written
-from tinycore.uop.table import DEPENDENT
 
 PAR, RED = "par", "red"
 

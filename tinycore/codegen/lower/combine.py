@@ -11,8 +11,8 @@ from tinycore.codegen.lower.facts import Study
 from tinycore.codegen.lower.loops import Place, changed, everywhere
 from tinycore.codegen.lower.registers import Storage, plan
 from tinycore.runtime.caps import Caps
+from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
 from tinycore.uop.ops import Ops, UOp, alu
-from tinycore.uop.table import DEPENDENT, MONOIDS, States
 from tinycore.uop.tree import Access, Kernel, StoreArg, let, load, mask_value, store
 
 

@@ -19,9 +19,9 @@ from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 from tinycore.uop.rewrite import COUNTERS, Counters
-from tinycore.uop.table import MONOIDS
 from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
 from tinycore.util import round_up
 

@@ -16,8 +16,8 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, as_index, axis, of_atom
+from tinycore.uop.monoids import DEPENDENT, MONOIDS
 from tinycore.uop.ops import Ops, UOp, alu, toposort
-from tinycore.uop.table import DEPENDENT, MONOIDS
 from tinycore.uop.tree import Access, Kernel, StoreArg, axis_of, buffer, load, loop, store, walk
 from tinycore.util import prod
 

@@ -30,8 +30,8 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.stage import Layout, listed_dims
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Index, axis
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.table import MONOIDS
 from tinycore.uop.tree import (
     Access,
     Kernel,

@@ -17,10 +17,10 @@ from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import TEAMS, agents
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
+from tinycore.uop.monoids import DEPENDENT, States
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.sites import ROLES, axis_value
-from tinycore.uop.table import DEPENDENT
-from tinycore.uop.tree import GLOBAL, Access
+from tinycore.uop.tree import GLOBAL, Access, let, load
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -128,10 +128,10 @@ class Machine(Frame):
         inner.lane = self.lane_of(statement)
         states = list(zip(src[:count], arg.places, strict=True))
         values = [inner.value(value) for value in src[count : 2 * count]]
-        old = [inner.load(*state) for state in states if arg.rebase]
+        old = inner.noted("old", states) if arg.rebase else ()
         for state, value in zip(states, values, strict=True):
             inner.write(*state, value, arg.combine)
-        new = [inner.load(*state) for state in states if arg.rebase]
+        new = inner.noted("new", states) if arg.rebase else ()
         for dependent in src[2 * count :]:
             # at the place of the leading state, all further dimensions
             lead = arg.places[0]
@@ -139,8 +139,15 @@ class Machine(Frame):
             box = [(f"~{at}", extent) for at, extent in further]
             access = Access((*lead.indices, *[axis(*one) for one in box]), lead.mask)
             boxed = inner.boxed(box)
-            moved = DEPENDENT[arg.rebase].rho(np, old, new, boxed.load(dependent, access))
-            boxed.write(dependent, access, moved, arg.rebase)
+            moved = DEPENDENT[arg.rebase].moved(old, new, load(dependent, access))
+            boxed.write(dependent, access, boxed.value(moved), arg.rebase)
+
+    def noted(self, name: str, states: Iterable[tuple[UOp, Access]]) -> States:
+        """Nodes that stand for what states hold now."""
+        nodes = tuple([let(name, load(*state)) for state in states])
+        for node in nodes:
+            self.do_let(node)
+        return nodes
 
     # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
 

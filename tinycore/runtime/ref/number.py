@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from tinycore import util
 from tinycore.dtype import COMPUTE, DType, dtypes
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Scalar
-from tinycore.uop.table import MONOIDS
 
 np = util.np()  # REF is loaded late as a whole
 Array = Any  # a numpy array or a numpy scalar
