@@ -12,25 +12,23 @@ from itertools import groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
-from tinycore.engine.run import Recorded, Recording, Step, count, run_steps
+from tinycore.engine.run import Recorded, count, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.program import Call
 from tinycore.runtime.registry import Device
+
+Swap = Mapping[Buffer, Buffer]  # an input of the captured call -> that of this one
+Values = Mapping[str, int]
 
 
 class Captured:
     """The launches of one captured call, in order, in runs on one device each."""
 
-    def __init__(self, recorded: Recording, inputs: Sequence[Buffer]) -> None:
-        by_device = groupby(recorded.launches, key=attrgetter("device"))
+    def __init__(self, recorded: Iterable[Recorded], inputs: Sequence[Buffer]) -> None:
+        by_device = groupby(recorded, key=attrgetter("device"))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
 
-    @property
-    def kernel_count(self) -> int:
-        """How many launches one replay makes."""
-        return sum(len(run.launches) for run in self.runs)
-
-    def replay(self, inputs: Sequence[Buffer], values: Mapping[str, int]) -> None:
+    def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
         """Run every launch again, on these inputs. Raises: LaunchError, DeviceLost."""
         for run in self.runs:
             run.replay(inputs, values)
@@ -44,59 +42,36 @@ class _Run:
         self.device = device
         self.launches = launches
         self.steps = [launch.step for launch in launches]
-        number = {buffer: k for k, buffer in enumerate(inputs)}
-        self.changing: list[tuple[int, list[tuple[int, int]]]] = []
-        for position, launch in enumerate(launches):
-            places = [(k, number[b]) for k, b in enumerate(launch.buffers) if b in number]
-            if places or launch.step.values:
-                self.changing.append((position, places))
-        self.calls: list[Call] | None = None
-        self.bound: tuple[Buffer, ...] = tuple(inputs)
-        self.values: dict[str, int] = {}
+        self.inputs = inputs
+        self.changing = [k for k, launch in enumerate(launches) if _changes(launch, inputs)]
+        self.calls: list[Call] = []
+        self.bound: object = None
 
-    def replay(self, inputs: Sequence[Buffer], values: Mapping[str, int]) -> None:
+    def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
         device = Device[self.device]
         graph = device.device.graph
+        swap = dict(zip(self.inputs, inputs, strict=True))
         if graph is None or DEBUG.value >= 2 or JIT.value == 2:
-            self._one_by_one(inputs, values)
+            for step, buffers, _ in self.launches:
+                run_steps([step], [swap.get(b, b) for b in buffers], values, device)
             return
-        if self.calls is None:
-            self.calls = [_call(launch, launch.buffers, values) for launch in self.launches]
-        self._rebind(self.calls, inputs, values)
+        bound = (inputs, {**values})
+        if not self.calls:
+            self.calls = [_call(launch, swap, values) for launch in self.launches]
+        elif bound != self.bound:
+            for k in self.changing:
+                self.calls[k] = _call(self.launches[k], swap, values)
+        self.bound = bound
         with device.guard("graph replay"):
             graph.replay(self.calls)
         count(self.steps)
 
-    def _rebind(
-        self, calls: list[Call], inputs: Sequence[Buffer], values: Mapping[str, int]
-    ) -> None:
-        changed = tuple(inputs) != self.bound or values != self.values
-        if not changed:
-            return
-        for position, places in self.changing:
-            launch = self.launches[position]
-            calls[position] = _call(launch, _with_inputs(launch, places, inputs), values)
-        self.bound = tuple(inputs)
-        self.values = dict(values)
 
-    def _one_by_one(self, inputs: Sequence[Buffer], values: Mapping[str, int]) -> None:
-        places_at = dict(self.changing)
-        for position, launch in enumerate(self.launches):
-            buffers = _with_inputs(launch, places_at.get(position, []), inputs)
-            step = launch.step._replace(slots=tuple(range(len(buffers))))
-            run_steps([step], buffers, values, Device[self.device])
+def _changes(launch: Recorded, inputs: Sequence[Buffer]) -> bool:
+    return bool(launch.step.values) or any(buffer in inputs for buffer in launch.buffers)
 
 
-def _with_inputs(
-    launch: Recorded, places: Iterable[tuple[int, int]], inputs: Sequence[Buffer]
-) -> list[Buffer]:
-    buffers = list(launch.buffers)
-    for place, number in places:
-        buffers[place] = inputs[number]
-    return buffers
-
-
-def _call(launch: Recorded, buffers: Sequence[Buffer], values: Mapping[str, int]) -> Call:
-    step: Step = launch.step
-    handles = tuple([buffer.handle for buffer in buffers])
+def _call(launch: Recorded, swap: Swap, values: Values) -> Call:
+    step, buffers, _ = launch
+    handles = tuple([swap.get(buffer, buffer).handle for buffer in buffers])
     return Call(step.program, handles, tuple([values[n] for n in step.values]), step.launch)

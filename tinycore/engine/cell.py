@@ -12,7 +12,7 @@ import weakref
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of, upper_shape
+from tinycore.uop.shape import shape_of, size_of, upper_shape
 
 _numbers = itertools.count()
 _data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
@@ -81,11 +81,8 @@ def buffer_of(node: UOp) -> Buffer:
 
 def allocate(node: UOp, device: str) -> UOp:
     """A new BUFFER on `device` with room for the value of `node`."""
-    shape = upper_shape(shape_of(node))
-    size = 1
-    for extent in shape:
-        size *= extent
-    return new_node(Buffer(device, node.dtype, size), shape)
+    buffer = Buffer(device, node.dtype, size_of(node))
+    return new_node(buffer, upper_shape(shape_of(node)))
 
 
 def device_of(node: UOp) -> str | None:

@@ -1,82 +1,98 @@
-"""A scheduled kernel becomes programs of a device, by way of two caches.
+"""A scheduled kernel becomes launches of a device, by way of two caches.
 
 Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs.
 A kernel met before in this process costs a dictionary lookup; one met by another process is read
-from disk, and neither optimised, lowered nor compiled. Next: plan.py puts programs in order.
+from disk, and neither optimised, lowered nor compiled. Next: plan.py puts launches in order.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from tinycore import __version__, cache, config
+from tinycore import __version__, config
 from tinycore.codegen.lower import lower
 from tinycore.dtype import DType
-from tinycore.engine.artifact import Artifact, Part, from_bytes, to_bytes
+from tinycore.engine.run import Step
 from tinycore.engine.tune import plan_of
-from tinycore.engine.work import name_of
+from tinycore.engine.work import name_of, work_of
+from tinycore.runtime.compiled import cached
 from tinycore.runtime.contract import Target
 from tinycore.runtime.opened import OpenDevice
-from tinycore.runtime.program import Launch, Program
+from tinycore.runtime.program import Launch
 from tinycore.uop.canonical import kernel_key
 from tinycore.uop.index import Index
-from tinycore.uop.ops import UOp, arena
+from tinycore.uop.ops import arena
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
 
-_TABLE = "kernels"
+FORMAT = 2  # of an Artifact's bytes
 
 
-class Loaded:
-    """A compiled kernel with its programs on one device."""
+class Part(NamedTuple):
+    """One launch: object code, the arguments it takes and its size.
 
-    __slots__ = ("artifact", "programs")
+    `args` number the parameters of the scheduled kernel, then the temporaries; `values` are the
+    names of the variables it is told.
+    """
 
-    def __init__(self, artifact: Artifact, device: OpenDevice) -> None:
-        self.artifact = artifact
-        self.programs: tuple[Program, ...] = tuple(
-            [device.load(part.binary, part.name) for part in artifact.parts]
-        )
+    name: str
+    binary: bytes
+    args: tuple[int, ...]
+    values: tuple[str, ...]
+    launch: Launch
+
+
+class Artifact(NamedTuple):
+    """What the compiler leaves on disk of one scheduled kernel: the launches in order, and the
+    element type and count of each temporary."""
+
+    parts: tuple[Part, ...]
+    temps: tuple[tuple[DType, int], ...]
+
+
+class Loaded(NamedTuple):
+    """An artifact on one device: the slots of its steps number the same arguments."""
+
+    steps: tuple[Step, ...]
+    temps: tuple[tuple[DType, int], ...]
 
 
 _loaded: dict[tuple[str, str], Loaded] = {}
 
 
 def load_kernel(kernel: Kernel, device: OpenDevice) -> Loaded:
-    """The programs of `kernel` on `device`, from memory, from disk or made now.
+    """The launches of `kernel` on `device`, from memory, from disk or made now; the first counts
+    the work of all.
 
     Raises: CompileError, Unsupported.
     """
     key = full_key(kernel, device)
     found = _loaded.get((device.name, key))
     if found is None:
-        artifact = _from_disk(key) or _make(kernel, device, key)
-        found = _loaded[(device.name, key)] = Loaded(artifact, device)
+        named = kernel._replace(name=name_of(kernel))
+        entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
+        steps, temps = load(pickle.loads(entry), device)
+        operations, traffic_bytes = work_of(kernel)
+        first = steps[0]._replace(operations=operations, traffic_bytes=traffic_bytes)
+        found = _loaded[(device.name, key)] = Loaded((first, *steps[1:]), temps)
     return found
+
+
+def load(artifact: Artifact, device: OpenDevice) -> Loaded:
+    """An artifact ready to run."""
+    steps = []
+    for name, binary, args, values, launch in artifact.parts:
+        steps.append(Step(device.load(binary, name), name, args, values, launch))
+    return Loaded(tuple(steps), artifact.temps)
 
 
 def full_key(kernel: Kernel, device: OpenDevice) -> str:
     """Everything the binary depends on: kernel, architecture, compiler, settings, version."""
     settings = ",".join(f"{name}={value}" for name, value in config.key())
     target = f"{device.target.arch}|{device.compiler.key}"
-    return f"{kernel_key(kernel)}|{target}|{settings}|{__version__}"
-
-
-def _make(kernel: Kernel, device: OpenDevice, key: str) -> Artifact:
-    with arena():
-        artifact = build(kernel._replace(name=name_of(kernel)), device)
-    if _uses_disk():
-        cache.shared().put(_TABLE, key, to_bytes(artifact))
-    return artifact
-
-
-def _from_disk(key: str) -> Artifact | None:
-    entry = cache.shared().get(_TABLE, key) if _uses_disk() else None
-    return None if entry is None else from_bytes(entry)
-
-
-def _uses_disk() -> bool:
-    return bool(config.CCACHE.value and config.CACHELEVEL.value)
+    return f"{kernel_key(kernel)}|{target}|{settings}|{__version__}|{FORMAT}"
 
 
 def build(kernel: Kernel, device: OpenDevice) -> Artifact:
@@ -84,46 +100,36 @@ def build(kernel: Kernel, device: OpenDevice) -> Artifact:
 
     Raises: CompileError, Unsupported.
     """
-    if device.renderer.takes == "kernel":
-        return Artifact((_whole(kernel, device),), ())
-    return build_plan(plan_of(kernel, device), device.target)
+    with arena():
+        if device.renderer.takes != "kernel":
+            return build_plan(plan_of(kernel, device), device.target)
+        binary = device.compiler.compile(device.renderer.render(kernel))
+        args = tuple(range(len(kernel.params)))
+        return Artifact((Part(kernel.name, binary, args, _values(kernel), Launch()),), ())
 
 
 def build_plan(plan: Plan, target: Target) -> Artifact:
     """Lower, render and compile the launches of an optimised kernel; needs no device."""
+    assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
     numbers = {node.arg.name: k for k, node in enumerate((*plan.params, *plan.temps))}
     parts = []
-    for launch in plan.launches:
-        assert launch.kernel is not None, f"build_plan: {launch.name} is a vendor's call"
-        args = tuple([numbers[name] for name in launch.buffers])
-        parts.append(_part(launch.kernel, args, target))
-    return Artifact(tuple(parts), tuple([_temp(node) for node in plan.temps]))
-
-
-def _part(kernel: Kernel, args: tuple[int, ...], target: Target) -> Part:
-    assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
-    lowered = lower(kernel, target)
-    source = target.renderer.render(lowered)
-    binary = target.compiler.compile(source)
-    launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
-    return Part(kernel.name, binary, args, _values(kernel), launch)
+    for _, buffers, kernel in plan.launches:
+        assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"
+        lowered = lower(kernel, target)
+        binary = target.compiler.compile(target.renderer.render(lowered))
+        launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
+        args = tuple([numbers[name] for name in buffers])
+        parts.append(Part(kernel.name, binary, args, _values(kernel), launch))
+    return Artifact(
+        tuple(parts), tuple([(node.dtype, size(node.arg.shape)) for node in plan.temps])
+    )
 
 
 def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
     """Extents at their upper bounds as x, y, z; a kernel bounds what variables make smaller."""
-    found = [extent.hi for extent in extents] + [1, 1, 1]
-    return found[0], found[1], found[2]
-
-
-def _whole(kernel: Kernel, device: OpenDevice) -> Part:
-    binary = device.compiler.compile(device.renderer.render(kernel))
-    args = tuple(range(len(kernel.params)))
-    return Part(kernel.name, binary, args, _values(kernel), Launch())
+    x, y, z, *_ = [extent.hi for extent in extents] + [1, 1, 1]
+    return x, y, z
 
 
 def _values(kernel: Kernel) -> tuple[str, ...]:
     return tuple([variable.arg[0] for variable in kernel.variables])
-
-
-def _temp(node: UOp) -> tuple[DType, int]:
-    return node.dtype, size(node.arg.shape)

@@ -6,7 +6,10 @@ in a few reused regions. plan.py asks; buffers are made by realize.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from tinycore.util import round_up
 
 _ALIGNMENT = 256
 
@@ -29,7 +32,7 @@ class MemoryPlan(NamedTuple):
     region_bytes: tuple[int, ...]
 
 
-def plan_memory(lifetimes: list[Lifetime]) -> MemoryPlan:
+def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
     """Regions such that temporaries alive at one step never share one.
 
     Best fit in order of first use: the smallest free region that is large enough, else the largest
@@ -39,22 +42,17 @@ def plan_memory(lifetimes: list[Lifetime]) -> MemoryPlan:
     busy_until: list[int] = []
     region_of = [0] * len(lifetimes)
     for number in sorted(range(len(lifetimes)), key=lambda k: lifetimes[k].first):
-        need = lifetimes[number]
-        size = -(-max(need.size_bytes, 1) // _ALIGNMENT) * _ALIGNMENT
-        free = [k for k, until in enumerate(busy_until) if until < need.first]
-        chosen = _best_fit(free, region_bytes, size)
-        if chosen is None:
-            chosen = len(region_bytes)
+        size_bytes, first, last = lifetimes[number]
+        size_bytes = round_up(max(size_bytes, 1), _ALIGNMENT)
+        free = [k for k, until in enumerate(busy_until) if until < first]
+        if not free:
+            free = [len(region_bytes)]
             region_bytes.append(0)
             busy_until.append(0)
-        region_bytes[chosen] = max(region_bytes[chosen], size)
-        busy_until[chosen] = need.last
+        fits = [k for k in free if region_bytes[k] >= size_bytes]
+        best = min(fits, key=region_bytes.__getitem__, default=None)
+        chosen = max(free, key=region_bytes.__getitem__) if best is None else best
+        region_bytes[chosen] = max(region_bytes[chosen], size_bytes)
+        busy_until[chosen] = last
         region_of[number] = chosen
     return MemoryPlan(tuple(region_of), tuple(region_bytes))
-
-
-def _best_fit(free: list[int], region_bytes: list[int], size: int) -> int | None:
-    large = [k for k in free if region_bytes[k] >= size]
-    if large:
-        return min(large, key=lambda k: region_bytes[k])
-    return max(free, key=lambda k: region_bytes[k], default=None)

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tinycore import config
-from tinycore.engine.compile import Loaded, load_kernel
+from tinycore.engine.compile import load_kernel
 from tinycore.engine.memory import Lifetime, plan_memory
 from tinycore.engine.run import Step
-from tinycore.engine.work import Work, work_of
 from tinycore.runtime.opened import OpenDevice
-from tinycore.schedule import Schedule, ScheduledKernel, create_schedule
+from tinycore.schedule import create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
 from tinycore.uop.shape import size_of
 
@@ -52,8 +51,7 @@ def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, 
     plan = _plans.get(full) if config.SCACHE.value else None
     if plan is None:
         with arena():
-            schedule = create_schedule([(s.node, s.old) for s in sinks], device.caps)
-            plan = _plans[full] = _Builder(schedule, sinks, leaves, device).plan()
+            plan = _plans[full] = _plan(sinks, leaves, device)
     return plan, leaves
 
 
@@ -83,71 +81,38 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     return (tuple(rows), tuple(ends)), leaves
 
 
-class _Builder:
-    """Turns a schedule into steps, numbering what each step touches."""
-
-    def __init__(
-        self,
-        schedule: Schedule,
-        sinks: Sequence[Sink],
-        leaves: Sequence[UOp],
-        device: OpenDevice,
-    ) -> None:
-        self.schedule = schedule
-        self.device = device
-        self.slot: dict[UOp, int] = {leaf: k for k, leaf in enumerate(leaves)}
-        ends = list(zip(schedule.places, sinks, strict=True))
-        self.in_place = tuple([place is sink.old for place, sink in ends])
-        for number, place in enumerate(schedule.places):
-            self.slot.setdefault(place, len(leaves) + number)
-        self.first_region = len(leaves) + len(sinks)
-        self.steps: list[Step] = []
-        self.lifetimes: list[Lifetime] = []
-        self.temporary: dict[UOp, int] = {}
-
-    def plan(self) -> ExecutionPlan:
-        """The steps, with temporaries packed into shared regions."""
-        for scheduled in self.schedule.kernels:
-            self._add(scheduled)
-        memory = plan_memory(self.lifetimes)
-        region = {
-            self.first_region + number: self.first_region + chosen
-            for number, chosen in enumerate(memory.region_of)
-        }
-        steps = [s._replace(slots=tuple([region.get(k, k) for k in s.slots])) for s in self.steps]
-        return ExecutionPlan(tuple(steps), self.in_place, memory.region_bytes)
-
-    def _add(self, scheduled: ScheduledKernel) -> None:
-        loaded = load_kernel(scheduled.kernel, self.device)
-        work = work_of(scheduled.kernel)
-        at = len(self.steps)
-        slots = [self._slot_of(node, at) for node in scheduled.buffers]
-        slots += [self._new_temporary(d.itemsize * n, at) for d, n in loaded.artifact.temps]
-        for step in _steps(loaded, slots, work):
-            self._touch(step.slots)
-            self.steps.append(step)
-
-    def _slot_of(self, node: UOp, at: int) -> int:
-        if node not in self.slot:
-            self.slot[node] = self._new_temporary(size_of(node) * node.dtype.itemsize, at)
-        return self.slot[node]
-
-    def _new_temporary(self, size_bytes: int, at: int) -> int:
-        self.lifetimes.append(Lifetime(size_bytes, at, at))
-        return self.first_region + len(self.lifetimes) - 1
-
-    def _touch(self, slots: Sequence[int]) -> None:
-        for slot in slots:
-            number = slot - self.first_region
-            if number >= 0:
-                self.lifetimes[number] = self.lifetimes[number]._replace(last=len(self.steps))
-
-
-def _steps(loaded: Loaded, slots: Sequence[int], work: Work) -> list[Step]:
-    """The launches of one scheduled kernel; the first carries the count of its work."""
+def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
+    """The steps of a schedule, with temporaries packed into shared regions."""
+    schedule = create_schedule([(sink.node, sink.old) for sink in sinks], device.caps)
+    slot = {leaf: k for k, leaf in enumerate(leaves)}
+    for number, place in enumerate(schedule.places, len(leaves)):
+        slot.setdefault(place, number)
+    first_region = len(leaves) + len(sinks)
+    born: list[tuple[int, int]] = []
     steps: list[Step] = []
-    for part, program in zip(loaded.artifact.parts, loaded.programs, strict=True):
-        args = tuple([slots[number] for number in part.args])
-        counted = (0, 0) if steps else (work.operations, work.traffic_bytes)
-        steps.append(Step(program, part.name, args, part.values, part.launch, *counted))
-    return steps
+
+    def temporary(size_bytes: int) -> int:
+        born.append((size_bytes, len(steps)))
+        return first_region + len(born) - 1
+
+    for kernel, buffers, _ in schedule.kernels:
+        loaded = load_kernel(kernel, device)
+        for node in buffers:
+            if node not in slot:
+                slot[node] = temporary(size_of(node) * node.dtype.itemsize)
+        arguments = [slot[node] for node in buffers]
+        arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
+        steps += [_with_slots(step, arguments) for step in loaded.steps]
+    last = {number: at for at, step in enumerate(steps) for number in step.slots}
+    temporaries = enumerate(born, first_region)
+    lives = [Lifetime(size, first, last.get(k, first)) for k, (size, first) in temporaries]
+    memory = plan_memory(lives)
+    regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
+    packed = tuple([_with_slots(step, regions) for step in steps])
+    ends = zip(schedule.places, sinks, strict=True)
+    in_place = tuple([place is sink.old for place, sink in ends])
+    return ExecutionPlan(packed, in_place, memory.region_bytes)
+
+
+def _with_slots(step: Step, numbers: Sequence[int]) -> Step:
+    return step._replace(slots=tuple([numbers[slot] for slot in step.slots]))

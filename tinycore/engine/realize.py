@@ -20,8 +20,7 @@ from tinycore.engine.cell import (
     fresh_number,
 )
 from tinycore.engine.plan import Sink, plan_for
-from tinycore.engine.run import OPEN, run_steps, transfer
-from tinycore.engine.symbols import bound_values, set_bound
+from tinycore.engine.run import BOUND, OPEN, run_steps, transfer
 from tinycore.errors import ArgumentError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
@@ -53,7 +52,7 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
         placed.append(sink.old if in_place and sink.old else allocate(sink.node, device))
     buffers = [buffer_of(node) for node in (*leaves, *placed)]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
-    run_steps(plan.steps, buffers, bound_values(), opened)
+    run_steps(plan.steps, buffers, BOUND, opened)
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))
 
@@ -79,9 +78,9 @@ def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
             f"bind: {name} = {value} lies outside its bounds; expected {lo} to {hi}. "
             "Declare the variable with wider bounds."
         )
-    if bound_values().get(name, value) != value:
+    if BOUND.get(name, value) != value:
         realize([cell for cell in list(PENDING) if _is_symbolic(cell.uop)])
-    set_bound(name, value)
+    BOUND[name] = value
 
 
 def _is_symbolic(root: UOp) -> bool:

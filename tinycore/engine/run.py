@@ -39,33 +39,28 @@ class Step(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """One launch that ran, with the buffers it ran on."""
+    """One launch that ran, with the buffers it ran on: its slots number them."""
 
     step: Step
-    buffers: tuple[Buffer, ...]
+    buffers: list[Buffer]
     device: str
 
 
-class Recording:
-    """What ran since the recording began; `copies` are (source, target) after launch `position`."""
-
-    def __init__(self) -> None:
-        self.launches: list[Recorded] = []
-
-
 class _Open(threading.local):
-    recording: Recording | None = None
+    recording: list[Recorded] | None = None
 
 
 OPEN = _Open()
+BOUND: dict[str, int] = {}
+"""The number every variable stands for now; realize.bind_variable keeps pending work right."""
 
 
 @contextmanager
-def recording() -> Iterator[Recording]:
+def recording() -> Iterator[list[Recorded]]:
     """Write down every launch of this thread. Raises: CaptureError inside another recording."""
     if OPEN.recording is not None:
         raise CaptureError("capture: another capture is open; expected one at a time")
-    OPEN.recording = Recording()
+    OPEN.recording = []
     try:
         yield OPEN.recording
     finally:
@@ -101,8 +96,9 @@ def run_steps(
     count(steps)
     if OPEN.recording is not None:
         for step in steps:
-            used = tuple([slots[slot] for slot in step.slots])
-            OPEN.recording.launches.append(Recorded(step, used, device.name))
+            alone = step._replace(slots=tuple(range(len(step.slots))))
+            used = [slots[slot] for slot in step.slots]
+            OPEN.recording.append(Recorded(alone, used, device.name))
 
 
 def count(steps: Sequence[Step]) -> None:

@@ -14,9 +14,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from queue import SimpleQueue
 from threading import Timer
-from types import TracebackType
 from typing import Any
 
 from tinycore import cache
@@ -49,7 +49,7 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
     key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
     actions = _known(key, width)
     if actions is None:
-        with Tuner(kernel, device) as tuner:
+        with closing(Tuner(kernel, device)) as tuner:
             if tuner.broken:
                 warn(f"BEAM: {device.name} cannot be tuned: {tuner.broken}; BEAM=0 is used")
                 return optimize(kernel, device.caps)
@@ -135,21 +135,13 @@ class Tuner:
         for worker in self.compilers:
             self.idle.put(worker)
         self.runner = Worker()
-        self.prepared = False
-        self.compiled: dict[Actions, bytes | str] = {}
-        self.slots: dict[Actions, int] = {}
+        self.compiled: dict[Actions, object] = {}
         self.reference = self._compile(())
-        self.broken = self.reference if isinstance(self.reference, str) else self._prepare()
+        answer = self._seconds(self.reference)
+        self.broken = answer if isinstance(answer, str) else ""
 
-    def __enter__(self) -> Tuner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the workers."""
         for worker in (*self.compilers, self.runner):
             worker.close()
 
@@ -158,64 +150,48 @@ class Tuner:
         with ThreadPoolExecutor(len(self.compilers)) as pool:
             artifacts = list(pool.map(self._compile, candidates))
         pairs = zip(candidates, artifacts, strict=True)
-        found = {actions: self._checked(actions, artifact) for actions, artifact in pairs}
-        times = sorted([time for time in found.values() if isinstance(time, float)])
-        close = [actions for actions, time in found.items() if _near(time, times)][:FINALISTS]
-        found.update(self._raced(close))
+        found = {actions: self._seconds(artifact) for actions, artifact in pairs}
+        best = min([time for time in found.values() if isinstance(time, float)], default=0.0)
+        close = [
+            one for one, time in found.items() if isinstance(time, float) and time <= best * CLOSE
+        ]
+        found.update(self._raced(close[:FINALISTS]))
         return [found[actions] for actions in candidates]
 
-    def _compile(self, actions: Actions) -> bytes | str:
-        """The artifact, or why there is none; each thread uses a worker nobody else uses."""
-        if actions in self.compiled:
-            return self.compiled[actions]
-        worker = self.idle.get()
-        try:
-            made = worker.ask(COMPILE_S, "compile", self.device, self.arch, self.text, actions)
-        except Lost as lost:
-            made = f"compiler {lost}"
-        finally:
+    def _compile(self, actions: Actions) -> object:
+        """An artifact, which workers read, or why there is none; each thread has a worker."""
+        if actions not in self.compiled:
+            worker = self.idle.get()
+            try:
+                made = worker.ask(COMPILE_S, "compile", self.device, self.arch, self.text, actions)
+            except Lost as lost:
+                made = f"compiler {lost}"
             self.idle.put(worker)
-        artifact: bytes | str = made
-        self.compiled[actions] = artifact
-        return artifact
+            self.compiled[actions] = made
+        return self.compiled[actions]
 
-    def _prepare(self) -> str:
-        """Give a new runner the buffers and the reference; empty if it is ready."""
-        try:
-            answer = self.runner.ask(COMPILE_S, "prepare", self.device, self.text, self.reference)
-        except Lost as lost:
-            return f"the unoptimised kernel {lost}"
-        self.slots.clear()
-        self.prepared = isinstance(answer, float)
-        return "" if self.prepared else str(answer)
-
-    def _checked(self, actions: Actions, artifact: bytes | str) -> float | str:
+    def _seconds(self, artifact: object) -> float | str:
+        """The time of a first run; a new runner first computes what is wanted."""
         if isinstance(artifact, str):
             return artifact
-        if not self.prepared:
-            self._prepare()
-        slot = self.slots.setdefault(actions, len(self.slots) + 1)
         try:
-            answer: float | str = self.runner.ask(RUN_S, "check", slot, artifact)
+            if self.runner.process is None:
+                wanted = (self.device, self.text, self.reference)
+                cause = self.runner.ask(COMPILE_S, "prepare", *wanted)
+                if cause:
+                    return str(cause)
+            answer: float | str = self.runner.ask(RUN_S, "check", artifact)
         except Lost as lost:
-            self.prepared = False
             return f"the candidate {lost}"
         return answer
 
     def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:
         """Times of candidates that ran well, measured in turns."""
-        known = [actions for actions in close if actions in self.slots]
-        if len(known) < 2 or not self.prepared:
+        if len(close) < 2 or self.runner.process is None:
             return {}
+        artifacts = [self.compiled[actions] for actions in close]
         try:
-            times = self.runner.ask(
-                RUN_S * len(known), "race", [self.slots[a] for a in known], ROUNDS
-            )
+            times = self.runner.ask(RUN_S * len(close), "race", artifacts, ROUNDS)
         except Lost:
-            self.prepared = False
             return {}
-        return dict(zip(known, times, strict=True)) if isinstance(times, list) else {}
-
-
-def _near(time: float | str, times: list[float]) -> bool:
-    return isinstance(time, float) and time <= times[0] * CLOSE
+        return dict(zip(close, times, strict=True)) if isinstance(times, list) else {}

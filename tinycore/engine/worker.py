@@ -10,21 +10,21 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.dtype import DType
-from tinycore.engine.artifact import from_bytes, to_bytes
-from tinycore.engine.compile import Loaded, build_plan
+from tinycore.engine.compile import Artifact, build_plan, load
+from tinycore.engine.run import run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.ref import number
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
 from tinycore.uop.shape import size
-from tinycore.uop.sites import under, uses
+from tinycore.uop.sites import under, written
 from tinycore.uop.tree import Kernel
 from tinycore.util import np
 
@@ -34,13 +34,15 @@ TOLERANCE = {8: 1e-9, 4: 1e-3, 2: 3e-2, 1: 0.3}
 SHORTEST_S = 0.002
 """A candidate runs until this much time has gone by, or three times."""
 
+Run = Callable[[], float]  # launches once and waits; the seconds it took
 
-def compile_candidate(device: str, arch: str, text: str, actions: Sequence[str]) -> bytes:
+
+def compile_candidate(device: str, arch: str, text: str, actions: Sequence[str]) -> Artifact:
     """The artifact of a kernel after some actions. Needs no device, only its package."""
     backend = Device.plugins()[device.partition(":")[0]].ready()
     with arena():
         plan = as_plan(apply_all(_kernel(text), actions))
-        return to_bytes(build_plan(plan, backend.target(arch)))
+        return build_plan(plan, backend.target(arch))
 
 
 def _kernel(text: str) -> Kernel:
@@ -50,79 +52,63 @@ def _kernel(text: str) -> Kernel:
 
 
 class Bench:
-    """The buffers of one kernel on a device, what it must compute, and the candidates so far."""
+    """The buffers of one kernel on a device, and what it must compute."""
 
-    def __init__(self, device: str, text: str, reference: bytes) -> None:
+    def __init__(self, device: str, text: str, reference: Artifact) -> None:
         self.device = Device[device]
-        self.kernel = _kernel(text)
-        self.values = {node.arg[0]: node.arg[2] for node in self.kernel.variables}
+        kernel = _kernel(text)
+        self.params = kernel.params
+        self.values = {node.arg[0]: node.arg[2] for node in kernel.variables}
         numbers = np().random.default_rng(0)
-        self.inputs = [_random(param, numbers) for param in self.kernel.params]
-        counts = [(param.dtype, size(param.arg.shape)) for param in self.kernel.params]
-        self.buffers = [Buffer(device, *count) for count in counts]
-        written = {use.buffer for one in under(self.kernel.body) for use in _written(one)}
-        self.outputs = [k for k, param in enumerate(self.kernel.params) if param in written]
-        self.loaded: dict[int, tuple[Loaded, list[Buffer]]] = {}
-        self.load(0, reference)
-        self.wanted = self.results(0)
+        self.inputs = [_random(param, numbers) for param in kernel.params]
+        self.buffers = [Buffer(device, p.dtype, size(p.arg.shape)) for p in kernel.params]
+        changed = {use.buffer for one in under(kernel.body) for use in written(one)}
+        self.outputs = [k for k, param in enumerate(kernel.params) if param in changed]
+        self.wanted = self.results(self.ready(reference))
 
-    def load(self, slot: int, artifact: bytes) -> None:
-        """Keep a candidate in a slot."""
-        loaded = Loaded(from_bytes(artifact), self.device)
-        temps = [Buffer(self.device.name, *count) for count in loaded.artifact.temps]
-        self.loaded[slot] = loaded, [*self.buffers, *temps]
+    def ready(self, artifact: Artifact) -> Run:
+        """A candidate, ready to run."""
+        steps, temps = load(artifact, self.device)
+        buffers = [*self.buffers, *[Buffer(self.device.name, *temp) for temp in temps]]
 
-    def check(self, slot: int, artifact: bytes) -> float | str:
+        def run() -> float:
+            start = time.perf_counter()
+            run_steps(steps, buffers, self.values, self.device)
+            self.device.synchronize()
+            return time.perf_counter() - start
+
+        return run
+
+    def check(self, artifact: Artifact) -> float | str:
         """The seconds of a first run, or what is wrong with its results."""
-        self.load(slot, artifact)
-        found = self.results(slot)
+        run = self.ready(artifact)
+        found = self.results(run)
         for at, want, got in zip(self.outputs, self.wanted, found, strict=True):
-            if not _close(want, got, self.kernel.params[at].dtype):
+            if not _close(want, got, self.params[at].dtype):
                 return f"output {at} differs"
-        return self.seconds(slot)
+        return _seconds(run)
 
-    def results(self, slot: int) -> list[Any]:
+    def race(self, artifacts: Sequence[Artifact], rounds: int) -> list[float]:
+        """The best of each, run in turns so that all meet the same machine."""
+        runs = [self.ready(artifact) for artifact in artifacts]
+        times = [[_seconds(run) for run in runs] for _ in range(rounds)]
+        return [min(of_one) for of_one in zip(*times, strict=True)]
+
+    def results(self, run: Run) -> list[Any]:
         """The outputs after one run on fresh inputs."""
         for buffer, data in zip(self.buffers, self.inputs, strict=True):
             buffer.copyin(data.tobytes())
-        self.run(slot)
-        found = []
-        for at in self.outputs:
-            data = self.buffers[at].as_memoryview()
-            found.append(np().frombuffer(data, self.inputs[at].dtype))
-        return found
-
-    def run(self, slot: int) -> float:
-        """Launch once and wait. Units: seconds."""
-        loaded, buffers = self.loaded[slot]
-        handles = [buffer.handle for buffer in buffers]
-        start = time.perf_counter()
-        parts = zip(loaded.artifact.parts, loaded.programs, strict=True)
-        for part, program in parts:
-            values = [self.values[name] for name in part.values]
-            program([handles[k] for k in part.args], values, part.launch, False)
-        self.device.synchronize()
-        return time.perf_counter() - start
-
-    def seconds(self, slot: int) -> float:
-        """The best of some runs."""
-        best, total, runs = float("inf"), 0.0, 0
-        while total < SHORTEST_S or runs < 3:
-            found = self.run(slot)
-            best, total, runs = min(best, found), total + found, runs + 1
-        return best
-
-    def race(self, slots: Sequence[int], rounds: int) -> list[float]:
-        """The best of each, run in turns so that all meet the same machine."""
-        best = dict.fromkeys(slots, float("inf"))
-        for _ in range(rounds):
-            for slot in slots:
-                best[slot] = min(best[slot], self.seconds(slot))
-        return [best[slot] for slot in slots]
+        run()
+        outputs = [(self.buffers[at].as_memoryview(), self.inputs[at].dtype) for at in self.outputs]
+        return [np().frombuffer(*output) for output in outputs]
 
 
-def _written(statement: UOp) -> list[Any]:
-    return [use for use in uses(statement) if use.how != "load"]
+def _seconds(run: Run) -> float:
+    """The best of some runs."""
+    times = [run(), run(), run()]
+    while sum(times) < SHORTEST_S:
+        times.append(run())
+    return min(times)
 
 
 def _random(param: UOp, numbers: Any) -> Any:
@@ -167,8 +153,8 @@ def _answer(bench: list[Bench], name: str, arguments: list[Any]) -> Any:
         return compile_candidate(*arguments)
     if name == "prepare":
         bench[:] = [Bench(*arguments)]
-        return 0.0
-    return bench[0].check(*arguments) if name == "check" else bench[0].race(*arguments)
+        return None
+    return getattr(bench[0], name)(*arguments)
 
 
 if __name__ == "__main__":

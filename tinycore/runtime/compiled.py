@@ -1,13 +1,25 @@
-"""Source text compiled once: object code comes from the disk cache where it can.
+"""What is made once for all processes: object code comes from the disk cache where it can.
 
-In: a vendor's `Compiler` and source text. Out: object code. Next: `Device.load`.
+In: a key, and how to make what belongs to it; or a vendor's `Compiler` and source text. Out: bytes.
+Next: `Device.load`.
 """
+
+from collections.abc import Callable
 
 from tinycore import cache
 from tinycore.config import CACHELEVEL, CCACHE
 from tinycore.runtime.contract import Compiler
 
-TABLE = "compiled"
+
+def cached(table: str, key: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` gave in this process or another for the same key. What raises is not kept."""
+    if not (CCACHE.value and CACHELEVEL.value):
+        return make()
+    found = cache.shared().get(table, key)
+    if found is None:
+        found = make()
+        cache.shared().put(table, key, found)
+    return found
 
 
 def compile_cached(compiler: Compiler, source: str) -> bytes:
@@ -15,11 +27,4 @@ def compile_cached(compiler: Compiler, source: str) -> bytes:
 
     Raises: CompileError, which is never cached.
     """
-    if not (CCACHE.value and CACHELEVEL.value):
-        return compiler.compile(source)
-    key = f"{compiler.key}\n{source}"
-    found = cache.shared().get(TABLE, key)
-    if found is None:
-        found = compiler.compile(source)
-        cache.shared().put(TABLE, key, found)
-    return found
+    return cached("compiled", f"{compiler.key}\n{source}", lambda: compiler.compile(source))

@@ -15,8 +15,7 @@ from tinycore.config import JIT
 from tinycore.engine.capture import Captured
 from tinycore.engine.cell import Cell, buffer_of
 from tinycore.engine.realize import realize
-from tinycore.engine.run import OPEN, recording
-from tinycore.engine.symbols import bound_values
+from tinycore.engine.run import BOUND, OPEN, recording
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.tensor import Tensor
 
@@ -87,7 +86,7 @@ class TinyJit(Generic[P, R]):
 
     def _replay(self, found: _Captured, tensors: list[Tensor]) -> R:
         cells = tuple([tensor.cell for tensor in tensors])
-        found.launches.replay(_buffers(cells), bound_values())
+        found.launches.replay(_buffers(cells), BOUND)
         swapped = dict(zip(found.inputs, cells, strict=True))
         return _with_cells(found.result, swapped)  # type: ignore[no-any-return]
 

@@ -1,7 +1,7 @@
 """Variable: a number that is bound at launch, so that one compiled kernel serves every value.
 
 Comes in: a name with bounds. Goes out: an index value for shapes and slices, and by `bind` the
-number it stands for (engine/symbols.py).
+number it stands for (engine/run.py).
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """BEAM on this processor: plans that compute the same, candidates that cannot harm, and a cache."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from threading import Thread
 
 import pytest
 
 from tinycore.config import Context
 from tinycore.engine import tune
+from tinycore.engine.compile import Artifact
 from tinycore.engine.tune import Lost, Tuner, Worker, plan_of
 from tinycore.engine.worker import compile_candidate
 from tinycore.runtime.opened import OpenDevice
@@ -44,7 +46,7 @@ def device() -> OpenDevice:
 
 @pytest.fixture
 def tuner(device: OpenDevice) -> Iterator[Tuner]:
-    with Context(PARALLEL=1), Tuner(read(ROWS), device) as made:
+    with Context(PARALLEL=1), closing(Tuner(read(ROWS), device)) as made:
         yield made
 
 
@@ -96,7 +98,7 @@ def test_a_worker_that_is_lost_is_started_anew() -> None:
     worker = Worker()
     with pytest.raises(Lost, match=r"ended after 0.01 s|crashed"):
         worker.ask(0.01, "compile", "CPU", "native", ROWS, ())
-    assert isinstance(worker.ask(60.0, "compile", "CPU", "native", ROWS, ()), bytes)
+    assert isinstance(worker.ask(60.0, "compile", "CPU", "native", ROWS, ()), Artifact)
     worker.close()
 
 
