@@ -19,7 +19,6 @@ from tinycore.uop.index import (
     digit,
     gather,
     make,
-    multiply,
     of_atom,
     split_multiples,
 )
@@ -107,7 +106,7 @@ def _rebuild_product(atom: Atom, replace: Callable[[Atom], Index | None]) -> Ind
         return None
     total = make(1)
     for factor, part in zip(atom.factors, parts, strict=True):
-        total = multiply(total, of_atom(factor) if part is None else part)
+        total *= of_atom(factor) if part is None else part
     return total
 
 

@@ -2,8 +2,8 @@
 
 What comes in are loop axes, variables and integers; what goes out are addresses and masks in one
 normal form, so that equal indices are one object. No patterns and no fixpoint: every function is
-linear in the number of terms. In the digit rules M stands for divisor * modulus. uop/affine.py
-holds what is done with values: substitution, masks, evaluation, text.
+linear in the number of terms. uop/affine.py holds what is done with values: substitution, masks,
+evaluation, text.
 """
 
 from __future__ import annotations
@@ -32,17 +32,28 @@ class Atom:
         "order",
     )  # fmt: skip
 
-    def __init__(self, kind: str, lo: int, hi: int, name: str = "", node: object = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        lo: int,
+        hi: int,
+        name: str = "",
+        node: object = None,
+        base: Index | None = None,
+        divisor: int = 1,
+        modulus: int = 0,
+        factors: tuple[Atom, ...] = (),
+    ) -> None:
         self.kind = kind
-        self.order = next_order()
+        self.order = TABLES.next_order()
         self.lo = lo
         self.hi = hi
         self.name = name
-        self.base: Index | None = None
-        self.divisor = 1
-        self.modulus = 0
-        self.factors: tuple[Atom, ...] = ()
         self.node = node
+        self.base = base
+        self.divisor = divisor
+        self.modulus = modulus
+        self.factors = factors
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind} {self.order}>"
@@ -67,19 +78,33 @@ class Index:
         self.hi = hi
 
     def __add__(self, other: Index | int) -> Index:
-        return add(self, as_index(other))
-
-    def __sub__(self, other: Index | int) -> Index:
-        return add(self, scale(as_index(other), -1))
-
-    def __rsub__(self, other: int) -> Index:
-        return add(as_index(other), scale(self, -1))
+        other = as_index(other)
+        const = self.const + other.const
+        if not self.terms or not other.terms:
+            return make(const, self.terms or other.terms)
+        factors = dict(self.terms)
+        for atom, factor in other.terms:
+            factors[atom] = factors.get(atom, 0) + factor
+        return collect(const, factors)
 
     def __mul__(self, other: Index | int) -> Index:
-        return scale(self, other) if isinstance(other, int) else multiply(self, other)
+        if isinstance(other, int):
+            scaled = [(atom, factor * other) for atom, factor in self.terms] if other else []
+            return make(self.const * other, tuple(scaled))
+        total = self * other.const + make(0, other.terms) * self.const
+        for x, x_factor in self.terms:
+            for y, y_factor in other.terms:
+                total += _product(x, y) * (x_factor * y_factor)
+        return total
 
     def __neg__(self) -> Index:
-        return scale(self, -1)
+        return self * -1
+
+    def __sub__(self, other: Index | int) -> Index:
+        return self + -other
+
+    def __rsub__(self, other: int) -> Index:
+        return -self + other
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -102,13 +127,17 @@ class Tables:
         self.created = 0
         self.values: dict[tuple[int, Terms], Index] = {}
         self.named: dict[tuple[str, str, int, int], Atom] = {}
-        self.digits: dict[tuple[Index, int, int], Atom] = {}
+        self.digits: dict[tuple[Index, int, int], Index] = {}
         self.aliases: dict[tuple[Index, int, int], Atom] = {}
         self.products: dict[tuple[Atom, ...], Atom] = {}
         self.gathers: dict[tuple[object, int], Atom] = {}
-        self.quotients: dict[tuple[Index, int, int], Index] = {}
         self.plain: dict[Index, Index] = {}
         self.atoms: dict[Index, frozenset[Atom]] = {}
+
+    def next_order(self) -> int:
+        """A fresh number: atoms sort by creation inside a value."""
+        self.order += 1
+        return self.order
 
     def clear(self) -> None:
         """Forgets every value but those of variables, which live tensors have in their shapes.
@@ -129,12 +158,6 @@ def _only_variables(value: Index) -> bool:
 
 
 TABLES = Tables()
-
-
-def next_order() -> int:
-    """A fresh number: atoms sort by creation inside a value."""
-    TABLES.order += 1
-    return TABLES.order
 
 
 def make(const: int, terms: Terms = ()) -> Index:
@@ -204,9 +227,18 @@ def alias(value: Index, lo: int, hi: int) -> Index:
     key = (value, lo, hi)
     atom = TABLES.aliases.get(key)
     if atom is None:
-        atom = TABLES.aliases[key] = Atom("alias", lo, hi)
-        atom.base = value
+        atom = TABLES.aliases[key] = Atom("alias", lo, hi, base=value)
     return make(0, ((atom, 1),))
+
+
+def _product(x: Atom, y: Atom) -> Index:
+    factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,)), key=lambda a: a.order))
+    atom = TABLES.products.get(factors)
+    if atom is None:
+        corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
+        atom = Atom("product", min(corners), max(corners), factors=factors)
+        TABLES.products[factors] = atom
+    return of_atom(atom)
 
 
 def collect(const: int, factors: dict[Atom, int]) -> Index:
@@ -248,47 +280,8 @@ def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | Non
     return None
 
 
-def add(a: Index, b: Index) -> Index:
-    """a + b."""
-    if not b.terms:
-        return a if b.const == 0 else make(a.const + b.const, a.terms)
-    if not a.terms:
-        return b if a.const == 0 else make(a.const + b.const, b.terms)
-    factors = dict(a.terms)
-    for atom, factor in b.terms:
-        factors[atom] = factors.get(atom, 0) + factor
-    return collect(a.const + b.const, factors)
-
-
-def scale(a: Index, factor: int) -> Index:
-    """a * factor."""
-    if factor == 1:
-        return a
-    if factor == 0:
-        return make(0)
-    return make(a.const * factor, tuple([(atom, c * factor) for atom, c in a.terms]))
-
-
-def multiply(a: Index, b: Index) -> Index:
-    """a * b; a product of two unknowns becomes an atom of its own."""
-    if not a.terms or not b.terms:
-        return scale(b, a.const) if not a.terms else scale(a, b.const)
-    total = add(scale(make(0, a.terms), b.const), scale(make(0, b.terms), a.const))
-    total = add(total, make(a.const * b.const))
-    for x, x_factor in a.terms:
-        for y, y_factor in b.terms:
-            total = add(total, scale(_product(x, y), x_factor * y_factor))
-    return total
-
-
-def _product(x: Atom, y: Atom) -> Index:
-    factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,)), key=lambda a: a.order))
-    atom = TABLES.products.get(factors)
-    if atom is None:
-        corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
-        atom = TABLES.products[factors] = Atom("product", min(corners), max(corners))
-        atom.factors = factors
-    return of_atom(atom)
+# Digits. A period P is what a digit does not see: divisor * modulus, or without a modulus divisor,
+# whose multiples go straight into the quotient. Each rule is an identity of floor division.
 
 
 def digit(value: Index, divisor: int, modulus: int) -> Index:
@@ -298,26 +291,63 @@ def digit(value: Index, divisor: int, modulus: int) -> Index:
     if divisor == 1 and (modulus == 0 or (value.lo >= 0 and value.hi < modulus)):
         return value
     key = (value, divisor, modulus)
-    found = TABLES.quotients.get(key)
+    found = TABLES.digits.get(key)
     if found is None:
-        found = TABLES.quotients[key] = _digit(value, divisor, modulus)
+        found = TABLES.digits[key] = _digit(value, divisor, modulus)
     return found
 
 
 def _digit(value: Index, divisor: int, modulus: int) -> Index:
-    for rule in DIGIT_RULES:
+    lo, hi = value.lo // divisor, value.hi // divisor
+    if lo == hi:
+        return make(lo % modulus if modulus else lo)
+    for rule in (_within_a_period, _in_groups, _digit_of_digit):
         found = rule(value, divisor, modulus)
         if found is not None:
             return found
-    key = (value, divisor, modulus)
-    atom = TABLES.digits.get(key)
-    if atom is None:
-        lo, hi = value.lo // divisor, value.hi // divisor
-        if modulus:
-            lo, hi = 0, min(modulus - 1, hi) if lo >= 0 else modulus - 1
-        atom = TABLES.digits[key] = Atom("digit", lo, hi)
-        atom.base, atom.divisor, atom.modulus = value, divisor, modulus
-    return of_atom(atom)
+    if modulus:
+        lo, hi = 0, min(modulus - 1, hi) if lo >= 0 else modulus - 1
+    return of_atom(Atom("digit", lo, hi, base=value, divisor=divisor, modulus=modulus))
+
+
+def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
+    """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d; r.lo is in [0, P)."""
+    period = divisor * (modulus or 1)
+    plain = _drop_inner_moduli(value, period) if modulus else value
+    whole, rest = _divided(plain, period, balance=True)
+    if rest.hi >= period:
+        whole, rest = _divided(plain, period, balance=False)
+        if rest is value:
+            return None
+    low = digit(rest, divisor, modulus if rest.hi >= period else 0)
+    return low if modulus else whole + low
+
+
+def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
+    """(q, r) with value = P*q + r and r.lo in [0, P); the coefficients of r keep their signs, or
+    are balanced around zero."""
+    quotient: dict[Atom, int] = {}
+    rest: dict[Atom, int] = {}
+    for atom, factor in value.terms:
+        left = abs(factor) % period * (1 if factor > 0 else -1)
+        if balance:
+            left = (factor + period // 2) % period - period // 2
+        rest[atom] = left
+        quotient[atom] = (factor - left) // period
+    remainder = collect(value.const, rest)
+    shift = remainder.lo // period
+    return collect(shift, quotient), remainder - shift * period
+
+
+def _drop_inner_moduli(value: Index, period: int) -> Index:
+    """c * ((x // d) % m) is c * (x // d) modulo P when P divides c * m."""
+    total = make(value.const)
+    for atom, factor in value.terms:
+        part = of_atom(atom)
+        if atom.kind == "digit" and atom.modulus and factor * atom.modulus % period == 0:
+            part = digit(_base(atom), atom.divisor, 0)
+        total += part * factor
+    return total
 
 
 def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
@@ -327,124 +357,37 @@ def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
     return make(value.const // group, exact), make(value.const % group, rest)
 
 
-def one_block(value: Index, divisor: int, modulus: int) -> Index | None:
-    """The quotient is constant over the bounds."""
-    low = value.lo // divisor
-    if low != value.hi // divisor:
-        return None
-    return make(low % modulus if modulus else low)
-
-
-def one_period(value: Index, divisor: int, modulus: int) -> Index | None:
-    """value stays in [k*M, (k+1)*M): the modulus only subtracts k*M."""
+def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
+    """value = g*q + r with r in one block of g never carries into q: where g divides d, r is not
+    seen; where d divides g and g divides P, q and r have a part of the digit each."""
+    factors = [c for _, c in value.terms]
     period = divisor * modulus
-    if not modulus or value.lo // period != value.hi // period:
-        return None
-    return digit(value + -(value.lo // period) * period, divisor, 0)
-
-
-def hidden_by_modulus(value: Index, divisor: int, modulus: int) -> Index | None:
-    """Multiples of M do not reach the digit; coefficients are kept below M, value.lo in [0, M)."""
-    if not modulus:
-        return None
-    period = divisor * modulus
-    plain = _drop_inner_moduli(value, period)
-    balanced = _residues(plain, period, balance=True)
-    if balanced.lo // period == balanced.hi // period:
-        return one_period(balanced, divisor, modulus)
-    small = _residues(plain, period, balance=False)
-    return None if small is value else digit(small, divisor, modulus)
-
-
-def _drop_inner_moduli(value: Index, period: int) -> Index:
-    """c * ((x // d) % m) is c * (x // d) modulo M when M divides c * m."""
-    total = make(value.const)
-    for atom, factor in value.terms:
-        part = make(0, ((atom, 1),))
-        if atom.kind == "digit" and atom.modulus and factor * atom.modulus % period == 0:
-            assert atom.base is not None
-            part = digit(atom.base, atom.divisor, 0)
-        total = add(total, scale(part, factor))
-    return total
-
-
-def _residues(value: Index, period: int, balance: bool) -> Index:
-    """Coefficients modulo M, signs kept or balanced around zero, moved so that lo is in [0, M)."""
-    factors = {}
-    for atom, factor in value.terms:
-        rest = abs(factor) % period * (1 if factor > 0 else -1)
-        if balance:
-            rest = (factor + period // 2) % period - period // 2
-        factors[atom] = rest
-    small = collect(value.const % period, factors)
-    return small + -(small.lo // period) * period
-
-
-def carries_nothing(value: Index, divisor: int, modulus: int) -> Index | None:
-    """value = g*q + r with r in one block of g and g dividing divisor: r never carries into q."""
-    common = gcd(divisor, *[c for _, c in value.terms])
-    groups = {gcd(c, divisor) for _, c in value.terms} | {common}
+    groups = {gcd(divisor, *factors), *[gcd(c, n) for c in factors for n in (divisor, period)]}
     for group in sorted(groups, reverse=True):
         quotient, rest = split_multiples(value, group)
-        if group > 1 and rest.lo // group == rest.hi // group:
-            return digit(quotient + rest.lo // group, divisor // group, modulus)
-    return None
-
-
-def untouched_low_part(value: Index, divisor: int, modulus: int) -> Index | None:
-    """(g*q + r) % m = g * (q % (m/g)) + r for r in one block of g, g dividing m."""
-    if divisor != 1:
-        return None
-    for group in sorted({gcd(c, modulus) for _, c in value.terms}, reverse=True):
-        quotient, rest = split_multiples(value, group)
         block = rest.lo // group
-        if group > 1 and block == rest.hi // group:
-            high = digit(quotient + block, 1, modulus // group)
-            return add(scale(high, group), rest + -block * group)
+        if group == 1 or block != rest.hi // group:
+            continue
+        if divisor % group == 0:
+            return digit(quotient + block, divisor // group, modulus)
+        if modulus and group % divisor == 0:
+            times = group // divisor
+            high = digit(quotient + block, 1, modulus // times)
+            return high * times + digit(rest - block * group, divisor, 0)
     return None
 
 
-def whole_multiples(value: Index, divisor: int, modulus: int) -> Index | None:
-    """(d*q + r) // d = q + r // d; afterwards r.lo is in [0, d)."""
-    if modulus or divisor == 1:
-        return None
-    quotient: dict[Atom, int] = {}
-    rest: dict[Atom, int] = {}
-    for atom, factor in value.terms:
-        times = factor // divisor if factor >= divisor or factor % divisor == 0 else 0
-        quotient[atom], rest[atom] = times, factor - times * divisor
-    remainder = collect(value.const, rest)
-    shift = remainder.lo // divisor
-    whole = collect(shift, quotient)
-    if not whole.terms and shift == 0:
-        return None
-    return add(whole, digit(remainder + -shift * divisor, divisor, 0))
-
-
-def digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
+def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     """(x//a) // d = x // (a*d), and (x//a % (d*n)) // d = x // (a*d) % n."""
     if len(value.terms) != 1 or value.terms[0][1] != 1 or value.terms[0][0].kind != "digit":
         return None
     atom = value.terms[0][0]
-    assert atom.base is not None
     if atom.modulus == 0:
-        inner = atom.base + value.const * atom.divisor
+        inner = _base(atom) + value.const * atom.divisor
         return digit(inner, atom.divisor * divisor, modulus)
     if value.const or atom.modulus % divisor:
         return None
     left = atom.modulus // divisor
     if modulus and left % modulus and modulus % left:
         return None
-    return digit(atom.base, atom.divisor * divisor, min(left, modulus) if modulus else left)
-
-
-# Each rule is an identity of floor division with its proof in its docstring; the order is by cost.
-DIGIT_RULES = (
-    one_block,
-    one_period,
-    hidden_by_modulus,
-    carries_nothing,
-    untouched_low_part,
-    whole_multiples,
-    digit_of_digit,
-)
+    return digit(_base(atom), atom.divisor * divisor, min(left, modulus) if modulus else left)
