@@ -41,6 +41,8 @@ LEGAL = {
     "overlap": ("transposed", ["OVERLAP(i2, 4)"]),
     "stage_box": ("conv", ["SPLIT(i2, 4)", "STAGE(b0, i2.0, packed, box)"]),
     "stage_several": ("pool", ["STAGE(b0, i0, packed, box)"]),
+    "stage_computed": ("activated", ["STAGE(b0, i0, packed, box)"]),
+    "stage_computed_twice": ("softmax2", ["STAGE(b0, i0, packed, box)"]),
     "stage_registers": ("softmax2", ["STAGE(b0, i0, reg, [i1])"]),
     "inline": ("chain", ["AT(b4, inline)"]),
     "inline_masked": ("chain", ["AT(b3, inline)"]),

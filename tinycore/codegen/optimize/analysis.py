@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Statements, atom_of
+from tinycore.codegen.optimize.stage import used_alone
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, make
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Access, values, walk
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.sites import evaluated
+from tinycore.uop.tree import Access, load, walk
 
 
 class Reference(NamedTuple):
@@ -37,6 +39,11 @@ class Reference(NamedTuple):
             total = total + index * pitch
             pitch *= extent.hi
         return total
+
+    def is_computed(self) -> bool:
+        """True if what is used of the element is always one function of it alone."""
+        element = load(self.buffer, self.access)
+        return used_alone(self.loops[-1].src, [element]).results != [element]
 
     def box(self, depth: int) -> int:
         """Elements of the box that the loops inside loop number `depth` walk over."""
@@ -69,7 +76,7 @@ def references(statements: Iterable[UOp], loops: tuple[UOp, ...] = ()) -> list[R
     """Every access to a buffer outside registers, in source order."""
     found = []
     for statement, around in walk(statements, loops):
-        for node in toposort(values(statement)):
+        for node in evaluated(statement):
             if node.op is Ops.LOAD and node.src[0].arg.space != "reg":
                 found.append(Reference(node.src[0], node.arg, around, False))
         if statement.op is Ops.STORE:

@@ -13,16 +13,22 @@ from math import prod
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.analysis import Reference, extent_of
+from tinycore.runtime.caps import Caps
 from tinycore.uop.ops import UOp
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
+_DEPTH = 256  # multiplications for which reading a tile and writing it back is little
+_SCATTER = 64.0  # multiplications that storing an element elsewhere than its neighbour takes
+Block = tuple[UOp, int]
 _PACKING_PAYS = 48  # uses of a packed tile from which copying it is cheaper than strides
 
 
 class Tile(NamedTuple):
     """`lanes` of axis `vector` times `vectors`, `rows` of axis `row`; `packed` is to be staged.
 
-    `cost` is in vector multiplications an element-wise multiplication takes, at best 1 / lanes.
+    `block` is a reduction loop that runs outside the tiles, and how many of its iterations make
+    one of their depths. `cost` is in vector multiplications an
+    element-wise multiplication takes, at best 1 / lanes.
     """
 
     vector: UOp
@@ -32,6 +38,7 @@ class Tile(NamedTuple):
     column: UOp | None
     columns: int
     packed: Reference | None
+    block: Block | None
     cost: float
 
 
@@ -54,17 +61,22 @@ def is_contraction(operands: Operands) -> bool:
     return False
 
 
-def best_tile(operands: Operands, lanes: int, registers: int) -> Tile | None:
+def near_cache(caps: Caps) -> int:
+    """Bytes that a tile may take to stay near: half of the second-level cache."""
+    return (caps.cache_bytes[1] if len(caps.cache_bytes) > 1 else 1 << 18) // 2
+
+
+def best_tile(operands: Operands, lanes: int, caps: Caps) -> Tile | None:
     """The cheapest tile, or None if no axis can become lanes."""
     tiles: list[Tile] = []
     for loop in operands.par:
-        tiles += _par_tiles(operands, loop, lanes, registers)
+        tiles += _par_tiles(operands, loop, lanes, caps)
     for loop in operands.red:
-        tiles += _red_tiles(operands, loop, lanes, registers)
+        tiles += _red_tiles(operands, loop, lanes, caps.registers)
     return min(tiles, key=lambda tile: tile.cost, default=None)
 
 
-def _par_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> Iterable[Tile]:
+def _par_tiles(operands: Operands, vector: UOp, lanes: int, caps: Caps) -> Iterable[Tile]:
     """Lanes along a par axis: operands that move with it are vectors, the others are splatted."""
     strides = [reference.stride(vector) for reference in operands.loads]
     vectors_of = [r for r, s in zip(operands.loads, strides, strict=True) if s != 0]
@@ -77,7 +89,7 @@ def _par_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> I
         packed = _to_pack(operands, strided, vectors_of, vector)
         if strided and packed is None:
             continue
-        yield from _sized(operands, vector, row, packed, lanes, registers)
+        yield from _sized(operands, vector, row, packed, lanes, caps)
 
 
 def _all_still(loads: Sequence[Reference], loop: UOp) -> bool:
@@ -100,22 +112,24 @@ def _sized(
     row: UOp | None,
     packed: Reference | None,
     lanes: int,
-    registers: int,
+    caps: Caps,
 ) -> Iterable[Tile]:
     extent, reuse = extent_of(vector), 1 if row is None else extent_of(row)
     splats = sum(1 for reference in operands.loads if reference.stride(vector) == 0)
-    outside = _outside(operands, vector, row, packed)
     for vectors in (2, 1, 4, 3):
         if vectors > 1 and (vectors - 1) * lanes >= extent:
             continue
+        panel_bytes = 4 * lanes * vectors
+        block = None if packed is None else _block(operands, packed, panel_bytes, near_cache(caps))
+        outside = _outside(operands, vector, row, packed, block)
         for rows in ROWS:
-            if rows * vectors + vectors + 1 > registers or rows > reuse:
+            if rows * vectors + vectors + 1 > caps.registers or rows > reuse:
                 continue
             work = rows * vectors
             waste = _waste(extent, lanes * vectors) * _waste(reuse, rows)
             loads = vectors * (len(operands.loads) - splats) + rows * splats
             cost = waste * _pace(work, loads) + outside
-            yield Tile(vector, vectors, row, rows, None, 1, packed, cost)
+            yield Tile(vector, vectors, row, rows, None, 1, packed, block, cost)
 
 
 def _pace(work: int, loads: int) -> float:
@@ -127,11 +141,32 @@ def _pace(work: int, loads: int) -> float:
     return max(1.0, 8 / work, loads / work) + 0.1 * loads / work
 
 
-def _outside(operands: Operands, vector: UOp, row: UOp | None, packed: Reference | None) -> float:
+def _block(operands: Operands, packed: Reference, row_bytes: int, cache: int) -> Block | None:
+    """The outermost reduction loop and how much of it a packed panel may hold, where the panel of
+    all of it would not stay in the cache."""
+    depths = [extent_of(loop) for loop in operands.red if packed.stride(loop) != 0]
+    outer = operands.red[0]
+    if prod(depths) * row_bytes <= cache or packed.stride(outer) == 0:
+        return None
+    inner = prod(depths) // extent_of(outer)
+    wanted = max(1, -(-_DEPTH // inner))
+    fitting = [n for n in range(wanted, 2 * wanted) if extent_of(outer) % n == 0]
+    count = (fitting or [wanted])[0]
+    return (outer, count) if count < extent_of(outer) else None
+
+
+def _outside(
+    operands: Operands,
+    vector: UOp,
+    row: UOp | None,
+    packed: Reference | None,
+    block: Block | None,
+) -> float:
     """What a tile costs around its inner loop, as a share of it: lanes scattered to be stored, a
     packed operand's copies for each use, rows that lie far apart."""
     scattered = [r for r in operands.after if r.stride(vector) not in (0, 1)]
-    cost = 0.1 * len(scattered)
+    scatter = _SCATTER / prod([extent_of(loop) for loop in operands.red])
+    cost = len(scattered) * (scatter if block else max(scatter, 0.1))
     if packed is not None:
         cost += (8.0 if packed.stride(vector) != 1 else 2.0) / _uses(operands, vector, packed)
     strides = [0] if row is None else [reference.stride(row) or 0 for reference in operands.loads]
@@ -167,7 +202,7 @@ def _red_tiles(operands: Operands, vector: UOp, lanes: int, registers: int) -> I
                 )
                 edges = _waste(extent_of(row), rows) * _waste(extent_of(column), columns)
                 cost = waste * edges * _pace(work, loads)
-                yield Tile(vector, 1, row, rows, column, columns, None, cost + 0.05)
+                yield Tile(vector, 1, row, rows, column, columns, None, None, cost + 0.05)
 
 
 def _copies(reference: Reference, loop: UOp, count: int) -> int:

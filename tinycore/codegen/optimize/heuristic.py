@@ -9,9 +9,6 @@ the outer par loops becomes the grid. No shape is looked up in a table.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from tinycore.codegen.optimize.actions import Argument, action, apply
 from tinycore.codegen.optimize.analysis import (
     Reference,
     extent_of,
@@ -20,8 +17,10 @@ from tinycore.codegen.optimize.analysis import (
     par_chain,
     references,
 )
+from tinycore.codegen.optimize.choice import Choice
 from tinycore.codegen.optimize.contraction import Operands, Tile, best_tile, is_contraction
-from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.edit import loops_in
+from tinycore.codegen.optimize.rows import RowTile
 from tinycore.runtime.caps import Caps
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel, walk
@@ -38,30 +37,14 @@ def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
     return choice.kernel, choice.taken
 
 
-class _Choice:
-    """A kernel on its way, and the actions taken so far."""
-
-    def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        self.kernel = kernel
-        self.caps = caps
-        self.taken: list[str] = []
-        self.lanes = max(caps.vector_bytes // _widest(kernel), 1)
-
-    def take(self, name: str, *arguments: Argument) -> bool:
-        """Apply an action if it is legal."""
-        text = action(name, *arguments)
-        try:
-            self.kernel = apply(self.kernel, text)
-        except Illegal:
-            return False
-        self.taken.append(text)
-        return True
+class _Choice(Choice):
+    """What is chosen for each kind of statement."""
 
     # fusing
 
     def fuse_contiguous(self) -> None:
         """Make one axis of neighbours that every access walks at one pace."""
-        while any(self._fused(outer) for outer in self._loops()):
+        while any(self._fused(outer) for outer in loops_in(self.kernel.body)):
             pass
 
     def _fused(self, outer: UOp) -> bool:
@@ -78,9 +61,6 @@ class _Choice:
         self.taken.pop()
         return False
 
-    def _loops(self) -> list[UOp]:
-        return [s for s, _ in walk(self.kernel.body) if s.op is Ops.LOOP]
-
     # contractions
 
     def contraction(self, position: int) -> bool:
@@ -89,13 +69,13 @@ class _Choice:
         operands = _operands(self.kernel.body[position])
         if operands is None or not is_contraction(operands):
             return False
-        tile = best_tile(operands, self.lanes, self.caps.registers)
+        tile = best_tile(operands, self.lanes, self.caps)
         if tile is None:
             return False
         if tile.column is not None:
             self._tile_by_partial_sums(operands, tile)
         else:
-            self._tile_by_rows(operands, tile)
+            RowTile(self, operands, tile).make()
         return True
 
     def _fill_sums(self, root: UOp) -> None:
@@ -104,107 +84,6 @@ class _Choice:
             is_sum = statement.op is Ops.STORE and statement.arg.combine == "sum"
             if is_sum and statement.arg.places[0].mask:
                 self.take("FILL", statement.src[0].arg.name)
-
-    def _tile_by_rows(self, operands: Operands, tile: Tile) -> None:
-        vector, row = tile.vector.arg.axis, tile.row.arg.axis if tile.row else ""
-        others = [loop.arg.axis for loop in operands.par if loop not in (tile.vector, tile.row)]
-        panel, outer = vector, []
-        if tile.packed is not None:
-            self.take("SPLIT", vector, self._panel(operands, tile))
-            panel = f"{vector}.1"
-            outer = self._shared(operands, tile, others)
-        self.take("SPLIT", panel, self.lanes * tile.vectors)
-        self.take("SPLIT", f"{panel}.1", self.lanes)
-        tiled = bool(row) and tile.rows > 1 and self.take("SPLIT", row, tile.rows)
-        last = self._streamed(operands, tile)
-        parts = [f"{panel}.1.1", f"{panel}.1.0"] + ([f"{row}.1"] if tiled else [])
-        for part in parts:
-            self.take("REORDER", part, last)
-            self.take("MAP", part, "vec" if part is parts[0] else "reg")
-        inner = [f"{panel}.0", f"{row}.0" if tiled else row]
-        self._order([*outer, f"{vector}.0", *others, *inner])
-        if tile.packed is not None:
-            self._pack(operands, tile, panel)
-        self._box_masked()
-        if tiled and extent_of(tile.row or tile.vector) % tile.rows:
-            self.take("PEEL", f"{row}.0")
-
-    def _streamed(self, operands: Operands, tile: Tile) -> str:
-        """Order the reduction loops so that the innermost moves least through what is splatted.
-
-        The name of the innermost axis.
-        """
-        splats = [r for r in operands.loads if r.stride(tile.vector) == 0]
-        order: list[str] = [loop.arg.axis for loop in operands.red]
-        reach = {
-            loop.arg.axis: max([abs(r.stride(loop) or 0) for r in splats], default=0)
-            for loop in operands.red
-        }
-        for _ in order:
-            for at, (outer, inner) in enumerate(pairwise(list(order))):
-                if reach[outer] < reach[inner] and self.take("REORDER", outer, inner):
-                    order[at : at + 2] = inner, outer
-                    break
-        return order[-1]
-
-    def _shared(self, operands: Operands, tile: Tile, others: list[str]) -> list[str]:
-        """Axes outside the packed panels, where the panels alone are too few for all units.
-
-        One axis of the others is cut so that every unit packs a panel only a few times.
-        """
-        panels = -(-extent_of(tile.vector) // self._panel(operands, tile))
-        free = [loop for loop in operands.par if loop.arg.axis in others]
-        assert tile.packed is not None
-        free = [loop for loop in free if tile.packed.stride(loop) == 0 and extent_of(loop) > 1]
-        if panels >= 2 * self.caps.units or not free:
-            return []
-        loop = max(free, key=extent_of)
-        name = loop.arg.axis
-        chunk = -(-extent_of(loop) // (4 * self.caps.units))
-        self.take("SPLIT", name, chunk)
-        others[others.index(name)] = f"{name}.1"
-        return [f"{name}.0"]
-
-    def _order(self, wanted: list[str]) -> None:
-        """Bring the par loops from the top into this order, as far as their nesting allows."""
-        rank = {name: k for k, name in enumerate(wanted)}
-        moved = True
-        while moved:
-            chain = [loop.arg.axis for loop in par_chain(self.kernel.body)[0]]
-            wrong = [(a, b) for a, b in pairwise(chain) if rank.get(a, -1) > rank.get(b, -1)]
-            moved = bool(wrong) and self.take("REORDER", *wrong[0])
-
-    def _panel(self, operands: Operands, tile: Tile) -> int:
-        """Columns of a packed panel: half the second-level cache, and work for every unit."""
-        width = self.lanes * tile.vectors
-        depth = 1
-        for loop in operands.red:
-            depth *= extent_of(loop)
-        cache = self.caps.cache_bytes[1] if len(self.caps.cache_bytes) > 1 else 1 << 18
-        most = max(cache // 2 // (4 * depth), width)
-        fair = extent_of(tile.vector) // (2 * self.caps.units)
-        return max(min(most, fair, 4 * width) // width, 1) * width
-
-    def _pack(self, operands: Operands, tile: Tile, panel: str) -> None:
-        assert tile.packed is not None
-        moving = [loop for loop in operands.red if tile.packed.stride(loop) != 0]
-        depth = tuple([(loop.arg.axis,) for loop in moving])
-        layout = ((f"{panel}.0",), *depth, (f"{panel}.1.0", f"{panel}.1.1"))
-        at = f"{tile.vector.arg.axis}.0"
-        self.take("STAGE", tile.packed.buffer.arg.name, at, "packed", layout)
-
-    def _box_masked(self) -> None:
-        """Copy what is read under masks to a tile without them, at the first loop it fits in."""
-        near = self.caps.cache_bytes[1] // 4 if len(self.caps.cache_bytes) > 1 else 1 << 17
-        for reference in references(self.kernel.body):
-            is_inner = any(loop.arg.kind == "red" for loop in reference.loops)
-            if not reference.access.mask or reference.is_store or not is_inner:
-                continue
-            for depth, loop in enumerate(reference.loops):
-                size_bytes = reference.box(depth) * reference.buffer.dtype.itemsize
-                if loop.arg.kind == "par" and size_bytes <= near:
-                    self.take("STAGE", reference.buffer.arg.name, loop.arg.axis, "packed", "box")
-                    break
 
     def _tile_by_partial_sums(self, operands: Operands, tile: Tile) -> None:
         vector, last = tile.vector.arg.axis, operands.red[-1].arg.axis
@@ -227,7 +106,7 @@ class _Choice:
         moved = True
         while moved:
             moved = False
-            for node in self._loops():
+            for node in loops_in(self.kernel.body):
                 inner = node.src[0] if len(node.src) == 1 else node
                 if node.arg.axis == name and inner.op is Ops.LOOP and inner is not node:
                     same = inner.arg.kind == node.arg.kind and not inner.arg.map
@@ -310,10 +189,6 @@ class _Choice:
                     break
 
 
-def _widest(kernel: Kernel) -> int:
-    return max([param.dtype.itemsize for param in kernel.params if param.dtype.is_float], default=4)
-
-
 def _operands(root: UOp) -> Operands | None:
     """The loops and loads of a root statement that is one reduction under par loops."""
     chain, body = par_chain((root,))
@@ -345,6 +220,6 @@ def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
 
 def _neighbourhood(reference: Reference, loop: UOp) -> float:
     stride = reference.stride(loop)
-    if stride == 0:
+    if not stride:
         return 0.0
-    return 1.0 if stride == 1 else -0.5
+    return {1: 1.0, 2: 0.25}.get(stride, -0.5)

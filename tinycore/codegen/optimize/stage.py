@@ -2,8 +2,9 @@
 
 Comes in: a kernel, a buffer, the axis at which the tile is filled, its space and layout. Goes out:
 the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and unmasked
-reads of the tile: masks move into the COPY. Packing on a CPU, group memory on a GPU, the padded
-image of a convolution are this one action (IR.md 5).
+reads of the tile: masks move into the COPY, and so does what is computed from an element alone (an
+activation in front of a convolution). Packing on a CPU, group memory on a GPU, the padded image of
+a convolution are this one action (IR.md 5).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinycore.codegen.optimize.edit import (
     atom_of,
     changed,
     constraint,
+    edit,
     edit_loops,
     fresh,
     loads,
@@ -30,14 +32,15 @@ from tinycore.codegen.optimize.remainder import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis, digit, make
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, CopyArg, Kernel, Rebuild, buffer, load, loop, store
+from tinycore.uop.tree import Access, CopyArg, Kernel, buffer, load, loop, rebuild, store, values
 
 Layout = tuple[tuple[str, ...], ...]
 Loops = Mapping[str, UOp]
 Moving = set[Atom | None]
 BOX = "box"
+_PURE = ELEMENTWISE | {Ops.LET}
 ENGINES = {"reg": "", "packed": "loop", "group": "thread"}
 
 
@@ -97,12 +100,60 @@ def _staged(node: UOp, target: _Target, layout: Layout | str) -> UOp:
     if len(masks) > 1:
         raise Illegal(f"STAGE: reads of {source} have several masks")
     shape = [dim.extent for dim in tile.dims]
-    held = buffer(name, reads[0].dtype, shape, space)
-    value = load(reads[0].src[0], reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
+    element = load(reads[0].src[0], reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
+    use = used_alone(node.src, reads)
+    value = use.of(reads[0], element)
+    held = buffer(name, value.dtype, shape, space)
     places = zip(*[dim.places for dim in tile.dims], strict=True) if shape else [()] * len(reads)
     now = [load(held, Access(tuple(place))) for place in places]
-    body = Rebuild(dict(zip(reads, now, strict=True)), {}).body(node.src)
+    body = edit(node.src, lambda one: [] if one in use.lets else [one])
+    body = rebuild(body, dict(zip(use.results, now, strict=True)))
     return node.replace(src=(held, *_filled(held, value, tile), *body))
+
+
+class Use(NamedTuple):
+    """What is computed from each read alone, and the LETs on the way, which nothing else uses."""
+
+    results: list[UOp]
+    lets: list[UOp]
+
+    def of(self, read: UOp, element: UOp, number: int = 0) -> UOp:
+        """Result `number` with `element` in place of its read."""
+        nodes = {read: element}
+        for one in self.lets:
+            [nodes[one]] = rebuild(one.src, nodes)
+        return rebuild([self.results[number]], nodes)[0]
+
+
+def used_alone(body: Statements, reads: list[UOp]) -> Use:
+    """The widest expressions of one read each, if all reads enter the rest of `body` by the same.
+
+    Otherwise the reads themselves.
+    """
+    statements = list(under(body))
+    roots = [value for one in statements for value in values(one)]
+    order = toposort(roots)
+    origin: dict[UOp, UOp] = {}
+    for node in order:
+        sources = [origin.get(one, node) for one in node.src if one.op is not Ops.CONST]
+        if node in reads:
+            origin[node] = node
+        elif node.op in _PURE and len(set(sources)) == 1 and sources[0] is not node:
+            origin[node] = sources[0]
+    inside = [one for one in statements if one.op is Ops.LET and one in origin]
+    ends = [one for node in order if node not in origin for one in node.src]
+    ends += [value for one in statements if one.op is not Ops.LET for value in values(one)]
+    found = [{_plain(end) for end in ends if origin.get(end) is read} for read in reads]
+    plain = Use(reads, [])
+    if any(len(tops) != 1 for tops in found):
+        return plain
+    use = Use([tops.pop() for tops in found], [one for one in inside if one not in ends])
+    functions = {use.of(read, reads[0], number) for number, read in enumerate(reads)}
+    return use if len(functions) == 1 and use.results[0].dtype is not dtypes.bool else plain
+
+
+def _plain(node: UOp) -> UOp:
+    return _plain(node.src[0]) if node.op is Ops.LET else node
 
 
 def _check(reads: list[UOp], moving: Moving, inner: Loops) -> None:

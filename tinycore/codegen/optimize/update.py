@@ -48,16 +48,34 @@ from tinycore.uop.tree import (
 def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
     """UPDATE(buffer, axis, layout): each iteration of `axis` adds to a register tile of `buffer`.
 
-    `layout` lists the tile's dimensions as STAGE does. Legal for an accumulator with one
+    `layout` lists the tile's dimensions as STAGE does. What reads the sums afterwards gets axes of
+    its own, with a prime, since it need not run as the tiles do. Legal for an accumulator with one
     combining store, in a reduction loop that holds `axis` inside par loops alone.
     """
     wide = buffer_named(kernel, source)
-    name = fresh(f"{source}.reg", names_in(kernel))
+    taken = names_in(kernel)
+    name = fresh(f"{source}.reg", taken)
 
     def change(body: Statements) -> Statements:
-        return _updated(body, _Sum.of(body, wide, at), name, layout)
+        total = _Sum.of(body, wide, at)
+        begun = body.index(total.outer) + 1
+        return _updated((*body[:begun], *_apart(body[begun:], taken)), total, name, layout)
 
     return in_block(kernel, wide, change)
+
+
+def _apart(body: Statements, taken: set[str]) -> Statements:
+    """`body` with new names for its axes."""
+
+    def change(one: UOp) -> Statements:
+        if one.op is not Ops.LOOP:
+            return (one,)
+        arg = one.arg._replace(axis=fresh(one.arg.axis, taken))
+        atom = atom_of(one)
+        env = {} if atom is None else {atom: axis(arg.axis, arg.extent)}
+        return (one.replace(src=rebuild(one.src, {}, env), arg=arg),)
+
+    return edit(body, change)
 
 
 class _Sum(NamedTuple):

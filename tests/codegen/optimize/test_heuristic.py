@@ -1,0 +1,60 @@
+"""What BEAM=0 decides, on kernels whose right schedule is known: the actions, and equal results."""
+
+import pytest
+
+from tests.codegen.optimize import assert_same, fuzz
+from tests.conftest import Golden
+from tinycore.codegen.optimize.heuristic import heuristic
+from tinycore.runtime.caps import Caps, Space
+from tinycore.uop.parser import parse
+from tinycore.uop.tree import Kernel
+
+CAPS = Caps(
+    dtypes=("float32", "int32"),
+    spaces=(Space("host", 1 << 30),),
+    vector_bytes=16,
+    registers=16,
+    cache_bytes=(1 << 12, 1 << 14),
+    units=2,
+)
+CASES = {
+    # the panel of all images is too large for the cache: images run outside the tiles
+    "filters": """
+kernel k(D f32[24,8,4,6], X f32[24,8,6,8], W f32[8,8,3,3])
+  par o:8, c:8, ky:3, kx:3
+    buf g f32[] reg = sum
+    red n:24: red y:4: red x:6
+      v = X[n,c,y+ky,x+kx]
+      g += D[n,o,y,x] * where(v < 0.0, 0.0, v)
+    W[o,c,ky,kx] = 0.5 * g
+""",
+    # an activation in front of a convolution is computed in the copy
+    "activated": """
+kernel k(X f32[4,8,10,10], G f32[16,8,3,3], Y f32[4,16,8,8])
+  par n:4, o:16, y:8, x:8
+    buf s f32[] reg = sum
+    red c:8: red ky:3: red kx:3
+      v = X[n,c,y+ky,x+kx]
+      s += where(v < 0.0, 0.0, v) * G[o,c,ky,kx]
+    Y[n,o,y,x] = s
+""",
+    # what is used again between rows is read at half the pace of the lanes
+    "pooled": """
+kernel k(X f32[3,4,12,12], P f32[3,4,6,6], s f32[4])
+  par c:4
+    buf t f32[] reg = sum
+    red n:3: red y:12: red x:12
+      v = X[n,c,y,x]
+      t += where(v == P[n,c,y//2,x//2], v, 0.0)
+    s[c] = t
+""",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_actions_chosen_are_those_expected(name: str, golden: Golden) -> None:
+    kernel = parse(CASES[name])["k"]
+    assert isinstance(kernel, Kernel)
+    tree, actions = heuristic(kernel, CAPS)
+    golden("\n".join(actions) + "\n", name)
+    assert_same(kernel, fuzz.planned(tree), 0)
