@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinycore.config import Context
 from tinycore.engine import compile as compiling
 from tinycore.engine import plan as planning
 from tinycore.engine.plan import Sink, graph_key
@@ -76,3 +77,16 @@ def test_a_pending_reader_sees_the_old_value() -> None:
 
 def test_nothing_runs_for_what_is_stored() -> None:
     assert count(Tensor([1, 2]).realize()) == 0
+
+
+def test_source_is_told_at_debug_4_and_assembly_at_debug_7(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {}
+    for level, size in ((3, 37), (4, 41), (7, 43)):
+        with Context(DEBUG=level, CCACHE=0):
+            (Tensor.empty(size).realize() * 5 + 1).realize()
+        told[level] = capsys.readouterr().out
+    assert "define void @" not in told[3]
+    assert "define void @" in told[4] and ".text" not in told[4]
+    assert "define void @" in told[7] and ".text" in told[7]

@@ -1,4 +1,4 @@
-"""Buffers and the memory behind them: bytes, reuse, limits, running out, parts."""
+"""Buffers and the memory behind them: bytes, reuse, limits, running out."""
 
 import gc
 import textwrap
@@ -14,7 +14,7 @@ from tinycore.errors import DeviceError
 from tinycore.runtime.allocator import CachingAllocator, bucket
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.counters import GlobalCounters
-from tinycore.runtime.errors import BackendError, OutOfMemory, Unsupported
+from tinycore.runtime.errors import BackendError, OutOfMemory
 from tinycore.runtime.program import Launch
 from tinycore.runtime.registry import Devices
 
@@ -172,30 +172,6 @@ def test_memory_held_by_unreachable_cycles_is_found_before_giving_up(devices: De
         assert filled(MEMORY_BYTES // 2).allocated
     finally:
         gc.enable()
-
-
-def test_a_part_shares_the_memory_of_its_base_and_keeps_it(devices: Devices) -> None:
-    base = Buffer("FAKE", dtypes.uint8, 256).copyin(bytes(range(256)))
-    part = base.part(dtypes.uint16, 4, 64)
-    inner = part.part(dtypes.uint8, 2, 4)
-    assert bytes(part.as_memoryview()) == bytes(range(64, 72))
-    inner.copyin(b"\xaa\xbb")
-    assert bytes(base.as_memoryview())[66:72] == b"\x42\x43\xaa\xbb\x46\x47"
-    del base
-    gc.collect()
-    assert caching(devices).live_count == 1
-    del part, inner
-    assert caching(devices).live_count == 0
-
-
-def test_a_device_that_cannot_point_into_buffers_says_so(
-    devices: Devices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeAllocator, "offset", lambda *_: None)
-    part = filled(256).part(dtypes.uint8, 64, 64)
-    text = "FAKE: part: this device cannot point into a buffer"
-    with pytest.raises(Unsupported, match=exactly(text)):
-        _ = part.handle
 
 
 def test_a_failing_copy_carries_the_devices_name(

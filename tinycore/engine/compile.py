@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from tinycore import __version__, config
 from tinycore.codegen.lower import lower
+from tinycore.config import DEBUG
 from tinycore.dtype import DType
 from tinycore.engine.run import Step
 from tinycore.engine.tune import plan_of
 from tinycore.engine.work import name_of, work_of
 from tinycore.runtime.compiled import cached
 from tinycore.runtime.contract import Target
+from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Launch
 from tinycore.uop.canonical import kernel_key
@@ -116,7 +119,13 @@ def build_plan(plan: Plan, target: Target) -> Artifact:
     for _, buffers, kernel in plan.launches:
         assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"
         lowered = lower(kernel, target)
-        binary = target.compiler.compile(target.renderer.render(lowered))
+        source = target.renderer.render(lowered)
+        if DEBUG.value >= 4:
+            print(source)
+        binary = target.compiler.compile(source)
+        if DEBUG.value >= 7:
+            with suppress(Unsupported):
+                print(target.compiler.disassemble(binary))
         launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
         args = tuple([numbers[name] for name in buffers])
         parts.append(Part(kernel.name, binary, args, _values(kernel), launch))

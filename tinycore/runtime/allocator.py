@@ -13,7 +13,6 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from tinycore.config import LRU
-from tinycore.runtime.caps import Space
 from tinycore.runtime.contract import Device
 from tinycore.runtime.errors import OutOfMemory
 from tinycore.runtime.program import Handle
@@ -44,7 +43,9 @@ class CachingAllocator:
         self.live_bytes = 0
         self.live_count = 0
         self.cached_bytes = 0
-        self._limit_bytes = sum(_keepable_bytes(space) for space in self.caps.spaces)
+        # A device's own memory may all wait for reuse; half of what it shares with the host.
+        kept = [space.size_bytes // (1 + space.host_visible) for space in self.caps.spaces]
+        self._limit_bytes = sum(kept)
         self._waiting: OrderedDict[tuple[str, int], list[Block]] = OrderedDict()
         # Reentrant: collecting garbage inside may free buffers of the same device.
         self._lock = threading.RLock()
@@ -59,8 +60,11 @@ class CachingAllocator:
         if room > self.caps.max_allocation_bytes:
             room = max(size_bytes, 1)
         with self._lock:
-            block = self._reuse(space, room) or self._obtain(space, room)
-            self.live_bytes += block.size_bytes
+            waiting = self._waiting.get((space, room))
+            if waiting:
+                self.cached_bytes -= room
+            block = waiting.pop() if waiting else self._obtain(space, room)
+            self.live_bytes += room
             self.live_count += 1
         return block
 
@@ -80,38 +84,22 @@ class CachingAllocator:
         with self._lock:
             self._shrink(0)
 
-    def _reuse(self, space: str, room: int) -> Block | None:
-        blocks = self._waiting.get((space, room))
-        if not blocks:
-            return None
-        self.cached_bytes -= room
-        return blocks.pop()
-
-    def _obtain(self, space: str, room: int) -> Block:
-        limit = self.caps.max_allocation_bytes
+    def _obtain(self, space: str, room: int, again: bool = False) -> Block:
+        wanted, limit = format_bytes(room), self.caps.max_allocation_bytes
         if room > limit:
-            raise OutOfMemory(
-                f"alloc: {format_bytes(room)} in one buffer; "
-                f"expected at most {format_bytes(limit)}",
-                hint="Split the tensor",
-            )
+            told = f"alloc: {wanted} in one buffer; expected at most {format_bytes(limit)}"
+            raise OutOfMemory(told, hint="Split the tensor")
         try:
-            return self._ask(space, room)
-        except MemoryError:
-            gc.collect()
-            self._shrink(0)
-        try:
-            return self._ask(space, room)
+            alignment = self.caps.space(space).alignment
+            return Block(self.vendor.alloc(room, space, alignment), room, space)
         except MemoryError as error:
-            raise OutOfMemory(
-                f"alloc: no room for {format_bytes(room)} more; {format_bytes(self.live_bytes)} "
-                f"are in use by {self.live_count} buffers",
-                hint="Free tensors, or use smaller batches",
-            ) from error
-
-    def _ask(self, space: str, room: int) -> Block:
-        alignment = self.caps.space(space).alignment
-        return Block(self.vendor.alloc(room, space, alignment), room, space)
+            if again:
+                used = f"{format_bytes(self.live_bytes)} are in use by {self.live_count} buffers"
+                told = f"alloc: no room for {wanted} more; {used}"
+                raise OutOfMemory(told, hint="Free tensors, or use smaller batches") from error
+        gc.collect()
+        self._shrink(0)
+        return self._obtain(space, room, again=True)
 
     def _shrink(self, limit_bytes: int) -> None:
         """Give waiting blocks back, the sizes unused for longest first."""
@@ -125,11 +113,6 @@ class CachingAllocator:
             block = blocks.pop()
             self.cached_bytes -= block.size_bytes
             self.vendor.free(block.handle)
-
-
-def _keepable_bytes(space: Space) -> int:
-    """A device's own memory may all wait for reuse; half of what it shares with the host."""
-    return space.size_bytes // 2 if space.host_visible else space.size_bytes
 
 
 def bucket(size_bytes: int) -> int:

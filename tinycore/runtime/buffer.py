@@ -14,7 +14,6 @@ from typing import TypeAlias
 from tinycore.dtype import DType
 from tinycore.runtime.allocator import Block
 from tinycore.runtime.counters import GlobalCounters
-from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Handle
 from tinycore.runtime.registry import Device
@@ -28,7 +27,6 @@ _ids = itertools.count()
 class Buffer:
     """`count` elements of `dtype` on one device; `id` tells buffers apart for ever.
 
-    A part of another buffer names it as its `base`.
     Units: `size_bytes` counts the elements alone; the memory behind may be larger.
     """
 
@@ -36,11 +34,8 @@ class Buffer:
     dtype: DType
     count: int
     space: str = ""
-    base: Buffer | None = None
-    offset_bytes: int = 0
     id: int = field(init=False, default_factory=_ids.__next__)
     size_bytes: int = field(init=False)
-    _handle: Handle | None = field(init=False, default=None)
     _held: tuple[OpenDevice, Block] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -56,25 +51,17 @@ class Buffer:
     @property
     def allocated(self) -> bool:
         """True once it has memory."""
-        return self._handle is not None
+        return self._held is not None
 
     @property
     def handle(self) -> Handle:
         """What programs take; the first call takes the memory. Raises: OutOfMemory."""
-        if self._handle is None:
-            self._allocate()
-        return self._handle
-
-    def part(self, dtype: DType, count: int, offset_bytes: int) -> Buffer:
-        """A buffer that shares this one's memory from an offset on, and keeps it alive.
-
-        Raises: Unsupported if the device cannot point into a buffer.
-        """
-        start = self.offset_bytes + offset_bytes
-        part = Buffer(self.device, dtype, count, self.space, self.base or self, start)
-        end = offset_bytes + part.size_bytes
-        assert offset_bytes >= 0 and end <= self.size_bytes, f"{end} of {self.size_bytes} bytes"
-        return part
+        if self._held is None:
+            opened = self.opened
+            with opened.guard("alloc"):
+                self._held = opened, opened.allocator.alloc(self.size_bytes, self.space)
+            GlobalCounters.mem_used += self.size_bytes
+        return self._held[1].handle
 
     def copyin(self, source: Bytes) -> Buffer:
         """Fill it with bytes of exactly its size."""
@@ -105,19 +92,6 @@ class Buffer:
         target = memoryview(bytearray(self.size_bytes))
         self.copyout(target)
         return target
-
-    def _allocate(self) -> None:
-        opened = self.opened
-        if self.base is not None:
-            place = (self.offset_bytes, max(self.size_bytes, 1))
-            self._handle = opened.memory("offset", self.base.handle, *place)
-            if self._handle is None:
-                raise Unsupported("part: this device cannot point into a buffer", self.device)
-            return
-        with opened.guard("alloc"):
-            block = opened.allocator.alloc(self.size_bytes, self.space)
-        self._handle, self._held = block.handle, (opened, block)
-        GlobalCounters.mem_used += self.size_bytes
 
     def __del__(self) -> None:
         held = getattr(self, "_held", None)

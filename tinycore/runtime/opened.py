@@ -28,6 +28,7 @@ class OpenDevice:
         self.name = name
         self.index = index
         self.plugin = plugin
+        self.chosen = renderer
         self.process = os.getpid()
         self.closed = False
         self.device = self._open(renderer)

@@ -70,9 +70,15 @@ class Plugin(Entry):
         """The backend of at least one device, counted at the first call. Raises: as `load`."""
         self.check()
         backend = self.load()
-        if self.state == "discovered":
-            self.devices = _count(self, backend)
-            self.state = "ready"
+        if self.state != "discovered":
+            return backend
+        with self.guard(f"count() of {self.source}"):
+            self.devices = count = backend.count()
+            if not isinstance(count, int) or count < 0:
+                raise BackendError(f"count() of {self.source} gave {count!r}; expected 0 or more")
+            if count == 0:
+                raise Unavailable(f"{self.source} finds no such device on this machine")
+        self.state = "ready"
         return backend
 
     def check(self) -> None:
@@ -148,24 +154,17 @@ def _read(plugin: Plugin) -> Backend:
     with plugin.guard(f"tinycore_backend of {plugin.source}"):
         hooks = importlib.import_module(_HOOKS)
         plugin.hooks = hooks.Manager(hooks.BackendHooks)
-        backend = _ask_for_backend(plugin, plugin.hooks, module)
-        _check_members(plugin, backend)
-        _check_api(plugin, *backend.api)
-        _check_hooks(plugin, plugin.hooks, module)
-    return backend
+        return _checked_backend(plugin, plugin.hooks, module)
 
 
-def _ask_for_backend(plugin: Plugin, manager: Manager, module: object) -> Backend:
+def _checked_backend(plugin: Plugin, manager: Manager, module: object) -> Backend:
     if not hasattr(module, "tinycore_backend"):
         alike = near("tinycore_backend", sorted(set(dir(module)) - set(manager.known)))
         found = f"it has {alike[0]}" if alike else "it has nothing like it"
         raise BackendError(f"{plugin.source} has no hook tinycore_backend; {found}")
     manager.register(module)
     answers = manager.hook.tinycore_backend(core_api=PLUGIN_API)
-    return cast(Backend, answers[0] if answers else None)
-
-
-def _check_members(plugin: Plugin, backend: Backend) -> None:
+    backend: Any = answers[0] if answers else None
     missing = [name for name in _REQUIRED if not hasattr(backend, name)]
     if missing:
         raise BackendError(
@@ -177,6 +176,12 @@ def _check_members(plugin: Plugin, backend: Backend) -> None:
             f"the backend of {plugin.source} calls itself {backend.name}; "
             f"expected {plugin.name}, as its entry point says"
         )
+    _check_api(plugin, *backend.api)
+    for name in manager.unknown_hooks(module):
+        alike = near(name, manager.known)
+        expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
+        raise BackendError(f"{plugin.source} has a hook {name} that does not exist; {expected}")
+    return cast(Backend, backend)
 
 
 def _check_api(plugin: Plugin, major: int, minor: int) -> None:
@@ -191,20 +196,3 @@ def _check_api(plugin: Plugin, major: int, minor: int) -> None:
         plugin.name,
         f"Upgrade {older}",
     )
-
-
-def _check_hooks(plugin: Plugin, manager: Manager, module: object) -> None:
-    for name in manager.unknown_hooks(module):
-        alike = near(name, manager.known)
-        expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
-        raise BackendError(f"{plugin.source} has a hook {name} that does not exist; {expected}")
-
-
-def _count(plugin: Plugin, backend: Backend) -> int:
-    with plugin.guard(f"count() of {plugin.source}"):
-        count = backend.count()
-        if not isinstance(count, int) or count < 0:
-            raise BackendError(f"count() of {plugin.source} gave {count!r}; expected 0 or more")
-        if count == 0:
-            raise Unavailable(f"{plugin.source} finds no such device on this machine")
-    return count

@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
 from tinycore.errors import DeviceError, warn, warn_once
@@ -47,7 +47,6 @@ class Devices:
         self._found: dict[str, Plugin] | None = None
         self._open: dict[str, OpenDevice] = {}
         self._canonical: dict[str, str] = {}
-        self._renderers: dict[str, str] = {}
         self._automatic = ""
         self._lock = threading.RLock()
 
@@ -86,7 +85,7 @@ class Devices:
 
     def __getitem__(self, name: str) -> OpenDevice:
         """The open device of that name, opened at the first call. Raises: as `canonicalize`."""
-        device = self._open.get(name) or self._opened(self.canonicalize(name))
+        device = self._open.get(name) or self._opened(spell(self.canonicalize(name)))
         device.plugin.check()
         if not device.usable_here:
             raise DeviceError(
@@ -127,16 +126,25 @@ class Devices:
         with self._lock:
             plugin = self._plugin(spelling.name)
             plugin.ready()
-            spelling = Spelling(plugin.name, spelling.index, spelling.renderer)
-            self._check_index(plugin, spelling)
-            self._choose_renderer(plugin, spelling)
+            spelling = replace(spelling, name=plugin.name)
+            limit = plugin.devices
+            if spelling.index >= limit:
+                limit *= self[plugin.name].caps.virtual
+            if spelling.index >= limit:
+                there = f"expected {plugin.name}, with an index below {limit}"
+                raise DeviceError(f"device: there is no {spelling.canonical}; {there}")
+            if spelling.renderer:
+                self._opened(spelling)
         return spelling.canonical
 
     def _plugin(self, name: str) -> Plugin:
         found = self.plugins()
-        plugin = found.get(name) or self._by_alias(name)
-        if plugin is not None:
-            return plugin
+        if name in found:
+            return found[name]
+        for plugin in found.values():
+            with suppress(BackendError):
+                if name in [alias.upper() for alias in plugin.fact("aliases")]:
+                    return plugin
         alike = near(name, found)
         guess = f", or use {listed(alike)}" if alike else ""
         raise DeviceError(
@@ -144,53 +152,29 @@ class Devices:
             f"Do `pip install tinycore-{name.lower()}`{guess}"
         )
 
-    def _by_alias(self, name: str) -> Plugin | None:
-        for plugin in self.plugins().values():
-            with suppress(BackendError):
-                if name in [alias.upper() for alias in plugin.fact("aliases")]:
-                    return plugin
-        return None
-
-    def _check_index(self, plugin: Plugin, spelling: Spelling) -> None:
-        limit = plugin.devices
-        if spelling.index >= limit:
-            limit *= self[plugin.name].caps.virtual
-        if spelling.index >= limit:
-            raise DeviceError(
-                f"device: there is no {spelling.canonical}; "
-                f"expected {plugin.name}, with an index below {limit}"
-            )
-
-    def _choose_renderer(self, plugin: Plugin, spelling: Spelling) -> None:
+    def _opened(self, spelling: Spelling) -> OpenDevice:
+        """The open device, opened with the renderer that its name or DEV gives it."""
         name, renderer = spelling.canonical, spelling.renderer
-        known = [item.upper() for item in plugin.fact("renderers")]
-        if not renderer:
-            return
-        if renderer not in known:
-            raise DeviceError(
-                f"device: {plugin.name} has no renderer {renderer}; expected {listed(known)}"
-            )
-        if name in self._open and self._renderers.get(name) != renderer:
-            raise DeviceError(
-                f"device: {name} is open with another renderer than {renderer}; "
-                f"expected the choice before first use. Set DEV={name}:{renderer}"
-            )
-        self._renderers[name] = renderer
-
-    def _opened(self, name: str) -> OpenDevice:
+        chosen = spell(DEV.value or name)
+        if not renderer and chosen.canonical == name:
+            renderer = chosen.renderer
         with self._lock:
-            if name in self._open:
-                return self._open[name]
-            spelling, wanted = spell(name), spell(DEV.value or name)
-            plugin = self._plugin(spelling.name)
-            if wanted.canonical == name:
-                self._choose_renderer(plugin, wanted)
-            device = OpenDevice(name, plugin, spelling.index, self._renderers.get(name, ""))
-            if not self._open:
-                atexit.register(self.close)
-            self._open[name] = device
-        if DEBUG.value >= 1:
-            print(f"opened {name}: {plugin.source}, {device.target.arch}")
+            plugin, device = self._plugin(spelling.name), self._open.get(name)
+            known = [item.upper() for item in plugin.fact("renderers")]
+            if renderer and renderer not in known:
+                there = f"expected {listed(known)}"
+                raise DeviceError(f"device: {plugin.name} has no renderer {renderer}; {there}")
+            if device is not None and spelling.renderer not in ("", device.chosen):
+                raise DeviceError(
+                    f"device: {name} is open with another renderer than {renderer}; "
+                    f"expected the choice before first use. Set DEV={name}:{renderer}"
+                )
+            if device is None:
+                if not self._open:
+                    atexit.register(self.close)
+                device = self._open[name] = OpenDevice(name, plugin, spelling.index, renderer)
+                if DEBUG.value >= 1:
+                    print(f"opened {name}: {plugin.source}, {device.target.arch}")
         return device
 
     def _flagged(self) -> str:
@@ -233,8 +217,8 @@ class Devices:
     def _ready(self, built_in: bool) -> list[str]:
         """The names of ready plugins, those of higher priority first, then by name."""
         asked = [row for row in self.plugins().values() if row.built_in == built_in]
-        ready = [row for row in asked if self._is_ready(row)]
-        return [name for _, name in sorted((-row.fact("priority"), row.name) for row in ready)]
+        ready = [(-row.fact("priority"), row.name) for row in asked if self._is_ready(row)]
+        return [name for _, name in sorted(ready)]
 
     def _is_ready(self, plugin: Plugin) -> bool:
         try:
