@@ -41,15 +41,15 @@ def at_least_zero(value: Index) -> Index:
     return value
 
 
-Environment = Mapping[Atom, Index]
-NodeMap = Callable[[object], object]
+Leaf = Callable[[Atom], Index | None]
+Memo = dict[Index, Index]
 
 
-def rebuild(value: Index, of: Callable[[Atom], Index | None]) -> Index:
-    """`value` with each atom replaced by what `of` gives for it; None keeps the atom."""
+def rebuild(value: Index, leaf: Leaf) -> Index:
+    """`value` with each of its atoms replaced by what `leaf` gives for it; None keeps the atom."""
     const, factors, changed = value.const, dict[Atom, int](), False
     for atom, factor in value.terms:
-        new = of(atom)
+        new = leaf(atom)
         if new is None:
             factors[atom] = factors.get(atom, 0) + factor
             continue
@@ -62,69 +62,59 @@ def rebuild(value: Index, of: Callable[[Atom], Index | None]) -> Index:
 
 def substitute(
     value: Index,
-    env: Environment,
-    on_node: NodeMap | None = None,
-    memo: dict[Index, Index] | None = None,
+    env: Mapping[Atom, Index],
+    on_node: Callable[[object], object] | None = None,
+    memo: Memo | None = None,
 ) -> Index:
     """`value` with the atoms of `env` replaced; digits above them are simplified again.
 
     `on_node` rewrites the node under a gathered atom. Calls with one `env` may share a `memo`, so
     that long chains of digits are walked once.
     """
-    memo = {} if memo is None else memo
 
-    def walk(inner: Index) -> Index:
-        found = memo.get(inner)
-        if found is None:
-            found = memo[inner] = rebuild(inner, replace)
-        return found
-
-    def replace(atom: Atom) -> Index | None:
+    def leaf(atom: Atom) -> Index | None:
         if atom in env:
             return env[atom]
-        if atom.kind == "gather" and on_node is not None:
-            node = on_node(atom.node)
-            return None if node is atom.node else gather(node, atom.hi + 1)
-        if atom.kind == "product":
-            return _rebuild_product(atom, replace)
-        if atom.base is None:
+        if on_node is None or atom.kind != "gather":
             return None
-        base = walk(atom.base)
-        if base is atom.base:
-            return None
-        is_alias = atom.kind == "alias"
-        if is_alias:
-            return alias(base, atom.lo, atom.hi)
-        return digit(base, atom.divisor, atom.modulus)
+        return gather(on_node(atom.node), atom.hi + 1)
 
-    return walk(value)
-
-
-def _rebuild_product(atom: Atom, replace: Callable[[Atom], Index | None]) -> Index | None:
-    parts = [replace(factor) for factor in atom.factors]
-    if all(part is None for part in parts):
-        return None
-    total = make(1)
-    for factor, part in zip(atom.factors, parts, strict=True):
-        total *= of_atom(factor) if part is None else part
-    return total
+    return _replaced(value, leaf, {} if memo is None else memo)
 
 
 def unalias(value: Index) -> Index:
     """`value` without aliases: what a mask proved is simplified into it and the mask kept apart."""
-    found = TABLES.plain.get(value)
+    return _replaced(value, _base_of_alias, TABLES.plain)
+
+
+def _base_of_alias(atom: Atom) -> Index | None:
+    return unalias(atom.base) if atom.kind == "alias" and atom.base is not None else None
+
+
+def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
+    """`value` with what `leaf` gives for an atom in its place; where it gives None, with what the
+    atom is made of replaced."""
+    found = memo.get(value)
     if found is None:
-        found = TABLES.plain[value] = rebuild(value, _plain_atom)
+        found = rebuild(value, lambda atom: leaf(atom) or _of_new_parts(atom, leaf, memo))
+        memo[value] = found
     return found
 
 
-def _plain_atom(atom: Atom) -> Index | None:
-    if atom.base is None:
+def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
+    if atom.base is not None:
+        base = _replaced(atom.base, leaf, memo)
+        if base is atom.base:
+            return None
+        if atom.kind == "alias":
+            return alias(base, atom.lo, atom.hi)
+        return digit(base, atom.divisor, atom.modulus)
+    if not atom.factors:
         return None
-    base = unalias(atom.base)
-    if atom.kind == "alias":
-        return base
-    return None if base is atom.base else digit(base, atom.divisor, atom.modulus)
+    total = make(1)
+    for factor in atom.factors:
+        total *= leaf(factor) or _of_new_parts(factor, leaf, memo) or of_atom(factor)
+    return total
 
 
 def atoms(value: Index) -> frozenset[Atom]:
