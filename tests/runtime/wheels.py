@@ -67,6 +67,10 @@ class Site:
         """Run code where nothing but the core, pluggy and these wheels can be imported."""
         return self._python(["-c", code], environment)
 
+    def script(self, path: Path) -> subprocess.CompletedProcess[str]:
+        """Run a script there."""
+        return self._python([str(path)], {})
+
     def command(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command `tinycore` there."""
         return self._python(["-m", "tinycore.cli", *words], environment)
