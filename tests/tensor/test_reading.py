@@ -10,7 +10,7 @@ import pytest
 from tests.tensor.compare import message, same
 from tinycore.errors import DTypeError, ShapeError
 from tinycore.runtime.counters import GlobalCounters
-from tinycore.tensor import Tensor
+from tinycore.tensor import Tensor, Variable
 
 
 def test_values_come_out_in_every_form() -> None:
@@ -146,3 +146,17 @@ def test_copies_and_pickles_hold_values_of_their_own() -> None:
 def test_numpy_leaves_its_operators_to_the_tensor() -> None:
     with pytest.raises(DTypeError, match="is a ndarray; expected a tensor or a number"):
         np.ones(2) + Tensor([1.0, 2.0])
+
+
+def test_a_variable_bounds_what_is_read() -> None:
+    rows = Tensor(np.arange(12).reshape(4, 3))
+    n = Variable("reading_rows", 1, 4)
+    part = rows[: n.bind(2)]
+    more = part + 1
+    for found, want in ((part, [[0, 1, 2], [3, 4, 5]]), (more, [[1, 2, 3], [4, 5, 6]])):
+        assert found.tolist() == want
+        assert found.permute(1, 0).tolist() == np.transpose(want).tolist()
+    assert more.shape == part.shape, "realization keeps the variable"
+    assert (more.sum(0) + more.sum(0)).tolist() == [10, 14, 18]
+    with pytest.raises(ShapeError, match="holds a variable, so bytes beyond it"):
+        more.raw()

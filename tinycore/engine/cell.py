@@ -12,7 +12,7 @@ import weakref
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of, size_of, upper_shape
+from tinycore.uop.shape import Shape, shape_of, size_of
 
 _numbers = itertools.count()
 _data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
@@ -66,7 +66,7 @@ def stored_cell(buffer: Buffer, shape: tuple[int, ...]) -> Cell:
     return cell
 
 
-def new_node(buffer: Buffer, shape: tuple[int, ...]) -> UOp:
+def new_node(buffer: Buffer, shape: Shape) -> UOp:
     """The BUFFER node that stands for `buffer` from now on; it keeps the data alive."""
     node = graph_buffer(fresh_number(), shape, buffer.dtype, buffer.device)
     _data[node] = buffer
@@ -82,7 +82,7 @@ def buffer_of(node: UOp) -> Buffer:
 def allocate(node: UOp, device: str) -> UOp:
     """A new BUFFER on `device` with room for the value of `node`."""
     buffer = Buffer(device, node.dtype, size_of(node))
-    return new_node(buffer, upper_shape(shape_of(node)))
+    return new_node(buffer, shape_of(node))
 
 
 def device_of(node: UOp) -> str | None:

@@ -12,11 +12,13 @@ from typing import Any, Self
 
 from tinycore.dtype import DType, dtypes
 from tinycore.engine.cell import buffer_of
-from tinycore.engine.run import forbid_while_recording
+from tinycore.engine.run import BOUND, forbid_while_recording
 from tinycore.errors import DTypeError, ShapeError
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
 from tinycore.tensor.storage import Storage
+from tinycore.uop.affine import evaluate
+from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, Scalar
 from tinycore.uop.shape import Shape, SkewArg, upper_shape
 from tinycore.util import np
@@ -47,8 +49,9 @@ class Reading(Reduction, Storage):
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
         array = np().frombuffer(raw, dtype=self.dtype.name).reshape(upper_shape(stored.arg.shape))
+        array = array[tuple([slice(_now(extent)) for extent in stored.arg.shape])]
         for op, arg in self.movements:
-            array = _VIEWS[op](array, arg)
+            array = _VIEWS[op](array, _now(arg))
         return array
 
     def data(self) -> memoryview:
@@ -69,9 +72,16 @@ class Reading(Reduction, Storage):
     def raw(self) -> memoryview:
         """The bytes of the values in row-major order, whatever the element type.
 
+        Raises: ShapeError if the shape holds a variable.
+
         >>> bytes(Tensor([1.0]).raw())
         b'\\x00\\x00\\x80?'
         """
+        if any(isinstance(extent, Index) for extent in self.shape):
+            raise ShapeError(
+                f"raw: shape {self.shape} holds a variable, so bytes beyond it are no values; "
+                "expected numbers. Read numpy()"
+            )
         stored = self.contiguous().realize().cell.uop
         return buffer_of(stored).as_memoryview()
 
@@ -167,6 +177,15 @@ def _restored(
 ) -> Reading:
     new = kind.of_bytes(raw, shape, dtype, device)
     return new if requires_grad is None else new.requires_grad_(requires_grad)
+
+
+def _now(arg: Any) -> Any:
+    """The argument of a movement op with the numbers that its variables stand for now."""
+    if isinstance(arg, Index):
+        return evaluate(arg, lambda atom: BOUND[atom.name])
+    if isinstance(arg, tuple) and not isinstance(arg, SkewArg):
+        return tuple([_now(part) for part in arg])
+    return arg
 
 
 def _unskewed(array: Any, arg: SkewArg) -> Any:

@@ -30,7 +30,7 @@ from tinycore.uop.shape import (
 )
 
 
-def graph_buffer(number: int, shape: tuple[int, ...], dtype: DType, device: str) -> UOp:
+def graph_buffer(number: int, shape: Shape, dtype: DType, device: str) -> UOp:
     """The leaf that stands for stored data; `number` is its identity."""
     return UOp(Ops.BUFFER, dtype, (), GraphBuffer(number, shape, device))
 

@@ -20,10 +20,10 @@ View = tuple[tuple[Ops, object], ...]
 
 
 class GraphBuffer(NamedTuple):
-    """A buffer of the graph: its number, shape at upper bounds, and device name."""
+    """A buffer of the graph: its number, shape, laid out at its upper bounds, and device name."""
 
     id: int
-    shape: tuple[int, ...]
+    shape: Shape
     device: str
 
 
