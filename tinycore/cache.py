@@ -58,14 +58,6 @@ class DiskCache:
             if not path.exists():
                 warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_REPAIR}")
 
-    def clear(self, table: str = "") -> int:
-        """Remove the entries of one table, or of all; returns how many files went."""
-        files = list(self.root.glob(f"{table or '*'}/??/*")) if self._usable() else []
-        for path in files:
-            with suppress(OSError):
-                path.unlink()
-        return len(files)
-
     def _path(self, table: str, key: str | bytes) -> Path:
         name = _hash(key).hex()
         return self.root / table / name[:2] / name[2:]

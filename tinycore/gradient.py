@@ -36,10 +36,10 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
         grad = grads.get(node)
         if grad is None or node not in needed or _is_zero(grad):
             continue
-        for source, part in _parts(node, grad, needed):
-            known = grads.get(source)
-            if not _is_zero(part):
-                grads[source] = part if known is None else _add(known, part)
+        for source, rule in _rules(node):
+            part = rule(node, grad) if source in needed else None
+            if part is not None and not _is_zero(part):
+                grads[source] = _add(grads[source], part) if source in grads else part
     return [grads.get(target) if target in needed else None for target in targets]
 
 
@@ -66,29 +66,22 @@ def _needed(order: Sequence[UOp], targets: Sequence[UOp]) -> set[UOp]:
     """The nodes through which a gradient reaches a target, targets included."""
     needed = {target for target in targets if target.op is not Ops.CONST}
     for node in order:
-        if node.dtype.is_float and any(source in needed for source in _open_sources(node)):
+        if node.dtype.is_float and any(source in needed for source, _ in _rules(node)):
             needed.add(node)
     return needed
 
 
-def _open_sources(node: UOp) -> tuple[UOp, ...]:
-    """The sources a gradient flows to; an op without a row lets all pass, to be named later."""
-    row = RULES.get(node.op, node.src)
-    return tuple([source for source, rule in zip(node.src, row, strict=True) if rule])
+def _rules(node: UOp) -> list[tuple[UOp, Rule]]:
+    """The sources that a gradient flows to, and what it is there."""
+    row = RULES.get(node.op, (_refuse,) * len(node.src))
+    return [(source, rule) for source, rule in zip(node.src, row, strict=True) if rule]
 
 
-def _parts(node: UOp, grad: UOp, needed: set[UOp]) -> list[tuple[UOp, UOp]]:
-    row = RULES.get(node.op)
-    if row is None:
-        raise GradientError(
-            f"gradient: {node.op.name.lower()} has no gradient; "
-            "expected a differentiable operation. Detach what it reads."
-        )
-    parts = []
-    for source, rule in zip(node.src, row, strict=True):
-        if rule and source in needed:
-            parts.append((source, rule(node, grad)))
-    return parts
+def _refuse(node: UOp, grad: UOp) -> UOp:
+    raise GradientError(
+        f"gradient: {node.op.name.lower()} has no gradient; "
+        "expected a differentiable operation. Detach what it reads."
+    )
 
 
 def _is_zero(grad: UOp) -> bool:
@@ -237,7 +230,7 @@ def _copied_back(node: UOp, grad: UOp) -> UOp:
     for inner in reversed(toposort(node.src)):
         if inner.op in (Ops.BUFFER, Ops.COPY):
             device = inner.arg if inner.op is Ops.COPY else inner.arg.device
-            return UOp(Ops.COPY, grad.dtype, (grad,), device)
+            return grad.under(Ops.COPY, device)
     return grad
 
 

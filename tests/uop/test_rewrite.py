@@ -124,10 +124,10 @@ def test_counters_are_kept_by_pass() -> None:
     node = raw(Ops.ADD, raw(Ops.ADD, A, A.const_like(0)), A)
     graph_rewrite(node, FOLD, name="fold")
     counters = COUNTERS["fold"]
-    assert (counters.visits, counters.attempts, counters.rewrites) == (6, 3, 2)
+    assert (counters.visits, counters.attempts, counters.fired.total()) == (6, 3, 2)
     assert counters.fired == {"zero": 1, "double": 1}
     graph_rewrite(node, FOLD, name="fold")
-    assert (counters.visits, counters.rewrites) == (12, 4)
+    assert (counters.visits, counters.fired.total()) == (12, 4)
 
 
 def test_counters_count_created_nodes() -> None:

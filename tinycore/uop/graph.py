@@ -108,7 +108,7 @@ def reshape(node: UOp, shape: Shape) -> UOp:
         )
     if node.op is Ops.RESHAPE:
         return reshape(node.src[0], shape)
-    return UOp(Ops.RESHAPE, node.dtype, (node,), shape)
+    return node.under(Ops.RESHAPE, shape)
 
 
 def _signature(shape: Shape) -> list[Dim]:
@@ -129,7 +129,7 @@ def permute(node: UOp, order: Sequence[int]) -> UOp:
         return node
     if node.op is Ops.PERMUTE:
         return permute(node.src[0], [node.arg[k] for k in order])
-    return UOp(Ops.PERMUTE, node.dtype, (node,), order)
+    return node.under(Ops.PERMUTE, order)
 
 
 def expand(node: UOp, shape: Shape) -> UOp:
@@ -148,7 +148,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
         )
     if node.op is Ops.EXPAND:
         return expand(node.src[0], shape)
-    return UOp(Ops.EXPAND, node.dtype, (node,), shape)
+    return node.under(Ops.EXPAND, shape)
 
 
 def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
@@ -162,7 +162,7 @@ def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
     if any(as_index(width).lo < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: widths {pairs} are negative; expected >= 0. Use shrink.")
     arg = PadArg(pairs, node.dtype.cast(fill))
-    return UOp(Ops.PAD, node.dtype, (node,), arg)
+    return node.under(Ops.PAD, arg)
 
 
 def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
@@ -187,7 +187,7 @@ def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
             for (lo, _), (b, e) in zip(node.arg, found, strict=True)
         ]
         return shrink(node.src[0], moved)
-    return UOp(Ops.SHRINK, node.dtype, (node,), found)
+    return node.under(Ops.SHRINK, found)
 
 
 def flip(node: UOp, axes: Iterable[int]) -> UOp:
@@ -196,12 +196,12 @@ def flip(node: UOp, axes: Iterable[int]) -> UOp:
     if node.op is Ops.FLIP:
         left = tuple(sorted(set(turned) ^ set(node.arg)))
         return flip(node.src[0], left)
-    return UOp(Ops.FLIP, node.dtype, (node,), turned) if turned else node
+    return node.under(Ops.FLIP, turned) if turned else node
 
 
 def skew(node: UOp, arg: SkewArg) -> UOp:
     """A window over an axis, or its adjoint: see `SkewArg`."""
-    return UOp(Ops.SKEW, node.dtype, (node,), arg)
+    return node.under(Ops.SKEW, arg)
 
 
 def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1) -> UOp:
@@ -235,7 +235,7 @@ def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = N
     shape = shape_of(node)
     kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
     node = cast(node, dtype or node.dtype)
-    return UOp(Ops.REDUCE, node.dtype, (node,), ReduceArg(kept, combine)) if kept else node
+    return node.under(Ops.REDUCE, ReduceArg(kept, combine)) if kept else node
 
 
 def total(node: UOp, axes: Iterable[int]) -> UOp:
@@ -260,12 +260,12 @@ def store_view(base: UOp, value: UOp, view: View) -> UOp:
 
 def detach(node: UOp) -> UOp:
     """`node`, through which no gradient flows."""
-    return node if node.op is Ops.DETACH else UOp(Ops.DETACH, node.dtype, (node,))
+    return node if node.op is Ops.DETACH else node.under(Ops.DETACH)
 
 
 def contiguous(node: UOp, number: int) -> UOp:
     """`node` stored in a buffer of its own; `number` keeps two requests apart."""
-    return UOp(Ops.CONTIGUOUS, node.dtype, (node,), number)
+    return node.under(Ops.CONTIGUOUS, number)
 
 
 def substitute(root: UOp, replaced: Mapping[UOp, UOp]) -> UOp:

@@ -209,6 +209,10 @@ class UOp(Arithmetic):
         """This node over other sources."""
         return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
 
+    def under(self, op: Ops, arg: Any = None) -> UOp:
+        """`op` over this node alone, of its type."""
+        return UOp(op, self.dtype, (self,), arg)
+
     def const_like(self, value: Scalar) -> UOp:
         """`value` as a constant of this node's type."""
         return const(value, self.dtype)

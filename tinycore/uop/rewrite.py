@@ -36,11 +36,6 @@ class Counters:
         self.fired: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=3)
 
-    @property
-    def rewrites(self) -> int:
-        """How many times a rule replaced a node."""
-        return self.fired.total()
-
 
 COUNTERS: defaultdict[str, Counters] = defaultdict(Counters)
 """Name of a pass -> its counters, summed over all runs since `COUNTERS.clear()`."""

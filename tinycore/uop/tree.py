@@ -142,14 +142,14 @@ def loop(kind: str, name: str, extent: Index | int, body: Iterable[UOp], map: st
 
 def let(name: str, value: UOp) -> UOp:
     """`value`, computed where this statement stands."""
-    return UOp(Ops.LET, value.dtype, (value,), name)
+    return value.under(Ops.LET, name)
 
 
 def load(source: UOp, access: Access) -> UOp:
     """The element of `source` at `access`, or its fill."""
     if access.mask == NEVER:
         return const(access.fill or 0, source.dtype)
-    return UOp(Ops.LOAD, source.dtype, (source,), access)
+    return source.under(Ops.LOAD, access)
 
 
 def store(target: UOp, place: Access, value: UOp, combine: str = "") -> UOp:
