@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, NamedTuple
 
 from tinycore.errors import DTypeError
+from tinycore.util import np
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -157,22 +159,10 @@ def promote(a: DType, b: DType) -> DType:
 
 
 def _promote_ints(a: DType, b: DType) -> DType:
-    if a.kind == b.kind:
-        return a if a.rank > b.rank else b
-    signed, unsigned = (a, b) if a.kind == "i" else (b, a)
-    if signed.rank > unsigned.rank:
-        return signed
-    wider = [row for row in dtypes.ints if row.kind == "i" and row.rank == unsigned.rank + 1]
-    return wider[0] if wider else dtypes.float32
-
-
-def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
-    """The type a Python scalar takes beside `other`: it never widens within its kind."""
-    if isinstance(value, bool):
-        return other
-    if isinstance(value, int):
-        return other if other.kind != "b" else dtypes.int32
-    return other if other.is_float else default_float
+    """The smallest integer type that holds the numbers of both."""
+    least, most = min(a.min, b.min), max(a.max, b.max)
+    fitting = [row for row in dtypes.ints if row.min <= least and most <= row.max]
+    return fitting[0] if fitting else dtypes.float32
 
 
 def of_python(value: int | float | bool, default_float: DType) -> DType:
@@ -182,8 +172,67 @@ def of_python(value: int | float | bool, default_float: DType) -> DType:
     return dtypes.int32 if isinstance(value, int) else default_float
 
 
-# Types that are stored and moved but computed in a wider one (DESIGN.md 4, "dtypes").
-COMPUTE = {row: dtypes.float32 for row in dtypes.floats if row.itemsize < 4}
+def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
+    """The type a Python scalar takes beside `other`: it never widens within its kind."""
+    alone = of_python(value, default_float)
+    kinds = "biuf"
+    return other if kinds.index(other.kind) >= kinds.index(alone.kind) else alone
+
+
+class Narrow(NamedTuple):
+    """A float of few bits: its explicit mantissa bits, the exponent of its least normal number, the
+    bits of what is too large (infinity, or else NaN), and the bits of a NaN.
+
+    Source: IEEE 754-2019 table 3.5 for float16, its layout with 8 exponent bits for bfloat16; OCP
+    8-bit Floating Point Specification 1.0, table 1, for the others.
+    """
+
+    mantissa: int
+    exponent: int
+    beyond: int
+    nan: int
+
+
+NARROW = {
+    dtypes.float16: Narrow(10, -14, 0x7C00, 0x7E00),
+    dtypes.bfloat16: Narrow(7, -126, 0x7F80, 0x7FC0),
+    dtypes.fp8e4m3: Narrow(3, -6, 0x7F, 0x7F),
+    dtypes.fp8e5m2: Narrow(2, -14, 0x7C, 0x7E),
+}
+"""The floats of few bits."""
+
+COMPUTE = dict.fromkeys(NARROW, dtypes.float32)
+"""Types that are stored and moved but computed in a wider one (DESIGN.md 4, "dtypes")."""
+
+
+def to_bits(values: Any, dtype: DType) -> Any:
+    """The bits of the numbers of a narrow type nearest to `values`, ties to even, as an array."""
+    numpy, row = np(), NARROW[dtype.scalar]
+    values = numpy.asarray(values, "float64")
+    size = abs(values)
+    _, exponent = numpy.frexp(numpy.maximum(size, 2.0**row.exponent))
+    field = exponent - 1.0 - row.exponent
+    steps = numpy.rint(numpy.ldexp(size, row.mantissa + 1 - exponent))
+    bits = numpy.minimum(field * 2**row.mantissa + steps, row.beyond)
+    bits = numpy.where(numpy.isnan(size), row.nan, bits)
+    return (bits + numpy.signbit(values) * 2 ** (dtype.bits - 1)).astype(f"uint{dtype.bits}")
+
+
+def from_bits(bits: Any, dtype: DType) -> Any:
+    """The numbers, as float32, that bits of a narrow type mean."""
+    return _patterns(dtype.scalar)[bits]
+
+
+@cache
+def _patterns(dtype: DType) -> Any:
+    """The value of every bit pattern: float64 of the same fields, scaled."""
+    row = NARROW[dtype]
+    fields = np().arange(1 << (dtype.bits - 1), dtype="int64") << (52 - row.mantissa)
+    values = fields.view("float64") * 2.0 ** (1022 + row.exponent)
+    values[row.beyond] = math.inf
+    values[row.beyond + 1 :] = math.nan
+    values[row.nan] = math.nan
+    return np().concatenate([values, -values]).astype("float32")
 
 
 def sum_dtype(dtype: DType) -> DType:

@@ -11,7 +11,7 @@ import math
 from typing import Any, Self
 
 from tinycore.config import TRAINING
-from tinycore.dtype import DType, dtypes, to_dtype
+from tinycore.dtype import NARROW, DType, dtypes, to_dtype
 from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
@@ -23,10 +23,6 @@ from tinycore.tensor.threefry import SEEDS
 from tinycore.uop import graph
 from tinycore.uop.shape import Shape, upper_shape
 from tinycore.util import prod
-
-# Significant bits of the narrow types: more would round up to 1. Source: IEEE 754-2019 table 3.5;
-# OCP 8-bit Floating Point Specification 1.0, table 1.
-_BITS = {"float16": 11, "bfloat16": 8, "fp8e4m3": 4, "fp8e5m2": 3}
 
 
 class Random(Activations, Creation):
@@ -64,7 +60,7 @@ class Random(Activations, Creation):
             high = (a >> 5).cast(dtype) * float(1 << 26)
             unit = (high + (b >> 6).cast(dtype)) * 2.0**-53
             return unit, (b.cast(dtype) + 0.5) * 2.0**-32
-        bits = _BITS.get(dtype.name, 24)
+        bits = NARROW[dtype].mantissa + 1 if dtype in NARROW else 24  # more would round up to 1
         return a._unit(bits).cast(dtype), b._unit(bits).cast(dtype)
 
     def _unit(self, bits: int) -> Self:

@@ -10,51 +10,48 @@ from __future__ import annotations
 import math
 
 from tinycore.codegen.lower.transcendental import absolute, bits, number, where
-from tinycore.codegen.narrow import NARROW, Narrow
-from tinycore.dtype import DType, dtypes
-from tinycore.uop.ops import Ops, UOp
+from tinycore.dtype import NARROW, DType, Narrow, dtypes
+from tinycore.uop.ops import Scalar, UOp
 
-_UNSIGNED = {1: dtypes.uint8, 2: dtypes.uint16}
+_UNSIGNED = {8: dtypes.uint8, 16: dtypes.uint16}
 _INFINITY = 0x7F800000
-_SIGN = 1 << 31
+_SIGN, _SIZE = 0x80000000, 0x7FFFFFFF
 
 
 def widen(x: UOp) -> UOp:
     """A narrow float as float32, exactly, by integer arithmetic."""
-    row = NARROW[x.dtype]
-    stored = number(x, _UNSIGNED[x.dtype.itemsize]).cast(dtypes.uint32)
+    row, width = NARROW[x.dtype], x.dtype.bits
+    stored = number(x, _UNSIGNED[width]).cast(dtypes.uint32)
     if x.dtype is dtypes.bfloat16:
         return number(stored << 16, dtypes.float32)
-    half = 1 << (x.dtype.bits - 1)
+    half = 1 << (width - 1)
     size = stored & (half - 1)
     # The field read as float32's is too small by a power of two; the product repairs it,
     # and normalises subnormal numbers.
     shifted = size << (23 - row.mantissa)
     found = number(shifted, dtypes.float32) * 2.0 ** (126 + row.exponent)
-    first_nan = row.nan
-    if row.infinity:
-        first_nan = row.infinity + 1
-        found = _from(size, row.infinity, found.const_like(math.inf), found)
-    found = _from(size, first_nan, found.const_like(math.nan), found)
-    sign = (stored & half) << (32 - x.dtype.bits)
-    return number(number(found, dtypes.uint32) | sign, dtypes.float32)
+    first_nan = row.beyond + (row.beyond < row.nan)
+    found = _from(size, row.beyond, math.inf, found)
+    found = _from(size, first_nan, math.nan, found)
+    sign = (stored & half) << (32 - width)
+    signed = number(found, dtypes.uint32) | sign
+    return number(signed, dtypes.float32)
 
 
 def narrow(x: UOp, dtype: DType) -> UOp:
     """A float32 rounded to a narrow type, ties to even, by integer arithmetic."""
     row = NARROW[dtype]
     whole = number(x, dtypes.uint32)
-    size = whole & (_SIGN - 1)
+    size = whole & _SIZE
     found = _normal(size, row)
     if row.exponent > -126:
         least = (row.exponent + 127) << 23
-        found = _from(size, least, found, _subnormal(size, row))
-    beyond = found.const_like(row.beyond)
-    found = _from(found, row.beyond, beyond, found)
-    nan = found.const_like(row.nan)
-    found = _from(size, _INFINITY + 1, nan, found)
+        found = where(size < least, _subnormal(size, row), found)
+    found = _from(found, row.beyond, row.beyond, found)
+    found = _from(size, _INFINITY + 1, row.nan, found)
     sign = (whole & _SIGN) >> (32 - dtype.bits)
-    return number((found | sign).cast(_UNSIGNED[dtype.itemsize]), dtype)
+    stored = (found | sign).cast(_UNSIGNED[dtype.bits])
+    return number(stored, dtype)
 
 
 def to_odd(x: UOp) -> UOp:
@@ -68,7 +65,7 @@ def to_odd(x: UOp) -> UOp:
     whole = bits(nearest)
     toward_zero = where(absolute(x) < absolute(back), whole + -1, whole)
     odd = number(toward_zero | 1, dtypes.float32)
-    return where(back.alu(Ops.EQ, x), nearest, odd)
+    return where(back.eq(x), nearest, odd)
 
 
 def _normal(size: UOp, row: Narrow) -> UOp:
@@ -87,7 +84,7 @@ def _subnormal(size: UOp, row: Narrow) -> UOp:
     return number(shifted, dtypes.uint32) + -((127 + exponent) << 23)
 
 
-def _from(x: UOp, bound: int, yes: UOp, no: UOp) -> UOp:
-    """`yes` for numbers from `bound` on."""
+def _from(x: UOp, bound: int, value: Scalar, found: UOp) -> UOp:
+    """`value` where `x` is at least `bound`, else what was found."""
     below = x.const_like(bound - 1)
-    return where(below < x, yes, no)
+    return where(below < x, found.const_like(value), found)

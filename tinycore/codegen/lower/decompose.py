@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from tinycore.codegen.lower import convert
 from tinycore.codegen.lower.transcendental import absolute, exp, log, sin, where
-from tinycore.codegen.narrow import narrowed
-from tinycore.dtype import COMPUTE, DType, dtypes
+from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
@@ -63,7 +62,7 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     if x.dtype is dtype:
         return x
     if x.op is Ops.CONST and x.dtype in COMPUTE:
-        value = narrowed(float(x.arg), x.dtype)
+        value = float(from_bits(to_bits(x.arg, x.dtype), x.dtype))
         return const(value, dtypes.float32).cast(dtype)
     if x.dtype in COMPUTE:
         wide = COMPUTE[x.dtype]

@@ -11,8 +11,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 
-from tinycore.codegen.narrow import NARROW, narrow_bits
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import NARROW, DType, dtypes, to_bits
 from tinycore.uop.ops import Ops, Scalar, UOp
 
 _FLOATS = {"float16": "half", "float32": "float", "float64": "double"}
@@ -49,9 +48,9 @@ def literal(value: Scalar, dtype: DType) -> str:
 def number(value: Scalar, dtype: DType) -> str:
     """One number as LLVM reads it, exactly: floats by their bits."""
     if dtype is dtypes.float16:
-        return f"0xH{narrow_bits(float(value), dtype):04X}"
+        return f"0xH{int(to_bits(value, dtype)):04X}"
     if dtype in NARROW:
-        return str(narrow_bits(float(value), dtype))
+        return str(to_bits(value, dtype))
     if dtype.is_float:
         exact = float(value) if dtype is dtypes.float64 else _single(float(value))
         return "0x" + struct.pack(">d", exact).hex().upper()
