@@ -32,3 +32,10 @@ def read_kernel(name: str, **sizes: int) -> Kernel:
     found = next(iter(read_units(name, **sizes).values()))
     assert isinstance(found, Kernel), f"{name}.ir starts with a plan"
     return found
+
+
+def kernels_of(unit: Kernel | Plan) -> list[Kernel]:
+    """A kernel, or those that a plan launches."""
+    if isinstance(unit, Kernel):
+        return [unit]
+    return [launch.kernel for launch in unit.launches if launch.kernel is not None]

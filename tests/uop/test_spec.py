@@ -2,17 +2,15 @@
 
 import pytest
 
-from tests.ir import NAMES, read_units, sizes_of, text_of
+from tests.ir import NAMES, kernels_of, read_units, sizes_of, text_of
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
 from tinycore.uop.canonical import canonical
 from tinycore.uop.index import alias, axis, variable
 from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.parser import parse
-from tinycore.uop.prove import counterexample, holds
-from tinycore.uop.spec import check, check_plan, ops_of
-from tinycore.uop.table import GRAPH, KERNEL, LOWERED
-from tinycore.uop.tree import Access, Kernel, Launch, Plan, StoreArg, buffer, let, load, loop, store
+from tinycore.uop.spec import check, counterexample
+from tinycore.uop.tree import Access, Kernel, Own, StoreArg, buffer, let, load, loop, store
 
 SYNCED = {"ring", "flash"}
 SCHEDULED = {"attention", "embedding", "kv", "rebase", "softmax", "splitk", "tail"}
@@ -40,11 +38,9 @@ def kernel_of(text: str, **sizes: int) -> Kernel:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kernel_of_the_notation_is_legal(name: str) -> None:
     for unit in read_units(name).values():
-        if isinstance(unit, Plan):
-            check_plan(unit, boundary_of(name))
-        else:
-            check(unit, boundary_of(name))
-            check(canonical(unit), boundary_of(name))
+        for kernel in kernels_of(unit):
+            check(kernel, boundary_of(name))
+            check(canonical(kernel), boundary_of(name))
 
 
 @pytest.mark.parametrize("size", [1, 5, 13, 64, 100])
@@ -76,91 +72,91 @@ RING = "  buf T f32[4] group slots 2\n"
 
 REFUSED = {
     # ops are known
-    "  barrier": "statement BARRIER at boundary action; expected one of BLOCK, BUFFER, COPY",
+    "  barrier": "statement BARRIER at boundary action; expected one of ['BLOCK', 'BUFFER', 'COPY'",
     # names are new
     "  par i:8: par i:8: Y[i] = 1": "i is a name in scope already; expected a new one.",
     "  buf X f32[] reg": "X is a name in scope already",
     "  v = 1.0; v = 2.0": "v is a name in scope already",
-    "  par r:8: copy Y[r] <- X[r] over r:8": "box axis r is a name in scope already",
+    "  par r:8: copy Y[r] <- X[r] over r:8": "r is a name in scope already",
     # ranks match
     "  par i:8: Z[i] = 1": "1 indices into Z; expected 2, one a dimension.",
     "  par i:8: Y[i] = X[i, i]": "2 indices into X; expected 1, one a dimension.",
     # types match
-    "  par i:8: Y[i] = ids[i]": "i32 is stored in Y of f32; expected one type. Cast it.",
-    "  par i:8: Y[i] = where(X[i], 1, X[i])": "` chooses by f32; expected bool.",
+    "  par i:8: Y[i] = ids[i]": "i32 at Y of f32; expected one type. Cast it.",
+    "  par i:8: Y[i] = where(X[i], 1, X[i])": "; expected [dtypes.float32, dtypes.bool, ",
     # indices are in bounds
-    "  par i:9: Y[i] = 1": "index i of Y[8] is 8 where i = 8; expected a mask or a smaller extent.",
-    "  par i:8: Y[i] = X[i - 1]": "index i - 1 of X[8] is -1 where i = 0;",
-    "  par i:3, j:3: Y[3*i + j | 3*i + j < 9] = 1": "index 3*i + j of Y[8] is 8 where i = 2, j =",
-    "  par i:8: Y[i] = X[L + i | i < 2]": "index L + i of X[8] is 8 where L = 7, i = 1",
-    "  par i:8: if i > 3: Y[i + 1] = 1": "index i + 1 of Y[8] is 8 where i = 7;",
-    "  ser i:8: ser j:i: Y[j + 2] = 1": "index j + 2 of Y[8] is 8 where i = 7, j = 6;",
-    "  par i:8: Y[i] = X[(ids[i] in 9)]": "of X[8] is 8 where ids[i] in 9 = 8;",
-    "  par i:8: Y[(ids[ids[i + 1] in 8] in 8)] = 1": "index i + 1 of ids[8] is 8 where i = 7;",
+    "  par i:9: Y[i] = 1": "index i of Y is 8 at {i: 8}; expected a mask or a larger extent.",
+    "  par i:8: Y[i] = X[i - 1]": "index i - 1 of X is -1 at {i: 0};",
+    "  par i:3, j:3: Y[3*i + j | 3*i + j < 9] = 1": "index 3*i + j of Y is 8 at {i: 2, j: 2};",
+    "  par i:8: Y[i] = X[L + i | i < 2]": "index L + i of X is 8 at {L: 7, i: 1};",
+    "  par i:8: if i > 3: Y[i + 1] = 1": "index i + 1 of Y is 8 at {i: 7};",
+    "  ser i:8: ser j:i: Y[j + 2] = 1": "index j + 2 of Y is 8 at {i: 7, j: 6};",
+    "  par i:8: Y[i] = X[(ids[i] in 9)]": "index ids[i] in 9 of X is 8 at {<gather",
+    "  par i:8: Y[(ids[ids[i + 1] in 8] in 8)] = 1": "index i + 1 of ids is 8 at {i: 7};",
     # par stores apart
-    "  par i:8: Y[0] = X[i]": "iterations of par i write one place of Y; expected i among its",
-    "  par i:8: Y[ids[i] in 8] += X[i]": "iterations of par i write one place of Y;",
-    "  buf m f32[] reg; par i:8: m += X[i]": "write one place of m; expected i among its indices.",
+    "  par i:8: Y[0] = X[i]": "iterations of par i write one place; expected i in it.",
+    "  par i:8: Y[ids[i] in 8] += X[i]": "iterations of par i write one place;",
+    "  buf m f32[] reg; par i:8: m += X[i]": "iterations of par i write one place;",
     # red combines
-    "  buf m f32[] reg; red i:8: m = X[i]": "red i overwrites m in each iteration; expected a",
+    "  buf m f32[] reg; red i:8: m = X[i]": "iterations of red i write one place;",
     # one combine
-    "  buf m f32[] reg; red i:8: m += X[i]; m max= X[i]": "m is combined by sum and by max;",
+    "  buf m f32[] reg; red i:8: m += X[i]; m max= X[i]": "m is combined in two ways;",
     # state is rebased
     "  buf m f32[] reg; buf l f32[] reg; red i:8: m max= X[i]; l += exp(X[i] - m)": (
-        "`l += exp(X[i] - m)` depends on m, which the loop still changes; expected l in the rebase"
+        "`l += exp(X[i] - m)` depends on m, which changes; expected l in its rebase."
     ),
     "  buf m f32[] reg; red i:8: m += X[i] * m": "`m += X[i] * m` depends on m,",
     "  buf m f32[] reg; red i:8: m += X[i]; v = m + 1.0; Y[i] = v": "`Y[i] = v` depends on m,",
     "  buf m f32[] reg; red i:8: m += X[i]; buf t f32[] reg; t = m; Y[i] = t": "`Y[i] = t` depends",
     # rebase fits
     "  buf m f32[] reg; buf l f32[] reg; red i:8: m += X[i] rebase exp(l)": (
-        "rebase exp of states (sum); expected (max)."
+        "rebase exp of another state; expected one of {'exp': ('max',),"
     ),
     "  buf m f32[] reg; buf l f32[] reg; red i:8: m += X[i] rebase var(l)": (
-        "rebase var of states (sum); expected (sum, sum)."
+        "rebase var of another state; expected one of"
     ),
-    "  buf m f32[] reg; red i:8: m max= X[i] rebase exp()": "rebase exp moves nothing; name a",
     # maps nest
     "  par i:8 @thread: par j:8 @grid: Z[i, j] = 1": "@grid inside @thread; expected grid outside",
     "  par i:8 @vec: par j:8 @reg: Z[i, j] = 1": "@reg inside @vec; expected reg outside vec.",
-    "  par i:8 @core: Y[i] = 1": "map @core; expected one of grid, warpgroup, warp, thread, lane,",
+    "  par i:8 @core: Y[i] = 1": "map @core; expected one of ('grid', 'warpgroup', 'warp',",
     # grid extents are known
     "  ser i:8: par j:i+1 @grid: Z[i, j] = 1": "a grid loop counts to i; expected an extent of",
-    # together
+    # agents act together
     TILE + "  copy T[r] <- X[r] over r:8; par i:8 @thread: wait T[]": (
-        "WAIT inside par i @thread; expected it outside the loops of single agents."
+        "inside i @thread; expected it outside loops of agents."
     ),
     "  par i:8 @lane: Y[i] = 1; mma Z[i, c] += Z[i, r] * Z[r, c] over c:8, r:8 @warpgroup": (
-        "MMA inside par i @lane; expected it outside the loops of single agents."
+        "inside i @lane; expected it outside loops of agents."
     ),
     # roles hold roles
-    "  roles\n    par i:8: Y[i] = 1": "no role, inside roles; expected roles alone.",
-    "  role load\n    par i:8: Y[i] = 1": "a role outside roles.",
+    "  roles\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
+    "  role load\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
     # own names dimensions
-    "  buf T f32[r:8] group own t = r": "own in space group; expected reg.",
-    "  buf T f32[8] reg own t = 0": "own without names of the dimensions; expected f32[r:64, c:32]",
+    "  buf T f32[r:8] group own t = r": "own in space group; expected reg, and names",
+    "  buf T f32[8] reg own t = 0": "expected reg, and names as in f32[r:64, c:32].",
     "  par q:8: buf T f32[r:8] reg own t = q": "own speaks of q; expected a dimension's name.",
     # own loops touch fragments
-    "  par i:8 @own: Y[i] = 1": "no buffer with own inside i @own; expected a fragment among",
+    "  par i:8 @own: Y[i] = 1": "no fragment inside i @own; expected one among the operands.",
     # places name slots
     RING + "  par i:4: T[i] = 1": "T has 2 slots; expected b[e; ..].",
-    # rings balance
-    TILE + "  copy T[r] <- X[r] over r:8": "T is copied to and never waited for; expected wait T",
+    # rings turn
+    TILE + "  copy T[r] <- X[r] over r:8": "copied to and never waited for; expected a WAIT.",
     RING + "  ser k:2: copy T[k; r] <- X[4*k + r] over r:4; wait T[k]": (
-        "T is filled again and never freed; expected free T[..]."
+        "filled again and never freed; expected a FREE."
     ),
-    TILE + "  free T[]": "T is freed and never copied to; expected a COPY into it.",
-    TILE + "  wait T[]": "T is waited for and never copied; expected a COPY into it or out of it.",
+    TILE + "  free T[]": "waited for or freed, and never copied; expected a COPY.",
+    TILE + "  wait T[]": "waited for or freed, and never copied; expected a COPY.",
     # copies fit
-    "  copy Y[r] <- X[r] over r:8": "a COPY to global memory; expected one near slot as its source",
-    "  buf T f32[8] reg; copy T[r] <- X[r] over r:8; wait T[]": "a COPY to space reg; expected",
-    TILE + "  copy T[r | r < 4] <- X[r] over r:8; wait T[]": "a masked destination; expected the",
+    "  copy Y[r] <- X[r] over r:8": "a COPY between ['global']; expected a slot at one end",
+    "  buf T f32[8] reg; copy T[r] <- X[r] over r:8": "a COPY between ['global', 'reg'];",
     TILE
-    + "  copy T[r] <- X[r] over r:4; wait T[]": "a box of [4] into T of [8]; expected the whol",
-    TILE + "  copy T[r] <- X[r] over r:8, q:2; wait T[]": "a box of [8, 2] into T of [8];",
+    + "  copy T[r | r < 4] <- X[r] over r:8; wait T[]": "expected the whole slot filled, without a",
+    TILE
+    + "  copy T[r] <- X[r] over r:4; wait T[]": "a box of [4] into [8]; expected the whole slo",
+    TILE + "  copy T[r] <- X[r] over r:8, q:2; wait T[]": "a box of [8, 2] into [8];",
     # copies stay within slots
     RING + "  ser k:2: wait T[k]; copy T[k + 2; r] <- X[r] over r:4; free T[k]": (
-        "T is copied 2 ahead of its WAIT; expected less than its 2 slots."
+        "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
     ),
     # mma contracts
     "  mma Z[r, c] += Z[r, q] * Z[q, c] over r:8, c:8, q:8, p:8 @warpgroup": (
@@ -181,10 +177,10 @@ def test_a_kernel_that_breaks_a_rule_is_refused(body: str) -> None:
 
 
 PLAIN = {
-    "  par i:8 @vec: Y[i] = 1": "@vec at boundary schedule; expected no map before an action.",
-    "  buf T f32[8] group": "space group at boundary schedule; expected reg, packed or global.",
-    "  buf T f32[8] reg slots 2": "slots, swizzle or own at boundary schedule; expected none",
-    TILE + "  wait T[]": "statement WAIT at boundary schedule; expected one of BUFFER, IF, LET",
+    "  par i:8 @vec: Y[i] = 1": "map vec at boundary schedule; expected one of ('',).",
+    "  buf T f32[8] group": "space group at boundary schedule; expected one of ('reg', 'packed',",
+    "  buf T f32[8] reg slots 2": "slots 2 at boundary schedule; expected one of (1,).",
+    "  wait X[]": "statement WAIT at boundary schedule; expected one of ['BUFFER', 'IF', 'LET'",
 }
 
 
@@ -196,9 +192,9 @@ def test_a_schedule_holds_nothing_of_a_device(body: str) -> None:
 def test_what_agents_do_is_written_out_after_sync() -> None:
     red = HEAD.rstrip() + " spmd\n  buf m f32[] reg; red i:8 @thread: m += X[i]"
     assert "red @thread after the pass reduce" in refusal(kernel_of(red), "sync")
-    assert "the head lacks spmd" in refusal(kernel_of(HEAD + "  barrier"), "sync")
+    assert "the head of kernel bad lacks spmd" in refusal(kernel_of(HEAD + "  barrier"), "sync")
     inside = HEAD.rstrip() + " spmd\n  par i:8 @thread: barrier"
-    assert "BARRIER inside par i @thread" in refusal(kernel_of(inside), "sync")
+    assert "barrier` of kernel bad: inside i @thread" in refusal(kernel_of(inside), "sync")
 
 
 ALLOWED = [
@@ -239,8 +235,8 @@ def around(*statements: UOp) -> Kernel:
 ELSEWHERE = buffer("T", dtypes.float32, [8], "reg")
 HALF = const(0.5, dtypes.float16)
 BROKEN = {
-    "1 names of 2 dimensions; expected all or none.": buffer(
-        "T", dtypes.float32, [8, 2], "reg", names=("r",)
+    "own in space reg; expected reg, and names": buffer(
+        "T", dtypes.float32, [8, 2], "reg", names=("r",), own=Own(axis("t", 8), axis("r", 8))
     ),
     "names are in scope: `X[i] = T[i]`": store(X, Access((I,)), load(ELSEWHERE, Access((I,)))),
     "`v = 1.0` is not in scope": store(X, Access((I,)), let("v", const(1.0, dtypes.float32))),
@@ -250,16 +246,20 @@ BROKEN = {
     "index i holds an alias": store(X, Access((alias(I, 0, 3),)), x),
     "REDUCE in an expression": let("v", UOp(Ops.REDUCE, dtypes.float32, (x,))),
     "FMA in an expression": let("v", UOp(Ops.FMA, dtypes.float32, (x, x, x))),
-    "mixes f32 and f16; expected one type": let("v", UOp(Ops.ADD, dtypes.float32, (x, HALF))),
-    "ADD of 1 sources; expected 2.": let("v", UOp(Ops.ADD, dtypes.float32, (x,))),
-    "is f16; expected f32.": let("v", UOp(Ops.EXP, dtypes.float16, (x,))),
-    "is f16; expected the type of its buffer": let(
+    "has types [dtypes.float32, dtypes.float32, dtypes.float16]; expected": let(
+        "v", UOp(Ops.ADD, dtypes.float32, (x, HALF))
+    ),
+    "has 1 sources; expected as many as": let("v", UOp(Ops.ADD, dtypes.float32, (x,))),
+    "has types [dtypes.float16, dtypes.float32]; expected": let(
+        "v", UOp(Ops.EXP, dtypes.float16, (x,))
+    ),
+    "f16 at X of f32; expected one type.": let(
         "v", UOp(Ops.LOAD, dtypes.float16, (X,), Access((I,)))
     ),
-    "rebase by up; expected one of exp, reset, var.": UOp(
+    "rebase up of another state; expected one of": UOp(
         Ops.STORE, dtypes.void, (X, x, X), StoreArg((Access((I,)),), "max", "up")
     ),
-    "scope @block; expected one of thread, warp, warpgroup.": kernel_of(
+    "scope @block; expected one of ('thread', 'warp',": kernel_of(
         "kernel k(X f32[8,8])\n  mma X[r, c] += X[r, q] * X[q, c] over r:8, c:8, q:8 @block"
     ).body[0],
 }
@@ -275,7 +275,8 @@ def test_a_tree_that_no_text_can_say_is_refused(message: str) -> None:
 
 
 def test_a_head_that_declares_a_name_twice_is_refused() -> None:
-    assert "the head of kernel bad declares X twice" in refusal(Kernel("bad", (X, X), (), ()))
+    message = refusal(Kernel("bad", (X, X), (), ()))
+    assert "`buf X f32[8] global` of kernel bad: X is a name in scope already" in message
 
 
 def test_every_wait_and_free_of_a_kernel_is_needed() -> None:
@@ -284,7 +285,7 @@ def test_every_wait_and_free_of_a_kernel_is_needed() -> None:
         assert word in text
         lines = [line for line in text.splitlines() if line.strip() != word]
         message = refusal(kernel_of("\n".join(lines), **sizes_of(text)), boundary_of(name))
-        assert "rings balance" in message
+        assert "rings turn" in message
 
 
 @pytest.mark.parametrize(
@@ -315,13 +316,13 @@ def test_a_slip_in_a_kernel_is_refused(name: str, old: str, new: str) -> None:
     pytest.fail(f"{name} with {new} for {old} passes")
 
 
-def test_bounds_follow_from_masks() -> None:
+def test_no_point_refutes_what_masks_imply() -> None:
     i, j = axis("i", 100), axis("j", 100)
-    assert holds(-i + 9, [-i + 9])
-    assert holds(-(i * 2) + 19, [-i + 9])
-    assert holds(-i - j + 18, [-i + 9, -j + 9])
-    assert not holds(-i - j + 17, [-i + 9, -j + 9])
-    assert not holds(-i + 9, [])
+    assert counterexample(-i + 9, [-i + 9]) is None
+    assert counterexample(-(i * 2) + 19, [-i + 9]) is None
+    assert counterexample(-i - j + 18, [-i + 9, -j + 9]) is None
+    assert counterexample(-i - j + 17, [-i + 9, -j + 9]) is not None
+    assert counterexample(-i + 9, []) is not None
 
 
 def test_a_counterexample_holds_every_constraint() -> None:
@@ -331,43 +332,6 @@ def test_a_counterexample_holds_every_constraint() -> None:
     assert {atom.name: number for atom, number in found.items()} == {"i": 9, "j": 9}
     assert counterexample(-i - j + 18, [-i + 9, -j + 9]) is None
     assert counterexample(-far + 10**6 - 2, [-j + 3]) is not None
-    assert counterexample(-i, [-j - 1]) is not None
+    assert counterexample(-i, [-j - 1]) is None
     assert counterexample(i * 0 - 1, []) == {}
     assert counterexample(i * 0 - 1, [i * 0 - 1]) is None
-
-
-PLAN_HEAD = "kernel k(A f32[4])\n  par i:4: A[i] = 1\nplan p(X f32[4], N f16[4])\n"
-
-
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        ("  launch k(N)", "`launch k(N)` of plan p: buffers of ['f16']; expected ['f32']."),
-        ("  launch k(X, X)", "buffers of ['f32', 'f32']; expected ['f32']."),
-    ],
-)
-def test_a_launch_that_does_not_fit_is_refused(steps: str, message: str) -> None:
-    plan = parse(PLAN_HEAD + steps)["p"]
-    assert isinstance(plan, Plan)
-    with pytest.raises(SpecError) as caught:
-        check_plan(plan, "schedule")
-    assert message in str(caught.value)
-
-
-def test_a_plan_names_each_kernel_once_and_knows_its_buffers() -> None:
-    first = around(store(X, Access((I,)), x))
-    other = around(store(X, Access((I,)), x + 1.0))
-    for launches, message in [
-        ((Launch("bad", ("X",), first), Launch("bad", ("X",), other)), "kernel bad is another;"),
-        ((Launch("good", ("X",), first),), "kernel bad is another; expected one name a kernel."),
-        ((Launch("bad", ("Q",), first),), "Q is no buffer of the plan; expected one."),
-    ]:
-        with pytest.raises(SpecError, match=message):
-            check_plan(Plan("p", (X,), (), (), launches), "schedule")
-    check_plan(Plan("p", (X,), (), (), (Launch("gemm", ("X",)),)), "schedule")
-
-
-def test_levels_hold_the_ops_of_their_rows() -> None:
-    assert Ops.RESHAPE in ops_of(GRAPH) - ops_of(KERNEL)
-    assert Ops.MMA in ops_of(KERNEL) - ops_of(LOWERED)
-    assert Ops.SHUFFLE in ops_of(LOWERED) - ops_of(KERNEL)

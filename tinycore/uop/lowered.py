@@ -17,7 +17,8 @@ from typing import NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
 from tinycore.uop.index import Index
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.uop.ops import CASTS, COMPARISON, ELEMENTWISE, Ops, UOp
+from tinycore.uop.table import LOWERED
 
 
 class Lowered(NamedTuple):
@@ -45,89 +46,82 @@ SCRATCH = "packed"
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that may be used without standing in the list."""
 
-STATEMENTS = frozenset({Ops.BUFFER, Ops.LOOP, Ops.IF, Ops.END, Ops.STORE, Ops.BARRIER})
-"""Ops whose position is their meaning."""
-
-LOWERED = ELEMENTWISE | PLACELESS | STATEMENTS | {Ops.LOAD, Ops.SHUFFLE, Ops.DESC}
-"""Every op a renderer may meet."""
+FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
+SIGNATURES: dict[Ops, tuple[str, ...]] = {
+    **{op: ("v" * (1 + (op.row.sources or 0)),) for op in ELEMENTWISE},
+    **dict.fromkeys(CASTS, ("v*",)),
+    **dict.fromkeys(COMPARISON, ("mvv",)),
+    **dict.fromkeys((Ops.SHL, Ops.SHR), ("vv*",)),
+    Ops.WHERE: ("vmvv",),
+    Ops.LOOP: ("ii",),
+    Ops.IF: ("-b",),
+    Ops.LOAD: ("vei", "veimv"),
+    Ops.STORE: ("-eiv", "-eivm"),
+}
+"""The types of a node, then of its sources: v what the first v is, m a bool for each lane of it, e
+an element of a buffer of v, * any of as many lanes, i int64, b bool, - none."""
 
 
 def check_lowered(program: Lowered) -> None:
     """Raises: SpecError if the program breaks a rule of this page."""
+    for node, what in _defects(program):
+        raise SpecError(f"lowered: in {program.name}, {node!r} {what}; see uop/lowered.py")
+
+
+def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
     known: set[UOp] = set(program.params)
     opened: list[tuple[UOp, set[UOp]]] = []
     for node in program.uops:
         for what in _broken(node):
-            raise _error(program, node, what)
+            yield node, what
         for source in node.src:
             if source.op not in PLACELESS and source not in known:
-                raise _error(program, node, f"uses {source!r} before it stands in an open block")
+                yield node, f"uses {source!r} before it stands in an open block"
         if node.op is Ops.END:
-            if not opened or opened[-1][0] is not node.src[0]:
-                raise _error(program, node, "closes another")
-            known = opened.pop()[1]
+            head, known = opened.pop() if opened else (None, known)
+            if head is not node.src[0]:
+                yield node, "closes another"
             continue
         if node.op in (Ops.LOOP, Ops.IF):
             opened.append((node, set(known)))
         known.add(node)
-    if opened:
-        raise _error(program, opened[-1][0], "is left open")
-
-
-def _error(program: Lowered, node: UOp, what: str) -> SpecError:
-    return SpecError(f"lowered: in {program.name}, {node!r} {what}; see uop/lowered.py")
+    yield from [(head, "is left open") for head, _ in opened]
 
 
 def _broken(node: UOp) -> Iterator[str]:
     """The rules that a node breaks alone."""
-    types = [source.dtype for source in node.src]
-    if node.op not in LOWERED:
+    if LOWERED not in node.op.row.levels:
         yield "is no lowered op"
-    elif node.op is Ops.LOOP:
-        if (node.dtype, *types) != (dtypes.int64, dtypes.int64):
-            yield "must count in int64"
-    elif node.op is Ops.IF:
-        if types != [dtypes.bool]:
-            yield "needs one scalar condition"
-    elif node.op is Ops.SHUFFLE:
-        total = sum([dtype.lanes for dtype in types])
-        if len(node.arg) != node.dtype.lanes or not all(0 <= lane < total for lane in node.arg):
+    if node.op in SIGNATURES:
+        yield from misfits(node)
+    if node.op is Ops.SHUFFLE:
+        total = sum([source.dtype.lanes for source in node.src])
+        if len(node.arg) != node.dtype.lanes or not {*node.arg} <= {*range(total)}:
             yield f"picks lanes {node.arg} of {total}"
-    elif node.op in (Ops.LOAD, Ops.STORE):
-        yield from _broken_access(node)
-    elif node.op in ELEMENTWISE:
-        lanes = {dtype.lanes for dtype in types}
-        if lanes != {node.dtype.lanes}:
-            yield f"mixes {sorted(lanes)} lanes"
-        alike = set(types[1:] if node.op is Ops.WHERE else types)
-        if len(alike) > 1 and node.op not in (Ops.SHL, Ops.SHR):
-            yield "mixes types"
+    if node.op in (Ops.LOAD, Ops.STORE):
+        buffer, offset = node.src[:2]
+        if buffer.op is not Ops.BUFFER:
+            yield "is not at a buffer"
+        is_inside = offset.op is Ops.CONST and 0 <= offset.arg < buffer.arg.shape[0].const
+        if buffer.arg.space == REGISTER and not is_inside:
+            yield "needs a constant offset inside its registers"
 
 
-def _broken_access(node: UOp) -> Iterator[str]:
-    is_load = node.op is Ops.LOAD
-    expected = "buffer, offset[, mask, fill]" if is_load else "buffer, offset, value[, mask]"
-    if len(node.src) not in ((2, 4) if is_load else (3, 4)):
-        yield f"takes {expected}"
-        return
-    buffer, offset, *others = node.src
-    moved = node if is_load else others.pop(0)
-    if buffer.op is not Ops.BUFFER:
-        yield "is not at a buffer"
-        return
-    if offset.dtype is not dtypes.int64:
-        yield "needs an int64 offset"
-    is_register = buffer.arg.space == REGISTER
-    if is_register and (
-        offset.op is not Ops.CONST or not 0 <= offset.arg < buffer.arg.shape[0].const
-    ):
-        yield "needs a constant offset inside its registers"
-    if (moved.dtype if is_register else moved.dtype.scalar) is not buffer.dtype:
-        yield f"moves {moved.dtype!r} at a buffer of {buffer.dtype!r}"
-    if others and others[0].dtype is not dtypes.bool.vec(moved.dtype.lanes):
-        yield "needs one boolean a lane as mask"
-    if len(others) == 2 and others[1].dtype is not node.dtype:
-        yield "has a fill of another type"
+def misfits(node: UOp) -> Iterator[str]:
+    """What in a node differs from the signature of its op."""
+    found = [node.dtype, *[source.dtype for source in node.src]]
+    fitting = [one for one in SIGNATURES[node.op] if len(one) == len(found)]
+    if not fitting:
+        yield f"has {len(node.src)} sources; expected as many as {SIGNATURES[node.op]}"
+    for signature in fitting:
+        value = found[signature.find("v")]
+        is_register = getattr(node.src[0].arg, "space", "") == REGISTER
+        element = value if is_register else value.scalar
+        types = {**FIXED, "v": value, "e": element, "m": dtypes.bool.vec(value.lanes)}
+        pairs = zip(signature, found, strict=True)
+        expected = [types.get(letter) or one.scalar.vec(value.lanes) for letter, one in pairs]
+        if found != expected:
+            yield f"has types {found}; expected {expected}"
 
 
 def show_lowered(program: Lowered) -> str:
@@ -156,12 +150,13 @@ def show_lowered(program: Lowered) -> str:
 
 
 def _notes(node: UOp) -> list[str]:
+    arg = node.arg
     if node.op is Ops.LOOP:
-        return [node.arg.axis, f"@{node.arg.map}"][: 2 if node.arg.map else 1]
+        return [arg.axis, f"@{arg.map}"] if arg.map else [arg.axis]
     if node.op is Ops.BUFFER:
-        return [f"{node.arg.name}[{node.arg.shape[0].const}]", node.arg.space]
+        return [f"{arg.name}[{arg.shape[0].const}]", arg.space]
     if node.op is Ops.SHUFFLE:
-        return ["splat" if node.arg == (0,) * len(node.arg) != (0,) else str(list(node.arg))]
+        return ["splat" if len(arg) > 1 and not any(arg) else str(list(arg))]
     return []
 
 

@@ -6,50 +6,18 @@ that a statement reads and writes. uop/spec.py checks them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Index, axis
+from tinycore.uop.affine import atoms
+from tinycore.uop.index import TABLES, Index, as_index, axis, variable
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, BlockArg, Kernel, values, walk
+from tinycore.uop.tree import Access, BlockArg, Kernel, indices, values, walk
 
 SEQ, ROLES, ROLE = "seq", "roles", "role"
-
-
-class Name(NamedTuple):
-    """What a name means: a node, and how many statements were around its declaration."""
-
-    node: UOp
-    depth: int
-
-
-class Site(NamedTuple):
-    """A statement, the block it stands in, and the LOOPs, IFs and BLOCKs around it."""
-
-    kernel: Kernel
-    boundary: str
-    statement: UOp
-    body: tuple[UOp, ...]
-    around: tuple[UOp, ...]
-    names: Mapping[str, Name]
-
-    @property
-    def given(self) -> list[Index]:
-        """What holds wherever the statement runs: each is at least zero."""
-        found: list[Index] = []
-        for outer in self.around:
-            if outer.op is Ops.IF:
-                found += outer.arg
-            elif outer.op is Ops.LOOP and (outer.arg.extent.terms or outer.arg.extent.hi < 1):
-                found.append(outer.arg.extent - 1 - axis_value(outer))
-        return found + _box_limits(self.statement)
-
-    def inside(self, buffer: UOp) -> tuple[UOp, ...]:
-        """What is around the statement but not around the declaration of `buffer`."""
-        known = self.names.get(buffer.arg.name)
-        return self.around[known.depth :] if known is not None else self.around
+BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
+Names = dict[str, UOp | Index]  # buffers and values are nodes; axes and variables are indices
 
 
 class Use(NamedTuple):
@@ -66,40 +34,85 @@ class Use(NamedTuple):
         return self.access.indices if sequence is None else (sequence, *self.access.indices)
 
 
-Rule = Callable[[Site], str | None]  # what is wrong with a statement, if anything is
+class Site(NamedTuple):
+    """A statement, the LOOPs, IFs and BLOCKs around it, of which the first holds the whole kernel,
+    what names mean there, the scalar nodes it evaluates and the places it touches."""
+
+    boundary: str
+    statement: UOp
+    around: tuple[UOp, ...]
+    names: Names
+    nodes: list[UOp]
+    uses: list[Use]
+
+    @property
+    def loops(self) -> list[UOp]:
+        """The LOOPs around."""
+        return [outer for outer in self.around if outer.op is Ops.LOOP]
+
+    @property
+    def given(self) -> list[Index]:
+        """What holds wherever the statement runs: each is at least zero."""
+        return [value for outer in (*self.around, self.statement) for value in limits(outer)]
+
+
+Rule = Callable[[Site], Iterator[str]]  # what is wrong with a statement, if anything is
 
 
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
-    """Every statement of `kernel` with its surroundings."""
-    names = {param.arg.name: Name(param, 0) for param in kernel.params}
-    names |= {variable.arg[0]: Name(variable, 0) for variable in kernel.variables}
-    whole = UOp(Ops.BLOCK, dtypes.void, kernel.body, BlockArg(SEQ))
-    yield from _block(Site(kernel, boundary, whole, (), (), names), kernel.body)
+    """Every declaration of the head and every statement that may run, with its surroundings."""
+    body = (*kernel.variables, *kernel.params, *kernel.body)
+    whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg(SEQ))
+    return _below(boundary, (whole,), {})
 
 
-def _block(outer: Site, body: tuple[UOp, ...]) -> Iterator[Site]:
-    names = dict(outer.names)
-    for statement in body:
-        site = outer._replace(statement=statement, body=body, names=names)
-        yield site
-        name = declared_name(statement)
-        known = {name: Name(statement, len(site.around))} if name else {}
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-            around = (*site.around, statement)
-            inner = site._replace(around=around, names=names | known)
-            yield from _block(inner, statement.src)
-        else:
-            names.update(known)
+def _below(boundary: str, around: tuple[UOp, ...], names: Names) -> Iterator[Site]:
+    for statement in around[-1].src:
+        nodes, touched = evaluated(statement), uses(statement)
+        yield Site(boundary, statement, around, names, nodes, touched)
+        inner = names | declared(statement)
+        if statement.op not in BODIES:
+            names = inner
+        elif all(value.hi >= 0 for value in limits(statement)):
+            yield from _below(boundary, (*around, statement), inner)
+
+
+def limits(statement: UOp) -> list[Index]:
+    """What holds wherever something in a statement runs: each is at least zero."""
+    if statement.op is Ops.IF:
+        return list(statement.arg)
+    rests = [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
+    return [rest for rest in rests if rest.lo < 0]
+
+
+def declared(statement: UOp) -> Names:
+    """What a statement puts in scope, by its name: a buffer, a value, an axis or a variable."""
+    if statement.op is Ops.BUFFER:
+        return {statement.arg.name: statement}
+    if statement.op is Ops.LET:
+        return {statement.arg: statement}
+    if statement.op is Ops.VARIABLE:
+        return {statement.arg[0]: variable(*statement.arg)}
+    return dict(axes(statement)) if statement.op in BODIES else {}
 
 
 def declared_name(statement: UOp) -> str:
-    """The name that a statement puts in scope: of a buffer, a value or an axis."""
-    if statement.op is Ops.BUFFER:
-        name: str = statement.arg.name
-        return name
-    if statement.op is Ops.LET:
-        return str(statement.arg)
-    return str(statement.arg.axis) if statement.op in (Ops.LOOP, Ops.BLOCK) else ""
+    """The name that a statement puts in scope."""
+    return next(iter(declared(statement)), "")
+
+
+def axes(statement: UOp) -> dict[str, Index]:
+    """The axes that a LOOP, a role, a COPY or a MMA runs over, by name."""
+    return {name: axis(name, extent) for name, extent in _extents(statement)}
+
+
+def _extents(statement: UOp) -> list[tuple[str, Index]]:
+    arg = statement.arg
+    if statement.op is Ops.LOOP:
+        return [(arg.axis, arg.extent)]
+    if statement.op is Ops.BLOCK and arg.axis:
+        return [(arg.axis, as_index(arg.replicas))]
+    return list(arg.box) if statement.op in (Ops.COPY, Ops.MMA) else []
 
 
 def axis_value(statement: UOp) -> Index:
@@ -108,50 +121,32 @@ def axis_value(statement: UOp) -> Index:
     return axis(arg.axis, arg.extent if statement.op is Ops.LOOP else arg.replicas)
 
 
-def box_axes(statement: UOp) -> dict[str, Index]:
-    """The box axes of a COPY or a MMA."""
-    if statement.op not in (Ops.COPY, Ops.MMA):
-        return {}
-    return {name: axis(name, extent) for name, extent in statement.arg.box}
-
-
-def _box_limits(statement: UOp) -> list[Index]:
-    if statement.op not in (Ops.COPY, Ops.MMA):
-        return []
-    box = [(name, extent) for name, extent in statement.arg.box if extent.terms]
-    return [extent - 1 - axis(name, extent) for name, extent in box]
-
-
 # what a statement uses
 
 
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads and writes, those of its expressions first."""
-    found = [Use(node.src[0], node.arg, "load") for node in loads(evaluated(statement))]
-    return found + written(statement) + _multiplied(statement)
+    return [use for node in (*evaluated(statement), statement) for use in _touched(node)]
 
 
 def written(statement: UOp) -> list[Use]:
     """The places that a statement writes."""
-    arg = statement.arg
-    if statement.op is Ops.STORE:
-        pairs = zip(statement.src, arg.places, strict=False)
-        return [Use(buffer, place, arg.combine or "store") for buffer, place in pairs]
-    if statement.op is Ops.COPY:
-        return [Use(statement.src[0], arg.place, "store")]
-    return [Use(statement.src[0], arg.acc, "sum")] if statement.op is Ops.MMA else []
+    return [use for use in _touched(statement) if use.how != "load"]
 
 
-def _multiplied(statement: UOp) -> list[Use]:
-    if statement.op is not Ops.MMA:
-        return []
-    _, a, b = statement.src
-    return [Use(a, statement.arg.a, "load"), Use(b, statement.arg.b, "load")]
-
-
-def loads(nodes: Iterable[UOp]) -> list[UOp]:
-    """The LOADs among `nodes`."""
-    return [node for node in nodes if node.op is Ops.LOAD]
+def _touched(node: UOp) -> list[Use]:
+    """The places in the fields of a statement or of a LOAD, whose first sources are the buffers."""
+    arg = node.arg
+    places: list[tuple[Access, str]] = []
+    if node.op is Ops.LOAD:
+        places = [(arg, "load")]
+    elif node.op is Ops.STORE:
+        places = [(place, arg.combine or "store") for place in arg.places]
+    elif node.op is Ops.COPY:
+        places = [(arg.place, "store")]
+    elif node.op is Ops.MMA:
+        places = [(arg.acc, "sum"), (arg.a, "load"), (arg.b, "load")]
+    return [Use(buffer, *place) for buffer, place in zip(node.src, places, strict=False)]
 
 
 def evaluated(statement: UOp) -> list[UOp]:
@@ -173,62 +168,15 @@ def evaluated(statement: UOp) -> list[UOp]:
 
 
 def _gathered(node: UOp) -> list[UOp]:
-    found = []
-    for value in index_values(node):
-        found += [atom.node for atom in atoms(value) if isinstance(atom.node, UOp)]
-    return found
+    if not TABLES.gathers:
+        return []
+    found = [atom.node for value in index_values(node) for atom in atoms(value)]
+    return [node for node in found if isinstance(node, UOp)]
 
 
 def index_values(node: UOp) -> list[Index]:
-    """The index values in the fields of a statement or of a scalar node."""
-    read = _INDEX_VALUES.get(node.op)
-    return [] if read is None else list(read(node))
-
-
-def _of_access(access: Access) -> list[Index]:
-    sequence = [] if access.sequence is None else [access.sequence]
-    return [*sequence, *access.indices, *access.mask]
-
-
-def _of_accesses(accesses: Iterable[Access]) -> list[Index]:
-    return [value for access in accesses for value in _of_access(access)]
-
-
-def _of_copy(node: UOp) -> list[Index]:
-    return [*_of_access(node.arg.place), *_extents(node)]
-
-
-def _of_mma(node: UOp) -> list[Index]:
-    places = (node.arg.acc, node.arg.a, node.arg.b)
-    return [*_of_accesses(places), *_extents(node)]
-
-
-def _extents(node: UOp) -> list[Index]:
-    return [extent for _, extent in node.arg.box]
-
-
-def _of_slots(node: UOp) -> list[Index]:
-    return [sequence for sequence in node.arg if sequence is not None]
-
-
-def _of_mask(node: UOp) -> Mask:
-    mask: Mask = node.arg
-    return mask
-
-
-_INDEX_VALUES: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
-    Ops.LOAD: lambda node: _of_access(node.arg),
-    Ops.STORE: lambda node: _of_accesses(node.arg.places),
-    Ops.COPY: _of_copy,
-    Ops.MMA: _of_mma,
-    Ops.WAIT: _of_slots,
-    Ops.FREE: _of_slots,
-    Ops.IF: _of_mask,
-    Ops.MASK: _of_mask,
-    Ops.INDEX: lambda node: [node.arg],
-    Ops.LOOP: lambda node: [node.arg.extent],
-    Ops.BUFFER: lambda node: node.arg.shape,
-}
+    """The index values in the fields of a statement or of a scalar node, but for `own`."""
+    return list(indices(node.arg.shape if node.op is Ops.BUFFER else node.arg))
 
 
 def under(statements: Iterable[UOp]) -> list[UOp]:

@@ -12,8 +12,8 @@ from tinycore.errors import TinycoreError
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import box_axes, declared_name, evaluated, written
-from tinycore.uop.spec_rings import LANES, RANKS
+from tinycore.uop.sites import axes, declared_name, evaluated, written
+from tinycore.uop.spec_loops import LANES, RANKS
 from tinycore.uop.tree import Access, Kernel, LoopArg, Rebuild, axis_of, both, load, walk
 
 Statements = tuple[UOp, ...]
@@ -148,7 +148,7 @@ def names_declared(statements: Iterable[UOp]) -> set[str]:
     found = {""}
     for statement, _ in walk(statements):
         found.add(declared_name(statement))
-        found.update(box_axes(statement))
+        found.update(axes(statement))
     return found - {""}
 
 

@@ -1,0 +1,222 @@
+"""Rules of loops and agents: what iterations do to state, where loops are mapped, rings of slots.
+
+Comes in: a `Site`. Goes out: what is wrong with its statement. Next: uop/spec.py.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from tinycore.uop.affine import NEVER, atoms
+from tinycore.uop.index import Index
+from tinycore.uop.monoids import DEPENDENT
+from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.printer import show_statement
+from tinycore.uop.sites import Rule, Site, axes, evaluated, under, uses, written
+from tinycore.uop.tree import GLOBAL, walk
+from tinycore.util import prod
+
+Turn = tuple[tuple[UOp, ...], Index | None]  # the loops around, and the number of a slot
+RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
+NEAR = {"packed", "group"}
+RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
+SCOPES = ("thread", "warp", "warpgroup")
+MAPS = (*RANKS, "unroll", "")
+LANES = ("thread", "lane", "own", "vec")  # loops of which a statement for all agents stands outside
+
+
+def _names(values: Iterable[Index]) -> set[str]:
+    return {atom.name for value in values for atom in atoms(value)}
+
+
+# State
+
+
+def iterations_stay_apart(site: Site) -> Iterator[str]:
+    """Iterations of a par loop, or of a role that is replicated, write no common place of a buffer
+    that outlives them; those of a red loop combine there.
+
+    An axis in a mask may leave a single iteration, which REF decides. What a gathered index
+    depends on is not counted: two rows may have one number.
+    """
+    masks = [value for outer in site.around if outer.op is Ops.IF for value in outer.arg]
+    for use in written(site.statement):
+        named = _names([*use.indices, *use.access.mask, *masks])
+        for outer in site.around:
+            outlives = use.access.mask != NEVER and use.buffer not in under(outer.src)
+            for axis, value in axes(outer).items() if outlives else ():
+                kind = outer.arg.kind
+                meets = kind in ("par", "role") or (kind == "red" and use.how == "store")
+                if meets and value.terms and axis not in named:
+                    yield f"iterations of {kind} {axis} write one place; expected {axis} in it."
+
+
+def states_are_rebased(site: Site) -> Iterator[str]:
+    """What a red loop changes has one combine, as sums and maxima do not commute; what depends on
+    a state that still changes is moved with it, by `rebase`."""
+    loop = site.statement
+    inner = under(loop.src) if loop.arg.kind == "red" else []
+    ways: dict[UOp, str] = {}
+    moved: dict[UOp, set[UOp]] = {}
+    for use, statement in [(use, one) for one in inner for use in written(one)]:
+        if use.how == "store" or use.buffer in inner:
+            continue
+        if use.how != ways.setdefault(use.buffer, use.how):
+            yield f"{use.buffer.arg.name} is combined in two ways; expected one. Use two buffers."
+        if loop.arg.axis not in _names(use.indices):
+            moved.setdefault(use.buffer, set()).update(_moved(statement))
+    depends = defaultdict(set, {state: {state} for state in moved})
+    for statement in inner:
+        loaded = [use.buffer for use in uses(statement) if use.how == "load"]
+        read = {state for node in (*evaluated(statement), *loaded) for state in depends[node]}
+        for target in (statement, *[use.buffer for use in written(statement)]):
+            if target in inner:
+                depends[target] |= read
+                continue
+            for state in read:
+                if target not in moved[state]:
+                    text = (
+                        f"`{show_statement(statement)}` depends on {state.arg.name}, which changes"
+                    )
+                    yield f"{text}; expected {target.arg.name} in its rebase."
+
+
+def _moved(statement: UOp) -> tuple[UOp, ...]:
+    """The buffers that a rebase moves."""
+    return statement.src[2 * len(statement.arg.places) :] if statement.op is Ops.STORE else ()
+
+
+def rebase_fits(site: Site) -> Iterator[str]:
+    """A rebase has the leading states that its rule names."""
+    arg = site.statement.arg
+    rules = {name: row.leads for name, row in DEPENDENT.items()}
+    if arg.rebase and rules.get(arg.rebase) != (arg.combine,) * len(arg.places):
+        yield f"rebase {arg.rebase} of another state; expected one of {rules}."
+
+
+# Maps
+
+
+def maps_nest(site: Site) -> Iterator[str]:
+    """grid > warpgroup > warp > thread > lane > reg > vec, from the outside in; a grid is counted
+    from variables alone, and no red loop runs over agents after the pass reduce."""
+    arg = site.statement.arg
+    if arg.map not in MAPS:
+        yield f"map @{arg.map}; expected one of {MAPS}."
+    if site.boundary == "sync" and arg.kind == "red" and arg.map in ("thread", "lane"):
+        yield f"red @{arg.map} after the pass reduce; expected partials, shuffles and a join."
+    for atom in atoms(arg.extent):
+        if arg.map == "grid" and atom.kind != "variable":
+            yield f"a grid loop counts to {atom}; expected an extent of variables alone."
+    for loop in site.loops:
+        outer = loop.arg.map
+        if RANKS.get(outer, 0) > RANKS.get(arg.map, len(RANKS)):
+            yield f"@{arg.map} inside @{outer}; expected {arg.map} outside {outer}. Reorder them."
+
+
+def agents_act_together(site: Site) -> Iterator[str]:
+    """What agents do together stands outside their loops."""
+    for loop in site.loops:
+        if loop.arg.map in LANES:
+            yield f"inside {loop.arg.axis} @{loop.arg.map}; expected it outside loops of agents."
+
+
+def roles_hold_roles(site: Site) -> Iterator[str]:
+    """The children of roles are roles, and no role stands elsewhere."""
+    kinds = [getattr(node.arg, "kind", "") for node in (site.around[-1], site.statement)]
+    if (kinds[0] == "roles") != (kinds[1] == "role"):
+        yield "a role outside roles, or another statement in them; expected roles in roles."
+
+
+# Fragments and MMA
+
+
+def own_names_dimensions(site: Site) -> Iterator[str]:
+    """A fragment is a register buffer whose relation speaks of its dimensions by name."""
+    arg = site.statement.arg
+    if arg.own is None:
+        return
+    if arg.space != "reg" or len(arg.names) != len(arg.shape):
+        yield f"own in space {arg.space}; expected reg, and names as in f32[r:64, c:32]."
+    for name in _names([arg.own.element]) - {*arg.names}:
+        yield f"own speaks of {name}; expected a dimension's name."
+
+
+def own_loops_touch_fragments(site: Site) -> Iterator[str]:
+    """A loop @own runs where a fragment lives."""
+    held = any(use.buffer.arg.own for use in site.uses)
+    for loop in site.loops:
+        if loop.arg.map == "own" and not held:
+            yield f"no fragment inside {loop.arg.axis} @own; expected one among the operands."
+
+
+def mma_contracts(site: Site) -> Iterator[str]:
+    """Each box axis is in two of acc, A and B; what is in A and B alone is contracted."""
+    scope = site.statement.arg.scope
+    if scope not in SCOPES:
+        yield f"scope @{scope}; expected one of {SCOPES}."
+    if any(use.access.mask for use in site.uses):
+        yield "a masked operand; expected fills that add nothing. Mask the COPY."
+    for name, value in axes(site.statement).items():
+        count = sum(name in _names(use.access.indices) for use in site.uses)
+        if value.terms and count != 2:
+            yield f"box axis {name} is in {count} of acc, A and B; expected two."
+
+
+# Rings
+
+
+def rings_turn(site: Site) -> Iterator[str]:
+    """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
+    ahead of the WAIT of its loop needs as many slots."""
+    buffer = site.statement
+    found: set[Ops] = set()
+    copies: list[Turn] = []
+    waits: list[Turn] = []
+    for node, loops in walk(site.around[-1].src) if buffer.arg.space in NEAR else ():
+        if node.op in RINGS and buffer in toposort(node.src):
+            found.add(node.op)
+        if node.op is Ops.COPY and node.src[0] is buffer:
+            copies.append((loops, node.arg.place.sequence))
+        if node.op is Ops.WAIT and buffer in node.src:
+            waits.append((loops, node.arg[node.src.index(buffer)]))
+    again = [loop for loops, _ in copies for loop in loops if loop.arg.extent.hi > 1]
+    if copies and not waits:
+        yield "copied to and never waited for; expected a WAIT."
+    if again and Ops.FREE not in found:
+        yield "filled again and never freed; expected a FREE."
+    if found and Ops.COPY not in found:
+        yield "waited for or freed, and never copied; expected a COPY."
+    for loops, ahead in copies:
+        for waited in [number for others, number in waits if loops and others == loops]:
+            if ahead and waited and (ahead - waited).lo >= buffer.arg.slots:
+                yield "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
+
+
+def copies_fit(site: Site) -> Iterator[str]:
+    """A COPY fills a whole near slot, or empties one into global memory."""
+    target, place = site.statement.src[0].arg, site.statement.arg.place
+    spaces = {use.buffer.arg.space for use in site.uses}
+    if not spaces & NEAR:
+        yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
+    box = [extent.hi for _, extent in site.statement.arg.box]
+    shape = [extent.hi for extent in target.shape]
+    if target.space != GLOBAL and (place.mask or prod(box) != prod(shape)):
+        yield f"a box of {box} into {shape}; expected the whole slot filled, without a mask."
+
+
+RULES: dict[Rule, tuple[Ops, ...]] = {
+    iterations_stay_apart: (Ops.STORE, Ops.COPY, Ops.MMA),
+    states_are_rebased: (Ops.LOOP,),
+    rebase_fits: (Ops.STORE,),
+    maps_nest: (Ops.LOOP,),
+    agents_act_together: (Ops.COPY, Ops.WAIT, Ops.FREE, Ops.MMA, Ops.BARRIER),
+    roles_hold_roles: (),
+    own_names_dimensions: (Ops.BUFFER,),
+    own_loops_touch_fragments: (Ops.STORE,),
+    mma_contracts: (Ops.MMA,),
+    rings_turn: (Ops.BUFFER,),
+    copies_fit: (Ops.COPY,),
+}
+"""The rules, with the statements they speak of; () is every statement."""
