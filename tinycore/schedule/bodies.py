@@ -16,7 +16,8 @@ from tinycore.schedule.expression import Rewrite, inline, reads_in, renamed
 from tinycore.schedule.groups import Group
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.reach import Reach
-from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, WRITE, Stage
+from tinycore.schedule.sinks import home_of
+from tinycore.schedule.stages import Stage
 from tinycore.uop.index import axis
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Dim, Shape, shape_of, upper_shape
@@ -46,24 +47,23 @@ class Body:
         axes.update(zip(dims, self.axes, strict=True))
         axes.update(zip(stage.inner, inner, strict=True))
         new = tuple(axes.values())
-        steps = _axes("r", stage.extents)
-        env = renamed(stage.axes + stage.steps, new + steps)
-        rewrite = Rewrite(env, (), self._read)
-        stage.move(new, steps, rewrite)
-        if stage.kind == REDUCTION:
-            name = f"t{stage.number}"
-            dtype = stage.node.dtype
-            stage.state = buffer(name, dtype, upper_shape(shape), "reg", init=stage.combine)
+        env = renamed(stage.axes, new)
+        if stage.reduces:
+            steps = stage.steps
+            env |= renamed(steps.axes, _axes("r", steps.extents))
+            name, dtype = f"t{stage.number}", stage.node.dtype
+            stage.state = buffer(name, dtype, upper_shape(shape), "reg", init=steps.combine)
+        stage.move(new, Rewrite(env, (), self._read))
         self.stages[stage.node] = stage
 
     def _read(self, node: UOp, access: Access) -> UOp | None:
         stage = self.stages.get(node)
-        if stage is None or stage.kind not in (MAP, REDUCTION):
+        if stage is None or stage.writes:
             return None
         indices = stage.at(access.indices)
-        if stage.kind == REDUCTION:
+        if stage.reduces:
             return load(stage.state, access._replace(indices=indices))
-        env = renamed(stage.inner_axes, indices)
+        env = renamed(stage.at(stage.axes), indices)
         return inline(stage.value, env, access)
 
     def arrange(self, olds: Container[UOp]) -> None:
@@ -71,13 +71,11 @@ class Body:
         buffer come after all others, and among them those without a loop last."""
         found: dict[Shape, list[Stage]] = {}
         for stage in self.stages.values():
-            if stage.is_stored:
+            if stage.is_stored and not (stage.reduces and stage.writes):
                 found.setdefault(stage.at(stage.shape), []).append(stage)
-        sinks = [stage for stage in self.stages.values() if stage.node in olds]
-        replacing = list({sink.at(sink.shape): None for sink in sinks})
-        replacing.sort(key=len, reverse=True)
-        order = [extents for extents in found if extents not in replacing]
-        self.loops = [found[extents] for extents in order + replacing]
+        late = {k: any(stage.node in olds for stage in loop) for k, loop in found.items()}
+        order = sorted(found, key=lambda shape: (late[shape], -len(shape) * late[shape]))
+        self.loops = [found[shape] for shape in order]
 
 
 def _axes(letter: str, extents: Sequence[Dim]) -> Indices:
@@ -119,18 +117,18 @@ def choose_places(
                 places[node] = old
                 for other in others:
                     reach.edge(number, other)
-    return places
+    copied = [node for body in bodies.values() for node in body.stages if home_of(node) is not node]
+    return places | {node: places.get(home_of(node), home_of(node)) for node in copied}
 
 
 def _allows(body: Body, sink: Stage, old: UOp) -> bool:
     """True if the kernel of a sink reads `old` only where and when it may still be read."""
     if old not in body.reads:
         return True
-    if sink.kind == SCATTER:
-        same = all(at.indices == sink.axes for at in sink.reads[old])
-        return same and old not in reads_in(sink.expressions()[1:])
+    if sink.reduces and sink.writes:
+        return False
     for stage in body.stages.values():
-        reads = stage.reads.get(old, []) if stage.kind == REDUCTION else []
+        reads = stage.reads.get(old, []) if stage.reduces else []
         if not all(_apart(body, sink, at) for at in reads):
             return False
     number = [sink in loop for loop in body.loops].index(True)
@@ -145,7 +143,7 @@ def _allows(body: Body, sink: Stage, old: UOp) -> bool:
 
 def _apart(body: Body, sink: Stage, at: Access) -> bool:
     """True if no other iteration of the group's loops stores what this one reads."""
-    if sink.kind == WRITE:
+    if sink.writes:
         return at.indices == sink.place
     dims = body.group.dims[sink]
     return all(at.indices[dim] is sink.axes[dim] for dim in dims)

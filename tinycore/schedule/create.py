@@ -16,9 +16,10 @@ from tinycore.schedule.emit import emit
 from tinycore.schedule.expression import sorted_by
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.recompute import find_stages
-from tinycore.schedule.sinks import lower_sinks
+from tinycore.schedule.sinks import home_of, lower_sinks
+from tinycore.schedule.stages import WRITES
 from tinycore.schedule.types import Limits, Schedule
-from tinycore.uop.ops import Ops, UOp, arena
+from tinycore.uop.ops import UOp, arena
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
@@ -39,7 +40,7 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
 
 def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
-    writes = {node for node, old in sinks if node.op is Ops.STORE and node.src[0] is old}
+    writes = {node for node, old in sinks if node.op in WRITES and node.src[0] is old}
     with arena():
         found = _attempt(sinks, writes, limits)
         while not isinstance(found, Schedule):
@@ -51,13 +52,13 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
 def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[UOp]:
     """The schedule, or the writes through views that found no place and become selects."""
     lowered = lower_sinks([node for node, _ in sinks], writes)
-    olds = {node: old for node, (_, old) in zip(lowered, sinks, strict=True) if old is not None}
+    pairs = list(zip(lowered, sinks, strict=True))
+    olds = {home_of(low): old for low, (_, old) in pairs if old is not None}
     grouping = Grouping(find_stages(lowered, limits), olds, limits)
     bodies = make_bodies(grouping.groups, olds)
     reach = grouping.reach
     places = choose_places(bodies, olds, reach)
-    pairs = zip(sinks, lowered, strict=True)
-    lost = {node for (node, _), low in pairs if low.op is Ops.STORE and low not in places}
+    lost = {node for low, (node, _) in pairs if low.op in WRITES and low not in places}
     if lost:
         return lost
     order = sorted_by(lambda number: sorted(reach.direct[number]), bodies)

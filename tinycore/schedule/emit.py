@@ -13,7 +13,7 @@ from tinycore.dtype import dtypes
 from tinycore.schedule.bodies import Body
 from tinycore.schedule.expression import reductions
 from tinycore.schedule.runs import Run, find_runs
-from tinycore.schedule.stages import SCATTER, Stage
+from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
@@ -24,11 +24,7 @@ from tinycore.uop.tree import Access, Kernel, StoreArg, walk
 def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
     """The kernel of a body; `places` holds the buffers that sinks overwrite."""
     writer = Writer(places)
-    first = next(iter(body.stages.values()))
-    if first.kind == SCATTER:
-        _write_scatter(writer, first)
-    else:
-        _write_group(writer, body)
+    _write_group(writer, body)
     (scope,) = writer.scopes
     statements = tuple(scope.statements)
     stores = [one for one, _ in walk(statements) if one.op is Ops.STORE]
@@ -44,7 +40,7 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
 def _write_group(writer: Writer, body: Body) -> None:
     runs = find_runs(list(body.stages.values()))
     values = [stage.stored_value for loop in body.loops for stage in loop]
-    values += [stage.value for run in runs for stage in run.stages]
+    values += [stage.term for run in runs for stage in run.stages]
     values += [factor for run in runs for _, factor in run.scaled]
     writer.open("par", body.axes, tuple(body.group.axes), values)
     for run in runs:
@@ -55,26 +51,26 @@ def _write_group(writer: Writer, body: Body) -> None:
 
 
 def _write_run(writer: Writer, run: Run) -> None:
-    first = run.stages[0]
-    states = [stage.state for stage in run.stages]
-    values = [stage.value for stage in run.stages]
+    steps = run.stages[0].steps
+    states = [stage.state for stage in run.stages if not stage.writes]
+    values = [stage.term for stage in run.stages]
     writer.write(*states)
-    writer.open("red", first.steps, first.extents, values, states)
+    writer.open("red", steps.axes, steps.extents, values, states)
     for stage in run.stages:
-        _open_inner(writer, stage, [stage.value])
-        value = writer(stage.value)
-        own = Access(stage.inner_axes, stage.mask)
-        place = writer.access(own)
+        _open_inner(writer, stage, [stage.term])
+        value = writer(stage.term)
+        target = writer.param(stage.node) if stage.writes else stage.state
+        indices = stage.place if stage.writes else stage.at(stage.axes)
+        place = writer.access(Access(indices, stage.steps.mask))
         moved = [other.state for other in stage.followers]
-        arg = StoreArg((place,), stage.combine, "exp" if moved else "")
-        src = (stage.state, value, *moved)
-        writer.write(UOp(Ops.STORE, dtypes.void, src, arg))
+        arg = StoreArg((place,), stage.steps.combine, "exp" if moved else "")
+        writer.write(UOp(Ops.STORE, dtypes.void, (target, value, *moved), arg))
         _close_inner(writer, stage)
     writer.close()
     for stage, factor in run.scaled:
         _open_inner(writer, stage, [factor])
         value = writer(factor)
-        writer.store(stage.state, stage.inner_axes, value, "prod")
+        writer.store(stage.state, stage.at(stage.axes), value, "prod")
         _close_inner(writer, stage)
 
 
@@ -105,19 +101,3 @@ def _write_stores(writer: Writer, loop: Sequence[Stage]) -> None:
     for stage, value in zip(loop, placed, strict=True):
         writer.store(writer.param(stage.node), stage.place, value)
     _close_inner(writer, loop[0])
-
-
-def _write_scatter(writer: Writer, stage: Stage) -> None:
-    """Copy the base, unless it is overwritten; then combine each value with the row it names."""
-    target = writer.param(stage.node)
-    base, *values = stage.expressions()
-    in_place = base.op is Ops.LOAD and writer.param(base.src[0]) is target
-    if not in_place:
-        writer.open("par", stage.axes, stage.shape, [base])
-        writer.store(target, stage.axes, writer(base))
-        writer.close()
-    writer.open("red", stage.steps, stage.extents, values)
-    writer.open("par", stage.axes[1:], stage.shape[1:], values)
-    writer.store(target, stage.place, writer(stage.value), stage.combine)
-    writer.close()
-    writer.close()

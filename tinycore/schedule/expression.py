@@ -12,8 +12,9 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
-from tinycore.uop.index import TABLES, Atom, Index
+from tinycore.uop.index import TABLES, Atom, Index, as_index
 from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.shape import Dim
 from tinycore.uop.simplify import choose, scalar
 from tinycore.uop.tree import Access, BufferArg, both, index_value, load, mask_value
 
@@ -25,6 +26,14 @@ class Inner(NamedTuple):
     extents: tuple[Index, ...]
     combine: str
     mask: Mask
+
+
+def reduction(
+    value: UOp, axes: Sequence[Index], extents: Iterable[Dim], combine: str, mask: Mask = ()
+) -> UOp:
+    """`value` combined over some axes, where a mask holds."""
+    arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine, mask)
+    return UOp(Ops.REDUCE, value.dtype, (value,), arg)
 
 
 Env = Mapping[Atom, Index]
@@ -192,9 +201,11 @@ class Rewrite:
         return load(node.src[0], access) if found is None else found
 
     def reduction(self, node: UOp) -> UOp:
-        """A REDUCE with its mask; its own axes are nobody else's, so they stay."""
-        arg = node.arg._replace(mask=self.masked(node.arg.mask))
-        return UOp(Ops.REDUCE, node.dtype, (self.memo[node.src[0]],), arg)
+        """A REDUCE with its axes and mask."""
+        arg = node.arg
+        axes = [self.index(step) for step in arg.axes]
+        value = self.memo[node.src[0]]
+        return reduction(value, axes, arg.extents, arg.combine, self.masked(arg.mask))
 
 
 def inline(value: UOp, env: Env, access: Access) -> UOp:

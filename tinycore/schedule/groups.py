@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from tinycore.schedule.expression import Dependence, factors, reductions
 from tinycore.schedule.reach import Reach
-from tinycore.schedule.stages import MAP, REDUCTION, SCATTER, WRITE, Stage
+from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
@@ -38,11 +38,6 @@ class Group:
         """Its stages in topological order."""
         return sorted(self.dims, key=lambda stage: stage.number)
 
-    @property
-    def is_open(self) -> bool:
-        """True if stages that read it may join; a write must be complete before it is read."""
-        return not any(stage.kind in (SCATTER, WRITE) for stage in self.dims)
-
 
 class Grouping:
     """The groups of some stages; `olds` are the buffers that sinks may overwrite."""
@@ -66,7 +61,8 @@ class Grouping:
     def _place(self, stage: Stage) -> None:
         read = {self.group_of[one] for one, _ in stage.sources}
         self.producers = sorted(read, key=lambda group: -group.number)
-        able = [group for group in self.producers if group.is_open]
+        kept = {self.group_of[one] for one, _ in stage.sources if one.is_kept}
+        able = [group for group in self.producers if group not in kept]
         for group in able:
             match = self._match(stage, group)
             if self._may_follow(stage, group, match):
@@ -108,10 +104,11 @@ class Grouping:
 
     def _may_follow(self, stage: Stage, group: Group, match: Match) -> bool:
         """True if a stage fits into the group of a producer."""
-        kept_apart = [one for one, _ in stage.sources if one.is_kept]
-        if stage.kind == SCATTER or any(one in group.dims for one in kept_apart):
-            return False
-        if self._leads_to(group) or not self._is_cheap(stage, group, match):
+        if (
+            (stage.writes and stage.reduces)
+            or self._leads_to(group)
+            or not self._is_cheap(stage, group, match)
+        ):
             return False
         mine = {stage: list(match.values())}
         return self._spares_places(mine, _along(group.dims, list(match)))
@@ -180,12 +177,12 @@ class Grouping:
         """True for a sibling, which reads the same large data in the same loops, and for work so
         small that a launch costs more."""
         first = next(iter(group.dims))
-        alike = first.kind == stage.kind
-        if SCATTER in (first.kind, stage.kind) or not (alike or axes == []):
+        kinds = {(one.reduces, one.writes) for one in (first, stage)}
+        if (True, True) in kinds or (len(kinds) > 1 and axes):
             return False
-        if stage.kind != REDUCTION and size(axes) <= self.limits.tiny:
+        if not stage.reduces and size(axes) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES
-        if axes == [] or first.extents != stage.extents or stage.tiles:
+        if axes == [] or first.steps.extents != stage.steps.extents or stage.tiles:
             return False
         shared = stage.reads.keys() & first.reads.keys()
         return any(size_of(node) * _PART >= stage.size for node in shared)
@@ -207,7 +204,7 @@ class Grouping:
             for reader, theirs in readers.items():
                 own = [reader.axes[k] for k in theirs]
                 for at in reader.reads.get(self.olds[sink.node], ()):
-                    there = [at.indices[k] for k in dims] if sink.kind == MAP else None
+                    there = None if sink.writes else [at.indices[k] for k in dims]
                     if there != own:
                         return True
         return False
@@ -226,8 +223,11 @@ def _describe(stages: Sequence[Stage]) -> None:
         for node in [node for node in stage.reads if node in by_node]:
             for at in stage.reads[node]:
                 stage.sources.append((by_node[node], at.indices))
-        inside = reductions(stage.value)
-        stage.usable = [] if stage.kind == SCATTER else stage.wide
+        base = by_node.get(stage.node.src[0]) if stage.writes else None
+        if base is not None:
+            stage.sources.append((base, stage.axes))
+        inside = reductions(stage.term if stage.reduces else stage.value)
+        stage.usable = [] if stage.reduces and stage.writes else stage.wide
         for node in inside:
             needs = depends(node)
             stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]
@@ -237,10 +237,11 @@ def _describe(stages: Sequence[Stage]) -> None:
 
 def _contracts(stage: Stage, depends: Dependence) -> bool:
     """A sum of products in which every factor serves several elements or steps."""
-    if stage.kind != REDUCTION or stage.combine != "sum":
+    if not stage.reduces or stage.steps.combine != "sum":
         return False
-    value = stage.value.src[0] if stage.value.op is Ops.CAST else stage.value
-    axes = stage.axes + stage.steps
+    term = stage.term
+    value = term.src[0] if term.op is Ops.CAST else term
+    axes = stage.axes + stage.steps.axes
     every = {atom for axis in axes for atom in atoms(axis)}
     known = [depends(factor) for factor in factors(value)]
     varying = [one for one in known if one]

@@ -1,8 +1,9 @@
 """Indices pushed down: a graph node, read at an index, becomes an expression over LOADs.
 
 Comes in: a node and the indices of one of its elements. Goes out: the expression of that element,
-whose LOADs read buffers and stages; movement is gone, its effect is in indices and masks. One
-state (node, indices, mask) is evaluated once. stages.py asks, for each stage.
+whose LOADs read buffers and stages; movement is gone, its effect is in indices and masks, and a
+reduction is a REDUCE. One state (node, indices, mask) is evaluated once. stages.py asks, for each
+stage.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
+from tinycore.schedule.expression import reduction
 from tinycore.schedule.movement import Indices, outside, source_place, tightest
 from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Index, gather, variable
+from tinycore.uop.index import Index, axis, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import choose, index_of, number, scalar
@@ -34,11 +36,14 @@ Steps = Generator[State, Any, UOp]  # asks for elements of sources, returns its 
 
 class Push:
     """Expressions of elements; `stored` holds the nodes that are read where they are stored, but
-    for `top`, which they are the expressions of."""
+    for `top`, which they are the expressions of. Steps of reductions are named after `letter`."""
 
-    def __init__(self, stored: Container[UOp], top: UOp | None = None) -> None:
+    def __init__(
+        self, stored: Container[UOp] = (), top: UOp | None = None, letter: str = "r"
+    ) -> None:
         self.stored = stored
         self.top = top
+        self.letter = letter
         self.values: dict[State, UOp] = {}
         self.shows: dict[State, Scalar] = {}  # what a LOAD shows where its mask fails
 
@@ -87,6 +92,8 @@ class Push:
             return (yield from self._moved(state))
         if node.op is Ops.GATHER:
             return (yield from self._gathered(state))
+        if node.op is Ops.REDUCE:
+            return (yield from self._reduced(state))
         values = []
         for source in node.src:
             value = yield self._descend(source, indices, mask)
@@ -108,12 +115,31 @@ class Push:
         self.shows[state] = fill
         return load(value.src[0], value.arg._replace(fill=fill or None))
 
+    def _reduced(self, state: State) -> Steps:
+        node, indices, mask = state
+        axes, shape = node.arg.axes, shape_of(node.src[0])
+        inside = list(indices)
+        for k in axes:
+            inside[k] = axis(f"{self.letter}{k}", shape[k])
+        value: UOp = yield self._descend(node.src[0], tuple(inside), mask)
+        steps = [inside[k] for k in axes]
+        return reduction(value, steps, [shape[k] for k in axes], node.arg.combine)
+
+    def scattered(self, node: UOp, row: Indices) -> tuple[UOp, Index]:
+        """What a SCATTER combines with its base in one row, a REDUCE; and the number of the row."""
+        base, ids, values = node.src
+        shape = shape_of(ids)
+        steps = [axis(f"{self.letter}{k}", extent) for k, extent in enumerate(shape)]
+        place = _gathered_place(self.value(ids, tuple(steps)), base)
+        value = self.value(values, (*steps, *row))
+        return reduction(value, steps, shape, node.arg), place
+
     def _gathered(self, state: State) -> Steps:
         """A gathered element: a LOAD masks a wrong row itself, anything else must choose."""
         rows, ids = state.node.src
         rank = len(shape_of(ids))
         which = yield self._descend(ids, state.indices[:rank], state.mask)
-        place = gathered_place(which, rows)
+        place = _gathered_place(which, rows)
         value: UOp = yield self._descend(rows, (place, *state.indices[rank:]), state.mask)
         if index_of(which) is place or _masks_itself(value, place):
             return value
@@ -135,7 +161,7 @@ def _masks_itself(value: UOp, place: Index) -> bool:
     return any(gathered <= atoms(index) for index in value.arg.indices)
 
 
-def gathered_place(which: UOp, rows: UOp) -> Index:
+def _gathered_place(which: UOp, rows: UOp) -> Index:
     """The row that a number names, as an index: the number itself where it is a valid one."""
     extent = _extent(rows)
     known = index_of(which)

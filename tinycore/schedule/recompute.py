@@ -11,18 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Inner, Rewrite, inline, renamed
+from tinycore.schedule.expression import Rewrite, inline, reduction, renamed
 from tinycore.schedule.movement import Indices
-from tinycore.schedule.stages import (
-    MAP,
-    REDUCTION,
-    SCATTER,
-    Stage,
-    make_stages,
-)
+from tinycore.schedule.stages import Stage, make_stages
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import as_index
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both
@@ -53,27 +46,35 @@ def nest_sums(stages: dict[UOp, Stage]) -> None:
     """Make one sum of a sum whose value is a moved sum that nobody else reads."""
     readers = _readers(stages)
     for stage in list(stages.values()):
-        source = stage.value.src[0] if stage.value.op is Ops.LOAD else stage.value
+        if not stage.reduces or stage.writes or stage.term.op is not Ops.LOAD:
+            continue
+        source = stage.term.src[0]
         inner = stages.get(source)
         if inner is not None and len(readers[source]) == 1 and _is_one_sum(stage, inner):
-            access = stage.value.arg
-            rewrite = Rewrite(renamed(inner.axes, access.indices), access.mask)
-            stage.steps += inner.steps
-            stage.extents += inner.extents
-            stage.mask = both(stage.mask, both(access.mask, rewrite.masked(inner.mask)))
-            stage.update(rewrite(inner.value))
+            access: Access = stage.term.arg
+            mine = stage.steps
+            inside = Rewrite(renamed(inner.axes, access.indices), access.mask)(inner.value)
+            theirs = inside.arg
+            value = reduction(
+                inside.src[0],
+                mine.axes + theirs.axes,
+                mine.extents + theirs.extents,
+                "sum",
+                both(mine.mask, both(access.mask, theirs.mask)),
+            )
+            stage.update(value)
             del stages[source]
 
 
 def _is_one_sum(stage: Stage, inner: Stage) -> bool:
     """True if each element of the inner sum is used once for an element of the outer one."""
-    if {stage.kind, inner.kind} != {REDUCTION} or {stage.combine, inner.combine} != {"sum"}:
+    if not inner.reduces or {stage.steps.combine, inner.steps.combine} != {"sum"}:
         return False
-    access: Access = stage.value.arg
+    access: Access = stage.term.arg
     used = {atom for index in access.indices for atom in atoms(index)}
-    own = {atom for index in (*stage.axes, *stage.steps) for atom in atoms(index)}
-    few = stage.size * size(stage.extents) <= _NESTED * inner.size
-    return few and own <= used and not access.fill and not inner.is_sink
+    own = {atom for index in (*stage.axes, *stage.steps.axes) for atom in atoms(index)}
+    few = stage.size * size(stage.steps.extents) <= _NESTED * inner.size
+    return few and own <= used and not access.fill and not inner.is_stored
 
 
 def _readers(stages: Mapping[UOp, Stage]) -> dict[UOp, list[Read]]:
@@ -92,20 +93,17 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     readers = _readers(stages)
     chosen: set[UOp] = set()
     for stage in stages.values():
-        is_plain = stage.kind == REDUCTION and not stage.is_sink and not stage.mask
-        is_short = size(stage.extents) <= limits.recomputed_steps
-        if is_plain and is_short and chosen.isdisjoint(stage.reads):
+        if not stage.reduces or stage.is_stored or stage.steps.mask:
+            continue
+        is_short = size(stage.steps.extents) <= limits.recomputed_steps
+        if is_short and chosen.isdisjoint(stage.reads):
             found = _reached(stage, readers)
-            users = [read for read in found if not _is_inline(read.stage)]
+            users = [read for read in found if not read.stage.is_inline]
             fits = all(_once(user, limits) for user in users)
             if fits and _pays(stage, users, limits):
-                chosen |= {read.stage.node for read in found if _is_inline(read.stage)}
+                chosen |= {read.stage.node for read in found if read.stage.is_inline}
                 chosen.add(stage.node)
     return chosen
-
-
-def _is_inline(stage: Stage) -> bool:
-    return stage.kind == MAP and not stage.is_sink and not stage.is_kept
 
 
 def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> list[Read]:
@@ -116,7 +114,7 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> list[Read]:
         for user, indices in readers[inner.node]:
             rewrite = Rewrite(renamed(inner.axes, indices))
             read = Read(user, tuple([rewrite.index(index) for index in place]))
-            if read not in found and _is_inline(user):
+            if read not in found and user.is_inline:
                 work.append(read)
             found[read] = None
     return list(found)
@@ -125,9 +123,9 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> list[Read]:
 def _pays(stage: Stage, users: Sequence[Read], limits: Limits) -> bool:
     """It saves memory for a result as large as what it reads, or launches for a small one whose
     readers will merge: reductions over axes of one kind and extent."""
-    kinds = {user.stage.kind for user in users}
-    if REDUCTION not in kinds or stage.size >= sum(map(size_of, stage.reads)):
-        return REDUCTION in kinds
+    kinds = {user.stage.reduces for user in users}
+    if True not in kinds or stage.size >= sum(map(size_of, stage.reads)):
+        return True in kinds
     several = len({user.stage for user in users}) > 1
     one_space = len(kinds) == 1 and len({_space(user) for user in users}) == 1
     return several and one_space and stage.size <= limits.tiny
@@ -136,19 +134,19 @@ def _pays(stage: Stage, users: Sequence[Read], limits: Limits) -> bool:
 def _space(user: Read) -> tuple[tuple[bool, int], ...]:
     """Which axes of a place are reduced, with their extents."""
     wide = [index for index in user.indices if index.terms]
-    return tuple([(index in user.stage.steps, index.hi) for index in wide])
+    return tuple([(index in user.stage.steps.axes, index.hi) for index in wide])
 
 
 def _once(user: Read, limits: Limits) -> bool:
     """Each loop of the reader needs each element once: distinct plain axes, few others."""
     stage = user.stage
     found = {index for index in user.indices if index.terms}
-    own = {*stage.axes, *stage.steps}
-    if stage.kind == SCATTER or not found <= own:
+    steps = stage.steps.axes
+    if (stage.reduces and stage.writes) or not found <= {*stage.axes, *steps}:
         return False
     if len(found) != len([index for index in user.indices if index.terms]):
         return False
-    if stage.kind == REDUCTION and found.isdisjoint(stage.steps):
+    if stage.reduces and found.isdisjoint(steps):
         return False
     others = [stage.shape[k] for k in stage.wide if stage.axes[k] not in found]
     return size(others) <= limits.recomputed_steps
@@ -161,16 +159,8 @@ def put_inside(stages: Mapping[UOp, Stage], chosen: set[UOp]) -> None:
         if node not in chosen:
             return None
         stage = stages[node]
-        return inline(_whole_value(stage), renamed(stage.axes, access.indices), access)
+        return inline(stage.value, renamed(stage.axes, access.indices), access)
 
     for stage in stages.values():
         if not chosen.isdisjoint(stage.reads):
             stage.update(Rewrite({}, (), read)(stage.value))
-
-
-def _whole_value(stage: Stage) -> UOp:
-    """The value of one element, its reduction included."""
-    if stage.kind != REDUCTION:
-        return stage.value
-    arg = Inner(stage.steps, tuple(map(as_index, stage.extents)), stage.combine, stage.mask)
-    return UOp(Ops.REDUCE, stage.node.dtype, (stage.value,), arg)

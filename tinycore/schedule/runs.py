@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
-from tinycore.schedule.stages import REDUCTION, Stage
+from tinycore.schedule.stages import Stage
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import scalar
@@ -56,27 +56,27 @@ class Runs:
 
     def _take_out(self, stage: Stage) -> list[UOp]:
         """The factors that come from a reduction and not from the loop, taken out of a sum."""
-        own = {atom for axis in stage.steps for atom in atoms(axis)}
-        every = factors(stage.value) if stage.combine == "sum" else []
+        own = {atom for axis in stage.steps.axes for atom in atoms(axis)}
+        every = factors(stage.term) if stage.steps.combine == "sum" else []
         fixed = [one for one in every if self.depends(one).isdisjoint(own)]
         leaving = [one for one in fixed if self._states(one)]
         kept = [one for one in every if one not in leaving]
         if not kept or not leaving:
             return []
-        stage.value = _product(kept)
+        stage.combine(_product(kept))
         return leaving
 
     def _merge(self, stage: Stage) -> int | None:
         """Put a reduction into the latest loop that may hold it; its number."""
-        states = self._states(stage.value)
+        states = self._states(stage.term)
         for number in range(len(self.runs) - 1, -1, -1):
             run = self.runs[number]
             inside = [self.owner[state] for state in states if self.ready[state] >= number]
-            fits = run.stages[0].extents == stage.extents
+            fits = run.stages[0].steps.extents == stage.steps.extents
             if fits and (not inside or _follows(stage, inside, run)):
                 for lead in inside:
                     lead.followers.append(stage)
-                stage.value = _through_fin(stage.value, inside) if inside else stage.value
+                stage.combine(_through_fin(stage.term, inside) if inside else stage.term)
                 run.stages.append(stage)
                 return number
             if inside:
@@ -87,15 +87,16 @@ class Runs:
 def _follows(stage: Stage, inside: Sequence[Stage], run: Run) -> bool:
     """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is the
     maximum of."""
-    every = factors(stage.value)
+    every = factors(stage.term)
     for lead in inside:
-        if lead not in run.stages or lead.combine != "max" or lead.inner or lead.mask:
+        plain = lead.steps.combine == "max" and not lead.inner and not lead.steps.mask
+        if lead not in run.stages or not plain:
             return False
         scales = [one for one in every if _is_scale(one, lead)]
         rest = [one for one in every if one not in scales]
-        if len(scales) != 1 or lead.stored_value in in_order([*rest, lead.value]):
+        if len(scales) != 1 or lead.stored_value in in_order([*rest, lead.term]):
             return False
-    return stage.combine == "sum"
+    return stage.steps.combine == "sum"
 
 
 def _is_scale(factor: UOp, lead: Stage) -> bool:
@@ -103,7 +104,7 @@ def _is_scale(factor: UOp, lead: Stage) -> bool:
     if factor.op is not Ops.EXP or factor.src[0].op is not Ops.ADD:
         return False
     x, negated = factor.src[0].src
-    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is lead.stored_value
+    return x is lead.term and negated.op is Ops.NEG and negated.src[0] is lead.stored_value
 
 
 def _through_fin(value: UOp, inside: Sequence[Stage]) -> UOp:
@@ -128,6 +129,6 @@ def find_runs(stages: Sequence[Stage]) -> list[Run]:
     """The loops over which the reductions of a body are combined, in order."""
     found = Runs()
     for stage in stages:
-        if stage.kind == REDUCTION:
+        if stage.reduces:
             found.add(stage)
     return found.runs

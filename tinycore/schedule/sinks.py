@@ -1,92 +1,43 @@
 """The graph as the passes want it: no DETACH, and a STORE only where it may write in place.
 
-Comes in: sinks as the tensors built them. Goes out: equal nodes; a STORE is a select by the
-adjoint of its view unless it is named as a write; SHRINK stands below reductions, so that nothing
-is computed to be cut away. stages.py comes next.
+Comes in: sinks as the tensors built them. Goes out: equal nodes; unless it is named as a write, a
+STORE is a select by the adjoint of its view, and a SCATTER writes into a copy of its base.
+stages.py comes next.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.movement import Indices, only_moves_ones, source_place
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise, movement_adjoint
-from tinycore.uop.index import as_index, simplest
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import Dim, Pairs, shape_of
+from tinycore.uop.shape import shape_of
 
 
 def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
-    """The sinks, each a node of its own; those of `writes` stay a STORE."""
-
-    def rule(node: UOp, low: UOp) -> UOp:
-        if node.op is Ops.DETACH:
-            return low.src[0]
-        if node.op is not Ops.STORE:
-            return low
-        stays = node in writes and low.src[0] is node.src[0]
-        return low if stays else selected(low)
-
-    return _apart(cut_below_reductions(_rewritten(sinks, rule)))
-
-
-def _rewritten(roots: Sequence[UOp], rule: Callable[[UOp, UOp], UOp]) -> list[UOp]:
-    """The roots with every node, over its new sources, replaced by what the rule gives."""
+    """The sinks, each a node of its own; those of `writes` write into their base, a BUFFER."""
     new: dict[UOp, UOp] = {}
-    for node in toposort(roots):
+    for node in toposort(sinks):
         src = tuple([new[source] for source in node.src])
         low = node if src == node.src else node.replace(src=src)
-        new[node] = rule(node, low)
-    return [new[root] for root in roots]
+        stays = node in writes and src[0] is node.src[0]
+        if node.op is Ops.DETACH:
+            low = src[0]
+        elif node.op is Ops.STORE and not stays:
+            low = selected(low)
+        elif node.op is Ops.SCATTER and not stays:
+            base = graph.contiguous(src[0], -1 - len(sinks) - len(new))
+            low = node.replace(src=(base, *src[1:]))
+        new[node] = low
+    return _apart([new[sink] for sink in sinks])
 
 
-def cut_below_reductions(roots: Sequence[UOp]) -> list[UOp]:
-    """SHRINK moved below a reduction that nobody else reads: what is cut away is not computed."""
-    order = toposort(roots)
-    readers = Counter(source for node in order for source in dict.fromkeys(node.src))
-    readers.update(roots)
-
-    def rule(node: UOp, low: UOp) -> UOp:
-        if node.op is not Ops.SHRINK or readers[node.src[0]] != 1:
-            return low
-        chain = [low.src[0]]
-        source = node.src[0]
-        while source.op is not Ops.REDUCE:
-            passes = source.op is Ops.PERMUTE or only_moves_ones(source)
-            if not passes or readers[source.src[0]] != 1:
-                return low
-            source = source.src[0]
-            chain.append(chain[-1].src[0])
-        return _cut(chain, low.arg)
-
-    return _rewritten(roots, rule)
-
-
-def _cut(chain: Sequence[UOp], box: Pairs) -> UOp:
-    """The part in a box of the first node of a chain, cut below the reduction that is its last."""
-    begins: Indices = tuple([as_index(begin) for begin, _ in box])
-    lasts: Indices = tuple([as_index(end) - 1 for _, end in box])
-    shapes = []
-    for node in chain[:-1]:
-        pairs = zip(begins, lasts, strict=True)
-        shapes.append(tuple([simplest(last - first + 1) for first, last in pairs]))
-        begins, _ = source_place(node, begins)
-        lasts, _ = source_place(node, lasts)
-    source, arg = chain[-1].src[0], chain[-1].arg
-    inside: list[tuple[Dim, Dim]] = [(0, extent) for extent in shape_of(source)]
-    for axis, (first, last) in enumerate(zip(begins, lasts, strict=True)):
-        if axis not in arg.axes:
-            inside[axis] = (first, last + 1)
-    cut = graph.shrink(source, inside)
-    cut = graph.reduce(cut, arg.axes, arg.combine)
-    for node in reversed(chain[:-1]):
-        shape = shapes.pop()
-        arg = node.arg if node.op is Ops.PERMUTE else shape
-        cut = graph.move(cut, node.op, arg)
-    return cut
+def home_of(node: UOp) -> UOp:
+    """The node in whose buffer another is stored: a SCATTER writes into the copy of its base."""
+    copied = node.op is Ops.SCATTER and node.src[0].op is Ops.CONTIGUOUS
+    return node.src[0] if copied else node
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:

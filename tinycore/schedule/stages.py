@@ -10,11 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tinycore.schedule.expression import Rewrite, gathered, reads_in
+from tinycore.schedule.expression import Inner, Rewrite, gathered, reads_in
 from tinycore.schedule.movement import Indices, only_moves_ones, source_place
-from tinycore.schedule.push import Push, gathered_place
+from tinycore.schedule.push import Push
 from tinycore.schedule.types import Limits
-from tinycore.uop.affine import Mask
 from tinycore.uop.graph import apply_view
 from tinycore.uop.index import axis
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
@@ -22,18 +21,17 @@ from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
 
 T = TypeVar("T")
-REDUCTION, MAP, WRITE, SCATTER = "reduction", "map", "write", "scatter"
-_KINDS = {Ops.REDUCE: REDUCTION, Ops.STORE: WRITE, Ops.SCATTER: SCATTER}
-_ALWAYS = frozenset({Ops.REDUCE, Ops.STORE, Ops.SCATTER, Ops.CONTIGUOUS})
+_NO_STEPS = Inner((), (), "", ())
+WRITES = frozenset({Ops.STORE, Ops.SCATTER})
+_KEPT = WRITES | {Ops.CONTIGUOUS}
 
 
 @dataclass(slots=True, eq=False)
 class Stage:
-    """One node with its expression over its own axes.
+    """One node with its expression over its own axes: a REDUCE if it is a reduction.
 
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
-    `mask` limits what a reduction combines; `place` is where a WRITE or a SCATTER goes in its
-    base, whose own expression is `base` for a SCATTER. `is_kept`: readers read it where it is
+    `place` is where in its base a STORE or SCATTER writes. `is_kept`: readers read it where it is
     stored, never inline. From `sources` on it is what grouping asks: the stages it reads, and
     where; the dimensions that may become axes of a group; if it is a contraction, and keeps its own
     axes for tiles. From `inner` on it is what the stage becomes in its kernel: the
@@ -43,44 +41,33 @@ class Stage:
 
     number: int
     node: UOp
-    kind: str
     shape: Shape
     axes: Indices
     value: UOp
-    is_sink: bool
+    place: Indices
+    is_stored: bool
     is_kept: bool
-    steps: Indices = ()
-    extents: Shape = ()
-    mask: Mask = ()
-    place: Indices = ()
-    base: UOp | None = None
     reads: dict[UOp, list[Access]] = field(default_factory=dict)
     sources: list[tuple[Stage, Indices]] = field(default_factory=list)
     usable: list[int] = field(default_factory=list)
     contracts: bool = False
     tiles: bool = False
-    is_stored: bool = False
     inner: list[int] = field(default_factory=list)
     state: UOp = field(init=False)
     followers: list[Stage] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.update(self.value)
+
     def update(self, value: UOp) -> None:
         """Take another expression for the same values."""
         self.value = value
-        self.reads = reads_in(self.expressions())
+        self.reads = reads_in([value, *gathered(self.place)])
 
-    def expressions(self) -> list[UOp]:
-        """All it evaluates, the numbers of gathered rows included."""
-        base = [] if self.base is None else [self.base]
-        return [*base, self.value, *gathered(self.place)]
-
-    def move(self, axes: Indices, steps: Indices, rewrite: Rewrite) -> None:
+    def move(self, axes: Indices, rewrite: Rewrite) -> None:
         """Take the axes of a kernel."""
         self.axes = axes
-        self.steps = steps
-        self.mask = rewrite.masked(self.mask)
-        self.place = tuple([rewrite.index(index) for index in self.place]) or axes
-        self.base = rewrite(self.base) if self.base is not None else None
+        self.place = tuple([rewrite.index(index) for index in self.place])
         self.update(rewrite(self.value))
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
@@ -88,23 +75,38 @@ class Stage:
         return tuple([values[k] for k in self.inner])
 
     @property
-    def inner_axes(self) -> Indices:
-        """The axes of the loops inside."""
-        return self.at(self.axes)
+    def reduces(self) -> bool:
+        """True for a reduction: its value is combined over steps."""
+        return self.value.op is Ops.REDUCE
+
+    @property
+    def writes(self) -> bool:
+        """True if it changes a part of its base, in place."""
+        return self.node.op in WRITES
+
+    @property
+    def is_inline(self) -> bool:
+        """True for scalar ops that are evaluated where they are read."""
+        return not (self.reduces or self.writes or self.is_stored)
+
+    @property
+    def steps(self) -> Inner:
+        """What a reduction is combined over, and how."""
+        return self.value.arg if self.reduces else _NO_STEPS
+
+    @property
+    def term(self) -> UOp:
+        """What a reduction combines at each step."""
+        return self.value.src[0]
+
+    def combine(self, term: UOp) -> None:
+        """Combine another term at each step."""
+        self.value = self.value.replace(src=(term,))
 
     @property
     def stored_value(self) -> UOp:
         """What is stored, once it is computed."""
-        if self.kind != REDUCTION:
-            return self.value
-        return load(self.state, Access(self.inner_axes))
-
-    @property
-    def combine(self) -> str:
-        """The monoid of a reduction."""
-        arg = self.node.arg
-        combine: str = arg if self.kind == SCATTER else arg.combine
-        return combine
+        return load(self.state, Access(self.at(self.axes))) if self.reduces else self.value
 
     @property
     def wide(self) -> list[int]:
@@ -120,90 +122,53 @@ class Stage:
 def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
     """A stage for each node that may be stored, in topological order, with its expression."""
     graph = Graph(sinks)
-    chosen = {node for node in graph.order if node.op in _ALWAYS} | graph.sinks
-    chosen |= {_epilogue(node, graph) for node in graph.order if node.op is Ops.REDUCE}
+    chosen = {node for node in graph.order if node.op in _KEPT} | graph.sinks
+    for node in graph.order:
+        if node.op is Ops.REDUCE:
+            moved = graph.end(node, _CUTS)  # what is cut away is not computed
+            chosen |= {moved, graph.end(moved, ELEMENTWISE)}
     costly = costly_nodes(graph, chosen, limits)
     chosen |= costly.keys()
-    nodes = [node for node in graph.order if node in chosen]
     stages: dict[UOp, Stage] = {}
-    for number, node in enumerate(nodes):
-        kind = _KINDS.get(node.op, MAP)
-        shape = shape_of(node.src[1] if kind == WRITE else node)
-        axes = _axes(f"p{number}_", shape)
-        is_kept = costly.get(node, False) or node.op is Ops.CONTIGUOUS
-        stage = Stage(number, node, kind, shape, axes, node, node in graph.sinks, is_kept)
-        _MAKERS[kind](stage, Push(chosen, node))
-        stage.is_stored = stage.is_sink
-        stage.update(stage.value)
-        stages[node] = stage
+    for node in graph.order:
+        if node in chosen:
+            is_kept = costly.get(node, node.op in _KEPT)
+            is_stored = is_kept or node in graph.sinks
+            stages[node] = _make(node, len(stages), chosen, is_stored, is_kept)
     return stages
 
 
-def _epilogue(reduction: UOp, graph: Graph) -> UOp:
-    """The end of the scalar ops that alone read a reduction: what is stored, if anything is."""
-    end = node = reduction
-    while node not in graph.sinks and len(graph.consumers[node]) == 1:
-        (node,) = graph.consumers[node]
-        if node.op in ELEMENTWISE:
-            end = node
-        elif not only_moves_ones(node):
-            break
-    return end
+def _make(node: UOp, number: int, chosen: Collection[UOp], is_stored: bool, is_kept: bool) -> Stage:
+    push = Push(chosen, node, f"r{number}_")
+    shape = shape_of(node.src[1] if node.op is Ops.STORE else node)
+    shape = (1, *shape[1:]) if node.op is Ops.SCATTER else shape
+    axes = place = tuple([axis(f"p{number}_{k}", extent) for k, extent in enumerate(shape)])
+    if node.op is Ops.STORE:
+        value = push.value(node.src[1], axes)
+        place = _viewed(node, axes)
+    elif node.op is Ops.SCATTER:
+        value, row = push.scattered(node, axes[1:])
+        place = (row, *axes[1:])
+    else:
+        value = push.value(node, axes)
+    return Stage(number, node, shape, axes, value, place, is_stored, is_kept)
 
 
-def _axes(name: str, shape: Shape) -> Indices:
-    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
-
-
-def _make_map(stage: Stage, push: Push) -> None:
-    stage.value = push.value(stage.node, stage.axes)
-
-
-def _make_reduction(stage: Stage, push: Push) -> None:
-    source = stage.node.src[0]
-    shape = shape_of(source)
-    inside = _axes(f"r{stage.number}_", shape)
-    indices = list(stage.axes)
-    for k in stage.node.arg.axes:
-        indices[k] = inside[k]
-    stage.steps = tuple([inside[k] for k in stage.node.arg.axes])
-    stage.extents = tuple([shape[k] for k in stage.node.arg.axes])
-    stage.value = push.value(source, tuple(indices))
-
-
-def _make_write(stage: Stage, push: Push) -> None:
-    base, value = stage.node.src
-    stage.value = push.value(value, stage.axes)
-    moved = apply_view(base, stage.node.arg)
-    stage.place = stage.axes
+def _viewed(node: UOp, place: Indices) -> Indices:
+    """Where an element of what a STORE writes lies in its base."""
+    base = node.src[0]
+    moved = apply_view(base, node.arg)
     while moved is not base:
-        stage.place, constraints = source_place(moved, stage.place)
+        place, constraints = source_place(moved, place)
         assert not constraints, "stages: a view that hides elements"
         moved = moved.src[0]
-
-
-def _make_scatter(stage: Stage, push: Push) -> None:
-    """The base runs over all axes; the values over those of the numbers and of a row."""
-    base, ids, values = stage.node.src
-    stage.extents = shape_of(ids)
-    stage.steps = _axes(f"r{stage.number}_", stage.extents)
-    stage.base = push.value(base, stage.axes)
-    place = gathered_place(push.value(ids, stage.steps), base)
-    stage.place = (place, *stage.axes[1:])
-    stage.value = push.value(values, (*stage.steps, *stage.axes[1:]))
-
-
-_MAKERS = {
-    MAP: _make_map,
-    REDUCTION: _make_reduction,
-    WRITE: _make_write,
-    SCATTER: _make_scatter,
-}
+    return place
 
 
 # What costs too much to be evaluated at each of its uses
 
 _THROUGH = MOVEMENT | CASTS
+_CUTS = frozenset({Ops.SHRINK, Ops.PERMUTE})
 _OFTEN = 16  # uses of an operand from which on it is worth a trip to memory
 
 
@@ -217,6 +182,17 @@ class Graph:
         for node in self.order:
             for source in dict.fromkeys(node.src):
                 self.consumers[source].append(node)
+
+    def end(self, node: UOp, ops: Collection[Ops]) -> UOp:
+        """The last of the nodes of some ops that alone read `node`, one after the other."""
+        found = node
+        while node not in self.sinks and len(self.consumers[node]) == 1:
+            (node,) = self.consumers[node]
+            if node.op in ops:
+                found = node
+            elif not only_moves_ones(node):
+                break
+        return found
 
 
 def costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
