@@ -8,7 +8,8 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, leaf, matmul, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.create import schedule_within
-from tinycore.schedule.reach import Reach
+from tinycore.schedule.groups import Grouping
+from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.ops import UOp
@@ -183,16 +184,15 @@ def test_equal_graphs_on_other_buffers_have_equal_text() -> None:
     assert found[0] == found[1]
 
 
-def test_reach_knows_what_lies_between() -> None:
-    reach = Reach()
-    a, b, c, d = (reach.add() for _ in range(4))
-    reach.edge(b, a)
-    reach.edge(c, b)
-    assert reach.follows(c, a)
-    assert reach.between(c, a)
-    assert not reach.between(b, a)
-    reach.edge(a, d)
-    assert reach.follows(c, d)
-    reach.merge(b, c)
-    assert reach.follows(b, d)
-    assert reach.direct[b] == {a}
+def test_groups_know_what_must_run_before_them_also_through_others() -> None:
+    limits = Limits(units=4)
+    x, y = leaf(512, 512), leaf(512, 512)
+    stages = find_stages([matmul(matmul(matmul(x, y), x), y), exp(leaf(7))], limits)
+    grouping = Grouping(stages, {}, limits)
+    a, b, c, d = grouping.groups
+    assert b.follows(a)
+    assert c.follows(a)
+    assert not a.follows(c)
+    grouping.run_after(a, d.bits)
+    assert c.follows(d)
+    assert grouping.in_order() == [d, a, b, c]

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 
 from tinycore.config import SPEC
 from tinycore.runtime.caps import Caps
-from tinycore.schedule.bodies import choose_places, make_bodies
+from tinycore.schedule.bodies import Body, choose_places
 from tinycore.schedule.emit import emit
-from tinycore.schedule.expression import sorted_by
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.sinks import home_of, lower_sinks
 from tinycore.schedule.stages import WRITES
-from tinycore.schedule.types import Limits, Schedule
+from tinycore.schedule.types import Limits, Schedule, ScheduledKernel
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.spec import check
 
@@ -42,29 +41,36 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
     writes = {node for node, old in sinks if node.op in WRITES and node.src[0] is old}
     with arena():
-        found = _attempt(sinks, writes, limits)
-        while not isinstance(found, Schedule):
-            writes -= found
+        while True:
             found = _attempt(sinks, writes, limits)
-        return found
+            if isinstance(found, Schedule):
+                return found
+            writes -= found
 
 
 def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[UOp]:
-    """The schedule, or the writes through views that found no place and become selects."""
-    lowered = lower_sinks([node for node, _ in sinks], writes)
-    pairs = list(zip(lowered, sinks, strict=True))
-    olds = {home_of(low): old for low, (_, old) in pairs if old is not None}
+    """The schedule, or the writes that found no place and must be lowered to something else."""
+    nodes = [node for node, _ in sinks]
+    lowered = lower_sinks(nodes, writes)
+    homes = [home_of(node) for node in lowered]
+    pairs = zip(homes, sinks, strict=True)
+    olds = {home: old for home, (_, old) in pairs if old is not None}
     grouping = Grouping(find_stages(lowered, limits), olds, limits)
-    bodies = make_bodies(grouping.groups, olds)
-    reach = grouping.reach
-    places = choose_places(bodies, olds, reach)
-    lost = {node for low, (node, _) in pairs if low.op in WRITES and low not in places}
+    bodies = {group: Body(group, olds) for group in grouping.groups}
+    places = choose_places(bodies, grouping)
+    lost = set()
+    for node, home in zip(nodes, homes, strict=True):
+        if home.op in WRITES and home not in places:
+            lost.add(node)
     if lost:
         return lost
-    order = sorted_by(lambda number: sorted(reach.direct[number]), bodies)
-    kernels = [emit(bodies[number], places, f"k{k}") for k, number in enumerate(order)]
-    ends = tuple([places.get(node, node) for node in lowered])
-    stored = dict.fromkeys([kernel.buffers[k] for kernel in kernels for k in kernel.outputs])
-    kept = set(ends)
-    temporaries = [node for node in stored if node not in kept]
+    kernels: list[ScheduledKernel] = []
+    for group in grouping.in_order():
+        kernel = emit(bodies[group], places, f"k{len(kernels)}")
+        kernels.append(kernel)
+    ends = tuple([places.get(home, home) for home in homes])
+    stored = [kernel.buffers[k] for kernel in kernels for k in kernel.outputs]
+    temporaries = dict.fromkeys(stored)
+    for node in ends:
+        temporaries.pop(node, None)
     return Schedule(tuple(kernels), ends, tuple(temporaries))

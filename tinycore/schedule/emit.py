@@ -8,21 +8,33 @@ all stores last, since a store may overwrite what is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.schedule.bodies import Body
 from tinycore.schedule.expression import reductions
-from tinycore.schedule.runs import Run, find_runs
+from tinycore.schedule.runs import find_runs
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, Kernel, StoreArg, walk
+from tinycore.uop.tree import Access, Kernel, walk
+
+
+class Output(NamedTuple):
+    """A STORE of a stage, in loops over its dimensions inside: of a value, or of a term."""
+
+    stage: Stage
+    target: UOp
+    place: Access
+    value: UOp
+    combine: str = ""
+    moved: Sequence[UOp] = ()
 
 
 def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
-    """The kernel of a body; `places` holds the buffers that sinks overwrite."""
+    """The kernel of a body; `places` holds the buffers that nodes are stored in."""
     writer = Writer(places)
     _write_group(writer, body)
     (scope,) = writer.scopes
@@ -38,66 +50,58 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
 
 
 def _write_group(writer: Writer, body: Body) -> None:
-    runs = find_runs(list(body.stages.values()))
-    values = [stage.stored_value for loop in body.loops for stage in loop]
-    values += [stage.term for run in runs for stage in run.stages]
-    values += [factor for run in runs for _, factor in run.scaled]
-    writer.open("par", body.axes, tuple(body.group.axes), values)
-    for run in runs:
-        _write_run(writer, run)
-    for loop in body.loops:
-        _write_stores(writer, loop)
-    writer.close()
-
-
-def _write_run(writer: Writer, run: Run) -> None:
-    steps = run.stages[0].steps
-    states = [stage.state for stage in run.stages if not stage.writes]
-    values = [stage.term for stage in run.stages]
-    writer.write(*states)
-    writer.open("red", steps.axes, steps.extents, values, states)
-    for stage in run.stages:
-        _open_inner(writer, stage, [stage.term])
-        value = writer(stage.term)
-        target = writer.param(stage.node) if stage.writes else stage.state
-        indices = stage.place if stage.writes else stage.at(stage.axes)
-        place = writer.access(Access(indices, stage.steps.mask))
-        moved = [other.state for other in stage.followers]
-        arg = StoreArg((place,), stage.steps.combine, "exp" if moved else "")
-        writer.write(UOp(Ops.STORE, dtypes.void, (target, value, *moved), arg))
-        _close_inner(writer, stage)
-    writer.close()
-    for stage, factor in run.scaled:
-        _open_inner(writer, stage, [factor])
-        value = writer(factor)
-        writer.store(stage.state, stage.at(stage.axes), value, "prod")
-        _close_inner(writer, stage)
-
-
-def _open_inner(writer: Writer, stage: Stage, values: Sequence[UOp]) -> None:
-    """Open the loops inside one by one, those first on which a reduction inside depends: it is
-    then evaluated outside the rest."""
-    needed: set[object] = set()
-    for value in values:
-        for node in reductions(value):
-            needed |= writer.depends(node)
-    first = [k for k in stage.inner if needed & atoms(stage.axes[k])]
-    rest = [k for k in stage.inner if k not in first]
-    for k in first + rest:
-        index, extent = stage.axes[k], stage.shape[k]
-        writer.open("par", (index,), (extent,), values)
-
-
-def _close_inner(writer: Writer, stage: Stage) -> None:
-    for _ in stage.inner:
+    runs = find_runs(body.stages.values())
+    sums = [[_combined(stage) for stage in run.stages] for run in runs]
+    scaled = [[_scaled(*pair) for pair in run.scaled] for run in runs]
+    ends = [[_stored(stage) for stage in loop] for loop in body.loops]
+    every = [output.value for outputs in [*sums, *scaled, *ends] for output in outputs]
+    writer.open("par", body.axes, body.extents, every)
+    for inside, after in zip(sums, scaled, strict=True):
+        steps = inside[0].stage.steps
+        states = [one.target for one in inside if not one.stage.scatters]
+        writer.write(*states)
+        writer.open("red", steps.axes, steps.extents, [one.value for one in inside], states)
+        for output in inside:
+            _write(writer, [output])
         writer.close()
+        for output in after:
+            _write(writer, [output])
+    for outputs in ends:
+        _write(writer, outputs)
+    writer.close()
 
 
-def _write_stores(writer: Writer, loop: Sequence[Stage]) -> None:
-    values = [stage.stored_value for stage in loop]
-    _open_inner(writer, loop[0], values)
+def _combined(stage: Stage) -> Output:
+    """The term of a reduction, combined with its state at each step."""
+    place = stage.place if stage.scatters else stage.at(stage.axes)
+    access = Access(place, stage.steps.mask)
+    moved = [other.state for other in stage.followers]
+    return Output(stage, stage.state, access, stage.term, stage.steps.combine, moved)
+
+
+def _scaled(stage: Stage, factor: UOp) -> Output:
+    """The state of a sum, multiplied by what has left it."""
+    return Output(stage, stage.state, Access(stage.at(stage.axes)), factor, "prod")
+
+
+def _stored(stage: Stage) -> Output:
+    return Output(stage, stage.node, Access(stage.place), stage.stored_value)
+
+
+def _write(writer: Writer, outputs: Sequence[Output]) -> None:
+    """All values first, all stores last, inside loops over the same dimensions. Those on which a
+    reduction inside depends come first: it is then evaluated outside the rest."""
+    stage = outputs[0].stage
+    values = [output.value for output in outputs]
+    needed: set[object] = set()
+    for node in reductions(*values):
+        needed |= writer.depends(node)
+    inner = sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k])))
+    for k in inner:
+        writer.open("par", (stage.axes[k],), (stage.shape[k],), values)
     place = writer if len(values) == 1 else writer.name
     placed = [place(value) for value in values]
-    for stage, value in zip(loop, placed, strict=True):
-        writer.store(writer.param(stage.node), stage.place, value)
-    _close_inner(writer, loop[0])
+    for output, value in zip(outputs, placed, strict=True):
+        writer.store(output.target, output.place, value, output.combine, output.moved)
+    for _ in inner:
+        writer.close()

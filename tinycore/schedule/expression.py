@@ -216,6 +216,6 @@ def inline(value: UOp, env: Env, access: Access) -> UOp:
     return choose(access.mask, found, access.fill or 0)
 
 
-def reductions(root: UOp) -> list[UOp]:
-    """Every reduction evaluated inside an expression."""
-    return [node for node in in_order([root]) if node.op is Ops.REDUCE]
+def reductions(*roots: UOp) -> list[UOp]:
+    """Every reduction evaluated inside expressions."""
+    return [node for node in in_order(roots) if node.op is Ops.REDUCE]

@@ -1,42 +1,50 @@
 """Groups: which stages share one kernel, and over which parallel axes.
 
 Comes in: stages in topological order. Goes out: groups, each with axes that all its stages have.
-A stage joins the first group that fits: that of a producer (row), one that reads the same data or
-does equal small work (a shared launch); else it starts its own. Fused, unless that costs
-parallelism, the tiles of a contraction, or the place of a sink. bodies.py comes next.
+A stage starts as a group of its own, which joins those it reads (a row), or one that reads the same
+data or does equal small work (a shared launch). Fused, unless that costs parallelism, the tiles of
+a contraction, or the place of a sink. bodies.py comes next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from tinycore.schedule.expression import Dependence, factors, reductions
-from tinycore.schedule.reach import Reach
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
+from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.shape import Dim, size, size_of
+from tinycore.uop.shape import size, size_of
 
-Dims = Mapping[Stage, list[int]]  # the dimensions of each stage that are axes of a group
-Match = dict[int, int]  # for axes of a group, the dimension of a stage along each
+Dims = Mapping[Stage, Sequence[int]]  # the dimensions of each stage that are axes of a group
+Pairs = Sequence[tuple[int, int]]  # an axis of one group, the axis of another that it becomes
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
 
 
 class Group:
     """Stages in one kernel. `axes` are the extents of its parallel loops; `dims[stage]` says which
-    dimensions of the stage these are."""
+    dimensions of the stage these are. `bits` are the numbers of its stages, `before` those of all
+    that must run before it."""
 
-    def __init__(self, number: int, axes: list[Dim]) -> None:
-        self.number = number
-        self.axes = axes
-        self.dims: dict[Stage, list[int]] = {}
+    def __init__(self, stage: Stage) -> None:
+        self.number = stage.number
+        self.axes = [stage.shape[k] for k in stage.usable]
+        self.dims = {stage: stage.usable}
+        self.bits = 1 << stage.number
+        self.before = 0
 
     @property
     def stages(self) -> list[Stage]:
         """Its stages in topological order."""
         return sorted(self.dims, key=lambda stage: stage.number)
+
+    def follows(self, other: Group) -> bool:
+        """True if it must run after another, also through others."""
+        return self.before & other.bits != 0
 
 
 class Grouping:
@@ -45,177 +53,147 @@ class Grouping:
     def __init__(self, stages: Sequence[Stage], olds: Mapping[UOp, UOp], limits: Limits) -> None:
         self.limits = limits
         self.olds = olds
-        _describe(stages)
-        self.reach = Reach()
+        self.groups: list[Group] = []
         self.group_of: dict[Stage, Group] = {}
-        self.by_axes: dict[tuple[Dim, ...], list[Group]] = {}
-        self.producers: list[Group] = []  # the groups that the stage at hand reads, latest first
+        describe(stages)
         for stage in stages:
             self._place(stage)
+        for stage in stages:
+            for one, _ in stage.sources:
+                one.is_stored |= self.group_of[one] is not self.group_of[stage]
 
-    @property
-    def groups(self) -> list[Group]:
-        """The groups by first appearance."""
-        return list(dict.fromkeys(self.group_of.values()))
+    def run_after(self, group: Group, before: int) -> None:
+        """Let a group run after the stages in `before`, and so all that follow it."""
+        group.before = (group.before | before) & ~group.bits
+        for other in self.groups:
+            if other.follows(group):
+                other.before |= group.before
 
-    def _place(self, stage: Stage) -> None:
-        read = {self.group_of[one] for one, _ in stage.sources}
-        self.producers = sorted(read, key=lambda group: -group.number)
-        kept = {self.group_of[one] for one, _ in stage.sources if one.is_kept}
-        able = [group for group in self.producers if group not in kept]
-        for group in able:
-            match = self._match(stage, group)
-            if self._may_follow(stage, group, match):
-                group.axes = [group.axes[k] for k in match]
-                group.dims = _along(group.dims, list(match))
-                self._join(stage, group, list(match.values()))
-                for other in able:
-                    self._merge(stage, group, other)
-                return
-        axes = [stage.shape[k] for k in stage.usable]
-        shared = self._shared_launch(stage, axes)
-        group = shared or Group(self.reach.add(), axes)
-        self._join(stage, group, stage.usable)
-
-    def _join(self, stage: Stage, group: Group, dims: list[int]) -> None:
-        group.dims[stage] = dims
-        self.group_of[stage] = group
-        known = self.by_axes.setdefault(tuple(group.axes), [])
-        if group not in known[-_CANDIDATES:]:
-            known.append(group)
-        for other in self.producers:
-            if other is not group:
-                self.reach.edge(group.number, other.number)
-
-    # row: what is read lies in the same iteration
-
-    def _match(self, stage: Stage, group: Group) -> Match:
-        """The dimension of `stage` along which it reads each axis of `group`, if always one; no
-        dimension twice."""
-        found: Match = {}
-        reads = [pair for pair in stage.sources if pair[0] in group.dims]
-        for k, extent in enumerate(group.axes):
-            places = {indices[group.dims[read][k]] for read, indices in reads}
-            for dim in stage.usable:
-                same = places == {stage.axes[dim]} and stage.shape[dim] == extent
-                if same and dim not in found.values():
-                    found[k] = dim
+    def in_order(self) -> list[Group]:
+        """The groups, each after those before it, else by first appearance."""
+        waiting, found, done = list(self.groups), list[Group](), 0
+        while waiting:
+            group = next(one for one in waiting if not one.before & ~done)
+            waiting.remove(group)
+            found.append(group)
+            done |= group.bits
         return found
 
-    def _may_follow(self, stage: Stage, group: Group, match: Match) -> bool:
-        """True if a stage fits into the group of a producer."""
-        if (
-            (stage.writes and stage.reduces)
-            or self._leads_to(group)
-            or not self._is_cheap(stage, group, match)
-        ):
-            return False
-        mine = {stage: list(match.values())}
-        return self._spares_places(mine, _along(group.dims, list(match)))
+    def _place(self, stage: Stage) -> None:
+        group = self.group_of[stage] = Group(stage)
+        read = self._read_by(group)
+        group.before = 0
+        for other in read:
+            group.before |= other.before | other.bits
+        kept = {self.group_of[one] for one, _ in stage.sources if one.is_kept}
+        joined = group
+        for other in sorted(read - kept, key=lambda one: -one.number):
+            if stage.scatters:
+                break
+            pairs = _match(other, joined)
+            if self._is_cheap(other, joined, pairs) and self._fuse(other, joined, pairs):
+                joined = other
+        latest = [one for one in self.groups if one.axes == group.axes and one not in read]
+        for other in latest[-_CANDIDATES:]:
+            if joined is group and self._saves(stage, other):
+                pairs = [(k, k) for k in range(len(group.axes))]
+                joined = other if self._fuse(other, group, pairs) else group
+        if joined is group:
+            self.groups.append(group)
 
-    def _is_cheap(self, stage: Stage, group: Group, match: Match) -> bool:
-        """True if joining costs neither parallelism nor the tiles of a contraction."""
-        limits = self.limits
-        kept = size([group.axes[k] for k in match])
-        dropped = size([extent for k, extent in enumerate(group.axes) if k not in match])
-        own = [k for k in stage.wide if k not in match.values()]
-        inner = size([stage.shape[k] for k in own])
-        contracts = any(one.contracts for one in group.dims)
-        may_drop = limits.contraction_axes if contracts else limits.row_axes
-        if dropped > 1 and (dropped > may_drop or kept < limits.units):
-            return False
-        if inner > limits.row and kept < limits.units:
-            return False
-        return inner <= limits.contraction_axes or not stage.tiles
+    def _read_by(self, group: Group) -> set[Group]:
+        """The groups that a group reads."""
+        found = {self.group_of[one] for stage in group.dims for one, _ in stage.sources}
+        return found - {group}
 
-    def _merge(self, stage: Stage, group: Group, other: Group) -> None:
-        """Take in another producer that is read at the same axes."""
-        if other is group or not group.axes:
-            return
-        match = self._match(stage, other)
-        axis_of = {dim: k for k, dim in match.items()}
-        mine = group.dims[stage]
-        if len(match) != len(other.axes) or axis_of.keys() != set(mine):
-            return
-        one, two = group.number, other.number
-        if self.reach.between(one, two) or self.reach.between(two, one):
-            return
-        moved = _along(other.dims, [axis_of[dim] for dim in mine])
-        agree = self._reads_agree(group.dims, moved) and self._reads_agree(moved, group.dims)
-        if agree and self._spares_places(group.dims, moved):
-            group.dims.update(moved)
-            self.group_of.update(dict.fromkeys(moved, group))
-            other.dims = {}
-            self.reach.merge(one, two)
-
-    def _reads_agree(self, readers: Dims, sources: Dims) -> bool:
-        """Every read between two groups is at the same coordinates, and may be inline."""
-        for stage, dims in readers.items():
-            own = [stage.axes[k] for k in dims]
-            reads = [pair for pair in stage.sources if pair[0] in sources]
-            for read, indices in reads:
-                if read.is_kept or [indices[k] for k in sources[read]] != own:
-                    return False
+    def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
+        """Put another group into a group along pairs of axes, if nothing must run between them and
+        no sink loses its place."""
+        mine = _along(group.dims, [k for k, _ in pairs])
+        theirs = _along(other.dims, [k for _, k in pairs])
+        between = [one.follows(group) for one in self._read_by(other) - {group}]
+        between += [one.follows(other) for one in self._read_by(group) - {other}]
+        if any(between) or self._loses(mine, theirs) or self._loses(theirs, mine):
+            return False
+        group.axes = [group.axes[k] for k, _ in pairs]
+        group.dims = {**mine, **theirs}
+        group.bits |= other.bits
+        self.group_of.update(dict.fromkeys(theirs, group))
+        if other in self.groups:
+            self.groups.remove(other)
+        self.run_after(group, other.before)
         return True
-
-    # a shared launch: nothing of the group is read, a launch or a pass over data is saved
-
-    def _shared_launch(self, stage: Stage, axes: list[Dim]) -> Group | None:
-        """The first of the latest groups over the same axes that a stage may run beside."""
-        known = self.by_axes.get(tuple(axes), [])
-        mine = {stage: stage.usable}
-        for group in known[-_CANDIDATES:]:
-            if group.axes != axes or not group.dims or group in self.producers:
-                continue
-            if self._leads_to(group) or not self._saves(stage, group, axes):
-                continue
-            if self._spares_places(mine, group.dims):
-                return group
-        return None
-
-    def _saves(self, stage: Stage, group: Group, axes: list[Dim]) -> bool:
-        """True for a sibling, which reads the same large data in the same loops, and for work so
-        small that a launch costs more."""
-        first = next(iter(group.dims))
-        kinds = {(one.reduces, one.writes) for one in (first, stage)}
-        if (True, True) in kinds or (len(kinds) > 1 and axes):
-            return False
-        if not stage.reduces and size(axes) <= self.limits.tiny:
-            return len(group.dims) < _CANDIDATES
-        if axes == [] or first.steps.extents != stage.steps.extents or stage.tiles:
-            return False
-        shared = stage.reads.keys() & first.reads.keys()
-        return any(size_of(node) * _PART >= stage.size for node in shared)
-
-    # what every join must keep
-
-    def _leads_to(self, group: Group) -> bool:
-        """True if a producer needs the group: joining it would be a circle."""
-        return any(self.reach.follows(other.number, group.number) for other in self.producers)
-
-    def _spares_places(self, one: Dims, other: Dims) -> bool:
-        """True if no sink on one side loses its place because the other reads its buffer."""
-        return not (self._loses(one, other) or self._loses(other, one))
 
     def _loses(self, sinks: Dims, readers: Dims) -> bool:
         """True if a reader reads an old buffer outside of the iteration that overwrites it."""
         for sink in [sink for sink in sinks if sink.node in self.olds]:
-            dims = sinks[sink]
-            for reader, theirs in readers.items():
-                own = [reader.axes[k] for k in theirs]
+            for reader, dims in readers.items():
+                own = [reader.axes[k] for k in dims]
                 for at in reader.reads.get(self.olds[sink.node], ()):
-                    there = None if sink.writes else [at.indices[k] for k in dims]
-                    if there != own:
+                    if sink.writes or [at.indices[k] for k in sinks[sink]] != own:
                         return True
         return False
 
+    def _is_cheap(self, group: Group, reader: Group, pairs: Pairs) -> bool:
+        """True if what reads a group costs it neither parallelism nor the tiles of a contraction.
+        A reader that has joined another group already gives up no axis."""
+        limits = self.limits
+        kept = size([group.axes[k] for k, _ in pairs])
+        dropped = size(group.axes) // kept
+        if len(reader.dims) > 1:
+            return len(pairs) > 0 and dropped == size(reader.axes) // kept == 1
+        (stage,) = reader.dims
+        inner = stage.size // kept
+        if kept < limits.units and (dropped > 1 or inner > limits.row):
+            return False
+        contracts = any(one.contracts for one in group.dims)
+        may_drop = limits.contraction_axes if contracts else limits.row_axes
+        return dropped <= may_drop and (inner <= limits.contraction_axes or not stage.tiles)
 
-def _along(dims: Dims, order: Sequence[int]) -> dict[Stage, list[int]]:
-    """The dimensions of each stage along some axes of its group, in another order."""
-    return {stage: [own[k] for k in order] for stage, own in dims.items()}
+    def _saves(self, stage: Stage, group: Group) -> bool:
+        """True for a sibling, which reads the same large data in the same loops, and for work so
+        small that a launch costs more."""
+        first = next(iter(group.dims))
+        alike = first.reduces == stage.reduces and first.writes == stage.writes
+        if stage.scatters or first.scatters or not (alike or group.axes == []):
+            return False
+        if not stage.reduces and size(group.axes) <= self.limits.tiny:
+            return len(group.dims) < _CANDIDATES
+        if group.axes == [] or first.steps.extents != stage.steps.extents or stage.tiles:
+            return False
+        shared = stage.reads.keys() & first.reads.keys()
+        return any(size_of(node) * _PART >= stage.size for node in shared)
 
 
-def _describe(stages: Sequence[Stage]) -> None:
+def _match(group: Group, reader: Group) -> list[tuple[int, int]]:
+    """The axes of two groups along which every read between them is in one iteration."""
+    reads = _reads(reader, group)
+    reads += [(there, own) for own, there in _reads(group, reader)]
+    found: dict[int, int] = {}
+    for k, j in product(range(len(group.axes)), range(len(reader.axes))):
+        fits = group.axes[k] == reader.axes[j] and all(own[j] is there[k] for own, there in reads)
+        if fits and k not in found and j not in found.values():
+            found[k] = j
+    return list(found.items())
+
+
+def _reads(group: Group, source: Group) -> list[tuple[list[Index], list[Index]]]:
+    """The reads of one group from another: where it is, and where it reads, along their axes."""
+    found = []
+    for stage, dims in group.dims.items():
+        for one, indices in stage.sources:
+            if one in source.dims:
+                own = [stage.axes[k] for k in dims]
+                found.append((own, [indices[k] for k in source.dims[one]]))
+    return found
+
+
+def _along(dims: Dims, axes: Sequence[int]) -> dict[Stage, list[int]]:
+    """The dimensions of each stage along some axes of its group."""
+    return {stage: [own[k] for k in axes] for stage, own in dims.items()}
+
+
+def describe(stages: Sequence[Stage]) -> None:
     """Note in every stage what grouping asks of it."""
     by_node = {stage.node: stage for stage in stages}
     depends = Dependence()
@@ -227,7 +205,7 @@ def _describe(stages: Sequence[Stage]) -> None:
         if base is not None:
             stage.sources.append((base, stage.axes))
         inside = reductions(stage.term if stage.reduces else stage.value)
-        stage.usable = [] if stage.reduces and stage.writes else stage.wide
+        stage.usable = [] if stage.scatters else stage.wide
         for node in inside:
             needs = depends(node)
             stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]

@@ -11,12 +11,17 @@ from collections.abc import Iterable
 from math import prod
 
 from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, unalias
-from tinycore.uop.index import Index, alias, digit, make
+from tinycore.uop.index import Index, alias, axis, digit, make
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 
 Indices = tuple[Index, ...]
 ZERO = make(0)
+
+
+def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
+    """Axes that run over a shape, named by a letter and their number."""
+    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, list[Index]]:
@@ -30,19 +35,19 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, list[Index]]:
         case Ops.RESHAPE:
             found = _reshaped(old, arg, indices)
         case Ops.PERMUTE:
-            for axis, index in zip(arg, indices, strict=True):
-                found[axis] = index
+            for k, index in zip(arg, indices, strict=True):
+                found[k] = index
         case Ops.EXPAND:
-            found = [ZERO if old[axis] == 1 else index for axis, index in enumerate(indices)]
+            found = [ZERO if old[k] == 1 else index for k, index in enumerate(indices)]
         case Ops.SHRINK:
             found = [index + begin for index, (begin, _) in zip(indices, arg, strict=True)]
         case Ops.FLIP:
-            for axis in arg:
-                found[axis] = old[axis] - 1 - indices[axis]
+            for k in arg:
+                found[k] = old[k] - 1 - indices[k]
         case Ops.PAD:
-            for axis, (before, after) in enumerate(arg.pairs):
+            for k, (before, after) in enumerate(arg.pairs):
                 if (before, after) != (0, 0):
-                    found[axis] = _within(indices[axis] - before, old[axis], proof)
+                    found[k] = _within(indices[k] - before, old[k], proof)
         case Ops.SKEW:
             shift = indices[arg.window] * arg.dilation
             found[arg.axis] = indices[arg.axis] * arg.stride + shift

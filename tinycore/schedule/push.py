@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.expression import reduction
-from tinycore.schedule.movement import Indices, outside, source_place, tightest
+from tinycore.schedule.movement import Indices, axes_over, outside, source_place, tightest
 from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Index, axis, gather, variable
+from tinycore.uop.index import Index, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import choose, index_of, number, scalar
@@ -117,20 +117,19 @@ class Push:
 
     def _reduced(self, state: State) -> Steps:
         node, indices, mask = state
-        axes, shape = node.arg.axes, shape_of(node.src[0])
-        inside = list(indices)
-        for k in axes:
-            inside[k] = axis(f"{self.letter}{k}", shape[k])
-        value: UOp = yield self._descend(node.src[0], tuple(inside), mask)
-        steps = [inside[k] for k in axes]
-        return reduction(value, steps, [shape[k] for k in axes], node.arg.combine)
+        axes, combine = node.arg
+        extents = [shape_of(node.src[0])[k] for k in axes]
+        steps = axes_over(self.letter, extents)
+        inside = dict(enumerate(indices)) | dict(zip(axes, steps, strict=True))
+        value: UOp = yield self._descend(node.src[0], tuple(inside.values()), mask)
+        return reduction(value, steps, extents, combine)
 
     def scattered(self, node: UOp, row: Indices) -> tuple[UOp, Index]:
         """What a SCATTER combines with its base in one row, a REDUCE; and the number of the row."""
         base, ids, values = node.src
         shape = shape_of(ids)
-        steps = [axis(f"{self.letter}{k}", extent) for k, extent in enumerate(shape)]
-        place = _gathered_place(self.value(ids, tuple(steps)), base)
+        steps = axes_over(self.letter, shape)
+        place = _gathered_place(self.value(ids, steps), base)
         value = self.value(values, (*steps, *row))
         return reduction(value, steps, shape, node.arg), place
 

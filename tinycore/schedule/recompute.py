@@ -142,7 +142,7 @@ def _once(user: Read, limits: Limits) -> bool:
     stage = user.stage
     found = {index for index in user.indices if index.terms}
     steps = stage.steps.axes
-    if (stage.reduces and stage.writes) or not found <= {*stage.axes, *steps}:
+    if stage.scatters or not found <= {*stage.axes, *steps}:
         return False
     if len(found) != len([index for index in user.indices if index.terms]):
         return False

@@ -8,7 +8,7 @@ come from a reduction leave their sum (FACTOR, a named rounding change). emit.py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
@@ -125,7 +125,7 @@ def _product(values: Sequence[UOp]) -> UOp:
     return total
 
 
-def find_runs(stages: Sequence[Stage]) -> list[Run]:
+def find_runs(stages: Iterable[Stage]) -> list[Run]:
     """The loops over which the reductions of a body are combined, in order."""
     found = Runs()
     for stage in stages:

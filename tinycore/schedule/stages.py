@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tinycore.schedule.expression import Inner, Rewrite, gathered, reads_in
-from tinycore.schedule.movement import Indices, only_moves_ones, source_place
+from tinycore.schedule.movement import Indices, axes_over, only_moves_ones, source_place
 from tinycore.schedule.push import Push
 from tinycore.schedule.types import Limits
 from tinycore.uop.graph import apply_view
-from tinycore.uop.index import axis
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
@@ -85,6 +84,11 @@ class Stage:
         return self.node.op in WRITES
 
     @property
+    def scatters(self) -> bool:
+        """True if what it combines is its base itself."""
+        return self.node.op is Ops.SCATTER
+
+    @property
     def is_inline(self) -> bool:
         """True for scalar ops that are evaluated where they are read."""
         return not (self.reduces or self.writes or self.is_stored)
@@ -142,7 +146,7 @@ def _make(node: UOp, number: int, chosen: Collection[UOp], is_stored: bool, is_k
     push = Push(chosen, node, f"r{number}_")
     shape = shape_of(node.src[1] if node.op is Ops.STORE else node)
     shape = (1, *shape[1:]) if node.op is Ops.SCATTER else shape
-    axes = place = tuple([axis(f"p{number}_{k}", extent) for k, extent in enumerate(shape)])
+    axes = place = axes_over(f"p{number}_", shape)
     if node.op is Ops.STORE:
         value = push.value(node.src[1], axes)
         place = _viewed(node, axes)

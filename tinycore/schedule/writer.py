@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from tinycore.dtype import dtypes
 from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts, sorted_by
 from tinycore.schedule.movement import Indices
+from tinycore.schedule.sinks import home_of
 from tinycore.uop.affine import atoms, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.shape import Shape, shape_of, upper_shape
-from tinycore.uop.tree import GLOBAL, Access, BufferArg, buffer, let, load, loop, store
+from tinycore.uop.tree import GLOBAL, Access, BufferArg, StoreArg, buffer, let, load, loop
 
 _HEIGHT = 64  # scalar ops nested in one statement: programs that recurse into it are safe
 Uses = Mapping[UOp, int]
@@ -107,15 +109,22 @@ class Writer(Rewrite):
         """Write statements at the end of the innermost loop."""
         self.scopes[-1].statements.extend(statements)
 
-    def store(self, target: UOp, place: Indices, value: UOp, combine: str = "") -> None:
-        """Write a store of a value that is placed already."""
-        self.write(store(target, self.access(Access(place)), value, combine))
+    def store(
+        self, target: UOp, place: Access, value: UOp, combine: str = "", moved: Sequence[UOp] = ()
+    ) -> None:
+        """Write a store of a value that is placed already, and what moves when it grows."""
+        src = (self.param(target), value, *moved)
+        arg = StoreArg((self.access(place),), combine, "exp" if moved else "")
+        self.write(UOp(Ops.STORE, dtypes.void, src, arg))
 
     # names of the kernel
 
     def param(self, node: UOp) -> UOp:
-        """The parameter that holds the value of a graph node."""
-        home = self.homes.get(node, node)
+        """The parameter that holds the value of a graph node; a register stands for itself."""
+        if isinstance(node.arg, BufferArg):
+            return node
+        home = home_of(node)
+        home = self.homes.get(home, home)
         found = self.params.get(home)
         if found is None:
             shape = upper_shape(shape_of(home))
@@ -132,9 +141,7 @@ class Writer(Rewrite):
 
     def load(self, node: UOp) -> UOp:
         """A LOAD from the parameter or register that holds its source."""
-        source = node.src[0]
-        is_state = isinstance(source.arg, BufferArg)
-        return load(source if is_state else self.param(source), self.access(node.arg))
+        return load(self.param(node.src[0]), self.access(node.arg))
 
     # values
 
@@ -198,8 +205,7 @@ class Writer(Rewrite):
         self.write(state)
         self.open("red", arg.axes, arg.extents, node.src)
         value = self(node.src[0])
-        place = self.access(Access((), arg.mask))
-        self.write(store(state, place, value, arg.combine))
+        self.store(state, Access((), arg.mask), value, arg.combine)
         self.close()
         self.scopes += deeper
         self.height[node] = 0
