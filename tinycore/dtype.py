@@ -207,15 +207,18 @@ COMPUTE = dict.fromkeys(NARROW, dtypes.float32)
 
 def to_bits(values: Any, dtype: DType) -> Any:
     """The bits of the numbers of a narrow type nearest to `values`, ties to even, as an array."""
-    numpy, row = np(), NARROW[dtype.scalar]
+    numpy = np()
+    row = NARROW[dtype.scalar]
     values = numpy.asarray(values, "float64")
     size = abs(values)
-    _, exponent = numpy.frexp(numpy.maximum(size, 2.0**row.exponent))
-    field = exponent - 1.0 - row.exponent
-    steps = numpy.rint(numpy.ldexp(size, row.mantissa + 1 - exponent))
-    bits = numpy.minimum(field * 2**row.mantissa + steps, row.beyond)
+    normal = numpy.maximum(size, 2.0**row.exponent)
+    exponent = numpy.frexp(normal)[1] - 1
+    steps = numpy.ldexp(size, row.mantissa - exponent)
+    field = numpy.ldexp(exponent - row.exponent, row.mantissa)
+    bits = numpy.minimum(field + numpy.rint(steps), row.beyond)
     bits = numpy.where(numpy.isnan(size), row.nan, bits)
-    return (bits + numpy.signbit(values) * 2 ** (dtype.bits - 1)).astype(f"uint{dtype.bits}")
+    sign = numpy.ldexp(numpy.signbit(values), dtype.bits - 1)
+    return (bits + sign).astype(f"uint{dtype.bits}")
 
 
 def from_bits(bits: Any, dtype: DType) -> Any:
@@ -227,8 +230,9 @@ def from_bits(bits: Any, dtype: DType) -> Any:
 def _patterns(dtype: DType) -> Any:
     """The value of every bit pattern: float64 of the same fields, scaled."""
     row = NARROW[dtype]
-    fields = np().arange(1 << (dtype.bits - 1), dtype="int64") << (52 - row.mantissa)
-    values = fields.view("float64") * 2.0 ** (1022 + row.exponent)
+    fields = np().arange(1 << (dtype.bits - 1), dtype="int64")
+    shifted = fields << (52 - row.mantissa)
+    values = shifted.view("float64") * 2.0 ** (1022 + row.exponent)
     values[row.beyond] = math.inf
     values[row.beyond + 1 :] = math.nan
     values[row.nan] = math.nan

@@ -118,8 +118,9 @@ def misfits(node: UOp) -> Iterator[str]:
         is_register = getattr(node.src[0].arg, "space", "") == REGISTER
         element = value if is_register else value.scalar
         types = {**FIXED, "v": value, "e": element, "m": dtypes.bool.vec(value.lanes)}
-        pairs = zip(signature, found, strict=True)
-        expected = [types.get(letter) or one.scalar.vec(value.lanes) for letter, one in pairs]
+        like = [one.scalar.vec(value.lanes) for one in found]
+        pairs = zip(signature, like, strict=True)
+        expected = [types.get(letter, any_type) for letter, any_type in pairs]
         if found != expected:
             yield f"has types {found}; expected {expected}"
 

@@ -126,7 +126,8 @@ def axis_value(statement: UOp) -> Index:
 
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads and writes, those of its expressions first."""
-    return [use for node in (*evaluated(statement), statement) for use in _touched(node)]
+    nodes = [*evaluated(statement), statement]
+    return [use for node in nodes for use in _touched(node)]
 
 
 def written(statement: UOp) -> list[Use]:

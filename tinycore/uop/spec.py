@@ -47,7 +47,8 @@ def check(kernel: Kernel, boundary: str) -> None:
         for rule, ops in RULES.items():
             speaks = not ops or site.statement.op in ops
             for found in rule(site) if speaks else ():
-                name, text = rule.__name__.replace("_", " "), show_statement(site.statement)
+                name = rule.__name__.replace("_", " ")
+                text = show_statement(site.statement)
                 raise SpecError(f"spec, {name}: `{text}` of kernel {kernel.name}: {found}")
 
 
@@ -149,20 +150,23 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
     if value.lo >= 0 or any((value - known).lo >= 0 for known in given):
         return None
     random = np().random.default_rng(0)
-    free = sorted(atoms(value).union(*map(atoms, given)), key=repr)
-    points = {atom: _tried(atom, random) for atom in free}
+    free = atoms(value).union(*map(atoms, given))
+    points = {atom: _tried(atom, random) for atom in sorted(free, key=repr)}
     wrong = evaluate(value, points.__getitem__) < 0
     for known in given:
         wrong = wrong & (evaluate(known, points.__getitem__) >= 0)
     found = np().flatnonzero(wrong)
-    return {atom: int(points[atom][found[0]]) for atom in free} if found.size else None
+    if not found.size:
+        return None
+    return {atom: int(column[found[0]]) for atom, column in points.items()}
 
 
 def _tried(atom: Atom, random: Any) -> Any:
     """Numbers between the bounds, each bound a quarter of the time."""
-    beyond = (atom.hi - atom.lo + 1) // 2
-    numbers = random.integers(atom.lo - beyond, atom.hi + beyond, POINTS, endpoint=True)
-    return numbers.clip(atom.lo, atom.hi)
+    lo, hi = atom.lo, atom.hi
+    beyond = (hi - lo + 1) // 2
+    numbers = random.integers(lo - beyond, hi + beyond, POINTS, endpoint=True)
+    return numbers.clip(lo, hi)
 
 
 RULES: dict[Rule, tuple[Ops, ...]] = {

@@ -84,14 +84,17 @@ def states_are_rebased(site: Site) -> Iterator[str]:
 
 def _moved(statement: UOp) -> tuple[UOp, ...]:
     """The buffers that a rebase moves."""
-    return statement.src[2 * len(statement.arg.places) :] if statement.op is Ops.STORE else ()
+    if statement.op is not Ops.STORE:
+        return ()
+    return statement.src[2 * len(statement.arg.places) :]
 
 
 def rebase_fits(site: Site) -> Iterator[str]:
     """A rebase has the leading states that its rule names."""
     arg = site.statement.arg
     rules = {name: row.leads for name, row in DEPENDENT.items()}
-    if arg.rebase and rules.get(arg.rebase) != (arg.combine,) * len(arg.places):
+    leads = (arg.combine,) * len(arg.places)
+    if arg.rebase and rules.get(arg.rebase) != leads:
         yield f"rebase {arg.rebase} of another state; expected one of {rules}."
 
 
@@ -124,8 +127,9 @@ def agents_act_together(site: Site) -> Iterator[str]:
 
 def roles_hold_roles(site: Site) -> Iterator[str]:
     """The children of roles are roles, and no role stands elsewhere."""
-    kinds = [getattr(node.arg, "kind", "") for node in (site.around[-1], site.statement)]
-    if (kinds[0] == "roles") != (kinds[1] == "role"):
+    outer = getattr(site.around[-1].arg, "kind", "")
+    inner = getattr(site.statement.arg, "kind", "")
+    if (outer == "roles") != (inner == "role"):
         yield "a role outside roles, or another statement in them; expected roles in roles."
 
 
