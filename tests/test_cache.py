@@ -1,5 +1,6 @@
 """The disk cache: private, checked before use, shared by processes, never in the way."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tinycore import cache
-from tinycore.cache import DiskCache
+from tinycore.cache import DiskCache, source_key
 from tinycore.errors import TinycoreWarning
 
 
@@ -217,3 +218,16 @@ def test_the_place_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TINYCORE_CACHE", str(tmp_path / "mine"))
     assert cache.shared() is cache.shared()
     assert cache.shared().root == tmp_path / "mine"
+
+
+def test_an_edited_package_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "vendor_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("vendor_package")
+    first = source_key("vendor_package")
+    (package / "renderer.py").write_text("FAST = True")
+    source_key.cache_clear()
+    assert source_key("vendor_package") != first
+    source_key.cache_clear()

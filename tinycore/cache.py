@@ -80,6 +80,22 @@ class DiskCache:
         return not reason
 
 
+@functools.cache
+def source_key(package: str) -> str:
+    """What a package that is imported consists of: a digest of its files' names, sizes and times.
+
+    What code makes is kept under it, so that an edited copy finds nothing that another one made.
+    """
+    module = sys.modules[package]
+    files = [module.__file__ or ""]
+    for folder in getattr(module, "__path__", ()):
+        for found, _, names in os.walk(folder):
+            files += [os.path.join(found, name) for name in names if name.endswith(".py")]
+    stats = [(name, os.stat(name)) for name in sorted(files)]
+    facts = [(os.path.basename(name), one.st_size, one.st_mtime_ns) for name, one in stats]
+    return _hash(repr(facts)).hex()
+
+
 def default_root() -> Path:
     """Where the cache lives: TINYCORE_CACHE, XDG_CACHE_HOME, or the platform's own place."""
     chosen = os.environ.get("TINYCORE_CACHE", "")

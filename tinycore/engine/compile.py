@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from tinycore import __version__, config
+from tinycore import config
+from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
 from tinycore.config import DEBUG
 from tinycore.dtype import DType
 from tinycore.engine.run import Step
 from tinycore.engine.tune import plan_of
 from tinycore.engine.work import name_of, work_of
-from tinycore.runtime.compiled import cached
+from tinycore.runtime.compiled import cached, compiler_key
 from tinycore.runtime.contract import Target
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.opened import OpenDevice
@@ -29,8 +30,6 @@ from tinycore.uop.index import Index
 from tinycore.uop.ops import arena
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
-
-FORMAT = 2  # of an Artifact's bytes
 
 
 class Part(NamedTuple):
@@ -92,10 +91,11 @@ def load(artifact: Artifact, device: OpenDevice) -> Loaded:
 
 
 def full_key(kernel: Kernel, device: OpenDevice) -> str:
-    """Everything the binary depends on: kernel, architecture, compiler, settings, version."""
+    """Everything the binary depends on: kernel, architecture, compiler, settings, the code here."""
     settings = ",".join(f"{name}={value}" for name, value in config.key())
-    target = f"{device.target.arch}|{device.compiler.key}"
-    return f"{kernel_key(kernel)}|{target}|{settings}|{__version__}|{FORMAT}"
+    target = f"{device.target.arch}|{compiler_key(device.compiler)}"
+    core = source_key("tinycore")
+    return f"{kernel_key(kernel)}|{target}|{settings}|{core}"
 
 
 def build(kernel: Kernel, device: OpenDevice) -> Artifact:

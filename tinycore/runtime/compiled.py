@@ -22,9 +22,16 @@ def cached(table: str, key: str, make: Callable[[], bytes]) -> bytes:
     return found
 
 
+def compiler_key(compiler: Compiler) -> str:
+    """What the object code depends on besides its source: the compiler's key, the vendor's code."""
+    package = type(compiler).__module__.partition(".")[0]
+    return f"{compiler.key}|{cache.source_key(package)}"
+
+
 def compile_cached(compiler: Compiler, source: str) -> bytes:
     """The object code of `source`, compiled only if no process did before with the same key.
 
     Raises: CompileError, which is never cached.
     """
-    return cached("compiled", f"{compiler.key}\n{source}", lambda: compiler.compile(source))
+    key = f"{compiler_key(compiler)}\n{source}"
+    return cached("compiled", key, lambda: compiler.compile(source))
