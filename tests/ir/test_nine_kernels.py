@@ -126,17 +126,17 @@ def refusal(unit: str, *edits: tuple[str, str]) -> str:
     return str(caught.value)
 
 
-OWN_M = "buf m f32[r:64] reg = max own t//4 = 8*(r//16) + r%8"
-OWN_P = "buf p f16[r:64, c:32] reg own t = 32*(r//16) + 4*(r%8) + c%8//2"
+OWN_M = "buf m f32[r:64] reg = max own(t:128) t//4 = 8*(r//16) + r%8"
+OWN_P = "buf p f16[r:64, c:32] reg own(t:128) t = 32*(r//16) + 4*(r%8) + c%8//2"
 
 
 def test_a_row_maximum_in_another_layout_is_refused() -> None:
-    message = refusal("flash", (OWN_M, "buf m f32[r:64] reg = max own t//2 = r"))
+    message = refusal("flash", (OWN_M, "buf m f32[r:64] reg = max own(t:128) t//2 = r"))
     assert "a lane touches a register that it does not own, of m, g" in message
 
 
 def test_scores_in_another_layout_are_refused() -> None:
-    other = "buf p f16[r:64, c:32] reg own t = 2*r + c//16"
+    other = "buf p f16[r:64, c:32] reg own(t:128) t = 2*r + c//16"
     assert "a register that it does not own, of p" in refusal("flash", (OWN_P, other))
 
 
@@ -181,7 +181,7 @@ def test_par_in_place_of_red_is_refused(unit: str, old: str, new: str) -> None:
     [
         ("tail", "Z[i | i < N] =", "Z[16*i.1+i.2 | i < N] =", "Z"),
         ("splitk", "W[z,i,j] = acc", "W[0,i,j] = acc", "W"),
-        ("ring", "copy C[128*bm+64*w+r:64", "copy C[127*bm+64*w+r:64", "C"),
+        ("ring", "C[128*bm+64*w+r,", "C[127*bm+64*w+r,", "C"),
     ],
 )
 def test_grid_iterations_that_meet_are_refused(unit: str, old: str, new: str, buffer: str) -> None:
@@ -208,14 +208,14 @@ kernel roles(A f16[M,64], B f16[64,32], C f32[M,32]) spmd
     roles
       role load
         ser k:4
-          copy As[k; r:128, q:16] <- A[r, 16*k+q] @bulk
-          copy Bs[k; q:16, c:32] <- B[16*k+q, c] @bulk
+          copy(r:128, q:16) As[k; r, q] <- A[r, 16*k+q] @bulk
+          copy(q:16, c:32) Bs[k; q, c] <- B[16*k+q, c] @bulk
       role math w:2
-        buf acc f32[r:64, c:32] reg = sum own t = 32*(r//16) + 4*(r%8) + c%8//2
+        buf acc f32[r:64, c:32] reg = sum own(t:128) t = 32*(r//16) + 4*(r%8) + c%8//2
         ser k:4
           wait As[k]
           {wait}
-          mma acc[r:64, c:32] += As[k; 64*w+r, q:16] * Bs[k; q, c] @warpgroup
+          mma(r:64, c:32, q:16) acc[r, c] += As[k; 64*w+r, q] * Bs[k; q, c] @warpgroup
           {free}
           free As[k]
         par r:64 @own, c:32 @own: C[64*w+r, c] = acc[r, c]

@@ -38,7 +38,7 @@ kernel other(q f32[H,S,D], keys f32[H,S,D], v f32[H,S,D], out f32[H,S,D])
         weight = exp(score - fin(top))
         norm += weight
         par y:D @vec: acc[y] += weight * v[head,col,y]
-      par y:D @vec: acc[y] *= 1.0 / norm
+      par y:D @vec: acc[y] *= recip(norm)
       par y:D @vec: out[head,row,y] = acc[y]
 """
 
@@ -75,7 +75,7 @@ def test_variables_keep_their_names_and_are_not_taken() -> None:
         "kernel a(X f32[9], i0 in 1..9, b1 in 1..9)\n  par L:i0: buf t f32[] reg; t = X[L + b1]\n"
     )
     assert canonical_text(text) == (
-        "kernel k(b0 f32[9], i0 in 1..9, b1 in 1..9)\n  par i1:i0\n"
+        "kernel k(i0 in 1..9, b1 in 1..9, b0 f32[9])\n  par i1:i0\n"
         "    buf b2 f32[] reg\n    b2 = b0[b1 + i1]\n"
     )
 
@@ -93,9 +93,9 @@ def test_sibling_scopes_may_share_a_name_or_not() -> None:
 
 def test_box_and_lane_axes_are_named_in_their_statement_alone() -> None:
     head = "kernel a(X f32[8])\n  buf T f32[8] packed\n"
-    copies = "  copy T[r] <- X[r] over r:8\n  par {0}:8: X[{0}] = T[{0}]\n"
+    copies = "  copy(r:8) T[r] <- X[r]\n  par {0}:8: X[{0}] = T[{0}]\n"
     assert canonical_text(head + copies.format("r")) == canonical_text(head + copies.format("q"))
-    own = "kernel a()\n  buf T f32[{0}:8] reg own {1} = {0}\n"
+    own = "kernel a()\n  buf T f32[{0}:8] reg own({1}:128) {1} = {0}\n"
     assert canonical_text(own.format("r", "t")) == canonical_text(own.format("c", "r"))
 
 

@@ -15,7 +15,7 @@ from tinycore.uop.affine import (
     substitute,
     unalias,
 )
-from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, make, variable
+from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, make, variable
 
 
 def random_index(rng: random.Random, names: dict[str, int], depth: int) -> tuple[Index, str]:
@@ -98,15 +98,20 @@ def test_a_product_of_digits_is_evaluated() -> None:
     assert evaluate(product, lambda atom: {"i": 5, "n": 3}[atom.name]) == 6
 
 
+def gathered(atom: Atom) -> str:
+    """The text of a gathered index of this test."""
+    return f"{atom.node} in {atom.hi + 1}"
+
+
 def test_products_and_gathers_are_atoms() -> None:
     n, i = variable("N", 1, 9), axis("i", 4)
     product = n * i + 2
     assert product is i * n + 2
     assert (product.lo, product.hi) == (2, 29)
     place = gather("ids[b]", 5)
-    assert show(3 * place, str) == "3*(ids[b] in 5)"
+    assert show(3 * place, gathered) == "3*(ids[b] in 5)"
     moved = substitute(3 * place, {}, lambda node: "ids[c]")
-    assert show(moved, str) == "3*(ids[c] in 5)"
+    assert show(moved, gathered) == "3*(ids[c] in 5)"
     assert {atom.kind for atom in atoms(product + place)} == {
         "variable",
         "axis",

@@ -60,7 +60,7 @@ def test_kernels_without_maps_are_schedules(name: str) -> None:
     text = text_of(name)
     for word in sorted({word for word in plain if word.startswith("@")}, key=len, reverse=True):
         text = text.replace(" " + word.rstrip(":,"), "")
-    text = text.replace(" own t = a over t:8", "")
+    text = text.replace(" own(t:8) t = a", "")
     for unit in parse(text, **sizes_of(text_of(name))).values():
         if isinstance(unit, Kernel):
             check(unit, "schedule")
@@ -77,9 +77,10 @@ REFUSED = {
     "  par i:8: par i:8: Y[i] = 1": "i is a name in scope already; expected a new one.",
     "  buf X f32[] reg": "X is a name in scope already",
     "  v = 1.0; v = 2.0": "v is a name in scope already",
-    "  par r:8: copy Y[r] <- X[r] over r:8": "r is a name in scope already",
+    "  par r:8: copy(r:8) Y[r] <- X[r]": "r is a name in scope already",
     # ranks match
     "  par i:8: Z[i] = 1": "1 indices into Z; expected 2, one a dimension.",
+    "  Y[0] = X": "0 indices into X; expected 1, one a dimension.",
     "  par i:8: Y[i] = X[i, i]": "2 indices into X; expected 1, one a dimension.",
     # types match
     "  par i:8: Y[i] = ids[i]": "i32 at Y of f32; expected one type. Cast it.",
@@ -122,47 +123,46 @@ REFUSED = {
     # grid extents are known
     "  ser i:8: par j:i+1 @grid: Z[i, j] = 1": "a grid loop counts to i; expected an extent of",
     # agents act together
-    TILE + "  copy T[r] <- X[r] over r:8; par i:8 @thread: wait T[]": (
+    TILE + "  copy(r:8) T[r] <- X[r]; par i:8 @thread: wait T[]": (
         "inside i @thread; expected it outside loops of agents."
     ),
-    "  par i:8 @lane: Y[i] = 1; mma Z[i, c] += Z[i, r] * Z[r, c] over c:8, r:8 @warpgroup": (
+    "  par i:8 @lane: Y[i] = 1; mma(c:8, r:8) Z[i, c] += Z[i, r] * Z[r, c] @warpgroup": (
         "inside i @lane; expected it outside loops of agents."
     ),
     # roles hold roles
     "  roles\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
     "  role load\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
     # own names dimensions
-    "  buf T f32[r:8] group own t = r": "own in space group; expected reg, and names",
-    "  buf T f32[8] reg own t = 0": "expected reg, and names as in f32[r:64, c:32].",
-    "  par q:8: buf T f32[r:8] reg own t = q": "own speaks of q; expected a dimension's name.",
+    "  buf T f32[r:8] group own(t:128) t = r": "own in space group; expected reg, and names",
+    "  buf T f32[8] reg own(t:128) t = 0": "expected reg, and names as in f32[r:64, c:32].",
+    "  par q:8: buf T f32[r:8] reg own(t:128) t = q": "own speaks of q; expected a dimension's",
     # own loops touch fragments
     "  par i:8 @own: Y[i] = 1": "no fragment inside i @own; expected one among the operands.",
     # places name slots
     RING + "  par i:4: T[i] = 1": "T has 2 slots; expected b[e; ..].",
     # rings turn
-    TILE + "  copy T[r] <- X[r] over r:8": "copied to and never waited for; expected a WAIT.",
-    RING + "  ser k:2: copy T[k; r] <- X[4*k + r] over r:4; wait T[k]": (
+    TILE + "  copy(r:8) T[r] <- X[r]": "copied to and never waited for; expected a WAIT.",
+    RING + "  ser k:2: copy(r:4) T[k; r] <- X[4*k + r]; wait T[k]": (
         "filled again and never freed; expected a FREE."
     ),
     TILE + "  free T[]": "waited for or freed, and never copied; expected a COPY.",
     TILE + "  wait T[]": "waited for or freed, and never copied; expected a COPY.",
     # copies fit
-    "  copy Y[r] <- X[r] over r:8": "a COPY between ['global']; expected a slot at one end",
-    "  buf T f32[8] reg; copy T[r] <- X[r] over r:8": "a COPY between ['global', 'reg'];",
+    "  copy(r:8) Y[r] <- X[r]": "a COPY between ['global']; expected a slot at one end",
+    "  buf T f32[8] reg; copy(r:8) T[r] <- X[r]": "a COPY between ['global', 'reg'];",
     TILE
-    + "  copy T[r | r < 4] <- X[r] over r:8; wait T[]": "expected the whole slot filled, without a",
-    TILE
-    + "  copy T[r] <- X[r] over r:4; wait T[]": "a box of [4] into [8]; expected the whole slo",
-    TILE + "  copy T[r] <- X[r] over r:8, q:2; wait T[]": "a box of [8, 2] into [8];",
+    + "  copy(r:8) T[r | r < 4] <- X[r]; wait T[]": "expected the whole slot filled, without a",
+    TILE + "  copy(r:4) T[r] <- X[r]; wait T[]": "a box of [4] into [8]; expected the whole slo",
+    TILE + "  copy(r:8, q:2) T[r] <- X[r]; wait T[]": "a box of [8, 2] into [8];",
     # copies stay within slots
-    RING + "  ser k:2: wait T[k]; copy T[k + 2; r] <- X[r] over r:4; free T[k]": (
+    RING + "  ser k:2: wait T[k]; copy(r:4) T[k + 2; r] <- X[r]; free T[k]": (
         "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
     ),
     # mma contracts
-    "  mma Z[r, c] += Z[r, q] * Z[q, c] over r:8, c:8, q:8, p:8 @warpgroup": (
+    "  mma(r:8, c:8, q:8, p:8) Z[r, c] += Z[r, q] * Z[q, c] @warpgroup": (
         "box axis p is in 0 of acc, A and B; expected two."
     ),
-    "  mma Z[r, c] += Z[r, q | q < 4] * Z[q, c] over r:8, c:8, q:8 @warpgroup": (
+    "  mma(r:8, c:8, q:8) Z[r, c] += Z[r, q | q < 4] * Z[q, c] @warpgroup": (
         "a masked operand; expected fills that add nothing. Mask the COPY."
     ),
 }
@@ -208,8 +208,8 @@ ALLOWED = [
     "  par p:9: Z[p//8, p%8 | p < 8] = 1",
     "  par i:8, j:8: Z[i, j | i - j >= 1] = Z[i - 1, j | i >= 1]",
     "  par i:8 @grid: ser k:2: par j:8 @grid: Z[i, j] = 1",
-    "  buf T f32[2,4] packed; copy T[a//4, a%4] <- X[a] over a:8; wait T[]",
-    RING + "  ser k:2: copy T[k; r] <- X[4*k + r] over r:4; wait T[k]; free T[k]",
+    "  buf T f32[2,4] packed; copy(a:8) T[a//4, a%4] <- X[a]; wait T[]",
+    RING + "  ser k:2: copy(r:4) T[k; r] <- X[4*k + r]; wait T[k]; free T[k]",
     "  red i:8: Y[ids[i] in 8] += X[i]",
     "  par i:8: Y[0 | false] = X[i]",
     "  par i:8: if false: Y[0] = X[i]",
@@ -260,7 +260,7 @@ BROKEN = {
         Ops.STORE, dtypes.void, (X, x, X), StoreArg((Access((I,)),), "max", "up")
     ),
     "scope @block; expected one of ('thread', 'warp',": kernel_of(
-        "kernel k(X f32[8,8])\n  mma X[r, c] += X[r, q] * X[q, c] over r:8, c:8, q:8 @block"
+        "kernel k(X f32[8,8])\n  mma(r:8, c:8, q:8) X[r, c] += X[r, q] * X[q, c] @block"
     ).body[0],
 }
 
@@ -276,7 +276,7 @@ def test_a_tree_that_no_text_can_say_is_refused(message: str) -> None:
 
 def test_a_head_that_declares_a_name_twice_is_refused() -> None:
     message = refusal(Kernel("bad", (X, X), (), ()))
-    assert "`buf X f32[8] global` of kernel bad: X is a name in scope already" in message
+    assert "`buf X f32[8]` of kernel bad: X is a name in scope already" in message
 
 
 def test_every_wait_and_free_of_a_kernel_is_needed() -> None:
@@ -300,7 +300,7 @@ def test_every_wait_and_free_of_a_kernel_is_needed() -> None:
         ("splitk", "W[z,i,j] = acc", "W[0,i,j] = acc"),
         ("attention", "rebase exp(l, O)", "rebase exp(O)"),
         ("ring", "64*k+128+q < K", "64*k+128+q <= K"),
-        ("ring", "copy As[k+2;", "copy As[k+3;"),
+        ("ring", "As[k+2; r, q] <-", "As[k+3; r, q] <-"),
         ("kv", "red n:L", "red n:L+1"),
     ],
 )

@@ -156,13 +156,16 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
     return product
 
 
-NodeText = Callable[[object], str]
+AtomText = Callable[[Atom], str]
 
 
-def show(value: Index, node_text: NodeText = repr) -> str:
-    """The text of an index, as IR.md writes it; terms sorted by coefficient, then by name."""
+def show(value: Index, leaf: AtomText = repr) -> str:
+    """The text of an index, as IR.md writes it; terms sorted by coefficient, then by name.
+
+    `leaf` writes an axis, a variable or a gathered index.
+    """
     plain = unalias(value)
-    parts = [(c < 0, -abs(c), _show_atom(atom, node_text)) for atom, c in plain.terms]
+    parts = [(c < 0, -abs(c), _show_atom(atom, leaf)) for atom, c in plain.terms]
     if len(parts) == 1 and plain.const == 0 and plain.terms[0][1] == 1:
         return parts[0][2]
     out = ""
@@ -188,14 +191,12 @@ def _grouped(text: str) -> str:
 _NAME_SIGNS = str.maketrans("", "", "._'")  # what a name may hold besides letters and digits
 
 
-def _show_atom(atom: Atom, node_text: NodeText) -> str:
-    if atom.kind == "gather":
-        return f"{node_text(atom.node)} in {atom.hi + 1}"
+def _show_atom(atom: Atom, leaf: AtomText) -> str:
     if atom.factors:
-        return "*".join(sorted([_grouped(_show_atom(f, node_text)) for f in atom.factors]))
+        return "*".join(sorted([_grouped(_show_atom(f, leaf)) for f in atom.factors]))
     if atom.base is None:
-        return atom.name
-    text = show(atom.base, node_text)
+        return leaf(atom)
+    text = show(atom.base, leaf)
     text = _grouped(text) if atom.divisor != 1 or atom.modulus else text
     text = text if atom.divisor == 1 else f"{text}//{atom.divisor}"
     return f"{text}%{atom.modulus}" if atom.modulus else text

@@ -1,47 +1,21 @@
-"""Cuts the text of kernels into lines of tokens, and says where reading stopped.
+"""Cuts the text of kernels into tokens, and says where reading stopped.
 
-Comes in: text. Goes out: `Cursor`s, one a line, with number and indentation. The signs and words
-of the notation are here because printer and parser share them; uop/parser.py comes next.
+Comes in: text. Goes out: a `Cursor` that is read token by token, a line at a time. How tightly
+signs bind is told here too, for reader and printer alike; uop/reader.py comes next.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from tinycore.errors import ParseError
-from tinycore.uop.ops import Ops
 
-# How tightly an infix sign binds. `in` makes a gathered index: ids[b] in 20.
-OR, XOR, AND, COMPARE, RANGE, SUM, PRODUCT, ATOM = range(1, 9)
-LEVELS = {
-    "or": OR,
-    "^": XOR,
-    "&": AND,
-    "<": COMPARE,
-    "<=": COMPARE,
-    ">": COMPARE,
-    ">=": COMPARE,
-    "==": COMPARE,
-    "in": RANGE,
-    "+": SUM,
-    "-": SUM,
-    "*": PRODUCT,
-    "/": PRODUCT,
-    "//": PRODUCT,
-    "%": PRODUCT,
-}
-INFIX = {
-    Ops.OR: "or",
-    Ops.XOR: "^",
-    Ops.AND: "&",
-    Ops.LT: "<",
-    Ops.EQ: "==",
-    Ops.ADD: "+",
-    Ops.MUL: "*",
-}
-RESERVED = frozenset({"or", "in", "else", "over", "rebase", "inf", "nan", "true", "false"})
-LANES = 128  # a lane axis of `own` counts the threads of a warpgroup where nothing else is said
+SIGNS = ("or", "^", "&", "< <= > >= ==", "in", "+ -", "* / // %")
+LEVELS = {sign: level for level, row in enumerate(SIGNS, 1) for sign in row.split()}
+"""How tightly an infix sign binds. `in` makes a gathered index: ids[b] in 20."""
+ATOM = len(SIGNS) + 1  # numbers, names and calls
 
 _TOKENS = re.compile(
     r"(?:max|min)=(?!=)"
@@ -53,33 +27,40 @@ _TOKENS = re.compile(
 
 
 class Cursor:
-    """One line of text, read token by token; `token` is the next one, empty at the end."""
+    """Reads a text; `token` is the next one, empty at the end of a line."""
 
-    __slots__ = ("at", "indent", "number", "text", "token", "tokens")
+    def __init__(self, text: str) -> None:
+        lines = enumerate([line.split("#")[0] for line in text.splitlines()], 1)
+        self.lines = [(number, line) for number, line in lines if line.strip()]
+        self.lines.reverse()
+        self.indent = 0
+        self.tokens: list[str] = []
 
-    def __init__(self, number: int, text: str) -> None:
-        self.number = number
-        self.text = text.strip()
-        self.indent = len(text) - len(text.lstrip())
-        self.tokens: list[str] = _TOKENS.findall(text)
-        self.tokens.append("")
-        self.at = 0
-        self.token = self.tokens[0]
+    def below(self) -> int:
+        """The indentation of the next line, -1 at the end of the text."""
+        if not self.lines:
+            return -1
+        line = self.lines[-1][1]
+        return len(line) - len(line.lstrip())
+
+    def open(self) -> None:
+        """Go to the start of the next line."""
+        self.indent = self.below()
+        self.number, self.line = self.lines.pop()
+        self.tokens = ["", *reversed(_TOKENS.findall(self.line))]
+        self.token = self.tokens[-1]
 
     def advance(self) -> str:
         """The next token, taken."""
-        taken = self.token
-        if taken:
-            self.at += 1
-            self.token = self.tokens[self.at]
+        taken = self.tokens.pop()
+        self.token = self.tokens[-1]
         return taken
 
     def accept(self, token: str) -> bool:
         """True, and taken, if `token` comes next."""
         if self.token != token:
             return False
-        self.at += 1
-        self.token = self.tokens[self.at]
+        self.advance()
         return True
 
     def expect(self, token: str) -> None:
@@ -89,32 +70,20 @@ class Cursor:
 
     def name(self, what: str) -> str:
         """Take a name; `what` says of what."""
-        token = self.token
-        if not (token[:1].isalpha() or token[:1] == "_") or token in RESERVED:
+        if not self.token[:1].isidentifier() or self.token in LEVELS:
             self.fail(what)
         return self.advance()
 
-    def peek(self) -> str:
-        """The token after the next one."""
-        return self.tokens[self.at + 1] if self.token else ""
+    def one_of(self, words: Iterable[str]) -> str:
+        """Take a word of a table."""
+        if self.token not in words:
+            self.fail(f"one of {', '.join(words)}")
+        return self.advance()
 
-    def seek(self, token: str) -> bool:
-        """True, and the cursor after it, if `token` stands further on in this statement."""
-        depth = 0
-        for at in range(self.at, len(self.tokens)):
-            found = self.tokens[at]
-            depth += (found == "[") - (found == "]")
-            if found == token:
-                self.move(at + 1)
-                return True
-            if found == ";" and depth == 0:
-                return False
-        return False
-
-    def move(self, at: int) -> None:
-        """Go to token number `at`."""
-        self.at = at
-        self.token = self.tokens[at]
+    def end(self) -> None:
+        """The line ends here."""
+        if self.token:
+            self.fail("the end of the line")
 
     def fail(self, expected: str) -> NoReturn:
         """Raise ParseError at the next token."""
@@ -123,10 +92,4 @@ class Cursor:
 
     def refuse(self, message: str) -> NoReturn:
         """Raise ParseError about this line."""
-        raise ParseError(f"parse: line {self.number}, `{self.text}`: {message}")
-
-
-def cut(text: str) -> list[Cursor]:
-    """The lines of `text` that hold anything besides a comment."""
-    lines = [line.split("#", 1)[0] for line in text.splitlines()]
-    return [Cursor(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        raise ParseError(f"parse: line {self.number}, `{self.line.strip()}`: {message}")

@@ -2,36 +2,27 @@
 
 Comes in: text, and integers for its capital letters. Goes out: `Kernel`s and `Plan`s by name, the
 very nodes that uop/printer.py printed. Beyond what it prints it reads several loops on a line, a
-body after ':', statements joined by ';', names for index values, box axes introduced in place.
+body after ':', statements joined by ';' and names for index values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from tinycore.dtype import dtypes
-from tinycore.uop.declarations import declared, parameters, read_over
-from tinycore.uop.expressions import Box, Expressions, Names
-from tinycore.uop.index import Index, as_index, axis
-from tinycore.uop.lexer import Cursor, cut
+from tinycore.uop import tree
+from tinycore.uop.index import Index, as_index, variable
 from tinycore.uop.monoids import DEPENDENT, MONOIDS
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.terms import typed
-from tinycore.uop.tree import (
-    GLOBAL,
-    BlockArg,
-    CopyArg,
-    Kernel,
-    Launch,
-    LoopArg,
-    MmaArg,
-    Plan,
-    StoreArg,
-    let,
-)
+from tinycore.uop.reader import TYPES, Reader
+from tinycore.uop.tree import Kernel, Launch, Plan
 
 Unit = Kernel | Plan
+Statements = tuple[UOp, ...]
+
 COMBINES = {"=": ""} | {row.text: name for name, row in MONOIDS.items()}
+SPACES = ("reg", "packed", "group", "global", "image")
 
 
 def parse(text: str, **sizes: int) -> dict[str, Unit]:
@@ -39,317 +30,235 @@ def parse(text: str, **sizes: int) -> dict[str, Unit]:
 
     Raises: ParseError, which names the line, what was found and what was expected.
     """
-    parser = Parser(cut(text), sizes)
-    while parser.at < len(parser.lines):
+    parser = Parser(text)
+    while parser.lines:
+        parser.names = {name: as_index(size) for name, size in sizes.items()}
         unit = parser.unit()
         parser.units[unit.name] = unit
     return parser.units
 
 
-class Parser(Expressions):
-    """The state of reading: the lines, the next one, the names in scope, the units read."""
+class Parser(Reader):
+    """The state of reading: the lines left, the names in scope, the units read."""
 
-    def __init__(self, lines: list[Cursor], sizes: dict[str, int]) -> None:
-        super().__init__(lines[0] if lines else Cursor(1, ""), {})
-        self.lines = lines
-        self.at = 0
-        self.sizes: Names = {name: as_index(size) for name, size in sizes.items()}
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
         self.units: dict[str, Unit] = {}
 
     # units
 
     def unit(self) -> Unit:
         """One kernel or plan with its body."""
-        self._next_line()
-        self.names = dict(self.sizes)
-        if self.cursor.accept("kernel"):
-            return self.kernel()
-        if not self.cursor.accept("plan"):
-            self.cursor.fail("'kernel' or 'plan'")
-        return self.plan()
+        self.open()
+        word = self.one_of(("kernel", "plan"))
+        name = self.name("a name")
+        nodes = self.group(self.parameter)
+        params = tuple([node for node in nodes if node.op is Ops.BUFFER])
+        variables = tuple([node for node in nodes if node.op is Ops.VARIABLE])
+        if word == "plan":
+            return Plan(name, params, variables, *self.steps())
+        spmd = self.accept("spmd")
+        return Kernel(name, params, variables, self.block(), spmd)
 
-    def kernel(self) -> Kernel:
-        """What follows `kernel`."""
-        name = self.cursor.name("the name of a kernel")
-        params, variables = parameters(self)
-        spmd = self.cursor.accept("spmd")
-        self._end_line()
-        return Kernel(name, params, variables, self._block(self.cursor.indent), spmd)
+    def parameter(self) -> UOp:
+        """n in 1..8, or X f32[n]"""
+        name = self.name("a parameter")
+        if not self.accept("in"):
+            return self.declared(name)
+        lo = self.integer()
+        self.expect("..")
+        hi = self.integer()
+        self.names[name] = variable(name, lo, hi)
+        return UOp(Ops.VARIABLE, dtypes.int32, (), (name, lo, hi))
 
-    def plan(self) -> Plan:
-        """What follows `plan`."""
-        name = self.cursor.name("the name of a plan")
-        params, variables = parameters(self)
-        self._end_line()
+    def steps(self) -> tuple[Statements, tuple[Launch, ...]]:
+        """The temporaries and the launches of a plan."""
         temps: list[UOp] = []
         launches: list[Launch] = []
-        indent = self.cursor.indent
-        while self._has_line(indent):
-            self._next_line()
-            self._plan_step(temps, launches)
-            while self.cursor.accept(";"):
-                self._plan_step(temps, launches)
-            self._end_line()
-        return Plan(name, params, variables, tuple(temps), tuple(launches))
-
-    def _plan_step(self, temps: list[UOp], launches: list[Launch]) -> None:
-        if self.cursor.accept("temp"):
-            temps.append(declared(self, GLOBAL))
-        elif self.cursor.accept("launch"):
-            launches.append(self._launch())
-        else:
-            self.cursor.fail("'temp' or 'launch'")
-
-    def _launch(self) -> Launch:
-        name = self.cursor.name("the name of a kernel or of a vendor's call")
-        self.cursor.expect("(")
-        buffers = self._buffer_names()
-        kernel = self.units.get(name)
-        found = kernel if isinstance(kernel, Kernel) else None
-        return Launch(name, tuple(buffer.arg.name for buffer in buffers), found)
-
-    # lines
-
-    def _has_line(self, indent: int) -> bool:
-        return self.at < len(self.lines) and self.lines[self.at].indent > indent
-
-    def _next_line(self) -> None:
-        self.cursor = self.lines[self.at]
-        self.at += 1
-
-    def _end_line(self) -> None:
-        if self.cursor.token:
-            self.cursor.fail("the end of the line")
-
-    def _block(self, indent: int) -> tuple[UOp, ...]:
-        """The statements of the lines that stand deeper than `indent`, all equally deep."""
-        statements: list[UOp] = []
-        if not self._has_line(indent):
-            return ()
-        depth = self.lines[self.at].indent
-        while self._has_line(indent):
-            self._next_line()
-            if self.cursor.indent != depth:
-                self.cursor.refuse(f"indented by {self.cursor.indent}; expected {depth} spaces.")
-            self._statements(statements)
-        return tuple(statements)
-
-    def _statements(self, out: list[UOp]) -> None:
-        """What is left of a line: statements joined by ';'."""
-        while True:
-            read = _STATEMENTS.get(self.cursor.token)
-            if read is None:
-                self._assignment(out)
-            else:
-                word = self.cursor.advance()
-                out.append(read(self, word))
-            if not self.cursor.accept(";"):
-                break
-        self._end_line()
-
-    def _body(self) -> tuple[UOp, ...]:
-        """Statements after ':', or the deeper lines that follow; names end with them."""
-        line, outer = self.cursor, self.names
-        self.names = dict(outer)
-        if line.accept(":"):
-            found: list[UOp] = []
-            self._statements(found)
-            body = tuple(found)
-        else:
-            self._end_line()
-            body = self._block(line.indent)
-        self.cursor, self.names = line, outer
-        line.move(len(line.tokens) - 1)
-        return body
+        for _ in self.deeper():
+            if self.one_of(("temp", "launch")) == "temp":
+                temps.append(self.declared(self.name("a buffer")))
+                continue
+            name = self.name("the name of a kernel or of a vendor's call")
+            buffers = [buffer.arg.name for buffer in self.group(self.buffer)]
+            kernel = self.units.get(name)
+            found = kernel if isinstance(kernel, Kernel) else None
+            launches.append(Launch(name, tuple(buffers), found))
+        return tuple(temps), tuple(launches)
 
     # statements
 
+    def deeper(self) -> Iterator[None]:
+        """Goes through the lines that stand deeper than this one, all equally deep."""
+        self.end()
+        outer, depth = self.indent, self.below()
+        while self.below() > outer:
+            self.open()
+            if self.indent != depth:
+                self.refuse(f"indented by {self.indent}; expected {depth} spaces.")
+            yield
+            self.end()
+
+    def block(self) -> Statements:
+        """The statements of the lines that stand deeper than this one."""
+        found: list[UOp] = []
+        for _ in self.deeper():
+            found += self.statements()
+        return tuple(found)
+
+    def body(self) -> Statements:
+        """Statements after ':', or those of deeper lines."""
+        return tuple(self.statements()) if self.accept(":") else self.block()
+
+    def statements(self) -> list[UOp]:
+        """What is left of a line: statements joined by ';'."""
+        found: list[UOp] = []
+        while True:
+            node = self.statement()
+            if node is not None:
+                found.append(node)
+            if not self.accept(";"):
+                return found
+
+    def statement(self) -> UOp | None:
+        """One statement; the axes that it introduces end with it."""
+        read = _STATEMENTS.get(self.token)
+        if read is None:
+            return self.assignment()
+        names = self.names
+        self.names = dict(names)
+        node = read(self, self.advance())
+        self.names = names
+        if node.op is Ops.BUFFER:
+            names[node.arg.name] = node
+        return node
+
     def loop(self, kind: str) -> UOp:
         """par i:4 @reg, or several of one kind, separated by ','."""
-        outer = self.names
-        self.names = dict(outer)
-        args = [self._loop_arg(kind)]
-        while self.cursor.accept(","):
-            args.append(self._loop_arg(kind))
-        body = self._body()
-        self.names = outer
-        for arg in reversed(args):
-            body = (UOp(Ops.LOOP, dtypes.void, body, arg),)
-        return body[0]
+        name, extent = self.axis()
+        place = self.after_at()
+        body = (self.loop(kind),) if self.accept(",") else self.body()
+        return tree.loop(kind, name, extent, body, place)
 
-    def _loop_arg(self, kind: str) -> LoopArg:
-        name = self.cursor.name("an axis")
-        self.cursor.expect(":")
-        extent = self.index()
-        self.names[name] = axis(name, extent)
-        return LoopArg(name, extent, kind, self._after_at())
-
-    def _after_at(self) -> str:
-        return self.cursor.name("a name after '@'") if self.cursor.accept("@") else ""
+    def block_of(self, kind: str) -> UOp:
+        """roles, seq, or role math w:2"""
+        name = self.name("the name of a role") if kind == "role" else ""
+        axis, count = self.axis() if self.token not in ("", ":") else ("", as_index(1))
+        arg = tree.BlockArg(kind, name, axis, count.const)
+        return _statement(Ops.BLOCK, arg, *self.body())
 
     def condition(self, word: str) -> UOp:
         """if k < 3"""
         mask = self.mask()
-        return UOp(Ops.IF, dtypes.void, self._body(), mask)
-
-    def block(self, kind: str) -> UOp:
-        """roles, seq."""
-        return UOp(Ops.BLOCK, dtypes.void, self._body(), BlockArg(kind))
-
-    def role(self, kind: str) -> UOp:
-        """role math w:2"""
-        cursor = self.cursor
-        name = cursor.name("the name of a role")
-        outer = self.names
-        self.names = dict(outer)
-        axis_name, replicas = "", 1
-        if cursor.token not in ("", ":"):
-            axis_name = cursor.name("an axis")
-            cursor.expect(":")
-            replicas = self.integer()
-            self.names[axis_name] = axis(axis_name, replicas)
-        body = self._body()
-        self.names = outer
-        return UOp(Ops.BLOCK, dtypes.void, body, BlockArg(kind, name, axis_name, replicas))
-
-    def barrier(self, word: str) -> UOp:
-        """barrier"""
-        return UOp(Ops.BARRIER, dtypes.void)
+        return _statement(Ops.IF, mask, *self.body())
 
     def slots(self, word: str) -> UOp:
-        """wait As[k], Bs[k]"""
-        op = Ops.WAIT if word == "wait" else Ops.FREE
-        buffers = [self._buffer()]
-        sequences = [self.sequence()]
-        while self.cursor.accept(","):
-            buffers.append(self._buffer())
-            sequences.append(self.sequence())
-        return UOp(op, dtypes.void, tuple(buffers), tuple(sequences))
+        """wait As[k], Bs[k], Qs"""
+        pairs = self.listed(self.place)
+        numbers = [next(iter(place.indices), None) for _, place in pairs]
+        buffers = [buffer for buffer, _ in pairs]
+        return _statement(Ops[word.upper()], tuple(numbers), *buffers)
 
     def copy(self, word: str) -> UOp:
-        """copy P[p, x] <- B[p + x] over p:2, x:32 @loop"""
-        outer, box = self._open_box()
-        target = self._buffer()
-        place = self.place(target.dtype)
-        self.cursor.expect("<-")
-        value = self.value(target.dtype)
-        self._close_box(outer)
-        arg = CopyArg(place, tuple(box.items()), self._after_at())
-        return UOp(Ops.COPY, dtypes.void, (target, value), arg)
+        """copy(p:2, x:32) P[p, x] <- B[p + x] @loop"""
+        box = self.group(self.axis)
+        target, place = self.place()
+        self.expect("<-")
+        value = self.typed(self.term(), target.dtype)
+        arg = tree.CopyArg(place, tuple(box), self.after_at())
+        return _statement(Ops.COPY, arg, target, value)
 
     def mma(self, word: str) -> UOp:
-        """mma acc[r, c] += A[r, q] * B[q, c] over r:64, c:32, q:16 @warpgroup"""
-        outer, box = self._open_box()
-        buffers, places = [], []
-        for sign in ("+=", "*", ""):
-            buffers.append(self._buffer())
-            places.append(self.place(buffers[-1].dtype))
-            if sign:
-                self.cursor.expect(sign)
-        self._close_box(outer)
-        acc, a, b = places
-        arg = MmaArg(acc, a, b, tuple(box.items()), self._after_at())
-        return UOp(Ops.MMA, dtypes.void, tuple(buffers), arg)
+        """mma(r:64, c:32, q:16) acc[r, c] += A[r, q] * B[q, c] @warpgroup"""
+        box = self.group(self.axis)
+        target, acc = self.place()
+        self.expect("+=")
+        left, a = self.place()
+        self.expect("*")
+        right, b = self.place()
+        arg = tree.MmaArg(acc, a, b, tuple(box), self.after_at())
+        return _statement(Ops.MMA, arg, target, left, right)
 
-    def _open_box(self) -> tuple[Names, Box]:
-        """Box axes: those after `over`, and those that `x:n` introduces where it stands."""
-        outer = self.names
-        self.names = dict(outer)
-        self.box = read_over(self)
-        return outer, self.box
+    def after_at(self) -> str:
+        """@reg, where iterations run or what copies."""
+        return self.name("a name after '@'") if self.accept("@") else ""
 
-    def _close_box(self, outer: Names) -> None:
-        if self.cursor.token == "over":
-            read_over(self)
-        self.box = None
-        self.names = outer
+    # buffers
 
-    def _buffer(self) -> UOp:
-        name = self.cursor.name("a buffer")
-        found = self.names.get(name)
-        if not isinstance(found, UOp) or found.op is not Ops.BUFFER:
-            self.cursor.refuse(f"'{name}' is no buffer in scope; expected one.")
-        return found
+    def declared(self, name: str) -> UOp:
+        """NAME type[shape] space slots 2 = sum swizzle 3 3 3 own(t:128) L = F"""
+        dtype = TYPES[self.one_of(TYPES)]
+        self.expect("[")
+        shape = self.listed(self.dimension, "]")
+        self.expect("]")
+        space = self.one_of(SPACES) if self.token in SPACES else tree.GLOBAL
+        slots = self.integer() if self.accept("slots") else 1
+        init = self.one_of(MONOIDS) if self.accept("=") else ""
+        swizzle = self.swizzle() if self.accept("swizzle") else None
+        own = self.own() if self.accept("own") else None
+        names = tuple([name for name, _ in shape if name and own])
+        extents = tuple([extent for _, extent in shape])
+        arg = tree.BufferArg(name, extents, space, slots, init, swizzle, names, own)
+        node = self.names[name] = UOp(Ops.BUFFER, dtype, (), arg)
+        return node
 
-    def _buffer_names(self) -> list[UOp]:
-        """Buffers up to ')'."""
-        found = []
-        while not self.cursor.accept(")"):
-            found.append(self._buffer())
-            if not self.cursor.accept(",") and self.cursor.token != ")":
-                self.cursor.fail("',' or ')'")
-        return found
+    def dimension(self) -> tuple[str, Index]:
+        """64, or r:64 where `own` speaks of it."""
+        return self.axis() if self.tokens[-2:-1] == [":"] else ("", self.index())
+
+    def swizzle(self) -> tuple[int, int, int]:
+        """3 4 3"""
+        return self.integer(), self.integer(), self.integer()
+
+    def own(self) -> tree.Own:
+        """own(t:128) t//4 = 8*(r//16) + r%8"""
+        self.group(self.axis)
+        lane = self.index()
+        self.expect("=")
+        return tree.Own(lane, self.index())
 
     # assignments
 
-    def _assignment(self, out: list[UOp]) -> None:
+    def assignment(self) -> UOp | None:
         """A STORE if the name is a buffer's, else a LET or a name for an index value."""
-        if self.cursor.token == "(":
-            out.append(self._stores())
-            return
-        name = self.cursor.name("a statement")
-        found = self.names.get(name)
+        found = self.names.get(self.token)
         if isinstance(found, UOp) and found.op is Ops.BUFFER:
-            place = self.place(found.dtype)
-            combine = self._combine()
-            value = self.value(found.dtype)
-            out.append(self._rebased((found, value), StoreArg((place,), combine)))
-            return
-        self.cursor.expect("=")
+            return self.store()
+        name = self.name("a statement")
+        self.expect("=")
         term = self.term()
         if isinstance(term, Index):
             self.names[name] = term
-            return
-        node = let(name, typed(self.cursor, term, None))
-        self.names[name] = node
-        out.append(node)
+            return None
+        node = self.names[name] = tree.let(name, self.typed(term))
+        return node
 
-    def _stores(self) -> UOp:
-        """(n, s) += (1.0, x) rebase var(M2)"""
-        cursor = self.cursor
-        buffers, places, values = [], [], []
-        cursor.expect("(")
-        while not cursor.accept(")"):
-            buffers.append(self._buffer())
-            places.append(self.place(buffers[-1].dtype))
-            cursor.accept(",")
-        combine = self._combine()
-        for count, buffer in enumerate(buffers):
-            cursor.expect("," if count else "(")
-            values.append(self.value(buffer.dtype))
-        cursor.expect(")")
-        return self._rebased((*buffers, *values), StoreArg(tuple(places), combine))
+    def store(self) -> UOp:
+        """Y[i] += x, or n, s += 1.0, x rebase var(M2)"""
+        targets = self.listed(self.place)
+        combine = COMBINES[self.one_of(COMBINES)]
+        terms = self.listed(self.term)
+        if len(terms) != len(targets):
+            self.refuse(f"{len(terms)} values for {len(targets)} buffers; expected one for each.")
+        buffers = [buffer for buffer, _ in targets]
+        values = [self.typed(term, to.dtype) for term, to in zip(terms, buffers, strict=True)]
+        rule = self.one_of(DEPENDENT) if self.accept("rebase") else ""
+        moved = self.group(self.buffer) if rule else []
+        arg = tree.StoreArg(tuple([place for _, place in targets]), combine, rule)
+        return _statement(Ops.STORE, arg, *buffers, *values, *moved)
 
-    def _combine(self) -> str:
-        combine = COMBINES.get(self.cursor.token)
-        if combine is None:
-            self.cursor.fail(f"one of {' '.join(COMBINES)}")
-        self.cursor.advance()
-        return combine
 
-    def _rebased(self, sources: tuple[UOp, ...], arg: StoreArg) -> UOp:
-        if not self.cursor.accept("rebase"):
-            return UOp(Ops.STORE, dtypes.void, sources, arg)
-        rule = self.cursor.name("a rule")
-        if rule not in DEPENDENT:
-            self.cursor.refuse(f"rebase by '{rule}'; expected one of {', '.join(DEPENDENT)}.")
-        self.cursor.expect("(")
-        moved = self._buffer_names()
-        return UOp(Ops.STORE, dtypes.void, (*sources, *moved), arg._replace(rebase=rule))
+def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
+    return UOp(op, dtypes.void, sources, arg)
 
 
 _STATEMENTS: dict[str, Callable[[Parser, str], UOp]] = {
-    "par": Parser.loop,
-    "red": Parser.loop,
-    "ser": Parser.loop,
-    "buf": lambda parser, word: declared(parser, ""),
-    "copy": Parser.copy,
-    "wait": Parser.slots,
-    "free": Parser.slots,
-    "mma": Parser.mma,
+    **dict.fromkeys(("par", "red", "ser"), Parser.loop),
+    **dict.fromkeys(("roles", "seq", "role"), Parser.block_of),
+    **dict.fromkeys(("wait", "free"), Parser.slots),
     "if": Parser.condition,
-    "roles": Parser.block,
-    "seq": Parser.block,
-    "role": Parser.role,
-    "barrier": Parser.barrier,
+    "buf": lambda parser, word: parser.declared(parser.name("a buffer")),
+    "copy": Parser.copy,
+    "mma": Parser.mma,
+    "barrier": lambda parser, word: _statement(Ops.BARRIER, None),
 }

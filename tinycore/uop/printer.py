@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import dtypes
 from tinycore.uop import affine
 from tinycore.uop.affine import Mask
-from tinycore.uop.index import Index, make
-from tinycore.uop.lexer import ATOM, COMPARE, INFIX, LANES, LEVELS, PRODUCT, RANGE, SUM
+from tinycore.uop.index import Atom, Index, make
+from tinycore.uop.lexer import ATOM, LEVELS
 from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, Scalar, UOp
-from tinycore.uop.table import TABLE
-from tinycore.uop.tree import GLOBAL, Access, BufferArg, Kernel, Launch, Own, Plan
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import GLOBAL, Access, Kernel, Own, Plan
 
 Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
+Axes = Iterable[tuple[str, Index]]
 
 
 def show(unit: Kernel | Plan) -> str:
@@ -34,7 +34,7 @@ def show(unit: Kernel | Plan) -> str:
 
 def show_value(node: UOp) -> str:
     """The text of one scalar expression."""
-    return Printer().value(node, None)
+    return Printer().value(node)
 
 
 def show_statement(node: UOp) -> str:
@@ -43,7 +43,7 @@ def show_statement(node: UOp) -> str:
 
 
 class Printer:
-    """Texts of values and index values, each made once."""
+    """Texts of values and index values, each made once for a statement."""
 
     def __init__(self) -> None:
         self.pieces: dict[UOp, Piece] = {}
@@ -53,134 +53,121 @@ class Printer:
 
     def kernel(self, kernel: Kernel) -> str:
         """The lines of a kernel."""
-        head = self._head("kernel", kernel) + (" spmd" if kernel.spmd else "")
-        lines = [head]
-        self._body(kernel.body, "  ", lines)
+        lines = [self.head("kernel", kernel) + (" spmd" if kernel.spmd else "")]
+        self.body(kernel.body, "  ", lines)
         return "\n".join(lines) + "\n"
 
     def plan(self, plan: Plan) -> str:
         """The lines of a plan, without its kernels."""
-        lines = [self._head("plan", plan)]
+        lines = [self.head("plan", plan)]
         lines += [f"  temp {self.declaration(temp)}" for temp in plan.temps]
-        lines += [f"  launch {_launch(launch)}" for launch in plan.launches]
+        lines += [f"  launch {step.name}({', '.join(step.buffers)})" for step in plan.launches]
         return "\n".join(lines) + "\n"
 
-    def _head(self, word: str, unit: Kernel | Plan) -> str:
-        params = [self.declaration(param) for param in unit.params]
-        params += [_variable(variable) for variable in unit.variables]
+    def head(self, word: str, unit: Kernel | Plan) -> str:
+        """kernel NAME(n in 1..8, X f32[n])"""
+        params = ["{} in {}..{}".format(*variable.arg) for variable in unit.variables]
+        params += [self.declaration(param) for param in unit.params]
         return f"{word} {unit.name}({', '.join(params)})"
 
-    def _body(self, statements: Iterable[UOp], indent: str, lines: list[str]) -> None:
+    def body(self, statements: Iterable[UOp], indent: str, lines: list[str]) -> None:
+        """Statements in order, children after their head."""
         for statement in statements:
             lines.append(indent + self.statement(statement))
             if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-                self._body(statement.src, indent + "  ", lines)
+                self.body(statement.src, indent + "  ", lines)
 
     # statements
 
     def statement(self, node: UOp) -> str:
         """The line of a statement."""
         write = _STATEMENTS.get(node.op)
-        return self.value(node, None) if write is None else write(self, node)
+        return self.value(node) if write is None else write(self, node)
 
     def loop(self, node: UOp) -> str:
         """par i:4 @reg"""
         arg = node.arg
-        place = f" @{arg.map}" if arg.map else ""
-        return f"{arg.kind} {arg.axis}:{self.index(arg.extent)}{place}"
-
-    def buffer(self, node: UOp) -> str:
-        """buf acc f32[12, 16] reg = sum"""
-        return f"buf {self._shape(node)} {node.arg.space}{self._fields(node.arg)}"
-
-    def let(self, node: UOp) -> str:
-        """p = exp(z - m)"""
-        return f"{node.arg} = {self.value(node.src[0], None)}"
-
-    def store(self, node: UOp) -> str:
-        """Y[i | i < n] = x"""
-        arg = node.arg
-        count = len(arg.places)
-        buffers = node.src[:count]
-        values = node.src[count : 2 * count]
-        targets = [self._place(*pair) for pair in zip(buffers, arg.places, strict=True)]
-        texts = [self.value(*pair) for pair in zip(values, [b.dtype for b in buffers], strict=True)]
-        sign = MONOIDS[arg.combine].text if arg.combine else "="
-        moved = ", ".join(buffer.arg.name for buffer in node.src[2 * count :])
-        rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
-        if count == 1:
-            return f"{targets[0]} {sign} {texts[0]}{rebase}"
-        return f"({', '.join(targets)}) {sign} ({', '.join(texts)}){rebase}"
-
-    def copy(self, node: UOp) -> str:
-        """copy P[p, x] <- B[p + x] over p:2, x:32 @loop"""
-        arg = node.arg
-        target, source = node.src
-        text = self.value(source, target.dtype)
-        tail = f" @{arg.engine}" if arg.engine else ""
-        return f"copy {self._place(target, arg.place)} <- {text}{self._over(arg.box)}{tail}"
-
-    def slots(self, node: UOp) -> str:
-        """wait As[k], Bs[k]"""
-        word = node.op.name.lower()
-        pairs = zip(node.src, node.arg, strict=True)
-        texts = [f"{b.arg.name}[{'' if e is None else self.index(e)}]" for b, e in pairs]
-        return f"{word} {', '.join(texts)}"
-
-    def mma(self, node: UOp) -> str:
-        """mma acc[r, c] += A[r, q] * B[q, c] over r:64, c:32, q:16 @warpgroup"""
-        arg = node.arg
-        pairs = zip(node.src, (arg.acc, arg.a, arg.b), strict=True)
-        acc, a, b = [self._place(*pair) for pair in pairs]
-        return f"mma {acc} += {a} * {b}{self._over(arg.box)} @{arg.scope}"
+        return f"{arg.kind} {self.axis(arg.axis)}:{self.index(arg.extent)}{_at(arg.map)}"
 
     def block(self, node: UOp) -> str:
         """roles, seq, or role math w:2"""
         arg = node.arg
-        name = f" {arg.name}" if arg.name else ""
-        count = f" {arg.axis}:{arg.replicas}" if arg.axis or arg.replicas != 1 else ""
-        return f"{arg.kind}{name}{count}"
+        axis = f"{self.axis(arg.axis)}:{arg.replicas}" if arg.axis else ""
+        return f"{arg.kind} {arg.name} {axis}".rstrip()
 
-    def _over(self, box: tuple[tuple[str, Index], ...]) -> str:
-        axes = [f"{name}:{self.index(extent)}" for name, extent in box]
-        return f" over {', '.join(axes)}" if axes else ""
+    def store(self, node: UOp) -> str:
+        """Y[i | i < n] = x, or n, s += 1.0, x rebase var(M2)"""
+        arg = node.arg
+        count = len(arg.places)
+        places = ", ".join(map(self.place, node.src, arg.places))
+        values = ", ".join(map(self.value, node.src[count : 2 * count]))
+        sign = MONOIDS[arg.combine].text if arg.combine else "="
+        moved = ", ".join(map(self.name, node.src[2 * count :]))
+        rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
+        return f"{places} {sign} {values}{rebase}"
 
-    # buffers
+    def copy(self, node: UOp) -> str:
+        """copy(p:2, x:32) P[p, x] <- B[p + x] @loop"""
+        arg = node.arg
+        box = self.box(arg.box)
+        target = self.place(node.src[0], arg.place)
+        return f"copy({box}) {target} <- {self.value(node.src[1])}{_at(arg.engine)}"
+
+    def mma(self, node: UOp) -> str:
+        """mma(r:64, c:32, q:16) acc[r, c] += A[r, q] * B[q, c] @warpgroup"""
+        arg = node.arg
+        box = self.box(arg.box)
+        acc, a, b = map(self.place, node.src, (arg.acc, arg.a, arg.b))
+        return f"mma({box}) {acc} += {a} * {b}{_at(arg.scope)}"
+
+    def slots(self, node: UOp) -> str:
+        """wait As[k], Bs[k], Qs"""
+        numbers = [Access(() if number is None else (number,)) for number in node.arg]
+        return f"{node.op.name.lower()} {', '.join(map(self.place, node.src, numbers))}"
+
+    # buffers and names
 
     def declaration(self, node: UOp) -> str:
-        """X f32[n], a parameter or a temporary; its space is told where it is not global."""
-        space = "" if node.arg.space == GLOBAL else f" {node.arg.space}"
-        return self._shape(node) + space + self._fields(node.arg)
-
-    def _shape(self, node: UOp) -> str:
-        arg: BufferArg = node.arg
-        shape = [self.index(extent) for extent in arg.shape]
-        if len(arg.names) == len(shape):
-            shape = [f"{name}:{text}" for name, text in zip(arg.names, shape, strict=True)]
-        return f"{arg.name} {node.dtype.short}[{', '.join(shape)}]"
-
-    def _fields(self, arg: BufferArg) -> str:
-        text = f" slots {arg.slots}" if arg.slots != 1 else ""
+        """acc f32[12, 16] reg = sum; global memory is not told"""
+        arg = node.arg
+        shape = ", ".join(map(self.index, arg.shape))
+        if arg.names:
+            shape = self.box(zip(arg.names, arg.shape, strict=False))
+        text = f"{self.name(node)} {node.dtype.short}[{shape}]"
+        text += f" {arg.space}" if arg.space != GLOBAL else ""
+        text += f" slots {arg.slots}" if arg.slots != 1 else ""
         text += f" = {arg.init}" if arg.init else ""
         text += " swizzle {} {} {}".format(*arg.swizzle) if arg.swizzle else ""
-        return text + (self._own(arg.own) if arg.own else "")
+        return text + (self.own(arg.own) if arg.own else "")
 
-    def _own(self, own: Own) -> str:
-        axes = [atom for atom in affine.atoms(own.lane) if atom.hi + 1 != LANES]
-        box = sorted((atom.name, make(atom.hi + 1)) for atom in axes)
-        return f" own {self.index(own.lane)} = {self.index(own.element)}{self._over(tuple(box))}"
+    def own(self, own: Own) -> str:
+        """own(t:128) t//4 = 8*(r//16) + r%8"""
+        lanes = self.box(sorted([(a.name, make(a.hi + 1)) for a in affine.atoms(own.lane)]))
+        return f" own({lanes}) {self.index(own.lane)} = {self.index(own.element)}"
 
-    def _place(self, buffer: UOp, access: Access) -> str:
+    def box(self, axes: Axes) -> str:
+        """r:64, c:32, the axes of one statement."""
+        return ", ".join([f"{self.axis(name)}:{self.index(extent)}" for name, extent in axes])
+
+    def axis(self, name: str) -> str:
+        """The name of an axis."""
+        return name
+
+    def name(self, node: UOp) -> str:
+        """The name of a buffer or of a value."""
+        found: str = node.arg.name if node.op is Ops.BUFFER else node.arg
+        return found
+
+    def place(self, buffer: UOp, access: Access) -> str:
         """P[k; i, j | i < 4 else 1.0]; a scalar needs no brackets."""
-        inside = ", ".join([self.index(index) for index in access.indices])
+        inside = ", ".join(map(self.index, access.indices))
         if access.sequence is not None:
-            inside = f"{self.index(access.sequence)}; {inside}".rstrip()
-        if access.mask or access.fill is not None:
-            inside += f" | {self._conditions(access.mask)}".rstrip()
+            inside = f"{self.index(access.sequence)}; {inside}"
+        if access.mask:
+            inside += f" | {self.mask(access.mask)}"
         if access.fill is not None:
             inside += f" else {_number(access.fill)}"
-        name: str = buffer.arg.name
-        return f"{name}[{inside.lstrip()}]" if inside or buffer.arg.shape else name
+        return self.name(buffer) + (f"[{inside.strip()}]" if inside else "")
 
     # index values and masks
 
@@ -188,176 +175,114 @@ class Printer:
         """An index value."""
         found = self.indices.get(value)
         if found is None:
-            found = self.indices[value] = affine.show(value, self._gathered)
+            found = self.indices[value] = affine.show(value, self.atom)
         return found
 
-    def _gathered(self, node: object) -> str:
-        assert isinstance(node, UOp), "printer: a gathered index holds no node"
-        self.value(node, None)
-        return self._operand(node, RANGE, None)
+    def atom(self, atom: Atom) -> str:
+        """An axis, a variable, or a gathered index."""
+        if atom.kind == "axis":
+            return self.axis(atom.name)
+        if not isinstance(atom.node, UOp):
+            return atom.name
+        self.value(atom.node)
+        text = self.operand(atom.node, LEVELS["in"])
+        return f"{text} in {atom.hi + 1}"
 
     def mask(self, mask: Mask) -> str:
         """A conjunction, its comparisons sorted by their text."""
-        return self._conditions(mask) or "true"
-
-    def _conditions(self, mask: Mask) -> str:
-        return ", ".join(sorted([self.comparison(value) for value in mask]))
+        return ", ".join(sorted(map(self.comparison, mask))) or "true"
 
     def comparison(self, value: Index) -> str:
-        """value >= 0, with what is negative moved to the right."""
+        """value >= 0, with what is negative in it on the other side."""
+        more = make(0, tuple([(atom, c) for atom, c in value.terms if c > 0]))
+        less = make(0, tuple([(atom, -c) for atom, c in value.terms if c < 0]))
         if not value.terms:
-            return "true" if value.const >= 0 else "false"
-        left = make(0, tuple([term for term in value.terms if term[1] > 0]))
-        right = make(0, tuple([(atom, -c) for atom, c in value.terms if c < 0]))
-        if not left.terms:
-            return f"{self.index(right)} < {value.const + 1}"
-        if not right.terms:
-            return f"{self.index(left)} >= {-value.const}"
-        if value.const == -1:
-            return f"{self.index(right)} < {self.index(left)}"
-        return f"{self.index(left)} >= {self.index(right - value.const)}"
+            return _number(value.const >= 0)
+        if not less.terms or (more.terms and value.const >= 0):
+            return f"{self.index(more)} >= {self.index(less - value.const)}"
+        return f"{self.index(less)} < {self.index(more + value.const + 1)}"
 
     # values
 
-    def value(self, node: UOp, dtype: DType | None) -> str:
-        """An expression where a number of type `dtype` needs no name of its type.
-
-        Not recursive: an expression may be longer than Python's stack.
-        """
+    def value(self, node: UOp) -> str:
+        """An expression; not recursive, since it may be longer than Python's stack."""
         work = [node]
         while work:
-            top = work[-1]
-            missing = [source for source in _operands(top) if source not in self.pieces]
+            top = work.pop()
+            sources = () if top.op in (Ops.LET, Ops.LOAD) else top.src
+            missing = [source for source in sources if source not in self.pieces]
             if missing:
-                work += missing
+                work += [top, *missing]
                 continue
-            work.pop()
             if top not in self.pieces:
                 self.pieces[top] = self.piece(top)
-        return self._operand(node, 0, dtype)
+        return self.pieces[node][0]
 
     def piece(self, node: UOp) -> Piece:
         """The text of a node whose sources have theirs."""
-        row = TABLE[node.op]
-        if row.sources in (None, len(node.src)):
-            write = _VALUES.get(node.op)
-            if write is not None:
-                return write(self, node)
-            if node.op in INFIX:
-                return self._infix(node, f" {INFIX[node.op]} ", node.src[1])
-        text = row.text or node.op.name.lower()
-        return f"{text}({', '.join(self._arguments(node.src))})", ATOM
+        write = _VALUES.get(node.op)
+        if write is not None:
+            return write(self, node)
+        if node.op.row.text in LEVELS and len(node.src) == 2:
+            return self.infix(node)
+        arguments = [self.pieces[source][0] for source in node.src]
+        return f"{node.op.name.lower()}({', '.join(arguments)})", ATOM
 
-    def _operand(self, node: UOp, above: int, dtype: DType | None) -> str:
+    def operand(self, node: UOp, above: int) -> str:
         """`node` as a source of a sign that binds as tightly as `above`."""
-        if node.op is Ops.CONST:
-            return _constant(node, dtype)
         text, level = self.pieces[node]
         return text if level > above else f"({text})"
 
-    def _exact(self, node: UOp, above: int) -> str:
+    def exact(self, node: UOp, above: int = 0) -> str:
         """`node` where nothing beside it tells the type of a number."""
-        return _typed(node) if node.op is Ops.CONST else self._operand(node, above, None)
+        return _typed(node) if node.op is Ops.CONST else self.operand(node, above)
 
-    def _arguments(self, sources: tuple[UOp, ...]) -> list[str]:
-        """Numbers among arguments take the type of a neighbour that is no number."""
-        typed = [source.dtype for source in sources if source.op is not Ops.CONST]
-        near = typed[0] if typed and len(sources) > 1 else None
-        return [self._operand(source, 0, near) for source in sources]
-
-    def _infix(self, node: UOp, sign: str, right: UOp) -> Piece:
-        left = node.src[0]
-        level = LEVELS[sign.strip()]
-        near = None if right.op is Ops.CONST else right.dtype
-        start = level if level == COMPARE else level - 1
-        first = self._operand(left, start, near)
-        return f"{first}{sign}{self._operand(right, level, left.dtype)}", level
-
-    def add(self, node: UOp) -> Piece:
-        """a + b, or a - b."""
-        right = node.src[1]
-        if right.op is Ops.NEG:
-            near = None if right.src[0].op is Ops.CONST else right.dtype
-            left = self._operand(node.src[0], SUM - 1, near)
-            return f"{left} - {self._exact(right.src[0], SUM)}", SUM
-        if right.op is Ops.CONST and right.dtype.kind != "b" and right.arg < 0:
-            return self._infix(node, " - ", right.replace(arg=-right.arg))
-        return self._infix(node, " + ", right)
-
-    def multiply(self, node: UOp) -> Piece:
-        """a * b, or a / b."""
+    def infix(self, node: UOp) -> Piece:
+        """a + b; a plus -b is a - b, and a times 1/b is a / b."""
         left, right = node.src
-        if right.op is not Ops.RECIP:
-            return self._infix(node, " * ", right)
-        if left.op is Ops.CONST and left.arg == 1:
-            return f"{_typed(left)} / {self._operand(right.src[0], PRODUCT, left.dtype)}", PRODUCT
-        return self._infix(node, " / ", right.src[0])
+        sign = node.op.row.text
+        inverse = _INVERSES.get((node.op, right.op))
+        if inverse is not None and right.src[0].op is not Ops.CONST:
+            sign, right = inverse, right.src[0]
+        level = LEVELS[sign]
+        text = self.operand(right, level)
+        if sign == "+" and right.op is Ops.CONST and text[0] == "-":
+            sign, text = "-", text[1:]
+        return f"{self.operand(left, level - 1)} {sign} {text}", level
 
-    def reciprocal(self, node: UOp) -> Piece:
-        """1.0 / x"""
-        return f"1.0 / {self._exact(node.src[0], PRODUCT)}", PRODUCT
-
-    def negate(self, node: UOp) -> Piece:
-        """-x"""
-        return f"-{self._exact(node.src[0], ATOM - 1)}", ATOM
-
-    def cast(self, node: UOp) -> Piece:
-        """f32(x)"""
-        return f"{node.dtype.short}({self._exact(node.src[0], 0)})", ATOM
+    def constant(self, node: UOp) -> Piece:
+        """2.0, true, or i32(2): a number without a type is a float32."""
+        is_bare = node.dtype is dtypes.float32
+        return _number(node.arg) if is_bare else _typed(node), ATOM
 
     def bitcast(self, node: UOp) -> Piece:
-        """bitcast(x, i32)"""
-        return f"bitcast({self._operand(node.src[0], 0, None)}, {node.dtype.short})", ATOM
+        """bitcast.i32(x)"""
+        return f"bitcast.{node.dtype.short}({self.operand(node.src[0], 0)})", ATOM
 
-    def where(self, node: UOp) -> Piece:
-        """where(c, a, b)"""
-        condition = self._operand(node.src[0], 0, None)
-        return f"where({condition}, {', '.join(self._arguments(node.src[1:]))})", ATOM
-
-    def index_node(self, node: UOp) -> Piece:
-        """index(i + 3)"""
-        kind = "" if node.dtype is dtypes.int32 else f", {node.dtype.short}"
-        return f"index({self.index(node.arg)}{kind})", ATOM
-
-    def mask_node(self, node: UOp) -> Piece:
-        """i >= n, or mask(i >= n, j < 4)"""
-        text = self._conditions(node.arg)
-        return (text, COMPARE) if len(node.arg) == 1 else (f"mask({text})", ATOM)
+    def conjunction(self, node: UOp) -> Piece:
+        """i < n, or mask(i < n, j < 4)"""
+        text = self.mask(node.arg)
+        return (text, LEVELS["<"]) if len(node.arg) == 1 else (f"mask({text})", ATOM)
 
 
-def _operands(node: UOp) -> tuple[UOp, ...]:
-    return () if node.op in (Ops.LET, Ops.LOAD, Ops.BUFFER) else node.src
+def _at(word: str) -> str:
+    return f" @{word}" if word else ""
 
 
-def _constant(node: UOp, dtype: DType | None) -> str:
-    bare = node.dtype is dtype or node.dtype.kind == "b"
-    bare = bare or (dtype is None and node.dtype is dtypes.float32)
-    return _number(node.arg) if bare else _typed(node)
+def _number(value: object) -> str:
+    return repr(value).lower()
 
 
 def _typed(node: UOp) -> str:
     text = _number(node.arg)
-    return text if node.dtype.kind == "b" else f"{node.dtype.short}({text})"
+    return text if node.dtype is dtypes.bool else f"{node.dtype.short}({text})"
 
 
-def _number(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _variable(node: UOp) -> str:
-    name, lo, hi = node.arg
-    kind = "" if node.dtype is dtypes.int32 else f" {node.dtype.short}"
-    return f"{name}{kind} in {lo}..{hi}"
-
-
-def _launch(launch: Launch) -> str:
-    return f"{launch.name}({', '.join(launch.buffers)})"
-
-
+_INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
 _STATEMENTS: dict[Ops, Callable[[Printer, UOp], str]] = {
     Ops.LOOP: Printer.loop,
-    Ops.BUFFER: Printer.buffer,
-    Ops.LET: Printer.let,
+    Ops.BUFFER: lambda printer, node: f"buf {printer.declaration(node)}",
+    Ops.LET: lambda printer, node: f"{printer.name(node)} = {printer.value(node.src[0])}",
     Ops.STORE: Printer.store,
     Ops.COPY: Printer.copy,
     Ops.WAIT: Printer.slots,
@@ -368,17 +293,12 @@ _STATEMENTS: dict[Ops, Callable[[Printer, UOp], str]] = {
     Ops.BARRIER: lambda printer, node: "barrier",
 }
 _VALUES: dict[Ops, Callable[[Printer, UOp], Piece]] = {
-    Ops.CONST: lambda printer, node: (_constant(node, None), ATOM),
-    Ops.LET: lambda printer, node: (node.arg, ATOM),
-    Ops.LOAD: lambda printer, node: (printer._place(node.src[0], node.arg), ATOM),
-    Ops.VARIABLE: lambda printer, node: (node.arg[0], ATOM),
-    Ops.INDEX: Printer.index_node,
-    Ops.MASK: Printer.mask_node,
-    Ops.ADD: Printer.add,
-    Ops.MUL: Printer.multiply,
-    Ops.RECIP: Printer.reciprocal,
-    Ops.NEG: Printer.negate,
-    Ops.CAST: Printer.cast,
+    Ops.CONST: Printer.constant,
+    Ops.LET: lambda printer, node: (printer.name(node), ATOM),
+    Ops.LOAD: lambda printer, node: (printer.place(node.src[0], node.arg), ATOM),
+    Ops.INDEX: lambda printer, node: (f"{node.dtype.short}({printer.index(node.arg)})", ATOM),
+    Ops.MASK: Printer.conjunction,
+    Ops.NEG: lambda printer, node: (f"-{printer.exact(node.src[0], ATOM - 1)}", ATOM),
+    Ops.CAST: lambda printer, node: (f"{node.dtype.short}({printer.exact(node.src[0])})", ATOM),
     Ops.BITCAST: Printer.bitcast,
-    Ops.WHERE: Printer.where,
 }

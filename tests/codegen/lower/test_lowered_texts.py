@@ -18,7 +18,7 @@ Golden = Callable[[str, str], None]
 
 KERNELS = {
     "masked_tail": """
-kernel masked_tail(X f32[n], Y f32[n], n in 1..1000)
+kernel masked_tail(n in 1..1000, X f32[n], Y f32[n])
   par i.0:(n+15)//16 @grid: par i.1:16 @vec
     i = 16*i.0+i.1; Y[i | i < n] = max(X[i | i < n], 0.0)
 """,

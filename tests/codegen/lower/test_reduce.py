@@ -54,7 +54,7 @@ kernel argmax(X f32[R,N], Y i32[R])
     buf m f32[] reg = max; buf k i32[] reg = min
     red n.0:(N+15)//16: red n.1:16 @vec
       n = 16*n.0+n.1; x = X[i,n | n < N else -inf]
-      m max= x rebase reset(k); k min= where(x == m, index(n), 2147483647)
+      m max= x rebase reset(k); k min= where(x == m, i32(n), 2147483647)
     Y[i] = k
 """
 
@@ -75,7 +75,7 @@ kernel variance(X f32[R,N], M f32[R], V f32[R])
   par i:R @grid
     buf n f32[] reg = sum; buf s f32[] reg = sum; buf q f32[] reg = sum
     red c.0:N//8: red c.1:8 @vec
-      x = X[i, 8*c.0+c.1]; (n, s) += (1.0, x) rebase var(q); d = x - s/n; q += d*d
+      x = X[i, 8*c.0+c.1]; n, s += 1.0, x rebase var(q); d = x - s/n; q += d*d
     M[i] = s / n
     V[i] = q / n
 """

@@ -157,7 +157,7 @@ def test_a_grid_of_variable_size_is_evaluated_at_launch() -> None:
 
 def test_variables_are_values_too() -> None:
     y = np.zeros(4, np.int64)
-    text = "kernel k(Y i64[4], n in 1..100)\n  par i:4: Y[i] = index(3*n + i, i64)\n"
+    text = "kernel k(Y i64[4], n in 1..100)\n  par i:4: Y[i] = i64(3*n + i)\n"
     run(text, [y], n=33)
     assert y.tolist() == [99, 100, 101, 102]
 

@@ -15,7 +15,7 @@ from tinycore.runtime.registry import Device
 
 TEXT = """
 kernel scaled(X f32[4], ids i32[2], Y f32[2], n in 1..9)
-  par i:2: Y[i] = f32(index(n)) * X[ids[i] in 4]
+  par i:2: Y[i] = f32(n) * X[ids[i] in 4]
 """
 
 
@@ -38,7 +38,7 @@ def test_a_kernel_is_its_own_object_code() -> None:
     target = BACKEND.target("")
     assert target.renderer is not None and target.compiler is not None
     source = target.renderer.render(kernel_of(TEXT))
-    assert source.startswith("kernel k(b0 f32[4], b1 i32[2], b2 f32[2], n in 1..9)\n")
+    assert source.startswith("kernel k(n in 1..9, b0 f32[4], b1 i32[2], b2 f32[2])\n")
     binary = target.compiler.compile(source)
     device = BACKEND.open(0)
     allocator = HostAllocator()

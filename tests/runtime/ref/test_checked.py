@@ -46,7 +46,7 @@ kernel k(X f32[4], Y f32[4])
 def test_loops_one_after_another_are_ordered() -> None:
     text = """
 kernel k(X f32[4], Y f32[4])
-  par i:4: X[i] = f32(index(i))
+  par i:4: X[i] = f32(i)
   par i:4: Y[i] = X[3 - i]
 """
     y = zeros(4)
@@ -58,7 +58,7 @@ kernel k(X f32[4], Y f32[4])
 def test_iterations_may_store_equal_values_in_one_place_but_no_others(place: str) -> None:
     text = "kernel k(X f32[1])\n  par i:4{}: X[0] = {}\n"
     checked(text.format(place, "1.0"), zeros(1))
-    assert "X" in refused(text.format(place, "f32(index(i))"), zeros(1))
+    assert "X" in refused(text.format(place, "f32(i)"), zeros(1))
     assert "X" in refused(text.format(place, "1.0").replace("=", "+="), zeros(1))
 
 
@@ -99,7 +99,7 @@ def test_integers_that_were_never_written_are_not_read() -> None:
 
 OWN = """
 kernel k(X f32[8], Y f32[8])
-  buf x f32[a:8] reg own t = a over t:8
+  buf x f32[a:8] reg own(t:8) t = a
   par t:8 @thread: x[t] = X[t]
   par t:8 @thread: Y[t] = x[{}]
 """
@@ -123,8 +123,8 @@ def test_registers_with_owners_need_a_lane() -> None:
 def test_no_lane_may_hold_all_operands() -> None:
     text = """
 kernel k(Y f32[8])
-  buf x f32[a:8] reg = sum own t = a over t:8
-  buf y f32[a:8] reg = sum own t = 7 - a over t:8
+  buf x f32[a:8] reg = sum own(t:8) t = a
+  buf y f32[a:8] reg = sum own(t:8) t = 7 - a
   par a:8 @own: Y[a] = x[a] + y[a]
 """
     assert "a register that it does not own, of x, y" in refused(text, zeros(8))
@@ -174,7 +174,7 @@ kernel k(Y f32[2, 8]) spmd
   par i:1 @grid
     buf s f32[2, 8] group
     par w:2 @warpgroup
-      par t:8 @thread: s[w, t] = f32(index(8*w + t))
+      par t:8 @thread: s[w, t] = f32(8*w + t)
       {}
     {}
     par w:2 @warpgroup
@@ -221,7 +221,7 @@ COPY = """
 kernel k(X i32[8], Y i32[8])
   buf s i32[4] group slots 2
   ser k:2
-    copy s[k; x:4] <- X[4*k + x]
+    copy(x:4) s[k; x] <- X[4*k + x]
     {}
     par i:4: Y[4*k + i] = s[k; i]
     {}
@@ -265,7 +265,7 @@ def test_a_second_free_is_refused() -> None:
 
 
 def test_a_copy_that_nobody_waits_for_is_refused() -> None:
-    text = "kernel k(X i32[4])\n  buf s i32[4] group\n  copy s[x:4] <- X[x]\n"
+    text = "kernel k(X i32[4])\n  buf s i32[4] group\n  copy(x:4) s[x] <- X[x]\n"
     assert "s ends while a copy fills it" in refused(text, EIGHT[:4])
 
 
@@ -277,10 +277,10 @@ def test_a_wait_for_a_copy_that_never_comes_is_a_deadlock() -> None:
 @pytest.mark.parametrize(
     ("copy", "wrong"),
     [
-        ("copy s[x:3] <- X[x]", "a copy does not fill s"),
-        ("copy s[0*x:4] <- X[x]", "a copy does not fill s"),
-        ("copy s[x:4 | x < 3] <- X[x]", "masked"),
-        ("copy s[x:4] <- X[2*x + 2]", "X is indexed out of bounds"),
+        ("copy(x:3) s[x] <- X[x]", "a copy does not fill s"),
+        ("copy(x:4) s[0*x] <- X[x]", "a copy does not fill s"),
+        ("copy(x:4) s[x | x < 3] <- X[x]", "masked"),
+        ("copy(x:4) s[x] <- X[2*x + 2]", "X is indexed out of bounds"),
     ],
 )
 def test_a_copy_fills_its_slot_once_and_reads_what_is_there(copy: str, wrong: str) -> None:
@@ -297,8 +297,8 @@ OUT = """
 kernel k(Y i32[8])
   buf s i32[4] group slots 2
   ser k:{}
-    par i:4: s[k; i] = index(4*k + i)
-    copy Y[4*k + x:4] <- s[k; x]
+    par i:4: s[k; i] = i32(4*k + i)
+    copy(x:4) Y[4*k + x] <- s[k; x]
     {}
 """
 
@@ -324,7 +324,7 @@ def test_what_a_copy_still_writes_is_not_read() -> None:
 
 
 def test_a_slot_is_copied_out_once_before_a_wait() -> None:
-    text = OUT.format(1, "copy Y[x:4] <- s[k; x]")
+    text = OUT.format(1, "copy(x:4) Y[x] <- s[k; x]")
     assert "copy s[0], whose slot is being read by a copy" in refused(text, np.zeros(8, np.int32))
 
 
@@ -337,7 +337,7 @@ def test_a_swizzle_must_stay_in_its_slot() -> None:
     text = """
 kernel k(X f32[3, 8], Y f32[3, 8])
   buf s f32[3, 8] group swizzle {}
-  copy s[r:3, x:8] <- X[r, x]
+  copy(r:3, x:8) s[r, x] <- X[r, x]
   wait s[]
   par r:3, x:8: Y[r, x] = s[r, x]
 """
@@ -353,7 +353,7 @@ MMA = """
 kernel k(A {0}[4, 4], B {0}[4, 4], C {1}[4, 4])
   par w:1 @warpgroup
     buf acc {1}[4, 4] reg = sum
-    mma acc[r:4, c:4] += A[r, q:4] * B[q, c] @{2}
+    mma(r:4, c:4, q:4) acc[r, c] += A[r, q] * B[q, c] @{2}
     par r:4, c:4: C[r, c] = acc[r, c]
 """
 

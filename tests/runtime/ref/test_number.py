@@ -87,8 +87,8 @@ def test_a_bitcast_keeps_the_bits() -> None:
     text = """
 kernel k(X bf16[1], H u16[1], Y u16[1], Z f16[1])
   par i:1
-    Y[i] = bitcast(X[i], u16)
-    Z[i] = bitcast(H[i], f16)
+    Y[i] = bitcast.u16(X[i])
+    Z[i] = bitcast.f16(H[i])
 """
     one, half = np.array([0x3F80], np.uint16), np.array([0x3800], np.uint16)
     y, z = np.zeros(1, np.uint16), np.zeros(1, np.float16)

@@ -95,7 +95,7 @@ def test_a_place_outside_is_refused(entry: Entry, place: str) -> None:
         run(entry, text, np.ones(4, np.float32), np.ones(4, np.float32))
 
 
-GATHER = "kernel k(ids i32[3], X f32[4], Y f32[3])\n  par i:3: Y[i] = X[ids[i] in 4 | else 9.0]\n"
+GATHER = "kernel k(ids i32[3], X f32[4], Y f32[3])\n  par i:3: Y[i] = X[ids[i] in 4 else 9.0]\n"
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -190,7 +190,7 @@ kernel k(X f32[4], Y f32[6], n in 0..9)
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_symbolic_buffers_lie_at_upper_bounds(entry: Entry) -> None:
-    text = "kernel k(X i32[n, 3], n in 1..4)\n  par i:n, j:3: X[i, j] = index(10*i + j)\n"
+    text = "kernel k(n in 1..4, X i32[n, 3])\n  par i:n, j:3: X[i, j] = i32(10*i + j)\n"
     x = np.full((4, 3), -1, np.int32)
     run(entry, text, x, n=2)
     assert x.tolist() == [[0, 1, 2], [10, 11, 12], [-1] * 3, [-1] * 3]
@@ -260,7 +260,7 @@ def test_a_plan_runs_its_launches_on_temporaries() -> None:
 kernel double(X f32[3], W f32[3])
   par i:3: W[i] = X[i] * 2.0
 kernel add(W f32[3], Y f32[3], n in 0..5)
-  par i:3: Y[i] = W[i] + f32(index(n))
+  par i:3: Y[i] = W[i] + f32(n)
 plan both(X f32[3], Y f32[3], n in 0..5)
   temp W f32[3]
   launch double(X, W)

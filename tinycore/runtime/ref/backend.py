@@ -16,10 +16,9 @@ from tinycore.runtime.caps import Caps, Space
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.ref.number import Array, np, storage
-from tinycore.uop.canonical import canonical
+from tinycore.uop.canonical import canonical_text
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel
 from tinycore.util import prod
 
@@ -71,7 +70,7 @@ class KernelRenderer(contract.Renderer[Kernel]):
 
     def render(self, program: Kernel) -> str:
         """The text."""
-        return show(canonical(program))
+        return canonical_text(program)
 
 
 class TextCompiler(contract.Compiler):

@@ -1,0 +1,244 @@
+"""Reads the expressions of kernel text: index values, masks, places in buffers, scalar values.
+
+Comes in: a cursor and the names in scope. Goes out: `Index`, `Mask`, `Access` or a node that is
+never folded, so that what was printed is read back as it was. Axes and integers make index
+values, buffers and LETs make values; a number takes the type of what stands beside it, float32 or
+int32 where nothing does. Statements: uop/parser.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import TypeVar
+
+from tinycore.dtype import DType, dtypes
+from tinycore.uop.affine import NEVER, Mask, mask_of
+from tinycore.uop.index import Index, as_index, axis, digit, gather
+from tinycore.uop.lexer import LEVELS, Cursor
+from tinycore.uop.ops import BINARY, ELEMENTWISE, Ops, UOp, const, result_dtype
+from tinycore.uop.tree import Access, both, index_value, load, mask_value
+
+Term = Index | UOp | float  # a float is a number that has no type yet; so is a constant Index
+Item = TypeVar("Item")
+
+TYPES = {row.short: row for row in dtypes.all}
+SIGNS = {op.row.text: op for op in BINARY if op.row.text in LEVELS}
+FUNCTIONS = {op.row.text: op for op in ELEMENTWISE if op.row.text.isalpha()}
+
+
+class Reader(Cursor):
+    """A cursor with names in scope."""
+
+    names: dict[str, Index | UOp]
+
+    def index(self, above: int = 0) -> Index:
+        """An index value whose infix signs bind more tightly than `above`."""
+        term = self.term(above)
+        if not isinstance(term, Index):
+            self.refuse("found a value; expected an index. A loaded x becomes one by 'x in 8'.")
+        return term
+
+    def integer(self, above: int = 0, least: float = -math.inf) -> int:
+        """An integer that is known here, at least `least`."""
+        value = self.index(above)
+        if value.terms or value.const < least:
+            self.refuse("found an axis, a variable or too small a number; expected an integer.")
+        return value.const
+
+    def axis(self) -> tuple[str, Index]:
+        """i:4, from here on an axis."""
+        name = self.name("an axis")
+        self.expect(":")
+        extent = self.index()
+        self.names[name] = axis(name, extent)
+        return name, extent
+
+    def mask(self) -> Mask:
+        """Comparisons of index values, all of which hold."""
+        return reduce(both, self.listed(self._constraint))
+
+    def place(self) -> tuple[UOp, Access]:
+        """b[sequence; indices | mask else fill]; a scalar buffer needs no brackets."""
+        buffer = self.buffer()
+        return buffer, self._access(buffer.dtype)
+
+    def buffer(self) -> UOp:
+        """The name of a buffer."""
+        name = self.name("a buffer")
+        found = self.names.get(name)
+        if not isinstance(found, UOp) or found.op is not Ops.BUFFER:
+            self.refuse(f"'{name}' is no buffer in scope; expected one.")
+        return found
+
+    def listed(self, read: Callable[[], Item], *ends: str) -> list[Item]:
+        """What `read` reads, separated by commas; nothing if a token of `ends` comes next."""
+        found: list[Item] = []
+        while self.token not in ends:
+            found.append(read())
+            if not self.accept(","):
+                break
+        return found
+
+    def group(self, read: Callable[[], Item]) -> list[Item]:
+        """(A, B)"""
+        self.expect("(")
+        found = self.listed(read, ")")
+        self.expect(")")
+        return found
+
+    # places
+
+    def _access(self, dtype: DType) -> Access:
+        if not self.accept("["):
+            return Access(())
+        sequence = None
+        indices = self.listed(self.index, "]", "|")
+        if self.accept(";"):
+            (sequence,) = indices
+            indices = self.listed(self.index, "]", "|")
+        mask = self.mask() if self.accept("|") else ()
+        fill = self.typed(self.term(), dtype) if self.accept("else") else None
+        if fill is not None and fill.op is not Ops.CONST:
+            self.refuse("found a value after else; expected a number.")
+        self.expect("]")
+        return Access(tuple(indices), mask, sequence, fill.arg if fill else None)
+
+    def _constraint(self) -> Mask:
+        node = self.typed(self.term())
+        if node.op is Ops.MASK:
+            return tuple(node.arg)
+        if node.op is not Ops.CONST or node.dtype is not dtypes.bool:
+            self.refuse("found a value in a mask; expected comparisons of index values.")
+        return () if node.arg else NEVER
+
+    # terms
+
+    def term(self, above: int = 0) -> Term:
+        """An expression whose infix signs bind more tightly than `above`."""
+        left = self._unary()
+        while LEVELS.get(self.token, 0) > above:
+            sign = self.advance()
+            narrows = sign in ("//", "%", "in")
+            left = self._narrowed(left, sign) if narrows else self._infix(left, sign)
+        return left
+
+    def _narrowed(self, left: Term, sign: str) -> Index:
+        """x//d%m is one digit: in two steps it might simplify to another form."""
+        if sign == "in":
+            if not isinstance(left, UOp) or not left.dtype.is_int:
+                self.refuse("'in' makes an index of a loaded value; expected an integer before it.")
+            return gather(left, self.integer(LEVELS[sign], 1))
+        if not isinstance(left, Index):
+            self.refuse(f"found '{sign}' after a value; expected an index. Use idiv or mod.")
+        divisor = self.integer(LEVELS[sign], 1) if sign == "//" else 1
+        narrows = sign == "%" or self.accept("%")
+        modulus = self.integer(LEVELS[sign], 1) if narrows else 0
+        return digit(left, divisor, modulus)
+
+    def _infix(self, left: Term, sign: str) -> Term:
+        right = self.term(LEVELS[sign])
+        if sign[0] == ">":
+            left, right, sign = right, left, sign.replace(">", "<")
+        if isinstance(left, Index) and isinstance(right, Index) and sign in _INDEX_SIGNS:
+            return _INDEX_SIGNS[sign](left, right)
+        if sign == "-":
+            sign, right = "+", _negated(right)
+        first, second = self._alike(left, right)
+        if sign == "/" and first.dtype.is_float:
+            sign, second = "*", _node(Ops.RECIP, second)
+        if sign not in SIGNS:
+            found = f"found '{sign}' of {first.dtype.short}"
+            self.refuse(f"{found}; expected one of - > {' '.join(sorted(SIGNS))}.")
+        return _node(SIGNS[sign], first, second)
+
+    def _unary(self) -> Term:
+        if self.accept("-"):
+            return _negated(self._unary())
+        if self.accept("("):
+            term = self.term()
+            self.expect(")")
+            return term
+        if self.token[:1].isdigit():
+            number = self.advance()
+            return as_index(int(number)) if number.isdigit() else float(number)
+        return self._word(self.name("a number, a name, '-' or '('"))
+
+    def _word(self, name: str) -> Term:
+        found = self.names.get(name)
+        if isinstance(found, UOp) and found.op is Ops.BUFFER:
+            return load(found, self._access(found.dtype))
+        if found is not None:
+            return found
+        if name in ("inf", "nan"):
+            return float(name)
+        if name in ("true", "false"):
+            return const(name == "true", dtypes.bool)
+        if self.token == "(":
+            return self._call(name)
+        self.refuse(f"'{name}' is not in scope; expected an axis, a buffer, a value or a size.")
+
+    def _call(self, name: str) -> UOp:
+        """max(a, b), mask(i < 3, j < 4), bitcast.i32(x), f32(x), or a number or index with type."""
+        if name == "mask":
+            return mask_value(reduce(both, self.group(self._constraint)))
+        terms = self.group(self.term)
+        word, _, kind = name.partition(".")
+        op = FUNCTIONS.get(word)
+        if name in TYPES and len(terms) == 1:
+            node = self.typed(terms[0], TYPES[name])
+            return node if node.dtype is TYPES[name] else UOp(Ops.CAST, TYPES[name], (node,))
+        if op is Ops.BITCAST and kind in TYPES and len(terms) == 1:
+            return UOp(op, TYPES[kind], (self.typed(terms[0]),))
+        if op is None or kind or op.row.sources != len(terms):
+            known = [text for text, op in FUNCTIONS.items() if op.row.sources == len(terms)]
+            found = f"found {name} with {len(terms)} arguments"
+            self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")
+        shifts = op in (Ops.SHL, Ops.SHR)
+        return _node(op, *(map(self.typed, terms) if shifts else self._alike(*terms)))
+
+    # types
+
+    def typed(self, term: Term, dtype: DType | None = None) -> UOp:
+        """`term` as a node; numbers and index values become `dtype` where they can."""
+        if isinstance(term, UOp):
+            return term
+        if isinstance(term, Index):
+            fits = dtype is not None and (dtype.is_int or not term.terms)
+            return index_value(term, dtype if dtype is not None and fits else dtypes.int32)
+        dtype = dtype or dtypes.float32
+        if not dtype.is_float:
+            self.refuse(f"found {term!r} beside {dtype.short}; expected an integer, or a cast.")
+        return const(term, dtype)
+
+    def _alike(self, *terms: Term) -> list[UOp]:
+        """The terms as nodes: numbers take the type of a value beside them."""
+        known = [term.dtype for term in terms if isinstance(term, UOp)]
+        types = dict.fromkeys([dtype for dtype in known if dtype is not dtypes.bool])
+        if len(types) > 1:
+            names = " and ".join([dtype.short for dtype in types])
+            self.refuse(f"operands have types {names}; expected one type. Cast one of them.")
+        return [self.typed(term, next(iter(types), None)) for term in terms]
+
+
+def _node(op: Ops, *sources: UOp) -> UOp:
+    return UOp(op, result_dtype(op, sources), sources)
+
+
+def _negated(term: Term) -> Term:
+    return _node(Ops.NEG, term) if isinstance(term, UOp) else -term
+
+
+def _where(*values: Index) -> UOp:
+    return mask_value(mask_of(values))
+
+
+_INDEX_SIGNS: dict[str, Callable[[Index, Index], Term]] = {
+    "+": Index.__add__,
+    "-": Index.__sub__,
+    "*": Index.__mul__,
+    "<": lambda a, b: _where(b - a - 1),
+    "<=": lambda a, b: _where(b - a),
+    "==": lambda a, b: _where(a - b, b - a),
+}
