@@ -6,7 +6,6 @@ gradient, in its own shape and type. Loop trees are never differentiated; schedu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -126,9 +125,11 @@ def _spread(node: UOp, value: UOp) -> UOp:
 
 
 def _sine(node: UOp, grad: UOp) -> UOp:
-    """sin' = cos, and cos(x) = sin(x + pi/2)."""
+    """sin' = cos, and cos(x) = 1 - 2 sin(x/2)^2: halving an angle rounds nothing."""
     x = node.src[0]
-    return _mul(grad, elementwise(Ops.SIN, _add(x, x.const_like(math.pi / 2))))
+    half = elementwise(Ops.SIN, _mul(x, x.const_like(0.5)))
+    cosine = _add(x.const_like(1.0), _mul(x.const_like(-2.0), _mul(half, half)))
+    return _mul(grad, cosine)
 
 
 def _root(node: UOp, grad: UOp) -> UOp:

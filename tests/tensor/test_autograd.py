@@ -306,3 +306,10 @@ def test_integers_cannot_require_a_gradient() -> None:
     assert message(lambda: Tensor([1]).requires_grad_()) == (
         "requires_grad: the tensor has type dtypes.int32; expected a floating-point type. Cast it"
     )
+
+
+def test_the_gradient_of_a_sine_keeps_its_digits_far_from_zero() -> None:
+    x = np.array([0.1, 10.0, 1e3, 1e5], np.float32)
+    angles = Tensor(x)
+    [found] = angles.sin().sum().gradient(angles)
+    np.testing.assert_allclose(found.numpy(), np.cos(x.astype(np.float64)), atol=3e-7)
