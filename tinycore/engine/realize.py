@@ -27,7 +27,6 @@ from tinycore.runtime.registry import Device
 from tinycore.uop import graph
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of
 
 
 def realize(cells: Iterable[Cell]) -> None:
@@ -84,16 +83,12 @@ def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
 
 
 def _is_symbolic(root: UOp) -> bool:
-    nodes = toposort([root])
-    return any(not isinstance(n, int) for node in nodes for n in shape_of(node)) or any(
-        node.op in (Ops.VARIABLE, Ops.SHRINK) and _has_index(node.arg) for node in nodes
-    )
+    return any(node.op is Ops.VARIABLE or _has_index(node.arg) for node in toposort([root]))
 
 
 def _has_index(arg: object) -> bool:
-    if isinstance(arg, tuple):
-        return any(_has_index(part) for part in arg)
-    return isinstance(arg, (Index, str))
+    parts = arg if isinstance(arg, tuple) else ()
+    return isinstance(arg, Index) or any(_has_index(part) for part in parts)
 
 
 def _sinks(cells: Sequence[Cell]) -> list[Sink]:

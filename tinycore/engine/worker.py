@@ -134,27 +134,24 @@ def serve() -> None:
     """Answer requests until there are no more; what prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    bench: list[Bench] = []
+    bench: Any = None
     while True:
         try:
             name, *arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         try:
-            answer: Any = _answer(bench, name, arguments)
+            answer: Any = None
+            if name == "compile":
+                answer = compile_candidate(*arguments)
+            elif name == "prepare":
+                bench = Bench(*arguments)
+            else:
+                answer = getattr(bench, name)(*arguments)
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"
         pickle.dump(answer, answers)
         answers.flush()
-
-
-def _answer(bench: list[Bench], name: str, arguments: list[Any]) -> Any:
-    if name == "compile":
-        return compile_candidate(*arguments)
-    if name == "prepare":
-        bench[:] = [Bench(*arguments)]
-        return None
-    return getattr(bench[0], name)(*arguments)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ class Buffer:
     device: str
     dtype: DType
     count: int
-    space: str = ""
     id: int = field(init=False, default_factory=_ids.__next__)
     size_bytes: int = field(init=False)
     _held: tuple[OpenDevice, Block] | None = field(init=False, default=None)
@@ -59,7 +58,7 @@ class Buffer:
         if self._held is None:
             opened = self.opened
             with opened.guard("alloc"):
-                self._held = opened, opened.allocator.alloc(self.size_bytes, self.space)
+                self._held = opened, opened.allocator.alloc(self.size_bytes)
             GlobalCounters.mem_used += self.size_bytes
         return self._held[1].handle
 

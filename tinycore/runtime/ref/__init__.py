@@ -10,18 +10,18 @@ from random import Random
 
 from tinycore.runtime.ref import number
 from tinycore.runtime.ref.frame import RefError
-from tinycore.runtime.ref.machine import Machine
+from tinycore.runtime.ref.machine import Machine, spelled_out
 from tinycore.runtime.ref.memory import Instance
 from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import is_scheduled
 from tinycore.uop.index import variable
+from tinycore.uop.shape import size, upper_shape
 from tinycore.uop.tree import Kernel, Plan
-from tinycore.util import prod
 
 __all__ = ["RefError", "check_kernel", "run_kernel", "run_plan"]
 Arrays = Sequence[Array]
 Values = Mapping[str, int] | None
-Entry = Callable[[Kernel, Arrays, Values, int], None]
+Entry = Callable[..., None]  # run_kernel or check_kernel
 
 
 def run_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
@@ -32,10 +32,8 @@ def run_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: i
     CHECK_OOB=1 refuses a gathered index outside its axis instead of masking it.
     Raises: RefError.
     """
-    if is_scheduled(kernel):
-        _run(Machine(kernel), arrays, variables)
-    else:
-        check_kernel(kernel, arrays, variables, seed)
+    random = None if is_scheduled(kernel) else Random(seed)
+    _run(kernel, arrays, variables, random)
 
 
 def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
@@ -44,11 +42,11 @@ def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed:
     Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
     roles, places outside their buffers: IR.md 6. Raises: RefError.
     """
-    _run(Machine(kernel, Random(seed)), arrays, variables)
+    _run(kernel, arrays, variables, Random(seed))
 
 
-def _run(machine: Machine, arrays: Arrays, variables: Values) -> None:
-    kernel = machine.kernel
+def _run(kernel: Kernel, arrays: Arrays, variables: Values, random: Random | None) -> None:
+    machine = Machine(spelled_out(kernel), random)
     if len(arrays) != len(kernel.params):
         machine.fail(f"{len(arrays)} arrays are given", f"{len(kernel.params)}")
     with np.errstate(all="ignore"):
@@ -60,15 +58,15 @@ def _run(machine: Machine, arrays: Arrays, variables: Values) -> None:
             machine = machine.at(variable(name, lo, hi), value)
             machine.names[node] = number.constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            shape = tuple([extent.hi for extent in node.arg.shape])
+            shape = upper_shape(node.arg.shape)
             dtype = number.storage(node.dtype)
-            fits = array.dtype == dtype and array.shape in (shape, (prod(shape),))
-            if not (fits and array.flags.c_contiguous):
+            fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
+            if not fits or array.dtype != dtype:
                 found = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
-                wanted = f"{dtype} of shape {shape} in C order"
-                machine.fail(f"{node.arg.name} is given {found}", wanted)
+                wrong = f"{node.arg.name} is given {found}"
+                machine.fail(wrong, f"{dtype} of shape {shape} in C order")
             machine.names[node] = Instance(node, machine, array.reshape(-1))
-        for waits in machine.body(kernel.body):
+        for waits in machine.body(machine.kernel.body):
             machine.fail(f"deadlock: {waits}", "a copy or free that lets one go on")
 
 
@@ -81,10 +79,9 @@ def run_plan(
     """
     held = {node.arg.name: array for node, array in zip(plan.params, arrays, strict=True)}
     for temp in plan.temps:
-        size = prod([extent.hi for extent in temp.arg.shape])
-        held[temp.arg.name] = np.full(size, number.initial("", temp.dtype))
-    for launch in plan.launches:
-        if launch.kernel is None:
-            wrong = f"ref: {plan.name}: {launch.name} is a vendor's call"
+        held[temp.arg.name] = np.full(size(temp.arg.shape), number.initial("", temp.dtype))
+    for name, buffers, kernel in plan.launches:
+        if kernel is None:
+            wrong = f"ref: {plan.name}: {name} is a vendor's call"
             raise RefError(f"{wrong}; expected launches of kernels.")
-        run(launch.kernel, [held[name] for name in launch.buffers], variables, seed)
+        run(kernel, [held[buffer] for buffer in buffers], variables, seed)

@@ -82,10 +82,9 @@ class Frame:
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copies if buffer.arg.space != GLOBAL}
-        self.at_once = {
-            s for s in statements if s.op is Ops.LOOP and is_at_once(s, trusted=random is None)
-        }
-        self.consumers = consumers(kernel)
+        self.has_lanes = any(s.op is Ops.BUFFER and s.arg.own for s in statements)
+        self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
+        self.consumers = set(consumers(kernel.body))
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
     def at(self, place: Index, start: Array, count: int = 1) -> Self:

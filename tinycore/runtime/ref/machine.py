@@ -10,6 +10,7 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
+from tinycore.dtype import dtypes
 from tinycore.runtime.ref import number
 from tinycore.runtime.ref.frame import Frame, rows
 from tinycore.runtime.ref.memory import EMPTY, FILLING, READ, Instance, Watch
@@ -17,10 +18,10 @@ from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import TEAMS, agents
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
-from tinycore.uop.monoids import DEPENDENT, States
-from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.sites import ROLES, axis_value
-from tinycore.uop.tree import GLOBAL, Access, let, load
+from tinycore.uop.monoids import DEPENDENT
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.sites import ROLES, SEQ, axis_value, under, uses
+from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, let, load, loop, rebuild
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -121,33 +122,16 @@ class Machine(Frame):
     # stores
 
     def do_store(self, statement: UOp) -> None:
-        """Store values; a leading state that changes moves the states that depend on it."""
-        arg, src = statement.arg, statement.src
+        """Store values."""
+        arg = statement.arg
+        inner = self
+        if self.has_lanes:
+            inner = copy(self)
+            inner.lane = self.lane_of(statement)
         count = len(arg.places)
-        inner = copy(self)
-        inner.lane = self.lane_of(statement)
-        states = list(zip(src[:count], arg.places, strict=True))
-        values = [inner.value(value) for value in src[count : 2 * count]]
-        old = inner.noted("old", states) if arg.rebase else ()
-        for state, value in zip(states, values, strict=True):
-            inner.write(*state, value, arg.combine)
-        new = inner.noted("new", states) if arg.rebase else ()
-        for dependent in src[2 * count :]:
-            # at the place of the leading state, all further dimensions
-            lead = arg.places[0]
-            further = enumerate(dependent.arg.shape[len(lead.indices) :])
-            box = [(f"~{at}", extent) for at, extent in further]
-            access = Access((*lead.indices, *[axis(*one) for one in box]), lead.mask)
-            boxed = inner.boxed(box)
-            moved = DEPENDENT[arg.rebase].moved(old, new, load(dependent, access))
-            boxed.write(dependent, access, boxed.value(moved), arg.rebase)
-
-    def noted(self, name: str, states: Iterable[tuple[UOp, Access]]) -> States:
-        """Nodes that stand for what states hold now."""
-        nodes = tuple([let(name, load(*state)) for state in states])
-        for node in nodes:
-            self.do_let(node)
-        return nodes
+        values = [inner.value(value) for value in statement.src[count:]]
+        for buffer, place, value in zip(statement.src[:count], arg.places, values, strict=True):
+            inner.write(buffer, place, value, arg.combine or arg.rebase)
 
     # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
 
@@ -157,27 +141,25 @@ class Machine(Frame):
         Inside a loop mapped `own` the lanes that hold the target run it, and must hold what it
         reads, unless a reduction crosses lanes; if none holds it, those that hold all it reads.
         """
-        loads = [node for node in toposort(statement.src) if node.op is Ops.LOAD]
-        target = (statement.src[0], statement.arg.places[0])
-        places = [target, *[(load.src[0], load.arg) for load in loads]]
-        owned = [place for place in places if place[0].arg.own]
+        owned = [use for use in reversed(uses(statement)) if use.buffer.arg.own]
         if not owned:
             return self.lane
-        count = 1 + max([atom.hi for buffer, _ in owned for atom in atoms(buffer.arg.own.lane)])
+        axes = [atom for use in owned for atom in atoms(use.buffer.arg.own.lane)]
+        count = 1 + max([atom.hi for atom in axes])
         lanes = np.arange(count).reshape((count,) + (1,) * len(self.shape))
-        held = [self.holds(lanes, *place) for place in owned]
         loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
         if "red" in loops:
-            held = held[:1]
+            owned = owned[:1]
+        held = [self.holds(lanes, use.buffer, use.access) for use in owned]
         if not loops:
             running = lanes == self.lane
-        elif owned[0] is target:
+        elif owned[0].how != "load":
             running = held[0]
         else:
             running = reduce(and_, held)
         fine = all((running <= one).all() for one in held)
         if not (fine and running.any(axis=0).all()):
-            names = ", ".join([buffer.arg.name for buffer, _ in owned])
+            names = ", ".join([use.buffer.arg.name for use in owned])
             self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
         return np.argmax(running, axis=0)
 
@@ -256,3 +238,35 @@ class Machine(Frame):
         for path, watch in self.threads.items():
             if self.path in ((), path):
                 watch.clear()
+
+
+def spelled_out(kernel: Kernel) -> Kernel:
+    """A kernel whose rebasing STOREs are blocks: note the leading states, store, note them again,
+    and move each state that depends on them at their place, all its further dimensions."""
+    blocks = {}
+    for statement in under(kernel.body):
+        if statement.op is Ops.STORE and statement.arg.rebase:
+            blocks[statement] = UOp(Ops.BLOCK, dtypes.void, _moves(statement), BlockArg(SEQ))
+    return kernel._replace(body=rebuild(kernel.body, blocks))
+
+
+def _moves(statement: UOp) -> tuple[UOp, ...]:
+    arg, src = statement.arg, statement.src
+    count, lead = len(arg.places), arg.places[0]
+    leaders = [load(*state) for state in zip(src[:count], arg.places, strict=True)]
+    old = tuple([let("old", leader) for leader in leaders])
+    new = tuple([let("new", leader) for leader in leaders])
+    moves = []
+    for state in src[2 * count :]:
+        box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
+        box = box[len(lead.indices) :]
+        axes = [axis(name, extent) for name, extent in box]
+        place = lead._replace(indices=(*lead.indices, *axes))
+        value = DEPENDENT[arg.rebase].moved(old, new, load(state, place))
+        goal = arg._replace(places=(place,), combine="")
+        move = statement.replace(src=(state, value), arg=goal)
+        for name, extent in box:
+            move = loop("par", name, extent, [move])
+        moves.append(move)
+    plain = statement.replace(src=src[: 2 * count], arg=arg._replace(rebase=""))
+    return (*old, plain, *new, *moves)

@@ -3,11 +3,12 @@
 In: a kernel. Out: facts about its nodes. Next file: memory.py.
 """
 
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from tinycore.dtype import COMPUTE
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import ROLE, sites, under
+from tinycore.uop.sites import BODIES, ROLE, under
 from tinycore.uop.tree import Kernel
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
@@ -34,35 +35,28 @@ def agents(statement: UOp) -> list[tuple[str, int]]:
     return []
 
 
-def consumers(kernel: Kernel) -> set[tuple[UOp, Path]]:
+def consumers(body: Iterable[UOp], path: Path = ()) -> Iterator[tuple[UOp, Path]]:
     """Buffers, each with a role or team that must free its slots."""
-    found: set[tuple[UOp, Path]] = set()
-    for site in sites(kernel, ""):
-        if site.statement.op is Ops.FREE:
-            teams = [agents(outer) for outer in site.around]
-            paths = product(*[team for team in teams if team])
-            found.update(product(site.statement.src, paths))
-    return found
+    for statement in body:
+        if statement.op is Ops.FREE:
+            yield from product(statement.src, [path])
+        elif statement.op in BODIES:
+            for inner in [(*path, agent) for agent in agents(statement)] or [path]:
+                yield from consumers(statement.src, inner)
 
 
-def is_at_once(loop: UOp, trusted: bool) -> bool:
+def is_at_once(loop: UOp) -> bool:
     """True if the iterations of a loop may run at once, as an axis of numpy.
 
-    Nothing in a par loop is done by a team as a whole; a red loop only combines.
+    Nothing in a par loop is done by a team as a whole. A red loop only combines, and neither rounds
+    after each step nor moves a state.
     """
-    if loop.arg.kind == "ser" or (loop.arg.kind == "red" and not trusted):
-        return False
-    allowed = _may_be_in_par if loop.arg.kind == "par" else _may_be_in_red
-    return all(allowed(statement) for statement in under([loop]))
-
-
-def _may_be_in_par(statement: UOp) -> bool:
-    return statement.op in SCHEDULED and not agents(statement)
-
-
-def _may_be_in_red(statement: UOp) -> bool:
-    """What combines must neither round after each step nor move a state."""
-    if statement.op is not Ops.STORE:
-        return statement.op in (Ops.LOOP, Ops.LET)
-    exact = statement.src[0].dtype not in COMPUTE
-    return exact and statement.arg.combine and not statement.arg.rebase
+    for statement in under([loop]):
+        fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)
+        if loop.arg.kind == "red":
+            fine = statement.op in (Ops.LOOP, Ops.LET)
+            if statement.op is Ops.STORE and statement.src[0].dtype not in COMPUTE:
+                fine = bool(statement.arg.combine and not statement.arg.rebase)
+        if not fine:
+            return False
+    return loop.arg.kind in ("par", "red")
