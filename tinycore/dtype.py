@@ -61,22 +61,18 @@ class DType:
         return self if lanes == self.lanes else _vector(self.name, lanes)
 
     @property
-    def min(self) -> int | float | bool:
+    def min(self) -> int | float:
         """The least value: -inf for floating point."""
         if self.kind == "f":
             return -math.inf
-        if self.kind == "i":
-            return -(1 << (self.bits - 1))
-        return False if self.kind == "b" else 0
+        return -(1 << (self.bits - 1)) if self.kind == "i" else 0
 
     @property
-    def max(self) -> int | float | bool:
+    def max(self) -> int | float:
         """The greatest value: inf for floating point."""
         if self.kind == "f":
             return math.inf
-        if self.kind == "i":
-            return (1 << (self.bits - 1)) - 1
-        return True if self.kind == "b" else (1 << self.bits) - 1
+        return (1 << (self.bits - (self.kind == "i"))) - 1
 
     def cast(self, value: int | float | bool) -> int | float | bool:
         """A Python number as a constant of this type; integers wrap, as every device does."""

@@ -57,7 +57,7 @@ BROKEN = {
     "is no lowered op": (UOp(Ops.LET, dtypes.float32, (const(1.0, dtypes.float32),), "x"),),
     "before it stands in an open block": (LOOP, LOAD, END, store(X, ZERO, LOAD)),
     "closes another": (LOOP, BRANCH.replace(src=(TEST,)), END),
-    "is left open": (LOOP, LOAD),
+    "is left in an open block": (LOOP, LOAD),
     r"has types \[dtypes.float32.vec\(4\), dtypes.float32.vec\(4\), dtypes.float32\]": (
         VECTOR,
         ADD,

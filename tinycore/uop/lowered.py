@@ -69,23 +69,20 @@ def check_lowered(program: Lowered) -> None:
 
 
 def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
-    known: set[UOp] = set(program.params)
-    opened: list[tuple[UOp, set[UOp]]] = []
+    scopes: list[set[UOp]] = [set(program.params)]
     for node in program.uops:
         for what in _broken(node):
             yield node, what
         for source in node.src:
-            if source.op not in PLACELESS and source not in known:
+            if source.op not in PLACELESS and not any(source in scope for scope in scopes):
                 yield node, f"uses {source!r} before it stands in an open block"
-        if node.op is Ops.END:
-            head, known = opened.pop() if opened else (None, known)
-            if head is not node.src[0]:
-                yield node, "closes another"
-            continue
         if node.op in (Ops.LOOP, Ops.IF):
-            opened.append((node, set(known)))
-        known.add(node)
-    yield from [(head, "is left open") for head, _ in opened]
+            scopes.append(set())
+        scopes[-1].add(node)
+        if node.op is Ops.END and node.src[0] not in scopes.pop():
+            yield node, "closes another"
+    if len(scopes) > 1:
+        yield program.uops[-1], "is left in an open block"
 
 
 def _broken(node: UOp) -> Iterator[str]:
