@@ -117,17 +117,17 @@ REFUSED = {
         "rebase var of another state; expected one of"
     ),
     # maps nest
-    "  par i:8 @thread: par j:8 @grid: Z[i, j] = 1": "@grid inside @thread; expected grid outside",
-    "  par i:8 @vec: par j:8 @reg: Z[i, j] = 1": "@reg inside @vec; expected reg outside vec.",
+    "  par i:8 @thread: par j:8 @grid: Z[i, j] = 1": "j stands in i @thread; expected grid > wa",
+    "  par i:8 @vec: par j:8 @reg: Z[i, j] = 1": "j stands in i @vec; expected grid > warpgroup",
     "  par i:8 @core: Y[i] = 1": "map @core; expected one of ('grid', 'warpgroup', 'warp',",
     # grid extents are known
     "  ser i:8: par j:i+1 @grid: Z[i, j] = 1": "a grid loop counts to i; expected an extent of",
     # agents act together
     TILE + "  copy(r:8) T[r] <- X[r]; par i:8 @thread: wait T[]": (
-        "inside i @thread; expected it outside loops of agents."
+        "WAIT stands in i @thread; expected"
     ),
     "  par i:8 @lane: Y[i] = 1; mma(c:8, r:8) Z[i, c] += Z[i, r] * Z[r, c] @warpgroup": (
-        "inside i @lane; expected it outside loops of agents."
+        "MMA stands in i @lane; expected"
     ),
     # roles hold roles
     "  roles\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
@@ -194,7 +194,7 @@ def test_what_agents_do_is_written_out_after_sync() -> None:
     assert "red @thread after the pass reduce" in refusal(kernel_of(red), "sync")
     assert "the head of kernel bad lacks spmd" in refusal(kernel_of(HEAD + "  barrier"), "sync")
     inside = HEAD.rstrip() + " spmd\n  par i:8 @thread: barrier"
-    assert "barrier` of kernel bad: inside i @thread" in refusal(kernel_of(inside), "sync")
+    assert "BARRIER stands in i @thread" in refusal(kernel_of(inside), "sync")
 
 
 ALLOWED = [

@@ -13,7 +13,7 @@ from tinycore.uop.index import Index
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.printer import show_statement
-from tinycore.uop.sites import Rule, Site, axes, evaluated, under, uses, written
+from tinycore.uop.sites import Rule, Site, axes, declared_name, evaluated, under, uses, written
 from tinycore.uop.tree import GLOBAL, walk
 from tinycore.util import prod
 
@@ -23,7 +23,11 @@ NEAR = {"packed", "group"}
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
 SCOPES = ("thread", "warp", "warpgroup")
 MAPS = (*RANKS, "unroll", "")
-LANES = ("thread", "lane", "own", "vec")  # loops of which a statement for all agents stands outside
+LANES = ("thread", "lane", "own", "vec")
+"""Loops of single agents."""
+
+TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
+"""Statements of a team as a whole."""
 
 
 def _names(values: Iterable[Index]) -> set[str]:
@@ -101,9 +105,8 @@ def rebase_fits(site: Site) -> Iterator[str]:
 # Maps
 
 
-def maps_nest(site: Site) -> Iterator[str]:
-    """grid > warpgroup > warp > thread > lane > reg > vec, from the outside in; a grid is counted
-    from variables alone, and no red loop runs over agents after the pass reduce."""
+def maps_are_known(site: Site) -> Iterator[str]:
+    """A grid is counted from variables alone; after the pass reduce agents reduce nothing."""
     arg = site.statement.arg
     if arg.map not in MAPS:
         yield f"map @{arg.map}; expected one of {MAPS}."
@@ -112,17 +115,26 @@ def maps_nest(site: Site) -> Iterator[str]:
     for atom in atoms(arg.extent):
         if arg.map == "grid" and atom.kind != "variable":
             yield f"a grid loop counts to {atom}; expected an extent of variables alone."
-    for loop in site.loops:
+
+
+def maps_nest(site: Site) -> Iterator[str]:
+    """Every statement stands in loops that may hold it."""
+    for found in misplaced(site.statement, site.loops):
+        yield f"{found}; expected {' > '.join(RANKS)}, and agents together outside their loops."
+
+
+def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
+    """The loops around that may not hold a statement: places nest as they are ranked, a grid stands
+    in a grid or in serial loops, and what agents do together stands outside their loops."""
+    place = statement.arg.map if statement.op is Ops.LOOP else ""
+    name = declared_name(statement) or statement.op.name
+    for loop in loops:
         outer = loop.arg.map
-        if RANKS.get(outer, 0) > RANKS.get(arg.map, len(RANKS)):
-            yield f"@{arg.map} inside @{outer}; expected {arg.map} outside {outer}. Reorder them."
-
-
-def agents_act_together(site: Site) -> Iterator[str]:
-    """What agents do together stands outside their loops."""
-    for loop in site.loops:
-        if loop.arg.map in LANES:
-            yield f"inside {loop.arg.axis} @{loop.arg.map}; expected it outside loops of agents."
+        is_apart = statement.op in TILES and outer in LANES
+        is_deep = place in RANKS and RANKS.get(outer, 0) > RANKS[place]
+        is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
+        if is_apart or is_deep or is_late:
+            yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
 
 
 def roles_hold_roles(site: Site) -> Iterator[str]:
@@ -214,8 +226,8 @@ RULES: dict[Rule, tuple[Ops, ...]] = {
     iterations_stay_apart: (Ops.STORE, Ops.COPY, Ops.MMA),
     states_are_rebased: (Ops.LOOP,),
     rebase_fits: (Ops.STORE,),
-    maps_nest: (Ops.LOOP,),
-    agents_act_together: (Ops.COPY, Ops.WAIT, Ops.FREE, Ops.MMA, Ops.BARRIER),
+    maps_are_known: (Ops.LOOP,),
+    maps_nest: (Ops.LOOP, *TILES),
     roles_hold_roles: (),
     own_names_dimensions: (Ops.BUFFER,),
     own_loops_touch_fragments: (Ops.STORE,),

@@ -13,8 +13,8 @@ from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import axes, declared_name, evaluated, written
-from tinycore.uop.spec_loops import LANES, RANKS
-from tinycore.uop.tree import Access, Kernel, LoopArg, Rebuild, axis_of, both, load, walk
+from tinycore.uop.spec_loops import misplaced
+from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, both, load, walk
 
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Iterable[UOp]]
@@ -22,8 +22,6 @@ BodyChange = Callable[[Statements], Statements]
 Places = Callable[[Access], Access]
 Env = Mapping[Atom, Index]
 HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
-TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
-"""Statements of a team as a whole."""
 
 
 class Illegal(TinycoreError):
@@ -164,26 +162,14 @@ def fresh(name: str, taken: set[str]) -> str:
 
 
 def nested(kernel: Kernel, action: str) -> Kernel:
-    """The kernel, if places nest from grid to vec, a grid stands in a grid or in serial loops, and
-    tiles are filled outside the loops of single agents.
+    """The kernel, if every statement stands in loops that may hold it.
 
     Raises: Illegal.
     """
-    for node, around in walk(kernel.body):
-        place = node.arg.map if node.op is Ops.LOOP else ""
-        for outer in around:
-            if not _may_hold(outer.arg, node, place):
-                found = f"{outer.arg.axis} @{outer.arg.map or 'nothing'}"
-                raise Illegal(f"{action}: {declared_name(node) or node.op.name} stands in {found}")
+    for statement, around in walk(kernel.body):
+        for found in misplaced(statement, around):
+            raise Illegal(f"{action}: {found}")
     return kernel
-
-
-def _may_hold(outer: LoopArg, node: UOp, place: str) -> bool:
-    if node.op in TILES:
-        return outer.map not in LANES
-    if place == "grid":
-        return outer.map == "grid" or outer.kind == "ser"
-    return place not in RANKS or RANKS.get(outer.map, 0) <= RANKS[place]
 
 
 def followed(body: Iterable[UOp], env: Env) -> dict[Atom, Index]:

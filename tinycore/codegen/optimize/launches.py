@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tinycore.codegen.optimize.edit import (
-    TILES,
     Illegal,
     Statements,
     changed,
@@ -22,6 +21,7 @@ from tinycore.codegen.optimize.reorder import Piece, crossing_values
 from tinycore.uop.index import axis
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import under
+from tinycore.uop.spec_loops import TILES
 from tinycore.uop.tree import GLOBAL, Access, Kernel, Launch, Plan, Rebuild, load, loop, store
 
 

@@ -11,7 +11,6 @@ from functools import reduce
 
 from tinycore.codegen.optimize.edit import (
     HOLDERS,
-    TILES,
     Illegal,
     Masking,
     Statements,
@@ -35,6 +34,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.sites import evaluated, index_values, under
+from tinycore.uop.spec_loops import TILES
 from tinycore.uop.tree import GLOBAL, Access, Kernel, Rebuild, let, mask_value, rebuild, store
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import (
-    TILES,
     Illegal,
     Readdressed,
     Statements,
@@ -32,6 +31,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
 from tinycore.uop.ops import UNARY, Ops, UOp, toposort
 from tinycore.uop.sites import evaluated, under
+from tinycore.uop.spec_loops import TILES
 from tinycore.uop.tree import Access, Kernel, axis_of, buffer, let, load, rebuild, store
 
 Nodes = Mapping[UOp, UOp]
