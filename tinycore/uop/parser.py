@@ -43,7 +43,7 @@ class Parser(Reader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.units: dict[str, Unit] = {}
+        self.units: dict[str, Any] = {}
 
     # units
 
@@ -58,7 +58,7 @@ class Parser(Reader):
         if word == "plan":
             return Plan(name, params, variables, *self.steps())
         spmd = self.accept("spmd")
-        return Kernel(name, params, variables, self.block(), spmd)
+        return Kernel(name, params, variables, self.indented(), spmd)
 
     def parameter(self) -> UOp:
         """n in 1..8, or X f32[n]"""
@@ -81,9 +81,7 @@ class Parser(Reader):
                 continue
             name = self.name("the name of a kernel or of a vendor's call")
             buffers = [buffer.arg.name for buffer in self.group(self.buffer)]
-            kernel = self.units.get(name)
-            found = kernel if isinstance(kernel, Kernel) else None
-            launches.append(Launch(name, tuple(buffers), found))
+            launches.append(Launch(name, tuple(buffers), self.units.get(name)))
         return tuple(temps), tuple(launches)
 
     # statements
@@ -99,7 +97,7 @@ class Parser(Reader):
             yield
             self.end()
 
-    def block(self) -> Statements:
+    def indented(self) -> Statements:
         """The statements of the lines that stand deeper than this one."""
         found: list[UOp] = []
         for _ in self.deeper():
@@ -108,7 +106,7 @@ class Parser(Reader):
 
     def body(self) -> Statements:
         """Statements after ':', or those of deeper lines."""
-        return tuple(self.statements()) if self.accept(":") else self.block()
+        return tuple(self.statements()) if self.accept(":") else self.indented()
 
     def statements(self) -> list[UOp]:
         """What is left of a line: statements joined by ';'."""
@@ -140,23 +138,20 @@ class Parser(Reader):
         body = (self.loop(kind),) if self.accept(",") else self.body()
         return tree.loop(kind, name, extent, body, place)
 
-    def block_of(self, kind: str) -> UOp:
+    def block(self, kind: str) -> UOp:
         """roles, seq, or role math w:2"""
         name = self.name("the name of a role") if kind == "role" else ""
-        axis, count = self.axis() if self.token not in ("", ":") else ("", as_index(1))
+        axis, count = "", as_index(1)
+        if self.token not in ("", ":"):
+            axis, count = self.axis()
         arg = tree.BlockArg(kind, name, axis, count.const)
         return _statement(Ops.BLOCK, arg, *self.body())
-
-    def condition(self, word: str) -> UOp:
-        """if k < 3"""
-        mask = self.mask()
-        return _statement(Ops.IF, mask, *self.body())
 
     def slots(self, word: str) -> UOp:
         """wait As[k], Bs[k], Qs"""
         pairs = self.listed(self.place)
-        numbers = [next(iter(place.indices), None) for _, place in pairs]
-        buffers = [buffer for buffer, _ in pairs]
+        buffers, places = zip(*pairs, strict=True)
+        numbers = [(*place.indices, None)[0] for place in places]
         return _statement(Ops[word.upper()], tuple(numbers), *buffers)
 
     def copy(self, word: str) -> UOp:
@@ -194,7 +189,9 @@ class Parser(Reader):
         space = self.one_of(SPACES) if self.token in SPACES else tree.GLOBAL
         slots = self.integer() if self.accept("slots") else 1
         init = self.one_of(MONOIDS) if self.accept("=") else ""
-        swizzle = self.swizzle() if self.accept("swizzle") else None
+        swizzle = None
+        if self.accept("swizzle"):
+            swizzle = self.integer(), self.integer(), self.integer()
         own = self.own() if self.accept("own") else None
         names = tuple([name for name, _ in shape if name and own])
         extents = tuple([extent for _, extent in shape])
@@ -205,10 +202,6 @@ class Parser(Reader):
     def dimension(self) -> tuple[str, Index]:
         """64, or r:64 where `own` speaks of it."""
         return self.axis() if self.tokens[-2:-1] == [":"] else ("", self.index())
-
-    def swizzle(self) -> tuple[int, int, int]:
-        """3 4 3"""
-        return self.integer(), self.integer(), self.integer()
 
     def own(self) -> tree.Own:
         """own(t:128) t//4 = 8*(r//16) + r%8"""
@@ -235,16 +228,15 @@ class Parser(Reader):
 
     def store(self) -> UOp:
         """Y[i] += x, or n, s += 1.0, x rebase var(M2)"""
-        targets = self.listed(self.place)
+        buffers, places = zip(*self.listed(self.place), strict=True)
         combine = COMBINES[self.one_of(COMBINES)]
         terms = self.listed(self.term)
-        if len(terms) != len(targets):
-            self.refuse(f"{len(terms)} values for {len(targets)} buffers; expected one for each.")
-        buffers = [buffer for buffer, _ in targets]
-        values = [self.typed(term, to.dtype) for term, to in zip(terms, buffers, strict=True)]
+        if len(terms) != len(buffers):
+            self.refuse(f"{len(terms)} values for {len(buffers)} buffers; expected one for each.")
+        values = map(self.typed, terms, [buffer.dtype for buffer in buffers])
         rule = self.one_of(DEPENDENT) if self.accept("rebase") else ""
         moved = self.group(self.buffer) if rule else []
-        arg = tree.StoreArg(tuple([place for _, place in targets]), combine, rule)
+        arg = tree.StoreArg(places, combine, rule)
         return _statement(Ops.STORE, arg, *buffers, *values, *moved)
 
 
@@ -254,9 +246,9 @@ def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
 
 _STATEMENTS: dict[str, Callable[[Parser, str], UOp]] = {
     **dict.fromkeys(("par", "red", "ser"), Parser.loop),
-    **dict.fromkeys(("roles", "seq", "role"), Parser.block_of),
+    **dict.fromkeys(("roles", "seq", "role"), Parser.block),
     **dict.fromkeys(("wait", "free"), Parser.slots),
-    "if": Parser.condition,
+    "if": lambda parser, word: _statement(Ops.IF, parser.mask(), *parser.body()),
     "buf": lambda parser, word: parser.declared(parser.name("a buffer")),
     "copy": Parser.copy,
     "mma": Parser.mma,

@@ -25,11 +25,7 @@ Axes = Iterable[tuple[str, Index]]
 def show(unit: Kernel | Plan) -> str:
     """The text of a kernel, or of a plan with its kernels before it."""
     printer = Printer()
-    if isinstance(unit, Kernel):
-        return printer.kernel(unit)
-    kernels = dict.fromkeys(launch.kernel for launch in unit.launches)
-    texts = [printer.kernel(kernel) for kernel in kernels if kernel is not None]
-    return "".join(texts) + printer.plan(unit)
+    return printer.kernel(unit) if isinstance(unit, Kernel) else printer.plan(unit)
 
 
 def show_value(node: UOp) -> str:
@@ -58,11 +54,14 @@ class Printer:
         return "\n".join(lines) + "\n"
 
     def plan(self, plan: Plan) -> str:
-        """The lines of a plan, without its kernels."""
-        lines = [self.head("plan", plan)]
-        lines += [f"  temp {self.declaration(temp)}" for temp in plan.temps]
-        lines += [f"  launch {step.name}({', '.join(step.buffers)})" for step in plan.launches]
-        return "\n".join(lines) + "\n"
+        """The lines of a plan, after those of its kernels."""
+        kernels = dict.fromkeys([step.kernel for step in plan.launches if step.kernel])
+        text = "".join(map(self.kernel, kernels)) + self.head("plan", plan)
+        for temp in plan.temps:
+            text += f"\n  temp {self.declaration(temp)}"
+        for step in plan.launches:
+            text += f"\n  launch {step.name}({', '.join(step.buffers)})"
+        return f"{text}\n"
 
     def head(self, word: str, unit: Kernel | Plan) -> str:
         """kernel NAME(n in 1..8, X f32[n])"""
@@ -142,8 +141,9 @@ class Printer:
 
     def own(self, own: Own) -> str:
         """own(t:128) t//4 = 8*(r//16) + r%8"""
-        lanes = self.box(sorted([(a.name, make(a.hi + 1)) for a in affine.atoms(own.lane)]))
-        return f" own({lanes}) {self.index(own.lane)} = {self.index(own.element)}"
+        lanes = [(atom.name, make(atom.hi + 1)) for atom in affine.atoms(own.lane)]
+        box = self.box(sorted(lanes))
+        return f" own({box}) {self.index(own.lane)} = {self.index(own.element)}"
 
     def box(self, axes: Axes) -> str:
         """r:64, c:32, the axes of one statement."""

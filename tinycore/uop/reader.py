@@ -95,8 +95,8 @@ class Reader(Cursor):
             return Access(())
         sequence = None
         indices = self.listed(self.index, "]", "|")
-        if self.accept(";"):
-            (sequence,) = indices
+        if len(indices) == 1 and self.accept(";"):
+            sequence = indices[0]
             indices = self.listed(self.index, "]", "|")
         mask = self.mask() if self.accept("|") else ()
         fill = self.typed(self.term(), dtype) if self.accept("else") else None
@@ -205,8 +205,8 @@ class Reader(Cursor):
         if isinstance(term, UOp):
             return term
         if isinstance(term, Index):
-            fits = dtype is not None and (dtype.is_int or not term.terms)
-            return index_value(term, dtype if dtype is not None and fits else dtypes.int32)
+            dtype = dtype or dtypes.int32
+            return index_value(term, dtypes.int32 if term.terms and dtype.is_float else dtype)
         dtype = dtype or dtypes.float32
         if not dtype.is_float:
             self.refuse(f"found {term!r} beside {dtype.short}; expected an integer, or a cast.")
