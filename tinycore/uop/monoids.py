@@ -45,21 +45,19 @@ class Dependent(NamedTuple):
 def _exp(old: States, new: States, state: UOp) -> UOp:
     """Sums of exp(x - old) become sums of exp(x - new); factor 1 where nothing moved."""
     factor = (old[0] - new[0]).alu(Ops.EXP)
-    factor = old[0].eq(new[0]).where(factor.const_like(1), factor)
+    factor = old[0].eq(new[0]).where(1, factor)
     return state * factor.cast(state.dtype)
 
 
 def _reset(old: States, new: States, state: UOp) -> UOp:
     """A state that belonged to the old leader starts again from the identity of min."""
-    first = state.const_like(state.dtype.max)
-    return old[0].eq(new[0]).where(state, first)
+    return old[0].eq(new[0]).where(state, state.dtype.max)
 
 
 def _var(old: States, new: States, state: UOp) -> UOp:
     """Squared deviations around the old mean, around the new one. Source: Welford 1962."""
     count = old[0]
-    none = count.const_like(0)
-    old_mean = (none < count).where(_mean(*old), none)
+    old_mean = (count < 1).where(0, _mean(*old))
     shift = old_mean - _mean(*new)
     return state + (count * shift * shift).cast(state.dtype)
 

@@ -218,8 +218,9 @@ class UOp(Arithmetic):
         return const(value, self.dtype)
 
     def alu(self, op: Ops, *others: UOp | Scalar) -> UOp:
-        """`op` applied to this node and `others`; numbers take this node's type."""
-        return alu(op, self, *[o if isinstance(o, UOp) else self.const_like(o) for o in others])
+        """`op` applied to this node and `others`; numbers take the type of the last node."""
+        typed = [node for node in (self, *others) if isinstance(node, UOp)][-1]
+        return alu(op, self, *[o if isinstance(o, UOp) else typed.const_like(o) for o in others])
 
     def cast(self, dtype: DType) -> UOp:
         """This value rounded or extended to `dtype`."""

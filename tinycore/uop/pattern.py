@@ -129,9 +129,8 @@ class UPat(Arithmetic):
         return not self.dtypes or dtype in self.dtypes or dtype.scalar in self.dtypes
 
     def _has_arg(self, arg: Any) -> bool:
-        if self.arg is None or self.arg != self.arg:
-            return self.arg is None or arg != arg
-        return bool(arg == self.arg)
+        both_nan = arg != arg and self.arg != self.arg
+        return self.arg is None or bool(arg == self.arg) or both_nan
 
     def names(self) -> set[str]:
         """The names in this pattern."""

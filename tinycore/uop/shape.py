@@ -172,4 +172,3 @@ _RULES: dict[Ops, Callable[[UOp], Shape]] = {
     Ops.CONTIGUOUS: _first,
     **dict.fromkeys(ELEMENTWISE, _elementwise),
 }
-SHAPE_RULES = _RULES

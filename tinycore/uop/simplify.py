@@ -219,7 +219,7 @@ def scalar(op: Ops, dtype: DType, *src: UOp) -> UOp:
 
 def choose(mask: Mask, value: UOp, fill: Scalar) -> UOp:
     """`value` where the mask holds, else `fill`."""
-    return simple(mask_value(mask).where(value, value.const_like(fill)))
+    return simple(mask_value(mask).where(value, fill))
 
 
 def number(value: Index, dtype: DType) -> UOp:
