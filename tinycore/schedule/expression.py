@@ -9,14 +9,14 @@ recurses: an expression may be longer than Python's stack. push.py makes express
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from tinycore.uop.affine import Mask, atoms, mask_of, substitute
-from tinycore.uop.index import TABLES, Atom, Index, as_index
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.index import Atom, Index, as_index
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 from tinycore.uop.shape import Dim
 from tinycore.uop.simplify import choose, scalar
-from tinycore.uop.tree import Access, BufferArg, both, index_value, load, mask_value
+from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indices, load, mapped
 
 
 class Inner(NamedTuple):
@@ -38,55 +38,17 @@ def reduction(
 
 Env = Mapping[Atom, Index]
 Read = Callable[[UOp, Access], UOp | None]
-T = TypeVar("T")
-
-
-def indices_of(node: UOp) -> tuple[Index, ...]:
-    """Every index value in the arg of an expression's node."""
-    if node.op is Ops.LOAD:
-        return (*node.arg.indices, *node.arg.mask)
-    if node.op is Ops.MASK:
-        return node.arg  # type: ignore[no-any-return]
-    if node.op is Ops.INDEX:
-        return (node.arg,)
-    return node.arg.mask if node.op is Ops.REDUCE else ()
-
-
-def gathered(indices: Iterable[Index]) -> list[UOp]:
-    """The expressions that compute the gathered places in some indices."""
-    if not TABLES.gathers:
-        return []
-    found = [atom.node for index in indices for atom in atoms(index)]
-    return [node for node in found if isinstance(node, UOp)]
 
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The expressions a node is made of, those of gathered places included."""
-    if node.op in (Ops.LOAD, Ops.MASK, Ops.INDEX):
-        return gathered(indices_of(node))
-    return (*node.src, *gathered(node.arg.mask)) if node.op is Ops.REDUCE else node.src
+    found = gathered(indices(node.arg))
+    return found if node.op is Ops.LOAD else [*node.src, *found]
 
 
 def in_order(roots: Iterable[UOp], done: Container[UOp] = ()) -> list[UOp]:
     """Every node of some expressions, parts first; nodes of `done` and what is below are out."""
-    return sorted_by(parts, roots, done)
-
-
-def sorted_by(
-    below: Callable[[T], Sequence[T]], roots: Iterable[T], done: Container[T] = ()
-) -> list[T]:
-    """All that is under some roots, each after what is `below` it; not recursive."""
-    order: dict[T, None] = {}
-    work = [root for root in roots if root not in done]
-    work.reverse()
-    while work:
-        inside = below(work[-1])
-        missing = [one for one in inside if one not in order and one not in done]
-        if missing:
-            work += reversed(missing)
-        else:
-            order[work.pop()] = None
-    return list(order)
+    return postorder(roots, parts, done)
 
 
 def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
@@ -132,80 +94,57 @@ class Dependence:
         is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
         found: Needs = frozenset(node.src if is_state else ())
         found = found.union(*[self.known[part] for part in parts(node)])
-        found = found.union(*[atoms(index) for index in indices_of(node)])
+        found = found.union(*map(atoms, indices(node.arg)))
         return found.difference(*map(atoms, node.arg.axes)) if node.op is Ops.REDUCE else found
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
     """The axes of `old` as what stands at their places in `new`."""
-    pairs = zip(old, new, strict=True)
-    return {own.terms[0][0]: index for own, index in pairs if own.terms and own is not index}
+    env = {}
+    for own, index in zip(old, new, strict=True):
+        if own.terms and own is not index:
+            env[own.terms[0][0]] = index
+    return env
 
 
-class Rewrite:
+class Rewrite(Rebuild):
     """Copies expressions with axes replaced, a mask put on every LOAD, and loads replaced.
 
     `read` gives the expression for a LOAD whose access has been rewritten, None to keep it.
     """
 
     def __init__(self, env: Env, mask: Mask = (), read: Read | None = None) -> None:
-        self.env = env
+        super().__init__(env=env)
         self.mask = mask
         self.read = read
-        self.memo: dict[UOp, UOp] = {}
-        self.moved: dict[Index, Index] = {}
 
     def __call__(self, root: UOp) -> UOp:
-        found = self.memo.get(root)
-        if found is None:
-            for node in in_order([root], self.memo):
-                self.memo[node] = self._copy(node)
-            found = self.memo[root]
-        return found
+        return self.node(root)
 
-    def index(self, value: Index) -> Index:
-        """An index with axes replaced."""
-        found = self.moved.get(value)
-        return substitute(value, self.env, self._gathered, self.moved) if found is None else found
-
-    def masked(self, mask: Mask) -> Mask:
-        """A mask with axes replaced."""
-        return mask_of([self.index(value) for value in mask])
+    def parts(self, node: UOp) -> Sequence[UOp]:
+        """A LOAD reads what stays as it is."""
+        return parts(node)
 
     def access(self, access: Access) -> Access:
         """A place with axes replaced, under the mask of this copy."""
-        indices = tuple([self.index(index) for index in access.indices])
-        mask = both(self.masked(access.mask), self.mask)
-        return Access(indices, mask, None, access.fill if mask else None)
+        places, mask, _, fill = mapped(access, self.index)
+        mask = both(mask, self.mask)
+        return Access(places, mask, None, fill if mask else None)
 
-    def _gathered(self, node: object) -> object:
-        return self(node) if isinstance(node, UOp) else node
+    def _rebuild(self, node: UOp) -> UOp:
+        return self.load(node) if node.op is Ops.LOAD else super()._rebuild(node)
 
-    def _copy(self, node: UOp) -> UOp:
-        match node.op:
-            case Ops.LOAD:
-                return self.load(node)
-            case Ops.INDEX:
-                return index_value(self.index(node.arg), node.dtype)
-            case Ops.MASK:
-                return mask_value(self.masked(node.arg))
-            case Ops.REDUCE:
-                return self.reduction(node)
-        src = tuple([self.memo[source] for source in node.src])
-        return node if src == node.src else scalar(node.op, node.dtype, *src)
+    def made(self, node: UOp, src: tuple[UOp, ...], arg: Any) -> UOp:
+        """A simple expression."""
+        if node.op in ELEMENTWISE:
+            return scalar(node.op, node.dtype, *src)
+        return super().made(node, src, arg)
 
     def load(self, node: UOp) -> UOp:
         """A LOAD, or what `read` gives for it."""
         access = self.access(node.arg)
         found = self.read(node.src[0], access) if self.read else None
         return load(node.src[0], access) if found is None else found
-
-    def reduction(self, node: UOp) -> UOp:
-        """A REDUCE with its axes and mask."""
-        arg = node.arg
-        axes = [self.index(step) for step in arg.axes]
-        value = self.memo[node.src[0]]
-        return reduction(value, axes, arg.extents, arg.combine, self.masked(arg.mask))
 
 
 def inline(value: UOp, env: Env, access: Access) -> UOp:

@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tinycore.schedule.expression import Inner, Rewrite, gathered, reads_in
+from tinycore.schedule.expression import Inner, Rewrite, reads_in
 from tinycore.schedule.movement import Indices, axes_over, only_moves_ones, source_place
 from tinycore.schedule.push import Push
 from tinycore.schedule.types import Limits
 from tinycore.uop.graph import apply_view
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import Access, gathered, load
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "", ())

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts, sorted_by
+from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.sinks import home_of
 from tinycore.uop.affine import atoms, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 from tinycore.uop.shape import Shape, shape_of, upper_shape
 from tinycore.uop.tree import GLOBAL, Access, BufferArg, StoreArg, buffer, let, load, loop
 
@@ -81,7 +81,7 @@ class Writer(Rewrite):
             self.names.update({atom: axis(name, extent) for atom, _ in index.terms})
         self.depth.update(dict.fromkeys(scope.changing, len(self.scopes)))
         self.scopes.append(scope)
-        self.moved.clear()
+        self.indices.clear()
 
     def _uses_inside(self, bound: frozenset[object], values: Sequence[UOp]) -> Uses:
         """What does not depend on the loops is also used outside of them."""
@@ -99,7 +99,7 @@ class Writer(Rewrite):
             del self.memo[node]
         for key in scope.changing:
             del self.depth[key]
-        self.moved.clear()
+        self.indices.clear()
         body = tuple(scope.statements)
         for kind, name, extent in reversed(scope.loops):
             body = (loop(kind, name, extent, body),)
@@ -145,9 +145,9 @@ class Writer(Rewrite):
 
     # values
 
-    def __call__(self, root: UOp) -> UOp:
+    def node(self, root: UOp) -> UOp:
         """A value for use in the innermost loop; what is shared or repeated gets a name."""
-        order = sorted_by(_outside_reductions, [root], self.memo)
+        order = postorder([root], _outside_reductions, self.memo)
         level = {node: self._level(node) for node in order}
         repeated = {root} if self._level(root) < len(self.scopes) - 1 else set()
         for node in order:
@@ -181,7 +181,7 @@ class Writer(Rewrite):
         if node.op is Ops.REDUCE:
             placed = self._written(node, level)
         else:
-            placed = self._copy(node)
+            placed = self._rebuild(node)
             height = 1 + max([self.height[part] for part in parts(node)], default=0)
             if self._gets_name(node, is_repeated or height > _HEIGHT):
                 placed = self._named(placed, level)

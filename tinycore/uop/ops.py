@@ -7,9 +7,10 @@ expressions are one object. What an op may hold is a row of uop/table.py, which 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from operator import attrgetter
+from typing import Any, Self, TypeVar
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import DTypeError
@@ -42,6 +43,7 @@ __all__ = [
     "arena",
     "cast",
     "const",
+    "postorder",
     "result_dtype",
     "toposort",
 ]
@@ -316,22 +318,34 @@ def _fold_neg(op: Ops, a: UOp) -> UOp | None:
 _FOLDS: dict[Ops, Callable[..., UOp | None]] = {Ops.WHERE: _fold_where, Ops.NEG: _fold_neg}
 
 
+T = TypeVar("T")
+
+
 def toposort(roots: Iterable[UOp]) -> list[UOp]:
-    """Every node under `roots`, sources before users, each once; no recursion."""
-    order: list[UOp] = []
-    seen: set[UOp] = set()
-    work: list[UOp | None] = list(roots)
+    """Every node under `roots`, sources before users, each once."""
+    return postorder(roots, attrgetter("src"))
+
+
+def postorder(
+    roots: Iterable[T], below: Callable[[T], Sequence[T]], done: Container[T] = ()
+) -> list[T]:
+    """All that is under some roots, each once, after what is `below` it; no recursion. What is
+    `done`, and what is under that alone, is left out."""
+    order: list[T] = []
+    seen: set[T] = set()
+    work: list[T | None] = [*roots]
     work.reverse()
     while work:
-        node = work.pop()
-        if node is None:  # the node below this mark has all its sources behind it
+        one = work.pop()
+        if one is None:  # all below the one under this mark is behind it
             ready = work.pop()
             assert ready is not None
             order.append(ready)
-        elif node not in seen:
-            seen.add(node)
-            if node.src:
-                work += (node, None, *[s for s in reversed(node.src) if s not in seen])
+        elif one not in seen and one not in done:
+            seen.add(one)
+            inside = below(one)
+            if inside:
+                work += (one, None, *[inner for inner in reversed(inside) if inner not in seen])
             else:
-                order.append(node)
+                order.append(one)
     return order

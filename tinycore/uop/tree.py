@@ -8,13 +8,13 @@ uop/printer.py and parser.py; legality: uop/spec.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import NEVER, Mask, mask_of, substitute
+from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
-from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.ops import Ops, Scalar, UOp, const, postorder
 
 GLOBAL = "global"
 
@@ -222,19 +222,26 @@ def indices(arg: Any) -> Iterator[Index]:
             yield from indices(part)
 
 
+def gathered(values: Iterable[Index]) -> list[UOp]:
+    """The nodes that compute the gathered places in some index values."""
+    if not TABLES.gathers:
+        return []
+    found = [atom.node for value in values for atom in atoms(value)]
+    return [node for node in found if isinstance(node, UOp)]
+
+
 def mapped(arg: Any, change: IndexMap) -> Any:
-    """The argument of a node with every index value in it changed; the mask of an access is
+    """The argument of a node with every index value in it changed; a field that is called mask is
     brought to normal form again."""
     if isinstance(arg, Index):
         return change(arg)
-    if isinstance(arg, Access):
-        places = tuple([change(value) for value in arg.indices])
-        sequence = mapped(arg.sequence, change)
-        return Access(places, mapped_mask(arg.mask, change), sequence, arg.fill)
     if not isinstance(arg, tuple):
         return arg
-    parts = [mapped(part, change) for part in arg]
-    return type(arg)(*parts) if hasattr(arg, "_fields") else tuple(parts)
+    if not hasattr(arg, "_fields"):
+        return tuple([mapped(part, change) for part in arg])
+    named = zip(arg._fields, arg, strict=True)
+    parts = [(mapped_mask if name == "mask" else mapped)(part, change) for name, part in named]
+    return type(arg)(*parts)
 
 
 def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
@@ -267,28 +274,20 @@ class Rebuild:
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
         found = self.indices.get(value)
-        if found is None:
-            found = self.indices[value] = substitute(value, self.env, self._node)
-        return found
+        return substitute(value, self.env, self._gathered, self.indices) if found is None else found
 
-    def _node(self, node: object) -> object:
+    def _gathered(self, node: object) -> object:
         return self.node(node) if isinstance(node, UOp) else node
 
     def node(self, node: UOp) -> UOp:
         """A statement or expression with everything under it replaced; not recursive."""
-        memo = self.memo
-        work = [node]
-        while work:
-            top = work[-1]
-            missing = [source for source in top.src if source not in memo]
-            if missing and top not in memo:
-                work += missing
-                continue
-            work.pop()
-            if top not in memo:
-                new = self._rebuild(top)
-                memo[top] = self.look(new) if self.look else new
-        return memo[node]
+        for inner in postorder([node], self.parts, self.memo):
+            self.memo[inner] = self._rebuild(inner)
+        return self.memo[node]
+
+    def parts(self, node: UOp) -> Sequence[UOp]:
+        """What is rebuilt before a node is."""
+        return (*node.src, *gathered(indices(node.arg))) if TABLES.gathers else node.src
 
     def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
         """Statements in order."""
@@ -300,8 +299,11 @@ class Rebuild:
         if arg is not None and (self.env is not NO_ATOMS or TABLES.gathers):
             change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
             arg = change(arg, self.index)
-        if src == node.src and arg == node.arg:
-            return node
+        new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
+        return self.look(new) if self.look else new
+
+    def made(self, node: UOp, src: tuple[UOp, ...], arg: Any) -> UOp:
+        """The node that replaces one whose sources or index values changed."""
         if node.op is Ops.LOAD:
             return load(src[0], arg)
         if node.op is Ops.INDEX:
