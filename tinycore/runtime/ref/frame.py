@@ -26,6 +26,7 @@ from tinycore.runtime.ref.memory import (
     Slot,
     Watch,
     differ,
+    others,
 )
 from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import Path, consumers, is_at_once
@@ -252,7 +253,7 @@ class Frame:
         """
         if self.random is None:
             return
-        instance, reads = place.instance, how == "load"
+        instance, reads, plain = place.instance, how == "load", how in ("", "copy")
         slots = self.slots(instance.node, place.sequence) if how != "copy" else []
         for slot, sequence in slots:
             fine = reads or slot.state != READ
@@ -261,15 +262,31 @@ class Frame:
             if not fine:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
                 self.fail(wrong, "a wait before; copies fill slots alone")
-        (cells,) = rows(place.mask, place.cells)
+        watches = self._watches(instance)
+        agents = [who for _, who in watches]
+        cells, new, *agents = rows(place.mask, place.cells, stored, *agents)
         state = instance.states[cells].max(initial=PRESENT)
         if state > (PRESENT if reads else UNWRITTEN):
             self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
         if not reads:
             instance.states[cells] = PRESENT
-        for watch, numbers in self._watches(instance):
-            touched = rows(place.mask, place.cells, numbers, stored)
-            if watch.meets(instance, how, touched, self.engine):
+        for (watch, _), who in zip(watches, agents, strict=True):
+            read, written = watch[instance]
+            # what the iterations of a red loop combine they may read
+            changes = not (reads or (watch.kind == "red" and not plain))
+            met = others(written, cells, who)
+            if plain:
+                met &= differ(instance.data[cells], new)
+            # what an engine does among threads is ordered by WAIT and FREE
+            if not (self.engine and watch.name == "threads"):
+                least, greatest = written if changes else read
+                np.minimum.at(least, cells, who)
+                np.maximum.at(greatest, cells, who)
+            if changes:
+                met |= others(read, cells, who)
+            if changes and not plain:
+                met |= others(written, cells, who)
+            if met.any():
                 wrong = f"two {watch.name} meet in {instance.name}"
                 self.fail(wrong, "a barrier between, or buffers of their own")
 

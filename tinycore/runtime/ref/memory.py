@@ -6,7 +6,6 @@ whether a slot may be used; whether two met in an element. Next file: frame.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinycore.runtime.ref import number
@@ -97,10 +96,11 @@ class Instance:
         self.data = data
 
 
-class Watch(dict[tuple[Instance, str], Array]):
+class Watch(dict[Instance, Array]):
     """What runs side by side: none may read what another writes, nor two write unequal values.
 
-    It keeps the least and the greatest number of those who touched each element.
+    It keeps the least and the greatest number of those who read each element, and of those who
+    wrote it.
     """
 
     def __init__(self, name: str, kind: str = "", map: str = "") -> None:
@@ -108,36 +108,15 @@ class Watch(dict[tuple[Instance, str], Array]):
         self.kind = kind
         self.map = map
 
-    def __missing__(self, key: tuple[Instance, str]) -> Array:
-        nobody = np.repeat([[1 << 62], [-1]], key[0].data.size, axis=1)
-        return self.setdefault(key, nobody)
+    def __missing__(self, instance: Instance) -> Array:
+        nobody = np.array([1 << 62, -1]).reshape(1, 2, 1)
+        return self.setdefault(instance, np.tile(nobody, (2, 1, instance.data.size)))
 
-    def meets(self, instance: Instance, how: str, touched: Sequence[Array], engine: bool) -> bool:
-        """True if another wrote what this one touches, or read what this one writes.
 
-        Plain stores of equal values may meet. What the iterations of a red loop combine they may
-        read, and what an engine does among threads is ordered by WAIT and FREE.
-        """
-        cells, who, stored = touched
-        plain = how in ("", "copy")
-        reads = how == "load" or (self.kind == "red" and not plain)
-        met = self._others(instance, "written", cells, who)
-        if plain:
-            met &= differ(instance.data[cells], stored)
-        if not (engine and self.name == "threads"):
-            least, greatest = self[instance, "read" if reads else "written"]
-            np.minimum.at(least, cells, who)
-            np.maximum.at(greatest, cells, who)
-        if not (reads or plain):
-            met |= self._others(instance, "written", cells, who)
-        if not reads:
-            met |= self._others(instance, "read", cells, who)
-        return bool(met.any())
-
-    def _others(self, instance: Instance, how: str, cells: Array, who: Array) -> Array:
-        """Where anybody but `who` touched an element."""
-        least, greatest = self[instance, how]
-        return (least[cells] < who) | (greatest[cells] > who)
+def others(numbers: Array, cells: Array, who: Array) -> Array:
+    """Where anybody but `who` is among the least and greatest numbers."""
+    least, greatest = numbers
+    return (least[cells] < who) | (greatest[cells] > who)
 
 
 def differ(first: Array, second: Array) -> Array:
