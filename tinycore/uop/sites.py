@@ -13,7 +13,7 @@ from tinycore.dtype import dtypes
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import TABLES, Index, as_index, axis, variable
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, BlockArg, Kernel, indices, values, walk
+from tinycore.uop.tree import Access, BlockArg, Kernel, indices, values
 
 SEQ, ROLES, ROLE = "seq", "roles", "role"
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
@@ -182,4 +182,9 @@ def index_values(node: UOp) -> list[Index]:
 
 def under(statements: Iterable[UOp]) -> list[UOp]:
     """`statements` and all statements in them, in source order."""
-    return [statement for statement, _ in walk(statements)]
+    found: list[UOp] = []
+    for statement in statements:
+        found.append(statement)
+        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
+            found += under(statement.src)
+    return found

@@ -188,3 +188,15 @@ def test_an_accumulator_that_is_not_summed_everywhere_is_not_updated(place: str)
 def test_an_accumulator_of_its_own_is_updated_in_memory() -> None:
     actions = ["SPLIT(i2, 3)", "REORDER(i1, i2.0)", "REORDER(i0, i2.0)", "REORDER(i1, i2.1)"]
     steps(SMALL["linear"], [*actions, "UPDATE(b4, i0, [i1])"])
+
+
+def test_a_value_of_memory_that_is_stored_to_since_is_kept() -> None:
+    text = """
+    kernel k(A f32[4], B f32[4,3])
+      par i:4
+        x = A[i]
+        A[i] = 0.0
+        y = x * 2.0
+        par j:3: B[i,j] = y
+    """
+    steps(read(text), ["REORDER(i, j)"])

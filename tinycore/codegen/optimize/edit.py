@@ -7,19 +7,32 @@ one) rebuilt. Nothing here decides whether a change is right: each action states
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from tinycore.errors import TinycoreError
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import axes, declared_name, evaluated, written
+from tinycore.uop.sites import declared_name, evaluated, under, uses
 from tinycore.uop.spec_loops import misplaced
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, both, load, walk
+from tinycore.uop.tree import (
+    Access,
+    Kernel,
+    Rebuild,
+    axis_of,
+    both,
+    load,
+    loop,
+    walk,
+)
 
+Nodes = Iterable[UOp]
 Statements = tuple[UOp, ...]
-Change = Callable[[UOp], Iterable[UOp]]
+Change = Callable[[UOp], Nodes]
 BodyChange = Callable[[Statements], Statements]
-Places = Callable[[Access], Access]
+Places = Callable[[UOp, Access], Access]
+Resize = Callable[[tuple[Index, ...]], tuple[Index, ...]]
+Look = Callable[[UOp], UOp]
 Env = Mapping[Atom, Index]
 HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 
@@ -31,14 +44,24 @@ class Illegal(TinycoreError):
 # Finding
 
 
-def find(statements: Iterable[UOp], *ops: Ops) -> list[UOp]:
+def find(statements: Nodes, *ops: Ops) -> list[UOp]:
     """Every statement of these ops under `statements`, in source order."""
-    return [statement for statement, _ in walk(statements) if statement.op in ops]
+    return direct(under(statements), *ops)
 
 
-def direct(statements: Iterable[UOp], op: Ops) -> list[UOp]:
-    """Those of `statements` themselves that have this op."""
-    return [statement for statement in statements if statement.op is op]
+def direct(nodes: Nodes, *ops: Ops) -> list[UOp]:
+    """Those of `nodes` themselves that have one of these ops."""
+    return [node for node in nodes if node.op in ops]
+
+
+def loops_in(statements: Nodes) -> list[UOp]:
+    """Every loop under `statements`, in source order."""
+    return find(statements, Ops.LOOP)
+
+
+def loops_named(statements: Nodes, name: str) -> list[UOp]:
+    """Every loop of an axis under `statements`, in source order."""
+    return [node for node in loops_in(statements) if node.arg.axis == name]
 
 
 def loops_of(kernel: Kernel, name: str) -> list[UOp]:
@@ -46,30 +69,29 @@ def loops_of(kernel: Kernel, name: str) -> list[UOp]:
 
     Raises: Illegal if there is none.
     """
-    found = [loop for loop in loops_in(kernel.body) if loop.arg.axis == name]
+    found = loops_named(kernel.body, name)
     if not found:
         raise Illegal(f"no loop of axis {name}")
     return found
 
 
-def loops_in(statements: Iterable[UOp]) -> list[UOp]:
-    """Every loop under `statements`, in source order."""
-    return find(statements, Ops.LOOP)
-
-
-def atom_of(loop: UOp) -> Atom | None:
+def atom_of(node: UOp) -> Atom | None:
     """The index atom of a loop's axis; None if it runs once."""
-    value = axis_of(loop)
+    value = axis_of(node)
     return value.terms[0][0] if value.terms else None
 
 
-def atoms_in(statements: Iterable[UOp]) -> set[Atom]:
+def atoms_in(statements: Nodes) -> set[Atom]:
     """The axes of all loops under `statements`."""
-    found = [atom_of(loop) for loop in loops_in(statements)]
-    return {atom for atom in found if atom is not None}
+    return axes_in(map(axis_of, loops_in(statements)))
 
 
-def declared(statements: Iterable[UOp]) -> set[UOp]:
+def axes_in(values: Iterable[Index]) -> set[Atom]:
+    """The axes, variables and gathers that some index values depend on."""
+    return set[Atom]().union(*map(atoms, values))
+
+
+def declared(statements: Nodes) -> set[UOp]:
     """The buffers that `statements` declare, at any depth."""
     return set(find(statements, Ops.BUFFER))
 
@@ -85,69 +107,72 @@ def buffer_named(kernel: Kernel, name: str) -> UOp:
     raise Illegal(f"no buffer {name}")
 
 
-def changed(statements: Iterable[UOp]) -> set[UOp]:
-    """The buffers that `statements` write, those that a rebase moves included."""
-    found: set[UOp] = set()
-    for statement, _ in walk(statements):
-        found.update([use.buffer for use in written(statement)])
-        if statement.op is Ops.STORE:
-            found.update(targets(statement))
-    return found
+def targets(statement: UOp) -> list[UOp]:
+    """The buffers that a statement changes, those that a rebase moves last."""
+    if statement.op in (Ops.STORE, Ops.COPY):
+        return direct(statement.src, Ops.BUFFER)
+    return [statement.src[0]] if statement.op is Ops.MMA else []
 
 
-def loads(statements: Iterable[UOp]) -> list[UOp]:
+def changed(statements: Nodes) -> set[UOp]:
+    """The buffers that `statements` change."""
+    return {buffer for statement in under(statements) for buffer in targets(statement)}
+
+
+def nodes_in(statements: Nodes) -> dict[UOp, None]:
+    """Every scalar node that `statements` evaluate, in source order."""
+    return dict.fromkeys([node for one in under(statements) for node in evaluated(one)])
+
+
+def loads(statements: Nodes) -> list[UOp]:
     """Every LOAD under `statements`, those of gathered indices included, in source order."""
-    nodes = [node for statement, _ in walk(statements) for node in evaluated(statement)]
-    return list(dict.fromkeys(direct(nodes, Ops.LOAD)))
+    return direct(nodes_in(statements), Ops.LOAD)
 
 
-def read(statements: Iterable[UOp]) -> set[UOp]:
+def read(statements: Nodes) -> set[UOp]:
     """The buffers that `statements` load from."""
     return {node.src[0] for node in loads(statements)}
 
 
-def touched(statements: Iterable[UOp]) -> set[UOp]:
+def touched(statements: Nodes) -> set[UOp]:
     """The buffers that `statements` load from, write, wait for or free."""
-    sources = [source for statement, _ in walk(statements) for source in statement.src]
+    sources = [source for statement in under(statements) for source in statement.src]
     return read(statements).union(direct(sources, Ops.BUFFER))
 
 
-def stores_to(statements: Iterable[UOp], buffer: UOp) -> list[UOp]:
+def met(first: Nodes, second: Nodes) -> set[UOp]:
+    """The buffers by which two groups of statements depend on each other's order."""
+    return changed(first) & touched(second) | changed(second) & read(first)
+
+
+def stores_to(statements: Nodes, buffer: UOp) -> list[UOp]:
     """The STOREs under `statements` that change `buffer`, by rebase too."""
     return [one for one in find(statements, Ops.STORE) if buffer in targets(one)]
 
 
-def targets(store: UOp) -> Statements:
-    """The buffers a STORE changes, those its rebase moves included."""
-    count = len(store.arg.places)
-    return store.src[:count] + store.src[2 * count :]
-
-
-def tied(statements: Iterable[UOp]) -> list[set[UOp]]:
+def tied(statements: Nodes) -> list[set[UOp]]:
     """The states that a rebase moves together with their leading one: they share dimensions."""
-    stores = find(statements, Ops.STORE)
-    return [set(targets(one)) for one in stores if one.arg.rebase]
+    return [set(targets(one)) for one in find(statements, Ops.STORE) if one.arg.rebase]
 
 
-def uses(access: Access, wanted: set[Atom]) -> bool:
-    """True if an index of `access` depends on one of the atoms."""
-    return any(not wanted.isdisjoint(atoms(index)) for index in access.indices)
+def own_places(statements: Nodes, value: Index) -> dict[UOp, set[int]]:
+    """For each buffer used, the dimensions in which every access is at the axis `value` itself."""
+    found: dict[UOp, set[int]] = {}
+    all_uses = [use for statement in under(statements) for use in uses(statement)]
+    for use in all_uses:
+        same = {k for k, index in enumerate(use.access.indices) if index is value}
+        found[use.buffer] = found.get(use.buffer, same) & same
+    return found
 
 
 def names_in(kernel: Kernel) -> set[str]:
     """Every name of a kernel: of parameters, variables, buffers, values and axes."""
-    names = names_declared(kernel.body)
-    names.update([param.arg.name for param in kernel.params])
-    return names.union([variable.arg[0] for variable in kernel.variables])
+    return names_declared((*kernel.params, *kernel.variables, *kernel.body))
 
 
-def names_declared(statements: Iterable[UOp]) -> set[str]:
-    """The names of buffers, values and axes, those of boxes included, that `statements` declare."""
-    found = {""}
-    for statement, _ in walk(statements):
-        found.add(declared_name(statement))
-        found.update(axes(statement))
-    return found - {""}
+def names_declared(statements: Nodes) -> set[str]:
+    """The names of buffers, values and axes that `statements` declare."""
+    return {declared_name(statement) for statement in under(statements)} - {""}
 
 
 def fresh(name: str, taken: set[str]) -> str:
@@ -158,32 +183,26 @@ def fresh(name: str, taken: set[str]) -> str:
     return name
 
 
-# Changing
-
-
-def nested(kernel: Kernel, action: str) -> Kernel:
-    """The kernel, if every statement stands in loops that may hold it.
-
-    Raises: Illegal.
-    """
-    for statement, around in walk(kernel.body):
-        for found in misplaced(statement, around):
-            raise Illegal(f"{action}: {found}")
-    return kernel
-
-
-def followed(body: Iterable[UOp], env: Env) -> dict[Atom, Index]:
-    """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
-    found = dict(env)
-    for inner in loops_in(body):
-        atom = atom_of(inner)
-        extent = substitute(inner.arg.extent, found)
-        if atom is not None and extent.hi != atom.hi + 1:
-            found[atom] = axis(inner.arg.axis, extent)
+def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
+    """Each statement for which `alone` holds, and what stands between such as one."""
+    found: list[Statements] = [()]
+    for one in statements:
+        if alone(one):
+            found += [(one,), ()]
+        else:
+            found[-1] += (one,)
     return found
 
 
-def edit(statements: Iterable[UOp], change: Change) -> Statements:
+# Changing
+
+
+def refit(node: UOp, **fields: Any) -> UOp:
+    """A statement with some fields of its argument changed."""
+    return node.replace(arg=node.arg._replace(**fields))
+
+
+def edit(statements: Nodes, change: Change) -> Statements:
     """Statements with `change` applied to each, children first."""
     out: list[UOp] = []
     for statement in statements:
@@ -197,17 +216,14 @@ def edit(statements: Iterable[UOp], change: Change) -> Statements:
 def in_block(kernel: Kernel, buffer: UOp, change: BodyChange) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
 
-    def walk(body: Statements) -> Statements:
-        if buffer in body or buffer in kernel.params:
-            return change(body)
-        return tuple([inside(one) for one in body])
+    def on(statement: UOp) -> Nodes:
+        if statement.op in HOLDERS and buffer in statement.src:
+            statement = statement.replace(src=change(statement.src))
+        return (statement,)
 
-    def inside(statement: UOp) -> UOp:
-        if statement.op not in HOLDERS:
-            return statement
-        return statement.replace(src=walk(statement.src))
-
-    return kernel._replace(body=walk(kernel.body))
+    if buffer in (*kernel.params, *kernel.body):
+        return kernel._replace(body=change(kernel.body))
+    return kernel._replace(body=edit(kernel.body, on))
 
 
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
@@ -215,71 +231,93 @@ def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
 
     Raises: Illegal if there is none.
     """
-    loops_of(kernel, name)
-
-    def on(statement: UOp) -> Iterable[UOp]:
-        is_ours = statement.op is Ops.LOOP and statement.arg.axis == name
-        return change(statement) if is_ours else (statement,)
-
-    return kernel._replace(body=edit(kernel.body, on))
+    ours = loops_of(kernel, name)
+    body = edit(kernel.body, lambda one: change(one) if one in ours else (one,))
+    return kernel._replace(body=body)
 
 
-class Masking(Rebuild):
-    """Rebuilds a body and adds a mask to what reaches memory outside it.
+def nested(kernel: Kernel, action: str) -> Kernel:
+    """The kernel, if every statement stands in loops that may hold it.
 
-    A load of an outside buffer is masked if its index depends on `when`; a store to an outside
-    buffer always is: an iteration that does not exist must leave no trace.
+    Raises: Illegal.
     """
-
-    def __init__(self, env: Env, mask: Mask, when: set[Atom], inside: set[UOp]) -> None:
-        super().__init__({}, env)
-        self.mask = mask
-        self.when = when
-        self.inside = {self.node(buffer) for buffer in inside}
-
-    def _rebuild(self, node: UOp) -> UOp:
-        new = super()._rebuild(node)
-        if not self.mask:
-            return new
-        if new.op is Ops.STORE:
-            return new.replace(arg=new.arg._replace(places=self._places(new)))
-        if not new.src or new.src[0] in self.inside:
-            return new
-        if new.op in (Ops.COPY, Ops.MMA):
-            raise Illegal(f"a mask does not reach the tile statement on {new.src[0].arg.name}")
-        if new.op is Ops.LOAD and uses(new.arg, self.when):
-            return load(new.src[0], self._masked(new.arg))
-        return new
-
-    def _places(self, node: UOp) -> tuple[Access, ...]:
-        places = [*node.arg.places]
-        for k, target in enumerate(node.src[: len(places)]):
-            if target not in self.inside:
-                places[k] = self._masked(places[k])
-        return tuple(places)
-
-    def _masked(self, access: Access) -> Access:
-        return access._replace(mask=both(access.mask, self.mask))
+    for statement, around in walk(kernel.body):
+        for found in misplaced(statement, around):
+            raise Illegal(f"{action}: {found}")
+    return kernel
 
 
-class Readdressed(Rebuild):
-    """Rebuilds with some buffers replaced by others, and their accesses changed to fit."""
+def readdressed(node: UOp, change: Places) -> UOp:
+    """A load or store with its places changed: `change` is given each buffer and its place."""
+    if node.op is Ops.LOAD:
+        [buffer] = node.src
+        return load(buffer, change(buffer, node.arg))
+    if node.op is Ops.STORE:
+        return refit(node, places=tuple(map(change, node.src, node.arg.places)))
+    return node
 
-    def __init__(self, nodes: Mapping[UOp, UOp], change: Places) -> None:
-        super().__init__(nodes, {})
-        self.moved = nodes
-        self.change = change
 
-    def _rebuild(self, node: UOp) -> UOp:
-        if node.op is Ops.LOAD and node.src[0] in self.moved:
-            node = node.replace(arg=self.change(node.arg))
-        elif node.op is Ops.STORE:
-            places = [*node.arg.places]
-            for k, target in enumerate(node.src[: len(places)]):
-                if target in self.moved:
-                    places[k] = self.change(places[k])
-            node = node.replace(arg=node.arg._replace(places=tuple(places)))
-        return super()._rebuild(node)
+def resized(statements: Nodes, buffers: Mapping[UOp, UOp], change: Resize) -> Statements:
+    """Statements with other buffers, at other indices, in place of some."""
+    new = set(buffers.values())
+
+    def moved(buffer: UOp, place: Access) -> Access:
+        return place._replace(indices=change(place.indices)) if buffer in new else place
+
+    return Rebuild(buffers, look=lambda node: readdressed(node, moved)).body(statements)
+
+
+def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None:
+    """For a Rebuild: a mask on what reaches memory that is not `own`.
+
+    A load is masked if its place depends on one of `places`, a store always: an iteration that
+    does not exist must leave no trace.
+    """
+    names = {buffer.arg.name for buffer in own}
+    moved = axes_in(places)
+
+    def masked(buffer: UOp, place: Access) -> Access:
+        if buffer.arg.name in names:
+            return place
+        return place._replace(mask=both(place.mask, mask))
+
+    def look(node: UOp) -> UOp:
+        still = node.op is Ops.LOAD and moved.isdisjoint(axes_in(node.arg.indices))
+        return node if still else readdressed(node, masked)
+
+    return look if mask else None
+
+
+def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> Statements:
+    """Statements where axes are at other values, under a mask."""
+    own = declared(body)
+    tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
+    if mask and tiles:
+        names = [buffer.arg.name for buffer in tiles]
+        raise Illegal(f"a mask does not reach the tile statement on {min(names)}")
+    env = {atom: value for place, value in places.items() for atom, _ in place.terms}
+    return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
+
+
+def followed(body: Nodes, env: Env) -> dict[Atom, Index]:
+    """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
+    found = dict(env)
+    for inner in loops_in(body):
+        atom = atom_of(inner)
+        extent = substitute(inner.arg.extent, found)
+        if atom is not None and extent.hi != atom.hi + 1:
+            found[atom] = axis(inner.arg.axis, extent)
+    return found
+
+
+def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
+    """A statement for each element of a buffer, in par loops over name0, name1, ..."""
+    shape = [*enumerate(buffer.arg.shape)]
+    place = Access(tuple([axis(f"{name}{k}", extent) for k, extent in shape]))
+    statement = make(place)
+    for k, extent in reversed(shape):
+        statement = loop("par", f"{name}{k}", extent, [statement])
+    return statement
 
 
 def constraint(value: Index) -> Mask:

@@ -8,191 +8,142 @@ the earlier, by rebase (IR.md 3.2). place.py is the action.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
-    Readdressed,
     Statements,
     changed,
     direct,
     find,
-    followed,
     loads,
-    loops_in,
+    loops_named,
+    met,
     names_declared,
+    own_places,
+    placed,
     read,
+    refit,
+    resized,
     stores_to,
     tied,
     touched,
 )
-from tinycore.dtype import dtypes
-from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.sites import Use, declared_name, evaluated, under, uses
-from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load, rebuild, values
+from tinycore.uop.sites import evaluated, under
+from tinycore.uop.spec_loops import TILES
+from tinycore.uop.tree import (
+    GLOBAL,
+    Access,
+    StoreArg,
+    axis_of,
+    let,
+    load,
+    loop,
+    rebuild,
+    values,
+)
 
 
-def merged(body: Statements, stage: UOp, axis: str) -> Statements:
+def merged(body: Statements, stage: str, axis: str) -> Statements:
     """`body` with the loop that writes `stage` inside the next loop that holds one of `axis`.
 
     Raises: Illegal if there is none, or iterations of the two meet.
     """
     at, to = _pair(body, stage, axis)
-    first, second = body[at], body[to]
-    start, between = body[:at], body[at + 1 : to]
-    fused = _Merge(first, second, changed(start + between)).loop()
-    buffers = tuple(direct(between, Ops.BUFFER))
-    rest = tuple([one for one in between if one.op is not Ops.BUFFER])
-    if not _conflict(first, rest):
-        middle = (*rest, fused)
-    elif not _conflict(second, rest):
-        middle = (fused, *rest)
-    else:
-        raise Illegal(f"AT: what stands between the loops needs {stage.arg.name} there")
-    around, inner = _contracted(start + buffers + middle + body[to + 1 :], fused)
+    between, after = body[at + 1 : to], body[to + 1 :]
+    before = body[:at] + between
+    if met([body[at]], between):
+        raise Illegal(f"AT: what stands between the loops needs {stage} there")
+    fused = _fused(body[at], body[to], changed(before))
+    before, inner = _contracted(before, fused, after)
     if fused.arg.axis != axis:
-        inner = merged(inner, _renewed(inner, stage), axis)
-    done = fused.replace(src=inner)
-    return tuple([done if one is fused else one for one in around])
+        inner = merged(inner, stage, axis)
+    return (*before, fused.replace(src=inner), *after)
 
 
-def _renewed(body: Statements, stage: UOp) -> UOp:
-    """The stage as it is declared in `body` now, if it has moved there."""
-    for one in body:
-        if one.op is Ops.BUFFER and one.arg.name == stage.arg.name:
-            return one
-    return stage
+def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
+    """Where the next loop that holds the axis stands, after the last that writes the stage."""
+    writers: list[int] = []
+    for at, one in enumerate(body):
+        if one.op is Ops.LOOP and stage in [buffer.arg.name for buffer in changed([one])]:
+            writers.append(at)
+        elif writers and loops_named([one], axis):
+            return writers[-1], at
+    raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage}")
 
 
-def _pair(body: Statements, stage: UOp, axis: str) -> tuple[int, int]:
-    found: list[int] = []
-    for k, one in enumerate(body):
-        if one.op is Ops.LOOP and stage in changed([one]):
-            found = [k]
-        elif len(found) == 1 and _holds(one, axis):
-            found.append(k)
-    if len(found) < 2:
-        raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage.arg.name}")
-    return found[0], found[1]
+def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
+    """Two loops over one index space as one, under the name of the second's axis.
+
+    Raises: Illegal if iterations of the one meet where those of the two do not.
+    """
+    one, two = first.arg, second.arg
+    if one.extent is not two.extent or one.map != two.map:
+        raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
+    kinds = {one.kind, two.kind}
+    if "ser" in kinds:
+        raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
+    early = placed(first.src, {axis_of(first): axis_of(second)})
+    late = second.src
+    own = own_places(early + late, axis_of(second))
+    meeting = [one for one in met(early, late) if not own.get(one)]
+    for lead in sorted(meeting, key=lambda one: str(one.arg.name)):
+        early, late = _rebased(early, late, lead, earlier)
+    clash = names_declared(direct(early, Ops.LET, Ops.BUFFER)) & names_declared(late)
+    clash |= {two.axis} & names_declared(early)
+    if clash:
+        raise Illegal(f"AT: {min(clash)} is a name in both loops")
+    return loop("par" if kinds == {"par"} else "red", two.axis, two.extent, early + late, two.map)
 
 
-def _holds(statement: UOp, axis: str) -> bool:
-    return any(loop.arg.axis == axis for loop in loops_in([statement]))
-
-
-def _conflict(loop: UOp, others: Statements) -> bool:
-    """True if the loop and one of the others touch what either changes, or read its values."""
-    ours, theirs = changed([loop]), changed(others)
-    lets = {one for one in others if one.op is Ops.LET}
-    named = {node for one in under([loop]) for node in evaluated(one)}
-    met = ours & touched(others) | theirs & read([loop])
-    return bool(met or lets & named)
-
-
-class _Merge:
-    """Two loops over one index space; the first one's axis takes the name of the second's."""
-
-    def __init__(self, first: UOp, second: UOp, earlier: set[UOp]) -> None:
-        one, two = first.arg, second.arg
-        if one.extent is not two.extent or one.map != two.map:
-            raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
-        if "ser" in (one.kind, two.kind):
-            raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
-        self.kind = "par" if one.kind == two.kind == "par" else "red"
-        self.arg = two._replace(kind=self.kind)
-        self.earlier = earlier
-        self.value = axis_of(second)
-        env = {atom: self.value for atom, _ in axis_of(first).terms}
-        self.early = rebuild(first.src, {}, followed(first.src, env))
-        self.late = second.src
-
-    def loop(self) -> UOp:
-        """The one loop. Raises: Illegal if its iterations meet where the two loops' do not."""
-        for buffer in self._meeting():
-            self._rebase(buffer)
-        held = {_declared(one) for one in self.early} & names_declared(self.late)
-        held |= {self.arg.axis} & names_declared(self.early)
-        held -= {""}
-        if held:
-            raise Illegal(f"AT: {min(held)} is a name in both loops")
-        body = self.early + self.late
-        return UOp(Ops.LOOP, dtypes.void, body, self.arg)
-
-    def _meeting(self) -> list[UOp]:
-        """Buffers that an iteration of one loop changes and another of the other loop touches."""
-        early, late = changed(self.early), changed(self.late)
-        shared = early & touched(self.late) | late & read(self.early)
-        own = _own_places(self.early + self.late, self.value)
-        return [buffer for buffer in shared if not own.get(buffer)]
-
-    def _rebase(self, lead: UOp) -> None:
-        """The late loop reads a maximum that still changes: its sums move with it, if they may."""
-        name = lead.arg.name
-        stores = stores_to(self.early, lead)
-        reads = [node for node in loads(self.late) if node.src[0] is lead]
-        single = len(stores) == len(reads) == 1
-        if not single or stores[0].arg.combine != "max":
-            raise Illegal(f"AT: the later loop needs {name} of all iterations")
-        again = self.earlier | changed(self.late)
-        if lead in again or self.kind != "red":
-            raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
-        store, now = stores[0], reads[0]
-        score = expanded(self.early, store)[0]
-        moves = _Moves(self.late, store, now, score)
-        sums = [one for one in under(self.late) if moves.reads(one)]
-        moved = dict.fromkeys([one.src[0] for one in sums])
-        if not all(map(moves.fits, sums)) or self.earlier & moved.keys():
+def _rebased(
+    early: Statements, late: Statements, lead: UOp, earlier: set[UOp]
+) -> tuple[Statements, Statements]:
+    """Two bodies of which the later reads a maximum that still changes: its sums move with it."""
+    name = lead.arg.name
+    stores = stores_to(early, lead)
+    reads = [node for node in loads(late) if node.src[0] is lead]
+    if not len(stores) == len(reads) == 1 or stores[0].arg.combine != "max":
+        raise Illegal(f"AT: the later loop needs {name} of all iterations")
+    if lead in earlier | changed(late):
+        raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
+    [made], [now] = stores, reads
+    [score] = rebuild(values(made), let_values(early))
+    exponential = (score - now).alu(Ops.EXP)
+    lets = let_values(late)
+    moved: dict[UOp, None] = {}
+    for one in under(late):
+        [whole] = rebuild([one], lets)
+        if one.op is Ops.LET or now not in evaluated(whole):
+            continue
+        if not _follows(whole, made, now, exponential) or one.src[0] in earlier:
             raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
-        arg = store.arg._replace(rebase="exp")
-        src = (*store.src, *moved)
-        rebased = store.replace(src=src, arg=arg)
-        self.early = rebuild(self.early, {store: rebased})
-        self.late = rebuild(self.late, {now: now.alu(Ops.FIN)})
+        moved[one.src[0]] = None
+    rebased = refit(made, rebase="exp").replace(src=(*made.src, *moved))
+    return rebuild(early, {made: rebased}), rebuild(late, {now: now.alu(Ops.FIN)})
 
 
-class _Moves(NamedTuple):
-    """What a late loop may do with a leading state: `now` reads what `store` makes of `score`."""
-
-    body: Statements
-    store: UOp
-    now: UOp
-    score: UOp
-
-    def reads(self, statement: UOp) -> bool:
-        """True for a statement that depends on the state."""
-        if statement.op is Ops.LET:
-            return False
-        found = toposort(expanded(self.body, statement))
-        return self.now in found or self.now in evaluated(statement)
-
-    def fits(self, statement: UOp) -> bool:
-        """True for a sum, at the state's place, of products with one factor exp(score - now)."""
-        arg = statement.arg
-        if statement.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
-            return False
-        lead, place = self.store.arg.places[0], arg.places[0]
-        leads = place.indices[: len(lead.indices)]
-        if place.mask != lead.mask or not leads == lead.indices == self.now.arg.indices:
-            return False
-        factors = factors_of(expanded(self.body, statement)[0])
-        moving = [factor for factor in factors if self.now in toposort([factor])]
-        exponential = (self.score - self.now).alu(Ops.EXP)
-        if moving != [exponential] or self.now in toposort([self.score]):
-            return False
-        return bool(statement.src[0].arg.init == "sum")
+def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
+    """True for a sum, at the place of the state that `made` changes, of products with one factor
+    exp(score - now)."""
+    arg = sum_of.arg
+    if sum_of.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
+        return False
+    lead, place = made.arg.places[0], arg.places[0]
+    leads = place._replace(indices=place.indices[: len(lead.indices)])
+    if leads != lead or lead.indices != now.arg.indices:
+        return False
+    moving = [one for one in factors_of(sum_of.src[1]) if now in toposort([one])]
+    return moving == [exponential] and sum_of.src[0].arg.init == "sum"
 
 
-def _declared(statement: UOp) -> str:
-    return declared_name(statement) if statement.op in (Ops.LET, Ops.BUFFER) else ""
-
-
-def expanded(body: Statements, statement: UOp) -> Statements:
-    """What a statement evaluates, with the LETs of `body` written out."""
-    lets: dict[UOp, UOp] = {}
-    for one in find(body, Ops.LET):
-        [lets[one]] = rebuild(one.src, lets)
-    return rebuild(values(statement), lets)
+def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
+    """The value of every LET under `statements`, with no other LET in it."""
+    found: dict[UOp, UOp] = {}
+    for one in find(statements, Ops.LET):
+        [found[one]] = rebuild(one.src, found)
+    return found
 
 
 def factors_of(value: UOp) -> list[UOp]:
@@ -205,75 +156,53 @@ def factors_of(value: UOp) -> list[UOp]:
 # What only the merged loop touches
 
 
-def _own_places(body: Statements, value: Index) -> dict[UOp, set[int]]:
-    """The dimensions in which every access of a buffer is at the axis itself."""
-    found: dict[UOp, set[int]] = {}
-    for use in _uses(body):
-        shape = use.buffer.arg.shape
-        same = {k for k, index in enumerate(use.access.indices) if index is value}
-        same = {k for k in same if shape[k].hi == value.hi + 1}
-        found[use.buffer] = found.get(use.buffer, same) & same
-    return found
-
-
-def _uses(body: Statements) -> list[Use]:
-    return [use for statement in under(body) for use in uses(statement)]
-
-
-def _contracted(body: Statements, fused: UOp) -> tuple[Statements, Statements]:
-    """The block without the buffers that only `fused` touches, at its own axis, and its body."""
-    own = _own_places(fused.src, axis_of(fused))
-    outside = touched([one for one in body if one is not fused])
-    held = direct(body, Ops.BUFFER)
-    free = {one for one in held if one not in outside}
+def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Statements, Statements]:
+    """What stands before a loop, without the buffers that only it touches, at its own axis; and
+    the body of the loop."""
+    own = own_places(fused.src, axis_of(fused))
+    tiles = [source for one in find(fused.src, *TILES) for source in one.src]
+    outside = touched(before + after).union(tiles)
+    free = {one for one in direct(before, Ops.BUFFER) if own.get(one) and one not in outside}
     for group in tied(fused.src):
         common = set.intersection(*[own.get(one, set()) for one in group])
-        own.update(dict.fromkeys(group, common if group <= free else set()))
-    moved = [one for one in held if one in free and own.get(one)]
+        if common and group <= free:
+            own.update(dict.fromkeys(group, common))
+        else:
+            free -= group
     inner = fused.src
-    for buffer in moved:
-        inner = _as_value(*_narrowed(inner, buffer, min(own[buffer])))
-    return tuple([one for one in body if one not in moved]), inner
+    for buffer in [one for one in before if one in free]:
+        inner = _narrowed(inner, buffer, min(own[buffer]))
+    return tuple([one for one in before if one not in free]), inner
 
 
-def _narrowed(body: Statements, buffer: UOp, at: int) -> tuple[Statements, UOp]:
-    """`body` with a buffer that has lost dimension `at`."""
-    arg = buffer.arg
-    shape = arg.shape[:at] + arg.shape[at + 1 :]
-    near = "packed" if arg.space == GLOBAL else arg.space
-    space = near if shape else "reg"
-    new = buffer.replace(arg=arg._replace(shape=shape, space=space))
+def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
+    """`body` with a buffer that has lost dimension `at`, or with a value instead of it."""
+    shape = buffer.arg.shape[:at] + buffer.arg.shape[at + 1 :]
+    near = "packed" if buffer.arg.space == GLOBAL else buffer.arg.space
+    new = refit(buffer, shape=shape, space=near if shape else "reg")
 
-    def change(access: Access) -> Access:
-        left = access.indices[:at] + access.indices[at + 1 :]
-        return access._replace(indices=left)
-
-    return Readdressed({buffer: new}, change).body(body), new
+    inner = resized(body, {buffer: new}, lambda indices: indices[:at] + indices[at + 1 :])
+    return (new, *inner) if shape else _as_value(inner, new)
 
 
 def _as_value(body: Statements, buffer: UOp) -> Statements:
     """The body after the buffer's declaration, or with a LET for it if it is stored to once."""
-    found = [use for use in _uses(body) if use.buffer is buffer]
-    stores = [use.how for use in found if use.how != "load"]
-    plain = all(use.access == Access(()) for use in found)
-    here = [one for one in direct(body, Ops.STORE) if one.src[0] is buffer]
-    if not plain or buffer.arg.init or stores != ["store"] or not here:
+    now, place = load(buffer, Access(())), StoreArg((Access(()),))
+    others = [one for one in loads(body) if one.src[0] is buffer and one is not now]
+    stores = stores_to(body, buffer)
+    once = len(stores) == 1 and stores[0] in body and stores[0].arg == place
+    at = body.index(stores[0]) if once else 0
+    if not once or others or buffer.arg.init or buffer in read(body[:at]):
         return (buffer, *body)
-    at = body.index(here[0])
-    before, after = body[:at], body[at + 1 :]
-    if buffer in read(before):
-        return (buffer, *body)
-    value = body[at].src[1]
-    now = load(buffer, Access(()))
-    if _is_kept(value, after):
-        return before + rebuild(after, {now: value})
-    named = let(buffer.arg.name, value)
-    return (*before, named, *rebuild(after, {now: named}))
+    before, after, value = body[:at], body[at + 1 :], body[at].src[1]
+    if not _is_kept(value, after):
+        value = let(buffer.arg.name, value)
+        before = (*before, value)
+    return before + rebuild(after, {now: value})
 
 
 def _is_kept(value: UOp, after: Statements) -> bool:
     """True for a register that nothing stores to afterwards: it needs no second name."""
-    if value.op is not Ops.LOAD or value.arg.mask:
+    if value.op is not Ops.LOAD or value.arg.mask or value.src[0] in changed(after):
         return False
-    source = value.src[0]
-    return bool(source.arg.space == "reg") and source not in changed(after)
+    return bool(value.src[0].arg.space == "reg")

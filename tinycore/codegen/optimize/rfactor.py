@@ -7,27 +7,27 @@ lanes, registers (several accumulators), threads, or grid blocks (split-K). IR.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 
 from tinycore.codegen.optimize.edit import (
-    HOLDERS,
     Illegal,
     Statements,
     changed,
     declared,
+    each,
     edit,
+    find,
+    in_block,
     loops_in,
     loops_of,
     read,
     targets,
 )
 from tinycore.codegen.optimize.reorder import widened, widening
-from tinycore.uop.index import Index, axis
+from tinycore.uop.index import axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, Kernel, axis_of, load, loop
-
-_ALLOWED = frozenset({Ops.STORE, Ops.LET, Ops.LOOP, Ops.BUFFER})
+from tinycore.uop.spec_loops import TILES
+from tinycore.uop.tree import Access, Kernel, load, loop, store
 
 
 def rfactor(kernel: Kernel, name: str) -> Kernel:
@@ -39,121 +39,86 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
     reds = [found for found in loops_of(kernel, name) if found.arg.kind == "red"]
     if not reds or any(found.arg.map for found in reds):
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
-    return kernel._replace(body=_in_block(kernel.body, name))
+    for node in reds:
+        stores = _combining(node)
+        kernel = in_block(kernel, next(iter(stores)), _Factored(node, stores).block)
+    return kernel
 
 
-def _in_block(statements: Iterable[UOp], name: str) -> Statements:
-    """Each reduction over the axis, where the states it combines into are declared."""
-    out: list[UOp] = []
-    for statement in statements:
-        reds = [loop for loop in _red_loops(statement) if loop.arg.axis == name]
-        if not reds:
-            out.append(statement)
-        elif statement.op in HOLDERS and _holds_states(statement, reds):
-            out.append(statement.replace(src=_in_block(statement.src, name)))
-        elif len(reds) > 1:
-            raise Illegal(f"RFACTOR: several loops of {name} share a state")
-        else:
-            out += _Factored(statement, reds[0], changed(out)).statements()
-    return tuple(out)
-
-
-def _red_loops(statement: UOp) -> list[UOp]:
-    return [loop for loop in loops_in([statement]) if loop.arg.kind == "red"]
-
-
-def _holds_states(statement: UOp, loops: list[UOp]) -> bool:
-    inner = declared(statement.src)
-    return all(inner & (changed(loop.src) - declared(loop.src)) for loop in loops)
+def _combining(node: UOp) -> dict[UOp, UOp]:
+    """The states that a loop combines into, and the stores that do."""
+    name, own = node.arg.axis, declared([node])
+    others = find(node.src, *TILES, Ops.IF, Ops.BLOCK)
+    if others:
+        raise Illegal(f"RFACTOR: {others[0].op.name} under axis {name}")
+    stores = [one for one in find(node.src, Ops.STORE) if one.arg.combine]
+    found = {one.src[0]: one for one in stores if one.src[0] not in own}
+    for state, made in found.items():
+        if len(made.arg.places) > 1 or made.arg.rebase not in ("", "exp"):
+            raise Illegal(f"RFACTOR: axis {name} carries a state that cannot be merged")
+        if state.arg.space != "reg" or not state.arg.init:
+            raise Illegal(f"RFACTOR: a state of {name} is no register that starts as one")
+        if not found.keys() >= {*targets(made)}:
+            raise Illegal(f"RFACTOR: {state.arg.name} moves what {name} does not combine into")
+    if not found:
+        raise Illegal(f"RFACTOR: axis {name} combines into no state")
+    return found
 
 
 class _Factored:
-    """One reduction, `outer`, whose loop `inner` gets partial states.
+    """A red loop that gets partial states; `stores` are those that combine into each state.
 
-    States that hold identities when the join begins are joined one by one, leading states first,
-    and nothing needs to be moved.
+    States hold identities before the loop, so that they are joined one by one, leading states
+    first, and nothing needs to be moved.
     """
 
-    def __init__(self, outer: UOp, inner: UOp, earlier: set[UOp]) -> None:
-        self.outer = outer
-        self.inner = inner
-        self.name: str = inner.arg.axis
-        self.stores = self._combining()
-        self.leads = [store.src[0] for store in self.stores.values() if store.arg.rebase]
-        self.parts = {
-            state: widened(state, inner.arg.extent, f".{self.name}") for state in self.stores
-        }
-        self._check_alone()
-        self.fresh = earlier.isdisjoint(self.parts)
+    def __init__(self, node: UOp, stores: dict[UOp, UOp]) -> None:
+        self.node = node
+        self.name, self.extent, _, _ = node.arg
+        self.stores = stores
+        self.leads = [state for state, made in stores.items() if made.arg.rebase]
+        self.parts = {state: widened(state, node, f".{self.name}") for state in stores}
 
-    def statements(self) -> Statements:
-        """The partial states, the reduction on them, and the joins."""
-        body = edit([self.outer], self._on_loop)
-        rest = [state for state in self.parts if state not in self.leads]
-        groups = [self.leads, rest] if self.fresh else [[*self.leads, *rest]]
-        joins = [self._join(states) for states in groups if states]
-        return (*self.parts.values(), *body, *joins)
+    def block(self, body: Statements) -> Statements:
+        """The block that declares the states, with the partial ones and the joins."""
+        places = [k for k, one in enumerate(body) if self.node in loops_in([one])]
+        if not places:
+            return body
+        [at] = places
+        self._check_alone(body, at)
+        inner = widening(self.node.src, self.parts, self.node)
+        partial_states = loop("par", self.name, self.extent, inner)
+        cut = edit([body[at]], lambda one: [partial_states if one is self.node else one])
+        rest = [state for state in self.stores if state not in self.leads]
+        joins = [self._join(states) for states in (self.leads, rest) if states]
+        return (*body[:at], *self.parts.values(), *cut, *joins, *body[at + 1 :])
 
-    def _combining(self) -> dict[UOp, UOp]:
-        """The states and the stores that combine into them."""
-        own = declared([self.inner])
-        found: dict[UOp, UOp] = {}
-        for statement in under(self.inner.src):
-            if statement.op not in _ALLOWED:
-                raise Illegal(f"RFACTOR: {statement.op.name} under axis {self.name}")
-            combines = statement.op is Ops.STORE and statement.arg.combine
-            if not combines or statement.src[0] in own:
-                continue
-            if len(statement.arg.places) > 1 or statement.arg.rebase not in ("", "exp"):
-                raise Illegal(f"RFACTOR: axis {self.name} carries a state that cannot be merged")
-            found[statement.src[0]] = statement
-        return found
-
-    def _check_alone(self) -> None:
-        moved = {state for store in self.stores.values() for state in targets(store)}
-        inside = declared([self.outer])
-        states = set(self.parts)
-        if not states or moved - states or states & inside:
+    def _check_alone(self, body: Statements, at: int) -> None:
+        states = self.stores.keys()
+        around = edit([body[at]], lambda one: () if one is self.node else (one,))
+        if not states <= {*body}:
             raise Illegal(f"RFACTOR: axis {self.name} combines into no one block of states")
-        if any(state.arg.space != "reg" or not state.arg.init for state in states):
-            raise Illegal(f"RFACTOR: a state of {self.name} is no register that starts as one")
-        around = edit([self.outer], lambda node: () if node is self.inner else (node,))
         if states & (read(around) | changed(around)):
             raise Illegal(f"RFACTOR: a state of {self.name} is used around its loop")
-
-    def _on_loop(self, statement: UOp) -> Iterable[UOp]:
-        if statement is not self.inner:
-            return [statement]
-        body = widening(self.parts, axis_of(self.inner)).body(statement.src)
-        return [loop("par", self.name, self.inner.arg.extent, body)]
+        if self.leads and states & changed(body[:at]):
+            raise Illegal(f"RFACTOR: a state of {self.name} has a value before its loop")
 
     def _join(self, states: list[UOp]) -> UOp:
-        body = [self._merge(state) for state in states]
-        return loop("red", self.name + ".j", self.inner.arg.extent, body)
+        name = f"{self.name}.j"
+        body = [each(state, name, partial(self._joined, state)) for state in states]
+        return loop("red", name, self.extent, body)
 
-    def _merge(self, state: UOp) -> UOp:
+    def _joined(self, state: UOp, place: Access) -> UOp:
         """state combine= its partial, moved to the joined leading state if it depends on one."""
-        axes = [(f"{self.name}.j{k}", extent) for k, extent in enumerate(state.arg.shape)]
-        inner = tuple([axis(*each) for each in axes])
-        value = load(self.parts[state], Access((self._place(), *inner)))
+        value = self._part(state, place)
         for lead in self.leads:
             if state in targets(self.stores[lead])[1:]:
-                value = value * self._factor(lead, inner)
-        store = self.stores[state]
-        arg = store.arg._replace(places=(Access(inner),))
-        merged = store.replace(src=(state, value, *store.src[2:]), arg=arg)
-        if self.fresh:
-            merged = store.replace(src=(state, value), arg=arg._replace(rebase=""))
-        for name, extent in reversed(axes):
-            merged = loop("par", name, extent, [merged])
-        return merged
+                shared = Access(place.indices[: len(lead.arg.shape)])
+                now = load(lead, shared).alu(Ops.FIN)
+                value = value * (self._part(lead, shared) - now).alu(Ops.EXP)
+        return store(state, place, value, self.stores[state].arg.combine)
 
-    def _place(self) -> Index:
-        return axis(self.name + ".j", self.inner.arg.extent)
-
-    def _factor(self, lead: UOp, inner: tuple[Index, ...]) -> UOp:
-        """exp(partial lead - joined lead): what moves a partial dependent state."""
-        shared = inner[: len(lead.arg.shape)]
-        part = load(self.parts[lead], Access((self._place(), *shared)))
-        joined = load(lead, Access(shared)).alu(Ops.FIN)
-        return (part - joined).alu(Ops.EXP)
+    def _part(self, state: UOp, place: Access) -> UOp:
+        """The partial state that the join is at."""
+        here = axis(f"{self.name}.j", self.extent)
+        return load(self.parts[state], Access((here, *place.indices)))

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.actions import action, apply
-from tinycore.codegen.optimize.edit import Illegal, loops_in, read
+from tinycore.codegen.optimize.edit import Illegal, find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.config import DEBUG
 from tinycore.runtime.caps import Caps
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.printer import show
-from tinycore.uop.sites import under
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import format_seconds
 
@@ -29,7 +28,7 @@ Evaluate = Callable[[Sequence[Actions]], Sequence[float | str]]
 ROUNDS = 6
 MOST = 64
 ENOUGH = 0.98
-_NUMBER = re.compile(r"(SPLIT|OVERLAP)\((.*), (\d+)\)")
+_NUMBER = re.compile(r"(.*, )(\d+)\)")
 
 
 class Found(NamedTuple):
@@ -44,27 +43,27 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
     beam = _Beam(kernel, evaluate)
     first = tuple(heuristic(kernel, caps)[1])
     best = beam.measured([first, ()])
+    if not best:
+        return first
     for number in range(ROUNDS):
-        if not best:
-            break
         changed = [new for one in best[:width] for new in neighbours(kernel, one.actions)]
         found = beam.measured(changed)
-        ahead = sorted([*best, *found])[:width]
-        _tell(kernel, number, len(changed), ahead)
-        if not found or ahead[0].seconds > best[0].seconds * ENOUGH:
-            best = ahead
+        least = best[0].seconds
+        best = sorted([*best, *found])[:width]
+        _tell(kernel, number, len(changed), best[0])
+        if not found or best[0].seconds > least * ENOUGH:
             break
-        best = ahead
-    again = beam.measured([*[one.actions for one in best], first], again=True)
+    beam.seen.clear()
+    again = beam.measured([*[one.actions for one in best], first])
     return again[0].actions if again else first
 
 
-def _tell(kernel: Kernel, number: int, count: int, best: Sequence[Found]) -> None:
+def _tell(kernel: Kernel, number: int, count: int, best: Found) -> None:
     if DEBUG.value >= 1:
-        time = format_seconds(best[0].seconds)
+        time = format_seconds(best.seconds)
         print(f"BEAM {kernel.name}: round {number + 1}, {count} candidates, best {time}")
     if DEBUG.value >= 3:
-        print(f"  {' '.join(best[0].actions)}")
+        print(f"  {' '.join(best.actions)}")
 
 
 class _Beam:
@@ -75,24 +74,22 @@ class _Beam:
         self.evaluate = evaluate
         self.seen: set[str] = set()
 
-    def measured(self, candidates: Iterable[Actions], again: bool = False) -> list[Found]:
-        """Those that run and compute the same, the fastest first."""
+    def measured(self, candidates: Iterable[Actions]) -> list[Found]:
+        """Those that are new, run and compute the same, the fastest first."""
         new: dict[str, Actions] = {}
         for actions in candidates:
             tree, legal = applied(self.kernel, actions)
-            text = show(tree)
-            if (again or text not in self.seen) and len(new) < MOST:
-                new.setdefault(text, legal)
-        self.seen.update(new)
-        chosen = list(new.values())
-        outcomes = self.evaluate(chosen)
-        pairs = zip(outcomes, chosen, strict=True)
-        if DEBUG.value >= 4:
-            for outcome, actions in pairs:
+            new.setdefault(show(tree), legal)
+        texts = [text for text in new if text not in self.seen][:MOST]
+        self.seen.update(texts)
+        chosen = [new[text] for text in texts]
+        found = []
+        for outcome, actions in zip(self.evaluate(chosen), chosen, strict=True):
+            if DEBUG.value >= 4:
                 print(f"  {outcome}: {' '.join(actions)}")
-        return sorted(
-            [Found(time, actions) for time, actions in pairs if not isinstance(time, str)]
-        )
+            if not isinstance(outcome, str):
+                found.append(Found(outcome, actions))
+        return sorted(found)
 
 
 def applied(kernel: Kernel, actions: Iterable[str]) -> tuple[Kernel, Actions]:
@@ -121,35 +118,36 @@ def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
 
 
 def _other_factors(text: str) -> Iterator[str]:
+    """The text of a SPLIT or an OVERLAP with factors near its own."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         return
-    name, axis, number = found.group(1), found.group(2), int(found.group(3))
+    head, number = found.group(1), int(found.group(2))
     near = {2 * number, number // 2, 4 * number}
     near |= {number - 1, number + 1, number - 2, number + 2} if number < 16 else set()
     for other in sorted(near - {number}):
         if other > 1:
-            yield action(name, axis, other)
+            yield f"{head}{other})"
 
 
 def _first(kernel: Kernel) -> Iterator[str]:
     """What stands before all loops are cut: places of stages, fused axes."""
-    for buffer in [one for one in under(kernel.body) if one.op is Ops.BUFFER]:
+    for buffer in find(kernel.body, Ops.BUFFER):
         for place in ("inline", "root"):
             yield action("AT", buffer.arg.name, place)
     for outer in loops_in(kernel.body):
-        if len(outer.src) == 1 and outer.src[0].op is Ops.LOOP:
-            yield action("FUSE", outer.arg.axis, outer.src[0].arg.axis)
+        inner = outer.src[0]
+        if len(outer.src) == 1 and inner.op is Ops.LOOP:
+            yield action("FUSE", outer.arg.axis, inner.arg.axis)
 
 
 def _last(tree: Kernel) -> Iterator[Actions]:
     """What may still be done to each loop without a place."""
-    done: set[str] = set()
+    free: dict[str, UOp] = {}
     for loop in loops_in(tree.body):
-        name = loop.arg.axis
-        if loop.arg.map or name in done:
-            continue
-        done.add(name)
+        if not loop.arg.map:
+            free.setdefault(loop.arg.axis, loop)
+    for name, loop in free.items():
         yield from _for_loop(loop, name)
 
 
@@ -170,6 +168,6 @@ def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
     for buffer in sorted(read([loop]), key=lambda one: str(one.arg.name)):
         if buffer.arg.space == GLOBAL:
             yield (action("STAGE", buffer.arg.name, name, "packed", "box"),)
-    for inside in loop.src[:1]:
-        if inside.op is Ops.LOOP:
-            yield (action("REORDER", name, inside.arg.axis),)
+    inside = loop.src[0]
+    if inside.op is Ops.LOOP:
+        yield (action("REORDER", name, inside.arg.axis),)

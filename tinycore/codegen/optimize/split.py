@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
-    Masking,
     atom_of,
+    axes_in,
     constraint,
-    declared,
     edit_loops,
-    followed,
     loops_in,
     loops_of,
     nested,
+    placed,
+    refit,
 )
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import axis, digit
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, LoopArg, Rebuild, loop
+from tinycore.uop.tree import Kernel, LoopArg, axis_of, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -34,29 +34,28 @@ def split(kernel: Kernel, name: str, factor: int) -> Kernel:
 
     Always legal on an axis without a place; an axis that n does not divide gets masked accesses.
     """
-    for found in loops_of(kernel, name):
-        if found.arg.map:
-            raise Illegal(f"SPLIT: axis {name} is mapped to {found.arg.map}")
-        if factor < 1 or (factor > 1 and found.arg.extent.hi == 1):
-            raise Illegal(
-                f"SPLIT: factor {factor} of axis {name}, which runs {found.arg.extent.hi} times"
-            )
-    return edit_loops(kernel, name, lambda node: [_split_loop(node, factor)])
+
+    def change(node: UOp) -> list[UOp]:
+        times = node.arg.extent.hi
+        if node.arg.map:
+            raise Illegal(f"SPLIT: axis {name} is mapped to {node.arg.map}")
+        if factor < 1 or (factor > 1 and times == 1):
+            raise Illegal(f"SPLIT: factor {factor} of axis {name}, which runs {times} times")
+        return [tiled(node, factor)]
+
+    return edit_loops(kernel, name, change)
 
 
-def _split_loop(node: UOp, factor: int) -> UOp:
+def tiled(node: UOp, factor: int) -> UOp:
+    """A loop in tiles of `factor` iterations, the last one masked where they do not fit."""
     name, extent, kind, _ = node.arg
-    outer_extent = digit(extent + (factor - 1), factor, 0)
-    outer, inner = axis(f"{name}.0", outer_extent), axis(f"{name}.1", factor)
-    value = outer * factor + inner
-    atom = atom_of(node)
+    count = digit(extent + (factor - 1), factor, 0)
+    value = axis(f"{name}.0", count) * factor + axis(f"{name}.1", factor)
     mask = constraint(extent - 1 - value)
-    env = {} if atom is None else {atom: value}
-    if mask and any(atom in atoms(inside.arg.extent) for inside in loops_in(node.src)):
+    if mask and atom_of(node) in axes_in([one.arg.extent for one in loops_in(node.src)]):
         raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
-    when = {part for part, _ in (*outer.terms, *inner.terms)}
-    body = Masking(followed(node.src, env), mask, when, declared(node.src)).body(node.src)
-    return loop(kind, f"{name}.0", outer_extent, [loop(kind, f"{name}.1", factor, body)])
+    inner = loop(kind, f"{name}.1", factor, placed(node.src, {axis_of(node): value}, mask))
+    return loop(kind, f"{name}.0", count, [inner])
 
 
 def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
@@ -64,35 +63,23 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
     Legal for a perfect pair of one kind with constant extents.
     """
-    return edit_loops(kernel, first, lambda node: [_fuse_pair(node, second)])
+    return edit_loops(kernel, first, lambda node: [_fused(node, second)])
 
 
-def _fuse_pair(node: UOp, second: str) -> UOp:
-    first = node.arg
-    inner = node.src[0] if len(node.src) == 1 else node
-    if inner is node or inner.op is not Ops.LOOP or inner.arg.axis != second:
+def _fused(node: UOp, second: str) -> UOp:
+    [inner, *others] = node.src
+    first, low = node.arg, inner.arg
+    if others or inner.op is not Ops.LOOP or low.axis != second:
         raise Illegal(f"FUSE: {second} is not the whole body of {first.axis}")
-    low = inner.arg
     if first.kind != low.kind or first.map or low.map:
         raise Illegal(f"FUSE: {first.axis} and {second} differ in kind or are mapped")
     if not first.extent.is_const or not low.extent.is_const:
         raise Illegal(f"FUSE: extents of {first.axis} and {second} are not constant")
     count = low.extent.const
-    name = f"{first.axis}_{second}"
-    whole = axis(name, first.extent * count)
-    env = {}
-    for atom, value in (
-        (atom_of(node), digit(whole, count, 0)),
-        (atom_of(inner), digit(whole, 1, count)),
-    ):
-        if atom is not None:
-            env[atom] = value
-    return loop(
-        first.kind,
-        name,
-        first.extent * count,
-        Rebuild({}, followed(inner.src, env)).body(inner.src),
-    )
+    name, extent = f"{first.axis}_{second}", first.extent * count
+    whole = axis(name, extent)
+    places = {axis_of(node): digit(whole, count, 0), axis_of(inner): digit(whole, 1, count)}
+    return loop(first.kind, name, extent, placed(inner.src, places))
 
 
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
@@ -109,12 +96,8 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
     for node in able:
         _check_place(node.arg, place)
-
-    def change(node: UOp) -> list[UOp]:
-        return [node.replace(arg=node.arg._replace(map=place)) if node in able else node]
-
-    mapped = edit_loops(kernel, name, change)
-    if place == "grid":
+    mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
+    if place == "grid" and len(mapped.body) > 1:
         as_plan(mapped)
     return nested(mapped, "MAP")
 
