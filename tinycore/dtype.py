@@ -27,7 +27,6 @@ class DType:
     short: str
     itemsize: int
     kind: str  # "b" bool, "i" signed, "u" unsigned, "f" floating point, "v" void
-    rank: int  # order of promotion inside one kind
     lanes: int = 1
 
     def __repr__(self) -> str:
@@ -95,22 +94,22 @@ def _vector(name: str, lanes: int) -> DType:
 class dtypes:  # the lower-case name is the public one of API.md
     """The element types by name: `dtypes.float32`, `dtypes.int`, `dtypes.half`."""
 
-    void = DType("void", "void", 0, "v", 0)
-    bool = DType("bool", "bool", 1, "b", 0)
-    int8 = char = DType("int8", "i8", 1, "i", 1)
-    uint8 = uchar = DType("uint8", "u8", 1, "u", 1)
-    int16 = short = DType("int16", "i16", 2, "i", 2)
-    uint16 = ushort = DType("uint16", "u16", 2, "u", 2)
-    int32 = int = DType("int32", "i32", 4, "i", 3)
-    uint32 = uint = DType("uint32", "u32", 4, "u", 3)
-    int64 = long = DType("int64", "i64", 8, "i", 4)
-    uint64 = ulong = DType("uint64", "u64", 8, "u", 4)
-    fp8e4m3 = DType("fp8e4m3", "f8e4", 1, "f", 1)
-    fp8e5m2 = DType("fp8e5m2", "f8e5", 1, "f", 1)
-    float16 = half = DType("float16", "f16", 2, "f", 2)
-    bfloat16 = DType("bfloat16", "bf16", 2, "f", 2)
-    float32 = float = DType("float32", "f32", 4, "f", 3)
-    float64 = double = DType("float64", "f64", 8, "f", 4)
+    void = DType("void", "void", 0, "v")
+    bool = DType("bool", "bool", 1, "b")
+    int8 = char = DType("int8", "i8", 1, "i")
+    uint8 = uchar = DType("uint8", "u8", 1, "u")
+    int16 = short = DType("int16", "i16", 2, "i")
+    uint16 = ushort = DType("uint16", "u16", 2, "u")
+    int32 = int = DType("int32", "i32", 4, "i")
+    uint32 = uint = DType("uint32", "u32", 4, "u")
+    int64 = long = DType("int64", "i64", 8, "i")
+    uint64 = ulong = DType("uint64", "u64", 8, "u")
+    fp8e4m3 = DType("fp8e4m3", "f8e4", 1, "f")
+    fp8e5m2 = DType("fp8e5m2", "f8e5", 1, "f")
+    float16 = half = DType("float16", "f16", 2, "f")
+    bfloat16 = DType("bfloat16", "bf16", 2, "f")
+    float32 = float = DType("float32", "f32", 4, "f")
+    float64 = double = DType("float64", "f64", 8, "f")
     ints = (int8, uint8, int16, uint16, int32, uint32, int64, uint64)
     floats = (fp8e4m3, fp8e5m2, float16, bfloat16, float32, float64)
     all = (bool, *ints, *floats)
@@ -143,22 +142,17 @@ def promote(a: DType, b: DType) -> DType:
     """
     if a is b:
         return a
-    if a.kind == "b" or b.kind == "b":
-        return b if a.kind == "b" else a
-    if a.is_float != b.is_float:
-        return a if a.is_float else b
-    if a.is_float:
-        high = a if a.rank > b.rank else b
-        same = a.rank == b.rank
-        return (dtypes.float16 if a.rank == 1 else dtypes.float32) if same else high
-    return _promote_ints(a, b)
+    if a.is_int and b.is_int:
+        least, most = min(a.min, b.min), max(a.max, b.max)
+        fitting = [row for row in dtypes.ints if row.min <= least and most <= row.max]
+        return fitting[0] if fitting else dtypes.float32
+    if a.is_float and b.is_float and a.itemsize == b.itemsize:
+        return dtypes.float16 if a.itemsize == 1 else dtypes.float32
+    return max(a, b, key=_standing)
 
 
-def _promote_ints(a: DType, b: DType) -> DType:
-    """The smallest integer type that holds the numbers of both."""
-    least, most = min(a.min, b.min), max(a.max, b.max)
-    fitting = [row for row in dtypes.ints if row.min <= least and most <= row.max]
-    return fitting[0] if fitting else dtypes.float32
+def _standing(dtype: DType) -> tuple[int, int]:
+    return "biuf".index(dtype.kind), dtype.itemsize
 
 
 def of_python(value: int | float | bool, default_float: DType) -> DType:
@@ -171,8 +165,8 @@ def of_python(value: int | float | bool, default_float: DType) -> DType:
 def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
     """The type a Python scalar takes beside `other`: it never widens within its kind."""
     alone = of_python(value, default_float)
-    kinds = "biuf"
-    return other if kinds.index(other.kind) >= kinds.index(alone.kind) else alone
+    widens = _standing(other)[0] < _standing(alone)[0]
+    return alone if widens else other
 
 
 class Narrow(NamedTuple):
@@ -242,6 +236,4 @@ def sum_dtype(dtype: DType) -> DType:
     """
     if dtype.is_float:
         return COMPUTE.get(dtype, dtype)
-    if dtype.kind == "b" or (dtype.kind == "i" and dtype.rank < 3):
-        return dtypes.int32
-    return dtypes.uint32 if dtype.kind == "u" and dtype.rank < 3 else dtype
+    return promote(dtype, dtypes.uint32 if dtype.kind == "u" else dtypes.int32)
