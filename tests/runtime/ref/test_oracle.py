@@ -274,3 +274,11 @@ plan both(X f32[3], Y f32[3], n in 0..5)
     call = plan._replace(launches=(plan.launches[0]._replace(kernel=None),))
     with pytest.raises(RefError, match="double is a vendor's call"):
         run_plan(call, [y, y], {"n": 4})
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_one_iteration_of_a_parallel_loop_may_combine_in_a_fixed_place(entry: Entry) -> None:
+    x, y = np.arange(4, dtype=np.float32), np.ones(1, np.float32)
+    text = "kernel k(X f32[4], Y f32[1])\n  par i:4: if i >= 3: Y[0] += X[i]\n"
+    run(entry, text, x, y)
+    assert y.tolist() == [4]

@@ -221,8 +221,10 @@ class Frame:
         else:
             self.check(place, how)
             cells = np.broadcast_to(place.cells, self.shape)
+            runs = np.broadcast_to(place.mask, self.shape)
             for watch, who in self.watches[place.instance.watches :]:
-                if watch.kind == "par" and np.ndim(who) and cells.strides[-who.ndim] == 0:
+                one_place = watch.kind == "par" and np.ndim(who) and cells.strides[-who.ndim] == 0
+                if one_place and np.count_nonzero(runs, axis=-who.ndim).max(initial=0) > 1:
                     self.fail("iterations of a parallel loop meet", "a loop of kind red")
             cells, values = rows(place.mask, cells, number.convert(values, buffer.dtype))
             combine.at(place.instance.data, cells, values)
