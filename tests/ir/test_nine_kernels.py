@@ -208,8 +208,8 @@ kernel roles(A f16[M,64], B f16[64,32], C f32[M,32]) spmd
     roles
       role load
         ser k:4
-          copy(r:128, q:16) As[k; r, q] <- A[r, 16*k+q] @bulk
-          copy(q:16, c:32) Bs[k; q, c] <- B[16*k+q, c] @bulk
+          copy(r:128, q:16) As[k; r, q] = A[r, 16*k+q] @bulk
+          copy(q:16, c:32) Bs[k; q, c] = B[16*k+q, c] @bulk
       role math w:2
         buf acc f32[r:64, c:32] reg = sum own(t:128) t = 32*(r//16) + 4*(r%8) + c%8//2
         ser k:4

@@ -93,7 +93,7 @@ def test_sibling_scopes_may_share_a_name_or_not() -> None:
 
 def test_box_and_lane_axes_are_named_in_their_statement_alone() -> None:
     head = "kernel a(X f32[8])\n  buf T f32[8] packed\n"
-    copies = "  copy(r:8) T[r] <- X[r]\n  par {0}:8: X[{0}] = T[{0}]\n"
+    copies = "  copy(r:8) T[r] = X[r]\n  par {0}:8: X[{0}] = T[{0}]\n"
     assert canonical_text(head + copies.format("r")) == canonical_text(head + copies.format("q"))
     own = "kernel a()\n  buf T f32[{0}:8] reg own({1}:128) {1} = {0}\n"
     assert canonical_text(own.format("r", "t")) == canonical_text(own.format("c", "r"))

@@ -77,7 +77,7 @@ REFUSED = {
     "  par i:8: par i:8: Y[i] = 1": "i is a name in scope already; expected a new one.",
     "  buf X f32[] reg": "X is a name in scope already",
     "  v = 1.0; v = 2.0": "v is a name in scope already",
-    "  par r:8: copy(r:8) Y[r] <- X[r]": "r is a name in scope already",
+    "  par r:8: copy(r:8) Y[r] = X[r]": "r is a name in scope already",
     # ranks match
     "  par i:8: Z[i] = 1": "1 indices into Z; expected 2, one a dimension.",
     "  Y[0] = X": "0 indices into X; expected 1, one a dimension.",
@@ -123,7 +123,7 @@ REFUSED = {
     # grid extents are known
     "  ser i:8: par j:i+1 @grid: Z[i, j] = 1": "a grid loop counts to i; expected an extent of",
     # agents act together
-    TILE + "  copy(r:8) T[r] <- X[r]; par i:8 @thread: wait T[]": (
+    TILE + "  copy(r:8) T[r] = X[r]; par i:8 @thread: wait T[]": (
         "WAIT stands in i @thread; expected"
     ),
     "  par i:8 @lane: Y[i] = 1; mma(c:8, r:8) Z[i, c] += Z[i, r] * Z[r, c] @warpgroup": (
@@ -141,27 +141,27 @@ REFUSED = {
     # places name slots
     RING + "  par i:4: T[i] = 1": "T has 2 slots; expected b[e; ..].",
     # rings turn
-    TILE + "  copy(r:8) T[r] <- X[r]": "copied to and never waited for; expected a WAIT.",
-    RING + "  ser k:2: copy(r:4) T[k; r] <- X[4*k + r]; wait T[k]": (
+    TILE + "  copy(r:8) T[r] = X[r]": "copied to and never waited for; expected a WAIT.",
+    RING + "  ser k:2: copy(r:4) T[k; r] = X[4*k + r]; wait T[k]": (
         "filled again and never freed; expected a FREE."
     ),
     TILE + "  free T[]": "waited for or freed, and never copied; expected a COPY.",
     TILE + "  wait T[]": "waited for or freed, and never copied; expected a COPY.",
     # copies fit
-    "  copy(r:8) Y[r] <- X[r]": "a COPY between ['global']; expected a slot at one end",
-    "  buf T f32[8] reg; copy(r:8) T[r] <- X[r]": "a COPY between ['global', 'reg'];",
-    TILE
-    + "  copy(r:8) T[r | r < 4] <- X[r]; wait T[]": "expected the whole slot filled, without a",
-    TILE + "  copy(r:4) T[r] <- X[r]; wait T[]": "a box of [4] into [8]; expected the whole slo",
-    TILE + "  copy(r:8, q:2) T[r] <- X[r]; wait T[]": "a box of [8, 2] into [8];",
+    "  copy(r:8) Y[r] = X[r]": "a COPY between ['global']; expected a slot at one end",
+    "  buf T f32[8] reg; copy(r:8) T[r] = X[r]": "a COPY between ['global', 'reg'];",
+    TILE + "  copy(r:8) T[r | r < 4] = X[r]; wait T[]": "expected the whole slot filled, without a",
+    TILE + "  copy(r:4) T[r] = X[r]; wait T[]": "a box of [4] into [8]; expected the whole slo",
+    TILE + "  copy(r:8, q:2) T[r] = X[r]; wait T[]": "a box of [8, 2] into [8];",
     # copies stay within slots
-    RING + "  ser k:2: wait T[k]; copy(r:4) T[k + 2; r] <- X[r]; free T[k]": (
+    RING + "  ser k:2: wait T[k]; copy(r:4) T[k + 2; r] = X[r]; free T[k]": (
         "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
     ),
     # mma contracts
     "  mma(r:8, c:8, q:8, p:8) Z[r, c] += Z[r, q] * Z[q, c] @warpgroup": (
         "box axis p is in 0 of acc, A and B; expected two."
     ),
+    "  mma(r:8, c:8) Z[r, c] += Z[r, c] @warpgroup": "no product of two LOADs; expected one.",
     "  mma(r:8, c:8, q:8) Z[r, c] += Z[r, q | q < 4] * Z[q, c] @warpgroup": (
         "a masked operand; expected fills that add nothing. Mask the COPY."
     ),
@@ -208,8 +208,8 @@ ALLOWED = [
     "  par p:9: Z[p//8, p%8 | p < 8] = 1",
     "  par i:8, j:8: Z[i, j | i - j >= 1] = Z[i - 1, j | i >= 1]",
     "  par i:8 @grid: ser k:2: par j:8 @grid: Z[i, j] = 1",
-    "  buf T f32[2,4] packed; copy(a:8) T[a//4, a%4] <- X[a]; wait T[]",
-    RING + "  ser k:2: copy(r:4) T[k; r] <- X[4*k + r]; wait T[k]; free T[k]",
+    "  buf T f32[2,4] packed; copy(a:8) T[a//4, a%4] = X[a]; wait T[]",
+    RING + "  ser k:2: copy(r:4) T[k; r] = X[4*k + r]; wait T[k]; free T[k]",
     "  red i:8: Y[ids[i] in 8] += X[i]",
     "  par i:8: Y[0 | false] = X[i]",
     "  par i:8: if false: Y[0] = X[i]",
@@ -300,7 +300,7 @@ def test_every_wait_and_free_of_a_kernel_is_needed() -> None:
         ("splitk", "W[z,i,j] = acc", "W[0,i,j] = acc"),
         ("attention", "rebase exp(l, O)", "rebase exp(O)"),
         ("ring", "64*k+128+q < K", "64*k+128+q <= K"),
-        ("ring", "As[k+2; r, q] <-", "As[k+3; r, q] <-"),
+        ("ring", "As[k+2; r, q] =", "As[k+3; r, q] ="),
         ("kv", "red n:L", "red n:L+1"),
     ],
 )

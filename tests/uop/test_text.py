@@ -21,7 +21,6 @@ from tinycore.uop.tree import (
     Access,
     BlockArg,
     BufferArg,
-    CopyArg,
     Kernel,
     Launch,
     LoopArg,
@@ -203,7 +202,7 @@ def test_every_statement_survives_the_text() -> None:
     box = (("r", axis("r", 9) - axis("r", 9) + 4), ("c", axis("i", N) + 1))
     copied = load(X, Access((axis("r", 4) + axis("c", 8),)))
     place = Access((axis("r", 4), axis("c", 8)), (), I * 2)
-    copy = UOp(Ops.COPY, dtypes.void, (tile, copied), CopyArg(place, box, "bulk"))
+    copy = UOp(Ops.COPY, dtypes.void, (tile, copied), StoreArg((place,), box=box, engine="bulk"))
     wait = UOp(Ops.WAIT, dtypes.void, (tile, X), (I * 2, None))
     free = UOp(Ops.FREE, dtypes.void, (tile,), (I,))
     barrier = UOp(Ops.BARRIER, dtypes.void)
@@ -222,7 +221,7 @@ def test_a_box_of_one_element_is_kept() -> None:
     tile = buffer("T", dtypes.float32, [1, N], "packed")
     box = (("r", axis("r", 1) + 1), ("c", axis("c", N) - axis("c", N) + N))
     place = Access((axis("r", 1), axis("c", N)))
-    copy = UOp(Ops.COPY, dtypes.void, (tile, x), CopyArg(place, box, ""))
+    copy = UOp(Ops.COPY, dtypes.void, (tile, x), StoreArg((place,), box=box))
     expect_same(kernel_of(loop("par", "i", N, [tile, copy])))
 
 
@@ -269,7 +268,7 @@ def test_several_statements_and_loops_may_share_a_line() -> None:
 
 
 def test_the_box_of_one_statement_is_not_that_of_the_next_on_the_line() -> None:
-    copies = ["copy(r:4) T[r] <- X[r]", "copy(r:2) T[r] <- X[r + 4]"]
+    copies = ["copy(r:4) T[r] = X[r]", "copy(r:2) T[r] = X[r + 4]"]
     text = "kernel k(X f32[8])\n  buf T f32[4] packed\n  "
     found = parse(text + "; ".join(copies))["k"]
     assert isinstance(found, Kernel)
@@ -384,7 +383,7 @@ ERRORS = {
     "  buf a f31[4] reg": "found 'f31'; expected one of bool, i8, u8,",
     "  buf a f32[4] reg = avg": "found 'avg'; expected one of sum, prod, max, min.",
     "  par i:8\n    buf a f32[4] reg slots i": "found an axis, a variable or too small a number;",
-    "  buf T f32[4] packed\n  copy(q:X[0]) T[q] <- X[q]": "found a value; expected an index.",
+    "  buf T f32[4] packed\n  copy(q:X[0]) T[q] = X[q]": "found a value; expected an index.",
     "  Y[0] = 1 2": "found '2'; expected the end of the line.",
     "  Y[0] = 1\n    Y[1] = 1": "line 3, `Y[1] = 1`: indented by 4; expected 2 spaces.",
     "  Y[0] = $": "found '$'; expected a number, a name, '-' or '('.",

@@ -154,26 +154,6 @@ class Parser(Reader):
         numbers = [(*place.indices, None)[0] for place in places]
         return _statement(Ops[word.upper()], tuple(numbers), *buffers)
 
-    def copy(self, word: str) -> UOp:
-        """copy(p:2, x:32) P[p, x] <- B[p + x] @loop"""
-        box = self.group(self.axis)
-        target, place = self.place()
-        self.expect("<-")
-        value = self.typed(self.term(), target.dtype)
-        arg = tree.CopyArg(place, tuple(box), self.after_at())
-        return _statement(Ops.COPY, arg, target, value)
-
-    def mma(self, word: str) -> UOp:
-        """mma(r:64, c:32, q:16) acc[r, c] += A[r, q] * B[q, c] @warpgroup"""
-        box = self.group(self.axis)
-        target, acc = self.place()
-        self.expect("+=")
-        left, a = self.place()
-        self.expect("*")
-        right, b = self.place()
-        arg = tree.MmaArg(acc, a, b, tuple(box), self.after_at())
-        return _statement(Ops.MMA, arg, target, left, right)
-
     def after_at(self) -> str:
         """@reg, where iterations run or what copies."""
         return self.name("a name after '@'") if self.accept("@") else ""
@@ -226,8 +206,9 @@ class Parser(Reader):
         node = self.names[name] = tree.let(name, self.typed(term))
         return node
 
-    def store(self) -> UOp:
-        """Y[i] += x, or n, s += 1.0, x rebase var(M2)"""
+    def store(self, word: str = "store") -> UOp:
+        """n, s += 1.0, x rebase var(M2), or copy(p:2, x:32) P[p, x] = B[p + x] @loop"""
+        box = [] if word == "store" else self.group(self.axis)
         buffers, places = zip(*self.listed(self.place), strict=True)
         combine = COMBINES[self.one_of(COMBINES)]
         terms = self.listed(self.term)
@@ -236,8 +217,8 @@ class Parser(Reader):
         values = map(self.typed, terms, [buffer.dtype for buffer in buffers])
         rule = self.one_of(DEPENDENT) if self.accept("rebase") else ""
         moved = self.group(self.buffer) if rule else []
-        arg = tree.StoreArg(places, combine, rule)
-        return _statement(Ops.STORE, arg, *buffers, *values, *moved)
+        arg = tree.StoreArg(places, combine, rule, tuple(box), self.after_at())
+        return _statement(Ops[word.upper()], arg, *buffers, *values, *moved)
 
 
 def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
@@ -250,7 +231,6 @@ _STATEMENTS: dict[str, Callable[[Parser, str], UOp]] = {
     **dict.fromkeys(("wait", "free"), Parser.slots),
     "if": lambda parser, word: _statement(Ops.IF, parser.mask(), *parser.body()),
     "buf": lambda parser, word: parser.declared(parser.name("a buffer")),
-    "copy": Parser.copy,
-    "mma": Parser.mma,
+    **dict.fromkeys(("copy", "mma"), Parser.store),
     "barrier": lambda parser, word: _statement(Ops.BARRIER, None),
 }

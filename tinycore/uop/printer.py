@@ -95,29 +95,16 @@ class Printer:
         return f"{arg.kind} {arg.name} {axis}".rstrip()
 
     def store(self, node: UOp) -> str:
-        """Y[i | i < n] = x, or n, s += 1.0, x rebase var(M2)"""
+        """n, s += 1.0, x rebase var(M2), or copy(p:2, x:32) P[p, x] = B[p + x] @loop"""
         arg = node.arg
         count = len(arg.places)
+        tile = "" if node.op is Ops.STORE else f"{node.op.name.lower()}({self.box(arg.box)}) "
         places = ", ".join(map(self.place, node.src, arg.places))
-        values = ", ".join(map(self.value, node.src[count : 2 * count]))
         sign = MONOIDS[arg.combine].text if arg.combine else "="
+        values = ", ".join(map(self.value, node.src[count : 2 * count]))
         moved = ", ".join(map(self.name, node.src[2 * count :]))
         rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
-        return f"{places} {sign} {values}{rebase}"
-
-    def copy(self, node: UOp) -> str:
-        """copy(p:2, x:32) P[p, x] <- B[p + x] @loop"""
-        arg = node.arg
-        box = self.box(arg.box)
-        target = self.place(node.src[0], arg.place)
-        return f"copy({box}) {target} <- {self.value(node.src[1])}{_at(arg.engine)}"
-
-    def mma(self, node: UOp) -> str:
-        """mma(r:64, c:32, q:16) acc[r, c] += A[r, q] * B[q, c] @warpgroup"""
-        arg = node.arg
-        box = self.box(arg.box)
-        acc, a, b = map(self.place, node.src, (arg.acc, arg.a, arg.b))
-        return f"mma({box}) {acc} += {a} * {b}{_at(arg.scope)}"
+        return f"{tile}{places} {sign} {values}{rebase}{_at(arg.engine)}"
 
     def slots(self, node: UOp) -> str:
         """wait As[k], Bs[k], Qs"""
@@ -284,10 +271,10 @@ _STATEMENTS: dict[Ops, Callable[[Printer, UOp], str]] = {
     Ops.BUFFER: lambda printer, node: f"buf {printer.declaration(node)}",
     Ops.LET: lambda printer, node: f"{printer.name(node)} = {printer.value(node.src[0])}",
     Ops.STORE: Printer.store,
-    Ops.COPY: Printer.copy,
+    Ops.COPY: Printer.store,
     Ops.WAIT: Printer.slots,
     Ops.FREE: Printer.slots,
-    Ops.MMA: Printer.mma,
+    Ops.MMA: Printer.store,
     Ops.BLOCK: Printer.block,
     Ops.IF: lambda printer, node: f"if {printer.mask(node.arg)}",
     Ops.BARRIER: lambda printer, node: "barrier",

@@ -13,7 +13,7 @@ from tinycore.dtype import dtypes
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import TABLES, Index, as_index, axis, variable
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, BlockArg, Kernel, indices, values
+from tinycore.uop.tree import STORES, Access, BlockArg, Kernel, indices, values
 
 SEQ, ROLES, ROLE = "seq", "roles", "role"
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
@@ -112,7 +112,7 @@ def _extents(statement: UOp) -> list[tuple[str, Index]]:
         return [(arg.axis, arg.extent)]
     if statement.op is Ops.BLOCK and arg.axis:
         return [(arg.axis, as_index(arg.replicas))]
-    return list(arg.box) if statement.op in (Ops.COPY, Ops.MMA) else []
+    return list(arg.box) if statement.op in STORES else []
 
 
 def axis_value(statement: UOp) -> Index:
@@ -141,12 +141,8 @@ def _touched(node: UOp) -> list[Use]:
     places: list[tuple[Access, str]] = []
     if node.op is Ops.LOAD:
         places = [(arg, "load")]
-    elif node.op is Ops.STORE:
+    elif node.op in STORES:
         places = [(place, arg.combine or "store") for place in arg.places]
-    elif node.op is Ops.COPY:
-        places = [(arg.place, "store")]
-    elif node.op is Ops.MMA:
-        places = [(arg.acc, "sum"), (arg.a, "load"), (arg.b, "load")]
     return [Use(buffer, *place) for buffer, place in zip(node.src, places, strict=False)]
 
 

@@ -109,7 +109,8 @@ def types_match(site: Site) -> Iterator[str]:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
             yield f"`{show_value(node)}` {found}. Cast it."
     moved = [(node.src[0], node) for node in site.nodes if node.op is Ops.LOAD]
-    moved += zip(site.statement.src, values(site.statement), strict=False)
+    if site.statement.op is not Ops.MMA:
+        moved += zip(site.statement.src, values(site.statement), strict=False)
     for buffer, value in moved:
         if value.dtype is not buffer.dtype:
             text = f"{value.dtype.short} at {buffer.arg.name} of {buffer.dtype.short}"

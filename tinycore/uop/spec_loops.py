@@ -169,7 +169,9 @@ def own_loops_touch_fragments(site: Site) -> Iterator[str]:
 
 def mma_contracts(site: Site) -> Iterator[str]:
     """Each box axis is in two of acc, A and B; what is in A and B alone is contracted."""
-    scope = site.statement.arg.scope
+    product, scope = site.statement.src[1], site.statement.arg.engine
+    if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
+        yield "a value that is no product of two LOADs; expected one."
     if scope not in SCOPES:
         yield f"scope @{scope}; expected one of {SCOPES}."
     if any(use.access.mask for use in site.uses):
@@ -194,7 +196,7 @@ def rings_turn(site: Site) -> Iterator[str]:
         if node.op in RINGS and buffer in toposort(node.src):
             found.add(node.op)
         if node.op is Ops.COPY and node.src[0] is buffer:
-            copies.append((loops, node.arg.place.sequence))
+            copies.append((loops, node.arg.places[0].sequence))
         if node.op is Ops.WAIT and buffer in node.src:
             waits.append((loops, node.arg[node.src.index(buffer)]))
     again = [loop for loops, _ in copies for loop in loops if loop.arg.extent.hi > 1]
@@ -212,13 +214,13 @@ def rings_turn(site: Site) -> Iterator[str]:
 
 def copies_fit(site: Site) -> Iterator[str]:
     """A COPY fills a whole near slot, or empties one into global memory."""
-    target, place = site.statement.src[0].arg, site.statement.arg.place
+    target, arg = site.statement.src[0].arg, site.statement.arg
     spaces = {use.buffer.arg.space for use in site.uses}
     if not spaces & NEAR:
         yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
-    box = [extent.hi for _, extent in site.statement.arg.box]
+    box = [extent.hi for _, extent in arg.box]
     shape = [extent.hi for extent in target.shape]
-    if target.space != GLOBAL and (place.mask or prod(box) != prod(shape)):
+    if target.space != GLOBAL and (arg.places[0].mask or prod(box) != prod(shape)):
         yield f"a box of {box} into {shape}; expected the whole slot filled, without a mask."
 
 

@@ -17,6 +17,7 @@ from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
 from tinycore.uop.ops import Ops, Scalar, UOp, const, postorder
 
 GLOBAL = "global"
+STORES = frozenset({Ops.STORE, Ops.COPY, Ops.MMA})
 
 
 class Access(NamedTuple):
@@ -62,29 +63,17 @@ class BufferArg(NamedTuple):
 
 class StoreArg(NamedTuple):
     """Where `src` of a STORE goes: its first len(places) sources are buffers, as many values
-    follow, then the buffers that `rebase` moves when the leading state changes."""
+    follow, then the buffers that `rebase` moves when the leading state changes.
+
+    A COPY and a MMA are stores of all elements of a box: its axes are theirs alone, and `engine`
+    does the work. The value of a MMA is the product of two LOADs.
+    """
 
     places: tuple[Access, ...]
     combine: str = ""
     rebase: str = ""
-
-
-class CopyArg(NamedTuple):
-    """A tile assignment over the box axes; src is (destination, expression)."""
-
-    place: Access
-    box: tuple[tuple[str, Index], ...]
+    box: tuple[tuple[str, Index], ...] = ()
     engine: str = ""
-
-
-class MmaArg(NamedTuple):
-    """acc += a * b over the box axes: those not in acc are contracted; src is (acc, a, b)."""
-
-    acc: Access
-    a: Access
-    b: Access
-    box: tuple[tuple[str, Index], ...]
-    scope: str
 
 
 class BlockArg(NamedTuple):
@@ -193,12 +182,10 @@ def walk(
 
 def values(statement: UOp) -> tuple[UOp, ...]:
     """The scalar expressions a statement evaluates."""
-    if statement.op is Ops.STORE:
+    if statement.op in STORES:
         count = len(statement.arg.places)
         return statement.src[count : 2 * count]
-    if statement.op is Ops.LET:
-        return statement.src
-    return statement.src[1:] if statement.op is Ops.COPY else ()
+    return statement.src if statement.op is Ops.LET else ()
 
 
 def axis_of(statement: UOp) -> Index:

@@ -61,7 +61,7 @@ TRANSPOSED = """
 kernel transposed(B f32[N,K], Y f32[K,N])
   par g:1 @grid
     buf P f32[K,N] packed
-    copy(q:K, x:N) P[q, x] <- 2.0*B[x, q | x < N-1 else 7.0] @loop; wait P[]
+    copy(q:K, x:N) P[q, x] = 2.0*B[x, q | x < N-1 else 7.0] @loop; wait P[]
     par q:K, x:N: Y[q, x] = P[q, x]
 """
 

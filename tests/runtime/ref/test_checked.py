@@ -221,7 +221,7 @@ COPY = """
 kernel k(X i32[8], Y i32[8])
   buf s i32[4] group slots 2
   ser k:2
-    copy(x:4) s[k; x] <- X[4*k + x]
+    copy(x:4) s[k; x] = X[4*k + x]
     {}
     par i:4: Y[4*k + i] = s[k; i]
     {}
@@ -265,7 +265,7 @@ def test_a_second_free_is_refused() -> None:
 
 
 def test_a_copy_that_nobody_waits_for_is_refused() -> None:
-    text = "kernel k(X i32[4])\n  buf s i32[4] group\n  copy(x:4) s[x] <- X[x]\n"
+    text = "kernel k(X i32[4])\n  buf s i32[4] group\n  copy(x:4) s[x] = X[x]\n"
     assert "s ends while a copy fills it" in refused(text, EIGHT[:4])
 
 
@@ -277,10 +277,10 @@ def test_a_wait_for_a_copy_that_never_comes_is_a_deadlock() -> None:
 @pytest.mark.parametrize(
     ("copy", "wrong"),
     [
-        ("copy(x:3) s[x] <- X[x]", "a copy does not fill s"),
-        ("copy(x:4) s[0*x] <- X[x]", "a copy does not fill s"),
-        ("copy(x:4) s[x | x < 3] <- X[x]", "masked"),
-        ("copy(x:4) s[x] <- X[2*x + 2]", "X is indexed out of bounds"),
+        ("copy(x:3) s[x] = X[x]", "a copy does not fill s"),
+        ("copy(x:4) s[0*x] = X[x]", "a copy does not fill s"),
+        ("copy(x:4) s[x | x < 3] = X[x]", "masked"),
+        ("copy(x:4) s[x] = X[2*x + 2]", "X is indexed out of bounds"),
     ],
 )
 def test_a_copy_fills_its_slot_once_and_reads_what_is_there(copy: str, wrong: str) -> None:
@@ -298,7 +298,7 @@ kernel k(Y i32[8])
   buf s i32[4] group slots 2
   ser k:{}
     par i:4: s[k; i] = i32(4*k + i)
-    copy(x:4) Y[4*k + x] <- s[k; x]
+    copy(x:4) Y[4*k + x] = s[k; x]
     {}
 """
 
@@ -324,7 +324,7 @@ def test_what_a_copy_still_writes_is_not_read() -> None:
 
 
 def test_a_slot_is_copied_out_once_before_a_wait() -> None:
-    text = OUT.format(1, "copy(x:4) Y[x] <- s[k; x]")
+    text = OUT.format(1, "copy(x:4) Y[x] = s[k; x]")
     assert "copy s[0], whose slot is being read by a copy" in refused(text, np.zeros(8, np.int32))
 
 
@@ -337,7 +337,7 @@ def test_a_swizzle_must_stay_in_its_slot() -> None:
     text = """
 kernel k(X f32[3, 8], Y f32[3, 8])
   buf s f32[3, 8] group swizzle {}
-  copy(r:3, x:8) s[r, x] <- X[r, x]
+  copy(r:3, x:8) s[r, x] = X[r, x]
   wait s[]
   par r:3, x:8: Y[r, x] = s[r, x]
 """

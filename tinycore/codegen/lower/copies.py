@@ -14,7 +14,7 @@ from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, axis, of_atom
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Kernel, StoreArg, rebuild
+from tinycore.uop.tree import Kernel, rebuild
 
 
 def copies(kernel: Kernel, caps: Caps) -> Kernel:
@@ -37,7 +37,8 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def _loops(copy: UOp, name: str, vector_bytes: int) -> list[UOp]:
-    assignment = UOp(Ops.STORE, copy.dtype, copy.src, StoreArg((copy.arg.place,)))
+    plain = copy.arg._replace(box=(), engine="")
+    assignment = copy.replace(op=Ops.STORE, arg=plain)
     first = _steps(copy.src[1])
     box = sorted(copy.arg.box, key=lambda each: first.get(axis(*each)) == 1)
     shape = [extent for _, extent in box]

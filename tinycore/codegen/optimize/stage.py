@@ -34,7 +34,7 @@ from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis, digit, make
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, CopyArg, Kernel, buffer, load, loop, rebuild, store, values
+from tinycore.uop.tree import Access, Kernel, StoreArg, buffer, load, loop, rebuild, store, values
 
 Layout = tuple[tuple[str, ...], ...]
 Loops = Mapping[str, UOp]
@@ -180,7 +180,8 @@ def _filled(target: UOp, value: UOp, tile: _Tile) -> Statements:
             found = loop("par", dim.name, dim.extent, [found])
         return (found,)
     box = tuple([(dim.name, make(dim.extent)) for dim in tile.dims])
-    arg = CopyArg(place, box, ENGINES[target.arg.space])
+    engine = ENGINES[target.arg.space]
+    arg = StoreArg((place,), box=box, engine=engine)
     copy = UOp(Ops.COPY, dtypes.void, (target, value), arg)
     return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 

@@ -177,7 +177,7 @@ class Machine(Frame):
         """Begin a copy once its slot is free: until the WAIT what it writes is poison."""
         arg = statement.arg
         target, source = statement.src
-        near, named = target, arg.place
+        near, named = target, arg.places[0]
         outward = target.arg.space == GLOBAL
         if outward:
             near, named = source.src[0], source.arg
@@ -186,7 +186,7 @@ class Machine(Frame):
             yield f"copy {slot.told(sequence)}"
         inner = self.boxed(arg.box)
         inner.engine = True
-        place = inner.place(target, arg.place)
+        place = inner.place(target, arg.places[0])
         (cells,) = rows(place.mask, place.cells)
         if not (outward or np.unique(cells).size == cells.size == place.instance.size):
             self.fail(f"a copy does not fill {target.arg.name}", "a box that fits, not masked")
@@ -217,15 +217,16 @@ class Machine(Frame):
     def do_mma(self, statement: UOp) -> None:
         """acc += a * b: exact products, one rounding."""
         arg = statement.arg
-        if self.lane is not None or (arg.scope in TEAMS and not self.path):
-            self.fail("mma is not run by a team as a whole", f"a {arg.scope} around, no lanes")
-        acc, a, b = statement.src
+        if self.lane is not None or (arg.engine in TEAMS and not self.path):
+            self.fail("mma is not run by a team as a whole", f"a {arg.engine} around, no lanes")
+        acc, product = statement.src
         inner = self.boxed(arg.box)
         inner.engine = True
-        place = inner.place(acc, arg.acc)
+        place = inner.place(acc, arg.places[0])
         inner.check(place, "sum")
         wide = np.float64 if acc.dtype.is_float else np.int64
-        products = inner.load(a, arg.a).astype(wide) * inner.load(b, arg.b)
+        left, right = map(inner.value, product.src)
+        products = left.astype(wide) * right
         cells, products = rows(place.mask, place.cells, products)
         totals = number.decode(place.instance.data, acc.dtype).astype(wide)
         np.add.at(totals, cells, products)
