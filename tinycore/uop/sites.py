@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import TABLES, Index, as_index, axis, variable
-from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import STORES, Access, BlockArg, Kernel, indices, values
+from tinycore.uop.index import Index, as_index, axis, variable
+from tinycore.uop.ops import Ops, UOp, postorder
+from tinycore.uop.tree import STORES, Access, BlockArg, Kernel, gathered, indices, values
 
 SEQ, ROLES, ROLE = "seq", "roles", "role"
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
@@ -151,24 +150,15 @@ def evaluated(statement: UOp) -> list[UOp]:
 
     A LET is among them, what it was computed from is not.
     """
-    work = [*values(statement), *_gathered(statement)]
-    found: dict[UOp, None] = {}
-    while work:
-        node = work.pop()
-        if node in found:
-            continue
-        found[node] = None
-        if node.op is not Ops.LET:
-            work += [source for source in node.src if source.op is not Ops.BUFFER]
-            work += _gathered(node)
-    return list(found)
+    roots = [*values(statement), *gathered(index_values(statement))]
+    return postorder(roots, _parts)
 
 
-def _gathered(node: UOp) -> list[UOp]:
-    if not TABLES.gathers:
+def _parts(node: UOp) -> list[UOp]:
+    if node.op is Ops.LET:
         return []
-    found = [atom.node for value in index_values(node) for atom in atoms(value)]
-    return [node for node in found if isinstance(node, UOp)]
+    sources = [source for source in node.src if source.op is not Ops.BUFFER]
+    return [*sources, *gathered(index_values(node))]
 
 
 def index_values(node: UOp) -> list[Index]:

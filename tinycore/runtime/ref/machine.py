@@ -141,7 +141,8 @@ class Machine(Frame):
         Inside a loop mapped `own` the lanes that hold the target run it, and must hold what it
         reads, unless a reduction crosses lanes; if none holds it, those that hold all it reads.
         """
-        owned = [use for use in reversed(uses(statement)) if use.buffer.arg.own]
+        owned = [use for use in uses(statement) if use.buffer.arg.own]
+        owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
         axes = [atom for use in owned for atom in atoms(use.buffer.arg.own.lane)]
