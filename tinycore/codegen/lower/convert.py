@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 from tinycore.codegen.lower.transcendental import absolute, bits, number, where
-from tinycore.dtype import NARROW, DType, Narrow, dtypes
+from tinycore.dtype import NARROW, DType, Narrow, dtypes, to_dtype
 from tinycore.uop.ops import Scalar, UOp
 
-_UNSIGNED = {8: dtypes.uint8, 16: dtypes.uint16}
 _INFINITY = 0x7F800000
 _SIGN, _SIZE = 0x80000000, 0x7FFFFFFF
 
@@ -21,7 +20,7 @@ _SIGN, _SIZE = 0x80000000, 0x7FFFFFFF
 def widen(x: UOp) -> UOp:
     """A narrow float as float32, exactly, by integer arithmetic."""
     row, width = NARROW[x.dtype], x.dtype.bits
-    stored = number(x, _UNSIGNED[width]).cast(dtypes.uint32)
+    stored = number(x, to_dtype(f"uint{width}")).cast(dtypes.uint32)
     if x.dtype is dtypes.bfloat16:
         return number(stored << 16, dtypes.float32)
     half = 1 << (width - 1)
@@ -50,7 +49,7 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     found = _from(found, row.beyond, row.beyond, found)
     found = _from(size, _INFINITY + 1, row.nan, found)
     sign = (whole & _SIGN) >> (32 - dtype.bits)
-    stored = (found | sign).cast(_UNSIGNED[dtype.bits])
+    stored = (found | sign).cast(to_dtype(f"uint{dtype.bits}"))
     return number(stored, dtype)
 
 

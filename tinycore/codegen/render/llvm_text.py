@@ -9,6 +9,7 @@ Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 from __future__ import annotations
 
 import struct
+from ctypes import c_float
 from functools import cache
 
 from tinycore.dtype import NARROW, DType, dtypes, to_bits
@@ -52,18 +53,9 @@ def number(value: Scalar, dtype: DType) -> str:
     if dtype in NARROW:
         return str(to_bits(value, dtype))
     if dtype.is_float:
-        exact = float(value) if dtype is dtypes.float64 else _single(float(value))
+        exact = float(value) if dtype is dtypes.float64 else c_float(value).value
         return "0x" + struct.pack(">d", exact).hex().upper()
     return ("true" if value else "false") if dtype.kind == "b" else str(int(value))
-
-
-def _single(value: float) -> float:
-    """The nearest float32; what is too large is infinite."""
-    try:
-        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        rounded = float("inf") if value > 0 else float("-inf")
-    return rounded
 
 
 class Text:
