@@ -13,8 +13,6 @@ from tinycore.config import Setting as Setting
 from tinycore.config import getenv as getenv
 from tinycore.dtype import DType as DType
 from tinycore.dtype import dtypes as dtypes
-from tinycore.dtype import to_dtype as to_dtype
-from tinycore.runtime.caps import CAPS_VERSION as CAPS_VERSION
 from tinycore.runtime.caps import Caps as Caps
 from tinycore.runtime.caps import Space as Space
 from tinycore.runtime.compiled import compile_cached as compile_cached

@@ -26,15 +26,11 @@ HOST = Space("host", 1 << 30, host_visible=True)
 CAPS = Caps(dtypes=("f32",), spaces=(HOST,), storage=("bf16", "f32"), cache_bytes=(1, 2))
 
 
-def test_caps_survive_json() -> None:
-    assert Caps.from_json(json.loads(json.dumps(CAPS.to_json()))) == CAPS
-
-
-def test_caps_of_a_later_core_can_be_read() -> None:
-    document = CAPS.to_json()
-    document["version"] = 2
-    document["hints"]["sparsity"] = True
-    assert Caps.from_json(document) == replace(CAPS, version=2)
+def test_caps_are_json() -> None:
+    document = json.loads(json.dumps(CAPS.to_json()))
+    assert document["version"] == CAPS.version
+    assert document["contract"]["spaces"][0]["name"] == "host"
+    assert document["hints"]["cache_bytes"] == [1, 2]
 
 
 def test_every_field_is_contract_or_hint() -> None:

@@ -1,20 +1,17 @@
 """What a device can do: facts a device package states once and the whole compiler reads.
 
-In: keyword values from a device package. Out: frozen `Caps`, which print as JSON and read back.
+In: keyword values from a device package. Out: frozen `Caps`, which reports hold as JSON.
 A false *contract* field fails conformance; a false *hint* only costs speed.
 Next: contract.py, whose `Target` carries them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tinycore.dtype import DType, to_dtype
 from tinycore.errors import ArgumentError
-
-CAPS_VERSION = 1
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "denormals": ("preserve", "flush", "either"),
@@ -77,7 +74,7 @@ class Caps:
     thread_safety: int = 1
     codegen: bool = True
     virtual: int = 1
-    version: int = CAPS_VERSION
+    version: int = 1
     units: int = _hint(1)
     lanes: int = _hint(1)
     vector_bytes: int = _hint(16)
@@ -115,15 +112,3 @@ class Caps:
         version = values.pop("version")
         hints = {row.name: values.pop(row.name) for row in fields(self) if row.metadata}
         return {"version": version, "contract": values, "hints": hints}
-
-    @staticmethod
-    def from_json(document: Mapping[str, Any]) -> Caps:
-        """Read what `to_json` wrote; fields of later versions are ignored."""
-        flat = {**document["contract"], **document["hints"], "version": document["version"]}
-        values = {row.name: _frozen(flat[row.name]) for row in fields(Caps) if row.name in flat}
-        values["spaces"] = tuple(Space(**space) for space in flat["spaces"])
-        return Caps(**values)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

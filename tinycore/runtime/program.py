@@ -5,7 +5,6 @@ Next: contract.py, which speaks of programs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 Handle: TypeAlias = object
@@ -43,8 +42,7 @@ class Program(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One program with its arguments, as graphs take it."""
 
     program: Program

