@@ -85,7 +85,7 @@ class _Renamed(Printer):
 
     def statement(self, node: UOp) -> str:
         """A statement: here a value gets its name, also one that a scope before declared."""
-        self.local, self.indices, self.pieces = {}, {}, {}
+        self.local, self.pieces = {}, {}
         self.counts["x"] = 0
         if node.op is Ops.LET:
             self.names[node] = self.fresh("v")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from tinycore.errors import ParseError
 
@@ -26,28 +26,32 @@ _TOKENS = re.compile(
 )
 
 
+class Line(NamedTuple):
+    """A line that says something: by how much it is indented, its number, its text."""
+
+    indent: int
+    number: int
+    text: str
+
+
 class Cursor:
-    """Reads a text; `token` is the next one, empty at the end of a line."""
+    """Reads a text; `lines` are those to come, the last first, below them one without indent.
+
+    `token` is the next one, empty at the end of a line.
+    """
 
     def __init__(self, text: str) -> None:
-        lines = enumerate([line.split("#")[0] for line in text.splitlines()], 1)
-        self.lines = [(number, line) for number, line in lines if line.strip()]
-        self.lines.reverse()
-        self.indent = 0
+        self.lines = [Line(-1, 0, "")]
+        for number, line in reversed([*enumerate(text.splitlines(), 1)]):
+            code = line.split("#")[0]
+            if code.strip():
+                self.lines.append(Line(len(code) - len(code.lstrip()), number, code.strip()))
         self.tokens: list[str] = []
-
-    def below(self) -> int:
-        """The indentation of the next line, -1 at the end of the text."""
-        if not self.lines:
-            return -1
-        line = self.lines[-1][1]
-        return len(line) - len(line.lstrip())
 
     def open(self) -> None:
         """Go to the start of the next line."""
-        self.indent = self.below()
-        self.number, self.line = self.lines.pop()
-        self.tokens = ["", *reversed(_TOKENS.findall(self.line))]
+        self.line = self.lines.pop()
+        self.tokens = ["", *reversed(_TOKENS.findall(self.line.text))]
         self.token = self.tokens[-1]
 
     def advance(self) -> str:
@@ -92,4 +96,4 @@ class Cursor:
 
     def refuse(self, message: str) -> NoReturn:
         """Raise ParseError about this line."""
-        raise ParseError(f"parse: line {self.number}, `{self.line.strip()}`: {message}")
+        raise ParseError(f"parse: line {self.line.number}, `{self.line.text}`: {message}")

@@ -31,7 +31,7 @@ def parse(text: str, **sizes: int) -> dict[str, Unit]:
     Raises: ParseError, which names the line, what was found and what was expected.
     """
     parser = Parser(text)
-    while parser.lines:
+    while parser.lines[1:]:
         parser.names = {name: as_index(size) for name, size in sizes.items()}
         unit = parser.unit()
         parser.units[unit.name] = unit
@@ -89,11 +89,11 @@ class Parser(Reader):
     def deeper(self) -> Iterator[None]:
         """Goes through the lines that stand deeper than this one, all equally deep."""
         self.end()
-        outer, depth = self.indent, self.below()
-        while self.below() > outer:
+        outer, depth = self.line.indent, self.lines[-1].indent
+        while self.lines[-1].indent > outer:
             self.open()
-            if self.indent != depth:
-                self.refuse(f"indented by {self.indent}; expected {depth} spaces.")
+            if self.line.indent != depth:
+                self.refuse(f"indented by {self.line.indent}; expected {depth} spaces.")
             yield
             self.end()
 

@@ -39,11 +39,10 @@ def show_statement(node: UOp) -> str:
 
 
 class Printer:
-    """Texts of values and index values, each made once for a statement."""
+    """Writes one line after another; the text of a value is made once."""
 
     def __init__(self) -> None:
         self.pieces: dict[UOp, Piece] = {}
-        self.indices: dict[Index, str] = {}
 
     # units
 
@@ -160,10 +159,7 @@ class Printer:
 
     def index(self, value: Index) -> str:
         """An index value."""
-        found = self.indices.get(value)
-        if found is None:
-            found = self.indices[value] = affine.show(value, self.atom)
-        return found
+        return affine.show(value, self.atom)
 
     def atom(self, atom: Atom) -> str:
         """An axis, a variable, or a gathered index."""
@@ -212,8 +208,9 @@ class Printer:
             return write(self, node)
         if node.op.row.text in LEVELS and len(node.src) == 2:
             return self.infix(node)
+        kind = f".{node.dtype.short}" if node.op is Ops.BITCAST else ""
         arguments = [self.pieces[source][0] for source in node.src]
-        return f"{node.op.name.lower()}({', '.join(arguments)})", ATOM
+        return f"{node.op.name.lower()}{kind}({', '.join(arguments)})", ATOM
 
     def operand(self, node: UOp, above: int) -> str:
         """`node` as a source of a sign that binds as tightly as `above`."""
@@ -241,10 +238,6 @@ class Printer:
         """2.0, true, or i32(2): a number without a type is a float32."""
         is_bare = node.dtype is dtypes.float32
         return _number(node.arg) if is_bare else _typed(node), ATOM
-
-    def bitcast(self, node: UOp) -> Piece:
-        """bitcast.i32(x)"""
-        return f"bitcast.{node.dtype.short}({self.operand(node.src[0], 0)})", ATOM
 
     def conjunction(self, node: UOp) -> Piece:
         """i < n, or mask(i < n, j < 4)"""
@@ -287,5 +280,4 @@ _VALUES: dict[Ops, Callable[[Printer, UOp], Piece]] = {
     Ops.MASK: Printer.conjunction,
     Ops.NEG: lambda printer, node: (f"-{printer.exact(node.src[0], ATOM - 1)}", ATOM),
     Ops.CAST: lambda printer, node: (f"{node.dtype.short}({printer.exact(node.src[0])})", ATOM),
-    Ops.BITCAST: Printer.bitcast,
 }
