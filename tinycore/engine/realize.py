@@ -27,6 +27,7 @@ from tinycore.runtime.registry import Device
 from tinycore.uop import graph
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.tree import Rebuild
 
 
 def realize(cells: Iterable[Cell]) -> None:
@@ -131,13 +132,12 @@ def _readers(cells: list[Cell], written: set[UOp]) -> list[Cell]:
 
 def _without_copies(sinks: list[Sink]) -> list[Sink]:
     """The sinks with every COPY done: its source is realized where it lives, then bytes move."""
-    moved: dict[UOp, UOp] = {}
-    for node in toposort([sink.node for sink in sinks]):
-        if node.op is Ops.COPY:
-            moved[node] = _moved(graph.substitute(node.src[0], moved), node.arg)
-    if not moved:
-        return sinks
-    return [sink._replace(node=graph.substitute(sink.node, moved)) for sink in sinks]
+
+    def done(node: UOp) -> UOp:
+        return _moved(node.src[0], node.arg) if node.op is Ops.COPY else node
+
+    moved = Rebuild(look=done)
+    return [sink._replace(node=moved.node(sink.node)) for sink in sinks]
 
 
 def _moved(source: UOp, device: str) -> UOp:

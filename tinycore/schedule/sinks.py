@@ -21,7 +21,7 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     new: dict[UOp, UOp] = {}
     for node in toposort(sinks):
         src = tuple([new[source] for source in node.src])
-        low = node if src == node.src else node.replace(src=src)
+        low = node.over(src)
         stays = node in writes and src[0] is node.src[0]
         if node.op is Ops.DETACH:
             low = src[0]

@@ -17,6 +17,7 @@ from tinycore.tensor.leaves import REQUIRING, Leaf
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import shape_of
+from tinycore.uop.tree import Rebuild
 
 
 class Autograd(Leaf):
@@ -151,7 +152,7 @@ def _gradient_of(place: UOp, grad: UOp | None, back: dict[UOp, UOp]) -> UOp:
     """The gradient, reading stored values where they are; zeros where none flows."""
     if grad is None:
         return graph.full(shape_of(place), 0, place.dtype)
-    return graph.substitute(grad, back) if back else grad
+    return Rebuild(back).node(grad)
 
 
 def _check_histories(inside: set[UOp], operation: str) -> None:

@@ -14,8 +14,8 @@ from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, stored_cell
 from tinycore.engine.realize import realize
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.leaves import ORIGINS, REQUIRING, carriers
-from tinycore.uop import graph
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import Ops, UOp, postorder, toposort
+from tinycore.uop.tree import Rebuild
 
 # BUFFERs whose history was lost, since something it reads was overwritten.
 LOST: weakref.WeakSet[UOp] = weakref.WeakSet()
@@ -62,7 +62,8 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
     }
     if not copies:
         return nodes
-    return {cell: graph.substitute(node, copies) for cell, node in nodes.items()}
+    kept = Rebuild(copies)
+    return {cell: kept.node(node) for cell, node in nodes.items()}
 
 
 def _copy(node: UOp) -> UOp:
@@ -88,21 +89,16 @@ def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
     """`roots` with stored values replaced by what they were computed from, and the way back."""
     new: dict[UOp, UOp] = {}
     back: dict[UOp, UOp] = {}
-    work = [(root, False) for root in reversed(roots)]
-    while work:
-        node, ready = work.pop()
-        if node in new:
-            continue
+
+    def sources(node: UOp) -> tuple[UOp, ...]:
         origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
-        sources = node.src if origin is None else (origin,)
-        if not ready:
-            work.append((node, True))
-            work += [(source, False) for source in sources]
-            continue
-        found = tuple([new[source] for source in sources])
-        if origin is not None:
+        return node.src if origin is None else (origin,)
+
+    for node in postorder(roots, sources):
+        found = tuple([new[source] for source in sources(node)])
+        if node.op is Ops.BUFFER and found:
             new[node] = found[0]
             back[found[0]] = node
         else:
-            new[node] = node if found == node.src else node.replace(src=found)
+            new[node] = node.over(found)
     return [new[root] for root in roots], back

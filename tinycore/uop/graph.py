@@ -7,13 +7,13 @@ movement ops are here because gradients and schedules both need them; shapes: uo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tinycore.dtype import DType, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const, toposort
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
 from tinycore.uop.ops import cast as cast_node
 from tinycore.uop.shape import (
     Dim,
@@ -266,16 +266,6 @@ def detach(node: UOp) -> UOp:
 def contiguous(node: UOp, number: int) -> UOp:
     """`node` stored in a buffer of its own; `number` keeps two requests apart."""
     return node.under(Ops.CONTIGUOUS, number)
-
-
-def substitute(root: UOp, replaced: Mapping[UOp, UOp]) -> UOp:
-    """`root` with nodes replaced by others of the same shape and type."""
-    new: dict[UOp, UOp] = dict(replaced)
-    for node in toposort([root]):
-        if node in new:
-            continue
-        new[node] = node.over(tuple([new[source] for source in node.src]))
-    return new[root]
 
 
 # Views and adjoints

@@ -208,7 +208,7 @@ def edit(statements: Nodes, change: Change) -> Statements:
     for statement in statements:
         if statement.op in HOLDERS:
             body = edit(statement.src, change)
-            statement = statement if body == statement.src else statement.replace(src=body)
+            statement = statement.over(body)
         out += change(statement)
     return tuple(out)
 
