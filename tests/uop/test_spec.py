@@ -245,7 +245,7 @@ BROKEN = {
     "variable n of 1..4 is not in scope": store(X, Access((variable("n", 1, 4),)), x),
     "index i holds an alias": store(X, Access((alias(I, 0, 3),)), x),
     "REDUCE in an expression": let("v", UOp(Ops.REDUCE, dtypes.float32, (x,))),
-    "FMA in an expression": let("v", UOp(Ops.FMA, dtypes.float32, (x, x, x))),
+    "SHUFFLE in an expression": let("v", UOp(Ops.SHUFFLE, dtypes.float32, (x,), (0,))),
     "has types [dtypes.float32, dtypes.float32, dtypes.float16]; expected": let(
         "v", UOp(Ops.ADD, dtypes.float32, (x, HALF))
     ),

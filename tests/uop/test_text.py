@@ -170,7 +170,6 @@ VALUES = [
     const(3, dtypes.int32),
     const(True, dtypes.bool),
     const(0.1, dtypes.float64),
-    alu(Ops.FMA, x, x, const(2.0, dtypes.float32)),
     alu(Ops.EXP, alu(Ops.FIN, alu(Ops.LOG, alu(Ops.SQRT, alu(Ops.SIN, alu(Ops.TRUNC, x)))))),
     load(X, Access((gather(ids, N),))),
     load(X, Access((gather(ids & 7, N) + I,), (gather(ids, N) - 3,))),

@@ -57,10 +57,6 @@ def _finite_or_zero(np: Any, a: Any) -> Any:
     return np.where(np.isneginf(a), np.zeros_like(a), a)
 
 
-def _fma(np: Any, a: Any, b: Any, c: Any) -> Any:
-    return (a.astype(np.float64) * b + c).astype(a.dtype)
-
-
 _ALL = (GRAPH, KERNEL, LOWERED)
 _LEAF = Row(_ALL, 0)
 _MOVEMENT = Row((GRAPH,), 1, "movement")
@@ -125,7 +121,6 @@ class Ops(Enum):
     SHR = _scalar("binary", "shr", _shift_right)  # arithmetic for signed, logical for unsigned
     # scalar, three sources
     WHERE = _scalar("ternary", "where", sources=3)
-    FMA = Row((LOWERED,), 3, "ternary", "fma", _fma)  # rounded once, where the target contracts
     # the rest of the graph
     REDUCE = Row((GRAPH,), 1)  # arg ReduceArg(axes, combine); axes stay with extent 1
     GATHER = Row((GRAPH,), 2)  # (x, ids): rows of x; negative ids count from the end, others 0

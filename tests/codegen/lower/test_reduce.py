@@ -44,8 +44,8 @@ def test_states_of_lanes_stand_around_the_loop_and_no_reduction_is_along_lanes()
     text = show(reduce(kernel_of(SOFTMAX, R=3, N=64, W=16), TARGET.caps))
     assert "red n.1:16 @vec" not in text
     lines = [line.strip() for line in text.splitlines()]
-    assert lines.index("buf m.join1 f32[16] reg = max") < lines.index("red n.0:4")
-    assert lines.index("red n.0:4") < lines.index("m = m.join1.h1[0]")
+    assert lines.index("buf m.n.1 f32[16] reg = max") < lines.index("red n.0:4")
+    assert lines.index("red n.0:4") < lines.index("m max= max(m.n.1.j.h2[0], m.n.1.j.h2[1])")
 
 
 ARGMAX = """
@@ -138,4 +138,4 @@ def test_states_pass_parallel_loops_on_their_way_out() -> None:
     run(PARTIAL, [x, y], N=64)
     assert np.allclose(y, x.sum(1), rtol=1e-5, atol=1e-5)
     kernel = reduce(kernel_of(PARTIAL, N=64), TARGET.caps)
-    assert "buf s.join1 f32[16, 4] reg = sum\n    red n.0:4" in show(kernel)
+    assert "buf s.n.1 f32[16, 4] reg = sum\n    red n.0:4" in show(kernel)

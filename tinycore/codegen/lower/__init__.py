@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from tinycore.codegen.lower.combine import combine
-from tinycore.codegen.lower.contract import contract
 from tinycore.codegen.lower.copies import copies
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
@@ -46,7 +45,6 @@ PASSES = (
     Pass("reduce", reduce, TREE),
     Pass("combine", combine, TREE),
     Pass("decompose", decompose, TREE - {Ops.FIN}),
-    Pass("contract", contract, TREE - {Ops.FIN}),
     Pass("tasks", tasks, TREE - {Ops.FIN}),
 )
 """In order; `expand` follows them and makes the program."""

@@ -7,8 +7,9 @@ loop only if nothing in it stores to their buffer, and never leave a scope that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from functools import cache
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
@@ -27,10 +28,10 @@ class Block:
     head: UOp | None
     depth: int
     serial: int
-    stored: frozenset[UOp]
+    stored: Set[UOp]
     firm: bool
     open: bool = True
-    body: list[UOp | Block] = field(default_factory=list)
+    body: list[UOp] = field(default_factory=list)
 
 
 class Blocks:
@@ -43,12 +44,13 @@ class Blocks:
         self.stack = [Block(None, 0, 0, frozenset(), False)]
         self.home: dict[UOp, Block] = {}
         self.serial = 0
-        self.constants: dict[tuple[UOp, int], UOp] = {}
+        self.steps = cache(_steps)
+        self.constant = cache(_constant)
 
     @property
-    def inner(self) -> Block:
-        """The block that statements go to now."""
-        return self.stack[-1]
+    def body(self) -> list[UOp]:
+        """The list that statements go to now; at the end, the program."""
+        return self.stack[-1].body
 
     def number(self) -> int:
         """A number never given before: it tags nodes that stand for a moment."""
@@ -104,11 +106,11 @@ class Blocks:
 
     def append(self, node: UOp) -> UOp:
         """A statement, placed here."""
-        self.inner.body.append(node)
-        self.home[node] = self.inner
+        self.body.append(node)
+        self.home[node] = self.stack[-1]
         return node
 
-    def open(self, head: UOp, stored: frozenset[UOp], firm: bool) -> None:
+    def open(self, head: UOp, stored: Set[UOp], firm: bool) -> None:
         """Begin the scope of a LOOP or an IF; the head belongs to it."""
         block = Block(head, len(self.stack), self.number(), stored, firm)
         self.home[head] = block
@@ -117,12 +119,10 @@ class Blocks:
     def close(self) -> None:
         """End the innermost scope and stand it in the one around."""
         block = self.stack.pop()
+        assert block.head is not None, "blocks: the outermost one is never closed"
         block.open = False
-        self.inner.body.append(block)
-
-    def listed(self) -> tuple[UOp, ...]:
-        """The program, heads and ENDs included."""
-        return tuple(_flat(self.stack[0]))
+        end = UOp(Ops.END, dtypes.void, (block.head,))
+        self.body.extend([block.head, *block.body, end])
 
     # vectors
 
@@ -135,44 +135,26 @@ class Blocks:
 
     def splat(self, node: UOp, lanes: int) -> UOp:
         """`node` in every lane."""
-        if node.dtype.lanes == lanes:
-            return node
-        dtype = node.dtype.vec(lanes)
-        if node.op is not Ops.CONST:
-            return self._shuffle(dtype, (node,), (0,) * lanes)
-        found = self.constants.get((node, lanes))
-        if found is None:
-            found = self.constants[node, lanes] = const(node.arg, dtype)
-        return found
-
-    def pick(self, node: UOp, lanes: Order) -> UOp:
-        """Some lanes of `node`, in the order given."""
-        dtype = node.dtype.scalar.vec(len(lanes))
-        if node.op is Ops.CONST:
-            return const(node.arg, dtype)
-        whole = tuple(range(node.dtype.lanes))
-        return node if lanes == whole else self._shuffle(dtype, (node,), lanes)
+        return node if node.dtype.lanes == lanes else self.merge((node,), (0,) * lanes)
 
     def one(self, node: UOp, lane: int) -> UOp:
         """One lane of `node`; a single value is the same in all."""
-        return self.pick(node, (lane,)) if node.dtype.lanes > 1 else node
-
-    def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
-        """Lanes of several values, numbered one after another."""
-        if len(parts) == 1:
-            return self.pick(parts[0], lanes)
-        dtype = parts[0].dtype.scalar.vec(len(lanes))
-        return self._shuffle(dtype, tuple(parts), lanes)
+        return node if node.dtype.lanes == 1 else self.merge((node,), (lane,))
 
     def join(self, parts: Sequence[UOp]) -> UOp:
         """The lanes of all parts, one after another."""
         total = sum([part.dtype.lanes for part in parts])
         return self.merge(parts, tuple(range(total)))
 
-    def steps(self, step: int, lanes: int, dtype: DType) -> UOp:
-        """The vector 0, step, 2*step ..."""
-        numbers = [const(step * lane, dtype) for lane in range(lanes)]
-        return self.join(numbers)
+    def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
+        """Some lanes of one value or several, numbered one after another."""
+        first = parts[0]
+        dtype = first.dtype.scalar.vec(len(lanes))
+        if len(parts) == 1 and first.op is Ops.CONST:
+            return self.constant(first, dtype)
+        if len(parts) == 1 and lanes == tuple(range(first.dtype.lanes)):
+            return first
+        return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:
         """Integers in another type, which they fit; `dtype` is that of one lane."""
@@ -180,19 +162,15 @@ class Blocks:
         if node.dtype is dtype:
             return node
         if node.op is Ops.CONST:
-            return const(node.arg, dtype)
+            return self.constant(node, dtype)
         return self.put(UOp(Ops.CAST, dtype, (node,)))
 
-    def _shuffle(self, dtype: DType, src: tuple[UOp, ...], lanes: Order) -> UOp:
-        return self.put(UOp(Ops.SHUFFLE, dtype, src, lanes))
+
+def _constant(node: UOp, dtype: DType) -> UOp:
+    return const(node.arg, dtype)
 
 
-def _flat(block: Block) -> Iterator[UOp]:
-    for entry in block.body:
-        if isinstance(entry, UOp):
-            yield entry
-            continue
-        assert entry.head is not None, "blocks: a scope without a head"
-        yield entry.head
-        yield from _flat(entry)
-        yield UOp(Ops.END, dtypes.void, (entry.head,))
+def _steps(step: int, lanes: int, dtype: DType) -> UOp:
+    """The vector 0, step, 2*step ..., in no place yet."""
+    numbers = [const(step * lane, dtype) for lane in range(lanes)]
+    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(range(lanes)))

@@ -7,9 +7,10 @@ combine and rebase. Where a leading state moves, its dependent buffers move with
 
 from __future__ import annotations
 
-from tinycore.codegen.lower.facts import Study
-from tinycore.codegen.lower.loops import Place, changed, everywhere
+from tinycore.codegen.lower.facts import Modes
+from tinycore.codegen.lower.loops import Place, everywhere
 from tinycore.codegen.lower.registers import Storage, plan
+from tinycore.codegen.optimize.edit import edit
 from tinycore.runtime.caps import Caps
 from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
 from tinycore.uop.ops import Ops, UOp, alu
@@ -19,7 +20,7 @@ from tinycore.uop.tree import Access, Kernel, StoreArg, let, load, mask_value, s
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with plain stores alone."""
     combiner = Combiner(kernel, caps)
-    return kernel._replace(body=changed(kernel.body, combiner.plain))
+    return kernel._replace(body=edit(kernel.body, combiner.plain))
 
 
 class Combiner:
@@ -71,8 +72,7 @@ class Combiner:
             return [store(dependent, place, value)]
 
         if not self.storage:
-            study = Study(self.kernel.body)
-            self.storage = plan(study, self.kernel.body)
+            self.storage = plan(Modes(), self.kernel.body)
         storage = self.storage[dependent]
         shape = dependent.arg.shape[len(lead) :]
         runs = [storage.run_of(len(lead) + k) for k in range(len(shape))]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from itertools import count
 
-from tinycore.codegen.lower.loops import Place, changed, everywhere
+from tinycore.codegen.lower.loops import Place, everywhere
 from tinycore.codegen.lower.registers import in_memory
+from tinycore.codegen.optimize.edit import edit
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, axis, of_atom
@@ -33,7 +34,7 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
         name = f"copy{next(numbers)}"
         return _loops(statement, name, caps.vector_bytes)
 
-    return kernel._replace(body=changed(kernel.body, change))
+    return kernel._replace(body=edit(kernel.body, change))
 
 
 def _loops(copy: UOp, name: str, vector_bytes: int) -> list[UOp]:

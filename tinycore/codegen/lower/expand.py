@@ -8,21 +8,22 @@ serial loop opens a block. Next: a renderer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
-from tinycore.codegen.lower.facts import EACH, LANES, NEVER, ONCE, Study
+from tinycore.codegen.lower.facts import EACH, LANES, Modes
 from tinycore.codegen.lower.loops import everywhere
 from tinycore.codegen.lower.registers import in_memory, plan
-from tinycore.codegen.lower.scope import Scope
 from tinycore.codegen.lower.values import Values
+from tinycore.codegen.optimize.edit import HOLDERS, atom_of
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
-from tinycore.uop.index import Index, as_index, axis
+from tinycore.uop.index import Atom, Index, as_index, make
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, Scalar, UOp, const
-from tinycore.uop.rewrite import COUNTERS, Counters
-from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
+from tinycore.uop.rewrite import COUNTERS
+from tinycore.uop.tree import Access, BufferArg, Kernel, store, walk
 from tinycore.util import round_up
 
 ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest cache
@@ -31,47 +32,34 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel whose statements are plain loops, IFs, LETs and stores."""
     expander = Expander(kernel, caps.vector_bytes)
-    program = expander.run()
-    counters = COUNTERS.setdefault("expand", Counters())
-    counters.visits += expander.scope.visits
-    return program
+    expander.body(kernel.body)
+    COUNTERS["expand"].visits += expander.values.visits
+    uops = tuple(expander.blocks.body)
+    heads = kernel.params, kernel.variables, _grid(kernel)
+    return Lowered(kernel.name, *heads, (), expander.most_bytes, uops)
 
 
 class Expander:
     """One kernel on its way to a program."""
 
     def __init__(self, kernel: Kernel, vector_bytes: int) -> None:
-        self.kernel = kernel
         self.vector_bytes = vector_bytes
-        self.study = Study(kernel.body)
-        storage = plan(self.study, kernel.body)
+        self.modes = Modes()
+        storage = plan(self.modes, kernel.body)
         storage.update({param: in_memory(param.arg) for param in kernel.params})
-        self.scope = Scope(self.study, storage)
-        self.scope.buffers.update({param: param for param in kernel.params})
-        self.values = Values(self.scope)
-        self.blocks = self.scope.blocks
+        self.values = Values(storage)
+        self.values.buffers.update({param: param for param in kernel.params})
+        self.indices = self.values.indices
+        self.blocks = self.values.blocks
+        self.stored = cache(self._stored)
         self.used_bytes = 0
         self.most_bytes = 0
-
-    def run(self) -> Lowered:
-        """Write the program."""
-        self.body(self.kernel.body)
-        kernel = self.kernel
-        return Lowered(
-            kernel.name,
-            kernel.params,
-            kernel.variables,
-            _grid(kernel),
-            (),
-            self.most_bytes,
-            self.blocks.listed(),
-        )
 
     def body(self, statements: Iterable[UOp]) -> None:
         """Statements in order; the scratch memory of their buffers is free again after them."""
         used = self.used_bytes
         for statement in statements:
-            self.scope.visits += 1
+            self.values.visits += 1
             run = _STATEMENTS.get(statement.op)
             if run is None:
                 raise Unsupported(f"lower: {statement.op.name} has no lowering for this target")
@@ -80,78 +68,77 @@ class Expander:
 
     def condition(self, statement: UOp) -> None:
         """An IF; a mask that is known decides it here."""
-        test = self.values.indices.holds(statement.arg)
+        test = self.values.holds(statement.arg)
         if test.op is not Ops.CONST:
-            self._scoped(UOp(Ops.IF, dtypes.void, (test,), None, self.blocks.number()), statement)
+            head = UOp(Ops.IF, dtypes.void, (test,), None, self.blocks.number())
+            self._scoped(head, statement, may_skip=True)
         elif test.arg:
             self.body(statement.src)
 
     def loop(self, statement: UOp) -> None:
         """A LOOP, by the way it runs."""
-        mode = self.study.mode(statement)
-        if mode == NEVER:
-            return
-        if mode == ONCE:
-            self.body(statement.src)
-        elif mode == EACH:
-            self._copied(statement)
+        mode, atom = self.modes.of(statement), atom_of(statement)
+        if mode == EACH:
+            self._copied(statement, atom)
         elif mode == LANES:
-            with self.scope.along(self.study.atom(statement)):
-                self.body(statement.src)
+            assert atom is not None, "lower: one lane is no vector"
+            self._along(statement, atom)
         else:
-            self._serial(statement)
+            self._serial(statement, atom)
 
-    def _copied(self, statement: UOp) -> None:
-        atom = self.study.atom(statement)
-        env = self.scope.env
-        before = self.scope.copied
-        self.scope.copied = before | {atom}
+    def _copied(self, statement: UOp, atom: Atom | None) -> None:
+        before = self.values.copied
         for number in range(statement.arg.extent.const):
-            env[atom] = number
+            if atom is not None:
+                self.values.copied = before | {atom}
+                self.values.now[atom] = make(number)
             self.body(statement.src)
-        del env[atom]
-        self.scope.copied = before
+        self.values.copied = before
 
-    def _serial(self, statement: UOp) -> None:
-        arg: LoopArg = statement.arg
-        indices = self.values.indices
-        extent = self.scope.addresses.value(indices.bind(indices.form(arg.extent)))
-        head = UOp(Ops.LOOP, dtypes.int64, (extent,), arg, self.blocks.number())
-        index = axis(arg.axis, arg.extent)
-        if index.terms:
-            self.scope.addresses.axes[index.terms[0][0]] = head
-        self._scoped(head, statement)
+    def _along(self, statement: UOp, lane: Atom) -> None:
+        lanes = lane.hi + 1
+        self.indices.lane, self.indices.lanes = lane, lanes
+        self.values.now[lane] = self.blocks.steps(1, lanes, dtypes.int32)
+        self.body(statement.src)
+        self.indices.lane, self.indices.lanes = None, 1
 
-    def _scoped(self, head: UOp, statement: UOp) -> None:
+    def _serial(self, statement: UOp, atom: Atom | None) -> None:
+        extent = self.indices.value(self.indices.bind(statement.arg.extent))
+        head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.blocks.number())
+        if atom is not None:
+            self.values.now[atom] = head
+        self._scoped(head, statement, statement.arg.extent.lo < 1)
+
+    def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
         """The body of `statement` in a block of its own."""
-        stored = self.study.stored(statement)
-        may_skip = head.op is Ops.IF or statement.arg.extent.lo < 1
-        self._changed(stored)
+        stored = self.stored(statement)
+        self.values.changed(*stored)
         self.blocks.open(head, stored, may_skip)
         self.body(statement.src)
         self.blocks.close()
-        self._changed(stored)
+        self.values.changed(*stored)
 
-    def _changed(self, buffers: Iterable[UOp]) -> None:
-        for buffer in buffers:
-            self.scope.changed(buffer)
+    def _stored(self, statement: UOp) -> frozenset[UOp]:
+        """The buffers that a statement stores to."""
+        if statement.op in HOLDERS:
+            return frozenset().union(*map(self.stored, statement.src))
+        return frozenset(statement.src[:1] if statement.op is Ops.STORE else ())
 
     # buffers
 
     def buffer(self, statement: UOp) -> None:
         """A declaration: fresh registers, or scratch memory of this worker."""
-        storage = self.scope.storage[statement]
+        storage, arg, dtype = self.values.storage[statement], statement.arg, statement.dtype
         if storage.width:
-            shape = (as_index(storage.size // storage.width),)
-            arg = BufferArg(statement.arg.name, shape, REGISTER)
-            dtype, tag = statement.dtype.vec(storage.width), self.blocks.number()
+            size, space, tag = storage.size // storage.width, REGISTER, self.blocks.number()
+            dtype = dtype.vec(storage.width)
         else:
-            arg = BufferArg(statement.arg.name, (as_index(storage.size),), SCRATCH)
-            dtype, tag = statement.dtype, self._scratch(storage.size * statement.dtype.itemsize)
-        node = UOp(Ops.BUFFER, dtype, (), arg, tag)
-        self.scope.buffers[statement] = self.blocks.append(node)
-        self.scope.changed(statement)
-        if statement.arg.init:
+            size, space = storage.size, SCRATCH
+            tag = self._scratch(size * dtype.itemsize)
+        node = UOp(Ops.BUFFER, dtype, (), BufferArg(arg.name, (as_index(size),), space), tag)
+        self.values.buffers[statement] = self.blocks.append(node)
+        self.values.changed(statement)
+        if arg.init:
             self._fill(statement)
 
     def _scratch(self, size_bytes: int) -> int:
@@ -162,15 +149,12 @@ class Expander:
 
     def _fill(self, buffer: UOp) -> None:
         value = identity(buffer.arg.init, buffer.dtype)
-        if self.scope.storage[buffer].width:
-            self.values.elements.write_all(buffer, value)
+        if self.values.storage[buffer].width:
+            self.values.fill(buffer, value)
             return
-        lanes = 1 if self.scope.lane else self.vector_bytes // buffer.dtype.itemsize
+        lanes = 1 if self.indices.lane else self.vector_bytes // buffer.dtype.itemsize
         name, shape = buffer.arg.name, buffer.arg.shape
-        body = everywhere(name, shape, lambda at: [store(buffer, Access(at), value)], lanes)
-        for statement in body:
-            self.study.learn(statement, self.scope.lane)
-        self.body(body)
+        self.body(everywhere(name, shape, lambda at: [store(buffer, Access(at), value)], lanes))
 
 
 def identity(combine: str, dtype: DType) -> UOp:
@@ -191,8 +175,8 @@ def _grid(kernel: Kernel) -> tuple[Index, ...]:
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
     Ops.BLOCK: lambda expander, statement: expander.body(statement.src),
     Ops.BUFFER: Expander.buffer,
-    Ops.LET: lambda expander, statement: expander.values.set_let(statement),
-    Ops.STORE: lambda expander, statement: expander.values.store_value(statement),
+    Ops.LET: lambda expander, statement: expander.values.let(statement),
+    Ops.STORE: lambda expander, statement: expander.values.store(statement),
     Ops.IF: Expander.condition,
     Ops.LOOP: Expander.loop,
 }

@@ -1,264 +1,305 @@
-"""Index values and masks at one point of a kernel: numbers put in, lanes found, tests made.
+"""Index values and masks become nodes: numbers put in, sums shared between addresses.
 
-Comes in: index values of the tree. Goes out: places and index values that hold only what the
-program itself counts (serial loops, variables, gathered numbers, the lane), and tests as nodes.
-Next: elements.py reads and writes there.
+Comes in: index values of the tree, and what its axes are at this point. Goes out: int64 nodes,
+placed; or vectors of numbers where an index runs along lanes. The variable part of a sum is one
+node for all addresses that differ by a constant, and is added up from the outermost loop inwards.
+Next: values.py.
+
+Legend: a digit is (base // d) % m. Division of numbers that may be negative is made one of
+numbers that are not, by adding a multiple of the period first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tinycore.codegen.lower.address import alias_base, lane_dtype
-from tinycore.codegen.lower.scope import LANE, Scope
+from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import Mask, atoms, rebuild, substitute
-from tinycore.uop.index import Atom, Index, Terms, as_index, make, of_atom
+from tinycore.uop.affine import atoms, rebuild, substitute
+from tinycore.uop.index import Atom, Index, Terms, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
-from tinycore.uop.tree import Access
 
-ZERO = make(0)
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
+_UNSIGNED = {dtypes.int64: dtypes.uint64, dtypes.int32: dtypes.uint32}
+_INT32 = 1 << 31
 
 
 class Form(NamedTuple):
-    """An index value of the tree taken apart: terms that are expanded axes, the other terms, and
-    the atoms gathered in it. `is_plain` says that nothing else in it depends on expanded axes."""
+    """An index value, aliases written out where that shows what is linear, and the axes and
+    gathered atoms that it depends on, in order of creation; `is_linear` in all of them."""
 
-    whole: Index
-    moving: Terms
-    still: Terms
-    gathers: tuple[Atom, ...]
-    is_plain: bool
-    merged: dict[Terms, Terms]
-
-
-class Site(NamedTuple):
-    """An access of the tree: its place, its mask, what its indices gather, and the lanes of the
-    registers it is in, 0 in memory."""
-
-    place: Form
-    mask: tuple[Form, ...]
-    gathers: tuple[Atom, ...]
-    width: int
-
-
-class Place(NamedTuple):
-    """A bound place: constant + terms in lane 0, `step` more from lane to lane.
-
-    Where lanes do not move by equal steps, `step` is None and `uneven` the index with its lane.
-    """
-
-    constant: int
-    terms: Terms
-    step: int | None
-    uneven: Index = ZERO
+    value: Index
+    parts: tuple[Atom, ...]
+    is_linear: bool
 
 
 class Indices:
-    """Index values, bound to the numbers of a scope.
+    """Index values at one point of a program; `evaluate` gives gathered numbers.
 
-    `evaluate` gives gathered numbers, `form` prepares an index value.
+    `now` is what holds there: of an axis the number if its loop is copied, else the node that
+    counts it; of a buffer the moment it last changed; of a LET its node. `lane` is the axis of the
+    vector loop around, and `lanes` how many values have: 1 outside of one.
     """
 
-    def __init__(self, scope: Scope, evaluate: Callable[[UOp], UOp]) -> None:
-        self.scope = scope
+    def __init__(self, blocks: Blocks, evaluate: Callable[[UOp], UOp]) -> None:
+        self.blocks = blocks
         self.evaluate = evaluate
-        self.form = cache(self._form)
-        self.computed: dict[UOp, Atom] = {}
+        self.now: dict[Atom | UOp, Any] = {}
+        self.lane: Atom | None = None
+        self.lanes = 1
+        self.form = cache(_form)
+        self.number = cache(_number)
+        self.sums: dict[Terms, UOp] = {}
+        self.numbers: dict[UOp, Atom] = {}
 
-    # preparing
+    # numbers put in
 
-    def site(self, buffer: UOp, access: Access) -> Site:
-        """An access, prepared for every number its axes will have."""
-        storage = self.scope.storage[buffer]
-        offset = storage.offset(access, buffer.arg.slots)
-        mask = [self.form(constraint) for constraint in access.mask]
-        gathers: dict[Atom, None] = {}
-        for index in access.indices:
-            gathers.update(dict.fromkeys(_gathers(index)))
-        return Site(self.form(offset), tuple(mask), tuple(gathers), storage.width)
-
-    def _form(self, index: Index) -> Form:
-        """An index value, prepared; outer aliases written out show what is linear."""
-        index = rebuild(index, alias_base)
-        expanded = self.scope.study.expanded
-        moving, still = [], []
-        is_plain = True
-        for term in index.terms:
-            atom = term[0]
-            if atom in expanded:
-                moving.append(term)
-                continue
-            still.append(term)
-            if atom.base or atom.factors:
-                inner = atoms(of_atom(atom))
-                is_plain = is_plain and not expanded & inner
-        gathers = _gathers(index)
-        kept = tuple(still)
-        return Form(index, tuple(moving), kept, gathers, is_plain and not gathers, {(): kept})
-
-    # binding
-
-    def bind(self, form: Form) -> Index:
-        """The index with the numbers of expanded axes and of gathered values put in."""
-        if not form.is_plain:
-            return self._substituted(form)
-        env = self.scope.env
-        constant = form.whole.const
-        kept: Terms = ()
-        for term in form.moving:
-            number = env.get(term[0], LANE)
-            if number == LANE:
-                kept += (term,)
+    def bind(self, index: Index) -> Index:
+        """The index with the numbers of copied axes and of gathered values put in."""
+        form = self.form(index)
+        if not form.is_linear:
+            return substitute(form.value, {atom: self._number_of(atom) for atom in form.parts})
+        constant, kept = form.value.const, []
+        for term in form.value.terms:
+            number = self.now.get(term[0])
+            if isinstance(number, Index):
+                constant += term[1] * number.const
             else:
-                constant += term[1] * number
-        return make(constant, _merged(form, kept))
+                kept.append(term)
+        return make(constant, tuple(kept))
 
-    def place(self, form: Form) -> Place:
-        """A place with the numbers of expanded axes and of gathered values put in."""
-        bound = self.bind(form)
-        step = self.step(bound)
-        if step is None:
-            return Place(0, (), None, bound)
-        if not step:
-            return Place(bound.const, bound.terms, 0)
-        terms = [term for term in bound.terms if term[0] is not self.scope.lane]
-        return Place(bound.const, tuple(terms), step)
+    def by_lane(self, index: Index) -> list[Index]:
+        """A bound index in each lane alone."""
+        step = self.step(index)
+        if step is not None:
+            terms = self.first(index).terms
+            return [make(index.const + step * lane, terms) for lane in range(self.lanes)]
+        moving = [atom for atom in atoms(index) if self.runs(atom)]
+        return [self._at_lane(index, moving, lane) for lane in range(self.lanes)]
 
-    def _substituted(self, form: Form) -> Index:
-        env = self.scope.env
-        axes, _ = self.scope.study.of_index(form.whole)
-        numbers = {axis: make(env[axis]) for axis in axes if env.get(axis, LANE) != LANE}
-        for atom in form.gathers:
-            numbers[atom] = of_atom(self._gathered(atom))
-        return substitute(form.whole, numbers)
+    def _at_lane(self, index: Index, moving: Iterable[Atom], lane: int) -> Index:
+        env = {}
+        for atom in moving:
+            number = make(lane)
+            if atom is not self.lane:
+                node = self.blocks.one(self._counted(atom), lane)
+                number = of_atom(self._as_atom(node, atom.hi))
+            env[atom] = number
+        return substitute(index, env)
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
-        scope = self.scope
-        lane = scope.lane
-        if lane is None or scope.lanes == 1:
-            return 0
         found = 0
-        for atom, factor in index.terms:
-            if atom is lane:
+        for atom, factor in index.terms if self.lanes > 1 else ():
+            if atom is self.lane:
                 found = factor
-            elif scope.addresses.runs(atom, lane):
+            elif self.runs(atom):
                 return None
         return found
 
-    def at_lane(self, index: Index, number: int) -> int:
-        """The number that a bound index without other unknowns is in one lane."""
-        lane = self.scope.lane
-        assert lane is not None, "lower: there are no lanes here"
-        return substitute(index, {lane: make(number)}).const
+    def first(self, index: Index) -> Index:
+        """A bound index in lane 0, if it moves by equal steps."""
+        terms = [term for term in index.terms if term[0] is not self.lane]
+        return make(index.const, tuple(terms))
 
-    def value(self, index: Index, dtype: DType) -> UOp:
-        """An index of the tree as a number, or as one a lane."""
-        addresses, lane = self.scope.addresses, self.scope.lane
-        bound = self.bind(self.form(index))
-        if self.step(bound) == 0 or lane is None:
-            number = addresses.value(bound)
-        else:
-            number = addresses.vector(bound, lane, lane_dtype(bound))
-        return self.scope.blocks.narrow(number, dtype)
-
-    # tests
-
-    def holds(self, mask: Mask) -> UOp:
-        """The truth of a conjunction."""
-        forms = [self.form(constraint) for constraint in mask]
-        return self._all(tuple(forms), [])
-
-    def test(self, site: Site) -> UOp | None:
-        """The truth that an access happens: its mask holds and what it gathers is in bounds.
-
-        None if lanes gather numbers of their own, so that each has an address of its own.
-        """
-        if not site.gathers:
-            return self._all(site.mask, []) if site.mask else TRUE
-        if self._is_scattered(site.gathers):
-            return None
-        inside = [self._inside(atom) for atom in site.gathers]
-        return self._all(site.mask, inside)
-
-    def _all(self, mask: tuple[Form, ...], parts: list[UOp]) -> UOp:
-        for form in mask:
-            bound = self.bind(form)
-            if bound.hi < 0:
-                return FALSE
-            if bound.lo < 0:
-                parts.append(self._at_least_zero(bound))
-        depth = self.scope.blocks.depth
-        # Single truths before those of lanes, outer before inner.
-        parts.sort(key=lambda node: (node.dtype.lanes, depth(node)))
-        total = TRUE
-        for part in parts:
-            total = self.scope.blocks.apply(Ops.AND, total, part)
-        return total
-
-    def _at_least_zero(self, index: Index) -> UOp:
-        """The truth of index >= 0 for a bound index."""
-        addresses, vectors = self.scope.addresses, self.scope.blocks
-        step, lane = self.step(index), self.scope.lane
-        if step == 0 or lane is None:
-            return addresses.at_least_zero(index)
-        if step is None:
-            numbers = addresses.vector(index, lane, lane_dtype(index))
-            return vectors.apply(Ops.LT, numbers.const_like(-1), numbers)
-        still = index - of_atom(lane) * step
-        bound = as_index(-1) - still
-        dtype = lane_dtype(bound)
-        limit = vectors.narrow(addresses.value(bound), dtype)
-        steps = vectors.steps(step, lane.hi + 1, dtype)
-        return vectors.apply(Ops.LT, limit, steps)
-
-    # gathered numbers
-
-    def _is_scattered(self, gathers: tuple[Atom, ...]) -> bool:
-        lane = self.scope.lane
-        if self.scope.lanes == 1 or lane is None:
+    def runs(self, atom: Atom) -> bool:
+        """True if an atom of a bound index differs from lane to lane."""
+        if self.lanes == 1 or atom.kind == "variable":
             return False
-        study = self.scope.study
-        return any(lane in study.of_index(of_atom(atom)).axes for atom in gathers)
+        node = self.now.get(atom)
+        if isinstance(node, UOp):
+            return node.dtype.lanes > 1
+        return any(self.runs(part) for part in atoms(of_atom(atom)))
+
+    def _number_of(self, atom: Atom) -> Index:
+        if atom.kind == "gather":
+            return of_atom(self._gathered(atom))
+        number = self.now.get(atom)
+        return number if isinstance(number, Index) else of_atom(atom)
 
     def _gathered(self, atom: Atom) -> Atom:
-        """The number that a gathered atom is here, negatives counted from the end, as an atom."""
+        """The number that a gathered atom is here, negatives counted from the end."""
         assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
-        scope = self.scope
-        put = scope.blocks.put
-        value = self.evaluate(atom.node)
-        number = scope.blocks.narrow(value, dtypes.int64)
-        from_end = put(alu(Ops.ADD, number, number.const_like(atom.hi + 1)))
-        negative = put(alu(Ops.LT, number, number.const_like(0)))
-        number = put(alu(Ops.WHERE, negative, from_end, number))
-        found = self.computed.get(number)
+        apply = self.blocks.apply
+        number = self.blocks.narrow(self.evaluate(atom.node), dtypes.int64)
+        from_end = apply(Ops.ADD, number, number.const_like(atom.hi + 1))
+        negative = apply(Ops.LT, number, number.const_like(0))
+        return self._as_atom(apply(Ops.WHERE, negative, from_end, number), atom.hi)
+
+    def _as_atom(self, number: UOp, most: int) -> Atom:
+        found = self.numbers.get(number)
         if found is None:
-            found = self.computed[number] = Atom("axis", 0, atom.hi, "gathered")
-            scope.addresses.axes[found] = number
+            found = self.numbers[number] = Atom("axis", 0, most, "gathered")
+            self.now[found] = number
         return found
 
-    def _inside(self, atom: Atom) -> UOp:
+    # conditions
+
+    def holds(self, mask: Iterable[Index], parts: Iterable[UOp] = ()) -> UOp:
+        """The truth of a conjunction of bound index values that are at least zero, and of nodes."""
+        nodes = [*parts]
+        for index in mask:
+            if index.hi < 0:
+                return FALSE
+            if index.lo < 0:
+                nodes.append(self._at_least_zero(index))
+        # Single truths before those of lanes, outer before inner.
+        nodes.sort(key=lambda node: (node.dtype.lanes, self.blocks.depth(node)))
+        total = TRUE
+        for node in nodes:
+            total = self.blocks.apply(Ops.AND, total, node)
+        return total
+
+    def inside(self, atom: Atom) -> UOp:
         """The truth that a gathered number lies in its extent."""
-        number = self.scope.addresses.axes[self._gathered(atom)]
-        whole = self.scope.blocks.narrow(number, dtypes.uint64)
-        return self.scope.blocks.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
+        number = self._counted(self._gathered(atom))
+        whole = self.blocks.narrow(number, dtypes.uint64)
+        return self.blocks.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
+
+    def _at_least_zero(self, index: Index) -> UOp:
+        """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
+        apply, step = self.blocks.apply, self.step(index)
+        if step is None:
+            numbers = self.value(index)
+            return apply(Ops.LT, numbers.const_like(-1), numbers)
+        if step:
+            bound = -1 - self.first(index)
+            dtype = _lane_dtype(bound)
+            limit = self.blocks.narrow(self.same(bound), dtype)
+            numbers = self.blocks.put(self.blocks.steps(step, self.lanes, dtype))
+            return apply(Ops.LT, limit, numbers)
+        if index.terms[0][1] >= 0:
+            return apply(Ops.LT, self.number(-1 - index.const), self._sum(index.terms))
+        positive = tuple([(atom, -factor) for atom, factor in index.terms])
+        return apply(Ops.LT, self._sum(positive), self.number(index.const + 1))
+
+    # nodes
+
+    def value(self, index: Index, dtype: DType | None = None) -> UOp:
+        """The node of a bound index: a number in int64 or, where it differs from lane to lane,
+        a vector of `dtype`, which is the narrowest that does."""
+        moving = [term for term in index.terms if self.lanes > 1 and self.runs(term[0])]
+        if not moving:
+            return self.same(index)
+        dtype = dtype or _lane_dtype(index)
+        still = [term for term in index.terms if term not in moving]
+        first = self.same(make(index.const, tuple(still)))
+        total = self.blocks.splat(self.blocks.narrow(first, dtype), self.lanes)
+        for atom, factor in moving:
+            part = self._atom(atom, dtype)
+            part = self.blocks.apply(Ops.MUL, part, part.const_like(factor))
+            total = self.blocks.apply(Ops.ADD, total, part)
+        return total
+
+    def same(self, index: Index) -> UOp:
+        """The node of a bound index that is the same in all lanes."""
+        if not index.terms:
+            return self.number(index.const)
+        total = self._sum(index.terms)
+        if not index.const:
+            return total
+        return self.blocks.put(alu(Ops.ADD, total, self.number(index.const)))
+
+    def _sum(self, terms: Terms) -> UOp:
+        """The variable part of a sum, outer parts first."""
+        total = self.sums.get(terms)
+        if total is not None and self.blocks.is_live(total):
+            return total
+        parts = [(self._atom(atom, dtypes.int64), factor) for atom, factor in terms]
+        parts.sort(key=lambda part: self.blocks.depth(part[0]))
+        total = self.number(0)
+        for node, factor in parts:
+            part = self.blocks.apply(Ops.MUL, node, self.number(factor))
+            total = self.blocks.apply(Ops.ADD, total, part)
+        self.sums[terms] = total
+        return total
+
+    def _atom(self, atom: Atom, dtype: DType) -> UOp:
+        """The node of an atom; `dtype` is int64 unless it differs from lane to lane."""
+        if atom.factors:
+            product = const(1, dtype)
+            for factor in atom.factors:
+                part = self.blocks.narrow(self.value(of_atom(factor), dtype), dtype)
+                product = self.blocks.apply(Ops.MUL, product, part)
+            return product
+        if atom.base is None:
+            return self.blocks.narrow(self._counted(atom), dtype)
+        lift = _lift(atom)
+        base = self.value(atom.base + lift, dtype)
+        if atom.kind == "alias":
+            return base
+        digit = self._digit(base, atom.divisor, atom.modulus)
+        below = 0 if atom.modulus else lift // atom.divisor
+        return self.blocks.apply(Ops.ADD, digit, digit.const_like(-below))
+
+    def _counted(self, atom: Atom) -> UOp:
+        if atom.kind == "variable":
+            return UOp(Ops.VARIABLE, dtypes.int64, (), (atom.name, atom.lo, atom.hi))
+        node = self.now[atom]
+        assert isinstance(node, UOp), f"lower: {atom} has a number, {node}"
+        return self.blocks.put(node)
+
+    def _digit(self, base: UOp, divisor: int, modulus: int) -> UOp:
+        """(base // divisor) % modulus for a base of at least zero, as shifts where they do."""
+        apply = self.blocks.apply
+        if _is_power(divisor) and _is_power(modulus):
+            shift = base.const_like(divisor.bit_length() - 1)
+            base = apply(Ops.SHR, base, shift) if divisor > 1 else base
+            return apply(Ops.AND, base, base.const_like(modulus - 1)) if modulus else base
+        signed = base.dtype.scalar
+        base = self.blocks.narrow(base, _UNSIGNED[signed])
+        if divisor > 1:
+            base = apply(Ops.IDIV, base, base.const_like(divisor))
+        if modulus:
+            base = apply(Ops.MOD, base, base.const_like(modulus))
+        return self.blocks.narrow(base, signed)
 
 
-def _merged(form: Form, kept: Terms) -> Terms:
-    """The terms of a form that stay, in order."""
-    found = form.merged.get(kept)
-    if found is None:
-        terms = [term for term in form.whole.terms if term in form.still or term in kept]
-        found = form.merged[kept] = tuple(terms)
-    return found
+def _form(index: Index) -> Form:
+    plain = rebuild(index, _alias_base)
+    parts = [atom for atom in atoms(plain) if atom.kind != "variable"]
+    parts.sort(key=lambda atom: atom.order)
+    is_linear = all(atom.kind in ("axis", "variable") for atom, _ in plain.terms)
+    return Form(plain, tuple(parts), is_linear)
 
 
-def _gathers(index: Index) -> tuple[Atom, ...]:
-    """The gathered atoms of an index value, in order of creation."""
-    found = [atom for atom in atoms(index) if atom.kind == "gather"]
-    return tuple(sorted(found, key=lambda atom: atom.order))
+def _alias_base(atom: Atom) -> Index | None:
+    """What an alias stands for; None for other atoms."""
+    if atom.kind != "alias" or atom.base is None:
+        return None
+    return rebuild(atom.base, _alias_base)
+
+
+def _number(value: int) -> UOp:
+    return const(value, dtypes.int64)
+
+
+def _is_power(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _lift(atom: Atom) -> int:
+    """The multiple of the period that makes a digit's base at least zero."""
+    low = 0 if atom.base is None else atom.base.lo
+    if atom.kind != "digit" or low >= 0:
+        return 0
+    period = atom.divisor * (atom.modulus or 1)
+    return -(low // period) * period
+
+
+def _lane_dtype(index: Index) -> DType:
+    """The narrowest type that all numbers on the way to `index` fit, for arithmetic in lanes."""
+    work = [index]
+    while work:
+        value = work.pop()
+        reach = abs(value.const)
+        for atom, factor in value.terms:
+            reach += abs(factor) * max(abs(atom.lo), abs(atom.hi))
+            if atom.base is not None:
+                work.append(atom.base + _lift(atom))
+        if reach >= _INT32:
+            return dtypes.int64
+    return dtypes.int32

@@ -1,33 +1,19 @@
-"""Statements that lowering itself writes or replaces, as plain trees.
+"""Loops that lowering itself writes, over every place of a tile or a buffer.
 
-Comes in: statements and what to do with each, or a shape and what to do at a place. Goes out:
-statements. The passes use these for tiles, whole buffers, fills and joins.
+Comes in: a shape and what to do at a place. Goes out: statements. copies.py, combine.py and
+expand.py use these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from tinycore.uop.index import Index, axis
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import UOp
 from tinycore.uop.tree import loop
 
 MAX_UNROLLED = 4
-SCOPES = frozenset({Ops.LOOP, Ops.IF, Ops.BLOCK})
-"""Statements that hold others."""
-
 Place = tuple[Index, ...]
-
-
-def changed(statements: Iterable[UOp], change: Callable[[UOp], Sequence[UOp]]) -> tuple[UOp, ...]:
-    """Statements, innermost first, each replaced by what `change` makes of it."""
-    found: list[UOp] = []
-    for statement in statements:
-        if statement.op in SCOPES:
-            body = changed(statement.src, change)
-            statement = statement.replace(src=body)
-        found += change(statement)
-    return tuple(found)
 
 
 def everywhere(

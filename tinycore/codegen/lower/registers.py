@@ -1,22 +1,23 @@
 """Where the elements of each buffer live: in registers, or in memory at an offset.
 
-Comes in: a kernel tree and its facts. Goes out: a `Storage` a buffer. A register buffer stays in
-registers if every index is a number once expanded; the dimension that lanes run along becomes
-vectors. All others are memory. expand.py reads and writes through these.
+Comes in: a kernel tree and how its loops run. Goes out: a `Storage` a buffer. A register buffer
+stays in registers if every index is a number once expanded; the dimension that lanes run along
+becomes vectors. All others are memory. values.py reads and writes through these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.lower.facts import EACH, LANES, Study
-from tinycore.codegen.lower.loops import SCOPES
+from tinycore.codegen.lower.facts import Modes
+from tinycore.codegen.optimize.edit import HOLDERS
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, BufferArg, values, walk
-from tinycore.util import prod, round_up
+from tinycore.uop.sites import uses
+from tinycore.uop.tree import Access, BufferArg, walk
+from tinycore.util import round_up
 
 MAX_REGISTERS = 1024
 
@@ -51,10 +52,21 @@ class Storage(NamedTuple):
 
 def in_memory(arg: BufferArg, lane: Atom | None = None) -> Storage:
     """Row by row, symbolic extents at their upper bounds."""
+    return _laid_out(arg, lane, 0, len(arg.shape))
+
+
+def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storage:
+    """Dimension `last` innermost, padded to whole registers; lanes of their own come after all."""
     extents = [extent.hi for extent in arg.shape]
-    lanes = 1 if lane is None else lane.hi + 1
-    strides = tuple([lanes * prod(extents[k + 1 :]) for k in range(len(extents))])
-    return Storage(0, strides, lanes * prod(extents) * arg.slots, lane)
+    if own is not None:
+        extents.append(own.hi + 1)
+    if width > 1:
+        extents[last] = round_up(extents[last], width)
+    strides, size = [0] * len(extents), 1
+    for k in sorted(range(len(extents)), key=lambda k: (k == last, k), reverse=True):
+        strides[k] = size
+        size *= extents[k]
+    return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, own)
 
 
 class _Use(NamedTuple):
@@ -65,83 +77,35 @@ class _Use(NamedTuple):
     lane: Atom | None
 
 
-def plan(study: Study, body: Iterable[UOp]) -> dict[UOp, Storage]:
+def plan(modes: Modes, body: Iterable[UOp]) -> dict[UOp, Storage]:
     """The storage of every buffer that `body` declares."""
     lanes: dict[UOp, Atom | None] = {}
-    uses: dict[UOp, list[_Use]] = {}
+    found: dict[UOp, list[_Use]] = {}
     for statement, loops in walk(body):
-        if statement.op in SCOPES:
+        if statement.op in HOLDERS:
             continue
-        expanded, lane = _around(study, loops)
+        expanded, lane = modes.around(loops)
         if statement.op is Ops.BUFFER:
             lanes[statement] = lane
-            uses[statement] = []
+            found[statement] = []
             continue
-        for buffer, access in _accesses(study, statement):
-            if buffer in uses:
-                uses[buffer].append(_Use(access.indices, expanded, lane))
-    return {buffer: _storage(buffer.arg, lane, uses[buffer]) for buffer, lane in lanes.items()}
+        for use in uses(statement):
+            if use.buffer in found:
+                found[use.buffer].append(_Use(use.access.indices, expanded, lane))
+    return {buffer: _storage(buffer.arg, lane, found[buffer]) for buffer, lane in lanes.items()}
 
 
-def _around(study: Study, loops: Iterable[UOp]) -> tuple[frozenset[Atom], Atom | None]:
-    expanded: set[Atom] = set()
-    lane = None
-    for loop in loops:
-        mode = study.mode(loop)
-        if mode in (EACH, LANES):
-            expanded.add(study.atom(loop))
-            lane = study.atom(loop) if mode == LANES else lane
-        elif loop.arg.extent.hi > 1:
-            expanded.discard(study.atom(loop))
-    return frozenset(expanded), lane
-
-
-Accessed = tuple[UOp, Access]
-
-
-def _accesses(study: Study, statement: UOp) -> Iterator[Accessed]:
-    """Every buffer a statement reads or writes and where, what its indices gather included."""
-    pairs: list[Accessed] = []
-    if statement.op is Ops.STORE:
-        pairs += zip(statement.src, statement.arg.places, strict=False)
-    pairs += _loads(study, values(statement))
-    for buffer, access in pairs:
-        yield buffer, access
-        for index in (*access.indices, *access.mask):
-            nodes = [atom.node for atom in atoms(index)]
-            pairs += _loads(study, [node for node in nodes if isinstance(node, UOp)])
-
-
-def _loads(study: Study, nodes: Iterable[UOp]) -> list[Accessed]:
-    order = [node for value in nodes for node in study.order(value)]
-    return [(node.src[0], node.arg) for node in order if node.op is Ops.LOAD]
-
-
-def _storage(arg: BufferArg, own: Atom | None, uses: list[_Use]) -> Storage:
+def _storage(arg: BufferArg, own: Atom | None, found: list[_Use]) -> Storage:
     """The best place for what was seen; `own` is the vector axis around the declaration."""
+    memory = in_memory(arg, own)
     if arg.space != "reg" or arg.slots > 1 or not all(extent.is_const for extent in arg.shape):
-        return in_memory(arg, own)
-    dimension, width = -1, 1
-    for indices, expanded, lane in uses:
+        return memory
+    last, width = len(arg.shape), 1 if own is None else own.hi + 1
+    for indices, expanded, lane in found:
         if not all(atoms(index) <= expanded for index in indices):
-            return in_memory(arg, own)
+            return memory
         along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
-        if lane is not None and len(along) == 1 and lane.hi + 1 > width:
-            dimension, width = along[0], lane.hi + 1
-    extents = [extent.const for extent in arg.shape]
-    if own is not None:
-        dimension, width = len(extents), own.hi + 1
-        extents.append(width)
-    if width > 1:
-        extents[dimension] = round_up(extents[dimension], width)
-    count = prod(extents)
-    if count > MAX_REGISTERS * width:
-        return in_memory(arg, own)
-    order = [k for k in range(len(extents)) if k != dimension]
-    order += [dimension] if width > 1 else []
-    strides = [0] * len(extents)
-    size = 1
-    for k in reversed(order):
-        strides[k] = size
-        size *= extents[k]
-    return Storage(width, tuple(strides[: len(arg.shape)]), count, own)
+        if own is None and lane is not None and len(along) == 1 and lane.hi + 1 > width:
+            last, width = along[0], lane.hi + 1
+    storage = _laid_out(arg, own, width, last)
+    return storage if storage.size <= MAX_REGISTERS * width else memory

@@ -6,12 +6,12 @@ are digits of its axis. Targets with groups of threads will get descriptors of t
 
 from __future__ import annotations
 
-from tinycore.codegen.lower.loops import changed
+from tinycore.codegen.optimize.edit import edit
+from tinycore.codegen.optimize.split import fused
 from tinycore.errors import SpecError
 from tinycore.runtime.caps import Caps
-from tinycore.uop.index import Atom, Index, as_index, axis, digit
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, axis_of, loop, rebuild, walk
+from tinycore.uop.tree import Kernel, walk
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:
@@ -26,9 +26,11 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
     _check(kernel, grids, chain)
     if len(grids) == 1:
         return kernel
-    flat = _flattened(chain)
-    outer = chain[0]
-    body = changed(kernel.body, lambda node: [flat if node is outer else node])
+    last = chain.pop()
+    flat = last.replace(src=edit(last.src, _in_order))
+    for outer in reversed(chain):
+        flat = fused(outer, flat)
+    body = edit(kernel.body, lambda node: [flat if node is grids[0] else node])
     return kernel._replace(body=body)
 
 
@@ -57,26 +59,6 @@ def _check(kernel: Kernel, grids: list[UOp], chain: list[UOp]) -> None:
         if node.op is Ops.STORE and node not in inside and node.src[0] in kernel.params:
             name = node.src[0].arg.name
             raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
-
-
-def _flattened(chain: list[UOp]) -> UOp:
-    """One loop for several: axis k is the digit of the flat axis that its extent counts."""
-    name = "_".join([node.arg.axis for node in chain])
-    total: Index = as_index(1)
-    for node in chain:
-        total = node.arg.extent * total
-    flat = axis(name, total)
-    env: dict[Atom, Index] = {}
-    size = 1
-    for node in reversed(chain):
-        index = axis_of(node)
-        extent = node.arg.extent
-        if index.terms:
-            modulus = 0 if node is chain[0] else extent.const
-            env[index.terms[0][0]] = digit(flat, size, modulus)
-        size *= 1 if extent.terms else extent.const
-    body = rebuild(changed(chain[-1].src, _in_order), {}, env)
-    return loop("par", name, total, body, "grid")
 
 
 def _in_order(node: UOp) -> list[UOp]:

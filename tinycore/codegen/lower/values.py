@@ -1,165 +1,305 @@
-"""Evaluates the expressions of a kernel at the numbers that expanded axes have, making nodes.
+"""Evaluates the expressions of a kernel at one point of it, and reads and writes its buffers.
 
-Comes in: a value of the tree. Goes out: a placed node, a vector where the value runs along lanes.
-A value that does not depend on all copied loops around is remembered by the axes and states it
-depends on, so that copies share it. expand.py runs the statements.
+Comes in: a value of the tree, a STORE. Goes out: placed nodes, vectors where the value runs along
+lanes. A value that does not depend on all copied loops around is remembered by what the axes and
+states it depends on are now, so that copies share it. What no vector access can do (unequal steps)
+is done lane by lane. expand.py runs the statements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
-from tinycore.codegen.lower.elements import Elements
-from tinycore.codegen.lower.indices import FALSE, Indices, Site
-from tinycore.codegen.lower.scope import LANE, Scope
-from tinycore.dtype import dtypes
-from tinycore.uop.index import Atom
+from tinycore.codegen.lower.blocks import Blocks
+from tinycore.codegen.lower.indices import FALSE, TRUE, Indices
+from tinycore.codegen.lower.registers import Storage
+from tinycore.dtype import DType, dtypes
+from tinycore.uop.affine import Mask
+from tinycore.uop.index import Index
 from tinycore.uop.ops import CASTS, Ops, UOp, alu, const
+from tinycore.uop.sites import index_values
+from tinycore.uop.tree import Access
+from tinycore.util import dedup
 
-Key = tuple[object, ...]
+Dependencies = frozenset[Any]  # axes, LETs and buffers
+
+
+class Spot(NamedTuple):
+    """An access here: its offset, how far that moves from lane to lane (None: not by equal steps),
+    its mask, and the truths that what it gathers is in bounds."""
+
+    offset: Index
+    step: int | None
+    mask: Mask
+    inside: tuple[UOp, ...]
 
 
 class Values:
-    """Expressions to nodes, in a scope."""
+    """Expressions to nodes.
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.blocks = scope.blocks
-        self.indices = Indices(scope, self.evaluate)
-        self.elements = Elements(scope, self.indices)
-        self.memo: dict[Key, UOp] = {}
-        self.steps: dict[tuple[UOp, frozenset[Atom]], list[tuple[UOp, bool]]] = {}
-        self.lets: dict[Key, UOp] = {}
-        self.let_axes: dict[UOp, tuple[Atom, ...]] = {}
-        self.sites: dict[UOp, Site] = {}
+    `buffers` holds what stands for a buffer of the tree, `copied` are the axes of copied loops
+    around; `visits` counts the nodes looked at.
+    """
+
+    def __init__(self, storage: Mapping[UOp, Storage]) -> None:
+        self.storage = storage
+        self.blocks = Blocks()
+        self.indices = Indices(self.blocks, self.evaluate)
+        self.now = self.indices.now
+        self.buffers: dict[UOp, UOp] = {}
+        self.copied: Dependencies = frozenset()
+        self.visits = 0
+        self.memo: dict[tuple[Any, ...], UOp] = {}
+        self.order = cache(_sources_first)
+        self.offset = cache(self._offset)
+        self.dependencies = cache(self._dependencies)
 
     def evaluate(self, value: UOp) -> UOp:
         """The node of `value` here and now."""
-        if value.op is Ops.CONST:
-            return value
         done: dict[UOp, UOp] = {}
-        steps = self._steps(value)
-        self.scope.visits += len(steps)
-        for node, is_shared in steps:
-            done[node] = self._shared(node, done) if is_shared else self._made(node, done)
+        order = self.order(value)
+        self.visits += len(order)
+        for node in order:
+            done[node] = self._shared(node, done)
         return done[value]
 
-    def _steps(self, value: UOp) -> list[tuple[UOp, bool]]:
-        """The nodes of a value in order, and if copies of the loops around may share each."""
-        copied = self.scope.copied
-        key = (value, copied)
-        found = self.steps.get(key)
-        if found is None:
-            found = self.steps[key] = []
-            for node in self.scope.study.order(value):
-                alone = not copied or copied.issubset(self.scope.study.of(node).axes)
-                found.append((node, not alone and node.op is not Ops.LET))
-        return found
-
-    def set_let(self, let: UOp) -> None:
-        """Evaluate a LET where it stands; a value for each number of the axes around it."""
-        value = self.evaluate(let.src[0])
-        self.let_axes[let] = tuple(self.scope.env)
-        self.lets[self._let_key(let)] = value
-        self.scope.changed(let)
-
-    def load(self, node: UOp) -> UOp:
-        """What a LOAD reads."""
-        site = self.sites.get(node)
-        if site is None:
-            site = self.sites[node] = self.indices.site(node.src[0], node.arg)
-        test = self.indices.test(site)
-        if test is FALSE:
-            return const(node.arg.fill or 0, node.dtype)
-        found: UOp | None = None
-        if test is not None:
-            found = self.elements.read(node, site, test)
-        return self._lane_by_lane(node) if found is None else found
-
-    def store_value(self, statement: UOp) -> None:
-        """Run a STORE, which combines with nothing any more."""
-        self.store(statement, self.evaluate(statement.src[1]))
-
-    def store(self, statement: UOp, value: UOp) -> None:
-        """Put a node where a STORE of one value says."""
-        buffer = statement.src[0]
-        site = self.sites.get(statement)
-        if site is None:
-            place = statement.arg.places[0]
-            site = self.sites[statement] = self.indices.site(buffer, place)
-        test = self.indices.test(site)
-        if test is FALSE:
-            return
-        if test is not None and self.elements.write(buffer, site, value, test):
-            return
-        for number in range(self.scope.lanes):
-            part = self.blocks.one(value, number)
-            with self.scope.in_lane(number):
-                self.store(statement, part)
-
-    def _lane_by_lane(self, node: UOp) -> UOp:
-        parts = []
-        for number in range(self.scope.lanes):
-            with self.scope.in_lane(number):
-                parts.append(self.load(node))
-        return self.blocks.join(parts)
+    def changed(self, *buffers: UOp) -> int:
+        """Note that buffers hold something new from here on; the moment they do."""
+        moment = self.blocks.number()
+        self.now.update(dict.fromkeys(buffers, moment))
+        return moment
 
     # remembering
 
-    def _key(self, node: UOp) -> Key:
-        axes, states = self.scope.study.of(node)
-        scope = self.scope
-        return (node, *map(scope.env.get, axes), *map(scope.moments.get, states))
-
-    def _let_key(self, let: UOp) -> Key:
-        return (let, *map(self.scope.env.get, self.let_axes[let]))
-
     def _shared(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
-        key = self._key(node)
+        if not self.copied or self.copied <= self.dependencies(node):
+            return self._made(node, done)
+        key = (node, *map(self.now.get, self.dependencies(node)))
         found = self.memo.get(key)
         if found is None or not self.blocks.is_live(found):
             found = self.memo[key] = self._made(node, done)
         return found
 
-    def _read_let(self, let: UOp) -> UOp:
-        found = self.lets.get(self._let_key(let))
-        if found is not None:
-            return found
-        # A single lane reads what was computed for all.
-        assert self.scope.lane is not None, f"lower: {let!r} is used where it has no value"
-        number = self.scope.env[self.scope.lane]
-        with self.scope.in_lane(LANE):
-            whole = self.lets[self._let_key(let)]
-        return self.blocks.one(whole, number)
+    def _dependencies(self, node: UOp) -> Dependencies:
+        """The axes, LETs and buffers that a node depends on."""
+        if node.op is Ops.LET:
+            return frozenset([node])
+        if node.op is Ops.BUFFER:
+            return frozenset([node, self.storage[node].lane])
+        found = set[Any]().union(*map(self.dependencies, node.src))
+        for index in index_values(node):
+            for atom in self.indices.form(index).parts:
+                found.add(atom)
+                if isinstance(atom.node, UOp):
+                    found.update(*map(self.dependencies, self.order(atom.node)))
+        return frozenset(found)
+
+    # scalar ops
 
     def _made(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
-        read = _LEAVES.get(node.op)
-        if read is not None:
-            return read(self, node)
-        src = []
-        lanes, is_known = 1, False
-        for old in node.src:
-            new = done.get(old, old)
-            lanes = max(lanes, new.dtype.lanes)
-            is_known = is_known or (new.op is Ops.CONST and old is not new)
-            src.append(new)
-        dtype = node.dtype
+        leaf = _LEAVES.get(node.op)
+        if leaf is not None:
+            return leaf(self, node)
+        src = [done.get(source, source) for source in node.src]
+        lanes = max([source.dtype.lanes for source in src])
+        known = [new for new in src if new.op is Ops.CONST and new not in node.src]
         if lanes > 1:
             src = [self.blocks.splat(source, lanes) for source in src]
-            dtype = dtype.vec(lanes)
-        if is_known and node.op not in CASTS:
-            return self.blocks.put(alu(node.op, *src))
-        return self.blocks.put(UOp(node.op, dtype, tuple(src)))
+        new = UOp(node.op, node.dtype.vec(lanes), tuple(src))
+        if known and node.op not in CASTS:
+            new = alu(node.op, *src)
+        return self.blocks.put(new)
 
-    def _variable(self, node: UOp) -> UOp:
+    def let(self, statement: UOp) -> None:
+        """A LET is what its value is where it stands."""
+        self.now[statement] = self.evaluate(statement.src[0])
+
+    def read(self, let: UOp) -> UOp:
+        """What a LET was where it stands."""
+        found: UOp = self.now[let]
+        return found
+
+    def variable(self, node: UOp) -> UOp:
+        """A number bound at launch."""
         number = UOp(Ops.VARIABLE, dtypes.int64, (), node.arg)
         return self.blocks.narrow(number, node.dtype)
 
+    def index(self, node: UOp) -> UOp:
+        """An index value as a number."""
+        number = self.indices.value(self.indices.bind(node.arg))
+        return self.blocks.narrow(number, node.dtype)
+
+    def holds(self, mask: Mask) -> UOp:
+        """The truth of a conjunction of the tree."""
+        return self.indices.holds(map(self.indices.bind, mask))
+
+    # accesses
+
+    def load(self, node: UOp) -> UOp:
+        """What a LOAD reads."""
+        return self._read(node, self._spot(node.src[0], node.arg))
+
+    def store(self, statement: UOp) -> None:
+        """Run a STORE, which combines with nothing any more."""
+        buffer, value = statement.src
+        value = self.evaluate(value)
+        spot = self._spot(buffer, statement.arg.places[0], value.dtype.lanes)
+        self._write(buffer, spot, value)
+
+    def _offset(self, buffer: UOp, access: Access) -> Index:
+        return self.storage[buffer].offset(access, buffer.arg.slots)
+
+    def _spot(self, buffer: UOp, access: Access, lanes: int = 1) -> Spot:
+        """An access that moves so many values."""
+        indices, form = self.indices, self.offset(buffer, access)
+        gathers = [atom for atom in indices.form(form).parts if atom.kind == "gather"]
+        inside = [indices.inside(atom) for atom in gathers]
+        mask = [indices.bind(index) for index in access.mask]
+        offset = indices.bind(form)
+        step = indices.step(offset)
+        is_apart = lanes > 1 or any(indices.step(index) != 0 for index in mask)
+        if step == 0 and is_apart:
+            step = None
+        return Spot(offset, step, tuple(mask), tuple(inside))
+
+    def _in_each_lane(self, spot: Spot) -> Iterator[Spot]:
+        by_lane = self.indices.by_lane
+        masks = [by_lane(index) for index in spot.mask]
+        for lane, offset in enumerate(by_lane(spot.offset)):
+            mask = [index[lane] for index in masks]
+            inside = [self.blocks.one(node, lane) for node in spot.inside]
+            yield Spot(offset, 0, tuple(mask), tuple(inside))
+
+    def _read(self, node: UOp, spot: Spot) -> UOp:
+        """What is at a spot, or the fill of the LOAD where its test is false."""
+        buffer = node.src[0]
+        fill = const(node.arg.fill or 0, node.dtype)
+        in_registers = self.storage[buffer].width > 0
+        if spot.step not in (0, 1) and not in_registers:
+            parts = [self._read(node, one) for one in self._in_each_lane(spot)]
+            return self.blocks.join(parts)
+        test = self.indices.holds(spot.mask, spot.inside)
+        if test is FALSE:
+            return fill
+        if in_registers:
+            value = self._read_registers(buffer, spot)
+            return self._chosen(test, value, fill)
+        lanes = self._lanes(spot)
+        src = [self._first(spot)]
+        if test is not TRUE:
+            src += [self.blocks.splat(test, lanes), self.blocks.splat(fill, lanes)]
+        return self._load(buffer, node.dtype.vec(lanes), *src)
+
+    def _write(self, buffer: UOp, spot: Spot, value: UOp) -> None:
+        """Put `value` at a spot where its test holds."""
+        in_registers = self.storage[buffer].width > 0
+        if spot.step not in (0, 1) and not in_registers:
+            for lane, one in enumerate(self._in_each_lane(spot)):
+                self._write(buffer, one, self.blocks.one(value, lane))
+            return
+        test = self.indices.holds(spot.mask, spot.inside)
+        if test is FALSE:
+            return
+        lanes = self._lanes(spot)
+        value = self.blocks.splat(value, lanes)
+        if in_registers:
+            old = value if test is TRUE else self._read_registers(buffer, spot)
+            self._write_registers(buffer, spot, self._chosen(test, value, old))
+            return
+        src = [self._first(spot), value]
+        if test is not TRUE:
+            src.append(self.blocks.splat(test, lanes))
+        self._store(buffer, *src)
+
+    def _lanes(self, spot: Spot) -> int:
+        return 1 if spot.step == 0 else self.indices.lanes
+
+    def _first(self, spot: Spot) -> UOp:
+        """The offset of the first lane."""
+        offset = spot.offset
+        return self.indices.same(self.indices.first(offset) if spot.step else offset)
+
+    def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
+        """`value` where `test` holds, else `other`."""
+        if test is TRUE:
+            return value
+        return self.blocks.apply(Ops.WHERE, test, value, other)
+
+    def _load(self, buffer: UOp, dtype: DType, *src: UOp) -> UOp:
+        moment: int = self.now.get(buffer, 0)
+        stored = self.buffers[buffer]
+        return self.blocks.put_load(buffer, dtype, (stored, *src), moment)
+
+    def _store(self, buffer: UOp, *src: UOp) -> None:
+        moment = self.changed(buffer)
+        stored = self.buffers[buffer]
+        self.blocks.append(UOp(Ops.STORE, dtypes.void, (stored, *src), None, moment))
+
+    # registers
+
+    def _read_registers(self, buffer: UOp, spot: Spot) -> UOp:
+        width = self.storage[buffer].width
+        elements = self._elements(spot)
+        units = dedup([element // width for element in elements])
+        parts = [self._register(buffer, unit) for unit in units]
+        first_of = {unit: width * k for k, unit in enumerate(units)}
+        lanes = [first_of[element // width] + element % width for element in elements]
+        return self.blocks.merge(parts, tuple(lanes))
+
+    def _write_registers(self, buffer: UOp, spot: Spot, value: UOp) -> None:
+        width = self.storage[buffer].width
+        lane_of = {element: lane for lane, element in enumerate(self._elements(spot))}
+        for unit in dedup([element // width for element in lane_of]):
+            parts = [value]
+            first = unit * width
+            lanes = [lane_of.get(first + k, -1) for k in range(width)]
+            if -1 in lanes:
+                parts = [self._register(buffer, unit), value]
+                lanes = [k if lane < 0 else width + lane for k, lane in enumerate(lanes)]
+            new = self.blocks.merge(parts, tuple(lanes))
+            self._store(buffer, self.indices.number(unit), new)
+
+    def fill(self, buffer: UOp, value: UOp) -> None:
+        """Put one value in every register of a buffer."""
+        storage = self.storage[buffer]
+        value = self.blocks.splat(value, storage.width)
+        for unit in range(storage.size // storage.width):
+            self._store(buffer, self.indices.number(unit), value)
+
+    def _elements(self, spot: Spot) -> Sequence[int]:
+        """The element of each lane."""
+        if spot.step is None:
+            return [index.const for index in self.indices.by_lane(spot.offset)]
+        first, step = spot.offset.const, spot.step or 1
+        return range(first, first + step * self._lanes(spot), step)
+
+    def _register(self, buffer: UOp, unit: int) -> UOp:
+        dtype = self.buffers[buffer].dtype
+        return self._load(buffer, dtype, self.indices.number(unit))
+
 
 _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
+    Ops.CONST: lambda values, node: node,
+    Ops.LET: Values.read,
     Ops.LOAD: Values.load,
-    Ops.LET: Values._read_let,
-    Ops.INDEX: lambda values, node: values.indices.value(node.arg, node.dtype),
-    Ops.MASK: lambda values, node: values.indices.holds(node.arg),
-    Ops.VARIABLE: Values._variable,
+    Ops.INDEX: Values.index,
+    Ops.MASK: lambda values, node: values.holds(node.arg),
+    Ops.VARIABLE: Values.variable,
 }
+
+
+def _sources_first(value: UOp) -> list[UOp]:
+    """The nodes of a value, sources first and no constants; LETs are where it ends."""
+    order: dict[UOp, None] = {}
+    work = [value]
+    while work:
+        node = work[-1]
+        todo = [source for source in node.src if source not in order]
+        if todo and node.op not in _LEAVES and node not in order:
+            work += reversed(todo)
+            continue
+        order[node] = None
+        work.pop()
+    return [node for node in order if node.op is not Ops.CONST or node is value]

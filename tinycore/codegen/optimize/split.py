@@ -75,11 +75,16 @@ def _fused(node: UOp, second: str) -> UOp:
         raise Illegal(f"FUSE: {first.axis} and {second} differ in kind or are mapped")
     if not first.extent.is_const or not low.extent.is_const:
         raise Illegal(f"FUSE: extents of {first.axis} and {second} are not constant")
-    count = low.extent.const
-    name, extent = f"{first.axis}_{second}", first.extent * count
+    return fused(node, inner)
+
+
+def fused(node: UOp, inner: UOp) -> UOp:
+    """A perfect pair of loops, of which the inner one has a constant extent, as one loop."""
+    first, count = node.arg, inner.arg.extent.const
+    name, extent = f"{first.axis}_{inner.arg.axis}", first.extent * count
     whole = axis(name, extent)
     places = {axis_of(node): digit(whole, count, 0), axis_of(inner): digit(whole, 1, count)}
-    return loop(first.kind, name, extent, placed(inner.src, places))
+    return loop(first.kind, name, extent, placed(inner.src, places), first.map)
 
 
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:

@@ -49,10 +49,13 @@ BOOL = UNSIGNED | {Ops.ADD: "or", Ops.MUL: "and"}
 PLAIN = {"f": FLOAT, "i": SIGNED, "u": UNSIGNED, "b": BOOL}
 """Operands of one type, by kind of that type."""
 
+CONTRACTED = PLAIN | {"f": FLOAT | {Ops.ADD: "fadd contract", Ops.MUL: "fmul contract"}}
+"""The same where a product and a sum may be rounded once: LLVM joins them."""
+
 OF_ONE = {Ops.NEG: ("sub", 0), Ops.RECIP: ("fdiv", 1.0)}
 """Ops on a number and the operand."""
 
-FUNCTIONS = {Ops.SQRT: "sqrt", Ops.TRUNC: "trunc", Ops.FMA: "fmuladd"}
+FUNCTIONS = {Ops.SQRT: "sqrt", Ops.TRUNC: "trunc"}
 SPELLED = frozenset({*FLOAT, *SIGNED, *OF_ONE, *FUNCTIONS, *CASTS, Ops.WHERE})
 """The scalar ops there are spellings for."""
 
@@ -65,8 +68,9 @@ def scalar(text: Text, node: UOp) -> str:
     op, dtype = node.op, node.src[0].dtype
     kind = register_type(dtype)
     names = [text.name(source) for source in node.src]
-    if op in PLAIN[dtype.kind]:
-        return text.new(f"{PLAIN[dtype.kind][op]} {kind} {', '.join(names)}")
+    word = text.words[dtype.kind].get(op)
+    if word is not None:
+        return text.new(f"{word} {kind} {', '.join(names)}")
     if op in CASTS:
         return _cast(text, node, names[0])
     if op in OF_ONE:
