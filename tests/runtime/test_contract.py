@@ -60,13 +60,6 @@ def test_caps_refuse_what_no_device_can_mean() -> None:
         Caps(dtypes=("float33",), spaces=(HOST,))
 
 
-def test_an_unknown_space_is_named_with_the_known() -> None:
-    assert CAPS.space("host") is HOST
-    text = "Caps.space: 'moon' is no memory here; expected one of host"
-    with pytest.raises(ArgumentError, match=exactly(text)):
-        CAPS.space("moon")
-
-
 def test_a_target_generates_code_or_does_not() -> None:
     npu = replace(CAPS, codegen=False)
     assert Target("npu1", npu).renderer is None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections import OrderedDict
 from typing import NamedTuple
 
 from tinycore.config import LRU
@@ -26,11 +25,11 @@ class Block(NamedTuple):
 
     handle: Handle
     size_bytes: int
-    space: str
 
 
 class CachingAllocator:
-    """Allocates through the vendor and keeps what is freed, up to a limit.
+    """Allocates in a device's first space through the vendor and keeps what is freed, up to a
+    limit.
 
     Calls vendor code unguarded: callers are within `OpenDevice.guard`.
     Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
@@ -43,27 +42,26 @@ class CachingAllocator:
         self.live_bytes = 0
         self.live_count = 0
         self.cached_bytes = 0
+        self.space = self.caps.spaces[0]
         # A device's own memory may all wait for reuse; half of what it shares with the host.
-        kept = [space.size_bytes // (1 + space.host_visible) for space in self.caps.spaces]
-        self._limit_bytes = sum(kept)
-        self._waiting: OrderedDict[tuple[str, int], list[Block]] = OrderedDict()
+        self._limit_bytes = self.space.size_bytes // (1 + self.space.host_visible)
+        self._waiting: dict[int, list[Block]] = {}
         # Reentrant: collecting garbage inside may free buffers of the same device.
         self._lock = threading.RLock()
 
-    def alloc(self, size_bytes: int, space: str = "") -> Block:
+    def alloc(self, size_bytes: int) -> Block:
         """A block with room for `size_bytes`, from the waiting ones if one has the size.
 
         Raises: OutOfMemory; the device stays usable.
         """
-        space = space or self.caps.spaces[0].name
         room = bucket(size_bytes)
         if room > self.caps.max_allocation_bytes:
             room = max(size_bytes, 1)
         with self._lock:
-            waiting = self._waiting.get((space, room))
+            waiting = self._waiting.get(room)
             if waiting:
                 self.cached_bytes -= room
-            block = waiting.pop() if waiting else self._obtain(space, room)
+            block = waiting.pop() if waiting else self._obtain(room)
             self.live_bytes += room
             self.live_count += 1
         return block
@@ -74,45 +72,36 @@ class CachingAllocator:
             self.live_bytes -= block.size_bytes
             self.live_count -= 1
             self.cached_bytes += block.size_bytes
-            key = (block.space, block.size_bytes)
-            self._waiting.setdefault(key, []).append(block)
-            self._waiting.move_to_end(key)
-            self._shrink(self._limit_bytes if LRU.value else 0)
+            self._waiting.setdefault(block.size_bytes, []).append(block)
+            if not LRU.value or self.cached_bytes > self._limit_bytes:
+                self.give_back()
 
-    def close(self) -> None:
+    def give_back(self) -> None:
         """Give everything waiting back; blocks still in use are the device's to reclaim."""
         with self._lock:
-            self._shrink(0)
+            blocks = [block for waiting in self._waiting.values() for block in waiting]
+            self._waiting.clear()
+            self.cached_bytes = 0
+            if blocks:
+                self.device.synchronize()
+            for block in blocks:
+                self.vendor.free(block.handle)
 
-    def _obtain(self, space: str, room: int, again: bool = False) -> Block:
+    def _obtain(self, room: int, again: bool = False) -> Block:
         wanted, limit = format_bytes(room), self.caps.max_allocation_bytes
         if room > limit:
             told = f"alloc: {wanted} in one buffer; expected at most {format_bytes(limit)}"
             raise OutOfMemory(told, hint="Split the tensor")
         try:
-            alignment = self.caps.space(space).alignment
-            return Block(self.vendor.alloc(room, space, alignment), room, space)
+            return Block(self.vendor.alloc(room, self.space.name, self.space.alignment), room)
         except MemoryError as error:
             if again:
                 used = f"{format_bytes(self.live_bytes)} are in use by {self.live_count} buffers"
                 told = f"alloc: no room for {wanted} more; {used}"
                 raise OutOfMemory(told, hint="Free tensors, or use smaller batches") from error
         gc.collect()
-        self._shrink(0)
-        return self._obtain(space, room, again=True)
-
-    def _shrink(self, limit_bytes: int) -> None:
-        """Give waiting blocks back, the sizes unused for longest first."""
-        if self.cached_bytes > limit_bytes:
-            self.device.synchronize()
-        while self.cached_bytes > limit_bytes:
-            key, blocks = next(iter(self._waiting.items()))
-            if not blocks:
-                del self._waiting[key]
-                continue
-            block = blocks.pop()
-            self.cached_bytes -= block.size_bytes
-            self.vendor.free(block.handle)
+        self.give_back()
+        return self._obtain(room, again=True)
 
 
 def bucket(size_bytes: int) -> int:

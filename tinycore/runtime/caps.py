@@ -98,14 +98,6 @@ class Caps:
         names = (*self.dtypes, *self.emulated, *self.storage)
         return tuple(dict.fromkeys(to_dtype(name) for name in names))
 
-    def space(self, name: str) -> Space:
-        """The memory called `name`. Raises: ArgumentError if the device has none such."""
-        for space in self.spaces:
-            if space.name == name:
-                return space
-        known = ", ".join(space.name for space in self.spaces)
-        raise ArgumentError(f"Caps.space: {name!r} is no memory here; expected one of {known}")
-
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, contract and hints apart, for reports."""
         values = asdict(self)

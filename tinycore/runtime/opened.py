@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from tinycore.errors import TinycoreError
 from tinycore.runtime.allocator import CachingAllocator
-from tinycore.runtime.contract import Compiler, Device, Renderer
+from tinycore.runtime.contract import Compiler, Renderer
 from tinycore.runtime.errors import DeviceLost, Unsupported, as_backend_error
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.program import Program
-
-Part = TypeVar("Part")
 
 
 class OpenDevice:
@@ -31,7 +29,9 @@ class OpenDevice:
         self.chosen = renderer
         self.process = os.getpid()
         self.closed = False
-        self.device = self._open(renderer)
+        backend = plugin.ready()
+        with self.guard("open"):
+            self.device = backend.open(index, renderer) if renderer else backend.open(index)
         self.target = self.device.target
         self.caps = self.target.caps
         self.allocator = CachingAllocator(self.device)
@@ -39,12 +39,12 @@ class OpenDevice:
     @property
     def renderer(self) -> Renderer[Any]:
         """What writes kernels as text for this device. Raises: Unsupported if nothing does."""
-        return self._part("renderer", self.target.renderer)
+        return self.target.renderer or self._generates_nothing("renderer")
 
     @property
     def compiler(self) -> Compiler:
         """What compiles that text. Raises: Unsupported if nothing does."""
-        return self._part("compiler", self.target.compiler)
+        return self.target.compiler or self._generates_nothing("compiler")
 
     @property
     def usable_here(self) -> bool:
@@ -84,7 +84,7 @@ class OpenDevice:
             return
         self.closed = True
         with self.guard("close"):
-            self.allocator.close()
+            self.allocator.give_back()
             self.device.close()
 
     @contextmanager
@@ -108,15 +108,8 @@ class OpenDevice:
             finally:
                 del ours  # else its traceback, this frame and the caller's buffers are a cycle
 
-    def _open(self, renderer: str) -> Device:
-        backend = self.plugin.ready()
-        with self.guard("open"):
-            return backend.open(self.index, renderer) if renderer else backend.open(self.index)
-
-    def _part(self, name: str, part: Part | None) -> Part:
-        if part is None:
-            raise Unsupported(f"{name}: this device runs no generated code", self.name)
-        return part
+    def _generates_nothing(self, name: str) -> NoReturn:
+        raise Unsupported(f"{name}: this device runs no generated code", self.name)
 
     def __repr__(self) -> str:
         return f"<device {self.name}, {self.plugin.source}>"

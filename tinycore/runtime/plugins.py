@@ -128,21 +128,14 @@ def _one_of(name: str, entries: list[Entry]) -> Plugin:
     last = (preferred or entries)[-1]
     plugin = Plugin(name, last.wheel, last.version, last.point)
     if len(entries) > 1 and not preferred:
-        sources = listed(sorted(entry.source for entry in entries))
-        plugin.wheel, plugin.version = listed(sorted(entry.wheel for entry in entries)), ""
-        plugin.state = "conflict"
-        plugin.error = Unavailable(
-            f"{sources} both provide it, so neither is used; expected one",
-            name,
-            f"Set {variable} to the wheel you want, or uninstall the other",
-        )
+        plugin.wheel, plugin.version = listed(sorted([entry.wheel for entry in entries])), ""
+        sources = listed(sorted([entry.source for entry in entries]))
+        wrong = f"{sources} both provide it, so neither is used; expected one"
+        hint = f"Set {variable} to the wheel you want, or uninstall the other"
+        plugin.state, plugin.error = "conflict", Unavailable(wrong, name, hint)
     if not plugin.built_in and not plugin.allowed:
-        plugin.state = "disabled"
-        plugin.error = Unavailable(
-            f"{plugin.source} is switched off by TINYCORE_PLUGINS={TINYCORE_PLUGINS.value}",
-            name,
-            f"Add {name} to it",
-        )
+        wrong = f"{plugin.source} is switched off by TINYCORE_PLUGINS={TINYCORE_PLUGINS.value}"
+        plugin.state, plugin.error = "disabled", Unavailable(wrong, name, f"Add {name} to it")
     return plugin
 
 
@@ -167,15 +160,11 @@ def _checked_backend(plugin: Plugin, manager: Manager, module: object) -> Backen
     backend: Any = answers[0] if answers else None
     missing = [name for name in _REQUIRED if not hasattr(backend, name)]
     if missing:
-        raise BackendError(
-            f"tinycore_backend of {plugin.source} gave {type(backend).__name__} "
-            f"without {listed(missing)}; expected a Backend"
-        )
+        given = f"{type(backend).__name__} without {listed(missing)}"
+        raise BackendError(f"tinycore_backend of {plugin.source} gave {given}; expected a Backend")
     if backend.name.upper() != plugin.name:
-        raise BackendError(
-            f"the backend of {plugin.source} calls itself {backend.name}; "
-            f"expected {plugin.name}, as its entry point says"
-        )
+        wrong = f"the backend of {plugin.source} calls itself {backend.name}"
+        raise BackendError(f"{wrong}; expected {plugin.name}, as its entry point says")
     _check_api(plugin, *backend.api)
     for name in manager.unknown_hooks(module):
         alike = near(name, manager.known)
@@ -190,9 +179,6 @@ def _check_api(plugin: Plugin, major: int, minor: int) -> None:
     if major == ours and minor <= newest:
         return
     older = plugin.wheel if (major, minor) < PLUGIN_API else "tinycore"
-    raise ApiMismatch(
-        f"{plugin.source} speaks plugin API {major}.{minor}; tinycore {__version__} accepts "
-        f"{ours}.0 to {ours}.{newest}",
-        plugin.name,
-        f"Upgrade {older}",
-    )
+    wrong = f"{plugin.source} speaks plugin API {major}.{minor}"
+    taken = f"tinycore {__version__} accepts {ours}.0 to {ours}.{newest}"
+    raise ApiMismatch(f"{wrong}; {taken}", plugin.name, f"Upgrade {older}")

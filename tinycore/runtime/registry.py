@@ -199,20 +199,18 @@ class Devices:
         return ready[0]
 
     def _tell_about_choice(self, ready: list[str]) -> None:
-        first, *others = (self.plugins()[name] for name in ready)
+        first, *others = [self.plugins()[name] for name in ready]
+        choice = f"so {first.name} is used"
         if first.built_in:
             causes = [str(row.error) for row in self.plugins().values() if row.error]
             state = f"ready ({'; '.join(causes)})" if causes else "installed"
-            warn(
-                f"no device package is {state}, so {first.name} is used, which interprets and is "
-                f"slow. Do `pip install tinycore-<device>`, or set DEV={first.name}"
-            )
+            advice = f"Do `pip install tinycore-<device>`, or set DEV={first.name}"
+            slow = f"{choice}, which interprets and is slow"
+            warn(f"no device package is {state}, {slow}. {advice}")
         elif others and others[0].fact("priority") == first.fact("priority"):
             second = others[0].name
-            warn(
-                f"{first.name} and {second} have the same priority, so {first.name} is used. "
-                f"Set DEV={first.name} or DEV={second}"
-            )
+            both = f"{first.name} and {second} have the same priority"
+            warn(f"{both}, {choice}. Set DEV={first.name} or DEV={second}")
 
     def _ready(self, built_in: bool) -> list[str]:
         """The names of ready plugins, those of higher priority first, then by name."""
