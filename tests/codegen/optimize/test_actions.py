@@ -200,3 +200,14 @@ def test_a_value_of_memory_that_is_stored_to_since_is_kept() -> None:
         par j:3: B[i,j] = y
     """
     steps(read(text), ["REORDER(i, j)"])
+
+
+def test_a_reader_under_a_condition_is_no_loop_to_merge_with() -> None:
+    text = """
+    kernel k(X f32[4], Y f32[4], n in 0..3)
+      buf t f32[4] global
+      par i:4: t[i] = X[i]
+      if n >= 1: par j:4: Y[j] = t[j]
+    """
+    with pytest.raises(Illegal, match="AT: no loop j beside the loop that writes t"):
+        apply(read(text), "AT(t, j)")

@@ -6,8 +6,8 @@ searched, cached and shipped: it speaks of canonical axis names, so that it outl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Illegal
@@ -48,9 +48,6 @@ ACTIONS: dict[str, Row] = {
 SCHEMA = 1
 """Grows when a text comes to mean something else: tuned entries of another schema are not used."""
 
-_TEXT = re.compile(r"(\w+)\((.*)\)")
-_GROUP = re.compile(r"\[([^\]]*)\]")
-
 
 def action(name: str, *arguments: Argument) -> str:
     """The text of an action."""
@@ -68,11 +65,11 @@ def apply(kernel: Kernel, text: str) -> Kernel:
 
     Raises: Illegal if the action is unknown, has other arguments, or does not apply.
     """
-    found = _TEXT.fullmatch(text.strip())
-    row = ACTIONS.get(found.group(1)) if found else None
-    if found is None or row is None:
+    name, _, rest = text.strip().removesuffix(")").partition("(")
+    if name not in ACTIONS:
         raise Illegal(f"{text!r} is no action; expected one of {', '.join(ACTIONS)}")
-    arguments = [_read(part.strip()) for part in found.group(2).split(",")]
+    row = ACTIONS[name]
+    arguments = [_read(part.strip()) for part in rest.split(",")]
     fits = len(arguments) == len(row.types) and all(map(isinstance, arguments, row.types))
     if not fits:
         types = ", ".join([kind.__name__ for kind in row.types])
@@ -82,7 +79,7 @@ def apply(kernel: Kernel, text: str) -> Kernel:
 
 def _read(text: str) -> Argument:
     if text.startswith("["):
-        return tuple([tuple(group.split()) for group in _GROUP.findall(text)])
+        return tuple([tuple(group.split()) for group in text.strip("[]").split("][")])
     return int(text) if text.isdigit() else text
 
 
@@ -91,6 +88,4 @@ def apply_all(kernel: Kernel, texts: Iterable[str]) -> Kernel:
 
     Raises: Illegal at the first that does not apply.
     """
-    for text in texts:
-        kernel = apply(kernel, text)
-    return kernel
+    return reduce(apply, texts, kernel)

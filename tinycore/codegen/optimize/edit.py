@@ -13,7 +13,7 @@ from tinycore.errors import TinycoreError
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import declared_name, evaluated, under, uses
+from tinycore.uop.sites import BODIES, declared_name, evaluated, under, uses
 from tinycore.uop.spec_loops import misplaced
 from tinycore.uop.tree import (
     Access,
@@ -34,7 +34,6 @@ Places = Callable[[UOp, Access], Access]
 Resize = Callable[[tuple[Index, ...]], tuple[Index, ...]]
 Look = Callable[[UOp], UOp]
 Env = Mapping[Atom, Index]
-HOLDERS = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 
 
 class Illegal(TinycoreError):
@@ -206,7 +205,7 @@ def edit(statements: Nodes, change: Change) -> Statements:
     """Statements with `change` applied to each, children first."""
     out: list[UOp] = []
     for statement in statements:
-        if statement.op in HOLDERS:
+        if statement.op in BODIES:
             body = edit(statement.src, change)
             statement = statement.over(body)
         out += change(statement)
@@ -217,7 +216,7 @@ def in_block(kernel: Kernel, buffer: UOp, change: BodyChange) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
 
     def on(statement: UOp) -> Nodes:
-        if statement.op in HOLDERS and buffer in statement.src:
+        if statement.op in BODIES and buffer in statement.src:
             statement = statement.replace(src=change(statement.src))
         return (statement,)
 

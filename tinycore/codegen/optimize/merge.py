@@ -41,7 +41,6 @@ from tinycore.uop.tree import (
     load,
     loop,
     rebuild,
-    values,
 )
 
 
@@ -66,7 +65,9 @@ def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
     """Where the next loop that holds the axis stands, after the last that writes the stage."""
     writers: list[int] = []
     for at, one in enumerate(body):
-        if one.op is Ops.LOOP and stage in [buffer.arg.name for buffer in changed([one])]:
+        if one.op is not Ops.LOOP:
+            continue
+        if stage in [buffer.arg.name for buffer in changed([one])]:
             writers.append(at)
         elif writers and loops_named([one], axis):
             return writers[-1], at
@@ -81,8 +82,7 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     one, two = first.arg, second.arg
     if one.extent is not two.extent or one.map != two.map:
         raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
-    kinds = {one.kind, two.kind}
-    if "ser" in kinds:
+    if "ser" in (one.kind, two.kind):
         raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
     early = placed(first.src, {axis_of(first): axis_of(second)})
     late = second.src
@@ -94,7 +94,8 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     clash |= {two.axis} & names_declared(early)
     if clash:
         raise Illegal(f"AT: {min(clash)} is a name in both loops")
-    return loop("par" if kinds == {"par"} else "red", two.axis, two.extent, early + late, two.map)
+    kind = one.kind if one.kind == two.kind else "red"
+    return loop(kind, two.axis, two.extent, early + late, two.map)
 
 
 def _rebased(
@@ -109,7 +110,7 @@ def _rebased(
     if lead in earlier | changed(late):
         raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
     [made], [now] = stores, reads
-    [score] = rebuild(values(made), let_values(early))
+    [score] = rebuild(made.src[1:2], let_values(early))
     exponential = (score - now).alu(Ops.EXP)
     lets = let_values(late)
     moved: dict[UOp, None] = {}
@@ -186,7 +187,10 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
 
 
 def _as_value(body: Statements, buffer: UOp) -> Statements:
-    """The body after the buffer's declaration, or with a LET for it if it is stored to once."""
+    """The body after the buffer's declaration, or with a LET for it if it is stored to once.
+
+    A register that nothing stores to afterwards needs no second name.
+    """
     now, place = load(buffer, Access(())), StoreArg((Access(()),))
     others = [one for one in loads(body) if one.src[0] is buffer and one is not now]
     stores = stores_to(body, buffer)
@@ -195,14 +199,8 @@ def _as_value(body: Statements, buffer: UOp) -> Statements:
     if not once or others or buffer.arg.init or buffer in read(body[:at]):
         return (buffer, *body)
     before, after, value = body[:at], body[at + 1 :], body[at].src[1]
-    if not _is_kept(value, after):
+    plain = value.op is Ops.LOAD and not value.arg.mask and value.src[0].arg.space == "reg"
+    if not plain or value.src[0] in changed(after):
         value = let(buffer.arg.name, value)
         before = (*before, value)
     return before + rebuild(after, {now: value})
-
-
-def _is_kept(value: UOp, after: Statements) -> bool:
-    """True for a register that nothing stores to afterwards: it needs no second name."""
-    if value.op is not Ops.LOAD or value.arg.mask or value.src[0] in changed(after):
-        return False
-    return bool(value.src[0].arg.space == "reg")

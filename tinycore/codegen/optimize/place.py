@@ -11,7 +11,6 @@ from functools import reduce
 from operator import mul
 
 from tinycore.codegen.optimize.edit import (
-    HOLDERS,
     Illegal,
     Statements,
     atoms_in,
@@ -34,7 +33,7 @@ from tinycore.codegen.optimize.merge import factors_of, let_values, merged
 from tinycore.codegen.optimize.reorder import distributed
 from tinycore.uop.index import Atom, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
-from tinycore.uop.sites import evaluated, index_values, under
+from tinycore.uop.sites import BODIES, evaluated, index_values, under
 from tinycore.uop.tree import (
     GLOBAL,
     Access,
@@ -44,7 +43,6 @@ from tinycore.uop.tree import (
     mask_value,
     rebuild,
     store,
-    values,
 )
 
 
@@ -76,7 +74,12 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     place = made.arg.places[0]
     if made.arg.combine or made.arg.rebase or place.mask:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
-    _check_function(name, value, place, atoms_in([producer]))
+    moving = atoms_in([producer])
+    if not {make(0), *map(of_atom, moving)}.issuperset(place.indices):
+        raise Illegal("AT: a stage that is inline is stored at plain axes")
+    keys = [atom for index in place.indices for atom, _ in index.terms]
+    if _axes_of(value) & moving - {*keys} or len({*keys}) < len(keys):
+        raise Illegal(f"AT: {name} is no function of its place")
     later = changed(body[body.index(producer) :]) - {buffer}
     if later & read([let("", value)]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
@@ -92,18 +95,8 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
     alone = len(writers) == len(found) == 1 and found[0].op is Ops.STORE
     if not alone or found[0].src[0] is not buffer or len(found[0].arg.places) > 1:
         raise Illegal(f"{buffer.arg.name} is not written by one store alone")
-    [value] = rebuild(values(found[0]), let_values(writers))
+    [value] = rebuild(found[0].src[1:2], let_values(writers))
     return writers[0], found[0], value
-
-
-def _check_function(name: str, value: UOp, place: Access, moving: set[Atom]) -> None:
-    plain = {make(0), *map(of_atom, moving)}
-    if not plain.issuperset(place.indices):
-        raise Illegal("AT: a stage that is inline is stored at plain axes")
-    keys = [atom for index in place.indices for atom, _ in index.terms]
-    others = _axes_of(value) & moving - {*keys}
-    if others or len({*keys}) < len(keys):
-        raise Illegal(f"AT: {name} is no function of its place")
 
 
 def _axes_of(value: UOp) -> set[Atom]:
@@ -128,7 +121,7 @@ def _pruned(body: Statements) -> Statements:
     used = read(body) | changed(body)
 
     def keep(one: UOp) -> Statements:
-        idle = one.op in HOLDERS and not changed([one])
+        idle = one.op in BODIES and not changed([one])
         unread = one.op is Ops.LET and one not in known
         unused = one.op is Ops.BUFFER and one not in used
         return () if idle or unread or unused else (one,)
@@ -141,9 +134,14 @@ def _pruned(body: Statements) -> Statements:
 
 
 def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
-    """What stands before the cut after the stage, its loops cut too, and what stands after."""
+    """What stands before the cut after the last statement that writes the stage, and what stands
+    after; loops around are cut too, and what crosses is global."""
     if buffer in body:
-        return _cut_here(body, buffer, taken)
+        last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
+        if buffer not in read(body[last:]) or not last:
+            raise Illegal(f"AT: nothing reads {buffer.arg.name} after it is complete")
+        made, own, [first, rest] = separated([body[:last], body[last:]], taken)
+        return (*made, *own, *first), rest
     [at] = [k for k, one in enumerate(body) if buffer in declared([one])]
     node = body[at]
     if node.op is not Ops.LOOP or node.arg.kind != "par":
@@ -151,15 +149,6 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements,
     first, rest = _stored(node.src, buffer, taken)
     whole = distributed(node.replace(src=first + rest), (first, rest), GLOBAL)
     return body[:at] + whole[:-1], whole[-1:] + body[at + 1 :]
-
-
-def _cut_here(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
-    """The block cut after the last statement that writes the stage; what crosses is global."""
-    last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
-    if buffer not in read(body[last:]) or not last:
-        raise Illegal(f"AT: nothing reads {buffer.arg.name} after it is complete")
-    made, own, [first, rest] = separated([body[:last], body[last:]], taken)
-    return (*made, *own, *first), rest
 
 
 # FACTOR

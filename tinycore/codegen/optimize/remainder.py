@@ -84,7 +84,12 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
         arg = node.arg
         if arg.kind != "par" or arg.map or not arg.extent.is_const or arg.extent.const < factor:
             raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
-        _check_repeatable(node)
+        own, stores = declared(node.src), find(node.src, Ops.STORE, Ops.MMA)
+        combining = [one for one in stores if one.op is Ops.MMA or one.arg.combine]
+        if changed(combining) - own:
+            raise Illegal(f"OVERLAP: {name} holds a combining store")
+        if (changed(node.src) - own) & read(node.src):
+            raise Illegal(f"OVERLAP: {name} reads what it writes")
         extent = arg.extent.const
         rest = extent % factor
         tiles = tiled(_shortened(node, extent - rest), factor)
@@ -95,16 +100,6 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
         return (tiles, loop("par", last, factor, copy))
 
     return edit_loops(kernel, name, change)
-
-
-def _check_repeatable(node: UOp) -> None:
-    stores = find(node.src, Ops.STORE, Ops.MMA)
-    combining = [one for one in stores if one.op is Ops.MMA or one.arg.combine]
-    own = declared(node.src)
-    if changed(combining) - own:
-        raise Illegal(f"OVERLAP: {node.arg.axis} holds a combining store")
-    if (changed(node.src) - own) & read(node.src):
-        raise Illegal(f"OVERLAP: {node.arg.axis} reads what it writes")
 
 
 class _Primes:

@@ -130,7 +130,8 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
             [whole[one]] = rebuild(one.src, whole)
             if one not in nodes_in(after):
                 continue
-            if not _may_repeat(whole[one], [*piece, *after]):
+            costs = any(node.op in _COSTLY for node in toposort([whole[one]]))
+            if costs or read([let("", whole[one])]) & changed([*piece, *after]):
                 kept = buffer(f"{one.arg}.v", one.dtype, (), space)
                 stored[one] = store(kept, Access(()), one.src[0])
                 whole[one] = load(kept, Access(()))
@@ -139,13 +140,6 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
     left = [[stored.get(one, one) for one in piece if one not in gone] for piece in pieces]
     made = [one.src[0] for one in stored.values()]
     return [rebuild(piece, crossing) for piece in left if piece], made
-
-
-def _may_repeat(value: UOp, later: list[UOp]) -> bool:
-    """True for a value that costs little and is the same when it is evaluated again."""
-    if any(node.op in _COSTLY for node in toposort([value])):
-        return False
-    return read([let("", value)]).isdisjoint(changed(later))
 
 
 def widened(buffer: UOp, node: UOp, suffix: str = "") -> UOp:

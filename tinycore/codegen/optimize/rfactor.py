@@ -7,6 +7,7 @@ lanes, registers (several accumulators), threads, or grid blocks (split-K). IR.m
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import partial
 
 from tinycore.codegen.optimize.edit import (
@@ -41,7 +42,7 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
     for node in reds:
         stores = _combining(node)
-        kernel = in_block(kernel, next(iter(stores)), _Factored(node, stores).block)
+        kernel = in_block(kernel, next(iter(stores)), partial(_factored, node, stores))
     return kernel
 
 
@@ -65,60 +66,50 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
     return found
 
 
-class _Factored:
-    """A red loop that gets partial states; `stores` are those that combine into each state.
+def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements:
+    """The block that declares the states, with partial ones, the loop as one of these, and joins.
 
-    States hold identities before the loop, so that they are joined one by one, leading states
-    first, and nothing needs to be moved.
+    The states hold identities before, so that they are joined one by one, leading states first,
+    and nothing needs to be moved.
     """
+    name, extent, _, _ = node.arg
+    holders = [k for k, one in enumerate(body) if node in loops_in([one])]
+    if not holders:
+        return body
+    [at] = holders
+    leads = [state for state, made in stores.items() if made.arg.rebase]
+    _check_alone(node, stores.keys(), body, at)
+    if leads and stores.keys() & changed(body[:at]):
+        raise Illegal(f"RFACTOR: a state of {name} has a value before its loop")
+    parts = {state: widened(state, node, f".{name}") for state in stores}
+    here = axis(f"{name}.j", extent)
 
-    def __init__(self, node: UOp, stores: dict[UOp, UOp]) -> None:
-        self.node = node
-        self.name, self.extent, _, _ = node.arg
-        self.stores = stores
-        self.leads = [state for state, made in stores.items() if made.arg.rebase]
-        self.parts = {state: widened(state, node, f".{self.name}") for state in stores}
+    def part(state: UOp, place: Access) -> UOp:
+        return load(parts[state], Access((here, *place.indices)))
 
-    def block(self, body: Statements) -> Statements:
-        """The block that declares the states, with the partial ones and the joins."""
-        places = [k for k, one in enumerate(body) if self.node in loops_in([one])]
-        if not places:
-            return body
-        [at] = places
-        self._check_alone(body, at)
-        inner = widening(self.node.src, self.parts, self.node)
-        partial_states = loop("par", self.name, self.extent, inner)
-        cut = edit([body[at]], lambda one: [partial_states if one is self.node else one])
-        rest = [state for state in self.stores if state not in self.leads]
-        joins = [self._join(states) for states in (self.leads, rest) if states]
-        return (*body[:at], *self.parts.values(), *cut, *joins, *body[at + 1 :])
-
-    def _check_alone(self, body: Statements, at: int) -> None:
-        states = self.stores.keys()
-        around = edit([body[at]], lambda one: () if one is self.node else (one,))
-        if not states <= {*body}:
-            raise Illegal(f"RFACTOR: axis {self.name} combines into no one block of states")
-        if states & (read(around) | changed(around)):
-            raise Illegal(f"RFACTOR: a state of {self.name} is used around its loop")
-        if self.leads and states & changed(body[:at]):
-            raise Illegal(f"RFACTOR: a state of {self.name} has a value before its loop")
-
-    def _join(self, states: list[UOp]) -> UOp:
-        name = f"{self.name}.j"
-        body = [each(state, name, partial(self._joined, state)) for state in states]
-        return loop("red", name, self.extent, body)
-
-    def _joined(self, state: UOp, place: Access) -> UOp:
+    def joined(state: UOp, place: Access) -> UOp:
         """state combine= its partial, moved to the joined leading state if it depends on one."""
-        value = self._part(state, place)
-        for lead in self.leads:
-            if state in targets(self.stores[lead])[1:]:
+        value = part(state, place)
+        for lead in leads:
+            if state in targets(stores[lead])[1:]:
                 shared = Access(place.indices[: len(lead.arg.shape)])
                 now = load(lead, shared).alu(Ops.FIN)
-                value = value * (self._part(lead, shared) - now).alu(Ops.EXP)
-        return store(state, place, value, self.stores[state].arg.combine)
+                value = value * (part(lead, shared) - now).alu(Ops.EXP)
+        return store(state, place, value, stores[state].arg.combine)
 
-    def _part(self, state: UOp, place: Access) -> UOp:
-        """The partial state that the join is at."""
-        here = axis(f"{self.name}.j", self.extent)
-        return load(self.parts[state], Access((here, *place.indices)))
+    par = loop("par", name, extent, widening(node.src, parts, node))
+    cut = edit([body[at]], lambda one: [par if one is node else one])
+    joins = []
+    for states in (leads, [state for state in stores if state not in leads]):
+        joining = [each(state, f"{name}.j", partial(joined, state)) for state in states]
+        joins += [loop("red", f"{name}.j", extent, joining)] if states else []
+    return (*body[:at], *parts.values(), *cut, *joins, *body[at + 1 :])
+
+
+def _check_alone(node: UOp, states: Set[UOp], body: Statements, at: int) -> None:
+    name = node.arg.axis
+    around = edit([body[at]], lambda one: () if one is node else (one,))
+    if not states <= {*body}:
+        raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
+    if states & (read(around) | changed(around)):
+        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")

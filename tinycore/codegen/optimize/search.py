@@ -50,20 +50,16 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
         found = beam.measured(changed)
         least = best[0].seconds
         best = sorted([*best, *found])[:width]
-        _tell(kernel, number, len(changed), best[0])
+        if DEBUG.value >= 1:
+            told = f"{len(changed)} candidates, best {format_seconds(best[0].seconds)}"
+            print(f"BEAM {kernel.name}: round {number + 1}, {told}")
+        if DEBUG.value >= 3:
+            print(f"  {' '.join(best[0].actions)}")
         if not found or best[0].seconds > least * ENOUGH:
             break
     beam.seen.clear()
     again = beam.measured([*[one.actions for one in best], first])
     return again[0].actions if again else first
-
-
-def _tell(kernel: Kernel, number: int, count: int, best: Found) -> None:
-    if DEBUG.value >= 1:
-        time = format_seconds(best.seconds)
-        print(f"BEAM {kernel.name}: round {number + 1}, {count} candidates, best {time}")
-    if DEBUG.value >= 3:
-        print(f"  {' '.join(best.actions)}")
 
 
 class _Beam:

@@ -22,7 +22,7 @@ from tinycore.codegen.optimize.launches import as_plan
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import axis, digit
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, LoopArg, axis_of, loop
+from tinycore.uop.tree import Kernel, axis_of, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -100,17 +100,14 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     if not able:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
     for node in able:
-        _check_place(node.arg, place)
+        extent = node.arg.extent
+        if node.arg.map:
+            raise Illegal(f"MAP: axis {name} is mapped to {node.arg.map} already")
+        if place in FIXED and not extent.is_const:
+            raise Illegal(f"MAP: axis {name} has no constant extent")
+        if place == "grid" and any(atom.kind != "variable" for atom in atoms(extent)):
+            raise Illegal(f"MAP: the extent of {name} is not known at launch")
     mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
     if place == "grid" and len(mapped.body) > 1:
         as_plan(mapped)
     return nested(mapped, "MAP")
-
-
-def _check_place(arg: LoopArg, place: str) -> None:
-    if arg.map:
-        raise Illegal(f"MAP: axis {arg.axis} is mapped to {arg.map} already")
-    if place in FIXED and not arg.extent.is_const:
-        raise Illegal(f"MAP: axis {arg.axis} has no constant extent")
-    if place == "grid" and any(atom.kind != "variable" for atom in atoms(arg.extent)):
-        raise Illegal(f"MAP: the extent of {arg.axis} is not known at launch")
