@@ -15,7 +15,7 @@ from tinycore.gradient import gradient as differentiate
 from tinycore.tensor.history import LOST, unrolled
 from tinycore.tensor.leaves import REQUIRING, Leaf
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
 
@@ -124,16 +124,7 @@ class Autograd(Leaf):
 
 def _open_below(loss: UOp) -> set[UOp]:
     """The nodes a loss was computed from, up to where gradients stop."""
-    found = {loss}
-    work = [loss]
-    while work:
-        node = work.pop()
-        if node.op is Ops.DETACH:
-            continue
-        fresh = [source for source in node.src if source not in found]
-        found.update(fresh)
-        work += fresh
-    return found
+    return set(postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src))
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:

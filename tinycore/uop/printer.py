@@ -15,8 +15,8 @@ from tinycore.uop.affine import Mask
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.lexer import ATOM, LEVELS
 from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import GLOBAL, Access, Kernel, Own, Plan
+from tinycore.uop.ops import Ops, UOp, postorder
+from tinycore.uop.tree import GLOBAL, Access, Kernel, Own, Plan, operands
 
 Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
 Axes = Iterable[tuple[str, Index]]
@@ -189,16 +189,8 @@ class Printer:
 
     def value(self, node: UOp) -> str:
         """An expression; not recursive, since it may be longer than Python's stack."""
-        work = [node]
-        while work:
-            top = work.pop()
-            sources = () if top.op in (Ops.LET, Ops.LOAD) else top.src
-            missing = [source for source in sources if source not in self.pieces]
-            if missing:
-                work += [top, *missing]
-                continue
-            if top not in self.pieces:
-                self.pieces[top] = self.piece(top)
+        for inner in postorder([node], operands, self.pieces):
+            self.pieces[inner] = self.piece(inner)
         return self.pieces[node][0]
 
     def piece(self, node: UOp) -> Piece:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Index, as_index, simplest
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 
 Dim = int | Index
 Shape = tuple[Dim, ...]
@@ -64,15 +64,13 @@ def shape_of(node: UOp) -> Shape:
     known = node._shape
     if known is not None:
         return known  # type: ignore[no-any-return]
-    work = [node]
-    while work:
-        inner = work[-1]
-        unknown = [source for source in inner.src if source._shape is None]
-        work += unknown
-        if not unknown:
-            inner._shape = _RULES[inner.op](inner)
-            work.pop()
+    for inner in postorder([node], _of_unknown_shape):
+        inner._shape = _RULES[inner.op](inner)
     return node._shape  # type: ignore[no-any-return]
+
+
+def _of_unknown_shape(node: UOp) -> list[UOp]:
+    return [source for source in node.src if source._shape is None]
 
 
 def size_of(node: UOp) -> int:

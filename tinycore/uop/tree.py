@@ -188,6 +188,11 @@ def values(statement: UOp) -> tuple[UOp, ...]:
     return statement.src if statement.op is Ops.LET else ()
 
 
+def operands(node: UOp) -> tuple[UOp, ...]:
+    """The expressions that a node of an expression is computed from; none for a LOAD or LET."""
+    return () if node.op in (Ops.LOAD, Ops.LET) else node.src
+
+
 def axis_of(statement: UOp) -> Index:
     """The value of a loop's axis."""
     return axis(statement.arg.axis, statement.arg.extent)

@@ -32,11 +32,11 @@ from tinycore.runtime.ref.number import Array, np
 from tinycore.runtime.ref.order import Path, consumers, is_at_once
 from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show_statement
 from tinycore.uop.sites import under
 from tinycore.uop.table import TABLE
-from tinycore.uop.tree import GLOBAL, Access, Kernel
+from tinycore.uop.tree import GLOBAL, Access, Kernel, operands
 
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
@@ -171,15 +171,8 @@ class Frame:
     def value(self, root: UOp) -> Array:
         """The value of an expression in every iteration that runs at once."""
         memo: dict[UOp, Array] = {}
-        work = [root]
-        while work:
-            node = work.pop()
-            sources = node.src if node.op in ELEMENTWISE else ()
-            missing = [source for source in sources if source not in memo]
-            if missing:
-                work += [node, *missing]
-            elif node not in memo:
-                memo[node] = self._node(node, [memo[source] for source in sources])
+        for node in postorder([root], operands):
+            memo[node] = self._node(node, [memo[source] for source in operands(node)])
         return memo[root]
 
     def _node(self, node: UOp, sources: list[Array]) -> Array:
