@@ -14,7 +14,7 @@ from tinycore.codegen.lower.facts import EACH, LANES, Modes
 from tinycore.codegen.lower.loops import everywhere
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.values import Values
-from tinycore.codegen.optimize.edit import HOLDERS, atom_of
+from tinycore.codegen.optimize.edit import atom_of
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -23,6 +23,7 @@ from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 from tinycore.uop.rewrite import COUNTERS
+from tinycore.uop.sites import BODIES
 from tinycore.uop.tree import Access, BufferArg, Kernel, store, walk
 from tinycore.util import round_up
 
@@ -120,7 +121,7 @@ class Expander:
 
     def _stored(self, statement: UOp) -> frozenset[UOp]:
         """The buffers that a statement stores to."""
-        if statement.op in HOLDERS:
+        if statement.op in BODIES:
             return frozenset().union(*map(self.stored, statement.src))
         return frozenset(statement.src[:1] if statement.op is Ops.STORE else ())
 

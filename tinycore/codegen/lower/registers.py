@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tinycore.codegen.lower.facts import Modes
-from tinycore.codegen.optimize.edit import HOLDERS
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import uses
+from tinycore.uop.sites import BODIES, uses
 from tinycore.uop.tree import Access, BufferArg, walk
 from tinycore.util import round_up
 
@@ -82,7 +81,7 @@ def plan(modes: Modes, body: Iterable[UOp]) -> dict[UOp, Storage]:
     lanes: dict[UOp, Atom | None] = {}
     found: dict[UOp, list[_Use]] = {}
     for statement, loops in walk(body):
-        if statement.op in HOLDERS:
+        if statement.op in BODIES:
             continue
         expanded, lane = modes.around(loops)
         if statement.op is Ops.BUFFER:
