@@ -165,22 +165,20 @@ def show(value: Index, leaf: AtomText = repr) -> str:
     `leaf` writes an axis, a variable or a gathered index.
     """
     plain = unalias(value)
-    parts = [(c < 0, -abs(c), _show_atom(atom, leaf)) for atom, c in plain.terms]
-    if len(parts) == 1 and plain.const == 0 and plain.terms[0][1] == 1:
-        return parts[0][2]
-    out = ""
-    for negative, size, text in sorted(parts):
-        grouped = text if not negative and size == -1 and " in " not in text else _grouped(text)
-        out = _joined(out, negative, grouped if size == -1 else f"{-size}*{grouped}")
-    if plain.const or not out:
-        out = _joined(out, plain.const < 0, str(abs(plain.const)))
-    return out
+    terms = [(c < 0, -abs(c), _show_atom(atom, leaf), c) for atom, c in plain.terms]
+    if len(terms) == 1 and plain.const == 0 and terms[0][3] == 1:
+        return terms[0][2]
+    texts = []
+    for _, _, text, c in sorted(terms):
+        if c != 1 or " in " in text:
+            text = _TIMES.get(c, f"{c}*") + _grouped(text)
+        texts.append(text)
+    if plain.const or not texts:
+        texts.append(str(plain.const))
+    return " + ".join(texts).replace("+ -", "- ")
 
 
-def _joined(text: str, negative: bool, part: str) -> str:
-    if not text:
-        return f"-{part}" if negative else part
-    return f"{text} - {part}" if negative else f"{text} + {part}"
+_TIMES = {1: "", -1: "-"}
 
 
 def _grouped(text: str) -> str:
