@@ -19,7 +19,7 @@ from tinycore.uop.parser import parse
 from tinycore.uop.printer import Axes, Piece, Printer
 from tinycore.uop.tree import Kernel
 
-LONG = 4096  # characters
+LONG = 4096
 _BASE = re.compile(r"(^|_)([^._']+)")  # the parts of an axis name without their history
 
 
@@ -30,14 +30,15 @@ def canonical(kernel: Kernel) -> Kernel:
     return found
 
 
-def canonical_text(kernel: Kernel) -> str:
-    """The text of `kernel` with names by first appearance."""
-    return _Renamed(kernel).kernel(kernel._replace(name="k"))
+def canonical_text(kernel: Kernel, limit: float = math.inf) -> str:
+    """The text of `kernel` with names by first appearance, and a digest for an expression longer
+    than `limit` characters: with shared parts its text may grow without bound."""
+    return _Renamed(kernel, limit).kernel(kernel._replace(name="k"))
 
 
 def kernel_key(kernel: Kernel) -> str:
     """A hash of what the kernel does: hexadecimal, equal for two spellings of one program."""
-    return _digest(_Renamed(kernel, LONG).kernel(kernel._replace(name="k")))
+    return _digest(canonical_text(kernel, LONG))
 
 
 def _digest(text: str) -> str:
@@ -45,10 +46,9 @@ def _digest(text: str) -> str:
 
 
 class _Renamed(Printer):
-    """Writes names by first appearance, and a digest for an expression longer than `limit`: with
-    shared parts its text may grow without bound."""
+    """Writes names by first appearance; `local` ones belong to one statement."""
 
-    def __init__(self, kernel: Kernel, limit: float = math.inf) -> None:
+    def __init__(self, kernel: Kernel, limit: float) -> None:
         super().__init__()
         self.limit = limit
         self.taken = {variable.arg[0] for variable in kernel.variables}
