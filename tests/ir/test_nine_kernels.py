@@ -11,7 +11,7 @@ from tinycore.runtime.ref import RefError, run_kernel
 from tinycore.uop import spec
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show, show_statement
+from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel, Plan
 
 FIRST = {case.unit: case for case in reversed(CASES)}
@@ -28,11 +28,11 @@ def deletions(body: tuple[UOp, ...]) -> Iterator[tuple[str, tuple[UOp, ...]]]:
 def shortened(statement: UOp) -> Iterator[tuple[str, tuple[UOp, ...]]]:
     """What may stand in place of a statement with something left out."""
     if statement.op in ORDERED:
-        yield show_statement(statement), ()
+        yield show(statement), ()
         for at, buffer in enumerate(statement.src if len(statement.src) > 1 else ()):
             source = statement.src[:at] + statement.src[at + 1 :]
             numbers = statement.arg[:at] + statement.arg[at + 1 :]
-            text = f"{buffer.arg.name} of {show_statement(statement)}"
+            text = f"{buffer.arg.name} of {show(statement)}"
             yield text, (statement.replace(src=source, arg=numbers),)
     elif statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
         for text, body in deletions(statement.src):

@@ -16,7 +16,7 @@ from tinycore.uop.affine import NEVER, mask_of
 from tinycore.uop.index import Index, axis, digit, gather, variable
 from tinycore.uop.ops import Ops, UOp, alu, cast, const
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show, show_statement, show_value
+from tinycore.uop.printer import show
 from tinycore.uop.tree import (
     Access,
     BlockArg,
@@ -62,7 +62,7 @@ def expect_same(kernel: Kernel) -> None:
     found = again(kernel)
     assert found == kernel, show(kernel)
     for old, new in zip(kernel.body, found.body, strict=True):
-        assert old is new, show_statement(old)
+        assert old is new, show(old)
 
 
 def value_of(text: str, **more: int) -> UOp:
@@ -180,7 +180,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=show_value)
+@pytest.mark.parametrize("value", VALUES, ids=show)
 def test_every_form_of_value_survives_the_text(value: UOp) -> None:
     variables = (UOp(Ops.VARIABLE, dtypes.int32, (), ("i0", 1, 9)),)
     nest = loop("par", "i", N, [let("v", value)])
@@ -271,7 +271,7 @@ def test_the_box_of_one_statement_is_not_that_of_the_next_on_the_line() -> None:
     text = "kernel k(X f32[8])\n  buf T f32[4] packed\n  "
     found = parse(text + "; ".join(copies))["k"]
     assert isinstance(found, Kernel)
-    assert [show_statement(statement) for statement in found.body[1:]] == copies
+    assert [show(statement) for statement in found.body[1:]] == copies
 
 
 def test_a_number_takes_the_type_beside_it() -> None:
@@ -310,7 +310,7 @@ def test_masks_print_what_is_negative_on_the_right() -> None:
         "j >= i - 3": j - I + 3,
     }
     for text, constraint in texts.items():
-        assert show_value(mask_value((constraint,))) == text
+        assert show(mask_value((constraint,))) == text
 
 
 @pytest.mark.parametrize("name", ["i", "i0.1.0'", "a.0'_b''.1", "n.j0", "_x"])
@@ -326,21 +326,21 @@ def test_a_mask_that_never_holds_swallows_the_others() -> None:
 def test_the_order_of_a_printed_mask_does_not_depend_on_history() -> None:
     late, early = axis("z_late", 50), axis("a_early", 50)
     mask = (late - 3, early - 3)
-    assert show_value(mask_value(mask)) == show_value(mask_value(mask[::-1]))
+    assert show(mask_value(mask)) == show(mask_value(mask[::-1]))
 
 
 def test_the_order_of_a_printed_product_does_not_depend_on_history() -> None:
     late, early = variable("z_last", 1, 50), variable("a_first", 1, 50)
-    assert show_value(index_value(late * early)) == "i32(a_first*z_last)"
+    assert show(index_value(late * early)) == "i32(a_first*z_last)"
     swapped = variable("a_next", 1, 50) * variable("z_next", 1, 50)
-    assert show_value(index_value(swapped)) == "i32(a_next*z_next)"
+    assert show(index_value(swapped)) == "i32(a_next*z_next)"
 
 
 def test_a_long_expression_prints_without_recursion() -> None:
     value = x
     for _ in range(5000):
         value = alu(Ops.EXP, value + 1.0)
-    assert show_value(value).count("exp") == 5000
+    assert show(value).count("exp") == 5000
 
 
 def test_a_long_sum_is_read_without_recursion() -> None:
@@ -351,8 +351,8 @@ def test_a_long_sum_is_read_without_recursion() -> None:
 
 
 def test_buffers_of_other_levels_print_something() -> None:
-    assert "EXP" not in show_value(alu(Ops.EXP, x))
-    assert show_statement(UOp(Ops.LOOP, dtypes.void, (), LoopArg("i", I, "par"))) == "par i:i"
+    assert "EXP" not in show(alu(Ops.EXP, x))
+    assert show(UOp(Ops.LOOP, dtypes.void, (), LoopArg("i", I, "par"))) == "par i:i"
     assert BufferArg("b", ()).space == "global"
 
 

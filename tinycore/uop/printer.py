@@ -22,20 +22,13 @@ Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
 Axes = Iterable[tuple[str, Index]]
 
 
-def show(unit: Kernel | Plan) -> str:
-    """The text of a kernel, or of a plan with its kernels before it."""
+def show(what: Kernel | Plan | UOp) -> str:
+    """The text of a kernel, of a plan after its kernels, of a value, or of a statement without its
+    children."""
     printer = Printer()
-    return printer.kernel(unit) if isinstance(unit, Kernel) else printer.plan(unit)
-
-
-def show_value(node: UOp) -> str:
-    """The text of one scalar expression."""
-    return Printer().value(node)
-
-
-def show_statement(node: UOp) -> str:
-    """The line of one statement, without its children."""
-    return Printer().statement(node)
+    if isinstance(what, UOp):
+        return printer.statement(what)
+    return printer.kernel(what) if isinstance(what, Kernel) else printer.plan(what)
 
 
 class Printer:

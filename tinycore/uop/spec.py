@@ -17,7 +17,7 @@ from tinycore.uop.affine import atoms, evaluate, unalias
 from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import misfits
 from tinycore.uop.ops import ELEMENTWISE, Ops
-from tinycore.uop.printer import Printer, show_statement, show_value
+from tinycore.uop.printer import Printer, show
 from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, index_values, sites
 from tinycore.uop.table import KERNEL
 from tinycore.uop.tree import Kernel, values
@@ -48,7 +48,7 @@ def check(kernel: Kernel, boundary: str) -> None:
             speaks = not ops or site.statement.op in ops
             for found in rule(site) if speaks else ():
                 name = rule.__name__.replace("_", " ")
-                text = show_statement(site.statement)
+                text = show(site.statement)
                 raise SpecError(f"spec, {name}: `{text}` of kernel {kernel.name}: {found}")
 
 
@@ -88,7 +88,7 @@ def names_are_in_scope(site: Site) -> Iterator[str]:
     for node in named:
         for name, meaning in declared(node).items():
             if known.get(name) is not meaning:
-                yield f"`{show_statement(node)}` is not in scope; expected it before, or around."
+                yield f"`{show(node)}` is not in scope; expected it before, or around."
 
 
 def indices_are_known(site: Site) -> Iterator[str]:
@@ -107,7 +107,7 @@ def types_match(site: Site) -> Iterator[str]:
     """A scalar op has sources of one type; what is loaded or stored has that of its buffer."""
     for node in site.nodes:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
-            yield f"`{show_value(node)}` {found}. Cast it."
+            yield f"`{show(node)}` {found}. Cast it."
     moved = [(node.src[0], node) for node in site.nodes if node.op is Ops.LOAD]
     if site.statement.op is not Ops.MMA:
         moved += zip(site.statement.src, values(site.statement), strict=False)

@@ -12,7 +12,7 @@ from tinycore.uop.affine import NEVER, atoms
 from tinycore.uop.index import Index
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.printer import show_statement
+from tinycore.uop.printer import show
 from tinycore.uop.sites import Rule, Site, axes, declared_name, evaluated, under, uses, written
 from tinycore.uop.tree import GLOBAL, walk
 from tinycore.util import prod
@@ -80,9 +80,7 @@ def states_are_rebased(site: Site) -> Iterator[str]:
                 continue
             for state in read:
                 if target not in moved[state]:
-                    text = (
-                        f"`{show_statement(statement)}` depends on {state.arg.name}, which changes"
-                    )
+                    text = f"`{show(statement)}` depends on {state.arg.name}, which changes"
                     yield f"{text}; expected {target.arg.name} in its rebase."
 
 

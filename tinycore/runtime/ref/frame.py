@@ -33,7 +33,7 @@ from tinycore.runtime.ref.order import Path, consumers, is_at_once
 from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
-from tinycore.uop.printer import show_statement
+from tinycore.uop.printer import show
 from tinycore.uop.sites import under
 from tinycore.uop.table import TABLE
 from tinycore.uop.tree import GLOBAL, Access, Kernel, operands
@@ -110,7 +110,7 @@ class Frame:
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
         """Raise RefError about the statement that runs."""
-        place = f" in `{show_statement(self.statement)}`" if self.statement else ""
+        place = f" in `{show(self.statement)}`" if self.statement else ""
         raise RefError(f"ref: {self.kernel.name}: {wrong}{place}; expected {expected}.")
 
     def known(self, key: Atom | UOp, name: object) -> Any:
