@@ -13,7 +13,7 @@ from tests.uop.test_index import random_index
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
 from tinycore.uop.affine import NEVER, mask_of
-from tinycore.uop.index import Index, axis, digit, gather, variable
+from tinycore.uop.index import Index, as_index, axis, digit, gather, variable
 from tinycore.uop.ops import Ops, UOp, alu, cast, const
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
@@ -206,7 +206,7 @@ def test_every_statement_survives_the_text() -> None:
     free = UOp(Ops.FREE, dtypes.void, (tile,), (I,))
     barrier = UOp(Ops.BARRIER, dtypes.void)
     one = UOp(Ops.BLOCK, dtypes.void, (copy, wait), BlockArg("role", "load"))
-    two = UOp(Ops.BLOCK, dtypes.void, (free,), BlockArg("role", "math", "w", 2))
+    two = UOp(Ops.BLOCK, dtypes.void, (free,), BlockArg("role", "math", "w", as_index(2)))
     roles = UOp(Ops.BLOCK, dtypes.void, (one, two), BlockArg("roles"))
     plain = UOp(Ops.BLOCK, dtypes.void, (barrier,), BlockArg("seq"))
     empty = UOp(Ops.LOOP, dtypes.void, (), LoopArg("e", I + 1, "ser"))

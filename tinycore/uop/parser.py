@@ -141,10 +141,8 @@ class Parser(Reader):
     def block(self, kind: str) -> UOp:
         """roles, seq, or role math w:2"""
         name = self.name("the name of a role") if kind == "role" else ""
-        axis, count = "", as_index(1)
-        if self.token not in ("", ":"):
-            axis, count = self.axis()
-        arg = tree.BlockArg(kind, name, axis, count.const)
+        axis = self.axis() if self.token not in ("", ":") else ()
+        arg = tree.BlockArg(kind, name, *axis)
         return _statement(Ops.BLOCK, arg, *self.body())
 
     def slots(self, word: str) -> UOp:

@@ -83,7 +83,7 @@ class Printer:
     def block(self, node: UOp) -> str:
         """roles, seq, or role math w:2"""
         arg = node.arg
-        axis = f"{self.axis(arg.axis)}:{arg.replicas}" if arg.axis else ""
+        axis = f"{self.axis(arg.axis)}:{self.index(arg.extent)}" if arg.axis else ""
         return f"{arg.kind} {arg.name} {axis}".rstrip()
 
     def store(self, node: UOp) -> str:

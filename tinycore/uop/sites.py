@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.uop.index import Index, as_index, axis, variable
+from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.tree import STORES, Access, BlockArg, Kernel, gathered, indices, values
 
@@ -25,12 +25,6 @@ class Use(NamedTuple):
     buffer: UOp
     access: Access
     how: str
-
-    @property
-    def indices(self) -> tuple[Index, ...]:
-        """The sequence number and the indices."""
-        sequence = self.access.sequence
-        return self.access.indices if sequence is None else (sequence, *self.access.indices)
 
 
 class Site(NamedTuple):
@@ -107,17 +101,9 @@ def axes(statement: UOp) -> dict[str, Index]:
 
 def _extents(statement: UOp) -> list[tuple[str, Index]]:
     arg = statement.arg
-    if statement.op is Ops.LOOP:
-        return [(arg.axis, arg.extent)]
-    if statement.op is Ops.BLOCK and arg.axis:
-        return [(arg.axis, as_index(arg.replicas))]
+    if statement.op in (Ops.LOOP, Ops.BLOCK):
+        return [(arg.axis, arg.extent)] if arg.axis else []
     return list(arg.box) if statement.op in STORES else []
-
-
-def axis_value(statement: UOp) -> Index:
-    """The axis that a LOOP or a role runs over."""
-    arg = statement.arg
-    return axis(arg.axis, arg.extent if statement.op is Ops.LOOP else arg.replicas)
 
 
 # what a statement uses
@@ -150,7 +136,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 
     A LET is among them, what it was computed from is not.
     """
-    roots = [*values(statement), *gathered(index_values(statement))]
+    roots = [*values(statement), *gathered(indices(statement.arg))]
     return postorder(roots, _parts)
 
 
@@ -158,12 +144,7 @@ def _parts(node: UOp) -> list[UOp]:
     if node.op is Ops.LET:
         return []
     sources = [source for source in node.src if source.op is not Ops.BUFFER]
-    return [*sources, *gathered(index_values(node))]
-
-
-def index_values(node: UOp) -> list[Index]:
-    """The index values in the fields of a statement or of a scalar node, but for `own`."""
-    return list(indices(node.arg.shape if node.op is Ops.BUFFER else node.arg))
+    return [*sources, *gathered(indices(node.arg))]
 
 
 def under(statements: Iterable[UOp]) -> list[UOp]:

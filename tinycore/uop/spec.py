@@ -18,9 +18,9 @@ from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import misfits
 from tinycore.uop.ops import ELEMENTWISE, Ops
 from tinycore.uop.printer import Printer, show
-from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, index_values, sites
+from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, sites
 from tinycore.uop.table import KERNEL
-from tinycore.uop.tree import Kernel, values
+from tinycore.uop.tree import Kernel, indices, values
 from tinycore.util import np
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
@@ -94,7 +94,10 @@ def names_are_in_scope(site: Site) -> Iterator[str]:
 def indices_are_known(site: Site) -> Iterator[str]:
     """Every axis is that of a loop around, every variable is in the head, and no alias is left."""
     known = site.names | axes(site.statement)
-    for value in [value for node in (site.statement, *site.nodes) for value in index_values(node)]:
+    arg = site.statement.arg
+    if site.statement.op is Ops.BUFFER:
+        arg = arg.shape  # an own relation speaks of names of its own
+    for value in indices((arg, *[node.arg for node in site.nodes])):
         if unalias(value) is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
         for atom in atoms(value):
@@ -134,7 +137,7 @@ def indices_are_in_bounds(site: Site) -> Iterator[str]:
         given = [*site.given, *use.access.mask]
         pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
-        goals += [(value, value) for value in use.indices]
+        goals += [(value, value) for value in indices(use.access._replace(mask=()))]
         for value, goal in goals:
             point = counterexample(goal, given)
             if point is not None:

@@ -14,7 +14,7 @@ from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.printer import show
 from tinycore.uop.sites import Rule, Site, axes, declared_name, evaluated, under, uses, written
-from tinycore.uop.tree import GLOBAL, walk
+from tinycore.uop.tree import GLOBAL, indices, walk
 from tinycore.util import prod
 
 Turn = tuple[tuple[UOp, ...], Index | None]  # the loops around, and the number of a slot
@@ -46,7 +46,7 @@ def iterations_stay_apart(site: Site) -> Iterator[str]:
     """
     masks = [value for outer in site.around if outer.op is Ops.IF for value in outer.arg]
     for use in written(site.statement):
-        named = _names([*use.indices, *use.access.mask, *masks])
+        named = _names([*indices(use.access), *masks])
         for outer in site.around:
             outlives = use.access.mask != NEVER and use.buffer not in under(outer.src)
             for axis, value in axes(outer).items() if outlives else ():
@@ -68,7 +68,7 @@ def states_are_rebased(site: Site) -> Iterator[str]:
             continue
         if use.how != ways.setdefault(use.buffer, use.how):
             yield f"{use.buffer.arg.name} is combined in two ways; expected one. Use two buffers."
-        if loop.arg.axis not in _names(use.indices):
+        if loop.arg.axis not in _names(use.access.indices):
             moved.setdefault(use.buffer, set()).update(_moved(statement))
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:

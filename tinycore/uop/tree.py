@@ -77,12 +77,13 @@ class StoreArg(NamedTuple):
 
 
 class BlockArg(NamedTuple):
-    """A block of statements in order ("seq"), side by side ("roles"), or one role."""
+    """A block of statements in order ("seq"), side by side ("roles"), or one role for each
+    iteration of an axis."""
 
     kind: str
     name: str = ""
     axis: str = ""
-    replicas: int = 1
+    extent: Index = as_index(1)
 
 
 class Kernel(NamedTuple):
@@ -194,7 +195,7 @@ def operands(node: UOp) -> tuple[UOp, ...]:
 
 
 def axis_of(statement: UOp) -> Index:
-    """The value of a loop's axis."""
+    """The value of the axis of a loop or of a role."""
     return axis(statement.arg.axis, statement.arg.extent)
 
 

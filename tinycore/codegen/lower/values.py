@@ -19,8 +19,7 @@ from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index
 from tinycore.uop.ops import CASTS, Ops, UOp, alu, const
-from tinycore.uop.sites import index_values
-from tinycore.uop.tree import Access
+from tinycore.uop.tree import Access, indices
 from tinycore.util import dedup
 
 Dependencies = frozenset[Any]  # axes, LETs and buffers
@@ -89,7 +88,7 @@ class Values:
         if node.op is Ops.BUFFER:
             return frozenset([node, self.storage[node].lane])
         found = set[Any]().union(*map(self.dependencies, node.src))
-        for index in index_values(node):
+        for index in indices(node.arg):
             for atom in self.indices.form(index).parts:
                 found.add(atom)
                 if isinstance(atom.node, UOp):

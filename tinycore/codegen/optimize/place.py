@@ -33,12 +33,13 @@ from tinycore.codegen.optimize.merge import factors_of, let_values, merged
 from tinycore.codegen.optimize.reorder import distributed
 from tinycore.uop.index import Atom, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const
-from tinycore.uop.sites import BODIES, evaluated, index_values, under
+from tinycore.uop.sites import BODIES, evaluated, under
 from tinycore.uop.tree import (
     GLOBAL,
     Access,
     Kernel,
     Rebuild,
+    indices,
     let,
     mask_value,
     rebuild,
@@ -102,8 +103,7 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
 def _axes_of(value: UOp) -> set[Atom]:
     """The axes that a value depends on, also by the places it reads."""
     nodes = evaluated(let("", value))
-    indices = [index for node in nodes for index in index_values(node)]
-    return axes_in(indices)
+    return axes_in([index for node in nodes for index in indices(node.arg)])
 
 
 def _again(value: UOp, place: Access, there: Access) -> UOp:

@@ -20,8 +20,8 @@ from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import ROLES, SEQ, axis_value, under, uses
-from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, let, load, loop, rebuild
+from tinycore.uop.sites import ROLES, SEQ, under, uses
+from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, axis_of, let, load, loop, rebuild
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -66,7 +66,7 @@ class Machine(Frame):
 
     def do_loop(self, loop: UOp) -> Steps:
         """Run a loop in blocks of iterations, or its teams side by side."""
-        arg, place = loop.arg, axis_value(loop)
+        arg, place = loop.arg, axis_of(loop)
         watch = Watch(f"iterations of {arg.kind} {arg.axis}", arg.kind, arg.map)
         if arg.map in TEAMS:
             yield from self.side_by_side(watch, [loop])
@@ -98,7 +98,7 @@ class Machine(Frame):
         threads: dict[str, Steps] = {}
         for statement in statements:
             for name, at in agents(statement):
-                inner = self.at(axis_value(statement), at)
+                inner = self.at(axis_of(statement), at)
                 inner.path = (*self.path, (name, at))
                 inner.watches = (*self.watches, (watch, len(threads)))
                 threads[f"{name} {at}"] = inner.body(statement.src)

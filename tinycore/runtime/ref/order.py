@@ -31,7 +31,7 @@ def agents(statement: UOp) -> list[tuple[str, int]]:
     if statement.op is Ops.LOOP and arg.map in TEAMS:
         return [(arg.axis, at) for at in range(arg.extent.hi)]
     if statement.op is Ops.BLOCK and arg.kind == ROLE:
-        return [(arg.name, at) for at in range(arg.replicas)]
+        return [(arg.name, at) for at in range(arg.extent.hi)]
     return []
 
 
