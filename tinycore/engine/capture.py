@@ -43,7 +43,10 @@ class _Run:
         self.launches = launches
         self.steps = [launch.step for launch in launches]
         self.inputs = inputs
-        self.changing = [k for k, launch in enumerate(launches) if _changes(launch, inputs)]
+        self.changing: list[int] = []
+        for k, (step, buffers, _) in enumerate(launches):
+            if step.values or not set(inputs).isdisjoint(buffers):
+                self.changing.append(k)
         self.calls: list[Call] = []
         self.bound: object = None
 
@@ -65,10 +68,6 @@ class _Run:
         with device.guard("graph replay"):
             graph.replay(self.calls)
         count(self.steps)
-
-
-def _changes(launch: Recorded, inputs: Sequence[Buffer]) -> bool:
-    return bool(launch.step.values) or any(buffer in inputs for buffer in launch.buffers)
 
 
 def _call(launch: Recorded, swap: Swap, values: Values) -> Call:

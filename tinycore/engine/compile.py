@@ -70,7 +70,10 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Loaded:
 
     Raises: CompileError, Unsupported.
     """
-    key = full_key(kernel, device)
+    # everything the binary depends on: kernel, architecture, compiler, settings, the code here
+    settings = ",".join([f"{name}={value}" for name, value in config.key()])
+    target = f"{device.target.arch}|{compiler_key(device.compiler)}"
+    key = f"{kernel_key(kernel)}|{target}|{settings}|{source_key('tinycore')}"
     found = _loaded.get((device.name, key))
     if found is None:
         named = kernel._replace(name=name_of(kernel))
@@ -88,14 +91,6 @@ def load(artifact: Artifact, device: OpenDevice) -> Loaded:
     for name, binary, args, values, launch in artifact.parts:
         steps.append(Step(device.load(binary, name), name, args, values, launch))
     return Loaded(tuple(steps), artifact.temps)
-
-
-def full_key(kernel: Kernel, device: OpenDevice) -> str:
-    """Everything the binary depends on: kernel, architecture, compiler, settings, the code here."""
-    settings = ",".join(f"{name}={value}" for name, value in config.key())
-    target = f"{device.target.arch}|{compiler_key(device.compiler)}"
-    core = source_key("tinycore")
-    return f"{kernel_key(kernel)}|{target}|{settings}|{core}"
 
 
 def build(kernel: Kernel, device: OpenDevice) -> Artifact:

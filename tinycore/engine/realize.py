@@ -116,18 +116,11 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
         if not state.is_realized and state.stored in reached:
             found[state] = None
     written = {cell.stored for cell in found if cell.stored is not None}
-    if written:
-        others = [cell for cell in list(PENDING) if cell not in found]
-        found.update(dict.fromkeys(_readers(others, written)))
-    return list(found)
-
-
-def _readers(cells: list[Cell], written: set[UOp]) -> list[Cell]:
-    """Those of `cells` whose graph reaches a buffer of `written`; each node is visited once."""
+    others = [cell for cell in list(PENDING) if cell not in found] if written else []
     reaches: dict[UOp, bool] = {}
-    for node in toposort([cell.uop for cell in cells]):
+    for node in toposort([cell.uop for cell in others]):
         reaches[node] = node in written or any(reaches[source] for source in node.src)
-    return [cell for cell in cells if reaches[cell.uop]]
+    return [*found, *[cell for cell in others if reaches[cell.uop]]]
 
 
 def _without_copies(sinks: list[Sink]) -> list[Sink]:

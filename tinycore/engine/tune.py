@@ -47,31 +47,21 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
         return optimize(kernel, device.caps)
     kernel = canonical(kernel)._replace(name=kernel.name)
     key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
-    actions = _known(key, width)
-    if actions is None:
+    entry = cache.shared().get(TABLE, key) if CACHELEVEL.value >= 2 else None
+    found: dict[str, Any] = {} if entry is None else json.loads(entry)
+    if found.get("beam", 0) < width:
         with closing(Tuner(kernel, device)) as tuner:
             if tuner.broken:
                 warn(f"BEAM: {device.name} cannot be tuned: {tuner.broken}; BEAM=0 is used")
                 return optimize(kernel, device.caps)
             actions = search(kernel, device.caps, width, tuner.evaluate)
-        _keep(key, width, actions)
+        found = {"beam": width, "actions": actions}
+        if CACHELEVEL.value >= 2:
+            cache.shared().put(TABLE, key, json.dumps(found).encode())
     try:
-        return as_plan(apply_all(kernel, actions))
+        return as_plan(apply_all(kernel, found["actions"]))
     except Illegal:
         return optimize(kernel, device.caps)
-
-
-def _known(key: str, width: int) -> Actions | None:
-    """The actions that a search of this width or more found."""
-    entry = cache.shared().get(TABLE, key) if CACHELEVEL.value >= 2 else None
-    found: dict[str, Any] = {} if entry is None else json.loads(entry)
-    return tuple(found["actions"]) if found.get("beam", 0) >= width else None
-
-
-def _keep(key: str, width: int, actions: Actions) -> None:
-    if CACHELEVEL.value >= 2:
-        entry = json.dumps({"beam": width, "actions": actions})
-        cache.shared().put(TABLE, key, entry.encode())
 
 
 class Lost(Exception):
