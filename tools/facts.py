@@ -9,13 +9,12 @@ import sys
 def groups(tree: str) -> dict[str, list[str]]:
     """The groups of each op: the levels that may hold it, and the kinds of op it is."""
     sys.path.insert(0, tree)
-    from tinycore.uop.ops import CASTS, COMPARISON, ELEMENTWISE, MOVEMENT
-    from tinycore.uop.table import TABLE
+    from tinycore.uop.ops import CASTS, COMPARISON, ELEMENTWISE, MOVEMENT, Ops
 
     kinds = {"scalar": ELEMENTWISE, "MOVEMENT": MOVEMENT, "COMPARISON": COMPARISON, "CASTS": CASTS}
     return {
-        op.name: [*row.levels, *(kind for kind, members in kinds.items() if op in members)]
-        for op, row in TABLE.items()
+        op.name: [*op.row.levels, *(kind for kind, members in kinds.items() if op in members)]
+        for op in Ops
     }
 
 

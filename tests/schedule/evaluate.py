@@ -15,7 +15,6 @@ from tinycore.uop.affine import evaluate as evaluate_index
 from tinycore.uop.index import Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.shape import Dim, shape_of
-from tinycore.uop.table import TABLE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _COMBINE: dict[str, Any] = {
@@ -60,7 +59,7 @@ class Evaluator:
 
 def _scalar(run: Evaluator, node: UOp, *values: Array) -> Array:
     shaped = [np.asarray(value) for value in values]
-    reference = TABLE[node.op].reference
+    reference = node.op.row.reference
     assert reference is not None, f"evaluate: no reference for {node}"
     return np.broadcast_to(reference(np, *shaped), run.shape(node))
 

@@ -10,7 +10,6 @@ from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.table import TABLE
 
 Array = np.ndarray[Any, Any]
 
@@ -84,7 +83,7 @@ def _value(node: UOp, src: list[Array], env: Mapping[Any, Array]) -> Array:
         return src[0].astype(name)
     if node.op is Ops.BITCAST:
         return np.ascontiguousarray(src[0]).view(name)
-    reference = TABLE[node.op].reference
+    reference = node.op.row.reference
     assert reference is not None, f"values: {node.op} has no reference"
     return np.asarray(reference(np, *src)).astype(name)
 

@@ -17,7 +17,6 @@ from tinycore.uop.index import Index, as_index, digit
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
 from tinycore.uop.pattern import Result, Rule, UPat, rule
 from tinycore.uop.rewrite import COUNTERS, PatternMatcher
-from tinycore.uop.table import TABLE
 from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.util import np
 
@@ -45,7 +44,7 @@ FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # NEG by alu; shifts ma
 def folded(node: UOp) -> Result:
     """Constants, by the numpy reference of the op; not of a type that numpy lacks."""
     numpy = np()
-    reference = TABLE[node.op].reference
+    reference = node.op.row.reference
     kind = node.src[0].dtype.name
     if reference is None or kind not in numpy.sctypeDict:
         return None

@@ -171,6 +171,5 @@ BINARY = _group("binary", "comparison")
 CASTS = _group("cast")
 ELEMENTWISE = _group("unary", "binary", "comparison", "cast", "ternary")
 COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
-TABLE = {op: op.row for op in Ops}
 assert len(ELEMENTWISE) <= 26, "table: more than 26 scalar ops"
 assert len(Ops) <= 60, "table: more than 60 ops"

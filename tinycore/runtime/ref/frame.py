@@ -35,7 +35,6 @@ from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under
-from tinycore.uop.table import TABLE
 from tinycore.uop.tree import GLOBAL, Access, Kernel, operands
 
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -190,7 +189,7 @@ class Frame:
         if node.op is Ops.BITCAST:
             stored = number.encode(sources[0], node.src[0].dtype)
             return number.decode(stored.view(number.storage(dtype)), dtype)
-        reference = TABLE[node.op].reference
+        reference = node.op.row.reference
         if reference is None:
             return self.known(node, node.arg)
         return number.convert(reference(np, *sources), dtype)
