@@ -16,7 +16,7 @@ from tinycore.tensor.movement import Movement
 from tinycore.tensor.spelling import axis_of, choice, extents, spelled, spread, whole
 from tinycore.uop import graph
 from tinycore.uop.ops import Scalar
-from tinycore.uop.shape import Dim, difference, size, upper, upper_shape
+from tinycore.uop.shape import Dim, size, upper, upper_shape
 from tinycore.util import ceildiv
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Joining(Arithmetic, Movement):
         inner = self
         outer = []
         for axis, (before, after) in enumerate(self._widths(padding)):
-            end = difference(self.shape[axis], max(-after, 0))
+            end = self.shape[axis] - max(-after, 0)
             inner = inner._cut(axis, max(-before, 0), end)
             outer.append((max(before, 0), max(after, 0)))
         if mode == "constant":

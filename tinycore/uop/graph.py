@@ -24,7 +24,6 @@ from tinycore.uop.shape import (
     Shape,
     SkewArg,
     View,
-    difference,
     shape_of,
     upper,
 )
@@ -156,13 +155,16 @@ def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
 
     Raises: ShapeError if a width may be negative.
     """
-    pairs = tuple(pairs)
-    if all(pair == (0, 0) for pair in pairs):
+    widths = _simple(pairs)
+    if all(pair == (0, 0) for pair in widths):
         return node
-    if any(as_index(width).lo < 0 for pair in pairs for width in pair):
-        raise ShapeError(f"pad: widths {pairs} are negative; expected >= 0. Use shrink.")
-    arg = PadArg(pairs, node.dtype.cast(fill))
-    return node.under(Ops.PAD, arg)
+    if any(as_index(width).lo < 0 for pair in widths for width in pair):
+        raise ShapeError(f"pad: widths {widths} are negative; expected >= 0. Use shrink.")
+    return node.under(Ops.PAD, PadArg(widths, node.dtype.cast(fill)))
+
+
+def _simple(pairs: Iterable[tuple[Dim, Dim]]) -> Pairs:
+    return tuple([(simplest(first), simplest(second)) for first, second in pairs])
 
 
 def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
@@ -170,24 +172,22 @@ def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
 
     Raises: ShapeError if a bound lies outside its axis.
     """
-    found: Pairs = tuple([(simplest(begin), simplest(end)) for begin, end in pairs])
+    box = _simple(pairs)
     old = shape_of(node)
-    for extent, (begin, end) in zip(old, found, strict=True):
-        lo, hi = as_index(begin).lo, as_index(end).hi
-        if lo < 0 or hi > upper(extent) or as_index(difference(end, begin)).lo < 0:
+    for extent, (begin, end) in zip(old, box, strict=True):
+        least = min(as_index(begin).lo, as_index(end - begin).lo)
+        if least < 0 or upper(end) > upper(extent):
             raise ShapeError(
-                f"shrink: box {found} does not lie in shape {old}; "
+                f"shrink: box {box} does not lie in shape {old}; "
                 "expected 0 <= begin <= end <= extent. Pad first."
             )
-    if all(b == 0 and e == n for n, (b, e) in zip(old, found, strict=True)):
+    if box == tuple([(0, extent) for extent in old]):
         return node
     if node.op is Ops.SHRINK:
-        moved = [
-            (simplest(as_index(lo) + b), simplest(as_index(lo) + e))
-            for (lo, _), (b, e) in zip(node.arg, found, strict=True)
-        ]
+        outer = zip(node.arg, box, strict=True)
+        moved = [(lo + begin, lo + end) for (lo, _), (begin, end) in outer]
         return shrink(node.src[0], moved)
-    return node.under(Ops.SHRINK, found)
+    return node.under(Ops.SHRINK, box)
 
 
 def flip(node: UOp, axes: Iterable[int]) -> UOp:
@@ -273,7 +273,7 @@ def contiguous(node: UOp, number: int) -> UOp:
 
 def move(node: UOp, op: Ops, arg: Any) -> UOp:
     """The movement `op` with `arg` applied to `node`."""
-    return _MOVES[op](node, arg)
+    return _MOVEMENTS[op][0](node, arg)
 
 
 def apply_view(node: UOp, view: View) -> UOp:
@@ -285,23 +285,23 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of movement `node`, given that of its result."""
-    return _ADJOINTS[node.op](node, grad)
+    return _MOVEMENTS[node.op][1](node, grad)
 
 
 def _unexpand(node: UOp, grad: UOp) -> UOp:
-    old, new = shape_of(node.src[0]), shape_of(node)
-    return total(grad, [axis for axis, extent in enumerate(new) if extent != old[axis]])
+    old = shape_of(node.src[0])
+    changed = [axis for axis, extent in enumerate(shape_of(node)) if extent != old[axis]]
+    return total(grad, changed)
 
 
 def _unpad(node: UOp, grad: UOp) -> UOp:
     pairs = zip(shape_of(node.src[0]), node.arg.pairs, strict=True)
-    return shrink(grad, [(lo, simplest(as_index(n) + lo)) for n, (lo, _) in pairs])
+    return shrink(grad, [(lo, lo + extent) for extent, (lo, _) in pairs])
 
 
 def _unshrink(node: UOp, grad: UOp) -> UOp:
     pairs = zip(shape_of(node.src[0]), node.arg, strict=True)
-    widths = [(begin, difference(extent, end)) for extent, (begin, end) in pairs]
-    return pad(grad, widths)
+    return pad(grad, [(begin, extent - end) for extent, (begin, end) in pairs])
 
 
 def _unskew(node: UOp, grad: UOp) -> UOp:
@@ -314,21 +314,14 @@ def _unpermute(node: UOp, grad: UOp) -> UOp:
     return permute(grad, [node.arg.index(k) for k in range(len(node.arg))])
 
 
-_MOVES: dict[Ops, Callable[[UOp, Any], UOp]] = {
-    Ops.RESHAPE: reshape,
-    Ops.PERMUTE: permute,
-    Ops.EXPAND: expand,
-    Ops.PAD: lambda node, arg: pad(node, arg.pairs, arg.fill),
-    Ops.SHRINK: shrink,
-    Ops.FLIP: flip,
-    Ops.SKEW: skew,
+Make = Callable[[UOp, Any], UOp]
+_MOVEMENTS: dict[Ops, tuple[Make, Make]] = {
+    Ops.RESHAPE: (reshape, lambda node, grad: reshape(grad, shape_of(node.src[0]))),
+    Ops.PERMUTE: (permute, _unpermute),
+    Ops.EXPAND: (expand, _unexpand),
+    Ops.PAD: (lambda node, arg: pad(node, arg.pairs, arg.fill), _unpad),
+    Ops.SHRINK: (shrink, _unshrink),
+    Ops.FLIP: (flip, lambda node, grad: flip(grad, node.arg)),
+    Ops.SKEW: (skew, _unskew),
 }
-_ADJOINTS: dict[Ops, Callable[[UOp, UOp], UOp]] = {
-    Ops.RESHAPE: lambda node, grad: reshape(grad, shape_of(node.src[0])),
-    Ops.PERMUTE: _unpermute,
-    Ops.EXPAND: _unexpand,
-    Ops.PAD: _unpad,
-    Ops.SHRINK: _unshrink,
-    Ops.FLIP: lambda node, grad: flip(grad, node.arg),
-    Ops.SKEW: _unskew,
-}
+"""What makes each movement of (node, its arg), and what its adjoint of (movement, gradient)."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tinycore.errors import ShapeError
-from tinycore.uop.index import Index, as_index, simplest
+from tinycore.uop.index import Index, simplest
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 
 Dim = int | Index
@@ -96,13 +96,6 @@ def upper_shape(shape: Shape) -> tuple[int, ...]:
     return tuple([upper(extent) for extent in shape])
 
 
-def difference(end: Dim, begin: Dim) -> Dim:
-    """end - begin, an integer if it is one."""
-    if isinstance(end, int) and isinstance(begin, int):
-        return end - begin
-    return simplest(as_index(end) - begin)
-
-
 def _elementwise(node: UOp) -> Shape:
     found: Shape | None = None
     for source in node.src:
@@ -131,7 +124,7 @@ def _reduce(node: UOp) -> Shape:
 
 def _pad(node: UOp) -> Shape:
     pairs = zip(node.src[0]._shape, node.arg.pairs, strict=True)
-    return tuple([simplest(as_index(n) + lo + hi) for n, (lo, hi) in pairs])
+    return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
 
 
 def _gather(node: UOp) -> Shape:
@@ -156,7 +149,7 @@ _RULES: dict[Ops, Callable[[UOp], Shape]] = {
     Ops.EXPAND: _given,
     Ops.PERMUTE: lambda node: tuple([node.src[0]._shape[axis] for axis in node.arg]),
     Ops.PAD: _pad,
-    Ops.SHRINK: lambda node: tuple([difference(end, begin) for begin, end in node.arg]),
+    Ops.SHRINK: lambda node: tuple([simplest(end - begin) for begin, end in node.arg]),
     Ops.FLIP: _first,
     Ops.SKEW: _skew,
     Ops.REDUCE: _reduce,
