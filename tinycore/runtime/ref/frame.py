@@ -150,13 +150,11 @@ class Frame:
 
     def place(self, buffer: UOp, access: Access) -> Place:
         """The elements that `access` means; where the mask is false, any number."""
-        instance: Instance = self.known(buffer, buffer.arg.name)
+        instance: Instance = self.names[buffer]
         mask = self.where(access.mask, access.indices)
         cells = instance.base
-        for at, extent, stride in zip(
-            access.indices, instance.extents, instance.strides, strict=True
-        ):
-            index = self.index(at)
+        for value, (extent, stride) in zip(access.indices, instance.dimensions, strict=True):
+            index = self.index(value)
             if np.any(((index < 0) | (index >= extent)) & mask):
                 bounds = f"indices below {extent} where the mask is true"
                 self.fail(f"{instance.name} is indexed out of bounds", bounds)
@@ -235,7 +233,7 @@ class Frame:
 
     def slots(self, buffer: UOp, sequence: Index | None) -> list[tuple[Slot, int | None]]:
         """The slots that a place names, with their sequence numbers if it gives them."""
-        slots = self.known(buffer, buffer.arg.name).slots
+        slots = self.names[buffer].slots
         if sequence is None:
             return [(slots[0], None)]
         return [(slots[one % len(slots)], one) for one in np.unique(self.index(sequence)).tolist()]

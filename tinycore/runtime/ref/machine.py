@@ -4,7 +4,7 @@ In: a frame, statements. Out: effects on the arrays, or RefError at the first th
 may not do, with its statement. Next file: __init__.py, which starts it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import reduce
 from operator import and_
@@ -105,19 +105,16 @@ class Machine(Frame):
         waits: dict[str, str] = {}
         while threads:
             before, waits = waits, {}
-            for thread in self.shuffled(threads):
+            for thread in self.shuffled(list(threads)):
                 waits[thread] = next(threads[thread], "")
                 if not waits[thread]:
                     del threads[thread]
             if waits == before:
                 yield "; ".join(sorted([f"{thread}: {waits[thread]}" for thread in threads]))
 
-    def shuffled(self, items: Iterable[Any]) -> list[Any]:
+    def shuffled(self, items: Sequence[Any]) -> Sequence[Any]:
         """What has no order, in a random one."""
-        found = list(items)
-        if self.random:
-            self.random.shuffle(found)
-        return found
+        return self.random.sample(items, len(items)) if self.random else items
 
     # stores
 
@@ -255,7 +252,7 @@ def spelled_out(kernel: Kernel) -> Kernel:
 def _moves(statement: UOp) -> tuple[UOp, ...]:
     arg, src = statement.arg, statement.src
     count, lead = len(arg.places), arg.places[0]
-    leaders = [load(*state) for state in zip(src[:count], arg.places, strict=True)]
+    leaders = [load(*state) for state in zip(src, arg.places, strict=False)]
     old = tuple([let("old", leader) for leader in leaders])
     new = tuple([let("new", leader) for leader in leaders])
     moves = []

@@ -82,8 +82,9 @@ class Instance:
         self.node = node
         self.name = arg.name
         self.watches = len(home.watches)
-        self.extents = [home.index(extent) for extent in arg.shape]
-        self.strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
+        strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
+        extents = [home.index(extent) for extent in arg.shape]
+        self.dimensions = list(zip(extents, strides, strict=True))
         self.size = prod(bounds)
         self.slots = [Slot(arg.name, at, arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
