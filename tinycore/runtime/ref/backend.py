@@ -19,8 +19,8 @@ from tinycore.runtime.ref.number import Array, np, storage
 from tinycore.uop.canonical import canonical_text
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
+from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
-from tinycore.util import prod
 
 ARCH = "numpy"
 CAPS = Caps(
@@ -52,7 +52,7 @@ class HostAllocator(contract.Allocator):
 
     def copyout(self, target: memoryview, handle: Array) -> None:
         """Read bytes."""
-        target.cast("B")[:] = self.view(handle, target.nbytes)
+        target.cast("B")[:] = handle[: target.nbytes]
 
     def offset(self, handle: Array, offset_bytes: int, size_bytes: int) -> Array:
         """A part of the same bytes."""
@@ -96,9 +96,8 @@ class KernelProgram:
         start = time.perf_counter()
         arrays = []
         for param, handle in zip(self.kernel.params, buffers, strict=True):
-            dtype = storage(param.dtype)
-            size = prod([extent.hi for extent in param.arg.shape])
-            arrays.append(handle[: size * dtype.itemsize].view(dtype))
+            count = size(param.arg.shape)
+            arrays.append(np.frombuffer(handle, storage(param.dtype), count))
         names = [variable.arg[0] for variable in self.kernel.variables]
         with arena():
             run_kernel(self.kernel, arrays, dict(zip(names, values, strict=True)))
