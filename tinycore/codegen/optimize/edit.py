@@ -29,11 +29,9 @@ from tinycore.uop.tree import (
 Nodes = Iterable[UOp]
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Nodes]
-BodyChange = Callable[[Statements], Statements]
 Places = Callable[[UOp, Access], Access]
 Resize = Callable[[tuple[Index, ...]], tuple[Index, ...]]
 Look = Callable[[UOp], UOp]
-Env = Mapping[Atom, Index]
 
 
 class Illegal(TinycoreError):
@@ -212,7 +210,7 @@ def edit(statements: Nodes, change: Change) -> Statements:
     return tuple(out)
 
 
-def in_block(kernel: Kernel, buffer: UOp, change: BodyChange) -> Kernel:
+def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
 
     def on(statement: UOp) -> Nodes:
@@ -298,7 +296,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
 
 
-def followed(body: Nodes, env: Env) -> dict[Atom, Index]:
+def followed(body: Nodes, env: Mapping[Atom, Index]) -> dict[Atom, Index]:
     """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
     found = dict(env)
     for inner in loops_in(body):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.actions import action, apply
+from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal, find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.config import DEBUG
@@ -129,12 +129,12 @@ def _other_factors(text: str) -> Iterator[str]:
 def _first(kernel: Kernel) -> Iterator[str]:
     """What stands before all loops are cut: places of stages, fused axes."""
     for buffer in find(kernel.body, Ops.BUFFER):
-        for place in ("inline", "root"):
-            yield action("AT", buffer.arg.name, place)
+        yield f"AT({buffer.arg.name}, inline)"
+        yield f"AT({buffer.arg.name}, root)"
     for outer in loops_in(kernel.body):
         inner = outer.src[0]
         if len(outer.src) == 1 and inner.op is Ops.LOOP:
-            yield action("FUSE", outer.arg.axis, inner.arg.axis)
+            yield f"FUSE({outer.arg.axis}, {inner.arg.axis})"
 
 
 def _last(tree: Kernel) -> Iterator[Actions]:
@@ -149,21 +149,20 @@ def _last(tree: Kernel) -> Iterator[Actions]:
 
 def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
     if loop.arg.kind == "par":
-        yield (action("MAP", name, "grid"),)
-        yield (action("MAP", name, "reg"),)
+        yield (f"MAP({name}, grid)",)
+        yield (f"MAP({name}, reg)",)
     if name.endswith(".0"):
-        yield (action("PEEL", name),)
-    inner = f"{name}.1"
+        yield (f"PEEL({name})",)
     for factor in (2, 4, 8):
-        cut = action("SPLIT", name, factor)
-        yield (cut, action("MAP", inner, "unroll"))
+        cut = f"SPLIT({name}, {factor})"
+        yield (cut, f"MAP({name}.1, unroll)")
         if loop.arg.kind == "red":
-            yield (cut, action("RFACTOR", inner), action("MAP", inner, "reg"))
+            yield (cut, f"RFACTOR({name}.1)", f"MAP({name}.1, reg)")
     if loop.arg.extent.hi <= 8:
-        yield (action("MAP", name, "unroll"),)
+        yield (f"MAP({name}, unroll)",)
     for buffer in sorted(read([loop]), key=lambda one: str(one.arg.name)):
         if buffer.arg.space == GLOBAL:
-            yield (action("STAGE", buffer.arg.name, name, "packed", "box"),)
+            yield (f"STAGE({buffer.arg.name}, {name}, packed, box)",)
     inside = loop.src[0]
     if inside.op is Ops.LOOP:
-        yield (action("REORDER", name, inside.arg.axis),)
+        yield (f"REORDER({name}, {inside.arg.axis})",)
