@@ -7,7 +7,7 @@ what was built before, so that equal kernels print equally.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from tinycore.dtype import dtypes
 from tinycore.uop import affine
@@ -71,37 +71,41 @@ class Printer:
     # statements
 
     def statement(self, node: UOp) -> str:
-        """The line of a statement."""
-        write = _STATEMENTS.get(node.op)
-        return self.value(node) if write is None else write(self, node)
-
-    def loop(self, node: UOp) -> str:
-        """par i:4 @reg"""
+        """The line of a statement, without its children."""
         arg = node.arg
-        return f"{arg.kind} {self.axis(arg.axis)}:{self.index(arg.extent)}{_at(arg.map)}"
-
-    def block(self, node: UOp) -> str:
-        """roles, seq, or role math w:2"""
-        arg = node.arg
-        axis = f"{self.axis(arg.axis)}:{self.index(arg.extent)}" if arg.axis else ""
-        return f"{arg.kind} {arg.name} {axis}".rstrip()
+        match node.op:
+            case Ops.LOOP:
+                return f"{arg.kind} {self.axis(arg.axis)}:{self.index(arg.extent)}{_at(arg.map)}"
+            case Ops.BLOCK:
+                axis = f"{self.axis(arg.axis)}:{self.index(arg.extent)}" if arg.axis else ""
+                return f"{arg.kind} {arg.name} {axis}".rstrip()
+            case Ops.BUFFER:
+                return f"buf {self.declaration(node)}"
+            case Ops.LET:
+                return f"{self.name(node)} = {self.value(node.src[0])}"
+            case Ops.STORE:
+                return self.store(node)
+            case Ops.COPY | Ops.MMA:
+                return f"{node.op.name.lower()}({self.box(arg.box)}) {self.store(node)}"
+            case Ops.WAIT | Ops.FREE:
+                slots = [Access(() if number is None else (number,)) for number in arg]
+                return f"{node.op.name.lower()} {', '.join(map(self.place, node.src, slots))}"
+            case Ops.IF:
+                return f"if {self.mask(arg)}"
+            case Ops.BARRIER:
+                return "barrier"
+        return self.value(node)
 
     def store(self, node: UOp) -> str:
-        """n, s += 1.0, x rebase var(M2), or copy(p:2, x:32) P[p, x] = B[p + x] @loop"""
+        """n, s += 1.0, x rebase var(M2)"""
         arg = node.arg
         count = len(arg.places)
-        tile = "" if node.op is Ops.STORE else f"{node.op.name.lower()}({self.box(arg.box)}) "
         places = ", ".join(map(self.place, node.src, arg.places))
         sign = MONOIDS[arg.combine].text if arg.combine else "="
         values = ", ".join(map(self.value, node.src[count : 2 * count]))
         moved = ", ".join(map(self.name, node.src[2 * count :]))
         rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
-        return f"{tile}{places} {sign} {values}{rebase}{_at(arg.engine)}"
-
-    def slots(self, node: UOp) -> str:
-        """wait As[k], Bs[k], Qs"""
-        numbers = [Access(() if number is None else (number,)) for number in node.arg]
-        return f"{node.op.name.lower()} {', '.join(map(self.place, node.src, numbers))}"
+        return f"{places} {sign} {values}{rebase}{_at(arg.engine)}"
 
     # buffers and names
 
@@ -188,9 +192,23 @@ class Printer:
 
     def piece(self, node: UOp) -> Piece:
         """The text of a node whose sources have theirs."""
-        write = _VALUES.get(node.op)
-        if write is not None:
-            return write(self, node)
+        arg = node.arg
+        match node.op:
+            case Ops.LET:
+                return self.name(node), ATOM
+            case Ops.LOAD:
+                return self.place(node.src[0], arg), ATOM
+            case Ops.CONST:
+                return _number(arg) if node.dtype is dtypes.float32 else _typed(node), ATOM
+            case Ops.INDEX:
+                return f"{node.dtype.short}({self.index(arg)})", ATOM
+            case Ops.MASK:
+                text = self.mask(arg)
+                return (text, LEVELS["<"]) if len(arg) == 1 else (f"mask({text})", ATOM)
+            case Ops.NEG:
+                return f"-{self.exact(node.src[0], ATOM - 1)}", ATOM
+            case Ops.CAST:
+                return f"{node.dtype.short}({self.exact(node.src[0])})", ATOM
         if node.op.row.text in LEVELS and len(node.src) == 2:
             return self.infix(node)
         kind = f".{node.dtype.short}" if node.op is Ops.BITCAST else ""
@@ -219,16 +237,6 @@ class Printer:
             sign, text = "-", text[1:]
         return f"{self.operand(left, level - 1)} {sign} {text}", level
 
-    def constant(self, node: UOp) -> Piece:
-        """2.0, true, or i32(2): a number without a type is a float32."""
-        is_bare = node.dtype is dtypes.float32
-        return _number(node.arg) if is_bare else _typed(node), ATOM
-
-    def conjunction(self, node: UOp) -> Piece:
-        """i < n, or mask(i < n, j < 4)"""
-        text = self.mask(node.arg)
-        return (text, LEVELS["<"]) if len(node.arg) == 1 else (f"mask({text})", ATOM)
-
 
 def _at(word: str) -> str:
     return f" @{word}" if word else ""
@@ -244,25 +252,3 @@ def _typed(node: UOp) -> str:
 
 
 _INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
-_STATEMENTS: dict[Ops, Callable[[Printer, UOp], str]] = {
-    Ops.LOOP: Printer.loop,
-    Ops.BUFFER: lambda printer, node: f"buf {printer.declaration(node)}",
-    Ops.LET: lambda printer, node: f"{printer.name(node)} = {printer.value(node.src[0])}",
-    Ops.STORE: Printer.store,
-    Ops.COPY: Printer.store,
-    Ops.WAIT: Printer.slots,
-    Ops.FREE: Printer.slots,
-    Ops.MMA: Printer.store,
-    Ops.BLOCK: Printer.block,
-    Ops.IF: lambda printer, node: f"if {printer.mask(node.arg)}",
-    Ops.BARRIER: lambda printer, node: "barrier",
-}
-_VALUES: dict[Ops, Callable[[Printer, UOp], Piece]] = {
-    Ops.CONST: Printer.constant,
-    Ops.LET: lambda printer, node: (printer.name(node), ATOM),
-    Ops.LOAD: lambda printer, node: (printer.place(node.src[0], node.arg), ATOM),
-    Ops.INDEX: lambda printer, node: (f"{node.dtype.short}({printer.index(node.arg)})", ATOM),
-    Ops.MASK: Printer.conjunction,
-    Ops.NEG: lambda printer, node: (f"-{printer.exact(node.src[0], ATOM - 1)}", ATOM),
-    Ops.CAST: lambda printer, node: (f"{node.dtype.short}({printer.exact(node.src[0])})", ATOM),
-}
