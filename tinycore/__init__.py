@@ -17,14 +17,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tinycore import nn as nn
-    from tinycore.config import Context as Context
-    from tinycore.config import getenv as getenv
+    from tinycore.config import Context as Context, getenv as getenv
     from tinycore.dtype import dtypes as dtypes
     from tinycore.runtime.counters import GlobalCounters as GlobalCounters
     from tinycore.runtime.registry import Device as Device
-    from tinycore.tensor import Tensor as Tensor
-    from tinycore.tensor import TinyJit as TinyJit
-    from tinycore.tensor import Variable as Variable
+    from tinycore.tensor import Tensor as Tensor, TinyJit as TinyJit, Variable as Variable
 
 __version__ = "0.1.0"
 

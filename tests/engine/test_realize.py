@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tinycore.config import Context
-from tinycore.engine import compile as compiling
-from tinycore.engine import plan as planning
+from tinycore.engine import compile as compiling, plan as planning
 from tinycore.engine.plan import Sink, graph_key
 from tinycore.runtime.counters import GlobalCounters
 from tinycore.tensor import Tensor

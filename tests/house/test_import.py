@@ -62,7 +62,7 @@ def imported_for_types(path: Path) -> Iterator[tuple[str, str]]:
     """The names a module imports under TYPE_CHECKING, and the modules they come from."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinycore"):
-            yield node.names[0].name, node.module or ""
+            yield from [(alias.name, node.module or "") for alias in node.names]
 
 
 def test_dir_shows_the_public_names() -> None:

@@ -13,8 +13,7 @@ from typing import Any
 from tinycore.dtype import DType, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
-from tinycore.uop.ops import cast as cast_node
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, cast as cast_node, const
 from tinycore.uop.shape import (
     Dim,
     GraphBuffer,

@@ -8,9 +8,11 @@ evaluation, text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import gcd
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Atom:
     """A bounded unknown of an index: what is multiplied by a coefficient.
 
@@ -19,41 +21,16 @@ class Atom:
     two atoms or more), "gather" (the integer loaded by `node`, negatives counted from `extent`).
     """
 
-    __slots__ = (
-        "base",
-        "divisor",
-        "factors",
-        "hi",
-        "kind",
-        "lo",
-        "modulus",
-        "name",
-        "node",
-        "order",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        kind: str,
-        lo: int,
-        hi: int,
-        name: str = "",
-        node: object = None,
-        base: Index | None = None,
-        divisor: int = 1,
-        modulus: int = 0,
-        factors: tuple[Atom, ...] = (),
-    ) -> None:
-        self.kind = kind
-        self.order = TABLES.next_order()
-        self.lo = lo
-        self.hi = hi
-        self.name = name
-        self.node = node
-        self.base = base
-        self.divisor = divisor
-        self.modulus = modulus
-        self.factors = factors
+    kind: str
+    lo: int
+    hi: int
+    name: str = ""
+    node: object = None
+    base: Index | None = None
+    divisor: int = 1
+    modulus: int = 0
+    factors: tuple[Atom, ...] = ()
+    order: int = field(default_factory=lambda: TABLES.next_order(), init=False)
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind} {self.order}>"
@@ -157,7 +134,7 @@ def _only_variables(value: Index) -> bool:
     return {atom.kind for atom, _ in value.terms} == {"variable"}
 
 
-TABLES = Tables()
+TABLES: Tables = Tables()
 
 
 def make(const: int, terms: Terms = ()) -> Index:

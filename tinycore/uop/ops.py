@@ -16,37 +16,15 @@ from tinycore.dtype import DType, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
 from tinycore.uop.table import (
-    BINARY,
-    CASTS,
-    COMMUTATIVE,
-    COMPARISON,
-    ELEMENTWISE,
-    MOVEMENT,
-    UNARY,
-    Ops,
+    BINARY as BINARY,
+    CASTS as CASTS,
+    COMMUTATIVE as COMMUTATIVE,
+    COMPARISON as COMPARISON,
+    ELEMENTWISE as ELEMENTWISE,
+    MOVEMENT as MOVEMENT,
+    UNARY as UNARY,
+    Ops as Ops,
 )
-
-__all__ = [
-    "BINARY",
-    "CASTS",
-    "COMMUTATIVE",
-    "COMPARISON",
-    "ELEMENTWISE",
-    "MOVEMENT",
-    "UNARY",
-    "Arithmetic",
-    "Interning",
-    "Ops",
-    "Scalar",
-    "UOp",
-    "alu",
-    "arena",
-    "cast",
-    "const",
-    "postorder",
-    "result_dtype",
-    "toposort",
-]
 
 Scalar = int | float | bool
 Key = tuple[Ops, DType, tuple["UOp", ...], Any, Any]
