@@ -74,8 +74,7 @@ def limits(statement: UOp) -> list[Index]:
     """What holds wherever something in a statement runs: each is at least zero."""
     if statement.op is Ops.IF:
         return list(statement.arg)
-    rests = [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
-    return [rest for rest in rests if rest.lo < 0]
+    return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
 
 
 def declared(statement: UOp) -> Names:
@@ -122,13 +121,13 @@ def written(statement: UOp) -> list[Use]:
 
 def _touched(node: UOp) -> list[Use]:
     """The places in the fields of a statement or of a LOAD, whose first sources are the buffers."""
-    arg = node.arg
-    places: list[tuple[Access, str]] = []
     if node.op is Ops.LOAD:
-        places = [(arg, "load")]
-    elif node.op in STORES:
-        places = [(place, arg.combine or "store") for place in arg.places]
-    return [Use(buffer, *place) for buffer, place in zip(node.src, places, strict=False)]
+        return [Use(node.src[0], node.arg, "load")]
+    if node.op not in STORES:
+        return []
+    how = node.arg.combine or "store"
+    pairs = zip(node.src, node.arg.places, strict=False)
+    return [Use(buffer, place, how) for buffer, place in pairs]
 
 
 def evaluated(statement: UOp) -> list[UOp]:

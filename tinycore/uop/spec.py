@@ -156,13 +156,13 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
     random = np().random.default_rng(0)
     free = atoms(value).union(*map(atoms, given))
     points = {atom: _tried(atom, random) for atom in sorted(free, key=repr)}
-    wrong = evaluate(value, points.__getitem__) < 0
+    read = points.__getitem__
+    wrong = evaluate(value, read) < 0
     for known in given:
-        wrong = wrong & (evaluate(known, points.__getitem__) >= 0)
-    found = np().flatnonzero(wrong)
-    if not found.size:
-        return None
-    return {atom: int(column[found[0]]) for atom, column in points.items()}
+        wrong = wrong & (evaluate(known, read) >= 0)
+    for place in np().flatnonzero(wrong):
+        return {atom: int(column[place]) for atom, column in points.items()}
+    return None
 
 
 def _tried(atom: Atom, random: Any) -> Any:

@@ -17,7 +17,6 @@ from tinycore.uop.sites import Rule, Site, axes, declared_name, evaluated, under
 from tinycore.uop.tree import GLOBAL, indices, walk
 from tinycore.util import prod
 
-Turn = tuple[tuple[UOp, ...], Index | None]  # the loops around, and the number of a slot
 RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 NEAR = {"packed", "group"}
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
@@ -187,26 +186,23 @@ def rings_turn(site: Site) -> Iterator[str]:
     """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
     ahead of the WAIT of its loop needs as many slots."""
     buffer = site.statement
-    found: set[Ops] = set()
-    copies: list[Turn] = []
-    waits: list[Turn] = []
-    for node, loops in walk(site.around[-1].src) if buffer.arg.space in NEAR else ():
-        if node.op in RINGS and buffer in toposort(node.src):
-            found.add(node.op)
-        if node.op is Ops.COPY and node.src[0] is buffer:
-            copies.append((loops, node.arg.places[0].sequence))
-        if node.op is Ops.WAIT and buffer in node.src:
-            waits.append((loops, node.arg[node.src.index(buffer)]))
-    again = [loop for loops, _ in copies for loop in loops if loop.arg.extent.hi > 1]
-    if copies and not waits:
+    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
+    turns = [(node, loops) for node, loops in steps if node.op in RINGS]
+    turns = [(node, loops) for node, loops in turns if buffer in toposort(node.src)]
+    found = {node.op for node, _ in turns}
+    copies = [turn for turn in turns if turn[0].op is Ops.COPY and turn[0].src[0] is buffer]
+    again = [loop for _, loops in copies for loop in loops if loop.arg.extent.hi > 1]
+    if copies and Ops.WAIT not in found:
         yield "copied to and never waited for; expected a WAIT."
     if again and Ops.FREE not in found:
         yield "filled again and never freed; expected a FREE."
     if found and Ops.COPY not in found:
         yield "waited for or freed, and never copied; expected a COPY."
-    for loops, ahead in copies:
-        for waited in [number for others, number in waits if loops and others == loops]:
-            if ahead and waited and (ahead - waited).lo >= buffer.arg.slots:
+    for copy, loops in copies:
+        for wait in [node for node, others in turns if node.op is Ops.WAIT and loops == others]:
+            ahead = copy.arg.places[0].sequence
+            waited = wait.arg[wait.src.index(buffer)]
+            if loops and ahead and waited and (ahead - waited).lo >= buffer.arg.slots:
                 yield "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
 
 
