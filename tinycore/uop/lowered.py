@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
 from tinycore.uop.index import Index
-from tinycore.uop.ops import CASTS, COMPARISON, ELEMENTWISE, Ops, UOp
-from tinycore.uop.table import LOWERED
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.uop.table import LOWERED, SIGNATURES
 
 
 class Lowered(NamedTuple):
@@ -47,19 +47,13 @@ PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that may be used without standing in the list."""
 
 FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
-SIGNATURES: dict[Ops, tuple[str, ...]] = {
-    **{op: ("v" * (1 + (op.row.sources or 0)),) for op in ELEMENTWISE},
-    **dict.fromkeys(CASTS, ("v*",)),
-    **dict.fromkeys(COMPARISON, ("mvv",)),
-    **dict.fromkeys((Ops.SHL, Ops.SHR), ("vv*",)),
-    Ops.WHERE: ("vmvv",),
+STATEMENTS = {
     Ops.LOOP: ("ii",),
     Ops.IF: ("-b",),
     Ops.LOAD: ("vei", "veimv"),
     Ops.STORE: ("-eiv", "-eivm"),
 }
-"""The types of a node, then of its sources: v what the first v is, m a bool for each lane of it, e
-an element of a buffer of v, * any of as many lanes, i int64, b bool, - none."""
+"""Signatures as in uop/table.py, with i int64, b bool, - none, e an element of a buffer of v."""
 
 
 def check_lowered(program: Lowered) -> None:
@@ -89,7 +83,7 @@ def _broken(node: UOp) -> Iterator[str]:
     """The rules that a node breaks alone."""
     if LOWERED not in node.op.row.levels:
         yield "is no lowered op"
-    if node.op in SIGNATURES:
+    if node.op in STATEMENTS or node.op in ELEMENTWISE:
         yield from misfits(node)
     if node.op is Ops.SHUFFLE:
         total = sum([source.dtype.lanes for source in node.src])
@@ -107,9 +101,10 @@ def _broken(node: UOp) -> Iterator[str]:
 def misfits(node: UOp) -> Iterator[str]:
     """What in a node differs from the signature of its op."""
     found = [node.dtype, *[source.dtype for source in node.src]]
-    fitting = [one for one in SIGNATURES[node.op] if len(one) == len(found)]
+    signatures = STATEMENTS.get(node.op) or (SIGNATURES[node.op.row.group],)
+    fitting = [one for one in signatures if len(one) == len(found)]
     if not fitting:
-        yield f"has {len(node.src)} sources; expected as many as {SIGNATURES[node.op]}"
+        yield f"has {len(node.src)} sources; expected as many as {signatures}"
     for signature in fitting:
         value = found[signature.find("v")]
         is_register = getattr(node.src[0].arg, "space", "") == REGISTER

@@ -22,6 +22,7 @@ from tinycore.uop.table import (
     COMPARISON as COMPARISON,
     ELEMENTWISE as ELEMENTWISE,
     MOVEMENT as MOVEMENT,
+    SHIFTS as SHIFTS,
     UNARY as UNARY,
     Ops as Ops,
 )
@@ -249,7 +250,7 @@ def alu(op: Ops, *src: UOp) -> UOp:
     found = fold(op, *src) if fold else None
     if found is not None:
         return found
-    if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in (Ops.SHL, Ops.SHR):
+    if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in SHIFTS:
         left, right = src[0].dtype, src[1].dtype
         raise DTypeError(
             f"{op.name.lower()}: operands have types {left!r} and {right!r}; "
@@ -262,7 +263,7 @@ def result_dtype(op: Ops, src: tuple[UOp, ...]) -> DType:
     """The type of a scalar op: bool for comparisons, else that of its last source."""
     if op in COMPARISON:
         return dtypes.bool.vec(src[0].dtype.lanes)
-    return src[0].dtype if op in (Ops.SHL, Ops.SHR) else src[-1].dtype
+    return src[0].dtype if op in SHIFTS else src[-1].dtype
 
 
 _NEUTRAL: dict[Ops, Scalar] = {Ops.ADD: 0, Ops.MUL: 1, Ops.OR: 0, Ops.XOR: 0}

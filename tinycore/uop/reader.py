@@ -17,7 +17,7 @@ from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import NEVER, Mask, mask_of
 from tinycore.uop.index import Index, as_index, axis, digit, gather
 from tinycore.uop.lexer import LEVELS, Cursor
-from tinycore.uop.ops import BINARY, ELEMENTWISE, Ops, UOp, const, result_dtype
+from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, result_dtype
 from tinycore.uop.tree import Access, both, index_value, load, mask_value
 
 Term = Index | UOp | float  # a float is a number that has no type yet; so is a constant Index
@@ -195,8 +195,7 @@ class Reader(Cursor):
             known = [text for text, op in FUNCTIONS.items() if op.row.sources == len(terms)]
             found = f"found {name} with {len(terms)} arguments"
             self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")
-        shifts = op in (Ops.SHL, Ops.SHR)
-        return _node(op, *(map(self.typed, terms) if shifts else self._alike(*terms)))
+        return _node(op, *(map(self.typed, terms) if op in SHIFTS else self._alike(*terms)))
 
     # types
 

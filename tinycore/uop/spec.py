@@ -19,14 +19,13 @@ from tinycore.uop.lowered import misfits
 from tinycore.uop.ops import ELEMENTWISE, Ops
 from tinycore.uop.printer import Printer, show
 from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, sites
-from tinycore.uop.table import KERNEL
 from tinycore.uop.tree import Kernel, indices, values
 from tinycore.util import np
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
 _TILED = _SCHEDULED | {Ops.BLOCK, Ops.COPY, Ops.WAIT, Ops.FREE, Ops.MMA}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _TILED, "sync": _TILED | {Ops.BARRIER}}
-LEAVES = frozenset({Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET})
+VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET}
 
 PLAIN: dict[str, tuple[object, ...]] = {
     "map": ("",),
@@ -67,8 +66,7 @@ def ops_are_known(site: Site) -> Iterator[str]:
         if found not in plain:
             yield f"{field} {found} at boundary schedule; expected one of {plain}."
     for node in site.nodes:
-        is_scalar = node.op in ELEMENTWISE and KERNEL in node.op.row.levels
-        if not is_scalar and node.op not in LEAVES:
+        if node.op not in VALUES:
             yield f"{node.op.name} in an expression; expected a scalar op of kernels."
 
 

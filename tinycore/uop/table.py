@@ -16,20 +16,36 @@ GRAPH, KERNEL, LOWERED = "graph", "kernel", "lowered"
 Reference = Callable[..., Any]
 
 
+SIGNATURES = {
+    "unary": "vv",
+    "binary": "vvv",
+    "comparison": "mvv",
+    "shift": "vv*",
+    "cast": "v*",
+    "choice": "vmvv",
+}
+"""The types of a scalar op, then of its sources, by its group: v what the first v is, m a bool for
+each lane of it, * any of as many lanes."""
+
+
 @dataclass(frozen=True)
 class Row:
     """The facts of one op.
 
-    `levels` may hold it. `sources` is their number, None where it varies. `group` is the set below
-    that it belongs to. `text` is an infix sign, a function's name or empty. `reference` is the
-    meaning in numpy: called with the numpy module, then the operands.
+    `levels` may hold it. `group` is the set below that it belongs to. `text` is an infix sign, a
+    function's name or empty. `reference` is the meaning in numpy: called with the numpy module,
+    then the operands.
     """
 
     levels: tuple[str, ...]
-    sources: int | None = None
     group: str = ""
     text: str = ""
     reference: Reference | None = None
+
+    @property
+    def sources(self) -> int:
+        """How many sources a scalar op has."""
+        return len(SIGNATURES[self.group]) - 1
 
 
 def _truncated_quotient(np: Any, a: Any, b: Any) -> Any:
@@ -58,22 +74,22 @@ def _finite_or_zero(np: Any, a: Any) -> Any:
 
 
 _ALL = (GRAPH, KERNEL, LOWERED)
-_LEAF = Row(_ALL, 0)
-_MOVEMENT = Row((GRAPH,), 1, "movement")
+_EVERYWHERE = Row(_ALL)
+_MOVEMENT = Row((GRAPH,), "movement")
 _GRAPH = Row((GRAPH,))
 _KERNEL = Row((KERNEL,))
 _STATEMENT = Row((KERNEL, LOWERED))
 _LOWERED = Row((LOWERED,))
 
 
-def _scalar(group: str, text: str, meaning: str | Reference = "", sources: int = 0) -> Row:
+def _scalar(group: str, text: str, meaning: str | Reference = "") -> Row:
     """The row of a scalar op; `meaning` names a function of numpy if that is not called `text`."""
 
     def named(np: Any, *operands: Any) -> Any:
         return getattr(np, str(meaning or text))(*operands)
 
     reference = named if isinstance(meaning, str) else meaning
-    return Row(_ALL, sources or (1 if group == "unary" else 2), group, text, reference)
+    return Row(_ALL, group, text, reference)
 
 
 class Ops(Enum):
@@ -82,10 +98,10 @@ class Ops(Enum):
     row: Row
 
     # leaves
-    CONST = _LEAF
-    VARIABLE = _LEAF  # an integer bound at launch; arg is (name, lo, hi)
-    IOTA = Row((GRAPH,), 0)  # 0 .. arg - 1 along one axis: an index used as a value
-    BUFFER = _LEAF  # graph: arg GraphBuffer; kernel and lowered: arg BufferArg
+    CONST = _EVERYWHERE
+    VARIABLE = _EVERYWHERE  # an integer bound at launch; arg is (name, lo, hi)
+    IOTA = _GRAPH  # 0 .. arg - 1 along one axis: an index used as a value
+    BUFFER = _EVERYWHERE  # graph: arg GraphBuffer; kernel and lowered: arg BufferArg
     # movement; GRAPH.md section 2
     RESHAPE = _MOVEMENT
     PERMUTE = _MOVEMENT
@@ -95,8 +111,8 @@ class Ops(Enum):
     FLIP = _MOVEMENT  # arg is the sorted tuple of axes
     SKEW = _MOVEMENT  # arg SkewArg: out[o, j] = in[o*stride + j*dilation, j], or inverse
     # scalar, one source
-    CAST = Row(_ALL, 1, "cast")  # float to int truncates; out of range and NaN are unspecified
-    BITCAST = Row(_ALL, 1, "cast", "bitcast")  # types of one size only
+    CAST = Row(_ALL, "cast")  # float to int truncates; out of range and NaN are unspecified
+    BITCAST = Row(_ALL, "cast", "bitcast")  # types of one size only
     NEG = _scalar("unary", "-", "negative")
     EXP = _scalar("unary", "exp")
     LOG = _scalar("unary", "log")  # log(0) = -inf, log(<0) = NaN
@@ -117,36 +133,36 @@ class Ops(Enum):
     AND = _scalar("binary", "&", "bitwise_and")
     OR = _scalar("binary", "or", "bitwise_or")
     XOR = _scalar("binary", "^", "bitwise_xor")
-    SHL = _scalar("binary", "shl", _shift_left)  # a shift by the width or more is unspecified
-    SHR = _scalar("binary", "shr", _shift_right)  # arithmetic for signed, logical for unsigned
+    SHL = _scalar("shift", "shl", _shift_left)  # a shift by the width or more is unspecified
+    SHR = _scalar("shift", "shr", _shift_right)  # arithmetic for signed, logical for unsigned
     # scalar, three sources
-    WHERE = _scalar("ternary", "where", sources=3)
+    WHERE = _scalar("choice", "where")
     # the rest of the graph
-    REDUCE = Row((GRAPH,), 1)  # arg ReduceArg(axes, combine); axes stay with extent 1
-    GATHER = Row((GRAPH,), 2)  # (x, ids): rows of x; negative ids count from the end, others 0
-    SCATTER = Row((GRAPH,), 3)  # (base, ids, values); arg combine
-    STORE = Row(_ALL)  # graph: (base, value), arg is a view; else a statement
+    REDUCE = _GRAPH  # arg ReduceArg(axes, combine); axes stay with extent 1
+    GATHER = _GRAPH  # (x, ids): rows of x; negative ids count from the end, others 0
+    SCATTER = _GRAPH  # (base, ids, values); arg combine
+    STORE = _EVERYWHERE  # graph: (base, value), arg is a view; else a statement
     COPY = Row((GRAPH, KERNEL))  # graph: arg is a device; kernel: a tile assignment
     COLLECTIVE = _GRAPH  # arg (kind, combine, devices)
     CALL = _GRAPH  # arg is a Python object with body and vjp
-    DETACH = Row((GRAPH,), 1)
-    CONTIGUOUS = Row((GRAPH,), 1)  # arg is a number that keeps it apart
+    DETACH = _GRAPH
+    CONTIGUOUS = _GRAPH  # arg is a number that keeps it apart
     # the kernel tree; IR.md section 2
     BLOCK = _KERNEL
     LOOP = _STATEMENT
-    LET = Row((KERNEL,), 1)
+    LET = _KERNEL
     LOAD = _STATEMENT
     WAIT = _KERNEL
     FREE = _KERNEL
-    MMA = Row((KERNEL,), 3)
+    MMA = _KERNEL
     IF = _STATEMENT
-    INDEX = Row((KERNEL,), 0, text="index")
-    MASK = Row((KERNEL,), 0)
+    INDEX = _KERNEL
+    MASK = _KERNEL
     # made by lowering
-    BARRIER = Row((KERNEL, LOWERED), 0)
+    BARRIER = _STATEMENT
     DESC = _LOWERED
     SHUFFLE = _LOWERED  # lanes arg[i] of the concatenated sources; splat, extract
-    END = Row((LOWERED,), 1)  # closes a LOOP or an IF
+    END = _LOWERED  # closes a LOOP or an IF
 
     def __new__(cls, row: Row) -> Ops:
         member = object.__new__(cls)
@@ -167,9 +183,10 @@ def _group(*names: str) -> frozenset[Ops]:
 MOVEMENT = _group("movement")
 UNARY = _group("unary")
 COMPARISON = _group("comparison")
-BINARY = _group("binary", "comparison")
+SHIFTS = _group("shift")
+BINARY = _group("binary", "comparison", "shift")
 CASTS = _group("cast")
-ELEMENTWISE = _group("unary", "binary", "comparison", "cast", "ternary")
+ELEMENTWISE = _group(*SIGNATURES)
 COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
 assert len(ELEMENTWISE) <= 26, "table: more than 26 scalar ops"
 assert len(Ops) <= 60, "table: more than 60 ops"
