@@ -8,29 +8,17 @@ all stores last, since a store may overwrite what is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.schedule.bodies import Body
 from tinycore.schedule.expression import reductions
-from tinycore.schedule.runs import find_runs
+from tinycore.schedule.runs import Output, Run, find_runs
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, Kernel, walk
-
-
-class Output(NamedTuple):
-    """A STORE of a stage, in loops over its dimensions inside: of a value, or of a term."""
-
-    stage: Stage
-    target: UOp
-    place: Access
-    value: UOp
-    combine: str = ""
-    moved: Sequence[UOp] = ()
 
 
 def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
@@ -51,48 +39,42 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
 
 def _write_group(writer: Writer, body: Body) -> None:
     runs = find_runs(body.stages.values())
-    sums = [[_combined(stage) for stage in run.stages] for run in runs]
-    scaled = [[_scaled(*pair) for pair in run.scaled] for run in runs]
     ends = [[_stored(stage) for stage in loop] for loop in body.loops]
-    every = [output.value for outputs in [*sums, *scaled, *ends] for output in outputs]
-    writer.open("par", body.axes, body.extents, every)
-    for inside, after in zip(sums, scaled, strict=True):
-        steps = inside[0].stage.steps
-        states = [one.target for one in inside if not one.stage.scatters]
-        writer.write(*states)
-        writer.open("red", steps.axes, steps.extents, [one.value for one in inside], states)
-        for output in inside:
-            _write(writer, [output])
-        writer.close()
-        for output in after:
-            _write(writer, [output])
-    for outputs in ends:
-        _write(writer, outputs)
+    outputs = [output for loop in ends for output in loop]
+    for run in runs:
+        outputs += run.sums + run.scaled
+    writer.open("par", body.axes, body.extents, _values(outputs))
+    for run in runs:
+        _write_run(writer, run)
+    for loop in ends:
+        _write(writer, loop)
     writer.close()
 
 
-def _combined(stage: Stage) -> Output:
-    """The term of a reduction, combined with its state at each step."""
-    place = stage.place if stage.scatters else stage.at(stage.axes)
-    access = Access(place, stage.steps.mask)
-    moved = [other.state for other in stage.followers]
-    return Output(stage, stage.state, access, stage.term, stage.steps.combine, moved)
-
-
-def _scaled(stage: Stage, factor: UOp) -> Output:
-    """The state of a sum, multiplied by what has left it."""
-    return Output(stage, stage.state, Access(stage.at(stage.axes)), factor, "prod")
-
-
 def _stored(stage: Stage) -> Output:
-    return Output(stage, stage.node, Access(stage.place), stage.stored_value)
+    return Output(stage, stage.node, Access(stage.place), stage.stored_value, "", [])
+
+
+def _values(outputs: Sequence[Output]) -> list[UOp]:
+    return [output.value for output in outputs]
+
+
+def _write_run(writer: Writer, run: Run) -> None:
+    steps = run.sums[0].stage.steps
+    states = [output.target for output in run.sums if not output.stage.scatters]
+    writer.open("red", steps.axes, steps.extents, _values(run.sums), states)
+    for output in run.sums:
+        _write(writer, [output])
+    writer.close()
+    for output in run.scaled:
+        _write(writer, [output])
 
 
 def _write(writer: Writer, outputs: Sequence[Output]) -> None:
     """All values first, all stores last, inside loops over the same dimensions. Those on which a
     reduction inside depends come first: it is then evaluated outside the rest."""
     stage = outputs[0].stage
-    values = [output.value for output in outputs]
+    values = _values(outputs)
     needed: set[object] = set()
     for node in reductions(*values):
         needed |= writer.depends(node)

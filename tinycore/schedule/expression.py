@@ -20,24 +20,23 @@ from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indice
 
 
 class Inner(NamedTuple):
-    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid and mask."""
+    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid; `place` holds
+    the mask under which it combines."""
 
     axes: tuple[Index, ...]
     extents: tuple[Index, ...]
     combine: str
-    mask: Mask
-
-
-def reduction(
-    value: UOp, axes: Sequence[Index], extents: Iterable[Dim], combine: str, mask: Mask = ()
-) -> UOp:
-    """`value` combined over some axes, where a mask holds."""
-    arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine, mask)
-    return UOp(Ops.REDUCE, value.dtype, (value,), arg)
+    place: Access = Access(())
 
 
 Env = Mapping[Atom, Index]
 Read = Callable[[UOp, Access], UOp | None]
+
+
+def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine: str) -> UOp:
+    """`value` combined over some axes."""
+    arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine)
+    return UOp(Ops.REDUCE, value.dtype, (value,), arg)
 
 
 def parts(node: UOp) -> Sequence[UOp]:
@@ -76,6 +75,11 @@ def factors(root: UOp) -> list[UOp]:
 Needs = frozenset[object]  # axes, variables, gathers and register buffers
 
 
+def atoms_in(places: Iterable[Index]) -> Needs:
+    """The axes, variables and gathers that some indices depend on."""
+    return frozenset().union(*map(atoms, places))
+
+
 class Dependence:
     """What each expression depends on, found once for each node."""
 
@@ -92,10 +96,10 @@ class Dependence:
 
     def _of(self, node: UOp) -> Needs:
         is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
-        found: Needs = frozenset(node.src if is_state else ())
-        found = found.union(*[self.known[part] for part in parts(node)])
-        found = found.union(*map(atoms, indices(node.arg)))
-        return found.difference(*map(atoms, node.arg.axes)) if node.op is Ops.REDUCE else found
+        own = node.src if is_state else ()
+        inside = [self.known[part] for part in parts(node)]
+        found = atoms_in(indices(node.arg)).union(own, *inside)
+        return found - atoms_in(node.arg.axes) if node.op is Ops.REDUCE else found
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:

@@ -9,14 +9,11 @@ a contraction, or the place of a sink. bodies.py comes next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
-from tinycore.schedule.expression import Dependence, factors, reductions
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import Limits
-from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import UOp
 from tinycore.uop.shape import size, size_of
 
 Dims = Mapping[Stage, Sequence[int]]  # the dimensions of each stage that are axes of a group
@@ -54,13 +51,11 @@ class Grouping:
         self.limits = limits
         self.olds = olds
         self.groups: list[Group] = []
-        self.group_of: dict[Stage, Group] = {}
-        describe(stages)
+        self.group_of: dict[UOp, Group] = {}
+        self.kept = {stage.node for stage in stages if stage.is_kept}
         for stage in stages:
             self._place(stage)
-        for stage in stages:
-            for one, _ in stage.sources:
-                one.is_stored |= self.group_of[one] is not self.group_of[stage]
+        self._note_stored(stages)
 
     def run_after(self, group: Group, before: int) -> None:
         """Let a group run after the stages in `before`, and so all that follow it."""
@@ -71,7 +66,9 @@ class Grouping:
 
     def in_order(self) -> list[Group]:
         """The groups, each after those before it, else by first appearance."""
-        waiting, found, done = list(self.groups), list[Group](), 0
+        waiting = list(self.groups)
+        found: list[Group] = []
+        done = 0
         while waiting:
             group = next(one for one in waiting if not one.before & ~done)
             waiting.remove(group)
@@ -80,45 +77,54 @@ class Grouping:
         return found
 
     def _place(self, stage: Stage) -> None:
-        group = self.group_of[stage] = Group(stage)
+        group = joined = self.group_of[stage.node] = Group(stage)
         read = self._read_by(group)
-        group.before = 0
         for other in read:
             group.before |= other.before | other.bits
-        kept = {self.group_of[one] for one, _ in stage.sources if one.is_kept}
-        joined = group
-        for other in sorted(read - kept, key=lambda one: -one.number):
-            if stage.scatters:
-                break
+        kept = {self.group_of[node] for node in self.kept & stage.reads.keys()}
+        rows = [] if stage.scatters else sorted(read - kept, key=lambda one: -one.number)
+        for other in rows:
             pairs = _match(other, joined)
             if self._is_cheap(other, joined, pairs) and self._fuse(other, joined, pairs):
                 joined = other
         latest = [one for one in self.groups if one.axes == group.axes and one not in read]
         for other in latest[-_CANDIDATES:]:
             if joined is group and self._saves(stage, other):
-                pairs = [(k, k) for k in range(len(group.axes))]
-                joined = other if self._fuse(other, group, pairs) else group
+                joined = other if self._fuse(other, group, _match(other, group)) else group
         if joined is group:
             self.groups.append(group)
 
     def _read_by(self, group: Group) -> set[Group]:
         """The groups that a group reads."""
-        found = {self.group_of[one] for stage in group.dims for one, _ in stage.sources}
-        return found - {group}
+        nodes = [node for stage in group.dims for node in stage.reads if node in self.group_of]
+        return {self.group_of[node] for node in nodes} - {group}
+
+    def _note_stored(self, stages: Sequence[Stage]) -> None:
+        """A stage is stored if another group reads it."""
+        by_node = {stage.node: stage for stage in stages}
+        for stage in stages:
+            group = self.group_of[stage.node]
+            for node in stage.reads:
+                if self.group_of.get(node, group) is not group:
+                    by_node[node].is_stored = True
 
     def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
         """Put another group into a group along pairs of axes, if nothing must run between them and
         no sink loses its place."""
+        others = self._read_by(other) - {group}
+        if any(one.follows(group) for one in others):
+            return False
+        others = self._read_by(group) - {other}
+        if any(one.follows(other) for one in others):
+            return False
         mine = _along(group.dims, [k for k, _ in pairs])
         theirs = _along(other.dims, [k for _, k in pairs])
-        between = [one.follows(group) for one in self._read_by(other) - {group}]
-        between += [one.follows(other) for one in self._read_by(group) - {other}]
-        if any(between) or self._loses(mine, theirs) or self._loses(theirs, mine):
+        if self._loses(mine, theirs) or self._loses(theirs, mine):
             return False
         group.axes = [group.axes[k] for k, _ in pairs]
         group.dims = {**mine, **theirs}
         group.bits |= other.bits
-        self.group_of.update(dict.fromkeys(theirs, group))
+        self.group_of.update({stage.node: group for stage in theirs})
         if other in self.groups:
             self.groups.remove(other)
         self.run_after(group, other.before)
@@ -126,11 +132,14 @@ class Grouping:
 
     def _loses(self, sinks: Dims, readers: Dims) -> bool:
         """True if a reader reads an old buffer outside of the iteration that overwrites it."""
-        for sink in [sink for sink in sinks if sink.node in self.olds]:
+        for sink, places in sinks.items():
+            old = self.olds.get(sink.node)
+            if old is None:
+                continue
             for reader, dims in readers.items():
                 own = [reader.axes[k] for k in dims]
-                for at in reader.reads.get(self.olds[sink.node], ()):
-                    if sink.writes or [at.indices[k] for k in sinks[sink]] != own:
+                for at in reader.reads.get(old, ()):
+                    if sink.writes or [at.indices[k] for k in places] != own:
                         return True
         return False
 
@@ -170,10 +179,11 @@ def _match(group: Group, reader: Group) -> list[tuple[int, int]]:
     reads = _reads(reader, group)
     reads += [(there, own) for own, there in _reads(group, reader)]
     found: dict[int, int] = {}
-    for k, j in product(range(len(group.axes)), range(len(reader.axes))):
-        fits = group.axes[k] == reader.axes[j] and all(own[j] is there[k] for own, there in reads)
-        if fits and k not in found and j not in found.values():
-            found[k] = j
+    for k, extent in enumerate(group.axes):
+        for j, other in enumerate(reader.axes):
+            is_free = k not in found and j not in found.values()
+            if is_free and extent == other and all(own[j] is there[k] for own, there in reads):
+                found[k] = j
     return list(found.items())
 
 
@@ -181,46 +191,13 @@ def _reads(group: Group, source: Group) -> list[tuple[list[Index], list[Index]]]
     """The reads of one group from another: where it is, and where it reads, along their axes."""
     found = []
     for stage, dims in group.dims.items():
-        for one, indices in stage.sources:
-            if one in source.dims:
-                own = [stage.axes[k] for k in dims]
-                found.append((own, [indices[k] for k in source.dims[one]]))
+        own = [stage.axes[k] for k in dims]
+        for one, theirs in source.dims.items():
+            for at in stage.reads.get(one.node, ()):
+                found.append((own, [at.indices[k] for k in theirs]))
     return found
 
 
 def _along(dims: Dims, axes: Sequence[int]) -> dict[Stage, list[int]]:
     """The dimensions of each stage along some axes of its group."""
     return {stage: [own[k] for k in axes] for stage, own in dims.items()}
-
-
-def describe(stages: Sequence[Stage]) -> None:
-    """Note in every stage what grouping asks of it."""
-    by_node = {stage.node: stage for stage in stages}
-    depends = Dependence()
-    for stage in stages:
-        for node in [node for node in stage.reads if node in by_node]:
-            for at in stage.reads[node]:
-                stage.sources.append((by_node[node], at.indices))
-        base = by_node.get(stage.node.src[0]) if stage.writes else None
-        if base is not None:
-            stage.sources.append((base, stage.axes))
-        inside = reductions(stage.term if stage.reduces else stage.value)
-        stage.usable = [] if stage.scatters else stage.wide
-        for node in inside:
-            needs = depends(node)
-            stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]
-        stage.contracts = _contracts(stage, depends)
-        stage.tiles = stage.contracts and not inside
-
-
-def _contracts(stage: Stage, depends: Dependence) -> bool:
-    """A sum of products in which every factor serves several elements or steps."""
-    if not stage.reduces or stage.steps.combine != "sum":
-        return False
-    term = stage.term
-    value = term.src[0] if term.op is Ops.CAST else term
-    axes = stage.axes + stage.steps.axes
-    every = {atom for axis in axes for atom in atoms(axis)}
-    known = [depends(factor) for factor in factors(value)]
-    varying = [one for one in known if one]
-    return len(varying) > 1 and not any(every <= one for one in varying)

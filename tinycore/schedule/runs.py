@@ -1,9 +1,10 @@
 """Reductions of one kernel merged into loops.
 
-Comes in: a body. Goes out: runs, each one loop over which several reductions are combined, in
-order. Two share a loop of equal extents if the later does not read the earlier, or reads it only
-as exp(x - m) beside its maximum (rebase, IR.md 3.2). Factors that do not depend on the loop and
-come from a reduction leave their sum (FACTOR, a named rounding change). emit.py writes the loops.
+Comes in: the stages of a body. Goes out: runs, each one loop over which several reductions are
+combined, in order. Two share a loop of equal extents if the later does not read the earlier, or
+reads it only as exp(x - m) beside its maximum (rebase, IR.md 3.2). Factors that do not depend on
+the loop and come from a reduction leave their sum (FACTOR, a named rounding change). emit.py
+writes the loops.
 """
 
 from __future__ import annotations
@@ -11,105 +12,120 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Rewrite, factors, in_order
+from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, factors, in_order
 from tinycore.schedule.stages import Stage
-from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access, load
 
 
-class Run(NamedTuple):
-    """One loop over the steps that its stages have in common, and what it combines, in order;
-    after it, the stages in `scaled` are multiplied by the factors that left them."""
+class Output(NamedTuple):
+    """A STORE in loops over the dimensions of a stage that are inside; when its target grows, the
+    states in `moved` follow."""
 
-    stages: list[Stage]
-    scaled: list[tuple[Stage, UOp]]
+    stage: Stage
+    target: UOp
+    place: Access
+    value: UOp
+    combine: str
+    moved: list[UOp]
+
+
+class Run(NamedTuple):
+    """One loop over the steps that reductions have in common, and what it combines, in order;
+    after it, sums are multiplied by the factors that left them."""
+
+    sums: list[Output]
+    scaled: list[Output]
 
 
 class Runs:
-    """The runs of a body, in order. `ready[state]` is the run after which a state is final."""
+    """The runs of a body, in order. `done` holds, for each state, the run after which it is final
+    and what it combines."""
 
     def __init__(self) -> None:
         self.depends = Dependence()
-        self.ready: dict[object, int] = {}
-        self.owner: dict[object, Stage] = {}
+        self.done: dict[object, tuple[int, Output]] = {}
         self.runs: list[Run] = []
 
     def add(self, stage: Stage) -> None:
         """Put a reduction into a run, its own if need be."""
-        leaving = self._take_out(stage)
-        number = self._merge(stage)
-        if number is None:
-            number = len(self.runs)
-            self.runs.append(Run([stage], []))
+        leaving, term = self._divided(stage)
+        number, leads = self._fitting(stage, term)
+        if number == len(self.runs):
+            self.runs.append(Run([], []))
+        for lead in leads:
+            lead.moved.append(stage.state)
+        if leads:
+            term = _through_fin(term, leads)
+        place = Access(stage.at(stage.axes))
+        at_step = Access(stage.place) if stage.scatters else place
+        at_step = at_step._replace(mask=stage.steps.place.mask)
+        output = Output(stage, stage.state, at_step, term, stage.steps.combine, [])
+        self.runs[number].sums.append(output)
         if leaving:
             factor = _product(leaving)
-            number = max(number, *[self.ready[state] for state in self._states(factor)])
-            self.runs[number].scaled.append((stage, factor))
-        self.ready[stage.state] = number
-        self.owner[stage.state] = stage
+            number = max(number, *[known for known, _ in self._read(factor)])
+            scaled = Output(stage, stage.state, place, factor, "prod", [])
+            self.runs[number].scaled.append(scaled)
+        self.done[stage.state] = number, output
 
-    def _states(self, value: UOp) -> list[object]:
+    def _read(self, value: UOp) -> list[tuple[int, Output]]:
         """The finished reductions of this body that an expression reads."""
-        return [found for found in self.depends(value) if found in self.ready]
+        return [self.done[found] for found in self.depends(value) if found in self.done]
 
-    def _take_out(self, stage: Stage) -> list[UOp]:
-        """The factors that come from a reduction and not from the loop, taken out of a sum."""
-        own = {atom for axis in stage.steps.axes for atom in atoms(axis)}
+    def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
+        """The factors that leave a sum, since they come from a reduction and not from the loop;
+        and what stays."""
+        own = atoms_in(stage.steps.axes)
         every = factors(stage.term) if stage.steps.combine == "sum" else []
-        fixed = [one for one in every if self.depends(one).isdisjoint(own)]
-        leaving = [one for one in fixed if self._states(one)]
-        kept = [one for one in every if one not in leaving]
-        if not kept or not leaving:
-            return []
-        stage.combine(_product(kept))
-        return leaving
+        leaving: list[UOp] = []
+        kept: list[UOp] = []
+        for one in every:
+            leaves = self._read(one) and own.isdisjoint(self.depends(one))
+            (leaving if leaves else kept).append(one)
+        return (leaving, _product(kept)) if leaving and kept else ([], stage.term)
 
-    def _merge(self, stage: Stage) -> int | None:
-        """Put a reduction into the latest loop that may hold it; its number."""
-        states = self._states(stage.term)
+    def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Output]]:
+        """The latest run that may hold a reduction, and those of it that it must follow."""
+        read = self._read(term)
         for number in range(len(self.runs) - 1, -1, -1):
-            run = self.runs[number]
-            inside = [self.owner[state] for state in states if self.ready[state] >= number]
-            fits = run.stages[0].steps.extents == stage.steps.extents
-            if fits and (not inside or _follows(stage, inside, run)):
-                for lead in inside:
-                    lead.followers.append(stage)
-                stage.combine(_through_fin(stage.term, inside) if inside else stage.term)
-                run.stages.append(stage)
-                return number
-            if inside:
-                return None
-        return None
+            sums = self.runs[number].sums
+            leads = [output for known, output in read if known >= number]
+            fits = sums[0].stage.steps.extents == stage.steps.extents
+            if fits and _follows(stage, term, leads, sums):
+                return number, leads
+            if leads:
+                break
+        return len(self.runs), []
 
 
-def _follows(stage: Stage, inside: Sequence[Stage], run: Run) -> bool:
+def _follows(stage: Stage, term: UOp, leads: Sequence[Output], sums: Sequence[Output]) -> bool:
     """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is the
     maximum of."""
-    every = factors(stage.term)
-    for lead in inside:
-        plain = lead.steps.combine == "max" and not lead.inner and not lead.steps.mask
-        if lead not in run.stages or not plain:
+    every = factors(term)
+    for lead in leads:
+        is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
+        if lead not in sums or not is_plain or stage.steps.combine != "sum":
             return False
         scales = [one for one in every if _is_scale(one, lead)]
         rest = [one for one in every if one not in scales]
-        if len(scales) != 1 or lead.stored_value in in_order([*rest, lead.term]):
+        if len(scales) != 1 or lead.stage.stored_value in in_order([*rest, lead.value]):
             return False
-    return stage.steps.combine == "sum"
+    return True
 
 
-def _is_scale(factor: UOp, lead: Stage) -> bool:
+def _is_scale(factor: UOp, lead: Output) -> bool:
     """exp(x - m) for m the maximum of x."""
     if factor.op is not Ops.EXP or factor.src[0].op is not Ops.ADD:
         return False
     x, negated = factor.src[0].src
-    return x is lead.term and negated.op is Ops.NEG and negated.src[0] is lead.stored_value
+    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is lead.stage.stored_value
 
 
-def _through_fin(value: UOp, inside: Sequence[Stage]) -> UOp:
+def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:
     """`value` with running maxima read through fin: see `Ops.FIN`."""
-    states = [lead.state for lead in inside]
+    states = [lead.target for lead in leads]
 
     def read(node: UOp, access: Access) -> UOp | None:
         plain = load(node, access)

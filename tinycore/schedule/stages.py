@@ -10,17 +10,27 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tinycore.schedule.expression import Inner, Rewrite, reads_in
+from tinycore.schedule.expression import (
+    Dependence,
+    Inner,
+    Rewrite,
+    atoms_in,
+    factors,
+    reads_in,
+    reductions,
+)
 from tinycore.schedule.movement import Indices, axes_over, only_moves_ones, source_place
 from tinycore.schedule.push import Push
+from tinycore.schedule.sinks import home_of
 from tinycore.schedule.types import Limits
+from tinycore.uop.affine import atoms
 from tinycore.uop.graph import apply_view
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, gathered, load
 
 T = TypeVar("T")
-_NO_STEPS = Inner((), (), "", ())
+_NO_STEPS = Inner((), (), "")
 WRITES = frozenset({Ops.STORE, Ops.SCATTER})
 _KEPT = WRITES | {Ops.CONTIGUOUS}
 
@@ -31,11 +41,9 @@ class Stage:
 
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
     `place` is where in its base a STORE or SCATTER writes. `is_kept`: readers read it where it is
-    stored, never inline. From `sources` on it is what grouping asks: the stages it reads, and
-    where; the dimensions that may become axes of a group; if it is a contraction, and keeps its own
-    axes for tiles. From `inner` on it is what the stage becomes in its kernel: the
-    dimensions that are loops inside, the register buffer of a reduction, and the sums that follow
-    when this maximum grows.
+    stored, never inline. From `usable` on it is what grouping asks: the dimensions that may become
+    axes of a group; if it is a contraction, and keeps its own axes for tiles. From `inner` on it is
+    what it becomes in its kernel: the dimensions that are loops inside, and where it is combined.
     """
 
     number: int
@@ -47,13 +55,11 @@ class Stage:
     is_stored: bool
     is_kept: bool
     reads: dict[UOp, list[Access]] = field(default_factory=dict)
-    sources: list[tuple[Stage, Indices]] = field(default_factory=list)
     usable: list[int] = field(default_factory=list)
     contracts: bool = False
     tiles: bool = False
     inner: list[int] = field(default_factory=list)
     state: UOp = field(init=False)
-    followers: list[Stage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.update(self.value)
@@ -62,6 +68,9 @@ class Stage:
         """Take another expression for the same values."""
         self.value = value
         self.reads = reads_in([value, *gathered(self.place)])
+        home = home_of(self.node)
+        if home is not self.node:
+            self.reads[home] = [Access(self.axes)]
 
     def move(self, axes: Indices, rewrite: Rewrite) -> None:
         """Take the axes of a kernel."""
@@ -102,10 +111,6 @@ class Stage:
     def term(self) -> UOp:
         """What a reduction combines at each step."""
         return self.value.src[0]
-
-    def combine(self, term: UOp) -> None:
-        """Combine another term at each step."""
-        self.value = self.value.replace(src=(term,))
 
     @property
     def stored_value(self) -> UOp:
@@ -262,3 +267,31 @@ def _below(node: UOp, through: Collection[Ops]) -> UOp:
     while node.op in through:
         node = node.src[0]
     return node
+
+
+# What grouping asks of a stage
+
+
+def describe(stages: Sequence[Stage]) -> None:
+    """Note in every stage what grouping asks of it."""
+    depends = Dependence()
+    for stage in stages:
+        inside = [node for node in reductions(stage.value) if node is not stage.value]
+        stage.usable = [] if stage.scatters else stage.wide
+        for node in inside:
+            needs = depends(node)
+            stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]
+        stage.contracts = _contracts(stage, depends)
+        stage.tiles = stage.contracts and not inside
+
+
+def _contracts(stage: Stage, depends: Dependence) -> bool:
+    """A sum of products in which every factor serves several elements or steps."""
+    if not stage.reduces or stage.steps.combine != "sum":
+        return False
+    term = stage.term
+    value = term.src[0] if term.op is Ops.CAST else term
+    every = atoms_in(stage.axes + stage.steps.axes)
+    needs = [depends(factor) for factor in factors(value)]
+    varying = [one for one in needs if one]
+    return len(varying) > 1 and not any(every <= one for one in varying)

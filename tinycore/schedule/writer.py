@@ -9,11 +9,11 @@ there. emit.py says which loops and stores a kernel has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts
+from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, in_order, parts
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.sinks import home_of
 from tinycore.uop.affine import atoms, unalias
@@ -31,8 +31,8 @@ class Scope(NamedTuple):
     changes in them, what is written, and the values placed there."""
 
     loops: list[tuple[str, str, Index]]
-    uses: Uses
-    changing: list[object]
+    uses: Mapping[UOp, int]
+    changing: frozenset[object]
     statements: list[UOp]
     placed: list[UOp]
 
@@ -40,8 +40,7 @@ class Scope(NamedTuple):
 class Writer(Rewrite):
     """Writes one kernel: a copy of expressions under the names of the kernel.
 
-    `homes` holds the buffer in which a node is stored, where that is not its own. `depth` counts
-    the scopes around an open axis, and around a state that its loop changes.
+    `homes` holds the buffer in which a node is stored, where that is not its own.
     """
 
     def __init__(self, homes: Mapping[UOp, UOp]) -> None:
@@ -49,8 +48,7 @@ class Writer(Rewrite):
         super().__init__(self.names)
         self.homes = homes
         self.params: dict[UOp, UOp] = {}
-        self.scopes = [Scope([], {}, [], [], [])]
-        self.depth: dict[object, int] = {}
+        self.scopes = [Scope([], {}, frozenset(), [], [])]
         self.height: dict[UOp, int] = {}
         self.depends = Dependence()
         self.counts = Counter[str]()
@@ -68,37 +66,24 @@ class Writer(Rewrite):
         axes: Indices,
         extents: Shape,
         values: Sequence[UOp],
-        changing: Iterable[UOp] = (),
+        states: Sequence[UOp] = (),
     ) -> None:
         """Start nested loops; what is written until `close` is inside them: all of `values`, and
-        the states that they change at every step."""
-        bound = [atom for index in axes for atom in atoms(index)]
-        uses = self._uses_inside(frozenset(bound), values)
-        scope = Scope([], uses, [*bound, *changing], [], [])
+        the states, declared before them, that they change at every step."""
+        self.write(*states)
+        changing = atoms_in(axes).union(states)
+        scope = Scope([], count_uses(values), changing, [], [])
         for index, extent in zip(axes, extents, strict=True):
             name = self._fresh("i")
             scope.loops.append((kind, name, self._noted(as_index(extent))))
             self.names.update({atom: axis(name, extent) for atom, _ in index.terms})
-        self.depth.update(dict.fromkeys(scope.changing, len(self.scopes)))
         self.scopes.append(scope)
-        self.indices.clear()
-
-    def _uses_inside(self, bound: frozenset[object], values: Sequence[UOp]) -> Uses:
-        """What does not depend on the loops is also used outside of them."""
-        outer = self.scopes[-1].uses
-        uses = count_uses(values)
-        for node in outer.keys() & uses.keys():
-            if bound.isdisjoint(self.depends(node)):
-                uses[node] = outer[node]
-        return uses
 
     def close(self) -> None:
         """End the loops of the last `open` and write them where they began."""
         scope = self.scopes.pop()
         for node in scope.placed:
             del self.memo[node]
-        for key in scope.changing:
-            del self.depth[key]
         self.indices.clear()
         body = tuple(scope.statements)
         for kind, name, extent in reversed(scope.loops):
@@ -175,26 +160,26 @@ class Writer(Rewrite):
     def _level(self, node: UOp) -> int:
         """The depth of the innermost loop that a value depends on; all are in those of the group,
         at depth 1."""
-        return max([self.depth.get(need, 1) for need in self.depends(node)], default=1)
+        needs = self.depends(node)
+        depth = len(self.scopes) - 1
+        while depth > 1 and needs.isdisjoint(self.scopes[depth].changing):
+            depth -= 1
+        return depth
 
     def _place(self, node: UOp, level: int, is_repeated: bool) -> None:
+        height = 0
         if node.op is Ops.REDUCE:
             placed = self._written(node, level)
         else:
             placed = self._rebuild(node)
             height = 1 + max([self.height[part] for part in parts(node)], default=0)
-            if self._gets_name(node, is_repeated or height > _HEIGHT):
+            is_shared = self.scopes[level].uses.get(node, 1) > 1
+            if _gets_name(node, is_shared, is_repeated or height > _HEIGHT):
                 placed = self._named(placed, level)
-            self.height[node] = 0 if placed.op is Ops.LET else height
+                height = 0
+        self.height[node] = height
         self.memo[node] = placed
         self.scopes[level].placed.append(node)
-
-    def _gets_name(self, node: UOp, is_repeated: bool) -> bool:
-        is_shared = self.scopes[-1].uses.get(node, 1) > 1
-        if node.op is Ops.LOAD:
-            return is_shared and not isinstance(node.src[0].arg, BufferArg)
-        # A sign costs nothing: a sum becomes a difference.
-        return node.op in ELEMENTWISE and node.op is not Ops.NEG and (is_shared or is_repeated)
 
     def _written(self, node: UOp, level: int) -> UOp:
         """A reduction written in the loop of its deepest axis; its value is then a register."""
@@ -202,14 +187,18 @@ class Writer(Rewrite):
         del self.scopes[level + 1 :]
         arg = node.arg
         state = buffer(self._fresh("s"), node.dtype, (), "reg", init=arg.combine)
-        self.write(state)
-        self.open("red", arg.axes, arg.extents, node.src)
-        value = self(node.src[0])
-        self.store(state, Access((), arg.mask), value, arg.combine)
+        self.open("red", arg.axes, arg.extents, node.src, [state])
+        self.store(state, arg.place, self(node.src[0]), arg.combine)
         self.close()
         self.scopes += deeper
-        self.height[node] = 0
         return load(state, Access(()))
+
+
+def _gets_name(node: UOp, is_shared: bool, is_repeated: bool) -> bool:
+    if node.op is Ops.LOAD:
+        return is_shared and not isinstance(node.src[0].arg, BufferArg)
+    # A sign costs nothing: a sum becomes a difference.
+    return node.op in ELEMENTWISE and node.op is not Ops.NEG and (is_shared or is_repeated)
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:
