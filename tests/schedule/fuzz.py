@@ -35,7 +35,7 @@ LIMITS = (
     Limits(units=1, row=64, row_axes=64, tiny=64, operand_ops=2),
     Limits(units=32, row=4096, row_axes=1024),
     Limits(units=2, row=4, row_axes=4, contraction_axes=2, recomputed_steps=4, tiny=0),
-    Limits(units=2, repeated_ops=3),
+    Limits(units=2, repeated_ops=3, buffers=6),
     Limits(),
 )
 MAX_SIZE = 400

@@ -64,9 +64,11 @@ def check_sinks(
     pairs = [sink if isinstance(sink, tuple) else (sink, None) for sink in sinks]
     evaluator = Evaluator(data, variables or {})
     wanted = [evaluator(node) for node, _ in pairs]
-    schedule = schedule_within(pairs, limits or Limits(units=2))
+    limits = limits or Limits(units=2)
+    schedule = schedule_within(pairs, limits)
     for scheduled in schedule.kernels:
         check(scheduled.kernel, "schedule")
+        assert len(scheduled.buffers) <= limits.buffers, "a kernel of too many buffers"
     arrays = run(schedule, data, variables)
     for (_, old), place, value in zip(pairs, schedule.places, wanted, strict=True):
         assert place is old or place.op is not Ops.BUFFER, "a sink in a buffer of another"

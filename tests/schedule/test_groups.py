@@ -7,7 +7,8 @@ from tests.schedule import nets
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, leaf, matmul, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
-from tinycore.schedule.create import schedule_within
+from tinycore.runtime.caps import Caps, Space
+from tinycore.schedule.create import create_schedule, schedule_within
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.recompute import find_stages
 from tinycore.schedule.types import Limits, Schedule
@@ -162,6 +163,30 @@ def test_contiguous_is_stored_where_it_stands() -> None:
     schedule = check_sinks([total(graph.contiguous(exp(x), 7), 1)], data)
     assert len(schedule.kernels) == 2
     assert len(schedule.temporaries) == 1
+
+
+# buffers of a kernel
+
+
+@pytest.mark.parametrize("most", [4, 8])
+def test_what_reads_more_buffers_than_a_kernel_may_have_is_several(most: int) -> None:
+    data = Data()
+    rows = [data.put(normal(1, 6)) for _ in range(20)]
+    places = [((k, 19 - k), (0, 0)) for k in range(20)]
+    joined, *others = [graph.pad(row, pair) for row, pair in zip(rows, places, strict=True)]
+    for one in others:
+        joined = add(joined, one)
+    sinks = [joined, total(joined, 1), *[mul(row, 2.0) for row in rows]]
+    schedule = check_sinks(sinks, data, Limits(units=2, buffers=most))
+    assert len(schedule.kernels) >= 20 // most
+    assert len(check_sinks(sinks, data).kernels) <= 3
+
+
+def test_the_buffers_of_a_kernel_are_those_a_device_can_take() -> None:
+    sinks = nets.convnet_step(3, 18, ((1, 4, 3, False), (4, 4, 3, True)))
+    caps = Caps(dtypes=("f32",), spaces=(Space("host", 1 << 30),), max_buffers=8)
+    kernels = create_schedule(sinks, caps).kernels
+    assert max(len(kernel.buffers) for kernel in kernels) <= 8
 
 
 # thresholds and order

@@ -31,7 +31,7 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
     along are the engine's (GRAPH.md 3).
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
-    schedule = schedule_within(sinks, Limits(caps.units, caps.row))
+    schedule = schedule_within(sinks, Limits(caps.units, caps.row, caps.max_buffers))
     for scheduled in schedule.kernels if SPEC.value else ():
         check(scheduled.kernel, "schedule")
     return schedule

@@ -117,6 +117,9 @@ class Grouping:
         others = self._read_by(group) - {other}
         if any(one.follows(other) for one in others):
             return False
+        touched = {node for stage in [*group.dims, *other.dims] for node in stage.touches}
+        if len(touched) > self.limits.buffers:
+            return False
         mine = _along(group.dims, [k for k, _ in pairs])
         theirs = _along(other.dims, [k for _, k in pairs])
         if self._loses(mine, theirs) or self._loses(theirs, mine):

@@ -98,7 +98,8 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
         if is_short and chosen.isdisjoint(stage.reads):
             found = _reached(stage, readers)
             users = [read for read in found if not read.stage.is_inline]
-            if _pays(stage, users, limits):
+            few = all(len(one.touches | stage.touches) <= limits.buffers for one, _ in users)
+            if few and _pays(stage, users, limits):
                 chosen |= {read.stage.node for read in found if read.stage.is_inline}
                 chosen.add(stage.node)
     return chosen

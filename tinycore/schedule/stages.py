@@ -6,7 +6,7 @@ of its expression; the graph is not needed after this file. recompute.py comes n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -118,6 +118,11 @@ class Stage:
         return load(self.state, Access(self.at(self.axes))) if self.reduces else self.value
 
     @property
+    def touches(self) -> set[UOp]:
+        """What it reads, and itself."""
+        return {self.node, *self.reads}
+
+    @property
     def wide(self) -> list[int]:
         """The dimensions whose extent is not 1."""
         return [k for k, extent in enumerate(self.shape) if extent != 1]
@@ -205,25 +210,41 @@ class Graph:
 
 
 def costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
-    """The scalar ops to store; True for those that nobody in the same kernel computes again."""
+    """The nodes to store since their ops cost too much, or read too many buffers, where they are
+    read; True for those that nobody in the same kernel computes again."""
     shared = _shared(graph, stored)
     operands = set(_operands(graph, limits))
     found: dict[UOp, bool] = {}
-    below: dict[UOp, frozenset[UOp]] = {}  # the ops inline under a node, or more than the limit
+    own = {node: 1 << number for number, node in enumerate(graph.order)}
+    ops: dict[UOp, int] = {}  # the ops inline under a node, as bits
+    leaves: dict[UOp, int] = {}  # what is read under it
     for node in graph.order:
-        ops = [frozenset({node} if node.op in ELEMENTWISE else ())]
-        ops += [below[source] for source in node.src]
-        most = max(ops, key=len)
-        inside = most if len(most) > limits.repeated_ops else most.union(*ops)
+        for source in sorted(node.src, key=lambda one: -leaves[one].bit_count()):
+            if _joint(leaves, node).bit_count() < limits.buffers:
+                break
+            found[source] = True
+            ops[source], leaves[source] = 0, own[source]
+        ops[node] = _joint(ops, node)
+        leaves[node] = _joint(leaves, node)
         is_op = node.op in ELEMENTWISE
-        repeated = is_op and node in shared and len(inside) > limits.repeated_ops
-        if node in stored:
-            inside = frozenset()
-        elif repeated or (node in operands and len(inside) > limits.operand_ops):
+        if is_op:
+            ops[node] |= own[node]
+        count = ops[node].bit_count()
+        repeated = is_op and node in shared and count > limits.repeated_ops
+        if node in stored or node.op is Ops.BUFFER:
+            ops[node], leaves[node] = 0, own[node]
+        elif repeated or (node in operands and count > limits.operand_ops):
             found[node] = repeated
-            inside = frozenset()
-        below[node] = inside
-    return found
+            ops[node], leaves[node] = 0, own[node]
+    return {node: is_kept for node, is_kept in found.items() if node not in stored}
+
+
+def _joint(bits: Mapping[UOp, int], node: UOp) -> int:
+    """What is under any source of a node."""
+    total = 0
+    for source in node.src:
+        total |= bits[source]
+    return total
 
 
 def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
