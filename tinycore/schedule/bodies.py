@@ -47,8 +47,8 @@ class Body:
         axes.update(zip(stage.inner, axes_over("n", shape), strict=True))
         new = tuple(axes.values())
         steps = stage.steps
-        env = renamed(stage.axes, new)
-        env |= renamed(steps.axes, axes_over("r", steps.extents))
+        inside = axes_over("r", steps.extents)
+        env = renamed(stage.axes + steps.axes, new + inside)
         stage.state = stage.node
         if stage.reduces and not stage.scatters:
             name = f"t{stage.number}"

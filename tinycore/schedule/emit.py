@@ -18,7 +18,7 @@ from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Access, Kernel, walk
+from tinycore.uop.tree import Access, Kernel
 
 
 def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
@@ -27,10 +27,8 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
     _write_group(writer, body)
     (scope,) = writer.scopes
     statements = tuple(scope.statements)
-    stores = [one for one, _ in walk(statements) if one.op is Ops.STORE]
-    written = {one.src[0] for one in stores}
     params = tuple(writer.params.values())
-    outputs = [k for k, param in enumerate(params) if param in written]
+    outputs = [k for k, param in enumerate(params) if param in writer.written]
     bounds = sorted([(atom.name, atom.lo, atom.hi) for atom in writer.variables])
     variables = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds]
     kernel = Kernel(name, params, tuple(variables), statements)

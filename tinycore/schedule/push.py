@@ -22,6 +22,8 @@ from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import choose, index_of, number, scalar
 from tinycore.uop.tree import Access, load
 
+_PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # an element is one of the source
+
 
 class State(NamedTuple):
     """One element of a node, wanted under a mask."""
@@ -68,7 +70,7 @@ class Push:
 
     def _descend(self, node: UOp, indices: Indices, mask: Mask = ()) -> State:
         """The first state below, through movement, that has a value of its own."""
-        while node.op in MOVEMENT and not self._is_stored(node):
+        while node.op in _PLAIN and not self._is_stored(node):
             below, constraints = source_place(node, indices)
             if constraints:
                 break
@@ -85,9 +87,6 @@ class Push:
             return number(indices[0], node.dtype)
         if node.op is Ops.VARIABLE:
             return number(variable(*node.arg), node.dtype)
-        if node.op is Ops.CONTIGUOUS:
-            value: UOp = yield self._descend(node.src[0], indices, mask)
-            return value
         if node.op in MOVEMENT:
             return (yield from self._moved(state))
         if node.op is Ops.GATHER:

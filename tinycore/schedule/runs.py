@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, factors, in_order
+from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, factors
 from tinycore.schedule.stages import Stage
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.simplify import scalar
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import Access
 
 
 class Output(NamedTuple):
@@ -93,26 +93,28 @@ class Runs:
             sums = self.runs[number].sums
             leads = [output for known, output in read if known >= number]
             fits = sums[0].stage.steps.extents == stage.steps.extents
-            if fits and _follows(stage, term, leads, sums):
+            if fits and self._follows(stage, term, leads, sums):
                 return number, leads
             if leads:
                 break
         return len(self.runs), []
 
-
-def _follows(stage: Stage, term: UOp, leads: Sequence[Output], sums: Sequence[Output]) -> bool:
-    """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is the
-    maximum of."""
-    every = factors(term)
-    for lead in leads:
-        is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
-        if lead not in sums or not is_plain or stage.steps.combine != "sum":
-            return False
-        scales = [one for one in every if _is_scale(one, lead)]
-        rest = [one for one in every if one not in scales]
-        if len(scales) != 1 or lead.stage.stored_value in in_order([*rest, lead.value]):
-            return False
-    return True
+    def _follows(
+        self, stage: Stage, term: UOp, leads: Sequence[Output], sums: Sequence[Output]
+    ) -> bool:
+        """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is
+        the maximum of."""
+        every = factors(term)
+        for lead in leads:
+            is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
+            if lead not in sums or not is_plain or stage.steps.combine != "sum":
+                return False
+            scales = [one for one in every if _is_scale(one, lead)]
+            rest = [one for one in every if one not in scales]
+            known = [self.depends(one) for one in [*rest, lead.value]]
+            if len(scales) != 1 or any(lead.target in needs for needs in known):
+                return False
+        return True
 
 
 def _is_scale(factor: UOp, lead: Output) -> bool:
@@ -125,13 +127,11 @@ def _is_scale(factor: UOp, lead: Output) -> bool:
 
 def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:
     """`value` with running maxima read through fin: see `Ops.FIN`."""
-    states = [lead.target for lead in leads]
-
-    def read(node: UOp, access: Access) -> UOp | None:
-        plain = load(node, access)
-        return scalar(Ops.FIN, node.dtype, plain) if node in states else None
-
-    return Rewrite({}, (), read)(value)
+    rewrite = Rewrite({})
+    for lead in leads:
+        top = lead.stage.stored_value
+        rewrite.memo[top] = scalar(Ops.FIN, top.dtype, top)
+    return rewrite(value)
 
 
 def _product(values: Sequence[UOp]) -> UOp:

@@ -20,7 +20,7 @@ class Limits(NamedTuple):
     units: int = 1
     row: int = 1024
     # Buffers of one kernel: what it reads and what it stores.
-    buffers: int = 1024
+    buffers: int = 64 * 1024
     # A reduction inside its reader, and what the reader carries as state for it.
     recomputed_steps: int = 256
     # Group axes given up for a row of inner loops: a row that a nearest cache holds.

@@ -53,6 +53,7 @@ class Writer(Rewrite):
         self.depends = Dependence()
         self.counts = Counter[str]()
         self.variables: set[Atom] = set()
+        self.written: set[UOp] = set()
 
     def _fresh(self, letter: str) -> str:
         self.counts[letter] += 1
@@ -98,9 +99,10 @@ class Writer(Rewrite):
         self, target: UOp, place: Access, value: UOp, combine: str = "", moved: Sequence[UOp] = ()
     ) -> None:
         """Write a store of a value that is placed already, and what moves when it grows."""
-        src = (self.param(target), value, *moved)
+        home = self.param(target)
+        self.written.add(home)
         arg = StoreArg((self.access(place),), combine, "exp" if moved else "")
-        self.write(UOp(Ops.STORE, dtypes.void, src, arg))
+        self.write(UOp(Ops.STORE, dtypes.void, (home, value, *moved), arg))
 
     # names of the kernel
 
