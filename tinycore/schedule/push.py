@@ -123,15 +123,6 @@ class Push:
         value: UOp = yield self._descend(node.src[0], tuple(inside.values()), mask)
         return reduction(value, steps, extents, combine)
 
-    def scattered(self, node: UOp, row: Indices) -> tuple[UOp, Index]:
-        """What a SCATTER combines with its base in one row, a REDUCE; and the number of the row."""
-        base, ids, values = node.src
-        shape = shape_of(ids)
-        steps = axes_over(self.letter, shape)
-        place = _gathered_place(self.value(ids, steps), base)
-        value = self.value(values, (*steps, *row))
-        return reduction(value, steps, shape, node.arg), place
-
     def _gathered(self, state: State) -> Steps:
         """A gathered element: a LOAD masks a wrong row itself, anything else must choose."""
         rows, ids = state.node.src

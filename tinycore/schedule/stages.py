@@ -17,14 +17,15 @@ from tinycore.schedule.expression import (
     atoms_in,
     factors,
     reads_in,
+    reduction,
     reductions,
 )
-from tinycore.schedule.movement import Indices, axes_over, only_moves_ones, source_place
+from tinycore.schedule.movement import Indices, axes_over, only_moves_ones
 from tinycore.schedule.push import Push
 from tinycore.schedule.sinks import home_of
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
-from tinycore.uop.graph import apply_view
+from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, gathered, load
@@ -153,30 +154,34 @@ def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
 
 
 def _make(node: UOp, number: int, chosen: Collection[UOp], is_stored: bool, is_kept: bool) -> Stage:
-    push = Push(chosen, node, f"r{number}_")
-    shape = shape_of(node.src[1] if node.op is Ops.STORE else node)
-    shape = (1, *shape[1:]) if node.op is Ops.SCATTER else shape
+    letter = f"r{number}_"
+    push = Push(chosen, node, letter)
+    shape = shape_of(node)
+    if node.op is Ops.STORE:
+        shape = shape_of(node.src[1])
+    elif node.op is Ops.SCATTER:
+        shape = (1, *shape[1:])
     axes = place = axes_over(f"p{number}_", shape)
     if node.op is Ops.STORE:
-        value = push.value(node.src[1], axes)
-        place = _viewed(node, axes)
+        base, written = node.src
+        value = push.value(written, axes)
+        place = _place(push.value(apply_view(base, node.arg), axes), base)
     elif node.op is Ops.SCATTER:
-        value, row = push.scattered(node, axes[1:])
-        place = (row, *axes[1:])
+        base, ids, written = node.src
+        extents = shape_of(ids)
+        steps = axes_over(letter, extents)
+        inside = steps + axes[1:]
+        value = reduction(push.value(written, inside), steps, extents, node.arg)
+        place = _place(push.value(gather(base, ids), inside), base)
     else:
         value = push.value(node, axes)
     return Stage(number, node, shape, axes, value, place, is_stored, is_kept)
 
 
-def _viewed(node: UOp, place: Indices) -> Indices:
-    """Where an element of what a STORE writes lies in its base."""
-    base = node.src[0]
-    moved = apply_view(base, node.arg)
-    while moved is not base:
-        place, constraints = source_place(moved, place)
-        assert not constraints, "stages: a view that hides elements"
-        moved = moved.src[0]
-    return place
+def _place(seen: UOp, base: UOp) -> Indices:
+    """Where an expression reads a base: a write through the same view writes there."""
+    (access,) = reads_in([seen])[base]
+    return access.indices
 
 
 # What costs too much to be evaluated at each of its uses
