@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinycore.config import TINYCORE_PLUGINS
 from tinycore.errors import warn
 from tinycore.runtime.errors import cause
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution
 
 
 @dataclass
@@ -43,27 +40,22 @@ class Entry:
 
 
 def installed(group: str) -> list[Entry]:
-    """Every entry of the group; of two copies of one wheel, the first on the path counts."""
-    metadata = importlib.import_module("importlib.metadata")
+    """Every entry of the group; of two copies of one wheel, the first on the path counts.
+
+    A wheel whose metadata cannot be read has none, with a warning.
+    """
     wheels: dict[str, list[Entry]] = {}
-    for distribution in metadata.distributions():
-        entries = _entries(distribution, group)
-        if entries:
-            plain = entries[0].wheel.lower().replace("_", "-").replace(".", "-")
+    for distribution in importlib.import_module("importlib.metadata").distributions():
+        wheel = "a package"
+        try:
+            # Most wheels have no entry of ours: look at the text before anything is parsed.
+            if group not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            wheel, version = distribution.name, distribution.version
+            plain = wheel.lower().replace("_", "-").replace(".", "-")
+            points = distribution.entry_points.select(group=group)
+            entries = [Entry(point.name, wheel, version, point) for point in points]
             wheels.setdefault(plain, entries)
+        except Exception as error:
+            warn(f"{group}: metadata of {wheel} cannot be read: {cause(error)}")
     return [entry for entries in wheels.values() for entry in entries]
-
-
-def _entries(distribution: Distribution, group: str) -> list[Entry]:
-    """One wheel's entries; none, with a warning, if its metadata cannot be read."""
-    wheel = "a package"
-    try:
-        # Most wheels have no entry of ours: look at the text before anything is parsed.
-        if group not in (distribution.read_text("entry_points.txt") or ""):
-            return []
-        wheel, version = distribution.name, distribution.version
-        points = distribution.entry_points.select(group=group)
-    except Exception as error:
-        warn(f"{group}: metadata of {wheel} cannot be read: {cause(error)}")
-        return []
-    return [Entry(point.name, wheel, version, point) for point in points]
