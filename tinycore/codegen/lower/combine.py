@@ -8,13 +8,13 @@ combine and rebase. Where a leading state moves, its dependent buffers move with
 from __future__ import annotations
 
 from tinycore.codegen.lower.facts import Modes
-from tinycore.codegen.lower.loops import Place, everywhere
+from tinycore.codegen.lower.loops import nest, place_in
 from tinycore.codegen.lower.registers import Storage, plan
-from tinycore.codegen.optimize.edit import edit
+from tinycore.codegen.optimize.edit import Statements, edit
 from tinycore.runtime.caps import Caps
 from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
 from tinycore.uop.ops import Ops, UOp, alu
-from tinycore.uop.tree import Access, Kernel, StoreArg, let, load, mask_value, store
+from tinycore.uop.tree import Access, Kernel, LoopArg, StoreArg, let, load, mask_value, store
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
@@ -55,29 +55,29 @@ class Combiner:
             old.append(before)
             new.append(after)
             stores.append(store(target, place, after))
-        moved = []
+        moved: list[UOp] = []
         for dependent in statement.src[2 * count :]:
             moved += self._moved(dependent, arg, tuple(old), tuple(new))
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
-    def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> list[UOp]:
+    def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> Statements:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
-        mask = _needed(dependent, arg.places[0]).mask
-        rule = DEPENDENT[arg.rebase]
+        storage = self._storage(dependent)
+        loops = []
+        for k, extent in enumerate(dependent.arg.shape[len(lead) :], len(lead)):
+            name = f"move{self.count}.{k}"
+            loops.append(LoopArg(name, extent, "par", storage.run_of(k)))
+        place = _needed(dependent, arg.places[0])
+        place = place._replace(indices=lead + place_in(loops))
+        value = DEPENDENT[arg.rebase].moved(old, new, load(dependent, place))
+        lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
+        return nest(loops, [store(dependent, place, value)], lanes)
 
-        def at(rest: Place) -> list[UOp]:
-            place = Access((*lead, *rest), mask)
-            value = rule.moved(old, new, load(dependent, place))
-            return [store(dependent, place, value)]
-
+    def _storage(self, buffer: UOp) -> Storage:
         if not self.storage:
             self.storage = plan(Modes(), self.kernel.body)
-        storage = self.storage[dependent]
-        shape = dependent.arg.shape[len(lead) :]
-        runs = [storage.run_of(len(lead) + k) for k in range(len(shape))]
-        lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
-        return everywhere(f"move{self.count}", shape, at, lanes, runs)
+        return self.storage[buffer]
 
 
 def _needed(target: UOp, place: Access) -> Access:

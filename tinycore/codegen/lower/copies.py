@@ -6,52 +6,41 @@ engines that copy on their own. The axis that a source lies along runs along lan
 
 from __future__ import annotations
 
-from itertools import count
-
-from tinycore.codegen.lower.loops import Place, everywhere
+from tinycore.codegen.lower.loops import nest
 from tinycore.codegen.lower.registers import in_memory
-from tinycore.codegen.optimize.edit import edit
+from tinycore.codegen.optimize.edit import Nodes, Statements, edit
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, axis, of_atom
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Kernel, rebuild
+from tinycore.uop.tree import Kernel, LoopArg
 
 
 def copies(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with its tile assignments as loops. Raises: Unsupported for MMA and roles."""
-    numbers = count(1)
 
-    def change(statement: UOp) -> list[UOp]:
+    def change(statement: UOp) -> Nodes:
         if statement.op is Ops.MMA:
             raise Unsupported("lower: MMA has no lowering for this target; expected loops")
         if statement.op is Ops.BLOCK and statement.arg.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op in (Ops.WAIT, Ops.FREE):
             return []
-        if statement.op is not Ops.COPY:
-            return [statement]
-        name = f"copy{next(numbers)}"
-        return _loops(statement, name, caps.vector_bytes)
+        if statement.op is Ops.COPY:
+            return _loops(statement, caps)
+        return [statement]
 
     return kernel._replace(body=edit(kernel.body, change))
 
 
-def _loops(copy: UOp, name: str, vector_bytes: int) -> list[UOp]:
+def _loops(copy: UOp, caps: Caps) -> Statements:
+    steps = _steps(copy.src[1])
+    loops = [LoopArg(name, extent, "par") for name, extent in copy.arg.box]
+    loops.sort(key=lambda arg: steps.get(axis(arg.axis, arg.extent)) == 1)
     plain = copy.arg._replace(box=(), engine="")
     assignment = copy.replace(op=Ops.STORE, arg=plain)
-    first = _steps(copy.src[1])
-    box = sorted(copy.arg.box, key=lambda each: first.get(axis(*each)) == 1)
-    shape = [extent for _, extent in box]
-    old = [axis(*each) for each in box]
-
-    def at(place: Place) -> list[UOp]:
-        pairs = zip(old, place, strict=True)
-        env = {index.terms[0][0]: new for index, new in pairs if index.terms}
-        return list(rebuild([assignment], {}, env))
-
-    lanes = vector_bytes // copy.src[0].dtype.itemsize
-    return everywhere(name, shape, at, lanes)
+    lanes = caps.vector_bytes // copy.src[0].dtype.itemsize
+    return nest(loops, [assignment], lanes)
 
 
 def _steps(value: UOp) -> dict[Index, int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from tinycore.codegen.lower.facts import EACH, LANES, Modes
-from tinycore.codegen.lower.loops import everywhere
+from tinycore.codegen.lower.loops import loops_over, nest, place_in
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of
@@ -154,8 +154,9 @@ class Expander:
             self.values.fill(buffer, value)
             return
         lanes = 1 if self.indices.lane else self.vector_bytes // buffer.dtype.itemsize
-        name, shape = buffer.arg.name, buffer.arg.shape
-        self.body(everywhere(name, shape, lambda at: [store(buffer, Access(at), value)], lanes))
+        loops = loops_over(buffer.arg.name, buffer.arg.shape)
+        body = store(buffer, Access(place_in(loops)), value)
+        self.body(nest(loops, [body], lanes))
 
 
 def identity(combine: str, dtype: DType) -> UOp:

@@ -5,8 +5,7 @@ placed; or vectors of numbers where an index runs along lanes. The variable part
 node for all addresses that differ by a constant, and is added up from the outermost loop inwards.
 Next: values.py.
 
-Legend: a digit is (base // d) % m. Division of numbers that may be negative is made one of
-numbers that are not, by adding a multiple of the period first.
+Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
 from __future__ import annotations
@@ -78,17 +77,17 @@ class Indices:
             terms = self.first(index).terms
             return [make(index.const + step * lane, terms) for lane in range(self.lanes)]
         moving = [atom for atom in atoms(index) if self.runs(atom)]
-        return [self._at_lane(index, moving, lane) for lane in range(self.lanes)]
+        found = []
+        for lane in range(self.lanes):
+            env = {atom: self._in_lane(atom, lane) for atom in moving}
+            found.append(substitute(index, env))
+        return found
 
-    def _at_lane(self, index: Index, moving: Iterable[Atom], lane: int) -> Index:
-        env = {}
-        for atom in moving:
-            number = make(lane)
-            if atom is not self.lane:
-                node = self.blocks.one(self._counted(atom), lane)
-                number = of_atom(self._as_atom(node, atom.hi))
-            env[atom] = number
-        return substitute(index, env)
+    def _in_lane(self, atom: Atom, lane: int) -> Index:
+        if atom is self.lane:
+            return make(lane)
+        number = self.blocks.one(self._counted(atom), lane)
+        return of_atom(self._as_atom(number, atom.hi))
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
@@ -153,8 +152,12 @@ class Indices:
             total = self.blocks.apply(Ops.AND, total, node)
         return total
 
-    def inside(self, atom: Atom) -> UOp:
-        """The truth that a gathered number lies in its extent."""
+    def inside(self, index: Index) -> list[UOp]:
+        """The truths that what an index value gathers lies in its extent."""
+        gathers = [atom for atom in self.form(index).parts if atom.kind == "gather"]
+        return [self._is_inside(atom) for atom in gathers]
+
+    def _is_inside(self, atom: Atom) -> UOp:
         number = self._counted(self._gathered(atom))
         whole = self.blocks.narrow(number, dtypes.uint64)
         return self.blocks.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
@@ -227,13 +230,8 @@ class Indices:
             return product
         if atom.base is None:
             return self.blocks.narrow(self._counted(atom), dtype)
-        lift = _lift(atom)
-        base = self.value(atom.base + lift, dtype)
-        if atom.kind == "alias":
-            return base
-        digit = self._digit(base, atom.divisor, atom.modulus)
-        below = 0 if atom.modulus else lift // atom.divisor
-        return self.blocks.apply(Ops.ADD, digit, digit.const_like(-below))
+        base = self.value(atom.base, dtype)
+        return base if atom.kind == "alias" else self._digit(base, atom)
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
@@ -242,20 +240,21 @@ class Indices:
         assert isinstance(node, UOp), f"lower: {atom} has a number, {node}"
         return self.blocks.put(node)
 
-    def _digit(self, base: UOp, divisor: int, modulus: int) -> UOp:
-        """(base // divisor) % modulus for a base of at least zero, as shifts where they do."""
-        apply = self.blocks.apply
-        if _is_power(divisor) and _is_power(modulus):
-            shift = base.const_like(divisor.bit_length() - 1)
-            base = apply(Ops.SHR, base, shift) if divisor > 1 else base
-            return apply(Ops.AND, base, base.const_like(modulus - 1)) if modulus else base
+    def _digit(self, base: UOp, atom: Atom) -> UOp:
+        """A digit of `base`, which is at least zero; by shifts where they do."""
+        assert atom.base is not None and atom.base.lo >= 0, f"lower: {atom} of a negative number"
+        if _is_power(atom.divisor) and _is_power(atom.modulus):
+            shift = base.const_like(atom.divisor.bit_length() - 1)
+            digit = self.blocks.apply(Ops.SHR, base, shift) if shift.arg else base
+            mask = digit.const_like(atom.modulus - 1)
+            return self.blocks.apply(Ops.AND, digit, mask) if atom.modulus else digit
         signed = base.dtype.scalar
-        base = self.blocks.narrow(base, _UNSIGNED[signed])
-        if divisor > 1:
-            base = apply(Ops.IDIV, base, base.const_like(divisor))
-        if modulus:
-            base = apply(Ops.MOD, base, base.const_like(modulus))
-        return self.blocks.narrow(base, signed)
+        digit = self.blocks.narrow(base, _UNSIGNED[signed])
+        if atom.divisor > 1:
+            digit = self.blocks.apply(Ops.IDIV, digit, digit.const_like(atom.divisor))
+        if atom.modulus:
+            digit = self.blocks.apply(Ops.MOD, digit, digit.const_like(atom.modulus))
+        return self.blocks.narrow(digit, signed)
 
 
 def _form(index: Index) -> Form:
@@ -281,15 +280,6 @@ def _is_power(number: int) -> bool:
     return number & (number - 1) == 0
 
 
-def _lift(atom: Atom) -> int:
-    """The multiple of the period that makes a digit's base at least zero."""
-    low = 0 if atom.base is None else atom.base.lo
-    if atom.kind != "digit" or low >= 0:
-        return 0
-    period = atom.divisor * (atom.modulus or 1)
-    return -(low // period) * period
-
-
 def _lane_dtype(index: Index) -> DType:
     """The narrowest type that all numbers on the way to `index` fit, for arithmetic in lanes."""
     work = [index]
@@ -299,7 +289,7 @@ def _lane_dtype(index: Index) -> DType:
         for atom, factor in value.terms:
             reach += abs(factor) * max(abs(atom.lo), abs(atom.hi))
             if atom.base is not None:
-                work.append(atom.base + _lift(atom))
+                work.append(atom.base)
         if reach >= _INT32:
             return dtypes.int64
     return dtypes.int32

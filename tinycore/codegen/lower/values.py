@@ -18,7 +18,7 @@ from tinycore.codegen.lower.registers import Storage
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index
-from tinycore.uop.ops import CASTS, Ops, UOp, alu, const
+from tinycore.uop.ops import CASTS, Ops, UOp, const, postorder
 from tinycore.uop.tree import Access, indices
 from tinycore.util import dedup
 
@@ -102,14 +102,10 @@ class Values:
         if leaf is not None:
             return leaf(self, node)
         src = [done.get(source, source) for source in node.src]
-        lanes = max([source.dtype.lanes for source in src])
-        known = [new for new in src if new.op is Ops.CONST and new not in node.src]
-        if lanes > 1:
-            src = [self.blocks.splat(source, lanes) for source in src]
-        new = UOp(node.op, node.dtype.vec(lanes), tuple(src))
-        if known and node.op not in CASTS:
-            new = alu(node.op, *src)
-        return self.blocks.put(new)
+        if node.op not in CASTS:
+            return self.blocks.apply(node.op, *src)
+        dtype = node.dtype.vec(src[0].dtype.lanes)
+        return self.blocks.put(UOp(node.op, dtype, tuple(src)))
 
     def let(self, statement: UOp) -> None:
         """A LET is what its value is where it stands."""
@@ -152,13 +148,13 @@ class Values:
 
     def _spot(self, buffer: UOp, access: Access, lanes: int = 1) -> Spot:
         """An access that moves so many values."""
-        indices, form = self.indices, self.offset(buffer, access)
-        gathers = [atom for atom in indices.form(form).parts if atom.kind == "gather"]
-        inside = [indices.inside(atom) for atom in gathers]
-        mask = [indices.bind(index) for index in access.mask]
-        offset = indices.bind(form)
-        step = indices.step(offset)
-        is_apart = lanes > 1 or any(indices.step(index) != 0 for index in mask)
+        bind, step_of = self.indices.bind, self.indices.step
+        place = self.offset(buffer, access)
+        inside = self.indices.inside(place)
+        mask = [bind(index) for index in access.mask]
+        offset = bind(place)
+        step = step_of(offset)
+        is_apart = lanes > 1 or any(step_of(index) != 0 for index in mask)
         if step == 0 and is_apart:
             step = None
         return Spot(offset, step, tuple(mask), tuple(inside))
@@ -234,7 +230,8 @@ class Values:
     def _store(self, buffer: UOp, *src: UOp) -> None:
         moment = self.changed(buffer)
         stored = self.buffers[buffer]
-        self.blocks.append(UOp(Ops.STORE, dtypes.void, (stored, *src), None, moment))
+        node = UOp(Ops.STORE, dtypes.void, (stored, *src), None, moment)
+        self.blocks.append(node)
 
     # registers
 
@@ -289,16 +286,11 @@ _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
 }
 
 
+def _evaluated_before(node: UOp) -> list[UOp]:
+    """The sources of a scalar op but for constants; leaves have none."""
+    sources = () if node.op in _LEAVES else node.src
+    return [source for source in sources if source.op is not Ops.CONST]
+
+
 def _sources_first(value: UOp) -> list[UOp]:
-    """The nodes of a value, sources first and no constants; LETs are where it ends."""
-    order: dict[UOp, None] = {}
-    work = [value]
-    while work:
-        node = work[-1]
-        todo = [source for source in node.src if source not in order]
-        if todo and node.op not in _LEAVES and node not in order:
-            work += reversed(todo)
-            continue
-        order[node] = None
-        work.pop()
-    return [node for node in order if node.op is not Ops.CONST or node is value]
+    return postorder([value], _evaluated_before)
