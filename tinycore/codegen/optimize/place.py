@@ -85,7 +85,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     if later & read([let("", value)]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
     reads = [node for node in loads(body) if node.src[0] is buffer]
-    rest = edit(body, lambda one: () if one in (made, buffer) else (one,))
+    rest = edit(body, lambda one: () if one is made else (one,))
     return _pruned(rebuild(rest, {node: _again(value, place, node.arg) for node in reads}))
 
 
