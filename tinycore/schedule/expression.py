@@ -59,19 +59,6 @@ def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
     return found
 
 
-def factors(root: UOp) -> list[UOp]:
-    """The factors of a product, in order; an expression that is no product is its own factor."""
-    found = []
-    work = [root]
-    while work:
-        node = work.pop()
-        if node.op is Ops.MUL:
-            work += reversed(node.src)
-        else:
-            found.append(node)
-    return found
-
-
 Needs = frozenset[object]  # axes, variables, gathers and register buffers
 
 

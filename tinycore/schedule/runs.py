@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, factors
+from tinycore.schedule.expression import Dependence, Rewrite, atoms_in
 from tinycore.schedule.stages import Stage
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access
 

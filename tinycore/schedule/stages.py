@@ -15,7 +15,6 @@ from tinycore.schedule.expression import (
     Inner,
     Rewrite,
     atoms_in,
-    factors,
     reads_in,
     reduction,
     reductions,
@@ -26,7 +25,7 @@ from tinycore.schedule.sinks import home_of
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.graph import apply_view, gather
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
+from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, factors, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, gathered, load
 

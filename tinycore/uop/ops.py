@@ -305,6 +305,19 @@ def toposort(roots: Iterable[UOp]) -> list[UOp]:
     return postorder(roots, attrgetter("src"))
 
 
+def factors(root: UOp) -> list[UOp]:
+    """The factors of a product, in order; an expression that is no product is its own factor."""
+    found = []
+    work = [root]
+    while work:
+        node = work.pop()
+        if node.op is Ops.MUL:
+            work += reversed(node.src)
+        else:
+            found.append(node)
+    return found
+
+
 def postorder(
     roots: Iterable[T], below: Callable[[T], Sequence[T]], done: Container[T] = ()
 ) -> list[T]:

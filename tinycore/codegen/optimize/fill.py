@@ -8,9 +8,8 @@ with an infinity outside the mask changes, as the identity of the combine is use
 from __future__ import annotations
 
 from tinycore.codegen.optimize.edit import Illegal, edit
-from tinycore.codegen.optimize.merge import factors_of
 from tinycore.uop.affine import Mask
-from tinycore.uop.ops import UNARY, Ops, UOp, toposort
+from tinycore.uop.ops import UNARY, Ops, UOp, factors, toposort
 from tinycore.uop.tree import Access, Kernel, load, rebuild
 
 _UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
@@ -35,7 +34,7 @@ def _filled(statement: UOp, name: str) -> UOp:
         return statement
     [place] = statement.arg.places
     target, value, *moved = statement.src
-    zeros = [one for one in factors_of(value) if _reads_zero(one, place)]
+    zeros = [one for one in factors(value) if _reads_zero(one, place)]
     nodes = toposort([value])
     unbounded = any(node.op in _UNBOUNDED for node in nodes)
     if not zeros or not place.mask or unbounded or not _is_inside(target, place):

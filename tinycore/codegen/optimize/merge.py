@@ -29,7 +29,7 @@ from tinycore.codegen.optimize.edit import (
     tied,
     touched,
 )
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import Ops, UOp, factors, toposort
 from tinycore.uop.sites import evaluated, under
 from tinycore.uop.spec_loops import TILES
 from tinycore.uop.tree import (
@@ -135,7 +135,7 @@ def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     leads = place._replace(indices=place.indices[: len(lead.indices)])
     if leads != lead or lead.indices != now.arg.indices:
         return False
-    moving = [one for one in factors_of(sum_of.src[1]) if now in toposort([one])]
+    moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]
     return moving == [exponential] and sum_of.src[0].arg.init == "sum"
 
 
@@ -145,13 +145,6 @@ def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
     for one in find(statements, Ops.LET):
         [found[one]] = rebuild(one.src, found)
     return found
-
-
-def factors_of(value: UOp) -> list[UOp]:
-    """The operands of a product of products."""
-    if value.op is not Ops.MUL:
-        return [value]
-    return [factor for source in value.src for factor in factors_of(source)]
 
 
 # What only the merged loop touches

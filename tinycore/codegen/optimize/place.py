@@ -29,10 +29,10 @@ from tinycore.codegen.optimize.edit import (
     targets,
 )
 from tinycore.codegen.optimize.launches import separated
-from tinycore.codegen.optimize.merge import factors_of, let_values, merged
+from tinycore.codegen.optimize.merge import let_values, merged
 from tinycore.codegen.optimize.reorder import distributed
 from tinycore.uop.index import Atom, make, of_atom
-from tinycore.uop.ops import Ops, UOp, alu, const
+from tinycore.uop.ops import Ops, UOp, alu, const, factors
 from tinycore.uop.sites import BODIES, evaluated, under
 from tinycore.uop.tree import (
     GLOBAL,
@@ -171,9 +171,9 @@ def _factored(body: Statements, buffer: UOp) -> Statements:
     if made.arg.combine != "sum" or made.arg.rebase:
         raise Illegal(f"FACTOR: {name} is no plain sum")
     moving, stored = atoms_in([producer]), changed([producer])
-    factors = factors_of(value)
-    left = [one for one in factors if _axes_of(one) & moving or stored & read([let("", one)])]
-    still = [one for one in factors if one not in left]
+    every = factors(value)
+    left = [one for one in every if _axes_of(one) & moving or stored & read([let("", one)])]
+    still = [one for one in every if one not in left]
     if not still or not left:
         raise Illegal(f"FACTOR: no factor of {name} leaves its sum, or all do")
     less = made.replace(src=(buffer, reduce(mul, left)))
