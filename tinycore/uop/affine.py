@@ -63,7 +63,7 @@ def rebuild(value: Index, leaf: Leaf) -> Index:
 def substitute(
     value: Index,
     env: Mapping[Atom, Index],
-    on_node: Callable[[object], object] | None = None,
+    on_node: Callable[[Any], Any] | None = None,
     memo: Memo | None = None,
 ) -> Index:
     """`value` with the atoms of `env` replaced; digits above them are simplified again.

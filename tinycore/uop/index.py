@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import gcd
+from typing import Any
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -25,7 +26,7 @@ class Atom:
     lo: int
     hi: int
     name: str = ""
-    node: object = None
+    node: Any = None
     base: Index | None = None
     divisor: int = 1
     modulus: int = 0

@@ -162,7 +162,7 @@ class Printer:
         """An axis, a variable, or a gathered index."""
         if atom.kind == "axis":
             return self.axis(atom.name)
-        if not isinstance(atom.node, UOp):
+        if atom.kind != "gather":
             return atom.name
         self.value(atom.node)
         text = self.operand(atom.node, LEVELS["in"])

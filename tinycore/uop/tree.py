@@ -219,8 +219,8 @@ def gathered(values: Iterable[Index]) -> list[UOp]:
     """The nodes that compute the gathered places in some index values."""
     if not TABLES.gathers:
         return []
-    found = [atom.node for value in values for atom in atoms(value)]
-    return [node for node in found if isinstance(node, UOp)]
+    found = [atom for value in values for atom in atoms(value)]
+    return [atom.node for atom in found if atom.kind == "gather"]
 
 
 def mapped(arg: Any, change: IndexMap) -> Any:
@@ -267,10 +267,7 @@ class Rebuild:
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
         found = self.indices.get(value)
-        return substitute(value, self.env, self._gathered, self.indices) if found is None else found
-
-    def _gathered(self, node: object) -> object:
-        return self.node(node) if isinstance(node, UOp) else node
+        return substitute(value, self.env, self.node, self.indices) if found is None else found
 
     def node(self, node: UOp) -> UOp:
         """A statement or expression with everything under it replaced; not recursive."""

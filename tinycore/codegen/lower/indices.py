@@ -121,7 +121,6 @@ class Indices:
 
     def _gathered(self, atom: Atom) -> Atom:
         """The number that a gathered atom is here, negatives counted from the end."""
-        assert isinstance(atom.node, UOp), f"lower: {atom} gathers no node"
         apply = self.blocks.apply
         number = self.blocks.narrow(self.evaluate(atom.node), dtypes.int64)
         from_end = apply(Ops.ADD, number, number.const_like(atom.hi + 1))

@@ -91,7 +91,7 @@ class Values:
         for index in indices(node.arg):
             for atom in self.indices.form(index).parts:
                 found.add(atom)
-                if isinstance(atom.node, UOp):
+                if atom.kind == "gather":
                     found.update(*map(self.dependencies, self.order(atom.node)))
         return frozenset(found)
 

@@ -131,8 +131,7 @@ class Frame:
         return self.known(atom, atom.name)
 
     def _gathered(self, atom: Atom) -> Array:
-        node: Any = atom.node
-        return self.value(node).astype(np.int64)
+        return self.value(atom.node).astype(np.int64)
 
     def where(self, mask: Mask, places: Iterable[Index] = ()) -> Array:
         """Where `mask` is true and all gathered places exist; numpy's True is everywhere."""
