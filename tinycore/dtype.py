@@ -74,15 +74,15 @@ class DType:
         return (1 << (self.bits - (self.kind == "i"))) - 1
 
     def cast(self, value: int | float | bool) -> int | float | bool:
-        """A Python number as a constant of this type; integers wrap, as every device does."""
-        if self.kind == "b":
-            return bool(value)
+        """A Python number as a constant of this type; integers wrap, as every device does, but
+        what is infinite is the least or the greatest."""
         if self.kind == "f":
             return float(value)
-        wrapped = int(value) & ((1 << self.bits) - 1)
-        if self.kind == "i" and wrapped >> (self.bits - 1):
-            wrapped -= 1 << self.bits
-        return wrapped
+        if abs(value) == math.inf:
+            value = self.max if value > 0 else self.min
+        if self.kind == "b":
+            return bool(value)
+        return (int(value) - self.min) % (1 << self.bits) + self.min
 
 
 @cache

@@ -15,13 +15,13 @@ from tinycore.codegen.lower.loops import loops_over, nest, place_in
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, Index, as_index, make
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.sites import BODIES
 from tinycore.uop.tree import Access, BufferArg, Kernel, store, walk
@@ -149,7 +149,7 @@ class Expander:
         return first
 
     def _fill(self, buffer: UOp) -> None:
-        value = identity(buffer.arg.init, buffer.dtype)
+        value = const(MONOIDS[buffer.arg.init].identity, buffer.dtype)
         if self.values.storage[buffer].width:
             self.values.fill(buffer, value)
             return
@@ -157,14 +157,6 @@ class Expander:
         loops = loops_over(buffer.arg.name, buffer.arg.shape)
         body = store(buffer, Access(place_in(loops)), value)
         self.body(nest(loops, [body], lanes))
-
-
-def identity(combine: str, dtype: DType) -> UOp:
-    """The value that a monoid leaves others unchanged by, in a type that has it."""
-    value: Scalar = MONOIDS[combine].identity
-    if value in (float("inf"), float("-inf")):
-        value = dtype.max if value > 0 else dtype.min
-    return const(value, dtype)
 
 
 def _grid(kernel: Kernel) -> tuple[Index, ...]:

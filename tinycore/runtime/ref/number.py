@@ -53,7 +53,6 @@ def constant(value: Scalar, dtype: DType) -> Array:
 @cache
 def initial(combine: str, dtype: DType) -> Array:
     """An element of memory that `combine` leaves alone; without one, NaN or the least integer."""
-    value = MONOIDS[combine].identity if combine else math.nan
-    least = math.nan if dtype.is_float else dtype.min
-    limits = {-math.inf: dtype.min, math.inf: dtype.max, math.nan: least}
-    return encode(limits.get(value, value), dtype)
+    if combine:
+        return encode(dtype.cast(MONOIDS[combine].identity), dtype)
+    return encode(math.nan if dtype.is_float else dtype.min, dtype)
