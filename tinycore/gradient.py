@@ -132,10 +132,6 @@ def _sine(node: UOp, grad: UOp) -> UOp:
     return _mul(grad, cosine)
 
 
-def _root(node: UOp, grad: UOp) -> UOp:
-    return _mul(grad, _mul(node.const_like(0.5), _recip(node)))
-
-
 def _chosen(kept: int, other: int) -> Rule:
     """The gradient of max or min by source `kept`: ties give half to each side."""
 
@@ -149,10 +145,6 @@ def _chosen(kept: int, other: int) -> Rule:
 
 
 # Reductions. y is the result spread over what was reduced.
-
-
-def _reduction(node: UOp, grad: UOp) -> UOp:
-    return _REDUCTIONS[node.arg.combine](node, grad)
 
 
 def _of_extremum(node: UOp, grad: UOp) -> UOp:
@@ -219,14 +211,6 @@ def _winners_share(node: UOp, grad: UOp) -> UOp:
     return _mul(grad, _recip(graph.scatter(own, ids, others)))
 
 
-def _stored_base(node: UOp, grad: UOp) -> UOp:
-    return graph.store_view(grad, _full(node.src[1], 0.0), node.arg)
-
-
-def _stored_value(node: UOp, grad: UOp) -> UOp:
-    return graph.apply_view(grad, node.arg)
-
-
 def _copied_back(node: UOp, grad: UOp) -> UOp:
     for inner in reversed(toposort(node.src)):
         if inner.op in (Ops.BUFFER, Ops.COPY):
@@ -250,7 +234,7 @@ RULES: dict[Ops, Row] = {
     Ops.NEG: (lambda node, grad: _neg(grad),),
     Ops.EXP: (lambda node, grad: _mul(grad, node),),
     Ops.LOG: (lambda node, grad: _mul(grad, _recip(node.src[0])),),
-    Ops.SQRT: (_root,),
+    Ops.SQRT: (lambda node, grad: _mul(grad, _mul(node.const_like(0.5), _recip(node))),),
     Ops.RECIP: (lambda node, grad: _neg(_mul(grad, _mul(node, node))),),
     Ops.SIN: (_sine,),
     Ops.ADD: (_same, _same),
@@ -268,10 +252,13 @@ RULES: dict[Ops, Row] = {
     # movement
     **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
     # the rest
-    Ops.REDUCE: (_reduction,),
+    Ops.REDUCE: (lambda node, grad: _REDUCTIONS[node.arg.combine](node, grad),),
     Ops.GATHER: (_of_rows, None),
     Ops.SCATTER: (_scattered_base, None, _scattered_values),
-    Ops.STORE: (_stored_base, _stored_value),
+    Ops.STORE: (
+        lambda node, grad: graph.store_view(grad, _full(node.src[1], 0.0), node.arg),
+        lambda node, grad: graph.apply_view(grad, node.arg),
+    ),
     Ops.CONTIGUOUS: (_same,),
     Ops.COPY: (_copied_back,),
 }
