@@ -129,6 +129,9 @@ REFUSED = {
     "  par i:8 @lane: Y[i] = 1; mma(c:8, r:8) Z[i, c] += Z[i, r] * Z[r, c] @warpgroup": (
         "MMA stands in i @lane; expected"
     ),
+    "  ser i:2 @warp: mma(c:8, r:8, q:8) Z[r, c] += Z[r, q] * Z[q, c] @warpgroup": (
+        "MMA stands in i @warp; expected"
+    ),
     # roles hold roles
     "  roles\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
     "  role load\n    par i:8: Y[i] = 1": "a role outside roles, or another statement in them;",
@@ -198,6 +201,7 @@ def test_what_agents_do_is_written_out_after_sync() -> None:
 
 
 ALLOWED = [
+    "  ser i:2 @thread: mma(c:8, r:8, q:8) Z[r, c] += Z[r, q] * Z[q, c] @thread",
     "  par i:8: if i == 3: Y[0] = X[i]",
     "  par i:8: Y[0 | i < 1] = X[i]",
     "  red i:8: Y[i] = X[i]",

@@ -22,9 +22,6 @@ NEAR = {"packed", "group"}
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
 SCOPES = ("thread", "warp", "warpgroup")
 MAPS = (*RANKS, "unroll", "")
-LANES = ("thread", "lane", "own", "vec")
-"""Loops of single agents."""
-
 TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
 """Statements of a team as a whole."""
 
@@ -122,12 +119,14 @@ def maps_nest(site: Site) -> Iterator[str]:
 
 def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
     """The loops around that may not hold a statement: places nest as they are ranked, a grid stands
-    in a grid or in serial loops, and what agents do together stands outside their loops."""
+    in a grid or in serial loops, and what agents do together stands outside finer loops."""
     place = statement.arg.map if statement.op is Ops.LOOP else ""
+    scope = statement.arg.engine if statement.op is Ops.MMA else "warp"
     name = declared_name(statement) or statement.op.name
     for loop in loops:
         outer = loop.arg.map
-        is_apart = statement.op in TILES and outer in LANES
+        is_finer = outer != "reg" and RANKS.get(outer, 0) > RANKS.get(scope, 0)
+        is_apart = statement.op in TILES and is_finer
         is_deep = place in RANKS and RANKS.get(outer, 0) > RANKS[place]
         is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
         if is_apart or is_deep or is_late:
