@@ -44,11 +44,11 @@ def iterations_stay_apart(site: Site) -> Iterator[str]:
     for use in written(site.statement):
         named = _names([*indices(use.access), *masks])
         for outer in site.around:
-            outlives = use.access.mask != NEVER and use.buffer not in under(outer.src)
-            for axis, value in axes(outer).items() if outlives else ():
+            for axis, value in axes(outer).items():
                 kind = outer.arg.kind
-                meets = kind in ("par", "role") or (kind == "red" and use.how == "store")
-                if meets and value.terms and axis not in named:
+                overwrites = kind in ("par", "role") or (kind == "red" and use.how == "store")
+                meets = value.terms and axis not in named and use.access.mask != NEVER
+                if overwrites and meets and use.buffer not in under(outer.src):
                     yield f"iterations of {kind} {axis} write one place; expected {axis} in it."
 
 
