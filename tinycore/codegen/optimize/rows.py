@@ -171,12 +171,13 @@ class RowTile:
         some function of it: there it is masked and computed once, not for every use."""
         near = near_cache(self.choice.caps) // 2
         for reference in references(self.choice.kernel.body):
-            kinds = [loop.arg.kind for loop in reference.loops]
-            if reference.is_store or "red" not in kinds:
+            axes = [loop.arg.axis for loop in reference.loops]
+            inner = [axes.index(name) for name in self.depth if name in axes]
+            if reference.is_store or not inner:
                 continue
             if not reference.access.mask and not reference.is_computed():
                 continue
-            for depth, loop in enumerate(reference.loops[: kinds.index("red")]):
+            for depth, name in enumerate(axes[: min(inner)]):
                 if reference.box(depth) * reference.buffer.dtype.itemsize <= near:
-                    self.take("STAGE", reference.buffer.arg.name, loop.arg.axis, "packed", "box")
+                    self.take("STAGE", reference.buffer.arg.name, name, "packed", "box")
                     break
