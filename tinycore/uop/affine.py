@@ -117,8 +117,11 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
     return total
 
 
-def atoms(value: Index) -> frozenset[Atom]:
-    """The axes, variables and gathers that `value` depends on."""
+def atoms(*values: Index) -> frozenset[Atom]:
+    """The axes, variables and gathers that `values` depend on."""
+    if len(values) != 1:
+        return frozenset[Atom]().union(*map(atoms, values))
+    (value,) = values
     known = TABLES.atoms.get(value)
     if known is not None:
         return known

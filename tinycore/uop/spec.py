@@ -152,7 +152,7 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
     if value.lo >= 0 or any((value - known).lo >= 0 for known in given):
         return None
     random = np().random.default_rng(0)
-    free = atoms(value).union(*map(atoms, given))
+    free = atoms(value, *given)
     points = {atom: _tried(atom, random) for atom in sorted(free, key=repr)}
     read = points.__getitem__
     wrong = evaluate(value, read) < 0

@@ -27,7 +27,7 @@ TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
 
 
 def _names(values: Iterable[Index]) -> set[str]:
-    return {atom.name for value in values for atom in atoms(value)}
+    return {atom.name for atom in atoms(*values)}
 
 
 # State

@@ -219,8 +219,7 @@ def gathered(values: Iterable[Index]) -> list[UOp]:
     """The nodes that compute the gathered places in some index values."""
     if not TABLES.gathers:
         return []
-    found = [atom for value in values for atom in atoms(value)]
-    return [atom.node for atom in found if atom.kind == "gather"]
+    return [atom.node for atom in atoms(*values) if atom.kind == "gather"]
 
 
 def mapped(arg: Any, change: IndexMap) -> Any:

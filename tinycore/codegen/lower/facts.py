@@ -74,5 +74,4 @@ _EXTENTS: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
 
 def _depends(values: Iterable[Index], lane: Atom) -> bool:
     """True if values may differ from lane to lane."""
-    inner = [atom for value in values for atom in atoms(value)]
-    return any(atom is lane or atom.kind == "gather" for atom in inner)
+    return any(atom is lane or atom.kind == "gather" for atom in atoms(*values))

@@ -78,14 +78,9 @@ def atom_of(node: UOp) -> Atom | None:
     return value.terms[0][0] if value.terms else None
 
 
-def atoms_in(statements: Nodes) -> set[Atom]:
+def atoms_in(statements: Nodes) -> frozenset[Atom]:
     """The axes of all loops under `statements`."""
-    return axes_in(map(axis_of, loops_in(statements)))
-
-
-def axes_in(values: Iterable[Index]) -> set[Atom]:
-    """The axes, variables and gathers that some index values depend on."""
-    return set[Atom]().union(*map(atoms, values))
+    return atoms(*map(axis_of, loops_in(statements)))
 
 
 def declared(statements: Nodes) -> set[UOp]:
@@ -271,7 +266,7 @@ def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None
     does not exist must leave no trace.
     """
     names = {buffer.arg.name for buffer in own}
-    moved = axes_in(places)
+    moved = atoms(*places)
 
     def masked(buffer: UOp, place: Access) -> Access:
         if buffer.arg.name in names:
@@ -279,7 +274,7 @@ def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None
         return place._replace(mask=both(place.mask, mask))
 
     def look(node: UOp) -> UOp:
-        still = node.op is Ops.LOAD and moved.isdisjoint(axes_in(node.arg.indices))
+        still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
         return node if still else readdressed(node, masked)
 
     return look if mask else None

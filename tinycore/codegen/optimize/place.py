@@ -14,7 +14,6 @@ from tinycore.codegen.optimize.edit import (
     Illegal,
     Statements,
     atoms_in,
-    axes_in,
     buffer_named,
     changed,
     declared,
@@ -31,6 +30,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.launches import separated
 from tinycore.codegen.optimize.merge import let_values, merged
 from tinycore.codegen.optimize.reorder import distributed
+from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const, factors
 from tinycore.uop.sites import BODIES, evaluated, under
@@ -100,10 +100,10 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
     return writers[0], found[0], value
 
 
-def _axes_of(value: UOp) -> set[Atom]:
+def _axes_of(value: UOp) -> frozenset[Atom]:
     """The axes that a value depends on, also by the places it reads."""
     nodes = evaluated(let("", value))
-    return axes_in([index for node in nodes for index in indices(node.arg)])
+    return atoms(*[index for node in nodes for index in indices(node.arg)])
 
 
 def _again(value: UOp, place: Access, there: Access) -> UOp:

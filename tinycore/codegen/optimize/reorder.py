@@ -16,7 +16,6 @@ from tinycore.codegen.optimize.edit import (
     Nodes,
     Statements,
     atom_of,
-    axes_in,
     changed,
     direct,
     edit_loops,
@@ -32,6 +31,7 @@ from tinycore.codegen.optimize.edit import (
     tied,
     touched,
 )
+from tinycore.uop.affine import atoms
 from tinycore.uop.ops import UNARY, Ops, UOp, toposort
 from tinycore.uop.sites import declared_name
 from tinycore.uop.spec_loops import TILES
@@ -76,7 +76,7 @@ def _entered(node: UOp, below: str) -> Statements:
     """A loop over one statement, inside the loops of an axis in it."""
     *buffers, inner = node.src
     bounds = inner.arg if inner.op is Ops.IF else (inner.arg.extent,)
-    if atom_of(node) in axes_in(bounds):
+    if atom_of(node) in atoms(*bounds):
         name = declared_name(inner) or "an IF"
         raise Illegal(f"REORDER: the extent of {name} depends on {node.arg.axis}")
     inside = node.replace(src=inner.src)
@@ -109,7 +109,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
 def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
     """What a loop has become, after the buffers that it held, with a dimension for its axis."""
     for one in buffers:
-        if atom_of(node) in axes_in(one.arg.shape):
+        if atom_of(node) in atoms(*one.arg.shape):
             raise Illegal(f"REORDER: the shape of {one.arg.name} depends on {node.arg.axis}")
     wide = {one: widened(one, node) for one in buffers}
     return (*wide.values(), *widening(loops, wide, node)) if wide else tuple(loops)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from tinycore.codegen.optimize.edit import (
     Illegal,
     atom_of,
-    axes_in,
     constraint,
     edit_loops,
     loops_in,
@@ -52,7 +51,7 @@ def tiled(node: UOp, factor: int) -> UOp:
     count = digit(extent + (factor - 1), factor, 0)
     value = axis(f"{name}.0", count) * factor + axis(f"{name}.1", factor)
     mask = constraint(extent - 1 - value)
-    if mask and atom_of(node) in axes_in([one.arg.extent for one in loops_in(node.src)]):
+    if mask and atom_of(node) in atoms(*[one.arg.extent for one in loops_in(node.src)]):
         raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
     inner = loop(kind, f"{name}.1", factor, placed(node.src, {axis_of(node): value}, mask))
     return loop(kind, f"{name}.0", count, [inner])

@@ -158,17 +158,13 @@ def _plain(node: UOp) -> UOp:
 
 def _check(reads: list[UOp], moving: Moving, inner: Loops) -> None:
     name = reads[0].src[0].arg.name
-    used = [atom for read in reads for atom in _atoms(*read.arg.indices, *read.arg.mask)]
+    used = [atom for read in reads for atom in atoms(*read.arg.indices, *read.arg.mask)]
     if reads[0].arg.sequence is not None or any(atom.kind == "gather" for atom in used):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
-    if moving & _atoms(*[found.arg.extent for found in inner.values()]):
+    if moving & atoms(*[found.arg.extent for found in inner.values()]):
         raise Illegal(f"STAGE: loops that read {name} have extents that vary")
     if len({read.arg.fill for read in reads}) > 1:
         raise Illegal(f"STAGE: reads of {name} have several fills")
-
-
-def _atoms(*values: Index) -> set[Atom]:
-    return set().union(*[atoms(value) for value in values])
 
 
 def _filled(target: UOp, value: UOp, tile: _Tile) -> Statements:
@@ -216,7 +212,7 @@ def _mask(body: Statements, tile: _Tile, number: int, read: UOp, moving: Moving)
     found: list[Index] = []
     for value in read.arg.mask:
         new = tile.told(number, value)
-        if not _atoms(new) & moving:
+        if not atoms(new) & moving:
             found += constraint(new)
         elif not _is_dead(body, value):
             raise Illegal(f"STAGE: a mask of {read.src[0].arg.name} is not told by the tile")
@@ -245,7 +241,7 @@ def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
         for atom, stride in dim.places[0].terms:
             env[atom] = digit(dim.value, stride, atom.hi + 1)
     source = tuple([substitute(index, env) for index in indices])
-    used = _atoms(*indices)
+    used = atoms(*indices)
     if not env.keys() <= used or used & {atom_of(found) for found in inner.values()} - env.keys():
         raise Illegal(f"STAGE: the layout lists other axes than the index of {name} holds")
     same = [dim._replace(places=dim.places * len(reads)) for dim in dims]

@@ -136,7 +136,7 @@ class Frame:
     def where(self, mask: Mask, places: Iterable[Index] = ()) -> Array:
         """Where `mask` is true and all gathered places exist; numpy's True is everywhere."""
         found = [self.index(value) >= 0 for value in mask]
-        for atom in {atom for value in (*mask, *places) for atom in atoms(value)}:
+        for atom in atoms(*mask, *places):
             if atom.kind == "gather":
                 wanted, extent = self._gathered(atom), atom.hi + 1
                 exists = (wanted >= -extent) & (wanted < extent)
