@@ -11,7 +11,6 @@ from tinycore.codegen.optimize.edit import (
     Illegal,
     Statements,
     atom_of,
-    axes_in,
     buffer_named,
     edit,
     fresh,
@@ -76,7 +75,7 @@ def _tiled(one: UOp, node: UOp, wide: UOp, name: str, layout: Layout) -> Stateme
     [place] = added.arg.places
     moving = {atom_of(found) for found in inner.values()}
     kept = {atom_of(found) for found in listed}
-    if axes_in(place.indices) & moving != kept - {None}:
+    if atoms(*place.indices) & moving != kept - {None}:
         raise Illegal(
             f"UPDATE: the layout lists other axes than the index of {wide.arg.name} holds"
         )
