@@ -104,7 +104,12 @@ class RMSNorm:
     (2, 4)
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6, elementwise_affine: bool = True) -> None:
+    def __init__(
+        self,
+        dim: int,
+        eps: float = 1e-6,
+        elementwise_affine: bool = True,
+    ) -> None:
         self.eps = eps
         self.dim = dim
         self.weight = Tensor.ones(dim) if elementwise_affine else None
@@ -128,7 +133,11 @@ class GroupNorm:
     """
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
     ) -> None:
         if num_channels % num_groups:
             raise ShapeError(

@@ -80,7 +80,10 @@ def get_parameters(obj: Any) -> list[Tensor]:
 
 
 def load_state_dict(
-    model: Any, state_dict: Mapping[str, Tensor], strict: bool = True, verbose: bool = False
+    model: Any,
+    state_dict: Mapping[str, Tensor],
+    strict: bool = True,
+    verbose: bool = False,
 ) -> list[str]:
     """Put the values of a dictionary into the tensors of a model; returns the names put.
 
@@ -135,7 +138,9 @@ class _Entry(NamedTuple):
 
 
 def safe_save(
-    tensors: Mapping[str, Tensor], fn: Path_, metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Tensor],
+    fn: Path_,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors to a safetensors file.
 

@@ -61,7 +61,10 @@ class Arithmetic(Conversion):
 
     @spelled
     def div(
-        self, x: Self | Scalar, reverse: bool = False, rounding_mode: str | None = None
+        self,
+        x: Self | Scalar,
+        reverse: bool = False,
+        rounding_mode: str | None = None,
     ) -> Self:
         """self / x in floating point; rounding_mode "trunc" or "floor" keeps integers integer.
 
@@ -80,7 +83,12 @@ class Arithmetic(Conversion):
             return left._trunc_quotient(right)
         return left._floating()._combined(Ops.MUL, right._floating()._unary(Ops.RECIP))
 
-    def _both(self, x: Self | Scalar, operation: str, reverse: bool = False) -> tuple[Self, Self]:
+    def _both(
+        self,
+        x: Self | Scalar,
+        operation: str,
+        reverse: bool = False,
+    ) -> tuple[Self, Self]:
         """Two tensors of one shape and type; a number stays a constant of no shape."""
         left, right = together(self.uop, self._operand(x), operation)
         pair = self.of_uop(left), self.of_uop(right)
@@ -244,7 +252,11 @@ class Arithmetic(Conversion):
         return self.ne(self)
 
     @spelled
-    def isinf(self, detect_positive: bool = True, detect_negative: bool = True) -> Self:
+    def isinf(
+        self,
+        detect_positive: bool = True,
+        detect_negative: bool = True,
+    ) -> Self:
         """True where an element is infinite, of the signs asked for.
 
         >>> Tensor([float("inf"), 1.0]).isinf().tolist()
@@ -263,7 +275,11 @@ class Arithmetic(Conversion):
 
     @spelled
     def isclose(
-        self, other: Self, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+        self,
+        other: Self,
+        rtol: float = 1e-05,
+        atol: float = 1e-08,
+        equal_nan: bool = False,
     ) -> Self:
         """True where |self - other| <= atol + rtol * |other|; infinities equal themselves.
 
@@ -337,7 +353,13 @@ class Arithmetic(Conversion):
         """
         return self._bits(Ops.SHR, x, "rshift", reverse)
 
-    def _bits(self, op: Ops, x: Self | Scalar, operation: str, reverse: bool = False) -> Self:
+    def _bits(
+        self,
+        op: Ops,
+        x: Self | Scalar,
+        operation: str,
+        reverse: bool = False,
+    ) -> Self:
         left, right = self._both(x, operation, reverse)
         if left.dtype.is_float:
             raise DTypeError(
@@ -368,7 +390,11 @@ class Arithmetic(Conversion):
         return const(as_scalar(value), dtype)
 
     @spelled
-    def clip(self, min_: Self | Scalar | None = None, max_: Self | Scalar | None = None) -> Self:
+    def clip(
+        self,
+        min_: Self | Scalar | None = None,
+        max_: Self | Scalar | None = None,
+    ) -> Self:
         """Values below `min_` raised to it, above `max_` lowered to it.
 
         >>> Tensor([-1, 5]).clip(0, 3).tolist()

@@ -58,7 +58,11 @@ class Autograd(Leaf):
                 self.grad = self.grad._combined(Ops.ADD, self.of_uop(grad))
         return self
 
-    def gradient(self, *targets: Self, gradient: Self | None = None) -> list[Self]:
+    def gradient(
+        self,
+        *targets: Self,
+        gradient: Self | None = None,
+    ) -> list[Self]:
         """The gradient of this tensor by each target; the targets need not require it.
 
         Raises: GradientError if a target was not used to compute this tensor, if gradients are
@@ -80,7 +84,10 @@ class Autograd(Leaf):
         return found
 
     def _gradients(
-        self, targets: Sequence[Self], seed: Self | None, operation: str
+        self,
+        targets: Sequence[Self],
+        seed: Self | None,
+        operation: str,
     ) -> list[UOp | None]:
         """The gradient of each target; None where this tensor was not computed from it."""
         if NO_GRAD.value:

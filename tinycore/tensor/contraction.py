@@ -55,7 +55,12 @@ class Contraction(Statistics):
         broadcast_shape("dot", mine[:-2], theirs[:-2])
 
     @spelled
-    def matmul(self, x: Self, reverse: bool = False, dtype: DTypeLike | None = None) -> Self:
+    def matmul(
+        self,
+        x: Self,
+        reverse: bool = False,
+        dtype: DTypeLike | None = None,
+    ) -> Self:
         """self @ x, or x @ self: see dot.
 
         >>> (Tensor([1, 2]) @ Tensor([3, 4])).item()
@@ -65,7 +70,10 @@ class Contraction(Statistics):
 
     @spelled
     def linear(
-        self, weight: Self, bias: Self | None = None, dtype: DTypeLike | None = None
+        self,
+        weight: Self,
+        bias: Self | None = None,
+        dtype: DTypeLike | None = None,
     ) -> Self:
         """self @ weight + bias; a weight of one axis multiplies element by element.
 

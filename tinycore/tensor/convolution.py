@@ -119,7 +119,12 @@ class Convolution(Contraction):
         total = total.reshape(self.shape[0], weight.shape[0], *places)
         return total if bias is None else total + bias.reshape(1, -1, *[1] * count)
 
-    def _check_channels(self, weight: Self, bias: Self | None, groups: int) -> None:
+    def _check_channels(
+        self,
+        weight: Self,
+        bias: Self | None,
+        groups: int,
+    ) -> None:
         self._check_device(weight)
         x, w = upper_shape(self.shape), upper_shape(weight.shape)
         fits = len(x) == len(w) >= 3 and x[1] == groups * w[1]
@@ -208,7 +213,10 @@ class Convolution(Contraction):
 
 
 def _pool_windows(
-    kernel_size: Numbers, stride: Numbers | None, dilation: Numbers, operation: str
+    kernel_size: Numbers,
+    stride: Numbers | None,
+    dilation: Numbers,
+    operation: str,
 ) -> list[_Window]:
     sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
     count = len(sizes)
@@ -217,7 +225,11 @@ def _pool_windows(
     return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
 
-def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, int]]:
+def _paddings(
+    padding: Numbers,
+    count: int,
+    operation: str,
+) -> list[tuple[int, int]]:
     """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
     if not isinstance(padding, int) and len(padding) == 2 * count:
         flat = list(padding)
@@ -226,7 +238,9 @@ def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, i
 
 
 def _with_overhang(
-    windows: Sequence[_Window], space: Sequence[int], widths: Widths
+    windows: Sequence[_Window],
+    space: Sequence[int],
+    widths: Widths,
 ) -> list[tuple[int, int]]:
     """Widths such that a last window may overhang, if it begins inside or in the padding before."""
     found = []

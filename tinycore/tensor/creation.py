@@ -53,14 +53,23 @@ class Creation(Joining, Leaf):
 
     @classmethod
     def _formula(
-        cls, uop: UOp, device: str | None = None, requires_grad: bool | None = None
+        cls,
+        uop: UOp,
+        device: str | None = None,
+        requires_grad: bool | None = None,
     ) -> Self:
         """A tensor made by a formula, in a node of its own."""
         new = cls.of_cell(Cell(own(uop), Device.canonicalize(device)))
         return new if requires_grad is None else new.requires_grad_(requires_grad)
 
     @classmethod
-    def of_bytes(cls, raw: Any, shape: Any, dtype: DTypeLike, device: str | None = None) -> Self:
+    def of_bytes(
+        cls,
+        raw: Any,
+        shape: Any,
+        dtype: DTypeLike,
+        device: str | None = None,
+    ) -> Self:
         """A tensor over a copy of bytes in row-major order, whatever the element type.
 
         Raises: ShapeError if their number does not fit.
@@ -239,7 +248,11 @@ class Creation(Joining, Leaf):
 
     @classmethod
     def eye(
-        cls, n: int, m: int | None = None, dtype: DTypeLike | None = None, **kwargs: Any
+        cls,
+        n: int,
+        m: int | None = None,
+        dtype: DTypeLike | None = None,
+        **kwargs: Any,
     ) -> Self:
         """Ones where row and column agree, else zeros.
 

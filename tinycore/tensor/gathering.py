@@ -35,7 +35,12 @@ class Gathering(Indexing):
         """
         return self._taken(self._named(dim, index, "gather"))
 
-    def _named(self, dim: int, index: Self, operation: str) -> list[tuple[int, Self]]:
+    def _named(
+        self,
+        dim: int,
+        index: Self,
+        operation: str,
+    ) -> list[tuple[int, Self]]:
         """`index` along one axis, every place itself along the others."""
         axis = axis_of(dim, self.ndim, operation)
         mine = list(upper_shape(self.shape))
@@ -53,7 +58,13 @@ class Gathering(Indexing):
         return list(enumerate(places))
 
     @spelled
-    def scatter(self, dim: int, index: Self, src: Self | Scalar, reduce: str | None = None) -> Self:
+    def scatter(
+        self,
+        dim: int,
+        index: Self,
+        src: Self | Scalar,
+        reduce: str | None = None,
+    ) -> Self:
         """A copy with self[index[i][j]][j] = src[i][j]; with reduce "add" or "multiply" combined
         with what is there.
 
@@ -76,14 +87,24 @@ class Gathering(Indexing):
             return value.expand(index.shape)
         return value.shrink([(0, n) for n in index.shape])
 
-    def _scattered(self, chosen: Sequence[tuple[int, Self]], values: Self, combine: str) -> Self:
+    def _scattered(
+        self,
+        chosen: Sequence[tuple[int, Self]],
+        values: Self,
+        combine: str,
+    ) -> Self:
         table, ids, _ = self._rows(chosen)
         node = graph.scatter(table.uop, ids.uop, values.uop, combine)
         return self.of_uop(node).reshape(self.shape)
 
     @spelled
     def scatter_reduce(
-        self, dim: int, index: Self, src: Self, reduce: str, include_self: bool = True
+        self,
+        dim: int,
+        index: Self,
+        src: Self,
+        reduce: str,
+        include_self: bool = True,
     ) -> Self:
         """A copy with src combined into it by "sum", "prod", "mean", "amax" or "amin"; without
         include_self, places that something goes to start empty.

@@ -179,7 +179,11 @@ class Indexing(Reading):
         front, rest = order[:count], order[count:]
         return found.permute(*rest[:place], *front, *rest[place:])
 
-    def _replaced(self, chosen: Sequence[tuple[int, Self]], value: Self) -> Self:
+    def _replaced(
+        self,
+        chosen: Sequence[tuple[int, Self]],
+        value: Self,
+    ) -> Self:
         """This tensor with rows replaced; of several values for one row the last one stays."""
         table, ids, place = self._rows(chosen)
         count = ids.ndim

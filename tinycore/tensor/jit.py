@@ -75,7 +75,13 @@ class TinyJit(Generic[P, R]):
         self.captured.clear()
         self.seen.clear()
 
-    def _capture(self, key: Any, tensors: list[Tensor], *args: P.args, **kwargs: P.kwargs) -> R:
+    def _capture(
+        self,
+        key: Any,
+        tensors: list[Tensor],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
         inputs = tuple([tensor.cell for tensor in tensors])
         with recording() as recorded:
             result = self.function(*args, **kwargs)

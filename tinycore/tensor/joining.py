@@ -32,7 +32,12 @@ class Joining(Arithmetic, Movement):
     # padding
 
     @spelled
-    def pad(self, padding: Sequence[Any], mode: str = "constant", value: Scalar = 0.0) -> Self:
+    def pad(
+        self,
+        padding: Sequence[Any],
+        mode: str = "constant",
+        value: Scalar = 0.0,
+    ) -> Self:
         """Elements added around: (left, right, top, bottom, ..) from the last axis, or a pair for
         each axis; negative widths cut off. Modes: constant, reflect, replicate, circular.
 
@@ -62,7 +67,12 @@ class Joining(Arithmetic, Movement):
         node = graph.pad(before, widths, value)
         return self.of_cell(self.cell, self.steps) if node is before else self.of_uop(node)
 
-    def _copied_around(self, axis: int, widths: tuple[int, int], mode: str) -> Self:
+    def _copied_around(
+        self,
+        axis: int,
+        widths: tuple[int, int],
+        mode: str,
+    ) -> Self:
         """Padded along one axis with copies of its own elements."""
         extent = upper(self.shape[axis])
         most = {"reflect": extent - 1, "circular": extent, "replicate": max(widths)}[mode]
@@ -76,7 +86,14 @@ class Joining(Arithmetic, Movement):
         kept = [part for part in parts if part.shape[axis] != 0]
         return kept[0].cat(*kept[1:], dim=axis)
 
-    def _piece(self, axis: int, begin: int, end: int, turned: bool, count: int) -> Self:
+    def _piece(
+        self,
+        axis: int,
+        begin: int,
+        end: int,
+        turned: bool,
+        count: int,
+    ) -> Self:
         part = self._cut(axis, begin, end)
         if turned:
             part = part.flip(axis)
@@ -224,7 +241,11 @@ class Joining(Arithmetic, Movement):
     # one into several
 
     @spelled
-    def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
+    def split(
+        self,
+        sizes: int | Sequence[int],
+        dim: int = 0,
+    ) -> tuple[Self, ...]:
         """Pieces along an axis: of one size, the last may be smaller, or of the sizes given.
 
         Raises: ArgumentError if the sizes do not add up to the extent.

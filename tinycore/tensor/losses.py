@@ -28,7 +28,12 @@ class Losses(Gathering, Statistics):
         return self.mean() if reduction == "mean" else self.sum()
 
     @spelled
-    def cross_entropy(self, Y: Self, reduction: str = "mean", label_smoothing: float = 0.0) -> Self:
+    def cross_entropy(
+        self,
+        Y: Self,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> Self:
         """Minus the log of the probability that the softmax of self gives the right class.
 
         Shapes: self (n, classes, ..) or (classes,); Y holds class numbers of shape (n, ..), or
@@ -142,7 +147,10 @@ class Losses(Gathering, Statistics):
 
     @spelled
     def binary_crossentropy_logits(
-        self, Y: Self, reduction: str = "mean", pos_weight: Self | None = None
+        self,
+        Y: Self,
+        reduction: str = "mean",
+        pos_weight: Self | None = None,
     ) -> Self:
         """binary_crossentropy of sigmoid(self), without overflow; pos_weight multiplies the first
         term.

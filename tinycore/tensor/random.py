@@ -53,7 +53,12 @@ class Random(Activations, Creation):
         return a, b
 
     @classmethod
-    def _units(cls, shape: Shape, device: str | None, dtype: DType) -> tuple[Self, Self]:
+    def _units(
+        cls,
+        shape: Shape,
+        device: str | None,
+        dtype: DType,
+    ) -> tuple[Self, Self]:
         """Two tensors of independent numbers 0 <= u < 1, as fine as their type resolves."""
         a, b = cls._words(shape, device)
         if dtype is dtypes.float64:
@@ -185,7 +190,11 @@ class Random(Activations, Creation):
 
     @classmethod
     def randperm(
-        cls, n: int, device: str | None = None, dtype: DTypeLike = dtypes.int32, **kwargs: Any
+        cls,
+        n: int,
+        device: str | None = None,
+        dtype: DTypeLike = dtypes.int32,
+        **kwargs: Any,
     ) -> Self:
         """0 .. n - 1 in random order: the ranks of random numbers, so that it takes n^2 steps.
 
@@ -228,7 +237,12 @@ class Random(Activations, Creation):
         return cls.uniform(*shape, **{"low": -bound, "high": bound, **kwargs})
 
     @classmethod
-    def kaiming_uniform(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
+    def kaiming_uniform(
+        cls,
+        *shape: Any,
+        a: float = 0.01,
+        **kwargs: Any,
+    ) -> Self:
         """Uniform with the variance that keeps that of a leaky_relu of slope `a`.
 
         Source: He et al. 2015, arXiv:1502.01852, equations 10 and 14.
@@ -240,7 +254,12 @@ class Random(Activations, Creation):
         return cls.uniform(*shape, **{"low": -bound, "high": bound, **kwargs})
 
     @classmethod
-    def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
+    def kaiming_normal(
+        cls,
+        *shape: Any,
+        a: float = 0.01,
+        **kwargs: Any,
+    ) -> Self:
         """Normal with the variance that keeps that of a leaky_relu of slope `a`.
 
         Source: He et al. 2015, arXiv:1502.01852, equations 10 and 14.

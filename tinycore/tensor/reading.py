@@ -111,7 +111,11 @@ class Reading(Reduction, Storage):
 
     @spelled
     def allclose(
-        self, other: Self, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+        self,
+        other: Self,
+        rtol: float = 1e-05,
+        atol: float = 1e-08,
+        equal_nan: bool = False,
     ) -> bool:
         """True if all elements are close: see isclose. Computes at once.
 

@@ -24,7 +24,12 @@ class Reduction(Activations, Joining):
     __slots__ = ()
 
     @spelled
-    def sum(self, axis: Axes = None, keepdim: bool = False, dtype: DTypeLike | None = None) -> Self:
+    def sum(
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        dtype: DTypeLike | None = None,
+    ) -> Self:
         """The sum; `dtype` is the type of the result and of the additions.
 
         >>> Tensor([[1, 2], [3, 4]]).sum(0).tolist()
@@ -36,7 +41,10 @@ class Reduction(Activations, Joining):
 
     @spelled
     def prod(
-        self, axis: Axes = None, keepdim: bool = False, dtype: DTypeLike | None = None
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        dtype: DTypeLike | None = None,
     ) -> Self:
         """The product; `dtype` is the type of the result and of the multiplications.
 
@@ -56,7 +64,12 @@ class Reduction(Activations, Joining):
         return dtypes.int64
 
     def _reduced(
-        self, combine: str, axis: Axes, keepdim: bool, operation: str, dtype: DType | None = None
+        self,
+        combine: str,
+        axis: Axes,
+        keepdim: bool,
+        operation: str,
+        dtype: DType | None = None,
     ) -> Self:
         axes = axes_of(axis, self.ndim, operation)
         result = self.of_uop(graph.reduce(self.uop, axes, combine, dtype))
@@ -139,7 +152,13 @@ class Reduction(Activations, Joining):
         """
         return self._place("min", axis, keepdim, "argmin")
 
-    def _place(self, combine: str, axis: int | None, keepdim: bool, operation: str) -> Self:
+    def _place(
+        self,
+        combine: str,
+        axis: int | None,
+        keepdim: bool,
+        operation: str,
+    ) -> Self:
         """The least index among the elements that equal the result."""
         if axis is None:
             place = self.flatten()._place(combine, 0, False, operation)
@@ -169,7 +188,12 @@ class Reduction(Activations, Joining):
         return self._reduced("sum", axis, keepdim, operation, sum_dtype(self.dtype))
 
     @spelled
-    def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
+    def var(
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        correction: int = 1,
+    ) -> Self:
         """The mean of squared distances from the mean, over n - correction.
 
         >>> Tensor([1.0, 3.0]).var().item()
@@ -182,7 +206,12 @@ class Reduction(Activations, Joining):
         return (total / count).cast(x.dtype)
 
     @spelled
-    def std(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
+    def std(
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        correction: int = 1,
+    ) -> Self:
         """The square root of the variance.
 
         >>> Tensor([1.0, 1.0]).std().item()
@@ -192,7 +221,10 @@ class Reduction(Activations, Joining):
 
     @spelled
     def var_mean(
-        self, axis: Axes = None, keepdim: bool = False, correction: int = 1
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        correction: int = 1,
     ) -> tuple[Self, Self]:
         """The variance and the mean.
 
@@ -203,7 +235,10 @@ class Reduction(Activations, Joining):
 
     @spelled
     def std_mean(
-        self, axis: Axes = None, keepdim: bool = False, correction: int = 1
+        self,
+        axis: Axes = None,
+        keepdim: bool = False,
+        correction: int = 1,
     ) -> tuple[Self, Self]:
         """The standard deviation and the mean.
 

@@ -129,7 +129,12 @@ def whole(item: Any, operation: str) -> int:
         ) from None
 
 
-def choice(operation: str, name: str, value: object, known: Sequence[object]) -> None:
+def choice(
+    operation: str,
+    name: str,
+    value: object,
+    known: Sequence[object],
+) -> None:
     """Check an argument that is one of a few words. Raises: ArgumentError naming them."""
     if value in known:
         return
@@ -137,7 +142,12 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
     raise ArgumentError(f"{operation}: {name} is {value!r}; expected one of {words}. Pass one")
 
 
-def pair(value: int | Sequence[int], count: int, operation: str, name: str) -> tuple[int, ...]:
+def pair(
+    value: int | Sequence[int],
+    count: int,
+    operation: str,
+    name: str,
+) -> tuple[int, ...]:
     """One number for each of `count` axes: `2` means (2, 2).
 
     Raises: ArgumentError if there are too many or too few.
