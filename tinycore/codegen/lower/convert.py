@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from tinycore.codegen.lower.transcendental import absolute, bits, number, where
+from tinycore.codegen.lower.transcendental import absolute, bits, number
 from tinycore.dtype import NARROW, DType, Narrow, dtypes, to_dtype
 from tinycore.uop.ops import Scalar, UOp
 
@@ -45,7 +45,7 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     found = _normal(size, row)
     if row.exponent > -126:
         least = (row.exponent + 127) << 23
-        found = where(size < least, _subnormal(size, row), found)
+        found = (size < least).where(_subnormal(size, row), found)
     found = _from(found, row.beyond, row.beyond, found)
     found = _from(size, _INFINITY + 1, row.nan, found)
     sign = (whole & _SIGN) >> (32 - dtype.bits)
@@ -62,9 +62,9 @@ def to_odd(x: UOp) -> UOp:
     nearest = x.cast(dtypes.float32)
     back = nearest.cast(dtypes.float64)
     whole = bits(nearest)
-    toward_zero = where(absolute(x) < absolute(back), whole + -1, whole)
+    toward_zero = (absolute(x) < absolute(back)).where(whole + -1, whole)
     odd = number(toward_zero | 1, dtypes.float32)
-    return where(back.eq(x), nearest, odd)
+    return back.eq(x).where(nearest, odd)
 
 
 def _normal(size: UOp, row: Narrow) -> UOp:
@@ -86,4 +86,4 @@ def _subnormal(size: UOp, row: Narrow) -> UOp:
 def _from(x: UOp, bound: int, value: Scalar, found: UOp) -> UOp:
     """`value` where `x` is at least `bound`, else what was found."""
     below = x.const_like(bound - 1)
-    return where(below < x, found.const_like(value), found)
+    return (below < x).where(value, found)

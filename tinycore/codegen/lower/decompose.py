@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from tinycore.codegen.lower import convert
-from tinycore.codegen.lower.transcendental import absolute, exp, log, sin, where
+from tinycore.codegen.lower.transcendental import absolute, exp, log, sin
 from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -100,17 +100,15 @@ def minimum(a: UOp, b: UOp) -> UOp:
 
 
 def _better(a: UOp, b: UOp, is_b: UOp) -> UOp:
-    found = where(is_b, b, a)
+    found = is_b.where(b, a)
     if b.op is Ops.CONST or not a.dtype.is_float:
         return found
-    return where(b.alu(Ops.EQ, b), found, b)
+    return b.eq(b).where(found, b)
 
 
 def finite_or_zero(a: UOp) -> UOp:
     """a, but 0 for -inf."""
-    if not a.dtype.is_float:
-        return a
-    return where(a.alu(Ops.EQ, -math.inf), a.const_like(0.0), a)
+    return a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a
 
 
 def truncated(a: UOp) -> UOp:
@@ -123,21 +121,18 @@ def quotient(a: UOp, b: UOp) -> UOp:
     if a.dtype.is_float:
         return _float_quotient(a, b)
     if _is_safe(b):
-        return alu(Ops.IDIV, a, b)
-    found = alu(Ops.IDIV, a, _safe(b))
+        return a // b
+    found = a // _safe(b)
     if a.dtype.kind == "i":
-        found = where(b.alu(Ops.EQ, -1), -a, found)
-    return where(b.alu(Ops.EQ, 0), b, found)
+        found = b.eq(-1).where(-a, found)
+    return b.eq(0).where(b, found)
 
 
 def remainder(a: UOp, b: UOp) -> UOp:
     """a - quotient * b: the sign of a; a where b is 0."""
     if a.dtype.is_float:
         return a - _float_quotient(a, b) * b
-    if _is_safe(b):
-        return alu(Ops.MOD, a, b)
-    found = alu(Ops.MOD, a, _safe(b))
-    return where(b.alu(Ops.EQ, 0), a, found)
+    return a % b if _is_safe(b) else b.eq(0).where(a, a % _safe(b))
 
 
 def _is_safe(b: UOp) -> bool:
@@ -146,23 +141,23 @@ def _is_safe(b: UOp) -> bool:
 
 def _safe(b: UOp) -> UOp:
     """b, or 1 where division by it could trap; the remainder by 1 is that by -1."""
-    trap = b.alu(Ops.EQ, 0)
+    trap = b.eq(0)
     if b.dtype.kind == "i":
-        trap = trap | b.alu(Ops.EQ, -1)
-    return where(trap, b.const_like(1), b)
+        trap = trap | b.eq(-1)
+    return trap.where(1, b)
 
 
 def _float_quotient(a: UOp, b: UOp) -> UOp:
     """The estimate by a reciprocal is off by one at most; the sign of what is left tells."""
     estimate = truncated(a / b)
     left = a - estimate * b
-    negative = (a < 0.0) ^ (b < 0.0)
-    step = where(negative, a.const_like(-1.0), a.const_like(1.0))
     size = absolute(left)
-    found = where(size < absolute(b), estimate, estimate + step)
+    negative = (a < 0.0) ^ (b < 0.0)
+    step = negative.where(a.const_like(-1.0), 1.0)
+    found = (size < absolute(b)).where(estimate, estimate + step)
     too_far = ((left < 0.0) ^ (a < 0.0)) & (a.const_like(0.0) < size)
-    found = where(too_far, estimate - step, found)
-    return where(b.alu(Ops.EQ, 0.0), b.const_like(0.0), found)
+    found = too_far.where(estimate - step, found)
+    return b.eq(0.0).where(0.0, found)
 
 
 def _shifted(op: Ops) -> Callable[[UOp, UOp], UOp]:

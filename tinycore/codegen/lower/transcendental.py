@@ -62,8 +62,8 @@ def exp(x: UOp) -> UOp:
     """
     row = FORMATS[x.dtype]
     low, high = row.exp_range
-    x = where(x < low, x.const_like(low), x)
-    x = where(x.const_like(high) < x, x.const_like(high), x)
+    x = (x < low).where(low, x)
+    x = (x.const_like(high) < x).where(high, x)
     shifted = x * LOG2_E + row.rounding
     whole = shifted + -row.rounding
     n = bits(shifted) + -((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
@@ -83,19 +83,19 @@ def log(x: UOp) -> UOp:
     row = FORMATS[x.dtype]
     lift = row.mantissa + 1
     tiny = x < 2.0 ** (1 - row.bias)
-    lifted = bits(where(tiny, x * 2.0**lift, x))
+    lifted = bits(tiny.where(x * 2.0**lift, x))
     k = (lifted + -row.root_half) >> row.mantissa
     f = number(lifted - (k << row.mantissa), x.dtype) + -1.0
-    exponent = k.cast(x.dtype) + where(tiny, x.const_like(-lift), x.const_like(0.0))
+    exponent = k.cast(x.dtype) + tiny.where(x.const_like(-lift), 0.0)
     s = f / (f + 2.0)
     z = s * s
     rest = z * polynomial(z, [2 / (2 * k + 3) for k in range(row.log_terms)])
     half_square = f * f * 0.5
     correction = s * (half_square + rest) + exponent * row.ln2[1]
     found = exponent * row.ln2[0] + (f - (half_square - correction))
-    found = where(x < math.inf, found, x)
-    found = where(x < 0.0, x.const_like(math.nan), found)
-    return where(x.alu(Ops.EQ, 0.0), x.const_like(-math.inf), found)
+    found = (x < math.inf).where(found, x)
+    found = (x < 0.0).where(math.nan, found)
+    return x.eq(0.0).where(-math.inf, found)
 
 
 def sin(x: UOp) -> UOp:
@@ -117,7 +117,7 @@ def sin(x: UOp) -> UOp:
     found = r * z * polynomial(z, coefficients) + r
     found = number(bits(found) ^ (bits(shifted) << 63), x.dtype)
     reduced = absolute(x) < 2.0**51
-    return where(reduced, found, x.const_like(math.nan))
+    return reduced.where(found, math.nan)
 
 
 def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
@@ -126,11 +126,6 @@ def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
     for coefficient in reversed(coefficients[:-1]):
         total = total * x + coefficient
     return total
-
-
-def where(test: UOp, yes: UOp, no: UOp) -> UOp:
-    """`yes` where `test` holds, else `no`."""
-    return test.alu(Ops.WHERE, yes, no)
 
 
 def bits(x: UOp) -> UOp:
@@ -145,7 +140,7 @@ def number(x: UOp, dtype: DType) -> UOp:
 
 def absolute(x: UOp) -> UOp:
     """The size of a float."""
-    return where(x < 0.0, -x, x)
+    return (x < 0.0).where(-x, x)
 
 
 def _two_to(n: UOp, dtype: DType) -> UOp:

@@ -148,14 +148,14 @@ class Values:
 
     def _spot(self, buffer: UOp, access: Access, lanes: int = 1) -> Spot:
         """An access that moves so many values."""
-        bind, step_of = self.indices.bind, self.indices.step
+        here = self.indices
         place = self.offset(buffer, access)
-        inside = self.indices.inside(place)
-        mask = [bind(index) for index in access.mask]
-        offset = bind(place)
-        step = step_of(offset)
-        is_apart = lanes > 1 or any(step_of(index) != 0 for index in mask)
-        if step == 0 and is_apart:
+        inside = here.inside(place)
+        mask = [here.bind(index) for index in access.mask]
+        offset = here.bind(place)
+        step = here.step(offset)
+        steps = [here.step(index) for index in mask]
+        if step == 0 and (lanes > 1 or any(one != 0 for one in steps)):
             step = None
         return Spot(offset, step, tuple(mask), tuple(inside))
 
@@ -213,8 +213,10 @@ class Values:
 
     def _first(self, spot: Spot) -> UOp:
         """The offset of the first lane."""
-        offset = spot.offset
-        return self.indices.same(self.indices.first(offset) if spot.step else offset)
+        first = spot.offset
+        if spot.step:
+            first = self.indices.first(first)
+        return self.indices.same(first)
 
     def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
         """`value` where `test` holds, else `other`."""
