@@ -59,19 +59,23 @@ class Blocks:
 
     def put(self, node: UOp) -> UOp:
         """`node`, placed as far out as its sources allow."""
-        if node not in self.home and node.op not in PLACELESS:
-            block = self.deepest(node.src)
-            block.body.append(node)
-            self.home[node] = block
-        return node
+        if node in self.home or node.op in PLACELESS:
+            return node
+        return self._stand(node, self.deepest(node.src))
 
     def put_load(self, buffer: UOp, dtype: DType, src: Sequence[UOp], moment: int) -> UOp:
         """A load from what stands for `buffer`, placed where it gives what it gives here."""
         block = self._block_of_load(buffer, src)
         node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.serial))
-        if node not in self.home:
-            block.body.append(node)
-            self.home[node] = block
+        return node if node in self.home else self._stand(node, block)
+
+    def append(self, node: UOp) -> UOp:
+        """A statement, placed here."""
+        return self._stand(node, self.stack[-1])
+
+    def _stand(self, node: UOp, block: Block) -> UOp:
+        block.body.append(node)
+        self.home[node] = block
         return node
 
     def deepest(self, nodes: Sequence[UOp]) -> Block:
@@ -103,12 +107,6 @@ class Blocks:
         """True if `node` may be used here: no block around it has been closed."""
         block = self.home.get(node)
         return block is None or block.open
-
-    def append(self, node: UOp) -> UOp:
-        """A statement, placed here."""
-        self.body.append(node)
-        self.home[node] = self.stack[-1]
-        return node
 
     def open(self, head: UOp, stored: Set[UOp], firm: bool) -> None:
         """Begin the scope of a LOOP or an IF; the head belongs to it."""

@@ -16,7 +16,7 @@ from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
-from tinycore.uop.pattern import Rule, UPat
+from tinycore.uop.pattern import UPat, rule
 from tinycore.uop.rewrite import PatternMatcher, sweep
 from tinycore.uop.tree import Kernel
 
@@ -26,35 +26,29 @@ def decompose(kernel: Kernel, caps: Caps) -> Kernel:
     return kernel._replace(body=sweep(kernel.body, RULES, caps, "decompose"))
 
 
-def spells(caps: Caps, op: Ops) -> bool:
-    """True if a target has `op`; one that names none has every one."""
-    return not caps.ops or op.name in caps.ops
-
-
-def _compute(n: UOp, ctx: Caps) -> UOp | None:
-    """An op in a type that is computed, of ops that are spelled."""
-    dtype = n.src[-1].dtype
+@rule(UPat(UNARY | BINARY))
+def compute(node: UOp, ctx: Caps) -> UOp | None:
+    """An op in a type that is computed, of ops that are spelled; a target that names none has
+    every one."""
+    dtype = node.src[-1].dtype
     wide = dtype if dtype.name in ctx.dtypes else COMPUTE.get(dtype, dtype)
-    means = ALWAYS.get(n.op)
-    if means is None and not spells(ctx, n.op):
-        means = DECOMPOSITIONS.get(n.op)
+    means = ALWAYS.get(node.op)
+    if means is None and ctx.ops and node.op.name not in ctx.ops:
+        means = DECOMPOSITIONS.get(node.op)
         if means is None:
-            raise Unsupported(
-                f"lower: the target has no {n.op.name} on {wide!r}, nor is there a way"
-            )
+            name = node.op.name
+            raise Unsupported(f"lower: the target has no {name} on {wide!r}, nor is there a way")
     if wide is dtype:
-        return means(*n.src) if means else None
-    src = [_converted(source, wide, ctx) for source in n.src]
-    found = means(*src) if means else alu(n.op, *src)
-    return found if n.op in COMPARISON else _converted(found, dtype, ctx)
+        return means(*node.src) if means else None
+    src = [_converted(source, wide, ctx) for source in node.src]
+    found = means(*src) if means else alu(node.op, *src)
+    return found if node.op in COMPARISON else _converted(found, dtype, ctx)
 
 
-def _cast(n: UOp, ctx: Caps) -> UOp | None:
+@rule(UPat(Ops.CAST))
+def cast(node: UOp, ctx: Caps) -> UOp:
     """A conversion that the target has, or its arithmetic."""
-    source = n.src[0]
-    if source.dtype not in COMPUTE and n.dtype not in COMPUTE:
-        return None
-    return _converted(source, n.dtype, ctx)
+    return _converted(node.src[0], node.dtype, ctx)
 
 
 def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
@@ -184,6 +178,4 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
 }
 """Ops in terms of others, for targets that do not spell them."""
 
-_COMPUTED = [op for op in Ops if op in UNARY | BINARY]
-_RULES = [Rule(op.name.lower(), UPat(op, name="n"), _compute) for op in _COMPUTED]
-RULES = PatternMatcher([*_RULES, Rule("cast", UPat(Ops.CAST, name="n"), _cast)])
+RULES = PatternMatcher([compute, cast])
