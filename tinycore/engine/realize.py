@@ -111,10 +111,9 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     """The cells, the states they read (random counters), and the pending readers of what they
     overwrite."""
     found = dict.fromkeys(cells)
-    reached = {node for node in toposort([cell.uop for cell in cells]) if node.op is Ops.BUFFER}
-    for state in list(STATES):
-        if not state.is_realized and state.stored in reached:
-            found[state] = None
+    states = [state for state in list(STATES) if not state.is_realized]
+    reached = set(toposort([cell.uop for cell in cells])) if states else set()
+    found.update(dict.fromkeys([state for state in states if state.stored in reached]))
     written = {cell.stored for cell in found if cell.stored is not None}
     others = [cell for cell in list(PENDING) if cell not in found] if written else []
     reaches: dict[UOp, bool] = {}
@@ -125,6 +124,8 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
 
 def _without_copies(sinks: list[Sink]) -> list[Sink]:
     """The sinks with every COPY done: its source is realized where it lives, then bytes move."""
+    if all(node.op is not Ops.COPY for node in toposort([sink.node for sink in sinks])):
+        return sinks
 
     def done(node: UOp) -> UOp:
         return _moved(node.src[0], node.arg) if node.op is Ops.COPY else node
