@@ -62,11 +62,6 @@ def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
 Needs = frozenset[object]  # axes, variables, gathers and register buffers
 
 
-def atoms_in(places: Iterable[Index]) -> Needs:
-    """The axes, variables and gathers that some indices depend on."""
-    return frozenset().union(*map(atoms, places))
-
-
 class Dependence:
     """What each expression depends on, found once for each node."""
 
@@ -85,8 +80,8 @@ class Dependence:
         is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
         own = node.src if is_state else ()
         inside = [self.known[part] for part in parts(node)]
-        found = atoms_in(indices(node.arg)).union(own, *inside)
-        return found - atoms_in(node.arg.axes) if node.op is Ops.REDUCE else found
+        found = atoms(*indices(node.arg)).union(own, *inside)
+        return found - atoms(*node.arg.axes) if node.op is Ops.REDUCE else found
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:

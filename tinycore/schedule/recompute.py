@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Inner, Rewrite, atoms_in, inline, renamed
+from tinycore.schedule.expression import Inner, Rewrite, inline, renamed
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.stages import Stage, describe, make_stages
 from tinycore.schedule.types import Limits
+from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both
@@ -81,7 +82,7 @@ def _is_one_sum(stage: Stage, inner: Stage) -> bool:
     access: Access = stage.term.arg
     if access.fill or stage.size * size(stage.steps.extents) > _NESTED * inner.size:
         return False
-    return atoms_in(stage.axes + stage.steps.axes) <= atoms_in(access.indices)
+    return atoms(*stage.axes, *stage.steps.axes) <= atoms(*access.indices)
 
 
 # Reductions inside their readers

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Rewrite, atoms_in
+from tinycore.schedule.expression import Dependence, Rewrite
 from tinycore.schedule.stages import Stage
+from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access
@@ -77,7 +78,7 @@ class Runs:
     def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
         """The factors that leave a sum, since they come from a reduction and not from the loop;
         and what stays."""
-        own = atoms_in(stage.steps.axes)
+        own = atoms(*stage.steps.axes)
         every = factors(stage.term) if stage.steps.combine == "sum" else []
         leaving: list[UOp] = []
         kept: list[UOp] = []

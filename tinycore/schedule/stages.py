@@ -14,7 +14,6 @@ from tinycore.schedule.expression import (
     Dependence,
     Inner,
     Rewrite,
-    atoms_in,
     reads_in,
     reduction,
     reductions,
@@ -316,7 +315,7 @@ def _contracts(stage: Stage, depends: Dependence) -> bool:
         return False
     term = stage.term
     value = term.src[0] if term.op is Ops.CAST else term
-    every = atoms_in(stage.axes + stage.steps.axes)
+    every = atoms(*stage.axes, *stage.steps.axes)
     needs = [depends(factor) for factor in factors(value)]
     varying = [one for one in needs if one]
     return len(varying) > 1 and not any(every <= one for one in varying)

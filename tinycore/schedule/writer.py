@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Rewrite, atoms_in, in_order, parts
+from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.sinks import home_of
 from tinycore.uop.affine import atoms, unalias
@@ -72,7 +72,7 @@ class Writer(Rewrite):
         """Start nested loops; what is written until `close` is inside them: all of `values`, and
         the states, declared before them, that they change at every step."""
         self.write(*states)
-        changing = atoms_in(axes).union(states)
+        changing = atoms(*axes).union(states)
         scope = Scope([], count_uses(values), changing, [], [])
         for index, extent in zip(axes, extents, strict=True):
             name = self._fresh("i")
