@@ -7,10 +7,9 @@ from tests.schedule.nets import leaf
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.movement import tightest
 from tinycore.schedule.push import Push
 from tinycore.uop import graph
-from tinycore.uop.affine import NEVER, show
+from tinycore.uop.affine import NEVER, mask_of, show
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import axis, variable
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
@@ -213,6 +212,6 @@ def test_a_choice_between_true_and_false_is_its_condition() -> None:
 
 
 def test_the_tightest_constraint_is_kept() -> None:
-    assert tightest([ROW - 1, ROW - 3, ROW]) == (ROW - 3,)
-    assert tightest([ROW - 1], (ROW - 4,)) == (ROW - 4,)
-    assert tightest([ROW - 9, COLUMN]) == NEVER
+    assert mask_of([ROW - 1, ROW - 3, ROW]) == (ROW - 3,)
+    assert mask_of([ROW - 1, ROW - 4]) == (ROW - 4,)
+    assert mask_of([ROW - 9, COLUMN]) == NEVER

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from tinycore.uop.affine import NEVER, Mask, at_least_zero, mask_of, unalias
+from tinycore.uop.affine import NEVER, Mask, mask_of
 from tinycore.uop.index import Index, alias, axis, digit, make
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
@@ -24,13 +24,14 @@ def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
     return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
-def source_place(node: UOp, indices: Indices) -> tuple[Indices, list[Index]]:
-    """Where the element of `node` at `indices` lies in its source, and what must be at least zero
-    for it to be there."""
+def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
+    """Where the element of `node` at `indices` lies in its source, the mask under which it is
+    there, and what stands for it where it is not."""
     old = shape_of(node.src[0])
     arg = node.arg
     found = list(indices)
     proof: list[Index] = []
+    fill = 0.0
     match node.op:
         case Ops.RESHAPE:
             found = _reshaped(old, arg, indices)
@@ -45,6 +46,7 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, list[Index]]:
             for k in arg:
                 found[k] = old[k] - 1 - indices[k]
         case Ops.PAD:
+            fill = arg.fill
             for k, (before, after) in enumerate(arg.pairs):
                 if (before, after) != (0, 0):
                     found[k] = _within(indices[k] - before, old[k], proof)
@@ -56,7 +58,7 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, list[Index]]:
                 proof.append(-digit(distance, 1, arg.stride))
                 place = digit(distance, arg.stride, 0)
                 found[arg.axis] = _within(place, old[arg.axis], proof)
-    return tuple(found), [value for value in proof if value.lo < 0]
+    return tuple(found), mask_of(proof), fill
 
 
 def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
@@ -84,30 +86,9 @@ def _strides(shape: Shape) -> list[tuple[int, int]]:
     return [(prod(extents[k + 1 :]), extent) for k, extent in enumerate(extents)]
 
 
-def tightest(values: Iterable[Index], known: Mask = ()) -> Mask:
-    """The mask `known` and that all of `values` are at least zero; of constraints that differ by
-    a number the one that implies the others, so that a chain of movement has as many as its end."""
-    least = {value.terms: value for value in known}
-    for value in values:
-        if value.hi < 0:
-            return NEVER
-        plain = at_least_zero(unalias(value))
-        before = least.get(plain.terms, plain)
-        least[plain.terms] = min(plain, before, key=lambda one: one.const)
-    return mask_of(least.values())
-
-
 def only_moves_ones(node: UOp) -> bool:
     """True for a RESHAPE that adds or takes axes of extent 1 and nothing else."""
     if node.op is not Ops.RESHAPE:
         return False
     old = [extent for extent in shape_of(node.src[0]) if extent != 1]
     return old == [extent for extent in node.arg if extent != 1]
-
-
-def outside(node: UOp) -> float | None:
-    """What a movement shows where its source has no element; None if there is always one."""
-    if node.op is Ops.PAD:
-        fill: float = node.arg.fill
-        return fill
-    return 0.0 if node.op is Ops.SKEW and node.arg.inverse else None

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.expression import reduction
-from tinycore.schedule.movement import Indices, axes_over, outside, source_place, tightest
-from tinycore.uop.affine import Mask, atoms
+from tinycore.schedule.movement import Indices, axes_over, source_place
+from tinycore.uop.affine import Mask, atoms, mask_of, unalias
 from tinycore.uop.index import Index, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import choose, index_of, number, scalar
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import Access, both, load
 
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # an element is one of the source
 
@@ -71,8 +71,8 @@ class Push:
     def _descend(self, node: UOp, indices: Indices, mask: Mask = ()) -> State:
         """The first state below, through movement, that has a value of its own."""
         while node.op in _PLAIN and not self._is_stored(node):
-            below, constraints = source_place(node, indices)
-            if constraints:
+            below, inside, _ = source_place(node, indices)
+            if inside:
                 break
             node, indices = node.src[0], below
         return State(node, indices, mask)
@@ -103,14 +103,13 @@ class Push:
         """A masked movement: a LOAD below shows the fill itself, if all of a chain have one fill;
         else it is chosen after the expression."""
         node, indices, mask = state
-        fill = outside(node)
-        assert fill is not None, f"push: {node} has a mask but nothing outside"
-        below, constraints = source_place(node, indices)
-        need = self._descend(node.src[0], below, tightest(constraints, mask))
+        below, proof, fill = source_place(node, indices)
+        inside = mask_of(map(unalias, proof))
+        need = self._descend(node.src[0], below, both(mask, inside))
         value: UOp = yield need
         is_free = self._is_stored(need.node) or self.shows.get(need) == fill
         if value.op is not Ops.LOAD or not is_free:
-            return choose(tightest(constraints), value, fill)
+            return choose(inside, value, fill)
         self.shows[state] = fill
         return load(value.src[0], value.arg._replace(fill=fill or None))
 

@@ -110,20 +110,12 @@ class Runs:
             is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
             if lead not in sums or not is_plain or stage.steps.combine != "sum":
                 return False
-            scales = [one for one in every if _is_scale(one, lead)]
-            rest = [one for one in every if one not in scales]
+            scale = (lead.value - lead.stage.stored_value).alu(Ops.EXP)
+            rest = [one for one in every if one is not scale]
             known = [self.depends(one) for one in [*rest, lead.value]]
-            if len(scales) != 1 or any(lead.target in needs for needs in known):
+            if len(rest) != len(every) - 1 or any(lead.target in needs for needs in known):
                 return False
         return True
-
-
-def _is_scale(factor: UOp, lead: Output) -> bool:
-    """exp(x - m) for m the maximum of x."""
-    if factor.op is not Ops.EXP or factor.src[0].op is not Ops.ADD:
-        return False
-    x, negated = factor.src[0].src
-    return x is lead.value and negated.op is Ops.NEG and negated.src[0] is lead.stage.stored_value
 
 
 def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:

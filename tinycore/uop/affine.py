@@ -14,6 +14,7 @@ from tinycore.uop.index import (
     TABLES,
     Atom,
     Index,
+    Terms,
     alias,
     collect,
     digit,
@@ -204,11 +205,17 @@ def _show_atom(atom: Atom, leaf: AtomText) -> str:
 
 
 def mask_of(constraints: Iterable[Index]) -> Mask:
-    """The conjunction of values that must be at least zero: in normal form, sorted."""
-    kept = {at_least_zero(value) for value in constraints}
-    if NEVER[0] in kept:
+    """The conjunction of values that must be at least zero: in normal form, sorted; of those that
+    differ by a number the least, which implies the others."""
+    least: dict[Terms, Index] = {}
+    for constraint in constraints:
+        value = at_least_zero(constraint)
+        known = least.get(value.terms, value)
+        least[value.terms] = value if value.const < known.const else known
+    if NEVER[0] in least.values():
         return NEVER
-    return tuple(sorted([value for value in kept if value.terms], key=_mask_order))
+    least.pop((), None)  # always true
+    return tuple(sorted(least.values(), key=_mask_order))
 
 
 def _mask_order(value: Index) -> tuple[tuple[int, ...], int]:
