@@ -13,10 +13,9 @@ from typing import NamedTuple
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.fill import fill
 from tinycore.codegen.optimize.place import at, factor
-from tinycore.codegen.optimize.remainder import overlap, peel
 from tinycore.codegen.optimize.reorder import reorder
 from tinycore.codegen.optimize.rfactor import rfactor
-from tinycore.codegen.optimize.split import fuse, map_axis, split
+from tinycore.codegen.optimize.split import fuse, map_axis, overlap, peel, split
 from tinycore.codegen.optimize.stage import Layout, stage
 from tinycore.codegen.optimize.update import update
 from tinycore.uop.tree import Kernel

@@ -1,27 +1,44 @@
-"""SPLIT, FUSE and MAP: one axis becomes two, two become one, an axis gets a place to run.
+"""SPLIT, FUSE, MAP, PEEL and OVERLAP: how an axis is cut, joined and given a place to run.
 
 Comes in: a kernel and an axis name. Goes out: the kernel after the action, or Illegal. Names carry
-their history: i splits into i.0 and i.1 (IR.md 3.4).
+their history: i splits into i.0 and i.1 (IR.md 3.4). PEEL and OVERLAP keep the mask of a remainder
+out of the main loop: a second copy of its body runs the last iterations, and every axis, buffer
+and LET of it has a prime so that it can be addressed alone. Bounds then fold the masks of the
+first copy, or shrink the extents of the second (IR.md 3.7).
 """
 
 from __future__ import annotations
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
+    Statements,
     atom_of,
+    atoms_in,
+    changed,
     constraint,
+    declared,
     edit_loops,
+    find,
+    followed,
+    fresh,
     loops_in,
     loops_of,
+    names_declared,
+    names_in,
     nested,
+    own_places,
     placed,
+    read,
     refit,
 )
 from tinycore.codegen.optimize.launches import as_plan
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import axis, digit
+from tinycore.dtype import dtypes
+from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.index import Atom, Index, alias, axis, digit, make, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.tree import Kernel, axis_of, loop
+from tinycore.uop.sites import declared_name, under, written
+from tinycore.uop.spec_loops import TILES
+from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -110,3 +127,163 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     if place == "grid" and len(mapped.body) > 1:
         as_plan(mapped)
     return nested(mapped, "MAP")
+
+
+# Remainders
+
+
+def peel(kernel: Kernel, name: str) -> Kernel:
+    """PEEL(axis): the last iteration of a loop stands alone, after the others.
+
+    Legal on an axis of constant extent above one that has no place or is a grid: there both
+    copies stay in the one loop, under conditions that all of a block agree on.
+    """
+    primes = _Primes(kernel, name)
+
+    def change(node: UOp) -> Statements:
+        arg = node.arg
+        if arg.map not in ("", "grid") or not arg.extent.is_const or arg.extent.const < 2:
+            raise Illegal(f"PEEL: axis {name} is mapped or has no constant extent above one")
+        last = arg.extent.const - 1
+        copy = _shrunk(primes.copy(node, make(last)))
+        if not arg.map:
+            return (_shortened(node, last), *copy)
+        here = axis_of(node)
+        before = alias(here, 0, last - 1)
+        main = placed(placed(node.src, {here: before}), {before: here})
+        return (node.replace(src=(_if(last - 1 - here, main), _if(here - last, copy))),)
+
+    return edit_loops(kernel, name, change)
+
+
+def _shortened(node: UOp, extent: int) -> UOp:
+    """The first iterations of a loop."""
+    name, _, kind, _ = node.arg
+    return loop(kind, name, extent, placed(node.src, {axis_of(node): axis(name, extent)}))
+
+
+def _if(condition: Index, body: Statements) -> UOp:
+    return UOp(Ops.IF, dtypes.void, body, constraint(condition))
+
+
+def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
+    """OVERLAP(axis, n): the axis in whole tiles of n, and a last tile shifted back to end with it.
+
+    Legal on a par axis of constant extent >= n whose body stores without combining and reads
+    nothing it writes: some elements are computed twice, alike.
+    """
+    primes = _Primes(kernel, name)
+
+    def change(node: UOp) -> Statements:
+        arg = node.arg
+        if arg.kind != "par" or arg.map or not arg.extent.is_const or arg.extent.const < factor:
+            raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
+        own, stores = declared(node.src), find(node.src, Ops.STORE, Ops.MMA)
+        combining = [one for one in stores if one.op is Ops.MMA or one.arg.combine]
+        if changed(combining) - own:
+            raise Illegal(f"OVERLAP: {name} holds a combining store")
+        if (changed(node.src) - own) & read(node.src):
+            raise Illegal(f"OVERLAP: {name} reads what it writes")
+        extent = arg.extent.const
+        rest = extent % factor
+        tiles = tiled(_shortened(node, extent - rest), factor)
+        if not rest:
+            return (tiles,)
+        last = f"{name}.1{primes.marks}"
+        copy = primes.copy(node, axis(last, factor) + (extent - factor))
+        return (tiles, loop("par", last, factor, copy))
+
+    return edit_loops(kernel, name, change)
+
+
+class _Primes:
+    """Gives copies new names: as many primes as make every name of a kernel new.
+
+    All copies of one action share their axes; a value or buffer that another copy has in its
+    block gets a prime more.
+    """
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self.taken = names_in(kernel)
+        self.marks = "'"
+        copied = names_declared(loops_of(kernel, name)) | {f"{name}.1"}
+        while any(old + self.marks in self.taken for old in copied):
+            self.marks += "'"
+
+    def copy(self, node: UOp, value: Index) -> Statements:
+        """The body of a loop at one value of its axis, with new names for all it declares."""
+        own = names_declared(node.src)
+
+        def look(new: UOp) -> UOp:
+            name = declared_name(new)
+            if name not in own or new.op is Ops.BLOCK:
+                return new
+            if new.op is Ops.LOOP:
+                return refit(new, axis=name + self.marks)
+            name = fresh(name + self.marks, self.taken)
+            return refit(new, name=name) if new.op is Ops.BUFFER else new.replace(arg=name)
+
+        axes = {atom: axis(atom.name + self.marks, atom.hi + 1) for atom in atoms_in(node.src)}
+        copy = Rebuild({}, axes, look).body(node.src)
+        return placed(copy, {axis_of(node): value})
+
+
+# Extents that a mask shrinks
+
+
+def _shrunk(body: Statements) -> Statements:
+    """The body with each axis cut to the iterations that any store lets through.
+
+    All loops of an axis are cut at once, with the dimension of the tiles they share.
+    """
+    for node in loops_in(body):
+        atom = atom_of(node)
+        if atom is not None:
+            body = _cut(body, atom)
+    return body
+
+
+def _cut(body: Statements, atom: Atom) -> Statements:
+    serial = [one for one in loops_in(body) if atom_of(one) is atom and one.arg.kind == "ser"]
+    masks = masks_of(body, atom)
+    if serial or not masks:
+        return body
+    extent = max([_limit(mask, atom) for mask in masks])
+    if not 0 < extent <= atom.hi:
+        return body
+    nodes = {}
+    for tile, at in _private(body, atom).items():
+        shape = tile.arg.shape
+        nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
+
+    def look(new: UOp) -> UOp:
+        is_ours = new.op is Ops.LOOP and atom_of(new) is atom
+        return refit(new, extent=make(extent)) if is_ours else new
+
+    return Rebuild(nodes, followed(body, {atom: axis(atom.name, extent)}), look).body(body)
+
+
+def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
+    """The masks of all stores by which iterations of an axis of `body` reach anything else.
+
+    None if they reach it by more than stores. Tiles that have a dimension for the axis and are
+    touched at its own place alone do not count: each iteration has its own part of them.
+    """
+    loops = [found for found in loops_in(body) if atom_of(found) is atom]
+    own = declared(loops) | _private(body, atom).keys()
+    if find(loops, *TILES, Ops.BLOCK):
+        return None
+    places = [use for statement in under(loops) for use in written(statement)]
+    return [use.access.mask for use in places if use.buffer not in own]
+
+
+def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
+    """The buffers of `body` with a dimension for the axis, touched at its own place alone."""
+    own, places = declared(body), own_places(body, of_atom(atom))
+    return {tile: min(found) for tile, found in places.items() if found and tile in own}
+
+
+def _limit(mask: Mask, atom: Atom) -> int:
+    """The number of iterations that a mask `c - atom >= 0` allows."""
+    limits = [value.const + 1 for value in mask if value.terms == ((atom, -1),)]
+    return min(limits, default=atom.hi + 1)

@@ -28,7 +28,7 @@ from tinycore.codegen.optimize.edit import (
     nested,
     read,
 )
-from tinycore.codegen.optimize.remainder import masks_of
+from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis, digit, make
