@@ -65,7 +65,8 @@ def states_are_rebased(site: Site) -> Iterator[str]:
         if use.how != ways.setdefault(use.buffer, use.how):
             yield f"{use.buffer.arg.name} is combined in two ways; expected one. Use two buffers."
         if loop.arg.axis not in _names(use.access.indices):
-            moved.setdefault(use.buffer, set()).update(_moved(statement))
+            count = len(statement.arg.places)
+            moved.setdefault(use.buffer, set()).update(statement.src[2 * count :])
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:
         loaded = [use.buffer for use in uses(statement) if use.how == "load"]
@@ -78,13 +79,6 @@ def states_are_rebased(site: Site) -> Iterator[str]:
                 if target not in moved[state]:
                     text = f"`{show(statement)}` depends on {state.arg.name}, which changes"
                     yield f"{text}; expected {target.arg.name} in its rebase."
-
-
-def _moved(statement: UOp) -> tuple[UOp, ...]:
-    """The buffers that a rebase moves."""
-    if statement.op is not Ops.STORE:
-        return ()
-    return statement.src[2 * len(statement.arg.places) :]
 
 
 def rebase_fits(site: Site) -> Iterator[str]:
