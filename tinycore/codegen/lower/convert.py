@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 from tinycore.codegen.lower.transcendental import absolute, bits, number
-from tinycore.dtype import NARROW, DType, Narrow, dtypes, to_dtype
-from tinycore.uop.ops import Scalar, UOp
+from tinycore.dtype import NARROW, DType, dtypes, to_dtype
+from tinycore.uop.ops import UOp
 
 _INFINITY = 0x7F800000
 _SIGN, _SIZE = 0x80000000, 0x7FFFFFFF
@@ -30,8 +30,8 @@ def widen(x: UOp) -> UOp:
     shifted = size << (23 - row.mantissa)
     found = number(shifted, dtypes.float32) * 2.0 ** (126 + row.exponent)
     first_nan = row.beyond + (row.beyond < row.nan)
-    found = _from(size, row.beyond, math.inf, found)
-    found = _from(size, first_nan, math.nan, found)
+    found = (size < row.beyond).where(found, math.inf)
+    found = (size < first_nan).where(found, math.nan)
     sign = (stored & half) << (32 - width)
     signed = number(found, dtypes.uint32) | sign
     return number(signed, dtypes.float32)
@@ -42,12 +42,21 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     row = NARROW[dtype]
     whole = number(x, dtypes.uint32)
     size = whole & _SIZE
-    found = _normal(size, row)
+    # Round the mantissa to fewer bits; a carry moves on into the exponent.
+    drop = 23 - row.mantissa
+    odd = (size >> drop) & 1
+    half = (1 << (drop - 1)) - 1
+    bias = (row.exponent + 126) << row.mantissa
+    found = ((size + odd + half) >> drop) + -bias
     if row.exponent > -126:
+        # Adding a power of two leaves as last bit what is the last bit of a subnormal number.
+        exponent = row.exponent + drop
+        shifted = number(size, dtypes.float32) + 2.0**exponent
+        subnormal = number(shifted, dtypes.uint32) + -((127 + exponent) << 23)
         least = (row.exponent + 127) << 23
-        found = (size < least).where(_subnormal(size, row), found)
-    found = _from(found, row.beyond, row.beyond, found)
-    found = _from(size, _INFINITY + 1, row.nan, found)
+        found = (size < least).where(subnormal, found)
+    found = (found < row.beyond).where(found, row.beyond)
+    found = (size < _INFINITY + 1).where(found, row.nan)
     sign = (whole & _SIGN) >> (32 - dtype.bits)
     stored = (found | sign).cast(to_dtype(f"uint{dtype.bits}"))
     return number(stored, dtype)
@@ -65,25 +74,3 @@ def to_odd(x: UOp) -> UOp:
     toward_zero = (absolute(x) < absolute(back)).where(whole + -1, whole)
     odd = number(toward_zero | 1, dtypes.float32)
     return back.eq(x).where(nearest, odd)
-
-
-def _normal(size: UOp, row: Narrow) -> UOp:
-    """Round the mantissa to fewer bits; a carry moves on into the exponent."""
-    drop = 23 - row.mantissa
-    tie = (size >> drop) & 1
-    half = (1 << (drop - 1)) - 1
-    bias = (row.exponent + 126) << row.mantissa
-    return ((size + tie + half) >> drop) + -bias
-
-
-def _subnormal(size: UOp, row: Narrow) -> UOp:
-    """Adding a power of two leaves as last bit what is the last bit of the narrow type."""
-    exponent = row.exponent - row.mantissa + 23
-    shifted = number(size, dtypes.float32) + 2.0**exponent
-    return number(shifted, dtypes.uint32) + -((127 + exponent) << 23)
-
-
-def _from(x: UOp, bound: int, value: Scalar, found: UOp) -> UOp:
-    """`value` where `x` is at least `bound`, else what was found."""
-    below = x.const_like(bound - 1)
-    return (below < x).where(value, found)
