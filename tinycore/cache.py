@@ -9,10 +9,8 @@ Next: the engine, which keeps compiled kernels and tuned actions here.
 import functools
 import hashlib
 import os
-import stat
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,7 +65,7 @@ class DiskCache:
         try:
             if make and self.root.is_absolute():
                 self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            reason = _distrust(self.root.stat(), stat.S_ISDIR)
+            reason = _distrust(self.root.stat())
         except OSError as error:
             if not make:
                 return False
@@ -115,10 +113,8 @@ def shared() -> DiskCache:
     return _at(default_root())
 
 
-def _distrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
+def _distrust(status: os.stat_result) -> str:
     """Why a file or folder may hold what others wrote; empty if only its owner, we, could."""
-    if not is_kind(status.st_mode):
-        return "is of the wrong kind"
     if not hasattr(os, "getuid"):
         return ""
     if status.st_uid != os.getuid():
@@ -139,7 +135,7 @@ def _read(path: Path) -> bytes:
     """The file's content; empty if it is a link, or could have been written by others."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
-        foreign = _distrust(os.fstat(file.fileno()), stat.S_ISREG)
+        foreign = _distrust(os.fstat(file.fileno()))
         return b"" if foreign else file.read()
 
 
