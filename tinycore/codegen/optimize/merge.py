@@ -112,15 +112,12 @@ def _rebased(
     [made], [now] = stores, reads
     [score] = rebuild(made.src[1:2], let_values(early))
     exponential = (score - now).alu(Ops.EXP)
-    lets = let_values(late)
-    moved: dict[UOp, None] = {}
-    for one in under(late):
-        [whole] = rebuild([one], lets)
-        if one.op is Ops.LET or now not in evaluated(whole):
-            continue
-        if not _follows(whole, made, now, exponential) or one.src[0] in earlier:
-            raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
-        moved[one.src[0]] = None
+    steps = [one for one in under(late) if one.op is not Ops.LET]
+    users = [one for one in rebuild(steps, let_values(late)) if now in evaluated(one)]
+    moved = dict.fromkeys([one.src[0] for one in users])
+    fits = all(_follows(one, made, now, exponential) for one in users)
+    if not fits or moved.keys() & earlier:
+        raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
     rebased = refit(made, rebase="exp").replace(src=(*made.src, *moved))
     return rebuild(early, {made: rebased}), rebuild(late, {now: now.alu(Ops.FIN)})
 
