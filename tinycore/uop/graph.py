@@ -45,10 +45,10 @@ def full(shape: Shape, value: Scalar, dtype: DType) -> UOp:
 
 def broadcast(node: UOp, shape: Shape) -> UOp:
     """`node` expanded to `shape` by numpy's rule: leading axes added, extents of 1 repeated."""
-    missing = len(shape) - len(shape_of(node))
-    if missing > 0:
-        node = reshape(node, (1,) * missing + shape_of(node))
-    return expand(node, shape)
+    old = shape_of(node)
+    missing = len(shape) - len(old)
+    wide = reshape(node, (1,) * missing + old)
+    return expand(wide, shape)
 
 
 def uniform(node: UOp) -> UOp | None:
@@ -66,26 +66,20 @@ def elementwise(op: Ops, *src: UOp) -> UOp:
 
     Raises: ShapeError if shapes differ; DTypeError if types do.
     """
-    shape = next((shape_of(x) for x in src if shape_of(x)), ())
+    shape = max(map(shape_of, src), key=len)
     plain = [uniform(x) or x for x in src]
-    return _shaped(alu(op, *plain), shape)
+    return broadcast(alu(op, *plain), shape)
 
 
 def cast(node: UOp, dtype: DType) -> UOp:
     """`node` rounded or extended to `dtype`, element by element."""
     value = uniform(node) or node
-    return _shaped(cast_node(value, dtype), shape_of(node))
+    return broadcast(cast_node(value, dtype), shape_of(node))
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
     """The bits of `node` read as `dtype` of the same size."""
     return node if node.dtype is dtype else UOp(Ops.BITCAST, dtype, (node,))
-
-
-def _shaped(node: UOp, shape: Shape) -> UOp:
-    if shape_of(node) == shape:
-        return node
-    return broadcast(node, shape)
 
 
 # Movement
