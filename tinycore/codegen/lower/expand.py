@@ -8,13 +8,12 @@ serial loop opens a block. Next: a renderer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 
 from tinycore.codegen.lower.facts import EACH, LANES, Modes
 from tinycore.codegen.lower.loops import loops_over, nest, place_in
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.values import Values
-from tinycore.codegen.optimize.edit import atom_of
+from tinycore.codegen.optimize.edit import atom_of, changed
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -23,7 +22,6 @@ from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.rewrite import COUNTERS
-from tinycore.uop.sites import BODIES
 from tinycore.uop.tree import Access, BufferArg, Kernel, store, walk
 from tinycore.util import round_up
 
@@ -52,7 +50,6 @@ class Expander:
         self.values.buffers.update({param: param for param in kernel.params})
         self.indices = self.values.indices
         self.blocks = self.values.blocks
-        self.stored = cache(self._stored)
         self.used_bytes = 0
         self.most_bytes = 0
 
@@ -88,13 +85,10 @@ class Expander:
             self._serial(statement, atom)
 
     def _copied(self, statement: UOp, atom: Atom | None) -> None:
-        before = self.values.copied
         for number in range(statement.arg.extent.const):
             if atom is not None:
-                self.values.copied = before | {atom}
                 self.values.now[atom] = make(number)
             self.body(statement.src)
-        self.values.copied = before
 
     def _along(self, statement: UOp, lane: Atom) -> None:
         lanes = lane.hi + 1
@@ -112,18 +106,12 @@ class Expander:
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
         """The body of `statement` in a block of its own."""
-        stored = self.stored(statement)
+        stored = changed([statement])
         self.values.changed(*stored)
         self.blocks.open(head, stored, may_skip)
         self.body(statement.src)
         self.blocks.close()
         self.values.changed(*stored)
-
-    def _stored(self, statement: UOp) -> frozenset[UOp]:
-        """The buffers that a statement stores to."""
-        if statement.op in BODIES:
-            return frozenset().union(*map(self.stored, statement.src))
-        return frozenset(statement.src[:1] if statement.op is Ops.STORE else ())
 
     # buffers
 

@@ -144,6 +144,8 @@ class Indices:
                 return FALSE
             if index.lo < 0:
                 nodes.append(self._at_least_zero(index))
+        if not nodes:
+            return TRUE
         # Single truths before those of lanes, outer before inner.
         nodes.sort(key=lambda node: (node.dtype.lanes, self.blocks.depth(node)))
         total = TRUE

@@ -1,16 +1,15 @@
 """Evaluates the expressions of a kernel at one point of it, and reads and writes its buffers.
 
 Comes in: a value of the tree, a STORE. Goes out: placed nodes, vectors where the value runs along
-lanes. A value that does not depend on all copied loops around is remembered by what the axes and
-states it depends on are now, so that copies share it. What no vector access can do (unequal steps)
-is done lane by lane. expand.py runs the statements.
+lanes; equal nodes are one, so that copies of a loop share what they have in common. What no vector
+access can do (unequal steps) is done lane by lane. expand.py runs the statements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.codegen.lower.indices import FALSE, TRUE, Indices
@@ -19,10 +18,8 @@ from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index
 from tinycore.uop.ops import CASTS, Ops, UOp, const, postorder
-from tinycore.uop.tree import Access, indices
+from tinycore.uop.tree import Access
 from tinycore.util import dedup
-
-Dependencies = frozenset[Any]  # axes, LETs and buffers
 
 
 class Spot(NamedTuple):
@@ -38,8 +35,7 @@ class Spot(NamedTuple):
 class Values:
     """Expressions to nodes.
 
-    `buffers` holds what stands for a buffer of the tree, `copied` are the axes of copied loops
-    around; `visits` counts the nodes looked at.
+    `buffers` holds what stands for a buffer of the tree; `visits` counts the nodes looked at.
     """
 
     def __init__(self, storage: Mapping[UOp, Storage]) -> None:
@@ -48,12 +44,9 @@ class Values:
         self.indices = Indices(self.blocks, self.evaluate)
         self.now = self.indices.now
         self.buffers: dict[UOp, UOp] = {}
-        self.copied: Dependencies = frozenset()
         self.visits = 0
-        self.memo: dict[tuple[Any, ...], UOp] = {}
         self.order = cache(_sources_first)
         self.offset = cache(self._offset)
-        self.dependencies = cache(self._dependencies)
 
     def evaluate(self, value: UOp) -> UOp:
         """The node of `value` here and now."""
@@ -61,7 +54,7 @@ class Values:
         order = self.order(value)
         self.visits += len(order)
         for node in order:
-            done[node] = self._shared(node, done)
+            done[node] = self._made(node, done)
         return done[value]
 
     def changed(self, *buffers: UOp) -> int:
@@ -69,31 +62,6 @@ class Values:
         moment = self.blocks.number()
         self.now.update(dict.fromkeys(buffers, moment))
         return moment
-
-    # remembering
-
-    def _shared(self, node: UOp, done: Mapping[UOp, UOp]) -> UOp:
-        if not self.copied or self.copied <= self.dependencies(node):
-            return self._made(node, done)
-        key = (node, *map(self.now.get, self.dependencies(node)))
-        found = self.memo.get(key)
-        if found is None or not self.blocks.is_live(found):
-            found = self.memo[key] = self._made(node, done)
-        return found
-
-    def _dependencies(self, node: UOp) -> Dependencies:
-        """The axes, LETs and buffers that a node depends on."""
-        if node.op is Ops.LET:
-            return frozenset([node])
-        if node.op is Ops.BUFFER:
-            return frozenset([node, self.storage[node].lane])
-        found = set[Any]().union(*map(self.dependencies, node.src))
-        for index in indices(node.arg):
-            for atom in self.indices.form(index).parts:
-                found.add(atom)
-                if atom.kind == "gather":
-                    found.update(*map(self.dependencies, self.order(atom.node)))
-        return frozenset(found)
 
     # scalar ops
 
@@ -170,21 +138,20 @@ class Values:
     def _read(self, node: UOp, spot: Spot) -> UOp:
         """What is at a spot, or the fill of the LOAD where its test is false."""
         buffer = node.src[0]
-        fill = const(node.arg.fill or 0, node.dtype)
         in_registers = self.storage[buffer].width > 0
         if spot.step not in (0, 1) and not in_registers:
             parts = [self._read(node, one) for one in self._in_each_lane(spot)]
             return self.blocks.join(parts)
         test = self.indices.holds(spot.mask, spot.inside)
         if test is FALSE:
-            return fill
+            return _fill(node)
         if in_registers:
             value = self._read_registers(buffer, spot)
-            return self._chosen(test, value, fill)
+            return value if test is TRUE else self.blocks.apply(Ops.WHERE, test, value, _fill(node))
         lanes = self._lanes(spot)
         src = [self._first(spot)]
         if test is not TRUE:
-            src += [self.blocks.splat(test, lanes), self.blocks.splat(fill, lanes)]
+            src += [self.blocks.splat(part, lanes) for part in (test, _fill(node))]
         return self._load(buffer, node.dtype.vec(lanes), *src)
 
     def _write(self, buffer: UOp, spot: Spot, value: UOp) -> None:
@@ -200,8 +167,10 @@ class Values:
         lanes = self._lanes(spot)
         value = self.blocks.splat(value, lanes)
         if in_registers:
-            old = value if test is TRUE else self._read_registers(buffer, spot)
-            self._write_registers(buffer, spot, self._chosen(test, value, old))
+            if test is not TRUE:
+                old = self._read_registers(buffer, spot)
+                value = self.blocks.apply(Ops.WHERE, test, value, old)
+            self._write_registers(buffer, spot, value)
             return
         src = [self._first(spot), value]
         if test is not TRUE:
@@ -217,12 +186,6 @@ class Values:
         if spot.step:
             first = self.indices.first(first)
         return self.indices.same(first)
-
-    def _chosen(self, test: UOp, value: UOp, other: UOp) -> UOp:
-        """`value` where `test` holds, else `other`."""
-        if test is TRUE:
-            return value
-        return self.blocks.apply(Ops.WHERE, test, value, other)
 
     def _load(self, buffer: UOp, dtype: DType, *src: UOp) -> UOp:
         moment: int = self.now.get(buffer, 0)
@@ -286,6 +249,11 @@ _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
     Ops.MASK: lambda values, node: values.holds(node.arg),
     Ops.VARIABLE: Values.variable,
 }
+
+
+def _fill(node: UOp) -> UOp:
+    """What a LOAD gives where it does not read."""
+    return const(node.arg.fill or 0, node.dtype)
 
 
 def _evaluated_before(node: UOp) -> list[UOp]:

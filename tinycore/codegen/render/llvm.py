@@ -4,7 +4,7 @@ Comes in: `Lowered`. Goes out: a module with one function, void NAME(ptr args, i
 args holds slots of 8 bytes: the buffers, the variables, then the address of scratch memory, of
 which worker tid has its own part. The grid loop of worker tid runs from tid*G/nt to (tid+1)*G/nt;
 a program without one is run by worker 0. Register buffers become values and phis, never memory.
-Spellings are in llvm_text.py, llvm_values.py and llvm_values.py.
+Spellings are in llvm_text.py and llvm_values.py.
 """
 
 from __future__ import annotations
