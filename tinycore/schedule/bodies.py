@@ -90,17 +90,14 @@ class Body:
         loops = [[stage.term for stage in self.stages.values() if stage.reduces]]
         loops += [[stage.stored_value for stage in loop] for loop in self.loops]
         last = [sink in loop for loop in self.loops].index(True) + 1
+        whole = range(len(sink.place))
         for position, values in enumerate(loops):
+            before = position < last and not sink.writes
+            dims = self.group.dims[sink] if before else whole
             for at in reads_in(values).get(old, ()):
-                is_apart = position < last and self._is_apart(sink, at)
-                if position > last or not (is_apart or at.indices == sink.place):
+                if position > last or any(at.indices[k] is not sink.place[k] for k in dims):
                     return False
         return True
-
-    def _is_apart(self, sink: Stage, at: Access) -> bool:
-        """True if no other iteration of the group's loops stores what this one reads."""
-        dims = self.group.dims[sink]
-        return not sink.writes and all(at.indices[k] is sink.axes[k] for k in dims)
 
 
 # In place: old buffers that sinks overwrite

@@ -36,7 +36,7 @@ Read = Callable[[UOp, Access], UOp | None]
 def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine: str) -> UOp:
     """`value` combined over some axes."""
     arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine)
-    return UOp(Ops.REDUCE, value.dtype, (value,), arg)
+    return value.under(Ops.REDUCE, arg)
 
 
 def parts(node: UOp) -> Sequence[UOp]:

@@ -8,8 +8,8 @@ there. emit.py says which loops and stores a kernel has.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
@@ -30,7 +30,7 @@ class Scope(NamedTuple):
     """The inside of some nested loops: their headers, how often each value is read there, what
     changes in them, what is written, and the values placed there."""
 
-    loops: list[tuple[str, str, Index]]
+    loops: list[UOp]
     uses: Mapping[UOp, int]
     changing: frozenset[object]
     statements: list[UOp]
@@ -51,13 +51,12 @@ class Writer(Rewrite):
         self.scopes = [Scope([], {}, frozenset(), [], [])]
         self.height: dict[UOp, int] = {}
         self.depends = Dependence()
-        self.counts = Counter[str]()
+        self.numbers = count()
         self.variables: set[Atom] = set()
         self.written: set[UOp] = set()
 
     def _fresh(self, letter: str) -> str:
-        self.counts[letter] += 1
-        return f"{letter}{self.counts[letter] - 1}"
+        return f"{letter}{next(self.numbers)}"
 
     # loops and statements
 
@@ -76,8 +75,9 @@ class Writer(Rewrite):
         scope = Scope([], count_uses(values), changing, [], [])
         for index, extent in zip(axes, extents, strict=True):
             name = self._fresh("i")
-            scope.loops.append((kind, name, self._noted(as_index(extent))))
-            self.names.update({atom: axis(name, extent) for atom, _ in index.terms})
+            scope.loops.append(loop(kind, name, self._noted(as_index(extent)), ()))
+            for atom in atoms(index):
+                self.names[atom] = axis(name, extent)
         self.scopes.append(scope)
 
     def close(self) -> None:
@@ -87,8 +87,8 @@ class Writer(Rewrite):
             del self.memo[node]
         self.indices.clear()
         body = tuple(scope.statements)
-        for kind, name, extent in reversed(scope.loops):
-            body = (loop(kind, name, extent, body),)
+        for header in reversed(scope.loops):
+            body = (header.over(body),)
         self.scopes[-1].statements.extend(body)
 
     def write(self, *statements: UOp) -> None:
