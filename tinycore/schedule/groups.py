@@ -8,7 +8,7 @@ a contraction, or the place of a sink. bodies.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import Limits
@@ -17,7 +17,7 @@ from tinycore.uop.ops import UOp
 from tinycore.uop.shape import size, size_of
 
 Dims = Mapping[Stage, Sequence[int]]  # the dimensions of each stage that are axes of a group
-Pairs = Sequence[tuple[int, int]]  # an axis of one group, the axis of another that it becomes
+Pairs = Mapping[int, int]  # for axes of a group, those of another that run beside them
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
 
@@ -28,7 +28,6 @@ class Group:
     that must run before it."""
 
     def __init__(self, stage: Stage) -> None:
-        self.number = stage.number
         self.axes = [stage.shape[k] for k in stage.usable]
         self.dims = {stage: stage.usable}
         self.bits = 1 << stage.number
@@ -82,8 +81,8 @@ class Grouping:
         for other in read:
             group.before |= other.before | other.bits
         kept = {self.group_of[node] for node in self.kept & stage.reads.keys()}
-        rows = [] if stage.scatters else sorted(read - kept, key=lambda one: -one.number)
-        for other in rows:
+        rows = set() if stage.scatters else read - kept
+        for other in [one for one in reversed(self.groups) if one in rows]:
             pairs = _match(other, joined)
             if self._is_cheap(other, joined, pairs) and self._fuse(other, joined, pairs):
                 joined = other
@@ -96,8 +95,8 @@ class Grouping:
 
     def _read_by(self, group: Group) -> set[Group]:
         """The groups that a group reads."""
-        nodes = [node for stage in group.dims for node in stage.reads if node in self.group_of]
-        return {self.group_of[node] for node in nodes} - {group}
+        found = {self.group_of.get(node, group) for stage in group.dims for node in stage.reads}
+        return found - {group}
 
     def _note_stored(self, stages: Sequence[Stage]) -> None:
         """A stage is stored if another group reads it."""
@@ -120,11 +119,11 @@ class Grouping:
         touched = {node for stage in [*group.dims, *other.dims] for node in stage.touches}
         if len(touched) > self.limits.buffers:
             return False
-        mine = _along(group.dims, [k for k, _ in pairs])
-        theirs = _along(other.dims, [k for _, k in pairs])
+        mine = _along(group.dims, pairs.keys())
+        theirs = _along(other.dims, pairs.values())
         if self._loses(mine, theirs) or self._loses(theirs, mine):
             return False
-        group.axes = [group.axes[k] for k, _ in pairs]
+        group.axes = [group.axes[k] for k in pairs]
         group.dims = {**mine, **theirs}
         group.bits |= other.bits
         self.group_of.update({stage.node: group for stage in theirs})
@@ -150,7 +149,7 @@ class Grouping:
         """True if what reads a group costs it neither parallelism nor the tiles of a contraction.
         A reader that has joined another group already gives up no axis."""
         limits = self.limits
-        kept = size([group.axes[k] for k, _ in pairs])
+        kept = size([group.axes[k] for k in pairs])
         dropped = size(group.axes) // kept
         if len(reader.dims) > 1:
             return len(pairs) > 0 and dropped == size(reader.axes) // kept == 1
@@ -177,7 +176,7 @@ class Grouping:
         return any(size_of(node) * _PART >= stage.size for node in shared)
 
 
-def _match(group: Group, reader: Group) -> list[tuple[int, int]]:
+def _match(group: Group, reader: Group) -> Pairs:
     """The axes of two groups along which every read between them is in one iteration."""
     reads = _reads(reader, group)
     reads += [(there, own) for own, there in _reads(group, reader)]
@@ -187,7 +186,7 @@ def _match(group: Group, reader: Group) -> list[tuple[int, int]]:
             is_free = k not in found and j not in found.values()
             if is_free and extent == other and all(own[j] is there[k] for own, there in reads):
                 found[k] = j
-    return list(found.items())
+    return found
 
 
 def _reads(group: Group, source: Group) -> list[tuple[list[Index], list[Index]]]:
@@ -201,6 +200,6 @@ def _reads(group: Group, source: Group) -> list[tuple[list[Index], list[Index]]]
     return found
 
 
-def _along(dims: Dims, axes: Sequence[int]) -> dict[Stage, list[int]]:
+def _along(dims: Dims, axes: Collection[int]) -> dict[Stage, list[int]]:
     """The dimensions of each stage along some axes of its group."""
     return {stage: [own[k] for k in axes] for stage, own in dims.items()}

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Inner, Rewrite, inline, renamed
+from tinycore.schedule.expression import Rewrite, inline, renamed
 from tinycore.schedule.movement import Indices
 from tinycore.schedule.stages import Stage, describe, make_stages
 from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
-from tinycore.uop.tree import Access, both
+from tinycore.uop.tree import Access, both, mapped
 
 _NESTED = 4  # times an element may be evaluated in a sum of sums
 
@@ -69,9 +69,12 @@ def nest_sums(stages: dict[UOp, Stage]) -> None:
         value = Rewrite(renamed(inner.axes, access.indices), access.mask)(inner.value)
         mine, theirs = stage.steps, value.arg
         mask = both(mine.place.mask, both(access.mask, theirs.place.mask))
-        axes, extents = mine.axes + theirs.axes, mine.extents + theirs.extents
-        steps = Inner(axes, extents, "sum", Access((), mask))
-        stage.update(value.replace(arg=steps))
+        joint = theirs._replace(
+            axes=mine.axes + theirs.axes,
+            extents=mine.extents + theirs.extents,
+            place=Access((), mask),
+        )
+        stage.update(value.replace(arg=joint))
         del stages[source]
 
 
@@ -113,7 +116,7 @@ def _reached(stage: Stage, readers: Readers) -> list[Read]:
     for inner, place in work:
         for user, indices in readers[inner.node]:
             rewrite = Rewrite(renamed(inner.axes, indices))
-            read = Read(user, tuple([rewrite.index(index) for index in place]))
+            read = Read(user, mapped(place, rewrite.index))
             if read not in found and user.is_inline:
                 work.append(read)
             found[read] = None

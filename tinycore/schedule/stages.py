@@ -26,7 +26,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, factors, toposort
 from tinycore.uop.shape import Shape, shape_of, size, size_of
-from tinycore.uop.tree import Access, gathered, load
+from tinycore.uop.tree import Access, gathered, load, mapped
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
@@ -74,7 +74,7 @@ class Stage:
     def move(self, axes: Indices, rewrite: Rewrite) -> None:
         """Take the axes of a kernel."""
         self.axes = axes
-        self.place = tuple([rewrite.index(index) for index in self.place])
+        self.place = mapped(self.place, rewrite.index)
         self.update(rewrite(self.value))
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
