@@ -7,7 +7,8 @@ op table has no row for is composed of what it has. Next: functions.py.
 from __future__ import annotations
 
 import math
-from typing import Self
+from collections.abc import Callable
+from typing import Self, TypeVar
 
 from tinycore.dtype import DType
 from tinycore.errors import DTypeError
@@ -24,6 +25,18 @@ from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, Scalar, UOp, const
 from tinycore.uop.shape import shape_of
+
+A = TypeVar("A")
+X = TypeVar("X")
+
+
+def _operator(method: Callable[[A, X, bool], A], reverse: bool = False) -> Callable[[A, X], A]:
+    """A method as the operator of a tensor on the left, or on the right of a number."""
+
+    def operator(self: A, x: X) -> A:
+        return method(self, x, reverse)
+
+    return operator
 
 
 class Arithmetic(Conversion):
@@ -81,7 +94,8 @@ class Arithmetic(Conversion):
             return left._floor_quotient(right)
         if rounding_mode == "trunc":
             return left._trunc_quotient(right)
-        return left._floating()._combined(Ops.MUL, right._floating()._unary(Ops.RECIP))
+        inverse = right._floating()._unary(Ops.RECIP)
+        return left._floating()._combined(Ops.MUL, inverse)
 
     def _both(
         self,
@@ -91,33 +105,38 @@ class Arithmetic(Conversion):
     ) -> tuple[Self, Self]:
         """Two tensors of one shape and type; a number stays a constant of no shape."""
         left, right = together(self.uop, self._operand(x), operation)
-        pair = self.of_uop(left), self.of_uop(right)
-        return (pair[1], pair[0]) if reverse else pair
+        if reverse:
+            left, right = right, left
+        return self.of_uop(left), self.of_uop(right)
 
     def _trunc_quotient(self, x: Self) -> Self:
         if not self.dtype.is_float:
             return self._combined(Ops.IDIV, x)
-        return self.abs()._floor_quotient(x.abs()) * self.sign() * x.sign()
+        size = self.abs()._floor_quotient(x.abs())
+        return size * self.sign() * x.sign()
 
     def _floor_quotient(self, x: Self) -> Self:
         if self.dtype.is_float:
             return self._float_quotient(x)[0]
+        quotient = self._combined(Ops.IDIV, x)
         rest = self._combined(Ops.MOD, x)
-        return self._combined(Ops.IDIV, x) - rest._overshoots(x).cast(self.dtype)
+        return quotient - rest._overshoots(x).cast(self.dtype)
 
     def _float_quotient(self, x: Self) -> tuple[Self, Self]:
         """floor(self / x) and what is left. A quotient rounded across a whole number is put
         right by the remainder, which is exact where the quotient is."""
         quotient = (self / x).floor()
         rest = self - quotient * x
-        low = rest._overshoots(x)
-        high = rest.abs() >= x.abs()
-        step = high.where(1.0, low.where(-1.0, 0.0)).cast(self.dtype)
+        is_high = rest._overshoots(x)
+        is_low = rest.abs() >= x.abs()
+        down = is_high.where(-1.0, 0.0)
+        step = is_low.where(1.0, down).cast(self.dtype)
         return quotient + step, rest - step * x
 
     def _overshoots(self, divisor: Self) -> Self:
         """True where a remainder has the wrong sign for rounding down."""
-        return self.ne(0) & ((self < 0) ^ (divisor < 0))
+        differs = (self < 0) ^ (divisor < 0)
+        return self.ne(0) & differs
 
     @spelled
     def mod(self, x: Self | Scalar, reverse: bool = False) -> Self:
@@ -130,7 +149,8 @@ class Arithmetic(Conversion):
         if left.dtype.is_float:
             return left._float_quotient(right)[1]
         rest = left._combined(Ops.MOD, right)
-        return rest + rest._overshoots(right).where(right, 0)
+        correction = rest._overshoots(right).where(right, 0)
+        return rest + correction
 
     @spelled
     def fmod(self, x: Self | Scalar) -> Self:
@@ -142,7 +162,8 @@ class Arithmetic(Conversion):
         left, right = self._both(x, "fmod")
         if not left.dtype.is_float:
             return left._combined(Ops.MOD, right)
-        return left.abs()._float_quotient(right.abs())[1] * left.sign()
+        _, rest = left.abs()._float_quotient(right.abs())
+        return rest * left.sign()
 
     def neg(self) -> Self:
         """-self.
@@ -150,7 +171,9 @@ class Arithmetic(Conversion):
         >>> (-Tensor([1, -2])).tolist()
         [-1, 2]
         """
-        return self.logical_not() if self.dtype.kind == "b" else self._unary(Ops.NEG)
+        if self.dtype.kind == "b":
+            return self.logical_not()
+        return self._unary(Ops.NEG)
 
     def abs(self) -> Self:
         """The distance from zero.
@@ -169,8 +192,12 @@ class Arithmetic(Conversion):
         >>> Tensor([-3.0, 0.0, 3.0]).sign().tolist()
         [-1.0, 0.0, 1.0]
         """
-        signs = (self > 0).cast(self.dtype) - (self < 0).cast(self.dtype)
-        return self.isnan().where(self, signs) if self.dtype.is_float else signs
+        above = (self > 0).cast(self.dtype)
+        below = (self < 0).cast(self.dtype)
+        signs = above - below
+        if not self.dtype.is_float:
+            return signs
+        return self.isnan().where(self, signs)
 
     def floor(self) -> Self:
         """Rounded down.
@@ -178,8 +205,10 @@ class Arithmetic(Conversion):
         >>> Tensor([-1.5, 1.5]).floor().tolist()
         [-2.0, 1.0]
         """
+        if not self.dtype.is_float:
+            return self
         whole = self.trunc()
-        return (self < whole).where(whole - 1, whole) if self.dtype.is_float else self
+        return (self < whole).where(whole - 1, whole)
 
     def trunc(self) -> Self:
         """Rounded toward zero.
@@ -187,7 +216,9 @@ class Arithmetic(Conversion):
         >>> Tensor([-1.5, 1.5]).trunc().tolist()
         [-1.0, 1.0]
         """
-        return self._unary(Ops.TRUNC) if self.dtype.is_float else self
+        if not self.dtype.is_float:
+            return self
+        return self._unary(Ops.TRUNC)
 
     @spelled
     def maximum(self, x: Self | Scalar) -> Self:
@@ -262,8 +293,9 @@ class Arithmetic(Conversion):
         >>> Tensor([float("inf"), 1.0]).isinf().tolist()
         [True, False]
         """
-        above = self.eq(math.inf if detect_positive else math.nan)
-        return above | self.eq(-math.inf if detect_negative else math.nan)
+        highest = math.inf if detect_positive else math.nan
+        lowest = -math.inf if detect_negative else math.nan
+        return self.eq(highest) | self.eq(lowest)
 
     def isfinite(self) -> Self:
         """True where an element is neither infinite nor NaN.
@@ -286,9 +318,12 @@ class Arithmetic(Conversion):
         >>> Tensor([1.0, 2.0]).isclose(Tensor([1.0, 2.1])).tolist()
         [True, False]
         """
-        near = (self - other).abs() <= other.abs() * rtol + atol
-        near = (near & other.isfinite()) | self.eq(other)
-        return near | (self.isnan() & other.isnan()) if equal_nan else near
+        distance = (self - other).abs()
+        is_near = distance <= other.abs() * rtol + atol
+        is_close = (is_near & other.isfinite()) | self.eq(other)
+        if not equal_nan:
+            return is_close
+        return is_close | (self.isnan() & other.isnan())
 
     # bits and truth
 
@@ -380,7 +415,8 @@ class Arithmetic(Conversion):
         condition = self.bool()
         dtype = common_dtype([x, y])
         nodes = [condition._choice(value, dtype) for value in (x, y)]
-        shape = broadcast_shape("where", condition.shape, *[shape_of(node) for node in nodes])
+        shapes = [shape_of(node) for node in nodes]
+        shape = broadcast_shape("where", condition.shape, *shapes)
         parts = [stretched(node, shape) for node in (condition.uop, *nodes)]
         return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
 
@@ -400,8 +436,12 @@ class Arithmetic(Conversion):
         >>> Tensor([-1, 5]).clip(0, 3).tolist()
         [0, 3]
         """
-        low = self if min_ is None else self._limited(min_, Ops.MAX)
-        return low if max_ is None else low._limited(max_, Ops.MIN)
+        result = self
+        if min_ is not None:
+            result = result._limited(min_, Ops.MAX)
+        if max_ is not None:
+            result = result._limited(max_, Ops.MIN)
+        return result
 
     clamp = clip
 
@@ -439,8 +479,9 @@ class Arithmetic(Conversion):
         [-1.0, -2.0]
         """
         size, model = self._floating().abs()._both(other, "copysign")
-        negative = (model < 0) | (model.eq(0) & model.reciprocal().lt(0))
-        return negative.where(-size, size)
+        is_minus_zero = model.eq(0) & model.reciprocal().lt(0)
+        is_negative = (model < 0) | is_minus_zero
+        return is_negative.where(-size, size)
 
     def reciprocal(self) -> Self:
         """1 / self.
@@ -452,77 +493,37 @@ class Arithmetic(Conversion):
 
     # operators
 
-    def __add__(self, x: Self | Scalar) -> Self:
-        return self.add(x)
-
-    def __radd__(self, x: Scalar) -> Self:
-        return self.add(x, True)
-
-    def __sub__(self, x: Self | Scalar) -> Self:
-        return self.sub(x)
-
-    def __rsub__(self, x: Scalar) -> Self:
-        return self.sub(x, True)
-
-    def __mul__(self, x: Self | Scalar) -> Self:
-        return self.mul(x)
-
-    def __rmul__(self, x: Scalar) -> Self:
-        return self.mul(x, True)
-
-    def __truediv__(self, x: Self | Scalar) -> Self:
-        return self.div(x)
-
-    def __rtruediv__(self, x: Scalar) -> Self:
-        return self.div(x, True)
-
-    def __mod__(self, x: Self | Scalar) -> Self:
-        return self.mod(x)
-
-    def __rmod__(self, x: Scalar) -> Self:
-        return self.mod(x, True)
-
-    def __and__(self, x: Self | Scalar) -> Self:
-        return self.bitwise_and(x)
-
-    def __rand__(self, x: Scalar) -> Self:
-        return self.bitwise_and(x, True)
-
-    def __or__(self, x: Self | Scalar) -> Self:
-        return self.bitwise_or(x)
-
-    def __ror__(self, x: Scalar) -> Self:
-        return self.bitwise_or(x, True)
-
-    def __xor__(self, x: Self | Scalar) -> Self:
-        return self.bitwise_xor(x)
-
-    def __rxor__(self, x: Scalar) -> Self:
-        return self.bitwise_xor(x, True)
-
-    def __lshift__(self, x: Self | int) -> Self:
-        return self.lshift(x)
-
-    def __rlshift__(self, x: int) -> Self:
-        return self.lshift(x, True)
-
-    def __rshift__(self, x: Self | int) -> Self:
-        return self.rshift(x)
-
-    def __rrshift__(self, x: int) -> Self:
-        return self.rshift(x, True)
+    __add__ = _operator(add)
+    __sub__ = _operator(sub)
+    __mul__ = _operator(mul)
+    __truediv__ = _operator(div)
+    __mod__ = _operator(mod)
+    __and__ = _operator(bitwise_and)
+    __or__ = _operator(bitwise_or)
+    __xor__ = _operator(bitwise_xor)
+    __lshift__ = _operator(lshift)
+    __rshift__ = _operator(rshift)
+    __lt__ = lt
+    __gt__ = gt
+    __neg__ = neg
+    __abs__ = abs
+    __invert__ = bitwise_not
+    __radd__ = _operator(add, True)
+    __rsub__ = _operator(sub, True)
+    __rmul__ = _operator(mul, True)
+    __rtruediv__ = _operator(div, True)
+    __rmod__ = _operator(mod, True)
+    __rand__ = _operator(bitwise_and, True)
+    __ror__ = _operator(bitwise_or, True)
+    __rxor__ = _operator(bitwise_xor, True)
+    __rlshift__ = _operator(lshift, True)
+    __rrshift__ = _operator(rshift, True)
 
     def __floordiv__(self, x: Self | Scalar) -> Self:
         return self.div(x, rounding_mode="floor")
 
     def __rfloordiv__(self, x: Scalar) -> Self:
         return self.div(x, True, "floor")
-
-    def __lt__(self, x: Self | Scalar) -> Self:
-        return self.lt(x)
-
-    def __gt__(self, x: Self | Scalar) -> Self:
-        return self.gt(x)
 
     def __ge__(self, x: Self | Scalar) -> Self:
         return self.gt(x) | self.eq(x)
@@ -535,15 +536,6 @@ class Arithmetic(Conversion):
 
     def __ne__(self, x: object) -> Self:  # type: ignore[override]
         return self.ne(x) if _comparable(x) else NotImplemented  # type: ignore[arg-type]
-
-    def __neg__(self) -> Self:
-        return self.neg()
-
-    def __abs__(self) -> Self:
-        return self.abs()
-
-    def __invert__(self) -> Self:
-        return self.bitwise_not()
 
     __hash__ = object.__hash__
     __array_ufunc__ = None  # numpy leaves operators with a tensor on the right to the tensor

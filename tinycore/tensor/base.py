@@ -138,8 +138,9 @@ class Frame:
     def _moved(self, op: Ops, arg: Any) -> Self:
         """A view: this tensor after a movement that keeps no value of its own."""
         before = self.uop
-        unchanged = graph.move(before, op, arg) is before
-        return self.of_cell(self.cell, self.steps if unchanged else (*self.steps, (op, arg)))
+        if graph.move(before, op, arg) is before:
+            return self.of_cell(self.cell, self.steps)
+        return self.of_cell(self.cell, (*self.steps, (op, arg)))
 
     def _operand(self, value: Self | Scalar) -> UOp:
         """What stands beside this tensor: the node of another, or a number as a constant.
@@ -168,8 +169,9 @@ class Frame:
     ) -> Self:
         """An elementwise op of this tensor and another or a number, broadcast and promoted."""
         left, right = together(self.uop, self._operand(value), op.name.lower())
-        pair = (right, left) if reverse else (left, right)
-        return self.of_uop(graph.elementwise(op, *pair))
+        if reverse:
+            left, right = right, left
+        return self.of_uop(graph.elementwise(op, left, right))
 
     def _unary(self, op: Ops) -> Self:
         """One scalar op applied to every element."""
@@ -180,7 +182,9 @@ def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
     """One step of a view. Nothing is folded, so that a gradient finds the node of each view."""
     if op is Ops.DETACH:
         return node if NO_GRAD.value else graph.detach(node)
-    return own(node, arg) if op is Ops.CAST else UOp(op, node.dtype, (node,), arg)
+    if op is Ops.CAST:
+        return own(node, arg)
+    return UOp(op, node.dtype, (node,), arg)
 
 
 def own(node: UOp, number: int | None = None) -> UOp:
@@ -200,6 +204,11 @@ def copied(node: UOp, device: str) -> UOp:
 def default_float() -> DType:
     """The type of Python floats that stand alone (`DEFAULT_FLOAT`)."""
     return to_dtype(DEFAULT_FLOAT.value)
+
+
+def dtype_or(dtype: DTypeLike | None, otherwise: DType) -> DType:
+    """The type that is asked for, or another if none is."""
+    return otherwise if dtype is None else to_dtype(dtype)
 
 
 def as_scalar(value: object) -> Scalar:
@@ -226,7 +235,8 @@ def together(left: UOp, right: UOp, operation: str) -> tuple[UOp, UOp]:
     """
     if left.dtype is not right.dtype:
         dtype = promote(left.dtype, right.dtype)
-        left, right = graph.cast(left, dtype), graph.cast(right, dtype)
+        left = graph.cast(left, dtype)
+        right = graph.cast(right, dtype)
     shape = broadcast_shape(operation, shape_of(left), shape_of(right))
     return stretched(left, shape), stretched(right, shape)
 
@@ -237,9 +247,11 @@ def stretched(node: UOp, shape: Shape) -> UOp:
     if node.op is Ops.CONST or old == shape:
         return node
     if len(old) < len(shape):
-        old = (1,) * (len(shape) - len(old)) + old
+        old = _padded(old, len(shape))
         node = UOp(Ops.RESHAPE, node.dtype, (node,), old)
-    return node if old == shape else UOp(Ops.EXPAND, node.dtype, (node,), shape)
+    if old == shape:
+        return node
+    return UOp(Ops.EXPAND, node.dtype, (node,), shape)
 
 
 def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
@@ -249,7 +261,8 @@ def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
     """
     first, *rest = shapes
     for shape in rest:
-        first = first if first == shape else _broadcast(operation, first, shape)
+        if first != shape:
+            first = _broadcast(operation, first, shape)
     return first
 
 

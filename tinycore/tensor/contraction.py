@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from tinycore.dtype import promote, sum_dtype, to_dtype
+from tinycore.dtype import promote, sum_dtype
 from tinycore.errors import ShapeError
-from tinycore.tensor.base import DTypeLike, broadcast_shape
+from tinycore.tensor.base import DTypeLike, broadcast_shape, dtype_or
 from tinycore.tensor.spelling import spelled
 from tinycore.tensor.statistics import Statistics
 
@@ -33,12 +33,14 @@ class Contraction(Statistics):
         """
         self._check_device(w)
         self._check_dot(w)
-        kind = promote(self.dtype, w.dtype) if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, promote(self.dtype, w.dtype))
+        wide = sum_dtype(kind)
         left = self if self.ndim > 1 else self.unsqueeze(0)
         right = w if w.ndim > 1 else w.unsqueeze(1)
-        rows = left.cast(sum_dtype(kind)).unsqueeze(-2)
-        columns = right.cast(sum_dtype(kind)).transpose(-1, -2).unsqueeze(-3)
-        total = (rows * columns)._reduced("sum", -1, False, "dot").cast(kind)
+        rows = left.cast(wide).unsqueeze(-2)
+        columns = right.cast(wide).transpose(-1, -2).unsqueeze(-3)
+        products = rows * columns
+        total = products._reduced("sum", -1, False, "dot").cast(kind)
         if w.ndim == 1:
             total = total.squeeze(-1)
         if self.ndim == 1:
@@ -46,7 +48,8 @@ class Contraction(Statistics):
         return total
 
     def _check_dot(self, w: Self) -> None:
-        mine, theirs = self.shape, w.shape
+        mine = self.shape
+        theirs = w.shape
         if not mine or not theirs or mine[-1] != theirs[-min(w.ndim, 2)]:
             raise ShapeError(
                 f"dot: shapes {mine} and {theirs} share no axis to sum over; expected (.., m, k) "
@@ -66,7 +69,9 @@ class Contraction(Statistics):
         >>> (Tensor([1, 2]) @ Tensor([3, 4])).item()
         11
         """
-        return x.dot(self, dtype) if reverse else self.dot(x, dtype)
+        if reverse:
+            return x.dot(self, dtype)
+        return self.dot(x, dtype)
 
     @spelled
     def linear(
@@ -84,7 +89,9 @@ class Contraction(Statistics):
         """
         x = self if dtype is None else self.cast(dtype)
         product = x * weight if weight.ndim == 1 else x.dot(weight, dtype)
-        return product if bias is None else product + bias
+        if bias is None:
+            return product
+        return product + bias
 
     @spelled
     def outer(self, w: Self) -> Self:
@@ -93,7 +100,9 @@ class Contraction(Statistics):
         >>> Tensor([1, 2]).outer(Tensor([3, 4])).tolist()
         [[3, 4], [6, 8]]
         """
-        return self.reshape(-1, 1) * w.reshape(1, -1)
+        column = self.reshape(-1, 1)
+        row = w.reshape(1, -1)
+        return column * row
 
     def __matmul__(self, x: Self) -> Self:
         return self.dot(x)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-from tinycore.dtype import promote, sum_dtype, to_dtype
+from tinycore.dtype import promote, sum_dtype
 from tinycore.errors import ShapeError
-from tinycore.tensor.base import DTypeLike
+from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.contraction import Contraction
 from tinycore.tensor.joining import Widths
 from tinycore.tensor.spelling import pair, spelled
@@ -57,8 +57,8 @@ class Convolution(Contraction):
             # axes before: the rest, then (places, size) of each axis done
             x = x._window(self.ndim - count + 2 * k, window, operation)
         batch = self.ndim - count
-        places = [batch + 2 * k for k in range(count)]
-        sizes = [batch + 2 * k + 1 for k in range(count)]
+        places = range(batch, x.ndim, 2)
+        sizes = range(batch + 1, x.ndim, 2)
         return x.permute(*range(batch), *places, *sizes)
 
     def _window(self, axis: int, window: _Window, operation: str) -> Self:
@@ -70,7 +70,8 @@ class Convolution(Contraction):
                 f"axis of {extent}; expected a smaller one. Pad the input"
             )
         if window.stride == window.size and window.dilation == 1:
-            return self._cut(axis, 0, places * window.size).unflatten(axis, (places, window.size))
+            whole = self._cut(axis, 0, places * window.size)
+            return whole.unflatten(axis, (places, window.size))
         apart = self.unsqueeze(axis + 1)
         shape = list(apart.shape)
         shape[axis + 1] = window.size
@@ -101,23 +102,22 @@ class Convolution(Contraction):
         """
         self._check_channels(weight, bias, groups)
         count = weight.ndim - 2
-        strides = pair(stride, count, "conv2d", "stride")
-        dilations = pair(dilation, count, "conv2d", "dilation")
         sizes = upper_shape(weight.shape[2:])
-        rows = zip(sizes, strides, dilations, strict=True)
-        windows = [_Window(*row) for row in rows]
-        kind = promote(self.dtype, weight.dtype) if dtype is None else to_dtype(dtype)
-        x = self.cast(sum_dtype(kind))._around(_paddings(padding, count, "conv2d"), 0)
+        windows = _windows_of(sizes, stride, dilation, "conv2d")
+        kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
+        wide = sum_dtype(kind)
+        x = self.cast(wide)._around(_paddings(padding, count, "conv2d"), 0)
         x = x._windows(windows, "conv2d")
         places = x.shape[2 : 2 + count]
         x = x.reshape(x.shape[0], groups, 1, -1, *x.shape[2:])
-        w = weight.cast(sum_dtype(kind)).reshape(1, groups, -1, weight.shape[1], *sizes)
-        for axis in range(count):
-            w = w.unsqueeze(4 + axis)
+        ones = [1] * count
+        w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         summed = (3, *range(4 + count, 4 + 2 * count))
-        total = (x * w)._reduced("sum", summed, False, "conv2d").cast(kind)
-        total = total.reshape(self.shape[0], weight.shape[0], *places)
-        return total if bias is None else total + bias.reshape(1, -1, *[1] * count)
+        total = (x * w)._reduced("sum", summed, False, "conv2d")
+        result = total.cast(kind).reshape(self.shape[0], weight.shape[0], *places)
+        if bias is None:
+            return result
+        return result + bias.reshape(1, -1, *ones)
 
     def _check_channels(
         self,
@@ -126,9 +126,10 @@ class Convolution(Contraction):
         groups: int,
     ) -> None:
         self._check_device(weight)
-        x, w = upper_shape(self.shape), upper_shape(weight.shape)
-        fits = len(x) == len(w) >= 3 and x[1] == groups * w[1]
-        if not fits or w[0] % groups:
+        x = upper_shape(self.shape)
+        w = upper_shape(weight.shape)
+        same_rank = len(x) == len(w) >= 3
+        if not same_rank or x[1] != groups * w[1] or w[0] % groups:
             raise ShapeError(
                 f"conv2d: input {x} and weight {w} with {groups} groups do not fit; expected "
                 "(n, groups * c, ..) and (groups * o, c, ..). Check the channels"
@@ -167,12 +168,14 @@ class Convolution(Contraction):
             widths = _with_overhang(windows, space, widths)
         x = self._around(widths, self.dtype.min)._windows(windows, "max_pool2d")
         inner = range(x.ndim - count, x.ndim)
+        largest = x.max(inner)
         if not return_indices:
-            return x.max(inner)
+            return largest
         beyond = prod(space)
         numbers = self.of_uop(graph.iota(beyond)).reshape(space)
         places = numbers._around(widths, beyond)._windows(windows, "max_pool2d")
-        return x.max(inner), x.eq(x.max(inner, True)).where(places, beyond).min(inner)
+        is_largest = x.eq(x.max(inner, True))
+        return largest, is_largest.where(places, beyond).min(inner)
 
     @spelled
     def avg_pool2d(
@@ -195,7 +198,9 @@ class Convolution(Contraction):
         count = len(windows)
         space = upper_shape(self.shape)[-count:]
         inside = _paddings(padding, count, "avg_pool2d")
-        widths = _with_overhang(windows, space, inside) if ceil_mode else inside
+        widths = inside
+        if ceil_mode:
+            widths = _with_overhang(windows, space, inside)
         x = self._floating()._around(widths, 0)._windows(windows, "avg_pool2d")
         inner = range(x.ndim - count, x.ndim)
         if count_include_pad and widths == inside:
@@ -203,13 +208,16 @@ class Convolution(Contraction):
         counted = self.of_uop(graph.full(space, 1, x.dtype))
         if count_include_pad:
             counted = counted._around(inside, 1)
-            widths = [(0, wide[1] - own[1]) for wide, own in zip(widths, inside, strict=True)]
+            rows = zip(widths, inside, strict=True)
+            widths = [(0, wide - own) for (_, wide), (_, own) in rows]
         shares = counted._around(widths, 0)._windows(windows, "avg_pool2d")
-        return x.sum(inner) / shares.sum(range(count, 2 * count))
+        counts = shares.sum(range(count, 2 * count))
+        return x.sum(inner) / counts
 
     def _around(self, widths: Widths, fill: Scalar) -> Self:
         """Padded along the last axes."""
-        return self._padded([(0, 0)] * (self.ndim - len(widths)) + list(widths), fill)
+        untouched = [(0, 0)] * (self.ndim - len(widths))
+        return self._padded([*untouched, *widths], fill)
 
 
 def _pool_windows(
@@ -218,9 +226,21 @@ def _pool_windows(
     dilation: Numbers,
     operation: str,
 ) -> list[_Window]:
-    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+    if isinstance(kernel_size, int):
+        kernel_size = (kernel_size,) * 2
+    if stride is None:
+        stride = kernel_size
+    return _windows_of(kernel_size, stride, dilation, operation)
+
+
+def _windows_of(
+    sizes: Sequence[int],
+    stride: Numbers,
+    dilation: Numbers,
+    operation: str,
+) -> list[_Window]:
     count = len(sizes)
-    strides = sizes if stride is None else pair(stride, count, operation, "stride")
+    strides = pair(stride, count, operation, "stride")
     dilations = pair(dilation, count, operation, "dilation")
     return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
@@ -231,10 +251,12 @@ def _paddings(
     operation: str,
 ) -> list[tuple[int, int]]:
     """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
-    if not isinstance(padding, int) and len(padding) == 2 * count:
-        flat = list(padding)
-        return [(flat[k], flat[k + 1]) for k in range(0, 2 * count, 2)][::-1]
-    return [(width, width) for width in pair(padding, count, operation, "padding")]
+    if isinstance(padding, int) or len(padding) != 2 * count:
+        widths = pair(padding, count, operation, "padding")
+        return [(width, width) for width in widths]
+    befores = padding[::2]
+    afters = padding[1::2]
+    return list(zip(befores, afters, strict=True))[::-1]
 
 
 def _with_overhang(
@@ -245,9 +267,10 @@ def _with_overhang(
     """Widths such that a last window may overhang, if it begins inside or in the padding before."""
     found = []
     for window, extent, (before, after) in zip(windows, space, widths, strict=True):
-        places = ceildiv(extent + before + after - window.reach, window.stride) + 1
-        if (places - 1) * window.stride >= extent + before:
-            places -= 1
-        needed = (places - 1) * window.stride + window.reach - extent - before
+        end = before + extent
+        steps = ceildiv(end + after - window.reach, window.stride)
+        if steps * window.stride >= end:
+            steps -= 1
+        needed = steps * window.stride + window.reach - end
         found.append((before, max(after, needed)))
     return found

@@ -14,7 +14,15 @@ from tinycore.engine.cell import Cell, stored_cell
 from tinycore.errors import ArgumentError, DTypeError, ShapeError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
-from tinycore.tensor.base import DTypeLike, Frame, copied, default_float, own, scalar_dtype
+from tinycore.tensor.base import (
+    DTypeLike,
+    Frame,
+    copied,
+    default_float,
+    dtype_or,
+    own,
+    scalar_dtype,
+)
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.leaves import Leaf
 from tinycore.tensor.spelling import extents
@@ -43,13 +51,12 @@ class Creation(Joining, Leaf):
         Raises: ShapeError for lists of unequal length; DTypeError for what is no number.
         """
         kind = None if dtype is None else to_dtype(dtype)
-        home = device if device is not None or not isinstance(data, Frame) else data.device
-        self.cell = _cell_of(data, Device.canonicalize(home), kind)
+        if device is None and isinstance(data, Frame):
+            device = data.device
+        self.cell = _cell_of(data, Device.canonicalize(device), kind)
         self.steps = ()
         self.grad = None
-        self._requires_grad = None
-        if requires_grad is not None:
-            self.requires_grad_(requires_grad)
+        self.requires_grad_(requires_grad)
 
     @classmethod
     def _formula(
@@ -59,8 +66,8 @@ class Creation(Joining, Leaf):
         requires_grad: bool | None = None,
     ) -> Self:
         """A tensor made by a formula, in a node of its own."""
-        new = cls.of_cell(Cell(own(uop), Device.canonicalize(device)))
-        return new if requires_grad is None else new.requires_grad_(requires_grad)
+        cell = Cell(own(uop), Device.canonicalize(device))
+        return cls.of_cell(cell).requires_grad_(requires_grad)
 
     @classmethod
     def of_bytes(
@@ -77,14 +84,16 @@ class Creation(Joining, Leaf):
         >>> Tensor.of_bytes(bytes([0, 0, 128, 63]), (1,), "float32").tolist()
         [1.0]
         """
-        kind, sizes = to_dtype(dtype), upper_shape(extents((shape,), "of_bytes"))
+        kind = to_dtype(dtype)
+        sizes = upper_shape(extents((shape,), "of_bytes"))
+        count = prod(sizes)
         view = memoryview(raw)
-        if view.nbytes != prod(sizes) * kind.itemsize:
+        if view.nbytes != count * kind.itemsize:
             raise ShapeError(
                 f"of_bytes: {view.nbytes} bytes do not fit shape {sizes} of {kind!r}; "
-                f"expected {prod(sizes) * kind.itemsize}. Check shape and type"
+                f"expected {count * kind.itemsize}. Check shape and type"
             )
-        buffer = Buffer(Device.canonicalize(device), kind, prod(sizes))
+        buffer = Buffer(Device.canonicalize(device), kind, count)
         if view.nbytes:
             buffer.copyin(view)
         return cls.of_cell(stored_cell(buffer, sizes))
@@ -106,7 +115,7 @@ class Creation(Joining, Leaf):
         >>> Tensor.full((2,), 7).tolist()
         [7, 7]
         """
-        kind = scalar_dtype(fill_value) if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, scalar_dtype(fill_value))
         node = graph.full(extents((shape,), "full"), fill_value, kind)
         return cls._formula(node, device, requires_grad)
 
@@ -117,7 +126,8 @@ class Creation(Joining, Leaf):
         >>> Tensor.zeros(2).tolist()
         [0.0, 0.0]
         """
-        return cls.full(extents(shape, "zeros"), 0, **{"dtype": default_float(), **kwargs})
+        kwargs.setdefault("dtype", default_float())
+        return cls.full(extents(shape, "zeros"), 0, **kwargs)
 
     @classmethod
     def ones(cls, *shape: Any, **kwargs: Any) -> Self:
@@ -126,7 +136,8 @@ class Creation(Joining, Leaf):
         >>> Tensor.ones(2).tolist()
         [1.0, 1.0]
         """
-        return cls.full(extents(shape, "ones"), 1, **{"dtype": default_float(), **kwargs})
+        kwargs.setdefault("dtype", default_float())
+        return cls.full(extents(shape, "ones"), 1, **kwargs)
 
     @classmethod
     def empty(
@@ -141,11 +152,11 @@ class Creation(Joining, Leaf):
         >>> Tensor.empty(2, 3).shape
         (2, 3)
         """
-        kind = default_float() if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, default_float())
         sizes = upper_shape(extents(shape, "empty"))
         buffer = Buffer(Device.canonicalize(device), kind, prod(sizes))
-        new = cls.of_cell(stored_cell(buffer, sizes))
-        return new if requires_grad is None else new.requires_grad_(requires_grad)
+        cell = stored_cell(buffer, sizes)
+        return cls.of_cell(cell).requires_grad_(requires_grad)
 
     def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"dtype": self.dtype, "device": self.device, **kwargs}
@@ -164,7 +175,7 @@ class Creation(Joining, Leaf):
         >>> Tensor([1, 2]).const_like(7).tolist()
         [7, 7]
         """
-        return self.full_like(b) if dtype is None else self.full_like(b, dtype=dtype)
+        return self.full_like(b, dtype=dtype_or(dtype, self.dtype))
 
     def zeros_like(self, **kwargs: Any) -> Self:
         """Zeros of this tensor's shape, type and device.
@@ -211,11 +222,13 @@ class Creation(Joining, Leaf):
         if step == 0:
             raise ArgumentError("arange: step is 0; expected another number. Use full")
         if stop is None:
-            start, stop = 0, start
-        numbers = (start, stop, step)
-        is_whole = all(isinstance(number, int) for number in numbers)
-        whole = dtypes.int32 if max(abs(start), abs(stop)) < 1 << 31 else dtypes.int64
-        kind = to_dtype(dtype) if dtype is not None else whole if is_whole else default_float()
+            stop = start
+            start = 0
+        usual = default_float()
+        if all(isinstance(number, int) for number in (start, stop, step)):
+            is_small = max(abs(start), abs(stop)) < 1 << 31
+            usual = dtypes.int32 if is_small else dtypes.int64
+        kind = dtype_or(dtype, usual)
         count = max(math.ceil((stop - start) / step), 0)
         return cls._formula(_progression(count, start, step, kind), **kwargs)
 
@@ -237,14 +250,17 @@ class Creation(Joining, Leaf):
         """
         if steps < 0:
             raise ArgumentError(f"linspace: {steps} steps; expected 0 or more. Pass a count")
-        kind = default_float() if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, default_float())
         wide = kind if kind.is_float else default_float()
         step = (stop - start) / max(steps - 1, 1)
+        begin = stop - step * (steps - 1)
         device = Device.canonicalize(kwargs.get("device"))
         up = cls.of_node(_progression(steps, start, step, wide), device)
-        down = cls.of_node(_progression(steps, stop - step * (steps - 1), step, wide), device)
-        first_half = cls.of_node(graph.iota(steps), device) < ceildiv(steps, 2)
-        return cls._formula(first_half.where(up, down).cast(kind).uop, **kwargs)
+        down = cls.of_node(_progression(steps, begin, step, wide), device)
+        places = cls.of_node(graph.iota(steps), device)
+        is_first_half = places < ceildiv(steps, 2)
+        numbers = is_first_half.where(up, down)
+        return cls._formula(numbers.cast(kind).uop, **kwargs)
 
     @classmethod
     def eye(
@@ -259,11 +275,13 @@ class Creation(Joining, Leaf):
         >>> Tensor.eye(2).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
         """
-        kind = default_float() if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, default_float())
+        width = n if m is None else m
         device = Device.canonicalize(kwargs.get("device"))
         rows = cls.of_node(graph.iota(n), device).reshape(n, 1)
-        columns = cls.of_node(graph.iota(n if m is None else m), device)
-        return cls._formula(rows.eq(columns).cast(kind).uop, **kwargs)
+        columns = cls.of_node(graph.iota(width), device)
+        is_diagonal = rows.eq(columns)
+        return cls._formula(is_diagonal.cast(kind).uop, **kwargs)
 
 
 def _progression(count: int, start: float, step: float, dtype: DType) -> UOp:
@@ -275,15 +293,19 @@ def _progression(count: int, start: float, step: float, dtype: DType) -> UOp:
 def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
     """The cell that holds `data` on a device."""
     if isinstance(data, Frame):
-        node = data.uop if data.device == device else copied(data.uop, device)
-        return Cell(own(graph.cast(node, dtype or data.dtype)), device)
+        node = data.uop
+        if data.device != device:
+            node = copied(node, device)
+        value = graph.cast(node, dtype or data.dtype)
+        return Cell(own(value), device)
     if isinstance(data, UOp):
         return Cell(data, device)
     if isinstance(data, bool | int | float):
-        kind = scalar_dtype(data) if dtype is None else dtype
-        return Cell(own(graph.full((), data, kind)), device)
+        number = graph.full((), data, dtype or scalar_dtype(data))
+        return Cell(own(number), device)
     array = _array(data)
-    kind = dtype or _inferred(array, isinstance(data, list | tuple | range))
+    is_list = isinstance(data, list | tuple | range)
+    kind = dtype or _inferred(array, is_list)
     if kind in (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2):
         wide = stored(array.astype("float32"), device, dtypes.float32)
         return Cell(graph.cast(wide.uop, kind), device)
@@ -316,8 +338,9 @@ def _inferred(array: Any, is_list: bool) -> DType:
         return default_float()
     if array.dtype.kind == "b":
         return dtypes.bool
-    fits = abs(array).max(initial=0) < 1 << 31
-    return dtypes.int32 if fits else to_dtype(array.dtype.name)
+    if abs(array).max(initial=0) < 1 << 31:
+        return dtypes.int32
+    return to_dtype(array.dtype.name)
 
 
 def stored(array: Any, device: str, dtype: DType) -> Cell:

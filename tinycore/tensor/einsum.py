@@ -7,11 +7,13 @@ multiplied, and summed over the letters that the result has not. Next: attention
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import mul
 from typing import Any, Self
 
-from tinycore.dtype import sum_dtype, to_dtype
+from tinycore.dtype import sum_dtype
 from tinycore.errors import ArgumentError
-from tinycore.tensor.base import DTypeLike, common_dtype
+from tinycore.tensor.base import DTypeLike, common_dtype, dtype_or
 from tinycore.tensor.contraction import Contraction
 from tinycore.tensor.spelling import spread
 from tinycore.uop.shape import Dim
@@ -47,14 +49,13 @@ class Einsum(Contraction):
         tensors: list[Self] = list(spread(operands))
         names, result = _parsed(formula, [tensor.ndim for tensor in tensors])
         letters = list(dict.fromkeys("".join(names)))
-        kind = common_dtype(tensors) if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, common_dtype(tensors))
+        wide = sum_dtype(kind)
         factors = []
         for tensor, name in zip(tensors, names, strict=True):
-            wide = tensor.cast(sum_dtype(kind))
-            factors.append(wide._over(name, letters))
-        product = factors[0]
-        for factor in factors[1:]:
-            product = product * factor
+            factor = tensor.cast(wide)
+            factors.append(factor._over(name, letters))
+        product = reduce(mul, factors)
         summed = [k for k, letter in enumerate(letters) if letter not in result]
         total = product._reduced("sum", summed, False, "einsum").cast(kind)
         kept = [letter for letter in letters if letter in result]
@@ -67,8 +68,9 @@ class Einsum(Contraction):
             first = names.index(names[k])
             if first == k:
                 continue
-            is_diagonal = x._indices(first).eq(x._indices(k))
-            diagonal = is_diagonal.where(x, 0)
+            rows = x._indices(first)
+            columns = x._indices(k)
+            diagonal = rows.eq(columns).where(x, 0)
             x = diagonal._reduced("sum", k, False, "einsum")
             names = names[:k] + names[k + 1 :]
         present = [letter for letter in letters if letter in names]
@@ -83,25 +85,30 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     parts = left.split(",")
     if len(parts) != len(ranks):
         raise _misfit(formula, f"it names {len(parts)} operands, {len(ranks)} are given")
-    names = [_without_dots(part, rank) for part, rank in zip(parts, ranks, strict=True)]
-    for name, rank in zip(names, ranks, strict=True):
+    names = []
+    for part, rank in zip(parts, ranks, strict=True):
+        name = _without_dots(part, rank)
         if len(name) != rank:
             raise _misfit(formula, f"{name!r} does not name the axes of {rank}")
+        names.append(name)
     every = "".join(names)
     dots = "".join([letter for letter in reversed(_DOTS) if letter in every])
     if not arrow:
-        single = [c for c in every if every.count(c) == 1 and c not in dots]
-        right = "..." + "".join(sorted(single))
+        named = sorted(set(every) - set(dots))
+        single = [letter for letter in named if every.count(letter) == 1]
+        right = "..." + "".join(single)
     result = right.replace("...", dots)
-    is_known = set(result) <= set(every)
-    if len(set(result)) != len(result) or not is_known:
+    distinct = set(result)
+    if len(distinct) != len(result) or not distinct <= set(every):
         raise _misfit(formula, f"the result {right!r} repeats a letter or has a new one")
     return names, result
 
 
 def _without_dots(part: str, rank: int) -> str:
-    count = max(rank - len(part.replace("...", "")), 0)
-    return part.replace("...", _DOTS[:count][::-1])
+    named = part.replace("...", "")
+    count = max(rank - len(named), 0)
+    dots = _DOTS[:count][::-1]
+    return part.replace("...", dots)
 
 
 def _misfit(formula: str, what: str) -> ArgumentError:

@@ -107,7 +107,8 @@ class Functions(Arithmetic):
         base, exponent = self._both(x, "pow", reverse)
         if base.dtype.is_float:
             return base._general_pow(exponent)
-        return base.double()._general_pow(exponent.double()).round().cast(base.dtype)
+        power = base.double()._general_pow(exponent.double())
+        return power.round().cast(base.dtype)
 
     def _pow_number(self, x: int | float) -> Self:
         if self.dtype.is_int and isinstance(x, int) and x < 0:
@@ -115,13 +116,17 @@ class Functions(Arithmetic):
                 f"pow: integers of type {self.dtype!r} to the power {x}; expected a power of 0 or "
                 "more. Cast to a floating-point type"
             )
-        if x in (0.5, -0.5):
-            return self.sqrt() if x > 0 else self.rsqrt()
-        if not (float(x).is_integer() and abs(x) <= _DIRECT_POWER):
+        if x == 0.5:
+            return self.sqrt()
+        if x == -0.5:
+            return self.rsqrt()
+        is_direct = float(x).is_integer() and abs(x) <= _DIRECT_POWER
+        if not is_direct:
             base, exponent = self._floating()._both(float(x), "pow")
             return base._general_pow(exponent)
         base = self._floating() if isinstance(x, float) else self
-        return base._repeated(int(x)) if x >= 0 else base._repeated(int(-x)).reciprocal()
+        power = base._repeated(int(abs(x)))
+        return power if x >= 0 else power.reciprocal()
 
     def _repeated(self, count: int) -> Self:
         """self multiplied `count` times, by squaring."""
@@ -144,11 +149,15 @@ class Functions(Arithmetic):
         is_zero = self.eq(0)
         size = is_zero.where(1.0, self.abs())
         power = (exponent * size.log()).exp()
-        at_zero = exponent.eq(0).where(1.0, (exponent < 0).where(math.inf, 0.0))
-        is_odd = (exponent * 0.5).trunc().ne(exponent * 0.5)
+        unbounded = (exponent < 0).where(math.inf, 0.0)
+        at_zero = exponent.eq(0).where(1.0, unbounded)
+        half = exponent * 0.5
+        is_odd = half.trunc().ne(half)
+        signed = is_odd.where(-power, power)
         is_whole = exponent.trunc().eq(exponent)
-        turned = is_whole.where(is_odd.where(-power, power), math.nan)
-        return is_zero.where(at_zero.cast(self.dtype), (self < 0).where(turned, power))
+        turned = is_whole.where(signed, math.nan)
+        elsewhere = (self < 0).where(turned, power)
+        return is_zero.where(at_zero.cast(self.dtype), elsewhere)
 
     # angles
 
@@ -186,12 +195,14 @@ class Functions(Arithmetic):
         [0.0]
         """
         x = self._floating()
-        size = (x < 0).where(-x, x)
+        is_negative = x < 0
+        size = is_negative.where(-x, x)
         is_small = size < 0.5
         decay = (size * -2.0).exp()
         large = (1.0 - decay) / (1.0 + decay)
+        signed = is_negative.where(-large, large)
         near = is_small.where(x, 0.0)._tanh_fraction()
-        return is_small.where(near, (x < 0).where(-large, large))
+        return is_small.where(near, signed)
 
     def _tanh_fraction(self) -> Self:
         """x / (1 + x^2/(3 + x^2/(5 + ..))), as one quotient, for |x| <= 1/2.
@@ -204,7 +215,8 @@ class Functions(Arithmetic):
         above: Self | float = 1.0
         below: Self | float = float(last)
         for odd in range(last - 2, 0, -2):
-            above, below = below, square * above + below * float(odd)
+            whole = below * float(odd)
+            above, below = below, square * above + whole
         return self * above / below
 
     def _is_double(self) -> bool:
@@ -234,7 +246,9 @@ class Functions(Arithmetic):
         """
         x = self._floating()
         is_near = (x >= -0.5) & (x <= 1.0)
-        return is_near.where(is_near.where(x, 0.0)._log1p(), (x + 1.0).log())
+        near = is_near.where(x, 0.0)._log1p()
+        far = (x + 1.0).log()
+        return is_near.where(near, far)
 
     def _log1p(self) -> Self:
         """log(1 + t) of -1/2 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
@@ -257,7 +271,9 @@ class Functions(Arithmetic):
         t = (self._floating() * 0.5).tanh()
         is_small = self.abs() < 1.0
         near = is_small.where(t, 0.0)
-        return is_small.where(near * 2.0 / (1.0 - near * near), (self.exp() - (-self).exp()) * 0.5)
+        small = near * 2.0 / (1.0 - near * near)
+        large = (self.exp() - (-self).exp()) * 0.5
+        return is_small.where(small, large)
 
     def cosh(self) -> Self:
         """The hyperbolic cosine.
@@ -265,7 +281,8 @@ class Functions(Arithmetic):
         >>> Tensor([0.0]).cosh().tolist()
         [1.0]
         """
-        return (self.exp() + (-self).exp()) * 0.5
+        total = self.exp() + (-self).exp()
+        return total * 0.5
 
     def erf(self) -> Self:
         """The error function, to 2e-7.
@@ -276,14 +293,18 @@ class Functions(Arithmetic):
         [0.0]
         """
         x = self._floating()
-        size = (x < 0).where(-x, x)
+        is_negative = x < 0
+        size = is_negative.where(-x, x)
         is_small = size < 0.5
         t = (size * 0.3275911 + 1.0).reciprocal()
         series = t._polynomial(_ERF_TAIL) * t
-        large = 1.0 - series * (-(size * size)).exp()
+        tail = (-(size * size)).exp()
+        large = 1.0 - series * tail
+        signed = is_negative.where(-large, large)
         near = is_small.where(x, 0.0)
-        small = (near * near)._polynomial(_ERF_SERIES) * near
-        return is_small.where(small, (x < 0).where(-large, large))
+        square = near * near
+        small = square._polynomial(_ERF_SERIES) * near
+        return is_small.where(small, signed)
 
     def _polynomial(self, coefficients: Sequence[float]) -> Self:
         """c0 + c1 x + c2 x^2 + .., by Horner's rule."""
@@ -301,8 +322,10 @@ class Functions(Arithmetic):
         >>> Tensor([-1.5, 1.5]).ceil().tolist()
         [-1.0, 2.0]
         """
+        if not self.dtype.is_float:
+            return self
         whole = self.trunc()
-        return (self > whole).where(whole + 1, whole) if self.dtype.is_float else self
+        return (self > whole).where(whole + 1, whole)
 
     def round(self) -> Self:
         """Rounded to the nearest whole number, halves to the even one.
@@ -314,8 +337,10 @@ class Functions(Arithmetic):
             return self
         below = self.floor()
         rest = self - below
-        is_odd = (below * 0.5).floor().ne(below * 0.5)
-        up = (rest > 0.5) | (rest.eq(0.5) & is_odd)
+        half = below * 0.5
+        is_odd = half.floor().ne(half)
+        is_tie = rest.eq(0.5)
+        up = (rest > 0.5) | (is_tie & is_odd)
         return up.where(below + 1, below)
 
     # two arguments
@@ -330,8 +355,9 @@ class Functions(Arithmetic):
         x, y = self._floating()._both(other, "logaddexp")
         high = x.maximum(y)
         gap = x.minimum(y) - high
+        total = high + gap.exp()._log1p()
         # equal infinities have no distance, and need none
-        return high.isinf().where(high, high + gap.exp()._log1p())
+        return high.isinf().where(high, total)
 
     def __pow__(self, x: Self | Scalar) -> Self:
         return self.pow(x)

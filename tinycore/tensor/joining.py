@@ -6,7 +6,7 @@ Comes in: tensors. Goes out: new tensors; pieces are views. Next: reduction.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ArgumentError, ShapeError
@@ -53,8 +53,9 @@ class Joining(Arithmetic, Movement):
         inner = self
         outer = []
         for axis, (before, after) in enumerate(self._widths(padding)):
+            begin = max(-before, 0)
             end = self.shape[axis] - max(-after, 0)
-            inner = inner._cut(axis, max(-before, 0), end)
+            inner = inner._cut(axis, begin, end)
             outer.append((max(before, 0), max(after, 0)))
         if mode == "constant":
             return inner._padded(outer, value)
@@ -65,7 +66,9 @@ class Joining(Arithmetic, Movement):
     def _padded(self, widths: Widths, value: Scalar) -> Self:
         before = self.uop
         node = graph.pad(before, widths, value)
-        return self.of_cell(self.cell, self.steps) if node is before else self.of_uop(node)
+        if node is before:
+            return self.of_cell(self.cell, self.steps)
+        return self.of_uop(node)
 
     def _copied_around(
         self,
@@ -75,36 +78,35 @@ class Joining(Arithmetic, Movement):
     ) -> Self:
         """Padded along one axis with copies of its own elements."""
         extent = upper(self.shape[axis])
-        most = {"reflect": extent - 1, "circular": extent, "replicate": max(widths)}[mode]
-        if max(widths) > most or extent == 0:
+        widest = max(widths)
+        limits = {"reflect": extent - 1, "circular": extent, "replicate": widest}
+        most = limits[mode]
+        if widest > most or extent == 0:
             raise ShapeError(
-                f"pad: width {max(widths)} does not fit mode {mode!r} on an axis of {extent}; "
+                f"pad: width {widest} does not fit mode {mode!r} on an axis of {extent}; "
                 f"expected at most {max(most, 0)}. Pad less, or use mode='constant'"
             )
         before, after = _MODES[mode](extent, *widths)
-        parts = [self._piece(axis, *before), self, self._piece(axis, *after)]
-        kept = [part for part in parts if part.shape[axis] != 0]
-        return kept[0].cat(*kept[1:], dim=axis)
+        parts = [
+            self._copied(axis, before),
+            self,
+            self._copied(axis, after),
+        ]
+        first, *rest = [part for part in parts if part.shape[axis] != 0]
+        return first.cat(*rest, dim=axis)
 
-    def _piece(
-        self,
-        axis: int,
-        begin: int,
-        end: int,
-        turned: bool,
-        count: int,
-    ) -> Self:
-        part = self._cut(axis, begin, end)
-        if turned:
+    def _copied(self, axis: int, piece: _Piece) -> Self:
+        part = self._cut(axis, piece.begin, piece.end)
+        if piece.turned:
             part = part.flip(axis)
-        shape = part.shape
-        return part.expand((*shape[:axis], count, *shape[axis + 1 :]))
+        shape = list(part.shape)
+        shape[axis] = piece.extent
+        return part.expand(shape)
 
     def _widths(self, padding: Sequence[Any]) -> list[tuple[int, int]]:
         """(before, after) for each axis, from the flat form or the form in pairs."""
-        is_paired = all(item is None or isinstance(item, tuple | list) for item in padding)
         pairs = [(0, 0) if item is None else item for item in padding]
-        if not is_paired:
+        if not all(isinstance(item, tuple | list) for item in pairs):
             flat = [whole(item, "pad") for item in padding]
             pairs = [flat[k : k + 2] for k in range(0, len(flat), 2)]
             missing = self.ndim - len(pairs)
@@ -126,8 +128,9 @@ class Joining(Arithmetic, Movement):
         """
         wanted = spread((shape, *args))
         old = upper_shape(self.shape)
-        if len(wanted) != len(old):
-            wanted = (None,) * (len(old) - len(wanted)) + wanted
+        missing = len(old) - len(wanted)
+        if missing:
+            wanted = (None,) * missing + wanted
         widths = [0 if new is None else new - n for n, new in zip(old, wanted, strict=True)]
         if min(widths, default=0) < 0:
             raise ShapeError(
@@ -147,18 +150,22 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1, 2]).cat(Tensor([3])).tolist()
         [1, 2, 3]
         """
-        parts = [part for part in _several(self, args) if part.shape != (0,)] or [self]
+        given = _several(self, args)
+        parts = [part for part in given if part.shape != (0,)] or [self]
         first = parts[0]
         axis = axis_of(dim, first.ndim, "cat")
         dtype = common_dtype(parts)
-        ends = [0]
+        ends = []
+        total = 0
         for part in parts:
             first._check_beside(part, axis)
-            ends.append(ends[-1] + upper(part.shape[axis]))
-        placed = [
-            part.cast(dtype)._placed(axis, begin, ends[-1] - end)
-            for part, begin, end in zip(parts, ends[:-1], ends[1:], strict=True)
-        ]
+            total += upper(part.shape[axis])
+            ends.append(total)
+        placed = []
+        for part, end in zip(parts, ends, strict=True):
+            begin = end - upper(part.shape[axis])
+            typed = part.cast(dtype)
+            placed.append(typed._placed(axis, begin, total - end))
         return _chosen(placed, placed[0]._indices(axis), ends)
 
     def _placed(self, axis: int, before: int, after: int) -> Self:
@@ -174,14 +181,15 @@ class Joining(Arithmetic, Movement):
         return self.of_uop(graph.iota(extent, dtype)).reshape(shape)
 
     def _check_beside(self, part: Self, axis: int) -> None:
-        self._check_device(part)
-        mine, theirs = list(self.shape), list(part.shape)
+        mine = self.shape
+        theirs = part.shape
         same_rank = len(mine) == len(theirs)
-        if same_rank:
-            mine[axis] = theirs[axis]
-        if not same_rank or mine != theirs:
+        same_before = mine[:axis] == theirs[:axis]
+        same_after = mine[axis + 1 :] == theirs[axis + 1 :]
+        self._check_device(part)
+        if not (same_rank and same_before and same_after):
             raise ShapeError(
-                f"cat: shapes {self.shape} and {part.shape} do not fit along axis {axis}; "
+                f"cat: shapes {mine} and {theirs} do not fit along axis {axis}; "
                 "expected equal extents on all other axes. Reshape or pad one"
             )
 
@@ -194,8 +202,10 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1, 2]).stack(Tensor([3, 4])).tolist()
         [[1, 2], [3, 4]]
         """
-        parts = _several(self, args)
-        rows = [part.unsqueeze(axis_of(dim, part.ndim + 1, "stack")) for part in parts]
+        rows = []
+        for part in _several(self, args):
+            axis = axis_of(dim, part.ndim + 1, "stack")
+            rows.append(part.unsqueeze(axis))
         return rows[0].cat(*rows[1:], dim=dim)
 
     @spelled
@@ -217,11 +227,12 @@ class Joining(Arithmetic, Movement):
         old = (1,) * missing + self.shape
         apart: list[Dim] = []
         tiled: list[Dim] = []
+        merged: list[Dim] = []
         for count, extent in zip(counts, old, strict=True):
             apart += [1, extent]
             tiled += [count, extent]
-        whole_shape = [size(tiled[k : k + 2]) for k in range(0, len(tiled), 2)]
-        return self.reshape(apart).expand(tiled).reshape(whole_shape)
+            merged.append(size([count, extent]))
+        return self.reshape(apart).expand(tiled).reshape(merged)
 
     @spelled
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
@@ -233,10 +244,10 @@ class Joining(Arithmetic, Movement):
         if dim is None:
             return self.flatten().repeat_interleave(repeats, 0)
         axis = axis_of(dim, self.ndim, "repeat_interleave")
-        shape = self.shape
         apart = self.unsqueeze(axis + 1)
-        wide = apart.expand((*shape[: axis + 1], repeats, *shape[axis + 1 :]))
-        return wide.flatten(axis, axis + 1)
+        shape = list(apart.shape)
+        shape[axis + 1] = repeats
+        return apart.expand(shape).flatten(axis, axis + 1)
 
     # one into several
 
@@ -256,16 +267,20 @@ class Joining(Arithmetic, Movement):
         axis = axis_of(dim, self.ndim, "split")
         extent = upper(self.shape[axis])
         if isinstance(sizes, int):
-            begins = list(range(0, extent, max(sizes, 1)))
+            begins = range(0, extent, max(sizes, 1))
             sizes = [min(sizes, extent - begin) for begin in begins] or [0]
         if sum(sizes) != extent or min(sizes) < 0:
             raise ArgumentError(
                 f"split: sizes {list(sizes)} add up to {sum(sizes)}; expected {extent}, the "
                 f"extent of axis {axis}. Change one"
             )
-        ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
-        pairs = zip(ends, sizes, strict=True)
-        return tuple([self._cut(axis, end - count, end) for end, count in pairs])
+        pieces = []
+        end = 0
+        for count in sizes:
+            begin = end
+            end += count
+            pieces.append(self._cut(axis, begin, end))
+        return tuple(pieces)
 
     @spelled
     def chunk(self, chunks: int, dim: int = 0) -> list[Self]:
@@ -278,38 +293,54 @@ class Joining(Arithmetic, Movement):
         """
         if chunks < 1:
             raise ArgumentError(f"chunk: {chunks} pieces; expected 1 or more. Pass a positive one")
-        extent = upper(self.shape[axis_of(dim, self.ndim, "chunk")])
+        axis = axis_of(dim, self.ndim, "chunk")
+        extent = upper(self.shape[axis])
         count = max(ceildiv(extent, chunks), 1)
-        return list(self.split(count, dim))
+        return list(self.split(count, axis))
 
 
 def _chosen(parts: Sequence[A], places: A, ends: Sequence[int]) -> A:
     """Each part up to its end. Choosing keeps every bit; a sum would turn -0.0 into 0.0."""
     result = parts[-1]
-    for part, end in zip(reversed(parts[:-1]), reversed(ends[1:-1]), strict=True):
-        result = (places < end).where(part, result)
+    rows = list(zip(parts, ends, strict=True))
+    for part, end in reversed(rows[:-1]):
+        is_before = places < end
+        result = is_before.where(part, result)
     return result
 
 
 def _several(first: T, rest: Sequence[T]) -> list[T]:
     """The tensors of `a.cat(b, c)`, `Tensor.cat(a, b)` and PyTorch's `Tensor.cat([a, b])`."""
-    return [*first, *rest] if isinstance(first, tuple | list) else [first, *rest]
+    if isinstance(first, tuple | list):
+        return [*first, *rest]
+    return [first, *rest]
 
 
-# Mode -> (begin, end, turned around, times expanded to) of what comes before and after.
-_Part = tuple[int, int, bool, int]
+class _Piece(NamedTuple):
+    """Elements begin .. end - 1 of an axis, turned around or not, then expanded to an extent."""
+
+    begin: int
+    end: int
+    turned: bool
+    extent: int
 
 
-def _reflected(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
-    return (1, before + 1, True, before), (extent - 1 - after, extent - 1, True, after)
+def _reflected(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
+    first = _Piece(1, before + 1, True, before)
+    last = _Piece(extent - 1 - after, extent - 1, True, after)
+    return first, last
 
 
-def _replicated(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
-    return (0, 1, False, before), (extent - 1, extent, False, after)
+def _replicated(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
+    first = _Piece(0, 1, False, before)
+    last = _Piece(extent - 1, extent, False, after)
+    return first, last
 
 
-def _wrapped(extent: int, before: int, after: int) -> tuple[_Part, _Part]:
-    return (extent - before, extent, False, before), (0, after, False, after)
+def _wrapped(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
+    first = _Piece(extent - before, extent, False, before)
+    last = _Piece(0, after, False, after)
+    return first, last
 
 
 _MODES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}

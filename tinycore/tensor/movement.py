@@ -15,6 +15,7 @@ from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
 from tinycore.uop.index import Index, simplest
 from tinycore.uop.ops import Ops
 from tinycore.uop.shape import Dim, Shape, SkewArg, size
+from tinycore.util import ceildiv
 
 
 class Movement(Frame):
@@ -34,10 +35,12 @@ class Movement(Frame):
         [[1, 2], [3, 4]]
         """
         wanted = self._wanted(spread((shape, *args)))
-        if size(wanted) != size(self.shape):
+        count = size(self.shape)
+        given = size(wanted)
+        if given != count:
             raise ShapeError(
-                f"reshape: {size(self.shape)} elements do not fit shape {wanted} = "
-                f"{size(wanted)}; pass a shape of {size(self.shape)} elements or use one -1"
+                f"reshape: {count} elements do not fit shape {wanted} = {given}; "
+                f"pass a shape of {count} elements or use one -1"
             )
         return self._moved(Ops.RESHAPE, wanted)
 
@@ -52,7 +55,10 @@ class Movement(Frame):
     def _wanted(self, given: Sequence[Any]) -> Shape:
         """A shape with None and -1 filled in."""
         old = self.shape
-        known = [old[k] if n is None and k < len(old) else n for k, n in enumerate(given)]
+        known = list(given)
+        for k, extent in enumerate(old[: len(known)]):
+            if known[k] is None:
+                known[k] = extent
         if known.count(-1) > 1:
             raise ShapeError(
                 f"reshape: shape {tuple(given)} has more than one -1; expected at most one. "
@@ -73,11 +79,11 @@ class Movement(Frame):
         >>> Tensor.zeros(2, 3, 4).flatten(1).shape
         (2, 12)
         """
-        first = axis_of(start_dim, self.ndim, "flatten")
-        last = axis_of(end_dim, self.ndim, "flatten")
         shape = self.shape
-        merged = size(shape[first : last + 1])
-        return self.reshape((*shape[:first], merged, *shape[last + 1 :]))
+        first = axis_of(start_dim, len(shape), "flatten")
+        end = axis_of(end_dim, len(shape), "flatten") + 1
+        merged = size(shape[first:end])
+        return self.reshape([*shape[:first], merged, *shape[end:]])
 
     @spelled
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
@@ -86,12 +92,14 @@ class Movement(Frame):
         >>> Tensor.zeros(2, 12).unflatten(1, (3, 4)).shape
         (2, 3, 4)
         """
-        axis = axis_of(dim, self.ndim, "unflatten")
-        shape = self.shape
+        shape = list(self.shape)
+        axis = axis_of(dim, len(shape), "unflatten")
         parts = list(sizes)
         if -1 in parts:
-            parts[parts.index(-1)] = size([shape[axis]]) // -size(parts)
-        return self.reshape((*shape[:axis], *parts, *shape[axis + 1 :]))
+            known = -size(parts)
+            parts[parts.index(-1)] = size([shape[axis]]) // known
+        shape[axis : axis + 1] = parts
+        return self.reshape(shape)
 
     @spelled
     def squeeze(self, dim: int | None = None) -> Self:
@@ -102,10 +110,11 @@ class Movement(Frame):
         """
         if dim is None:
             return self.reshape([n for n in self.shape if n != 1])
-        axis = axis_of(dim, self.ndim, "squeeze")
-        if self.ndim == 0 or self.shape[axis] != 1:
-            return self._moved(Ops.RESHAPE, self.shape)
-        return self.reshape([*self.shape[:axis], *self.shape[axis + 1 :]])
+        shape = list(self.shape)
+        axis = axis_of(dim, len(shape), "squeeze")
+        if shape and shape[axis] == 1:
+            del shape[axis]
+        return self._moved(Ops.RESHAPE, tuple(shape))
 
     @spelled
     def unsqueeze(self, dim: int) -> Self:
@@ -114,8 +123,10 @@ class Movement(Frame):
         >>> Tensor([1, 2]).unsqueeze(-1).shape
         (2, 1)
         """
-        axis = axis_of(dim, self.ndim + 1, "unsqueeze")
-        return self.reshape([*self.shape[:axis], 1, *self.shape[axis:]])
+        shape = list(self.shape)
+        axis = axis_of(dim, len(shape) + 1, "unsqueeze")
+        shape.insert(axis, 1)
+        return self._moved(Ops.RESHAPE, tuple(shape))
 
     # order
 
@@ -144,8 +155,11 @@ class Movement(Frame):
         [[1, 3], [2, 4]]
         """
         order = list(range(self.ndim))
-        a, b = (axis_of(dim, self.ndim, "transpose") for dim in (dim0, dim1))
-        order[a], order[b] = b, a
+        first = axis_of(dim0, len(order), "transpose")
+        second = axis_of(dim1, len(order), "transpose")
+        if order:
+            order[first] = second
+            order[second] = first
         return self._moved(Ops.PERMUTE, tuple(order))
 
     @property
@@ -155,7 +169,8 @@ class Movement(Frame):
         >>> Tensor.zeros(2, 3).T.shape
         (3, 2)
         """
-        return self._moved(Ops.PERMUTE, tuple(range(self.ndim))[::-1])
+        order = reversed(range(self.ndim))
+        return self._moved(Ops.PERMUTE, tuple(order))
 
     def flip(self, axis: Any, *args: Any) -> Self:
         """The order along some axes turned around.
@@ -164,7 +179,8 @@ class Movement(Frame):
         [3, 2, 1]
         """
         axes = axes_of(spread((axis, *args)), self.ndim, "flip")
-        turned = [axis for axis in axes if self.shape[axis] != 1]
+        shape = self.shape
+        turned = [axis for axis in axes if shape[axis] != 1]
         return self._moved(Ops.FLIP, tuple(sorted(turned)))
 
     # number
@@ -185,8 +201,11 @@ class Movement(Frame):
                 "expected as many or more. Squeeze it first"
             )
         old = (1,) * missing + self.shape
-        kept = [a if b is None or b == -1 else b for a, b in zip(old, given, strict=True)]
-        return self.reshape(old)._moved(Ops.EXPAND, extents([kept], "expand"))
+        wanted = list(given)
+        for k, extent in enumerate(old):
+            if wanted[k] is None or wanted[k] == -1:
+                wanted[k] = extent
+        return self.reshape(old)._moved(Ops.EXPAND, extents([wanted], "expand"))
 
     def expand_as(self, other: Self) -> Self:
         """Expanded to the shape of another tensor.
@@ -209,8 +228,10 @@ class Movement(Frame):
                 f"shrink: {len(arg)} pairs for {self.ndim} axes; expected one each. "
                 "Pass None for an axis to keep"
             )
-        rows = zip(self.shape, arg, strict=True)
-        boxes = [(0, n) if pair is None else _bounds(*pair) for n, pair in rows]
+        boxes: list[tuple[Dim, Dim]] = []
+        for extent, bounds in zip(self.shape, arg, strict=True):
+            begin, end = (0, extent) if bounds is None else bounds
+            boxes.append((simplest(begin), simplest(end)))
         return self._moved(Ops.SHRINK, tuple(boxes))
 
     def _every(self, axis: int, step: int) -> Self:
@@ -218,16 +239,13 @@ class Movement(Frame):
         extent = size([self.shape[axis]])
         if step == 1 or extent <= 1:
             return self
-        count = -(-extent // step)
-        apart = self.unsqueeze(axis + 1)
-        return apart._moved(Ops.SKEW, SkewArg(axis, axis + 1, step, 1, count)).squeeze(axis + 1)
+        window = axis + 1
+        arg = SkewArg(axis, window, step, 1, ceildiv(extent, step))
+        apart = self.unsqueeze(window)
+        return apart._moved(Ops.SKEW, arg).squeeze(window)
 
     def _cut(self, axis: int, begin: Dim, end: Dim) -> Self:
         """Elements begin .. end - 1 along one axis."""
         boxes: list[tuple[Dim, Dim] | None] = [None] * self.ndim
         boxes[axis] = (begin, end)
         return self.shrink(boxes)
-
-
-def _bounds(begin: Dim, end: Dim) -> tuple[Dim, Dim]:
-    return simplest(begin), simplest(end)

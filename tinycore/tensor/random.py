@@ -11,12 +11,12 @@ import math
 from typing import Any, Self
 
 from tinycore.config import TRAINING
-from tinycore.dtype import NARROW, DType, dtypes, to_dtype
+from tinycore.dtype import NARROW, DType, dtypes
 from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
 from tinycore.tensor.activations import Activations
-from tinycore.tensor.base import DTypeLike, default_float
+from tinycore.tensor.base import DTypeLike, default_float, dtype_or
 from tinycore.tensor.creation import Creation
 from tinycore.tensor.spelling import extents, spelled
 from tinycore.tensor.threefry import SEEDS
@@ -48,9 +48,9 @@ class Random(Activations, Creation):
         home = Device.canonicalize(device)
         sizes = upper_shape(shape)
         first, second = SEEDS.words(home, prod(sizes))
-        a = cls.of_cell(Cell(first, home)).reshape(sizes)
-        b = cls.of_cell(Cell(second, home)).reshape(sizes)
-        return a, b
+        a = cls.of_cell(Cell(first, home))
+        b = cls.of_cell(Cell(second, home))
+        return a.reshape(sizes), b.reshape(sizes)
 
     @classmethod
     def _units(
@@ -63,21 +63,25 @@ class Random(Activations, Creation):
         a, b = cls._words(shape, device)
         if dtype is dtypes.float64:
             high = (a >> 5).cast(dtype) * float(1 << 26)
-            unit = (high + (b >> 6).cast(dtype)) * 2.0**-53
-            return unit, (b.cast(dtype) + 0.5) * 2.0**-32
-        bits = NARROW[dtype].mantissa + 1 if dtype in NARROW else 24  # more would round up to 1
-        return a._unit(bits).cast(dtype), b._unit(bits).cast(dtype)
+            low = (b >> 6).cast(dtype)
+            return (high + low) * 2.0**-53, (b.cast(dtype) + 0.5) * 2.0**-32
+        return a._unit(dtype), b._unit(dtype)
 
-    def _unit(self, bits: int) -> Self:
+    def _unit(self, dtype: DType) -> Self:
+        bits = 24
+        if dtype in NARROW:
+            bits = NARROW[dtype].mantissa + 1  # more would round up to 1
         # as a signed integer, which every processor converts
-        return (self >> (32 - bits)).int().float() * 2.0**-bits
+        whole = (self >> (32 - bits)).int()
+        return (whole.float() * 2.0**-bits).cast(dtype)
 
     def _kept(self, is_kept: bool, requires_grad: bool | None) -> Self:
         """The numbers drawn once and stored, if that is wished."""
         numbers = self
         if is_kept:
-            numbers = self.of_cell(Cell(graph.contiguous(self.uop, fresh_number()), self.device))
-        return numbers if requires_grad is None else numbers.requires_grad_(requires_grad)
+            node = graph.contiguous(self.uop, fresh_number())
+            numbers = self.of_cell(Cell(node, self.device))
+        return numbers.requires_grad_(requires_grad)
 
     @classmethod
     def rand(
@@ -120,7 +124,8 @@ class Random(Activations, Creation):
         wide = dtypes.float64 if kind is dtypes.float64 else dtypes.float32
         u, v = cls._units(extents(shape, "randn"), device, wide)
         radius = ((1.0 - u).log() * -2.0).sqrt()
-        numbers = radius * (v * (2 * math.pi)).sin()
+        angle = v * (2 * math.pi)
+        numbers = radius * angle.sin()
         return numbers.cast(kind)._kept(contiguous, requires_grad)
 
     @classmethod
@@ -147,7 +152,8 @@ class Random(Activations, Creation):
                 "Pass low < high"
             )
         words, _ = cls._words(extents(shape, "randint"), device)
-        numbers = (words.cast(dtypes.uint64) * count >> 32).cast(dtypes.int64) + low
+        above = words.cast(dtypes.uint64) * count >> 32
+        numbers = above.cast(dtypes.int64) + low
         return numbers.cast(dtype)._kept(True, requires_grad)
 
     @classmethod
@@ -165,11 +171,12 @@ class Random(Activations, Creation):
         >>> Tensor.uniform(2, low=-1, high=1).shape
         (2,)
         """
-        kind = default_float() if dtype is None else to_dtype(dtype)
+        kind = dtype_or(dtype, default_float())
         wide = kind if kind.is_float else default_float()
-        units = cls.rand(*shape, dtype=wide, **{**kwargs, "contiguous": False})
-        numbers = (units * (high - low) + low).cast(kind)
-        return numbers._kept(kwargs.get("contiguous", True), requires_grad)
+        is_kept = kwargs.pop("contiguous", True)
+        units = cls.rand(*shape, dtype=wide, contiguous=False, **kwargs)
+        numbers = units * (high - low) + low
+        return numbers.cast(kind)._kept(is_kept, requires_grad)
 
     @classmethod
     def normal(
@@ -185,8 +192,10 @@ class Random(Activations, Creation):
         >>> Tensor.normal(2, mean=3.0, std=0.0).tolist()
         [3.0, 3.0]
         """
-        drawn = cls.randn(*shape, **{**kwargs, "contiguous": False})
-        return (drawn * std + mean)._kept(kwargs.get("contiguous", True), requires_grad)
+        is_kept = kwargs.pop("contiguous", True)
+        drawn = cls.randn(*shape, contiguous=False, **kwargs)
+        numbers = drawn * std + mean
+        return numbers._kept(is_kept, requires_grad)
 
     @classmethod
     def randperm(
@@ -203,13 +212,14 @@ class Random(Activations, Creation):
         """
         words, _ = cls._words((n,), device)
         keys = words._kept(True, None)
-        mine, theirs = keys.reshape(n, 1), keys.reshape(1, n)
+        mine = keys.reshape(n, 1)
+        theirs = keys.reshape(1, n)
         place = cls.of_cell(Cell(graph.iota(n), keys.device))
         is_earlier = place.reshape(1, n) < place.reshape(n, 1)
         before = (theirs < mine) | (theirs.eq(mine) & is_earlier)
-        ranks = before.cast(dtypes.int32).uop
-        total = keys.of_uop(graph.reduce(ranks, [1], "sum")).reshape(n)
-        return total.cast(dtype)._kept(True, kwargs.get("requires_grad"))
+        earlier = before.cast(dtypes.int32).uop
+        ranks = keys.of_uop(graph.reduce(earlier, [1], "sum")).reshape(n)
+        return ranks.cast(dtype)._kept(True, kwargs.get("requires_grad"))
 
     # the starting values of layers
 
@@ -220,8 +230,15 @@ class Random(Activations, Creation):
         >>> Tensor.scaled_uniform(2, 3).shape
         (2, 3)
         """
-        bound = prod(upper_shape(extents(shape, "scaled_uniform"))) ** -0.5
-        return cls.uniform(*shape, **{"low": -bound, "high": bound, **kwargs})
+        count = prod(upper_shape(extents(shape, "scaled_uniform")))
+        return cls._within(count**-0.5, shape, kwargs)
+
+    @classmethod
+    def _within(cls, bound: float, shape: tuple[Any, ...], kwargs: dict[str, Any]) -> Self:
+        """Uniform in +- `bound`, unless other bounds are given."""
+        kwargs.setdefault("low", -bound)
+        kwargs.setdefault("high", bound)
+        return cls.uniform(*shape, **kwargs)
 
     @classmethod
     def glorot_uniform(cls, *shape: Any, **kwargs: Any) -> Self:
@@ -234,7 +251,7 @@ class Random(Activations, Creation):
         """
         first, *rest = upper_shape(extents(shape, "glorot_uniform"))
         bound = math.sqrt(6 / (first + prod(rest)))
-        return cls.uniform(*shape, **{"low": -bound, "high": bound, **kwargs})
+        return cls._within(bound, shape, kwargs)
 
     @classmethod
     def kaiming_uniform(
@@ -250,8 +267,8 @@ class Random(Activations, Creation):
         >>> Tensor.kaiming_uniform(2, 3).shape
         (2, 3)
         """
-        bound = math.sqrt(3) * _kaiming_std(extents(shape, "kaiming_uniform"), a)
-        return cls.uniform(*shape, **{"low": -bound, "high": bound, **kwargs})
+        std = _kaiming_std(extents(shape, "kaiming_uniform"), a)
+        return cls._within(math.sqrt(3) * std, shape, kwargs)
 
     @classmethod
     def kaiming_normal(
@@ -267,7 +284,8 @@ class Random(Activations, Creation):
         >>> Tensor.kaiming_normal(2, 3).shape
         (2, 3)
         """
-        return cls.normal(*shape, std=_kaiming_std(extents(shape, "kaiming_normal"), a), **kwargs)
+        std = _kaiming_std(extents(shape, "kaiming_normal"), a)
+        return cls.normal(*shape, std=std, **kwargs)
 
     # like another tensor
 
@@ -285,8 +303,8 @@ class Random(Activations, Creation):
         >>> Tensor.zeros(2, 3).randn_like().shape
         (2, 3)
         """
-        given = kwargs if dtype is None else {"dtype": dtype, **kwargs}
-        return self.randn(self.shape, **self._like(given))
+        kwargs["dtype"] = dtype_or(dtype, self.dtype)
+        return self.randn(self.shape, **self._like(kwargs))
 
     @spelled
     def dropout(self, p: float = 0.5) -> Self:
@@ -303,12 +321,14 @@ class Random(Activations, Creation):
         if not TRAINING.value or p == 0:
             return self
         words, _ = self._words(self.shape, self.device)
-        kept = (words >= min(int(p * 2**32), 2**32 - 1))._kept(True, None)
-        return kept.where(self * (1 / (1 - p) if p < 1 else 0.0), 0)
+        limit = min(int(p * 2**32), 2**32 - 1)
+        is_kept = (words >= limit)._kept(True, None)
+        scale = 1 / (1 - p) if p < 1 else 0.0
+        return is_kept.where(self * scale, 0)
 
 
 def _float_dtype(operation: str, dtype: DTypeLike | None) -> DType:
-    kind = default_float() if dtype is None else to_dtype(dtype)
+    kind = dtype_or(dtype, default_float())
     if not kind.is_float:
         raise DTypeError(
             f"{operation}: {kind!r} is no floating-point type; expected one. Use randint"
@@ -318,4 +338,5 @@ def _float_dtype(operation: str, dtype: DTypeLike | None) -> DType:
 
 def _kaiming_std(shape: Shape, slope: float) -> float:
     inputs = prod(upper_shape(shape)[1:])
-    return math.sqrt(2 / (1 + slope * slope)) / math.sqrt(inputs)
+    gain = math.sqrt(2 / (1 + slope * slope))
+    return gain / math.sqrt(inputs)

@@ -48,8 +48,9 @@ class Reading(Reduction, Storage):
         forbid_while_recording("read")
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
-        array = np().frombuffer(raw, dtype=self.dtype.name).reshape(upper_shape(stored.arg.shape))
-        array = array[tuple([slice(_now(extent)) for extent in stored.arg.shape])]
+        shape = stored.arg.shape
+        array = np().frombuffer(raw, dtype=self.dtype.name).reshape(upper_shape(shape))
+        array = array[tuple([slice(_now(extent)) for extent in shape])]
         for op, arg in self.movements:
             array = _VIEWS[op](array, _now(arg))
         return array
@@ -125,7 +126,8 @@ class Reading(Reduction, Storage):
         return bool(self.isclose(other, rtol, atol, equal_nan).all().item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -167,7 +169,12 @@ class Reading(Reduction, Storage):
         facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"
         if not self.cell.is_realized:
             return f"Tensor(not computed yet, {facts})"
-        text = np().array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=_SHOWN)
+        text = np().array2string(
+            self.numpy(),
+            separator=", ",
+            prefix="Tensor(",
+            threshold=_SHOWN,
+        )
         return f"Tensor({text}, {facts})"
 
 
@@ -180,7 +187,7 @@ def _restored(
     requires_grad: bool | None,
 ) -> Reading:
     new = kind.of_bytes(raw, shape, dtype, device)
-    return new if requires_grad is None else new.requires_grad_(requires_grad)
+    return new.requires_grad_(requires_grad)
 
 
 def _now(arg: Any) -> Any:

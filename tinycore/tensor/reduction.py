@@ -72,8 +72,11 @@ class Reduction(Activations, Joining):
         dtype: DType | None = None,
     ) -> Self:
         axes = axes_of(axis, self.ndim, operation)
-        result = self.of_uop(graph.reduce(self.uop, axes, combine, dtype))
-        return result if keepdim else result.reshape(self._without(axes))
+        node = graph.reduce(self.uop, axes, combine, dtype)
+        result = self.of_uop(node)
+        if keepdim:
+            return result
+        return result.reshape(self._without(axes))
 
     def _without(self, axes: tuple[int, ...]) -> Shape:
         return tuple([n for k, n in enumerate(self.shape) if k not in axes])
@@ -164,13 +167,16 @@ class Reduction(Activations, Joining):
             place = self.flatten()._place(combine, 0, False, operation)
             return place.reshape((1,) * self.ndim) if keepdim else place
         along = axis_of(axis, self.ndim, operation)
-        x = self if self.ndim else self.reshape(1)
-        x._check_some(along, operation)
-        best = x.detach()._reduced(combine, along, True, operation)
-        wins = x.eq(best) | x.isnan() if x.dtype.is_float else x.eq(best)
-        places = wins.where(x._indices(along), upper(x.shape[along]))
-        result = places._reduced("min", along, keepdim, operation)
-        return result if self.ndim else result.reshape(())
+        if self.ndim == 0:
+            return self.reshape(1)._place(combine, along, False, operation)
+        self._check_some(along, operation)
+        best = self.detach()._reduced(combine, along, True, operation)
+        wins = self.eq(best)
+        if self.dtype.is_float:
+            wins = wins | self.isnan()
+        beyond = upper(self.shape[along])
+        places = wins.where(self._indices(along), beyond)
+        return places._reduced("min", along, keepdim, operation)
 
     @spelled
     def mean(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -179,9 +185,10 @@ class Reduction(Activations, Joining):
         >>> Tensor([1.0, 2.0]).mean().item()
         1.5
         """
-        total = self._floating()._accumulated(axis, keepdim, "mean")
-        count = self._count(axis, "mean")
-        return (total / count).cast(self._floating().dtype)
+        x = self._floating()
+        total = x._accumulated(axis, keepdim, "mean")
+        average = total / x._count(axis, "mean")
+        return average.cast(x.dtype)
 
     def _accumulated(self, axis: Axes, keepdim: bool, operation: str) -> Self:
         """The sum in the type it is added in, not yet rounded to this tensor's type."""
@@ -201,9 +208,11 @@ class Reduction(Activations, Joining):
         """
         x = self._floating()
         centred = x - x.mean(axis, True)
-        total = (centred * centred)._accumulated(axis, keepdim, "var")
+        squares = centred * centred
+        total = squares._accumulated(axis, keepdim, "var")
         count = max(self._count(axis, "var") - correction, 0)
-        return (total / count).cast(x.dtype)
+        average = total / count
+        return average.cast(x.dtype)
 
     @spelled
     def std(
@@ -231,7 +240,9 @@ class Reduction(Activations, Joining):
         >>> [x.item() for x in Tensor([1.0, 3.0]).var_mean()]
         [2.0, 2.0]
         """
-        return self.var(axis, keepdim, correction), self.mean(axis, keepdim)
+        variance = self.var(axis, keepdim, correction)
+        mean = self.mean(axis, keepdim)
+        return variance, mean
 
     @spelled
     def std_mean(
@@ -245,4 +256,6 @@ class Reduction(Activations, Joining):
         >>> [x.item() for x in Tensor([1.0, 1.0]).std_mean()]
         [0.0, 1.0]
         """
-        return self.std(axis, keepdim, correction), self.mean(axis, keepdim)
+        deviation = self.std(axis, keepdim, correction)
+        mean = self.mean(axis, keepdim)
+        return deviation, mean

@@ -49,12 +49,14 @@ class Statistics(Reduction):
         [0.0]
         """
         below = self._below_max(axis, dtype)
-        return below - below.exp().sum(axis, True).log()
+        total = below.exp().sum(axis, True)
+        return below - total.log()
 
     def _below_max(self, axis: Axes, dtype: DTypeLike | None = None) -> Self:
         """x - max(x). The result does not depend on what is subtracted, nor does its gradient."""
         x = self._floating() if dtype is None else self.cast(dtype)
-        return x - x.detach().max(axis, True)
+        largest = x.detach().max(axis, True)
+        return x - largest
 
     @spelled
     def logsumexp(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -65,12 +67,14 @@ class Statistics(Reduction):
         """
         x = self._floating()
         largest = x.detach().max(axis, True)
-        total = (x - largest).exp().sum(axis, True).log() + largest
+        below = x - largest
+        total = below.exp().sum(axis, True).log() + largest
         # inf - inf is no distance: an infinite or NaN maximum is the result itself
         result = largest.isfinite().where(total, largest)
         if keepdim:
             return result
-        return result.reshape(self._without(axes_of(axis, self.ndim, "logsumexp")))
+        axes = axes_of(axis, self.ndim, "logsumexp")
+        return result.reshape(self._without(axes))
 
     @spelled
     def layernorm(self, axis: Axes = -1, eps: float = 1e-05) -> Self:
@@ -83,8 +87,10 @@ class Statistics(Reduction):
         """
         x = self._floating()
         centred = x - x.mean(axis, True)
-        variance = (centred * centred).mean(axis, True)
-        return centred * (variance + eps).rsqrt()
+        squares = centred * centred
+        variance = squares.mean(axis, True)
+        scale = (variance + eps).rsqrt()
+        return centred * scale
 
     @spelled
     def batchnorm(
@@ -110,7 +116,9 @@ class Statistics(Reduction):
         if weight is not None:
             centred = centred * weight.reshape(shape)
         result = centred * scale
-        return result if bias is None else result + bias.reshape(shape)
+        if bias is None:
+            return result
+        return result + bias.reshape(shape)
 
     @spelled
     def normalize(
@@ -127,6 +135,8 @@ class Statistics(Reduction):
         x = self._floating()
         if p == 2:
             # limited before the root, whose gradient at 0 is infinite
-            return x * (x * x).sum(dim, True).maximum(eps * eps).rsqrt()
-        norm = x.abs().pow(p).sum(dim, True).pow(1 / p)
-        return x / norm.maximum(eps)
+            square = (x * x).sum(dim, True).maximum(eps * eps)
+            return x * square.rsqrt()
+        total = x.abs().pow(p).sum(dim, True)
+        norm = total.pow(1 / p).maximum(eps)
+        return x / norm

@@ -45,10 +45,9 @@ class _State:
         call = self.counter.uop
         self.counter.write(call + 1)
         number = graph.iota(count, dtypes.uint32)
-        return threefry(
-            (self._key_word(0, count), self._key_word(1, count)),
-            (number, graph.broadcast(call, (count,))),
-        )
+        key = self._key_word(0, count), self._key_word(1, count)
+        calls = graph.broadcast(call, (count,))
+        return threefry(key, (number, calls))
 
     def _key_word(self, k: int, count: int) -> UOp:
         word = graph.shrink(self.key.uop, [(k, k + 1)])
@@ -83,15 +82,19 @@ SEEDS = _Seeds()
 def _key(device: str, seed: int) -> list[int]:
     """Two words that differ by seed and by the index of the device, not by its kind."""
     _, _, index = device.partition(":")
-    return [seed & _MASK, (seed >> 32) + int(index or 0) & _MASK]
+    low = seed & _MASK
+    high = (seed >> 32) + int(index or 0)
+    return [low, high & _MASK]
 
 
 def _write(target: Cell, source: Cell) -> None:
-    target.write(graph.contiguous(source.uop, fresh_number()))
+    value = graph.contiguous(source.uop, fresh_number())
+    target.write(value)
 
 
 def _words_cell(words: Sequence[int], device: str) -> Cell:
-    return stored(np().array(words, "uint32"), device, dtypes.uint32)
+    array = np().array(words, "uint32")
+    return stored(array, device, dtypes.uint32)
 
 
 def threefry(key: Pair, counter: Pair) -> Pair:
@@ -102,8 +105,10 @@ def threefry(key: Pair, counter: Pair) -> Pair:
     for block in range(5):
         for shift in _ROTATIONS[block % 2]:
             x = x + y
-            turned = (y << shift) | (y >> (32 - shift))
-            y = turned ^ x
+            high = y << shift
+            low = y >> (32 - shift)
+            y = (high | low) ^ x
         x = x + keys[(block + 1) % 3]
-        y = y + keys[(block + 2) % 3] + (block + 1)
+        y = y + keys[(block + 2) % 3]
+        y = y + (block + 1)
     return x, y
