@@ -313,3 +313,16 @@ def test_the_gradient_of_a_sine_keeps_its_digits_far_from_zero() -> None:
     angles = Tensor(x)
     [found] = angles.sin().sum().gradient(angles)
     np.testing.assert_allclose(found.numpy(), np.cos(x.astype(np.float64)), atol=3e-7)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_largest_element_is_found_again_where_it_is_computed_again(pooled: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 8, 6, 6)).astype(np.float32)
+    found = []
+    for device in (None, "REF"):
+        values = Tensor(x, device=device)
+        normal = values.layernorm(-1)
+        top = normal.max_pool2d(2) if pooled else normal.max((2, 3))
+        [grad] = (top * top).sum().gradient(values)
+        found.append(grad.numpy())
+    np.testing.assert_allclose(*found, atol=1e-5)

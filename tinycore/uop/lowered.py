@@ -6,7 +6,8 @@ Legend of the list. A LOOP is its own induction value (int64, from 0); LOOP and 
 whose source they are. A register buffer holds scalars or vectors, one an element, at constant
 offsets; other offsets are int64, in elements, the first lane's for a vector. Constants,
 variables and parameters stand in no place; every other node stands once, above its users and in
-a block around them. `tag` tells apart nodes that mean different moments: loads, stores, loops.
+a block around them. `tag` tells apart nodes that mean different moments: loads, stores, loops; a
+sum and its product that are FUSED may be rounded once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Lowered(NamedTuple):
     scratch_bytes: int
     uops: tuple[UOp, ...]
 
+
+FUSED = "fused"
 
 REGISTER = "reg"
 """The space of buffers whose elements are registers."""
@@ -155,3 +158,14 @@ def _notes(node: UOp) -> list[str]:
 
 def _constant(node: UOp) -> str:
     return str(node.arg[0] if node.op is Ops.VARIABLE else node.arg)
+
+
+def fused(total: UOp) -> UOp:
+    """A sum that may round together with its products, where the target contracts.
+
+    Nothing else may: what another kernel computes again must come out the same.
+    """
+    if total.op is not Ops.ADD:
+        return total
+    src = [one.replace(tag=FUSED) if one.op is Ops.MUL else one for one in total.src]
+    return total.replace(src=tuple(src), tag=FUSED)

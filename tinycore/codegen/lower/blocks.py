@@ -124,12 +124,13 @@ class Blocks:
 
     # vectors
 
-    def apply(self, op: Ops, *src: UOp) -> UOp:
+    def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
         """A scalar op, on single values or, lane by lane, on vectors."""
         lanes = max([node.dtype.lanes for node in src])
         if lanes > 1:
             src = tuple([self.splat(node, lanes) for node in src])
-        return self.put(alu(op, *src))
+        node = alu(op, *src)
+        return self.put(node.replace(tag=tag) if tag and node.op is op else node)
 
     def splat(self, node: UOp, lanes: int) -> UOp:
         """`node` in every lane."""

@@ -12,6 +12,7 @@ from tinycore.codegen.lower.loops import nest, place_in
 from tinycore.codegen.lower.registers import Storage, plan
 from tinycore.codegen.optimize.edit import Statements, edit
 from tinycore.runtime.caps import Caps
+from tinycore.uop.lowered import fused
 from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
 from tinycore.uop.ops import Ops, UOp, alu
 from tinycore.uop.tree import Access, Kernel, LoopArg, StoreArg, let, load, mask_value, store
@@ -48,7 +49,7 @@ class Combiner:
             before = load(target, _needed(target, place))
             if arg.rebase:
                 before = let(f"old{self.count}.{k}", before)
-            after = alu(MONOIDS[arg.combine].op, before, statement.src[count + k])
+            after = fused(alu(MONOIDS[arg.combine].op, before, statement.src[count + k]))
             if arg.rebase:
                 after = alu(Ops.WHERE, mask_value(place.mask), after, before)
                 after = let(f"new{self.count}.{k}", after)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinycore.dtype import DType, dtypes
+from tinycore.uop.lowered import fused
 from tinycore.uop.ops import Ops, UOp
 
 
@@ -64,12 +65,12 @@ def exp(x: UOp) -> UOp:
     low, high = row.exp_range
     x = (x < low).where(low, x)
     x = (x.const_like(high) < x).where(high, x)
-    shifted = x * LOG2_E + row.rounding
+    shifted = fused(x * LOG2_E + row.rounding)
     whole = shifted + -row.rounding
     n = bits(shifted) + -((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
-    r = whole * -row.ln2[0] + x
-    r = whole * -row.ln2[1] + r
-    power = r * r * polynomial(r, row.exp_coefficients) + r + 1.0
+    r = fused(whole * -row.ln2[0] + x)
+    r = fused(whole * -row.ln2[1] + r)
+    power = fused(r * r * polynomial(r, row.exp_coefficients) + r) + 1.0
     half = n >> 1
     return power * _two_to(half, x.dtype) * _two_to(n - half, x.dtype)
 
@@ -107,14 +108,14 @@ def sin(x: UOp) -> UOp:
     if x.dtype is dtypes.float32:
         return sin(x.cast(dtypes.float64)).cast(dtypes.float32)
     row = FORMATS[dtypes.float64]
-    shifted = x * (1 / math.pi) + row.rounding
+    shifted = fused(x * (1 / math.pi) + row.rounding)
     n = shifted + -row.rounding
     r = x
     for part in PI:
-        r = n * -part + r
+        r = fused(n * -part + r)
     z = r * r
     coefficients = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, 11)]
-    found = r * z * polynomial(z, coefficients) + r
+    found = fused(r * z * polynomial(z, coefficients) + r)
     found = number(bits(found) ^ (bits(shifted) << 63), x.dtype)
     reduced = absolute(x) < 2.0**51
     return reduced.where(found, math.nan)
@@ -124,7 +125,7 @@ def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
     """The sum of coefficients[k] * x**k, by Horner's rule."""
     total = x.const_like(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
-        total = total * x + coefficient
+        total = fused(total * x + coefficient)
     return total
 
 

@@ -71,7 +71,7 @@ class Values:
             return leaf(self, node)
         src = [done.get(source, source) for source in node.src]
         if node.op not in CASTS:
-            return self.blocks.apply(node.op, *src)
+            return self.blocks.apply(node.op, *src, tag=node.tag)
         dtype = node.dtype.vec(src[0].dtype.lanes)
         return self.blocks.put(UOp(node.op, dtype, tuple(src)))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinycore.codegen.render import llvm_values
-from tinycore.codegen.render.llvm_text import Text, Words, register_type
+from tinycore.codegen.render.llvm_text import Text, register_type
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.contract import Renderer
@@ -31,12 +31,11 @@ class LLVMRenderer(Renderer[Lowered]):
     def __init__(self, caps: Caps) -> None:
         super().__init__(caps)
         width = 8 * caps.vector_bytes
-        self.words = llvm_values.CONTRACTED if caps.contraction else llvm_values.PLAIN
         self.attributes = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
 
     def render(self, program: Lowered) -> str:
         """The module of a program. Raises: Unsupported, naming op and dtype."""
-        return Module(program, self.words).text(self.attributes)
+        return Module(program, self.caps.contraction).text(self.attributes)
 
 
 class Scope:
@@ -55,8 +54,8 @@ class Scope:
 class Module(Text):
     """One program on its way to text."""
 
-    def __init__(self, program: Lowered, words: Words) -> None:
-        super().__init__(words)
+    def __init__(self, program: Lowered, contracts: bool) -> None:
+        super().__init__(contracts)
         self.program = program
         self.registers: dict[Register, str] = {}
         self.changes = _changes(program)

@@ -9,7 +9,6 @@ Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from ctypes import c_float
 from functools import cache
 
@@ -59,15 +58,11 @@ def number(value: Scalar, dtype: DType) -> str:
     return ("true" if value else "false") if dtype.kind == "b" else str(int(value))
 
 
-Words = Mapping[str, Mapping[Ops, str]]
-"""The instruction of an op on operands of one type, by the kind of that type."""
-
-
 class Text:
     """The lines of a function, the names of its values and the intrinsics it calls."""
 
-    def __init__(self, words: Words) -> None:
-        self.words = words
+    def __init__(self, contracts: bool) -> None:
+        self.contracts = contracts
         self.lines: list[str] = []
         self.names: dict[UOp, str] = {}
         self.declared: dict[str, None] = {}

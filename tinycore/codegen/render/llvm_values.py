@@ -17,6 +17,7 @@ from tinycore.codegen.render.llvm_text import (
 )
 from tinycore.dtype import DType
 from tinycore.runtime.errors import Unsupported
+from tinycore.uop.lowered import FUSED
 from tinycore.uop.ops import CASTS, Ops, UOp
 
 FLOAT = {
@@ -49,9 +50,6 @@ BOOL = UNSIGNED | {Ops.ADD: "or", Ops.MUL: "and"}
 PLAIN = {"f": FLOAT, "i": SIGNED, "u": UNSIGNED, "b": BOOL}
 """Operands of one type, by kind of that type."""
 
-CONTRACTED = PLAIN | {"f": FLOAT | {Ops.ADD: "fadd contract", Ops.MUL: "fmul contract"}}
-"""The same where a product and a sum may be rounded once: LLVM joins them."""
-
 OF_ONE = {Ops.NEG: ("sub", 0), Ops.RECIP: ("fdiv", 1.0)}
 """Ops on a number and the operand."""
 
@@ -68,8 +66,9 @@ def scalar(text: Text, node: UOp) -> str:
     op, dtype = node.op, node.src[0].dtype
     kind = register_type(dtype)
     names = [text.name(source) for source in node.src]
-    word = text.words[dtype.kind].get(op)
+    word = PLAIN[dtype.kind].get(op)
     if word is not None:
+        word += " contract" if node.tag == FUSED and text.contracts else ""
         return text.new(f"{word} {kind} {', '.join(names)}")
     if op in CASTS:
         return _cast(text, node, names[0])
