@@ -168,6 +168,18 @@ def test_the_width_of_vectors_is_an_attribute_of_the_function() -> None:
     assert '"prefer-vector-width"="256" "min-legal-vector-width"="256"' in text
 
 
+SUMS = "kernel k(X f32[16], Y f32[16])\n  par i:16 @vec: Y[i] = X[i] * X[i] + 1.0\n"
+
+
+def test_a_product_and_a_sum_are_joined_where_the_target_may_round_once() -> None:
+    program, text = render(kernel_of(SUMS))
+    assert "fmul contract" in text
+    assert "fadd contract" in text
+    apart = LLVMRenderer(caps(contraction=False)).render(program)
+    assert "contract" not in apart
+    assert apart == text.replace(" contract", "")
+
+
 def test_an_op_without_a_spelling_is_named() -> None:
     x = buffer("X", dtypes.float32, [1])
     zero = const(0, dtypes.int64)

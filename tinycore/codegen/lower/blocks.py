@@ -37,7 +37,7 @@ class Block:
 class Blocks:
     """The open blocks, outermost first, and where each node stands.
 
-    Vectors are made here: splats, picks, joins and steps, placed like any node.
+    Vectors are made here: splats, merges and steps, placed like any node.
     """
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Comes in: a tree whose red loops no lanes run along any more (reduce.py). Goes out: one without
 combine and rebase. Where a leading state moves, its dependent buffers move with it by the rule's
-`moved` (uop/table.py), whole in the dimensions that the leading state does not have.
+`moved` (uop/monoids.py), whole in the dimensions that the leading state does not have.
 """
 
 from __future__ import annotations

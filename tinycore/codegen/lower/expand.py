@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tinycore.codegen.lower.facts import EACH, LANES, Modes
+from tinycore.codegen.lower.facts import EACH, LANES, SERIAL, Modes
 from tinycore.codegen.lower.loops import loops_over, nest, place_in
 from tinycore.codegen.lower.registers import in_memory, plan
 from tinycore.codegen.lower.values import Values
@@ -75,29 +75,27 @@ class Expander:
 
     def loop(self, statement: UOp) -> None:
         """A LOOP, by the way it runs."""
-        mode, atom = self.modes.of(statement), atom_of(statement)
-        if mode == EACH:
-            self._copied(statement, atom)
-        elif mode == LANES:
-            assert atom is not None, "lower: one lane is no vector"
-            self._along(statement, atom)
-        else:
-            self._serial(statement, atom)
+        run = _LOOPS[self.modes.of(statement)]
+        run(self, statement, atom_of(statement))
 
-    def _copied(self, statement: UOp, atom: Atom | None) -> None:
+    def copied(self, statement: UOp, atom: Atom | None) -> None:
+        """The body once for each number."""
         for number in range(statement.arg.extent.const):
             if atom is not None:
                 self.values.now[atom] = make(number)
             self.body(statement.src)
 
-    def _along(self, statement: UOp, lane: Atom) -> None:
+    def along(self, statement: UOp, lane: Atom | None) -> None:
+        """The body once, for all lanes."""
+        assert lane is not None, "lower: one lane is no vector"
         lanes = lane.hi + 1
         self.indices.lane, self.indices.lanes = lane, lanes
         self.values.now[lane] = self.blocks.steps(1, lanes, dtypes.int32)
         self.body(statement.src)
         self.indices.lane, self.indices.lanes = None, 1
 
-    def _serial(self, statement: UOp, atom: Atom | None) -> None:
+    def serial(self, statement: UOp, atom: Atom | None) -> None:
+        """A loop of the program."""
         extent = self.indices.value(self.indices.bind(statement.arg.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.blocks.number())
         if atom is not None:
@@ -153,6 +151,12 @@ def _grid(kernel: Kernel) -> tuple[Index, ...]:
     extents = [arg.extent for arg in loops if arg.map == "grid"]
     return tuple([extent for extent in extents if extent.terms or extent.const != 1])
 
+
+_LOOPS: dict[str, Callable[[Expander, UOp, Atom | None], None]] = {
+    EACH: Expander.copied,
+    LANES: Expander.along,
+    SERIAL: Expander.serial,
+}
 
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
     Ops.BLOCK: lambda expander, statement: expander.body(statement.src),

@@ -27,11 +27,12 @@ _INT32 = 1 << 31
 
 
 class Form(NamedTuple):
-    """An index value, aliases written out where that shows what is linear, and the axes and
-    gathered atoms that it depends on, in order of creation; `is_linear` in all of them."""
+    """An index value, aliases written out where that shows what is linear, and what it depends on
+    in order of creation: axes and gathered atoms; `is_linear` in all of them."""
 
     value: Index
     parts: tuple[Atom, ...]
+    gathers: tuple[Atom, ...]
     is_linear: bool
 
 
@@ -155,8 +156,7 @@ class Indices:
 
     def inside(self, index: Index) -> list[UOp]:
         """The truths that what an index value gathers lies in its extent."""
-        gathers = [atom for atom in self.form(index).parts if atom.kind == "gather"]
-        return [self._is_inside(atom) for atom in gathers]
+        return [self._is_inside(atom) for atom in self.form(index).gathers]
 
     def _is_inside(self, atom: Atom) -> UOp:
         number = self._counted(self._gathered(atom))
@@ -263,7 +263,8 @@ def _form(index: Index) -> Form:
     parts = [atom for atom in atoms(plain) if atom.kind != "variable"]
     parts.sort(key=lambda atom: atom.order)
     is_linear = all(atom.kind in ("axis", "variable") for atom, _ in plain.terms)
-    return Form(plain, tuple(parts), is_linear)
+    gathers = [atom for atom in parts if atom.kind == "gather"]
+    return Form(plain, tuple(parts), tuple(gathers), is_linear)
 
 
 def _alias_base(atom: Atom) -> Index | None:
