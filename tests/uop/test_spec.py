@@ -263,7 +263,7 @@ BROKEN = {
     "rebase up of another state; expected one of": UOp(
         Ops.STORE, dtypes.void, (X, x, X), StoreArg((Access((I,)),), "max", "up")
     ),
-    "scope @block; expected one of ('thread', 'warp',": kernel_of(
+    "scope @block; expected thread, warp or warpgroup.": kernel_of(
         "kernel k(X f32[8,8])\n  mma(r:8, c:8, q:8) X[r, c] += X[r, q] * X[q, c] @block"
     ).body[0],
 }

@@ -43,11 +43,6 @@ class Site(NamedTuple):
         """The LOOPs around."""
         return [outer for outer in self.around if outer.op is Ops.LOOP]
 
-    @property
-    def given(self) -> list[Index]:
-        """What holds wherever the statement runs: each is at least zero."""
-        return [value for outer in (*self.around, self.statement) for value in limits(outer)]
-
 
 Rule = Callable[[Site], Iterator[str]]  # what is wrong with a statement, if anything is
 

@@ -18,7 +18,7 @@ from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import misfits
 from tinycore.uop.ops import ELEMENTWISE, Ops
 from tinycore.uop.printer import Printer, show
-from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, sites
+from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, limits, sites
 from tinycore.uop.tree import Kernel, indices, values
 from tinycore.util import np
 
@@ -78,7 +78,8 @@ def names_are_new(site: Site) -> Iterator[str]:
 
 
 def names_are_in_scope(site: Site) -> Iterator[str]:
-    """What is named is declared before, in a block around: buffers, values, axes and variables."""
+    """What is named is declared before, in a block around: buffers, values, axes and variables; no
+    index holds an alias."""
     known = site.names | axes(site.statement)
     named = [*site.nodes, *[use.buffer for use in site.uses]]
     if site.statement.op not in BODIES:
@@ -87,11 +88,6 @@ def names_are_in_scope(site: Site) -> Iterator[str]:
         for name, meaning in declared(node).items():
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
-
-
-def indices_are_known(site: Site) -> Iterator[str]:
-    """Every axis is that of a loop around, every variable is in the head, and no alias is left."""
-    known = site.names | axes(site.statement)
     arg = site.statement.arg
     if site.statement.op is Ops.BUFFER:
         arg = arg.shape  # an own relation speaks of names of its own
@@ -131,8 +127,9 @@ def ranks_match(site: Site) -> Iterator[str]:
 
 def indices_are_in_bounds(site: Site) -> Iterator[str]:
     """Where its mask holds, an index is in 0 .. extent - 1."""
+    around = [value for outer in (*site.around, site.statement) for value in limits(outer)]
     for use in site.uses:
-        given = [*site.given, *use.access.mask]
+        given = [*around, *use.access.mask]
         pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
         goals += [(value, value) for value in indices(use.access._replace(mask=()))]
@@ -175,7 +172,6 @@ RULES: dict[Rule, tuple[Ops, ...]] = {
     ops_are_known: (),
     names_are_new: (),
     names_are_in_scope: (),
-    indices_are_known: (),
     ranks_match: (),
     types_match: (),
     indices_are_in_bounds: (),

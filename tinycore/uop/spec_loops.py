@@ -20,7 +20,6 @@ from tinycore.util import prod
 RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 NEAR = {"packed", "group"}
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
-SCOPES = ("thread", "warp", "warpgroup")
 MAPS = (*RANKS, "unroll", "")
 TILES = frozenset({Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER})
 """Statements of a team as a whole."""
@@ -162,8 +161,8 @@ def mma_contracts(site: Site) -> Iterator[str]:
     product, scope = site.statement.src[1], site.statement.arg.engine
     if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
         yield "a value that is no product of two LOADs; expected one."
-    if scope not in SCOPES:
-        yield f"scope @{scope}; expected one of {SCOPES}."
+    if scope not in ("thread", "warp", "warpgroup"):
+        yield f"scope @{scope}; expected thread, warp or warpgroup."
     if any(use.access.mask for use in site.uses):
         yield "a masked operand; expected fills that add nothing. Mask the COPY."
     for name, value in axes(site.statement).items():
