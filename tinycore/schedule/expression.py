@@ -77,11 +77,14 @@ class Dependence:
         return found
 
     def _of(self, node: UOp) -> Needs:
-        is_state = node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg)
-        own = node.src if is_state else ()
-        inside = [self.known[part] for part in parts(node)]
-        found = atoms(*indices(node.arg)).union(own, *inside)
-        return found - atoms(*node.arg.axes) if node.op is Ops.REDUCE else found
+        found: Needs = atoms(*indices(node.arg))
+        if node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg):
+            found |= {node.src[0]}
+        for part in parts(node):
+            found |= self.known[part]
+        if node.op is Ops.REDUCE:
+            found -= atoms(*node.arg.axes)
+        return found
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
@@ -118,7 +121,9 @@ class Rewrite(Rebuild):
         return Access(places, mask, None, fill if mask else None)
 
     def _rebuild(self, node: UOp) -> UOp:
-        return self.load(node) if node.op is Ops.LOAD else super()._rebuild(node)
+        if node.op is Ops.LOAD:
+            return self.load(node)
+        return super()._rebuild(node)
 
     def made(self, node: UOp, src: tuple[UOp, ...], arg: Any) -> UOp:
         """A simple expression."""
