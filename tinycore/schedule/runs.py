@@ -83,8 +83,10 @@ class Runs:
         leaving: list[UOp] = []
         kept: list[UOp] = []
         for one in every:
-            leaves = self._read(one) and own.isdisjoint(self.depends(one))
-            (leaving if leaves else kept).append(one)
+            if self._read(one) and own.isdisjoint(self.depends(one)):
+                leaving.append(one)
+            else:
+                kept.append(one)
         return (leaving, _product(kept)) if leaving and kept else ([], stage.term)
 
     def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Output]]:

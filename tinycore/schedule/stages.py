@@ -51,8 +51,8 @@ class Stage:
     axes: Indices
     value: UOp
     place: Indices
-    is_stored: bool
-    is_kept: bool
+    is_stored: bool = False
+    is_kept: bool = False
     reads: dict[UOp, list[Access]] = field(default_factory=dict)
     usable: list[int] = field(default_factory=list)
     contracts: bool = False
@@ -145,13 +145,13 @@ def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
     stages: dict[UOp, Stage] = {}
     for node in graph.order:
         if node in chosen:
-            is_kept = costly.get(node, node.op in _KEPT)
-            is_stored = is_kept or node in graph.sinks
-            stages[node] = _make(node, len(stages), chosen, is_stored, is_kept)
+            stage = stages[node] = _make(node, len(stages), chosen)
+            stage.is_kept = costly.get(node, node.op in _KEPT)
+            stage.is_stored = stage.is_kept or node in graph.sinks
     return stages
 
 
-def _make(node: UOp, number: int, chosen: Collection[UOp], is_stored: bool, is_kept: bool) -> Stage:
+def _make(node: UOp, number: int, chosen: Collection[UOp]) -> Stage:
     letter = f"r{number}_"
     push = Push(chosen, node, letter)
     shape = shape_of(node)
@@ -173,7 +173,7 @@ def _make(node: UOp, number: int, chosen: Collection[UOp], is_stored: bool, is_k
         place = _place(push.value(gather(base, ids), inside), base)
     else:
         value = push.value(node, axes)
-    return Stage(number, node, shape, axes, value, place, is_stored, is_kept)
+    return Stage(number, node, shape, axes, value, place)
 
 
 def _place(seen: UOp, base: UOp) -> Indices:
