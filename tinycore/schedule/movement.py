@@ -71,13 +71,16 @@ def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
 
 
 def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
-    """An axis that stays keeps its index, others are digits of the row-major number."""
+    """An axis that stays keeps its index, others are digits of the row-major number, on which those
+    that stay have no influence."""
     if 0 in old:
         return [ZERO] * len(old)
+    keys = _strides(old)
     pairs = zip(_strides(new), indices, strict=True)
     own = {key: index for key, index in pairs if key[1] != 1}
-    place = sum([index * stride for (stride, _), index in own.items()], ZERO)
-    return [own[key] if key in own else digit(place, *key) for key in _strides(old)]
+    taken = [index * key[0] for key, index in own.items() if key not in keys]
+    place = sum(taken, ZERO)
+    return [own[key] if key in own else digit(place, *key) for key in keys]
 
 
 def _strides(shape: Shape) -> list[tuple[int, int]]:
