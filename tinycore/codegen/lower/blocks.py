@@ -65,7 +65,10 @@ class Blocks:
 
     def put_load(self, buffer: UOp, dtype: DType, src: Sequence[UOp], moment: int) -> UOp:
         """A load from what stands for `buffer`, placed where it gives what it gives here."""
-        block = self._block_of_load(buffer, src)
+        outermost = self.deepest(src)
+        block = self.stack[-1]
+        while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
+            block = self.stack[block.depth - 1]
         node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.serial))
         return node if node in self.home else self._stand(node, block)
 
@@ -87,16 +90,6 @@ class Blocks:
             if block is not None and block.depth > found.depth:
                 found = block
         return found
-
-    def _block_of_load(self, buffer: UOp, sources: Sequence[UOp]) -> Block:
-        outermost = self.deepest(sources)
-        depth = len(self.stack) - 1
-        while depth > outermost.depth:
-            block = self.stack[depth]
-            if block.firm or buffer in block.stored:
-                return block
-            depth -= 1
-        return outermost
 
     def depth(self, node: UOp) -> int:
         """How many scopes are around a node; 0 for constants and parameters."""

@@ -64,9 +64,12 @@ class Combiner:
     def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> Statements:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
-        storage = self._storage(dependent)
+        if not self.storage:
+            self.storage = plan(Modes(), self.kernel.body)
+        storage = self.storage[dependent]
         loops = []
-        for k, extent in enumerate(dependent.arg.shape[len(lead) :], len(lead)):
+        first = len(lead)
+        for k, extent in enumerate(dependent.arg.shape[first:], first):
             name = f"move{self.count}.{k}"
             loops.append(LoopArg(name, extent, "par", storage.run_of(k)))
         place = _needed(dependent, arg.places[0])
@@ -74,11 +77,6 @@ class Combiner:
         value = DEPENDENT[arg.rebase].moved(old, new, load(dependent, place))
         lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
         return nest(loops, [store(dependent, place, value)], lanes)
-
-    def _storage(self, buffer: UOp) -> Storage:
-        if not self.storage:
-            self.storage = plan(Modes(), self.kernel.body)
-        return self.storage[buffer]
 
 
 def _needed(target: UOp, place: Access) -> Access:

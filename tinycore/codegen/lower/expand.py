@@ -115,24 +115,22 @@ class Expander:
 
     def buffer(self, statement: UOp) -> None:
         """A declaration: fresh registers, or scratch memory of this worker."""
-        storage, arg, dtype = self.values.storage[statement], statement.arg, statement.dtype
+        storage = self.values.storage[statement]
+        dtype, size = statement.dtype, storage.size
         if storage.width:
-            size, space, tag = storage.size // storage.width, REGISTER, self.blocks.number()
+            space, tag = REGISTER, self.blocks.number()
+            size //= storage.width
             dtype = dtype.vec(storage.width)
         else:
-            size, space = storage.size, SCRATCH
-            tag = self._scratch(size * dtype.itemsize)
-        node = UOp(Ops.BUFFER, dtype, (), BufferArg(arg.name, (as_index(size),), space), tag)
+            space, tag = SCRATCH, self.used_bytes
+            self.used_bytes = round_up(tag + size * dtype.itemsize, ALIGNMENT)
+            self.most_bytes = max(self.most_bytes, self.used_bytes)
+        arg = BufferArg(statement.arg.name, (as_index(size),), space)
+        node = UOp(Ops.BUFFER, dtype, (), arg, tag)
         self.values.buffers[statement] = self.blocks.append(node)
         self.values.changed(statement)
-        if arg.init:
+        if statement.arg.init:
             self._fill(statement)
-
-    def _scratch(self, size_bytes: int) -> int:
-        first = self.used_bytes
-        self.used_bytes = round_up(first + size_bytes, ALIGNMENT)
-        self.most_bytes = max(self.most_bytes, self.used_bytes)
-        return first
 
     def _fill(self, buffer: UOp) -> None:
         value = const(MONOIDS[buffer.arg.init].identity, buffer.dtype)

@@ -156,12 +156,13 @@ class Indices:
 
     def inside(self, index: Index) -> list[UOp]:
         """The truths that what an index value gathers lies in its extent."""
-        return [self._is_inside(atom) for atom in self.form(index).gathers]
-
-    def _is_inside(self, atom: Atom) -> UOp:
-        number = self._counted(self._gathered(atom))
-        whole = self.blocks.narrow(number, dtypes.uint64)
-        return self.blocks.apply(Ops.LT, whole, whole.const_like(atom.hi + 1))
+        found = []
+        for atom in self.form(index).gathers:
+            number = self._counted(self._gathered(atom))
+            whole = self.blocks.narrow(number, dtypes.uint64)
+            most = whole.const_like(atom.hi + 1)
+            found.append(self.blocks.apply(Ops.LT, whole, most))
+        return found
 
     def _at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
