@@ -50,8 +50,10 @@ class Activations(Functions):
         >>> Tensor([-3.0, 0.5]).hardtanh().tolist()
         [-1.0, 0.5]
         """
-        low = (self <= min_val).where(min_val, self)
-        return (self >= max_val).where(max_val, low)
+        is_below = self <= min_val
+        is_above = self >= max_val
+        raised = is_below.where(min_val, self)
+        return is_above.where(max_val, raised)
 
     def sigmoid(self) -> Self:
         """1 / (1 + exp(-x)), without overflow on either side.
@@ -74,8 +76,9 @@ class Activations(Functions):
         """
         x = self._floating() * beta
         is_negative = x < 0
-        tail = is_negative.where(x, -x).exp()._log1p()
-        return (is_negative.where(0.0, x) + tail) * (1 / beta)
+        decay = is_negative.where(x, -x).exp()
+        total = is_negative.where(0.0, x) + decay._log1p()
+        return total * (1 / beta)
 
     def logsigmoid(self) -> Self:
         """log(sigmoid(x)).
@@ -117,8 +120,10 @@ class Activations(Functions):
         choice("gelu", "approximate", approximate, ("tanh", "none"))
         x = self._floating()
         if approximate == "none":
-            return x * ((x * math.sqrt(0.5)).erf() + 1.0) * 0.5
-        inner = x * (x * x * 0.044715 + 1.0) * math.sqrt(8 / math.pi)
+            twice = (x * math.sqrt(0.5)).erf() + 1.0
+            return x * twice * 0.5
+        cubic = x * (x * x * 0.044715 + 1.0)
+        inner = cubic * math.sqrt(8 / math.pi)
         return x * inner.sigmoid()
 
     def quick_gelu(self) -> Self:
@@ -160,7 +165,8 @@ class Activations(Functions):
         """
         x = self._floating()
         is_positive = x > 0
-        below = (is_positive.where(0.0, x) * (1 / alpha))._expm1()
+        negative = is_positive.where(0.0, x)
+        below = (negative * (1 / alpha))._expm1()
         return is_positive.where(x, below * alpha)
 
     @spelled

@@ -65,7 +65,8 @@ class Attention(Einsum, Random):
         return weights.dot(value)
 
     def _shares(self, key: Self) -> int:
-        mine, theirs = upper(self.shape[-3]), upper(key.shape[-3])
+        mine = upper(self.shape[-3])
+        theirs = upper(key.shape[-3])
         if mine % theirs:
             raise ShapeError(
                 f"scaled_dot_product_attention: {mine} heads cannot share {theirs}; "
@@ -75,7 +76,8 @@ class Attention(Einsum, Random):
 
     def _causal(self) -> Self:
         """Scores with the keys after each query hidden."""
-        queries, keys = self._indices(self.ndim - 2), self._indices(self.ndim - 1)
+        queries = self._indices(self.ndim - 2)
+        keys = self._indices(self.ndim - 1)
         return (queries < keys).where(-math.inf, self)
 
     def _masked(self, mask: Self) -> Self:

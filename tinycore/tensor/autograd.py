@@ -100,7 +100,7 @@ class Autograd(Leaf):
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
-        seeds = None if seed is None else graph.cast(_like(seed.uop, loss), loss.dtype)
+        seeds = None if seed is None else _like(seed.uop, loss)
         grads = dict(zip(known, differentiate(loss, known, seeds), strict=True))
         return [None if p is None else _gradient_of(p, grads[p], back) for p in found]
 
@@ -131,19 +131,27 @@ class Autograd(Leaf):
 
 def _open_below(loss: UOp) -> set[UOp]:
     """The nodes a loss was computed from, up to where gradients stop."""
-    return set(postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src))
+
+    def sources(node: UOp) -> tuple[UOp, ...]:
+        return () if node.op is Ops.DETACH else node.src
+
+    return set(postorder([loss], sources))
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:
     """The node in the graph of the loss: itself, or what it marks if the mark came later."""
     if node in inside:
         return node
-    is_marked = node.op is Ops.CAST and node.src[0].dtype is node.dtype
-    return node.src[0] if is_marked and node.src[0] in inside else None
+    if node.op is not Ops.CAST:
+        return None
+    marked = node.src[0]
+    is_mark = marked.dtype is node.dtype
+    return marked if is_mark and marked in inside else None
 
 
 def _like(seed: UOp, loss: UOp) -> UOp:
-    return graph.broadcast(seed, shape_of(loss))
+    wide = graph.broadcast(seed, shape_of(loss))
+    return graph.cast(wide, loss.dtype)
 
 
 def _gradient_of(place: UOp, grad: UOp | None, back: dict[UOp, UOp]) -> UOp:

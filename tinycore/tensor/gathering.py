@@ -17,6 +17,9 @@ from tinycore.uop import graph
 from tinycore.uop.ops import Scalar
 from tinycore.uop.shape import upper_shape
 
+# Word of scatter_reduce -> monoid, where their names differ.
+_COMBINES = {"mean": "sum", "amax": "max", "amin": "min"}
+
 
 class Gathering(Indexing):
     """Tensor methods that take indices."""
@@ -48,7 +51,8 @@ class Gathering(Indexing):
         same_rank = len(mine) == len(theirs)
         if same_rank:
             mine[axis] = theirs[axis]
-        if not same_rank or any(map(lt, mine, theirs)):
+        is_longer = any(map(lt, mine, theirs))
+        if is_longer or not same_rank:
             raise ShapeError(
                 f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
                 f"axis {axis}; expected as many axes, none longer. Expand or shrink it"
@@ -78,7 +82,8 @@ class Gathering(Indexing):
         values = self._values_for(index, src)
         if reduce is None:
             return self._replaced(chosen, values)
-        return self._scattered(chosen, values, "sum" if reduce == "add" else "prod")
+        combine = "sum" if reduce == "add" else "prod"
+        return self._scattered(chosen, values, combine)
 
     def _values_for(self, index: Self, src: Self | Scalar) -> Self:
         """Values to scatter, cut to the shape of the index."""
@@ -115,7 +120,7 @@ class Gathering(Indexing):
         [5, 2]
         """
         choice("scatter_reduce", "reduce", reduce, ("sum", "prod", "mean", "amax", "amin"))
-        combine = {"mean": "sum", "amax": "max", "amin": "min"}.get(reduce, reduce)
+        combine = _COMBINES.get(reduce, reduce)
         chosen = self._named(dim, index, "scatter_reduce")
         values = self._values_for(index, src)
         ones = index.of_uop(graph.full(index.shape, 1, dtypes.int32))
@@ -124,12 +129,14 @@ class Gathering(Indexing):
         base = self
         if not include_self:
             start = self._neutral(combine)
-            base = (counts > 0).where(start, self)
+            is_reached = counts > 0
+            base = is_reached.where(start, self)
         result = base._scattered(chosen, values, combine)
         if reduce != "mean":
             return result
         share = counts + 1 if include_self else counts.maximum(1)
-        return result.div(share, rounding_mode=None if self.dtype.is_float else "floor")
+        rounding = None if self.dtype.is_float else "floor"
+        return result.div(share, rounding_mode=rounding)
 
     def _neutral(self, combine: str) -> Scalar:
         """The number that changes no other when combined."""
@@ -171,5 +178,6 @@ class Gathering(Indexing):
 
     def _below(self, diagonal: int) -> Self:
         """True on a diagonal of the last two axes and below it."""
-        rows, columns = self._indices(self.ndim - 2), self._indices(self.ndim - 1)
+        rows = self._indices(self.ndim - 2)
+        columns = self._indices(self.ndim - 1)
         return columns < rows + (diagonal + 1)

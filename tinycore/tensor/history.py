@@ -26,7 +26,9 @@ def realize_cells(cells: Iterable[Cell]) -> None:
 
     Raises: what compiling and running raise.
     """
-    pending = {cell: cell.stored for cell in [*PENDING]} if REQUIRING or ORIGINS else {}
+    pending = {}
+    if REQUIRING or ORIGINS:
+        pending = {cell: cell.stored for cell in [*PENDING]}
     origins = _wanted(pending)
     realize(cells)
     settled = [cell for cell in pending if cell.is_realized]
@@ -42,11 +44,12 @@ def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
     leaves = {tensor.cell for tensor in REQUIRING.values()}
     cells = list(pending)
     open_nodes = carriers([cell.uop for cell in cells])
-    found = {
-        cell: cell.uop
-        for cell in cells
-        if cell.uop in open_nodes or (cell in leaves and cell.uop.op is not Ops.DETACH)
-    }
+    found = {}
+    for cell in cells:
+        node = cell.uop
+        is_leaf = cell in leaves and node.op is not Ops.DETACH
+        if is_leaf or node in open_nodes:
+            found[cell] = node
     return _with_copied_states(found)
 
 
@@ -55,11 +58,8 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
     if not nodes or not STATES:
         return nodes
     reached = {node for node in toposort(nodes.values()) if node.op is Ops.BUFFER}
-    copies = {
-        state.stored: _copy(state.stored)
-        for state in [*STATES]
-        if state.stored in reached and not state.is_realized
-    }
+    moving = [state.stored for state in [*STATES] if not state.is_realized]
+    copies = {stored: _copy(stored) for stored in moving if stored in reached}
     if not copies:
         return nodes
     kept = Rebuild(copies)
@@ -68,7 +68,8 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
 
 def _copy(node: UOp) -> UOp:
     old = buffer_of(node)
-    new = Buffer(old.device, old.dtype, old.count).copyin(old.as_memoryview())
+    new = Buffer(old.device, old.dtype, old.count)
+    new.copyin(old.as_memoryview())
     return stored_cell(new, node.arg.shape).uop
 
 

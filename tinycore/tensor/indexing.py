@@ -97,14 +97,16 @@ class Indexing(Reading):
             self._check_device(item)
             return item
         is_array = hasattr(item, "__array__") and item.ndim > 0
-        is_many = is_array or isinstance(item, list | range)
-        return type(self)(item, self.device) if is_many else item
+        if is_array or isinstance(item, list | range):
+            return type(self)(item, self.device)
+        return item
 
     def _at(self, axis: int, item: Any) -> Self:
         """One place along an axis, which goes."""
-        extent = self.shape[axis]
         if isinstance(item, Index):
             return self._cut(axis, item, item + 1).squeeze(axis)
+        extent = self.shape[axis]
+        count = upper(extent)
         try:
             place = as_int(item)
         except TypeError:
@@ -112,12 +114,12 @@ class Indexing(Reading):
                 f"index: {item!r} cannot index; expected integers, slices, None, ... or tensors. "
                 "Convert it"
             ) from None
-        if not -upper(extent) <= place < upper(extent):
+        if not -count <= place < count:
             raise IndexingError(
                 f"index: {place} lies outside axis {axis} of {extent} elements; "
-                f"expected {-upper(extent)} to {upper(extent) - 1}. Check the index"
+                f"expected {-count} to {count - 1}. Check the index"
             )
-        place %= upper(extent)
+        place %= count
         return self._cut(axis, place, place + 1).squeeze(axis)
 
     def _sliced(self, axis: int, item: slice) -> Self:
@@ -134,9 +136,13 @@ class Indexing(Reading):
         numbers = range(*item.indices(upper(extent)))
         if not numbers:
             return self._cut(axis, 0, 0)
-        low, high = min(numbers[0], numbers[-1]), max(numbers[0], numbers[-1])
-        part = self._cut(axis, low, high + 1)
-        return (part if numbers.step > 0 else part.flip(axis))._every(axis, abs(numbers.step))
+        first = numbers[0]
+        last = numbers[-1]
+        if numbers.step > 0:
+            part = self._cut(axis, first, last + 1)
+        else:
+            part = self._cut(axis, last, first + 1).flip(axis)
+        return part._every(axis, abs(numbers.step))
 
     # tensors
 
@@ -155,7 +161,8 @@ class Indexing(Reading):
                 f"{axis}; expected equal extents. Reshape it"
             )
         places = np().nonzero(item.numpy())
-        return [type(self)(place.astype("int32"), self.device) for place in places]
+        rows = [place.astype("int32") for place in places]
+        return [type(self)(row, self.device) for row in rows]
 
     def _rows(self, chosen: Sequence[tuple[int, Self]]) -> Rows:
         """The chosen axes in front as one, and one number for each place in it."""
@@ -164,19 +171,21 @@ class Indexing(Reading):
         front = self.permute(*axes, *rest)
         are_neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
         place = axes[0] if are_neighbours else 0
-        if len(chosen) == 1:
-            return Rows(front, chosen[0][1], place)
-        extents = upper_shape(tuple([self.shape[axis] for axis in axes]))
-        table = front.reshape(prod(extents), *[self.shape[axis] for axis in rest])
-        broadcast_shape("index", *[ids.shape for _, ids in chosen])
-        return Rows(table, _row_number([ids for _, ids in chosen], extents), place)
+        numbers = [ids for _, ids in chosen]
+        if len(numbers) == 1:
+            return Rows(front, numbers[0], place)
+        count = len(axes)
+        extents = upper_shape(front.shape[:count])
+        table = front.reshape(prod(extents), *front.shape[count:])
+        broadcast_shape("index", *[ids.shape for ids in numbers])
+        return Rows(table, _row_number(numbers, extents), place)
 
     def _taken(self, chosen: Sequence[tuple[int, Self]]) -> Self:
         table, ids, place = self._rows(chosen)
         found = self.of_uop(graph.gather(table.uop, ids.uop))
         count = ids.ndim
-        order = list(range(found.ndim))
-        front, rest = order[:count], order[count:]
+        front = range(count)
+        rest = range(count, found.ndim)
         return found.permute(*rest[:place], *front, *rest[place:])
 
     def _replaced(
@@ -186,15 +195,13 @@ class Indexing(Reading):
     ) -> Self:
         """This tensor with rows replaced; of several values for one row the last one stays."""
         table, ids, place = self._rows(chosen)
-        count = ids.ndim
         rest = table.shape[1:]
         wide = value.expand((*rest[:place], *ids.shape, *rest[place:]))
-        order = list(range(wide.ndim))
-        values = wide.permute(
-            *order[place : place + count], *order[:place], *order[place + count :]
-        )
+        end = place + ids.ndim
+        order = [*range(place, end), *range(place), *range(end, wide.ndim)]
+        values = wide.permute(order).reshape(size(ids.shape), *rest)
         writer = table._last_writer(ids)
-        new = self.of_uop(graph.gather(values.reshape(size(ids.shape), *rest).uop, writer.uop))
+        new = self.of_uop(graph.gather(values.uop, writer.uop))
         is_written = (writer >= 0).reshape(-1, *[1] * len(rest))
         written = is_written.where(new.cast(self.dtype), table)
         return self._unfronted(written, [axis for axis, _ in chosen])
@@ -203,7 +210,8 @@ class Indexing(Reading):
         """For each row the number of the last element of `ids` that names it, or -1."""
         numbers = self.of_uop(graph.iota(size(ids.shape))).reshape(ids.shape)
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)
-        return self.of_uop(graph.scatter(nobody, ids.uop, numbers.uop, "max"))
+        last = graph.scatter(nobody, ids.uop, numbers.uop, "max")
+        return self.of_uop(last)
 
     def _unfronted(self, rows: Self, axes: Sequence[int]) -> Self:
         """Rows with the chosen axes back where this tensor has them."""
@@ -217,12 +225,14 @@ def _axes_used(item: Any) -> int:
     """How many axes a part of an index takes."""
     if item is None or item is Ellipsis:
         return 0
-    return item.ndim if isinstance(item, Frame) and item.dtype is dtypes.bool else 1
+    is_mask = isinstance(item, Frame) and item.dtype is dtypes.bool
+    return item.ndim if is_mask else 1
 
 
 def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
     """Indices of several axes as one number; where one lies outside, a number outside."""
-    wide = dtypes.int64 if prod(extents) >= 1 << 31 else dtypes.int32
+    count = prod(extents)
+    wide = dtypes.int64 if count >= 1 << 31 else dtypes.int32
     total: Any = 0
     is_inside: Any = None
     for part, extent in zip(ids, extents, strict=True):
@@ -231,4 +241,4 @@ def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
         fits = (number >= 0) & (number < extent)
         is_inside = fits if is_inside is None else is_inside & fits
         total = number + total * extent
-    return is_inside.where(total, prod(extents))
+    return is_inside.where(total, count)

@@ -53,7 +53,8 @@ class TinyJit(Generic[P, R]):
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not JIT.value or OPEN.recording is not None:
+        is_nested = OPEN.recording is not None
+        if not JIT.value or is_nested:
             return self.function(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
         realize([tensor.cell for tensor in tensors])
@@ -118,9 +119,14 @@ def _key(arguments: Any, tensors: list[Tensor]) -> Any:
     first: dict[Cell, int] = {}
     kinds = []
     for number, tensor in enumerate(tensors):
-        alias = first.setdefault(tensor.cell, number)
-        stored = tensor.cell.uop
-        kinds.append((stored.arg.shape, tensor.dtype, tensor.device, tensor.movements, alias))
+        kind = (
+            tensor.cell.uop.arg.shape,
+            tensor.dtype,
+            tensor.device,
+            tensor.movements,
+            first.setdefault(tensor.cell, number),
+        )
+        kinds.append(kind)
     return tuple(kinds), _others(arguments)
 
 
@@ -129,10 +135,12 @@ def _others(value: Any) -> Any:
     if isinstance(value, Tensor):
         return Tensor
     if isinstance(value, (list, tuple)):
-        return type(value), tuple([_others(part) for part in value])
+        return type(value), tuple(map(_others, value))
     if isinstance(value, dict):
         return tuple([(name, _others(value[name])) for name in value])
-    return (type(value), value) if isinstance(value, (int, float, str, bool)) else id(value)
+    if isinstance(value, (int, float, str, bool)):
+        return type(value), value
+    return id(value)
 
 
 def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:

@@ -55,8 +55,12 @@ class Losses(Gathering, Statistics):
 
     def _picked(self, Y: Self, axis: int) -> Self:
         """The element of each class number, by comparison: -inf elsewhere does no harm."""
-        is_class = Y.unsqueeze(axis).eq(self._indices(axis, Y.dtype))
-        return is_class.where(self, 0.0).sum(axis)
+        return self._is_class(Y, axis).where(self, 0.0).sum(axis)
+
+    def _is_class(self, Y: Self, axis: int) -> Self:
+        """True at the place on an axis that each class number names."""
+        places = self._indices(axis, Y.dtype)
+        return Y.unsqueeze(axis).eq(places)
 
     def _smoothed(self, logs: Self, axis: int, share: float) -> Self:
         """Part of the wish for one class goes to all classes evenly."""
@@ -91,14 +95,16 @@ class Losses(Gathering, Statistics):
         choice("nll_loss", "reduction", reduction, _REDUCTIONS)
         axis = 0 if self.ndim == 1 else 1
         self._check_classes(Y, axis, "nll_loss")
-        is_class = Y.unsqueeze(axis).eq(self._indices(axis, Y.dtype))
+        is_class = self._is_class(Y, axis)
         weights = is_class.cast(self.dtype)
         if weight is not None:
             shape = [n if k == axis else 1 for k, n in enumerate(self.shape)]
             weights = is_class.where(weight.reshape(shape), 0.0)
         if ignore_index is not None:
-            weights = Y.ne(ignore_index).unsqueeze(axis).where(weights, 0.0)
-        losses = -is_class.where(self * weights, 0.0).sum(axis)
+            counts = Y.ne(ignore_index).unsqueeze(axis)
+            weights = counts.where(weights, 0.0)
+        weighted = is_class.where(self * weights, 0.0)
+        losses = -weighted.sum(axis)
         if reduction != "mean":
             return losses._summed_up(reduction, "nll_loss")
         return losses.sum() / weights.sum()
@@ -125,8 +131,9 @@ class Losses(Gathering, Statistics):
         self._check_classes(Y, axis, "sparse_categorical_crossentropy")
         counts = Y.ne(ignore_index)
         logs = self.log_softmax(axis)
-        losses = -logs._picked(Y, axis)._smoothed(logs, axis, label_smoothing)
-        losses = counts.where(losses, 0.0)
+        right = logs._picked(Y, axis)
+        smooth = right._smoothed(logs, axis, label_smoothing)
+        losses = counts.where(-smooth, 0.0)
         if reduction != "mean":
             return losses._summed_up(reduction, "sparse_categorical_crossentropy")
         return losses.sum() / counts.cast(losses.dtype).sum()
@@ -141,7 +148,8 @@ class Losses(Gathering, Statistics):
         >>> round(Tensor([0.5]).binary_crossentropy(Tensor([1.0])).item(), 4)
         0.6931
         """
-        yes, no = self.log().clip(-100.0), (1 - self).log().clip(-100.0)
+        yes = self.log().clip(-100.0)
+        no = (1 - self).log().clip(-100.0)
         losses = -(Y * yes + (1 - Y) * no)
         return losses._summed_up(reduction, "binary_crossentropy")
 
@@ -160,6 +168,9 @@ class Losses(Gathering, Statistics):
         >>> round(Tensor([0.0]).binary_crossentropy_logits(Tensor([1.0])).item(), 4)
         0.6931
         """
-        yes, no = Y * self.logsigmoid(), (1 - Y) * (-self).logsigmoid()
-        losses = -((yes if pos_weight is None else yes * pos_weight) + no)
+        yes = Y * self.logsigmoid()
+        no = (1 - Y) * (-self).logsigmoid()
+        if pos_weight is not None:
+            yes = yes * pos_weight
+        losses = -(yes + no)
         return losses._summed_up(reduction, "binary_crossentropy_logits")

@@ -6,7 +6,9 @@ is a STORE into its cell (GRAPH.md 3). Next: reading.py.
 
 from __future__ import annotations
 
-from typing import Any, Self
+import operator
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 from tinycore.config import NO_GRAD
 from tinycore.dtype import promote
@@ -18,6 +20,17 @@ from tinycore.tensor.creation import Creation
 from tinycore.tensor.history import realize_cells
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, Scalar
+
+A = TypeVar("A", bound="Storage")
+
+
+def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[A, A | Scalar], A]:
+    """An operator that writes its result into the tensor on its left."""
+
+    def write(self: A, x: A | Scalar) -> A:
+        return self.assign(function(self, x))
+
+    return write
 
 
 class Storage(Creation):
@@ -89,7 +102,9 @@ class Storage(Creation):
         node = graph.cast(graph.broadcast(value.uop, shape), self.dtype)
         if NO_GRAD.value:
             node = graph.detach(node)
-        self.cell.write(graph.store_view(self.cell.uop, node, moves) if moves else node)
+        if moves:
+            node = graph.store_view(self.cell.uop, node, moves)
+        self.cell.write(node)
         return self
 
     def replace(self, x: Self) -> Self:
@@ -150,35 +165,14 @@ class Storage(Creation):
 
     # operators that write
 
-    def __iadd__(self, x: Self | Scalar) -> Self:
-        return self.assign(self + x)
-
-    def __isub__(self, x: Self | Scalar) -> Self:
-        return self.assign(self - x)
-
-    def __imul__(self, x: Self | Scalar) -> Self:
-        return self.assign(self * x)
-
-    def __itruediv__(self, x: Self | Scalar) -> Self:
-        return self.assign(self / x)
-
-    def __ifloordiv__(self, x: Self | Scalar) -> Self:
-        return self.assign(self // x)
-
-    def __imod__(self, x: Self | Scalar) -> Self:
-        return self.assign(self % x)
-
-    def __iand__(self, x: Self | Scalar) -> Self:
-        return self.assign(self & x)
-
-    def __ior__(self, x: Self | Scalar) -> Self:
-        return self.assign(self | x)
-
-    def __ixor__(self, x: Self | Scalar) -> Self:
-        return self.assign(self ^ x)
-
-    def __ilshift__(self, x: Self | int) -> Self:
-        return self.assign(self << x)
-
-    def __irshift__(self, x: Self | int) -> Self:
-        return self.assign(self >> x)
+    __iadd__ = _in_place(operator.add)
+    __isub__ = _in_place(operator.sub)
+    __imul__ = _in_place(operator.mul)
+    __itruediv__ = _in_place(operator.truediv)
+    __ifloordiv__ = _in_place(operator.floordiv)
+    __imod__ = _in_place(operator.mod)
+    __iand__ = _in_place(operator.and_)
+    __ior__ = _in_place(operator.or_)
+    __ixor__ = _in_place(operator.xor)
+    __ilshift__ = _in_place(operator.lshift)
+    __irshift__ = _in_place(operator.rshift)
