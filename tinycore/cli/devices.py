@@ -98,7 +98,8 @@ def collect() -> Report:
 def as_text(report: Report) -> str:
     """The table: the default starred, a line for each device, then notes."""
     lines = [_line(row) for row in report.rows]
-    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
 
 
 def as_json(report: Report) -> str:
@@ -127,7 +128,8 @@ def _rows(plugin: Plugin, default: str) -> list[Row]:
     except BackendError as error:
         first.state, first.detail = plugin.state, error.told
         return [first]
-    names = [plugin.name, *(f"{plugin.name}:{index}" for index in range(1, plugin.devices))]
+    others = [f"{plugin.name}:{index}" for index in range(1, plugin.devices)]
+    names = [plugin.name, *others]
     return [_used(plugin, name, name == default) for name in names]
 
 

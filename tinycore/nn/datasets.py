@@ -59,10 +59,14 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     Raises: DatasetError if they are not in the cache and cannot be fetched.
     Source: LeCun, Cortes and Burges 1998; Xiao et al. 2017, arXiv:1708.07747.
     """
-    train, train_labels, test, test_labels = load(FASHION if fashion else MNIST)
-    images = [Tensor(pixels(raw), device).reshape(-1, 1, 28, 28) for raw in (train, test)]
-    labels = [Tensor(pixels(raw), device) for raw in (train_labels, test_labels)]
-    return images[0], labels[0], images[1], labels[1]
+    files = load(FASHION if fashion else MNIST)
+    train, train_labels, test, test_labels = [Tensor(pixels(raw), device) for raw in files]
+    return (
+        train.reshape(-1, 1, 28, 28),
+        train_labels,
+        test.reshape(-1, 1, 28, 28),
+        test_labels,
+    )
 
 
 def load(dataset: Dataset) -> list[bytes]:

@@ -91,7 +91,8 @@ class Trainer:
         """Learn from the images of these numbers; returns the loss."""
         with Tensor.train():
             self.optimizer.zero_grad()
-            loss = self.net(self.images[chosen]).cross_entropy(self.labels[chosen])
+            guesses = self.net(self.images[chosen])
+            loss = guesses.cross_entropy(self.labels[chosen])
             loss.backward()
             return loss.realize(*self.optimizer.schedule_step())
 
@@ -99,14 +100,18 @@ class Trainer:
         """How many of the test images of these numbers are read right."""
         with Tensor.train(False), Tensor.no_grad():
             guesses = self.net(self.test_images[chosen]).argmax(1)
-            return guesses.eq(self.test_labels[chosen]).sum().realize()
+            is_right = guesses.eq(self.test_labels[chosen])
+            return is_right.sum().realize()
 
     def accuracy(self) -> float:
         """The part of all test images that is read right."""
         count = len(self.test_labels)
         numbers = np().arange(count, dtype="int32")
-        batches = [numbers[at : at + _TEST_BATCH] for at in range(0, count, _TEST_BATCH)]
-        return sum([int(self.right(Tensor(batch))) for batch in batches]) / count
+        total = 0
+        for at in range(0, count, _TEST_BATCH):
+            chosen = numbers[at : at + _TEST_BATCH]
+            total += int(self.right(Tensor(chosen)))
+        return total / count
 
 
 class Bar:
@@ -121,17 +126,19 @@ class Bar:
     def show(self, done: int, loss: Tensor, images: int) -> None:
         """Draw the bar after `done` steps, unless it was drawn just now."""
         now_s = time.perf_counter()
+        is_last = done == self.total
         is_tenth = done * 10 // self.total > (done - 1) * 10 // self.total
-        is_due = now_s - self.last_s > _REDRAW_S or done == self.total
-        if not (is_due if self.redraws else is_tenth):
+        is_due = is_tenth
+        if self.redraws:
+            is_due = is_last or now_s - self.last_s > _REDRAW_S
+        if not is_due:
             return
         self.last_s = now_s
         filled = "#" * (_BAR_WIDTH * done // self.total)
         rate = images / (now_s - self.start_s)
         line = f"[{filled:-<{_BAR_WIDTH}}] {done}/{self.total}  loss {loss.item():.3f}"
-        print(f"{line}  {rate:.0f} images/s", end="\r" if self.redraws else "\n", flush=True)
-        if self.redraws and done == self.total:
-            print()
+        end = "\r" if self.redraws and not is_last else "\n"
+        print(f"{line}  {rate:.0f} images/s", end=end, flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,12 +180,19 @@ def run(options: argparse.Namespace, make_net: Callable[[], Network] = Net) -> i
     rate = timed / max(phases.seconds["run"], 1e-9)
     seconds = {name: round(spent_s, 2) for name, spent_s in phases.seconds.items()}
     if options.json:
-        figures = {"device": device.name, "plugin": device.plugin.source, "kernels": kernels}
-        figures |= {"images_per_s": rate, "seconds": seconds, "test_accuracy": accuracy}
+        figures = {
+            "device": device.name,
+            "plugin": device.plugin.source,
+            "kernels": kernels,
+            "images_per_s": rate,
+            "seconds": seconds,
+            "test_accuracy": accuracy,
+        }
         print(json.dumps(figures))
         return 0
     print(f"{kernels} kernels a step, {rate:.0f} images/s")
-    print(", ".join([f"{name} {spent_s} s" for name, spent_s in seconds.items()]))
+    parts = [f"{name} {spent_s} s" for name, spent_s in seconds.items()]
+    print(", ".join(parts))
     print(f"test accuracy {100 * accuracy:.2f} %")
     return 0
 
@@ -190,10 +204,13 @@ def train(
 ) -> tuple[int, int]:
     """All epochs; returns how many images the phase "run" took in, and the kernels of a step."""
     numbers = np().random.default_rng(options.seed)
-    count, batch = len(trainer.labels), options.batch
-    orders = [numbers.permutation(count).astype("int32") for _ in range(options.epochs)]
-    batches = [order[at : at + batch] for order in orders for at in range(0, count, batch)]
-    batches = [chosen for chosen in batches if len(chosen) == batch]
+    count = len(trainer.labels)
+    batch = options.batch
+    batches = []
+    for _ in range(options.epochs):
+        order = numbers.permutation(count).astype("int32")
+        begins = range(0, count - batch + 1, batch)
+        batches += [order[at : at + batch] for at in begins]
     bar = Bar(len(batches))
     kernels = 0
     phases.seconds |= {"compile": 0.0, "run": 0.0}

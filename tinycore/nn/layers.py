@@ -60,12 +60,13 @@ class Conv2d:
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        sizes = (kernel_size,) * self.dims if isinstance(kernel_size, int) else tuple(kernel_size)
+        if isinstance(kernel_size, int):
+            kernel_size = (kernel_size,) * self.dims
         self.stride = stride
         self.padding = padding
         self.dilation = dilation
         self.groups = groups
-        shape = (out_channels, in_channels // groups, *sizes)
+        shape = (out_channels, in_channels // groups, *kernel_size)
         bound = 1 / math.sqrt(prod(shape[1:]))
         self.weight = Tensor.uniform(*shape, low=-bound, high=bound)
         self.bias = Tensor.uniform(out_channels, low=-bound, high=bound) if bias else None

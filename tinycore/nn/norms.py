@@ -34,8 +34,7 @@ class BatchNorm:
         self.eps = eps
         self.momentum = momentum
         self.track_running_stats = track_running_stats
-        self.weight = Tensor.ones(sz) if affine else None
-        self.bias = Tensor.zeros(sz) if affine else None
+        self.weight, self.bias = _affine(affine, sz)
         self.running_mean = Tensor.zeros(sz, requires_grad=False)
         self.running_var = Tensor.ones(sz, requires_grad=False)
         self.num_batches_tracked = Tensor.zeros(1, dtype=dtypes.int64, requires_grad=False)
@@ -51,13 +50,17 @@ class BatchNorm:
         variance = (centred * centred).mean(others)
         if self.track_running_stats:
             count = x.numel() // mean.numel()
-            self._learn(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
-        return x.batchnorm(self.weight, self.bias, mean, (variance + self.eps).rsqrt())
+            unbiased = variance.detach() * (count / max(count - 1, 1))
+            self._learn(mean.detach(), unbiased)
+        invstd = (variance + self.eps).rsqrt()
+        return x.batchnorm(self.weight, self.bias, mean, invstd)
 
     def _learn(self, mean: Tensor, variance: Tensor) -> None:
         keep = 1 - self.momentum
-        self.running_mean.assign(self.running_mean * keep + mean * self.momentum)
-        self.running_var.assign(self.running_var * keep + variance * self.momentum)
+        old_mean = self.running_mean * keep
+        old_variance = self.running_var * keep
+        self.running_mean.assign(old_mean + mean * self.momentum)
+        self.running_var.assign(old_variance + variance * self.momentum)
         self.num_batches_tracked += 1
 
 
@@ -83,12 +86,12 @@ class LayerNorm:
         sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
         self.shape = tuple(sizes)
         self.eps = eps
-        self.weight = Tensor.ones(*self.shape) if elementwise_affine else None
-        self.bias = Tensor.zeros(*self.shape) if elementwise_affine else None
+        self.weight, self.bias = _affine(elementwise_affine, *self.shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         _check_end(x, self.shape, "LayerNorm")
-        result = x.layernorm(tuple(range(-len(self.shape), 0)), self.eps)
+        axes = range(-len(self.shape), 0)
+        result = x.layernorm(axes, self.eps)
         if self.weight is None or self.bias is None:
             return result
         return result * self.weight + self.bias
@@ -117,9 +120,12 @@ class RMSNorm:
     def __call__(self, x: Tensor) -> Tensor:
         _check_end(x, (self.dim,), "RMSNorm")
         wide = x.float()
-        scale = ((wide * wide).mean(-1, True) + self.eps).rsqrt()
+        square = (wide * wide).mean(-1, True)
+        scale = (square + self.eps).rsqrt()
         result = (wide * scale).cast(x.dtype)
-        return result if self.weight is None else result * self.weight
+        if self.weight is None:
+            return result
+        return result * self.weight
 
 
 class GroupNorm:
@@ -146,8 +152,7 @@ class GroupNorm:
             )
         self.num_groups = num_groups
         self.eps = eps
-        self.weight = Tensor.ones(num_channels) if affine else None
-        self.bias = Tensor.zeros(num_channels) if affine else None
+        self.weight, self.bias = _affine(affine, num_channels)
 
     def __call__(self, x: Tensor) -> Tensor:
         grouped = x.reshape(x.shape[0], self.num_groups, -1)
@@ -155,7 +160,15 @@ class GroupNorm:
         if self.weight is None or self.bias is None:
             return result
         shape = (1, -1, *[1] * (x.ndim - 2))
-        return result * self.weight.reshape(shape) + self.bias.reshape(shape)
+        scaled = result * self.weight.reshape(shape)
+        return scaled + self.bias.reshape(shape)
+
+
+def _affine(is_wanted: bool, *shape: int) -> tuple[Tensor | None, Tensor | None]:
+    """A weight and a bias that change nothing yet, if they are wanted."""
+    if not is_wanted:
+        return None, None
+    return Tensor.ones(*shape), Tensor.zeros(*shape)
 
 
 def _check_end(x: Tensor, shape: tuple[int, ...], operation: str) -> None:

@@ -54,8 +54,10 @@ class Optimizer:
         with Context(NO_GRAD=1):
             self._begin()
             for number, tensor in enumerate(self.params):
-                if tensor.grad is not None:
-                    tensor.assign(self._change(number, tensor.detach(), tensor.grad))
+                if tensor.grad is None:
+                    continue
+                value = self._change(number, tensor.detach(), tensor.grad)
+                tensor.assign(value)
         self.zero_grad()
         return [*self.params, *self.buffers, *self._state()]
 
@@ -125,7 +127,8 @@ class SGD(Optimizer):
             velocity = self.velocity[number]
             velocity.assign(velocity * self.momentum + grad)
             grad = grad + velocity * self.momentum if self.nesterov else velocity
-        return value - grad * self.lr.cast(value.dtype)
+        rate = self.lr.cast(value.dtype)
+        return value - grad * rate
 
 
 class Adam(Optimizer):
@@ -178,12 +181,14 @@ class Adam(Optimizer):
             value = value - value * rate * self.weight_decay
         elif self.weight_decay:
             grad = grad + value * self.weight_decay
-        m, v = self.m[number], self.v[number]
+        m = self.m[number]
+        v = self.v[number]
         m.assign(m * self.b1 + grad * (1 - self.b1))
         v.assign(v * self.b2 + grad * grad * (1 - self.b2))
         mean = m / self.grown[0].cast(value.dtype)
         square = v / self.grown[1].cast(value.dtype)
-        return value - rate * mean / (square.sqrt() + self.eps)
+        size = square.sqrt() + self.eps
+        return value - rate * mean / size
 
 
 class AdamW(Adam):

@@ -55,8 +55,9 @@ def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
             found[name] = item
         elif id(item) not in seen:
             seen.add(id(item))
-            parts = [(f"{name}.{key}".lstrip("."), part) for key, part in _parts(item)]
-            work += reversed(parts)
+            for key, part in reversed(_parts(item)):
+                path = f"{name}.{key}".lstrip(".")
+                work.append((path, part))
     return found
 
 
@@ -64,10 +65,12 @@ def _parts(item: Any) -> list[tuple[str, Any]]:
     """What an object holds, by name."""
     if isinstance(item, list | tuple):
         names = getattr(item, "_fields", range(len(item)))
-        return [(str(name), part) for name, part in zip(names, item, strict=True)]
+        item = dict(zip(names, item, strict=True))
     if isinstance(item, dict):
         return [(str(name), part) for name, part in item.items()]
-    return list(vars(item).items()) if hasattr(item, "__dict__") else []
+    if hasattr(item, "__dict__"):
+        return list(vars(item).items())
+    return []
 
 
 def get_parameters(obj: Any) -> list[Tensor]:
@@ -99,12 +102,13 @@ def load_state_dict(
     if strict:
         _check_names(targets, state_dict)
     names = [name for name in targets if name in state_dict]
-    for name in names:
-        _load(name, targets[name], state_dict[name])
+    loaded = [targets[name] for name in names]
+    for name, target in zip(names, loaded, strict=True):
+        _load(name, target, state_dict[name])
         if verbose:
-            print(f"{name}: {targets[name].shape}")
-    if names:
-        targets[names[0]].realize(*[targets[name] for name in names[1:]])
+            print(f"{name}: {target.shape}")
+    if loaded:
+        loaded[0].realize(*loaded[1:])
     return names
 
 
@@ -125,7 +129,8 @@ def _load(name: str, target: Tensor, value: Tensor) -> None:
             "Load into a model of the same sizes"
         )
     with Tensor.no_grad():
-        target.assign(value.to(target.device).cast(target.dtype))
+        moved = value.to(target.device)
+        target.assign(moved.cast(target.dtype))
 
 
 class _Entry(NamedTuple):
@@ -151,16 +156,23 @@ def safe_save(
     [1.0, 2.0]
     """
     words = {dtype: word for word, dtype in _NAMES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {}
+    if metadata:
+        header["__metadata__"] = dict(metadata)
     end = 0
     for name, tensor in tensors.items():
-        begin, end = end, end + tensor.nbytes()
-        row = {"dtype": words[tensor.dtype], "shape": list(tensor.shape)}
-        header[name] = {**row, "data_offsets": [begin, end]}
+        begin = end
+        end += tensor.nbytes()
+        header[name] = {
+            "dtype": words[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     with open(fn, "wb") as file:
-        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little"))
+        file.write(text)
         for tensor in tensors.values():
             file.write(tensor.raw())
 
@@ -179,17 +191,19 @@ def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]
     raw = fn if isinstance(fn, bytes) else Path(fn).read_bytes()
     entries, start = _header(raw, name)
     body = memoryview(raw)[start:]
-    return {
-        key: Tensor.of_bytes(body[entry.begin : entry.end], entry.shape, entry.dtype, device)
-        for key, entry in entries.items()
-    }
+    found = {}
+    for key, entry in entries.items():
+        own = body[entry.begin : entry.end]
+        found[key] = Tensor.of_bytes(own, entry.shape, entry.dtype, device)
+    return found
 
 
 def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
     """The entries of a file, checked against its length, and where their bytes begin."""
     length = int.from_bytes(raw[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length
-    if len(raw) < _LENGTH_BYTES or length > _MAX_HEADER_BYTES or start > len(raw):
+    is_short = len(raw) < _LENGTH_BYTES or start > len(raw)
+    if is_short or length > _MAX_HEADER_BYTES:
         raise _broken(f"{name} of length {len(raw)} hold no header")
     try:
         rows = json.loads(raw[_LENGTH_BYTES:start])
@@ -205,8 +219,8 @@ def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
 
 
 def _entry(row: Mapping[str, Any]) -> _Entry:
-    begin, end = (int(number) for number in row["data_offsets"])
-    shape = tuple([int(extent) for extent in row["shape"]])
+    begin, end = map(int, row["data_offsets"])
+    shape = tuple(map(int, row["shape"]))
     return _Entry(_NAMES[row["dtype"]], shape, begin, end)
 
 
