@@ -99,6 +99,22 @@ def test_registers_are_read_and_written_in_any_lanes() -> None:
     assert np.allclose(z, x[0, ::-1] + two * 100 + three * 1000, rtol=1e-6)
 
 
+MEETING = """
+kernel k(X f32[4], Y f32[4])
+  par g:1 @grid
+    buf s f32[] reg = sum; buf t f32[4] reg = sum
+    par j:4 @vec: s[| j < 2] = X[1]
+    par j:4 @vec: t[j//2 | (j+1)%2 >= 1] = X[2]
+    par j:4 @vec: Y[j] = s + 10.0*t[j]
+"""
+
+
+def test_lanes_that_meet_in_a_register_store_where_their_mask_holds() -> None:
+    x, y = random(4), np.zeros(4, np.float32)
+    run(MEETING, [x, y])
+    assert np.allclose(y, x[1] + 10 * x[2] * np.array([1, 1, 0, 0]), rtol=1e-6)
+
+
 PHIS = """
 kernel k(X f32[N], Y f32[4], L in 0..8)
   par g:1 @grid

@@ -157,7 +157,7 @@ class Values:
     def _write(self, buffer: UOp, spot: Spot, value: UOp) -> None:
         """Put `value` at a spot where its test holds."""
         in_registers = self.storage[buffer].width > 0
-        if spot.step not in (0, 1) and not in_registers:
+        if spot.step is None or (spot.step not in (0, 1) and not in_registers):
             for lane, one in enumerate(self._in_each_lane(spot)):
                 self._write(buffer, one, self.blocks.one(value, lane))
             return
