@@ -10,6 +10,7 @@ from __future__ import annotations
 from tinycore.codegen.optimize.edit import Illegal, edit
 from tinycore.uop.affine import Mask
 from tinycore.uop.ops import UNARY, Ops, UOp, factors, toposort
+from tinycore.uop.sites import evaluated
 from tinycore.uop.tree import Access, Kernel, load, rebuild
 
 _UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
@@ -35,13 +36,12 @@ def _filled(statement: UOp, name: str) -> UOp:
     [place] = statement.arg.places
     target, value, *moved = statement.src
     zeros = [one for one in factors(value) if _reads_zero(one, place)]
-    nodes = toposort([value])
-    unbounded = any(node.op in _UNBOUNDED for node in nodes)
+    unbounded = any(node.op in _UNBOUNDED for node in toposort([value]))
     if not zeros or not place.mask or unbounded or not _is_inside(target, place):
         return statement
     unmasked = {
         node: _without(node, place.mask)
-        for node in nodes
+        for node in evaluated(statement)
         if node.op is Ops.LOAD and node is not zeros[0]
     }
     new = rebuild([value], unmasked)
