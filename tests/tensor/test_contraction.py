@@ -130,3 +130,8 @@ def test_attention_refuses_what_contradicts_itself() -> None:
         "scaled_dot_product_attention: 3 heads cannot share 2; expected a multiple. "
         "Change the number of heads"
     )
+
+
+def test_products_of_integers_add_up() -> None:
+    numbers = np.arange(40 * 40, dtype=np.int32).reshape(40, 40)
+    np.testing.assert_array_equal((Tensor(numbers) @ Tensor(numbers)).numpy(), numbers @ numbers)

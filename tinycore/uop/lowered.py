@@ -96,9 +96,10 @@ def _broken(node: UOp) -> Iterator[str]:
         buffer, offset = node.src[:2]
         if buffer.op is not Ops.BUFFER:
             yield "is not at a buffer"
-        is_inside = offset.op is Ops.CONST and 0 <= offset.arg < buffer.arg.shape[0].const
-        if buffer.arg.space == REGISTER and not is_inside:
-            yield "needs a constant offset inside its registers"
+        elif buffer.arg.space == REGISTER:
+            [count] = buffer.arg.shape
+            if offset.op is not Ops.CONST or not 0 <= offset.arg < count.const:
+                yield "needs a constant offset inside its registers"
 
 
 def misfits(node: UOp) -> Iterator[str]:
@@ -165,7 +166,7 @@ def fused(total: UOp) -> UOp:
 
     Nothing else may: what another kernel computes again must come out the same.
     """
-    if total.op is not Ops.ADD:
+    if total.op is not Ops.ADD or not total.dtype.is_float:
         return total
     src = [one.replace(tag=FUSED) if one.op is Ops.MUL else one for one in total.src]
     return total.replace(src=tuple(src), tag=FUSED)

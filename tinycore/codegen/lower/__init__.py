@@ -25,6 +25,7 @@ from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
 from tinycore.uop.ops import ELEMENTWISE, Interning, Ops, toposort
 from tinycore.uop.printer import show
 from tinycore.uop.rewrite import COUNTERS, Counters
+from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
 
 TREE = ELEMENTWISE | {Ops.CONST, Ops.VARIABLE, Ops.BUFFER, Ops.BLOCK, Ops.LOOP, Ops.IF, Ops.LET}
@@ -55,6 +56,8 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
 
     Raises: Unsupported if the target cannot do what the kernel asks.
     """
+    if SPEC.value:
+        check(kernel, "action")
     for step in PASSES:
         kernel = _timed(step.name, step.run, kernel, target.caps)
         if SPEC.value:
