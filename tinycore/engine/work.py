@@ -6,21 +6,18 @@ bytes its parameters hold, which is the least it has to move.
 
 from __future__ import annotations
 
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops
 from tinycore.uop.shape import size
-from tinycore.uop.tree import Kernel, values, walk
+from tinycore.uop.sites import evaluated
+from tinycore.uop.tree import Kernel, walk
 from tinycore.util import prod
 
 
 def work_of(kernel: Kernel) -> tuple[int, int]:
     """Arithmetic operations and bytes of one run, symbolic extents at their upper bounds."""
     operations = 0
-    named: set[UOp] = set()
     for statement, loops in walk(kernel.body):
-        nodes = set(toposort(values(statement))) - named
-        each = len([node for node in nodes if node.op in ELEMENTWISE])
-        if statement.op is Ops.LET:
-            named.update(nodes)
+        each = len([node for node in evaluated(statement) if node.op in ELEMENTWISE])
         if statement.op is Ops.STORE and statement.arg.combine:
             each += len(statement.arg.places)
         operations += each * prod(loop.arg.extent.hi for loop in loops)

@@ -201,9 +201,10 @@ class Values:
     # registers
 
     def _read_registers(self, buffer: UOp, spot: Spot) -> UOp:
-        width, size = self.storage[buffer].width, self.storage[buffer].size
+        storage = self.storage[buffer]
+        width, last = storage.width, storage.size - 1
         # a lane outside is one that its mask leaves out
-        elements = [min(max(element, 0), size - 1) for element in self._elements(spot)]
+        elements = [min(max(element, 0), last) for element in self._elements(spot)]
         units = dedup([element // width for element in elements])
         parts = [self._register(buffer, unit) for unit in units]
         first_of = {unit: width * k for k, unit in enumerate(units)}
@@ -211,7 +212,8 @@ class Values:
         return self.blocks.merge(parts, tuple(lanes))
 
     def _write_registers(self, buffer: UOp, spot: Spot, value: UOp) -> None:
-        width, size = self.storage[buffer].width, self.storage[buffer].size
+        storage = self.storage[buffer]
+        width, size = storage.width, storage.size
         places = enumerate(self._elements(spot))
         lane_of = {element: lane for lane, element in places if 0 <= element < size}
         for unit in dedup([element // width for element in lane_of]):

@@ -1,0 +1,25 @@
+"""What a kernel is said to do: each operation counted once, where it runs."""
+
+from tinycore.engine.work import work_of
+from tinycore.uop.parser import parse
+from tinycore.uop.tree import Kernel
+
+
+def operations(text: str) -> int:
+    """Of the one kernel of a text."""
+    kernel = parse(text)["k"]
+    assert isinstance(kernel, Kernel)
+    return work_of(kernel)[0]
+
+
+def test_a_value_with_a_name_is_counted_where_it_is_computed() -> None:
+    text = "kernel k(X f32[8], Y f32[8])\n  par i:8\n    v = X[i] * 2.0\n    Y[i] = v + v * v\n"
+    assert operations(text) == 8 * 3
+
+
+def test_a_value_of_an_outer_loop_is_counted_outside() -> None:
+    text = (
+        "kernel k(X f32[4], Y f32[4,8])\n  par i:4\n    v = X[i] * 2.0\n"
+        "    par j:8: Y[i,j] = v + 1.0\n"
+    )
+    assert operations(text) == 4 + 32
