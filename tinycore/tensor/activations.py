@@ -187,7 +187,8 @@ class Activations(Functions):
         >>> Tensor([0.0, 9.0]).hardsigmoid().tolist()
         [0.5, 1.0]
         """
-        return (self * alpha + beta).hardtanh(0, 1)
+        line = self * alpha + beta
+        return line.hardtanh(0, 1)
 
     def hardswish(self) -> Self:
         """x * relu6(x + 3) / 6.
@@ -195,4 +196,5 @@ class Activations(Functions):
         >>> Tensor([0.0, 6.0]).hardswish().tolist()
         [0.0, 6.0]
         """
-        return self * (self + 3).relu6() * (1 / 6)
+        gate = (self + 3).relu6()
+        return self * gate * (1 / 6)

@@ -61,7 +61,8 @@ class Arithmetic(Conversion):
         [-2, -1]
         """
         left, right = self._both(x, "sub", reverse)
-        return left._combined(Ops.ADD, right._unary(Ops.NEG))
+        negative = right._unary(Ops.NEG)
+        return left._combined(Ops.ADD, negative)
 
     @spelled
     def mul(self, x: Self | Scalar, reverse: bool = False) -> Self:

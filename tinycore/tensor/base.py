@@ -20,6 +20,8 @@ from tinycore.uop.shape import Dim, Shape, View, shape_of
 
 DTypeLike = DType | str
 
+_MARKS = (Ops.DETACH, Ops.CAST)  # steps of a view that move nothing
+
 
 class Frame:
     """A tensor without its topics: cell, view, dtype, device, shape.
@@ -124,7 +126,8 @@ class Frame:
         >>> Tensor([1, 2]).flip(0).movements
         ((Ops.FLIP, (0,)),)
         """
-        return tuple([(op, arg) for op, arg in self.steps if op not in (Ops.DETACH, Ops.CAST)])
+        moves = [step for step in self.steps if step[0] not in _MARKS]
+        return tuple(moves)
 
     def detach(self) -> Self:
         """The same cell, through which no gradient flows; a write shows in the original.

@@ -159,7 +159,10 @@ class Creation(Joining, Leaf):
         return cls.of_cell(cell).requires_grad_(requires_grad)
 
     def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {"dtype": self.dtype, "device": self.device, **kwargs}
+        """The arguments of a call, with this tensor's type and device where none is given."""
+        kwargs.setdefault("dtype", self.dtype)
+        kwargs.setdefault("device", self.device)
+        return kwargs
 
     def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
         """One number in every element, of this tensor's shape, type and device.
@@ -175,7 +178,8 @@ class Creation(Joining, Leaf):
         >>> Tensor([1, 2]).const_like(7).tolist()
         [7, 7]
         """
-        return self.full_like(b, dtype=dtype_or(dtype, self.dtype))
+        kind = dtype_or(dtype, self.dtype)
+        return self.full_like(b, dtype=kind)
 
     def zeros_like(self, **kwargs: Any) -> Self:
         """Zeros of this tensor's shape, type and device.
@@ -346,4 +350,5 @@ def _inferred(array: Any, is_list: bool) -> DType:
 def stored(array: Any, device: str, dtype: DType) -> Cell:
     """A cell over a copy of an array."""
     raw = np().ascontiguousarray(array).tobytes()
-    return Creation.of_bytes(raw, array.shape, dtype, device).cell
+    holder = Creation.of_bytes(raw, array.shape, dtype, device)
+    return holder.cell

@@ -208,7 +208,8 @@ class Indexing(Reading):
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last element of `ids` that names it, or -1."""
-        numbers = self.of_uop(graph.iota(size(ids.shape))).reshape(ids.shape)
+        count = size(ids.shape)
+        numbers = self.of_uop(graph.iota(count)).reshape(ids.shape)
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)
         last = graph.scatter(nobody, ids.uop, numbers.uop, "max")
         return self.of_uop(last)
@@ -218,7 +219,8 @@ class Indexing(Reading):
         rest = [axis for axis in range(self.ndim) if axis not in axes]
         order = [*axes, *rest]
         apart = rows.reshape([self.shape[axis] for axis in order])
-        return apart.permute([order.index(axis) for axis in range(self.ndim)])
+        places = [order.index(axis) for axis in range(self.ndim)]
+        return apart.permute(places)
 
 
 def _axes_used(item: Any) -> int:

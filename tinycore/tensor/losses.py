@@ -55,7 +55,8 @@ class Losses(Gathering, Statistics):
 
     def _picked(self, Y: Self, axis: int) -> Self:
         """The element of each class number, by comparison: -inf elsewhere does no harm."""
-        return self._is_class(Y, axis).where(self, 0.0).sum(axis)
+        chosen = self._is_class(Y, axis).where(self, 0.0)
+        return chosen.sum(axis)
 
     def _is_class(self, Y: Self, axis: int) -> Self:
         """True at the place on an axis that each class number names."""
@@ -66,7 +67,8 @@ class Losses(Gathering, Statistics):
         """Part of the wish for one class goes to all classes evenly."""
         if share == 0:
             return self
-        return self * (1 - share) + logs.mean(axis) * share
+        even = logs.mean(axis)
+        return self * (1 - share) + even * share
 
     def _check_classes(self, Y: Self, axis: int, operation: str) -> None:
         wanted = self._without((axis,))

@@ -162,8 +162,15 @@ class Reading(Reduction, Storage):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and deep copies hold the values, in memory of their own."""
-        facts = (self.shape, self.dtype, self.device, self._requires_grad)
-        return _restored, (type(self), bytes(self.raw()), *facts)
+        facts = (
+            type(self),
+            bytes(self.raw()),
+            self.shape,
+            self.dtype,
+            self.device,
+            self._requires_grad,
+        )
+        return _restored, facts
 
     def __repr__(self) -> str:
         facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"
@@ -201,11 +208,13 @@ def _now(arg: Any) -> Any:
 
 def _unskewed(array: Any, arg: SkewArg) -> Any:
     """out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..]."""
-    moved = np().moveaxis(array, (arg.axis, arg.window), (0, 1))
-    places = np().arange(arg.extent)[:, None] * arg.stride
+    axes = (arg.axis, arg.window)
+    front = (0, 1)
+    moved = np().moveaxis(array, axes, front)
+    begins = np().arange(arg.extent)[:, None] * arg.stride
     windows = np().arange(moved.shape[1])
-    found = moved[places + windows * arg.dilation, windows]
-    return np().moveaxis(found, (0, 1), (arg.axis, arg.window))
+    places = begins + windows * arg.dilation
+    return np().moveaxis(moved[places, windows], front, axes)
 
 
 _VIEWS: dict[Ops, Callable[[Any, Any], Any]] = {

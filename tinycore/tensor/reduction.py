@@ -79,7 +79,9 @@ class Reduction(Activations, Joining):
         return result.reshape(self._without(axes))
 
     def _without(self, axes: tuple[int, ...]) -> Shape:
-        return tuple([n for k, n in enumerate(self.shape) if k not in axes])
+        shape = self.shape
+        kept = [shape[k] for k in range(len(shape)) if k not in axes]
+        return tuple(kept)
 
     def _count(self, axis: Axes, operation: str) -> int:
         """How many elements each result is made of."""
@@ -192,7 +194,8 @@ class Reduction(Activations, Joining):
 
     def _accumulated(self, axis: Axes, keepdim: bool, operation: str) -> Self:
         """The sum in the type it is added in, not yet rounded to this tensor's type."""
-        return self._reduced("sum", axis, keepdim, operation, sum_dtype(self.dtype))
+        wide = sum_dtype(self.dtype)
+        return self._reduced("sum", axis, keepdim, operation, wide)
 
     @spelled
     def var(

@@ -45,7 +45,7 @@ class _State:
         call = self.counter.uop
         self.counter.write(call + 1)
         number = graph.iota(count, dtypes.uint32)
-        key = self._key_word(0, count), self._key_word(1, count)
+        key = (self._key_word(0, count), self._key_word(1, count))
         calls = graph.broadcast(call, (count,))
         return threefry(key, (number, calls))
 
