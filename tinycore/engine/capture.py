@@ -1,18 +1,19 @@
 """Replays a run: the launches one call of a function made, on other inputs.
 
 Comes in: what run.py recorded and the buffers that were inputs. Goes out: a `Captured`, whose
-replay costs one native call where the device has graphs. tensor/jit.py decides what is captured
-and when a replay is legal.
+replay costs one native call where the device has graphs, and which names the pending cells that
+must be stored before. tensor/jit.py decides what is captured and when a replay is legal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
-from tinycore.engine.run import Recorded, count, run_steps
+from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
+from tinycore.engine.run import Recorded, Recording, count, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.program import Call
 from tinycore.runtime.registry import Device
@@ -24,9 +25,25 @@ Values = Mapping[str, int]
 class Captured:
     """The launches of one captured call, in order, in runs on one device each."""
 
-    def __init__(self, recorded: Iterable[Recorded], inputs: Sequence[Buffer]) -> None:
-        by_device = groupby(recorded, key=attrgetter("device"))
+    def __init__(self, recorded: Recording, inputs: Sequence[Buffer]) -> None:
+        by_device = groupby(recorded.launches, key=attrgetter("device"))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
+        touched = [buffer for launch in recorded.launches for buffer in launch.buffers]
+        self.used = frozenset(touched).difference(inputs)
+        self.written = frozenset(recorded.written)
+        self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
+        PINNED.update(self.used)
+
+    def waiting(self, inputs: Sequence[Buffer]) -> list[Cell]:
+        """The pending cells to store before a replay: those stored where it reads or writes, and
+        those that read what it overwrites."""
+        written = self.written.union([inputs[k] for k in self.changed])
+        found = []
+        for cell in list(PENDING):
+            is_used = cell.stored is not None and buffer_of(cell.stored) in self.used
+            if is_used or not written.isdisjoint(buffers_read(cell.uop)):
+                found.append(cell)
+        return found
 
     def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
         """Run every launch again, on these inputs. Raises: LaunchError, DeviceLost."""

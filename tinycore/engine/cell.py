@@ -52,6 +52,11 @@ PENDING: weakref.WeakSet[Cell] = weakref.WeakSet()
 # Cells that every realization which reads them also moves on: the counters of random numbers.
 STATES: weakref.WeakSet[Cell] = weakref.WeakSet()
 
+# Buffers that captures use: a cell that is stored in one stays there.
+PINNED: weakref.WeakSet[Buffer] = weakref.WeakSet()
+
+_read: weakref.WeakKeyDictionary[UOp, frozenset[Buffer]] = weakref.WeakKeyDictionary()
+
 
 def fresh_number() -> int:
     """A number no other buffer or CONTIGUOUS of this process has."""
@@ -77,6 +82,15 @@ def buffer_of(node: UOp) -> Buffer:
     """The data behind a BUFFER node."""
     assert node.op is Ops.BUFFER, f"buffer_of: {node} is no BUFFER"
     return _data[node]
+
+
+def buffers_read(node: UOp) -> frozenset[Buffer]:
+    """The data that a graph is computed from."""
+    found = _read.get(node)
+    if found is None:
+        leaves = [inner for inner in toposort([node]) if inner.op is Ops.BUFFER]
+        found = _read[node] = frozenset([_data[leaf] for leaf in leaves])
+    return found
 
 
 def allocate(node: UOp, device: str) -> UOp:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from tinycore.dtype import dtypes
 from tinycore.engine.cell import (
     PENDING,
+    PINNED,
     STATES,
     Cell,
     allocate,
@@ -53,13 +54,18 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     buffers = [buffer_of(node) for node in (*leaves, *placed)]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, BOUND, opened)
+    if OPEN.recording is not None:
+        OPEN.recording.roots += [cell.uop for cell in cells]
+        OPEN.recording.written.update([buffer_of(node) for node in placed])
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))
 
 
 def _stable(node: UOp, old: UOp | None) -> UOp:
-    """Under capture a cell keeps its buffer, because a replay writes where the capture wrote."""
-    if OPEN.recording is None or old is None or node is old:
+    """A cell that a capture uses keeps its buffer: a replay reads and writes where that did."""
+    if old is None or node is old:
+        return node
+    if OPEN.recording is None and buffer_of(old) not in PINNED:
         return node
     cell = Cell(node, buffer_of(old).device)
     cell.stored = old

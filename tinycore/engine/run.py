@@ -20,6 +20,7 @@ from tinycore.runtime.counters import GlobalCounters
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Launch, Program
 from tinycore.runtime.registry import Device
+from tinycore.uop.ops import UOp
 from tinycore.util import format_seconds
 
 
@@ -46,8 +47,17 @@ class Recorded(NamedTuple):
     device: str
 
 
+class Recording:
+    """What a captured call did: its launches, the nodes it stored, the buffers these went to."""
+
+    def __init__(self) -> None:
+        self.launches: list[Recorded] = []
+        self.roots: list[UOp] = []
+        self.written: set[Buffer] = set()
+
+
 class _Open(threading.local):
-    recording: list[Recorded] | None = None
+    recording: Recording | None = None
 
 
 OPEN = _Open()
@@ -56,11 +66,11 @@ BOUND: dict[str, int] = {}
 
 
 @contextmanager
-def recording() -> Iterator[list[Recorded]]:
-    """Write down every launch of this thread. Raises: CaptureError inside another recording."""
+def recording() -> Iterator[Recording]:
+    """Write down what this thread runs. Raises: CaptureError inside another recording."""
     if OPEN.recording is not None:
         raise CaptureError("capture: another capture is open; expected one at a time")
-    OPEN.recording = []
+    OPEN.recording = Recording()
     try:
         yield OPEN.recording
     finally:
@@ -98,7 +108,7 @@ def run_steps(
         for step in steps:
             alone = step._replace(slots=tuple(range(len(step.slots))))
             used = [slots[slot] for slot in step.slots]
-            OPEN.recording.append(Recorded(alone, used, device.name))
+            OPEN.recording.launches.append(Recorded(alone, used, device.name))
 
 
 def count(steps: Sequence[Step]) -> None:

@@ -51,11 +51,17 @@ class Autograd(Leaf):
         return self
 
     def _add_grad(self, grad: UOp) -> Self:
+        """Put a gradient, or add it in place: a captured function shall add to the same cell."""
         with Context(NO_GRAD=1):
             if self.grad is None:
                 self.grad = self.of_uop(grad)
+                return self
+            total = self.grad._combined(Ops.ADD, self.of_uop(grad))
+            is_alike = (total.shape, total.dtype) == (self.grad.shape, self.grad.dtype)
+            if is_alike and not self.grad.movements:
+                self.grad.cell.write(graph.detach(total.uop))
             else:
-                self.grad = self.grad._combined(Ops.ADD, self.of_uop(grad))
+                self.grad = total
         return self
 
     def gradient(
