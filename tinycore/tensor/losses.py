@@ -21,11 +21,21 @@ class Losses(Gathering, Statistics):
 
     __slots__ = ()
 
-    def _summed_up(self, reduction: str, operation: str) -> Self:
+    def _summed_up(
+        self,
+        reduction: str,
+        operation: str,
+        weights: Self | None = None,
+    ) -> Self:
+        """All losses, their sum, or their mean: over the sum of their weights if there are any."""
         choice(operation, "reduction", reduction, _REDUCTIONS)
         if reduction == "none":
             return self
-        return self.mean() if reduction == "mean" else self.sum()
+        if reduction == "sum":
+            return self.sum()
+        if weights is None:
+            return self.mean()
+        return self.sum() / weights.sum()
 
     @spelled
     def cross_entropy(
@@ -94,7 +104,6 @@ class Losses(Gathering, Statistics):
         >>> Tensor([[-1.0, -2.0]]).nll_loss(Tensor([1])).item()
         2.0
         """
-        choice("nll_loss", "reduction", reduction, _REDUCTIONS)
         axis = 0 if self.ndim == 1 else 1
         self._check_classes(Y, axis, "nll_loss")
         is_class = self._is_class(Y, axis)
@@ -107,9 +116,7 @@ class Losses(Gathering, Statistics):
             weights = counts.where(weights, 0.0)
         weighted = is_class.where(self * weights, 0.0)
         losses = -weighted.sum(axis)
-        if reduction != "mean":
-            return losses._summed_up(reduction, "nll_loss")
-        return losses.sum() / weights.sum()
+        return losses._summed_up(reduction, "nll_loss", weights)
 
     @spelled
     def sparse_categorical_crossentropy(
@@ -128,7 +135,6 @@ class Losses(Gathering, Statistics):
         >>> round(x.sparse_categorical_crossentropy(Tensor([1, -1])).item(), 4)
         0.6931
         """
-        choice("sparse_categorical_crossentropy", "reduction", reduction, _REDUCTIONS)
         axis = self.ndim - 1
         self._check_classes(Y, axis, "sparse_categorical_crossentropy")
         counts = Y.ne(ignore_index)
@@ -136,9 +142,8 @@ class Losses(Gathering, Statistics):
         right = logs._picked(Y, axis)
         smooth = right._smoothed(logs, axis, label_smoothing)
         losses = counts.where(-smooth, 0.0)
-        if reduction != "mean":
-            return losses._summed_up(reduction, "sparse_categorical_crossentropy")
-        return losses.sum() / counts.cast(losses.dtype).sum()
+        weights = counts.cast(losses.dtype)
+        return losses._summed_up(reduction, "sparse_categorical_crossentropy", weights)
 
     @spelled
     def binary_crossentropy(self, Y: Self, reduction: str = "mean") -> Self:

@@ -126,7 +126,8 @@ class Reduction(Activations, Joining):
         >>> Tensor([0, 2]).any().item()
         True
         """
-        return self.bool()._reduced("max", axis, keepdim, "any")
+        truth = self.bool()
+        return truth._reduced("max", axis, keepdim, "any")
 
     @spelled
     def all(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -135,7 +136,8 @@ class Reduction(Activations, Joining):
         >>> Tensor([0, 2]).all().item()
         False
         """
-        return self.bool()._reduced("min", axis, keepdim, "all")
+        truth = self.bool()
+        return truth._reduced("min", axis, keepdim, "all")
 
     @spelled
     def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:

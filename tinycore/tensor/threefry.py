@@ -35,9 +35,9 @@ class _State:
 
     def restart(self, seed: int) -> None:
         """A new key and the counter at 0, in the same memory: captured calls read it there."""
-        device = self.key.device
-        _write(self.key, _words_cell(_key(device, seed), device))
-        _write(self.counter, _words_cell([0], device))
+        fresh = _State(self.key.device, seed)
+        _write(self.key, fresh.key)
+        _write(self.counter, fresh.counter)
         realize([self.key, self.counter])
 
     def words(self, count: int) -> Pair:
