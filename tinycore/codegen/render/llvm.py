@@ -58,14 +58,15 @@ class Module(Text):
         super().__init__(contracts)
         self.program = program
         self.registers: dict[Register, str] = {}
-        self.changes = _changes(program)
+        self.position = 0
         self.scratch = ""
         self.open: list[Scope] = []
 
     def text(self, attributes: str) -> str:
         """The text of the module."""
         self._arguments()
-        for node in self.program.uops:
+        for position, node in enumerate(self.program.uops):
+            self.position = position
             write = _WRITERS.get(node.op)
             if write is None:
                 self.names[node] = llvm_values.scalar(self, node)
@@ -165,8 +166,16 @@ class Module(Text):
         self.branch(test, scope.name, f"{scope.name}.end")
         self.block(scope.name)
 
-    def _scope(self, start: str, node: UOp) -> Scope:
-        changing = {register: self.registers[register] for register in self.changes[node]}
+    def _scope(self, start: str, head: UOp) -> Scope:
+        """A scope and the registers that change in it; not those declared inside."""
+        changing: dict[Register, str] = {}
+        for node in self.program.uops[self.position :]:
+            if node.op is Ops.END and node.src[0] is head:
+                break
+            if node.op is Ops.STORE and node.src[0].arg.space == REGISTER:
+                register = (node.src[0], node.src[1].arg)
+                if register in self.registers:
+                    changing[register] = self.registers[register]
         scope = Scope(self.fresh(start), self.label, changing)
         self.open.append(scope)
         return scope
@@ -210,26 +219,6 @@ class Module(Text):
             sides = f"[ {before}, %{scope.before} ], [ {after}, %{last} ]"
             found.append(f"  {scope.inside[register]} = phi {kind} {sides}")
         return found
-
-
-def _changes(program: Lowered) -> dict[UOp, dict[Register, None]]:
-    """The registers that each LOOP and IF changes, in order; not those declared inside."""
-    found: dict[UOp, dict[Register, None]] = {}
-    depth_of: dict[UOp, int] = {}
-    stack: list[UOp] = []
-    for node in program.uops:
-        if node.op in (Ops.LOOP, Ops.IF):
-            stack.append(node)
-            found[node] = {}
-        elif node.op is Ops.END:
-            stack.pop()
-        elif node.op is Ops.BUFFER:
-            depth_of[node] = len(stack)
-        elif node.op is Ops.STORE and node.src[0].arg.space == REGISTER:
-            register = (node.src[0], node.src[1].arg)
-            for scope in stack[depth_of[node.src[0]] :]:
-                found[scope][register] = None
-    return found
 
 
 _WRITERS: dict[Ops, Callable[[Module, UOp], None]] = {
