@@ -67,11 +67,10 @@ class Module(Text):
         self._arguments()
         for position, node in enumerate(self.program.uops):
             self.position = position
-            write = _WRITERS.get(node.op)
-            if write is None:
-                self.names[node] = llvm_values.scalar(self, node)
-            else:
-                write(self, node)
+            write = _WRITERS.get(node.op, llvm_values.scalar)
+            name = write(self, node)
+            if name is not None:
+                self.names[node] = name
         if not self.program.grid:
             self.line("br label %done")
             self.block("done")
@@ -103,37 +102,32 @@ class Module(Text):
 
     # buffers
 
-    def buffer(self, node: UOp) -> None:
+    def buffer(self, node: UOp) -> str | None:
         """A declaration: undefined registers, or a part of scratch memory."""
         if node.arg.space != REGISTER:
-            self.names[node] = self.new(f"getelementptr i8, ptr {self.scratch}, i64 {node.tag}")
-            return
+            return self.new(f"getelementptr i8, ptr {self.scratch}, i64 {node.tag}")
         for place in range(node.arg.shape[0].const):
             self.registers[node, place] = "poison"
+        return None
 
-    def load(self, node: UOp) -> None:
+    def load(self, node: UOp) -> str:
         """A LOAD; of a register it is another name."""
-        buffer = node.src[0]
+        buffer, offset, *_ = node.src
         if buffer.arg.space == REGISTER:
-            self.names[node] = self.registers[buffer, node.src[1].arg]
-        else:
-            self.names[node] = llvm_values.load(self, node)
+            return self.registers[buffer, offset.arg]
+        return llvm_values.load(self, node)
 
     def store(self, node: UOp) -> None:
         """A STORE; to a register it gives the register another name."""
-        buffer = node.src[0]
+        buffer, offset, value, *_ = node.src
         if buffer.arg.space == REGISTER:
-            self.registers[buffer, node.src[1].arg] = self.name(node.src[2])
+            self.registers[buffer, offset.arg] = self.name(value)
         else:
             llvm_values.store(self, node)
 
-    def shuffle(self, node: UOp) -> None:
-        """A SHUFFLE."""
-        self.names[node] = llvm_values.shuffle(self, node)
-
     # loops and branches
 
-    def loop(self, node: UOp) -> None:
+    def loop(self, node: UOp) -> str:
         """The head of a loop: a block with a phi for its counter and each changing register."""
         first, end = "0", self.name(node.src[0])
         if node.arg.map == "grid":
@@ -141,7 +135,6 @@ class Module(Text):
             first, end = self._share("%tid", end), self._share(following, end)
         scope = self._scope("l", node)
         counter = f"%{scope.name}.i"
-        self.names[node] = counter
         scope.counter = (counter, first, end)
         scope.may_skip = node.arg.map == "grid" or node.arg.extent.lo < 1
         self.line(f"br label %{scope.name}")
@@ -153,6 +146,7 @@ class Module(Text):
             more = self.new(f"icmp slt i64 {counter}, {end}")
             self.branch(more, f"{scope.name}.body", f"{scope.name}.end")
             self.block(f"{scope.name}.body")
+        return counter
 
     def _share(self, worker: str, extent: str) -> str:
         """Where the share of a worker begins: worker * extent / nt."""
@@ -221,11 +215,11 @@ class Module(Text):
         return found
 
 
-_WRITERS: dict[Ops, Callable[[Module, UOp], None]] = {
+_WRITERS: dict[Ops, Callable[[Module, UOp], str | None]] = {
     Ops.BUFFER: Module.buffer,
     Ops.LOAD: Module.load,
     Ops.STORE: Module.store,
-    Ops.SHUFFLE: Module.shuffle,
+    Ops.SHUFFLE: llvm_values.shuffle,
     Ops.LOOP: Module.loop,
     Ops.IF: Module.condition,
     Ops.END: Module.end,
