@@ -61,7 +61,8 @@ class Indices:
         """The index with the numbers of copied axes and of gathered values put in."""
         form = self.form(index)
         if not form.is_linear:
-            return substitute(form.value, {atom: self._number_of(atom) for atom in form.parts})
+            env = {atom: self._number_of(atom) for atom in form.parts}
+            return substitute(form.value, env)
         constant, kept = form.value.const, []
         for term in form.value.terms:
             number = self.now.get(term[0])
@@ -177,22 +178,27 @@ class Indices:
             numbers = self.blocks.put(self.blocks.steps(step, self.lanes, dtype))
             return apply(Ops.LT, limit, numbers)
         if index.terms[0][1] >= 0:
-            return apply(Ops.LT, self.number(-1 - index.const), self._sum(index.terms))
-        positive = tuple([(atom, -factor) for atom, factor in index.terms])
-        return apply(Ops.LT, self._sum(positive), self.number(index.const + 1))
+            below = self.number(-1 - index.const)
+            return apply(Ops.LT, below, self._sum(index.terms))
+        above = self.number(index.const + 1)
+        negative = -index
+        return apply(Ops.LT, self._sum(negative.terms), above)
 
     # nodes
 
     def value(self, index: Index, dtype: DType | None = None) -> UOp:
         """The node of a bound index: a number in int64 or, where it differs from lane to lane,
         a vector of `dtype`, which is the narrowest that does."""
-        moving = [term for term in index.terms if self.lanes > 1 and self.runs(term[0])]
+        if self.lanes == 1:
+            return self.same(index)
+        moving = [term for term in index.terms if self.runs(term[0])]
         if not moving:
             return self.same(index)
         dtype = dtype or _lane_dtype(index)
         still = [term for term in index.terms if term not in moving]
         first = self.same(make(index.const, tuple(still)))
-        total = self.blocks.splat(self.blocks.narrow(first, dtype), self.lanes)
+        first = self.blocks.narrow(first, dtype)
+        total = self.blocks.splat(first, self.lanes)
         for atom, factor in moving:
             part = self._atom(atom, dtype)
             part = self.blocks.apply(Ops.MUL, part, part.const_like(factor))
@@ -206,7 +212,8 @@ class Indices:
         total = self._sum(index.terms)
         if not index.const:
             return total
-        return self.blocks.put(alu(Ops.ADD, total, self.number(index.const)))
+        constant = self.number(index.const)
+        return self.blocks.put(alu(Ops.ADD, total, constant))
 
     def _sum(self, terms: Terms) -> UOp:
         """The variable part of a sum, outer parts first."""
@@ -237,7 +244,8 @@ class Indices:
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
-            return UOp(Ops.VARIABLE, dtypes.int64, (), (atom.name, atom.lo, atom.hi))
+            arg = (atom.name, atom.lo, atom.hi)
+            return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
         node = self.now[atom]
         assert isinstance(node, UOp), f"lower: {atom} has a number, {node}"
         return self.blocks.put(node)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinycore.codegen.optimize.edit import Illegal, Statements, edit
+from tinycore.codegen.optimize.edit import Illegal, Statements, edit, loops_in
 from tinycore.codegen.optimize.rfactor import rfactor
 from tinycore.runtime.caps import Caps
 from tinycore.uop.index import Index, as_index, axis
@@ -24,7 +24,6 @@ from tinycore.uop.tree import (
     loop,
     rebuild,
     store,
-    walk,
 )
 from tinycore.util import dedup, prod
 
@@ -33,10 +32,12 @@ MAX_UNROLLED = 64
 
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with its reductions along lanes made parallel."""
-    loops = [node.arg for node, _ in walk(kernel.body) if _is_along_lanes(node)]
-    for name in dedup([arg.axis for arg in loops]):
+    loops = [node for node in loops_in(kernel.body) if _is_along_lanes(node)]
+    if not loops:
+        return kernel
+    for name in dedup([node.arg.axis for node in loops]):
         kernel = _parted(kernel, name)
-    return kernel._replace(body=edit(kernel.body, _joined)) if loops else kernel
+    return kernel._replace(body=edit(kernel.body, _joined))
 
 
 def _is_along_lanes(node: UOp) -> bool:
@@ -74,8 +75,9 @@ def _joined(node: UOp) -> list[UOp]:
 
 def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
     """A combining store, in the loops over the elements of its state."""
-    inner = [part.arg.extent.hi for part, _ in walk([statement]) if part.op is Ops.LOOP]
-    place = "reg" if prod(inner) <= MAX_UNROLLED else ""
+    inner = loops_in([statement])
+    count = prod([part.arg.extent.hi for part in inner])
+    place = "reg" if count <= MAX_UNROLLED else ""
 
     def change(part: UOp) -> list[UOp]:
         if part.op is Ops.LOOP:
@@ -100,11 +102,13 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
         lanes //= 2
         part = f"{name}.h{lanes}"
         index = axis(part, lanes)
-        half = alu(op, _at(value, lane, index), _at(value, lane, index + lanes))
-        kept, value = _kept(target, part, lanes, half)
+        low = _at(value, lane, index)
+        high = _at(value, lane, index + lanes)
+        kept, value = _kept(target, part, lanes, alu(op, low, high))
         found += kept
         lane = index
-    total, *others = [_at(value, lane, as_index(k)) for k in range(lanes)] + rest
+    parts = [_at(value, lane, as_index(k)) for k in range(lanes)]
+    total, *others = parts + rest
     for other in others:
         total = alu(op, total, other)
     return [*found, node.replace(src=(target, total, *moved))]
@@ -112,7 +116,8 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
 
 def _at(value: UOp, lane: Index, index: Index) -> UOp:
     """`value` with another index for its lane."""
-    return rebuild([value], {}, {atom: index for atom, _ in lane.terms})[0]
+    env = {atom: index for atom, _ in lane.terms}
+    return rebuild([value], {}, env)[0]
 
 
 def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UOp]:
@@ -120,4 +125,5 @@ def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UO
     part = buffer(f"{target.arg.name}.{name}", value.dtype, [lanes], "reg")
     place = Access((axis(name, lanes),))
     body = store(part, place, value)
-    return [part, loop("par", name, lanes, [body], "vec")], load(part, place)
+    along = loop("par", name, lanes, [body], "vec")
+    return [part, along], load(part, place)
