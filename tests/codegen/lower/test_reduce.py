@@ -93,7 +93,7 @@ SUMS = """
 kernel sums(X f32[R,N], S f32[R], P f32[R])
   par i:R @grid
     buf s f32[4] reg = sum; buf p f32[] reg = prod
-    red n.0:N//64: red n.1:16 @vec: par u:4 @reg: s[u] += X[i, 64*n.0 + 16*u + n.1]
+    red n.0:N//64: par u:4 @reg: red n.1:16 @vec: s[u] += X[i, 64*n.0 + 16*u + n.1]
     red n:N//16: red k:16 @vec: p *= 1.0 + 0.01*X[i, 16*n+k]
     S[i] = s[0] + s[1] + (s[2] + s[3]); P[i] = p
 """

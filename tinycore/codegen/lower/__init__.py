@@ -57,7 +57,7 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
     Raises: Unsupported if the target cannot do what the kernel asks.
     """
     if SPEC.value:
-        check(kernel, "action")
+        check(kernel, "sync" if kernel.spmd else "action")
     for step in PASSES:
         kernel = _timed(step.name, step.run, kernel, target.caps)
         if SPEC.value:
