@@ -87,7 +87,8 @@ def collect() -> Report:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TinycoreWarning)
         default, notes = _default()
-        rows = [row for plugin in Device.plugins().values() for row in _rows(plugin, default)]
+        plugins = Device.plugins().values()
+        rows = [row for plugin in plugins for row in _rows(plugin, default)]
     # What is left out has its own row.
     texts = [str(warning.message) for warning in caught]
     notes += [text for text in texts if " is left out: " not in text]
@@ -126,7 +127,8 @@ def _rows(plugin: Plugin, default: str) -> list[Row]:
     try:
         plugin.ready()
     except BackendError as error:
-        first.state, first.detail = plugin.state, error.told
+        first.state = plugin.state
+        first.detail = error.told
         return [first]
     others = [f"{plugin.name}:{index}" for index in range(1, plugin.devices)]
     names = [plugin.name, *others]
@@ -142,7 +144,8 @@ def _used(plugin: Plugin, name: str, default: bool) -> Row:
         row.description = dict(device.describe())
         row.detail = probe(device)
     except TinycoreError as error:
-        row.state, row.detail = "failed", " ".join(str(error).split())
+        row.state = "failed"
+        row.detail = " ".join(str(error).split())
     return row
 
 

@@ -131,7 +131,8 @@ def pixels(raw: bytes) -> object:
     if len(raw) < 4 or raw[:3] != bytes([0, 0, _UNSIGNED_BYTES]):
         raise ValueError("this is no idx file of unsigned bytes")
     start = 4 + 4 * raw[3]
-    shape = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4)]
+    words = [raw[at : at + 4] for at in range(4, start, 4)]
+    shape = [int.from_bytes(word, "big") for word in words]
     if len(raw) != start + prod(shape):
         raise ValueError(f"an idx file of shape {shape} has {len(raw)} bytes")
     return np().frombuffer(raw, "uint8", offset=start).reshape(shape)

@@ -46,7 +46,8 @@ class BatchNorm:
             return x.batchnorm(self.weight, self.bias, self.running_mean, invstd)
         others = [axis for axis in range(x.ndim) if axis != 1]
         mean = x.mean(others)
-        centred = x - mean.reshape(1, -1, *[1] * (x.ndim - 2))
+        ones = [1] * (x.ndim - 2)
+        centred = x - mean.reshape(1, -1, *ones)
         variance = (centred * centred).mean(others)
         if self.track_running_stats:
             count = x.numel() // mean.numel()

@@ -172,7 +172,8 @@ class Adam(Optimizer):
         return [*self.grown, *self.m, *self.v]
 
     def _begin(self) -> None:
-        for grown, beta in zip(self.grown, (self.b1, self.b2), strict=True):
+        betas = (self.b1, self.b2)
+        for grown, beta in zip(self.grown, betas, strict=True):
             rest = (1 - grown) * (1 - beta)
             grown.assign(grown + rest)
 

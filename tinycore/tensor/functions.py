@@ -272,7 +272,8 @@ class Functions(Arithmetic):
         is_small = self.abs() < 1.0
         near = is_small.where(t, 0.0)
         small = near * 2.0 / (1.0 - near * near)
-        large = (self.exp() - (-self).exp()) * 0.5
+        difference = self.exp() - (-self).exp()
+        large = difference * 0.5
         return is_small.where(small, large)
 
     def cosh(self) -> Self:

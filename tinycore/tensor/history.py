@@ -57,7 +57,7 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
     """The same, reading copies of the random counters, which the realization will move on."""
     if not nodes or not STATES:
         return nodes
-    reached = {node for node in toposort(nodes.values()) if node.op is Ops.BUFFER}
+    reached = set(toposort(nodes.values()))
     moving = [state.stored for state in [*STATES] if not state.is_realized]
     copies = {stored: _copy(stored) for stored in moving if stored in reached}
     if not copies:

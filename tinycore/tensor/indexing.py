@@ -84,7 +84,8 @@ class Indexing(Reading):
             )
         rest = [slice(None)] * (self.ndim - used)
         place = dots[0] if dots else len(items)
-        return [*items[:place], *rest, *items[place + 1 :]]
+        items[place : place + 1] = rest
+        return items
 
     def _as_part(self, item: Any) -> Any:
         """One part of an index, with lists and arrays as tensors."""
@@ -169,8 +170,9 @@ class Indexing(Reading):
         axes = [axis for axis, _ in chosen]
         rest = [axis for axis in range(self.ndim) if axis not in axes]
         front = self.permute(*axes, *rest)
-        are_neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
-        place = axes[0] if are_neighbours else 0
+        first = axes[0]
+        span = axes[-1] + 1 - first
+        place = first if span == len(axes) else 0
         numbers = [ids for _, ids in chosen]
         if len(numbers) == 1:
             return Rows(front, numbers[0], place)
@@ -184,9 +186,9 @@ class Indexing(Reading):
         table, ids, place = self._rows(chosen)
         found = self.of_uop(graph.gather(table.uop, ids.uop))
         count = ids.ndim
-        front = range(count)
-        rest = range(count, found.ndim)
-        return found.permute(*rest[:place], *front, *rest[place:])
+        order = list(range(count, found.ndim))
+        order[place:place] = range(count)
+        return found.permute(order)
 
     def _replaced(
         self,
@@ -196,13 +198,17 @@ class Indexing(Reading):
         """This tensor with rows replaced; of several values for one row the last one stays."""
         table, ids, place = self._rows(chosen)
         rest = table.shape[1:]
-        wide = value.expand((*rest[:place], *ids.shape, *rest[place:]))
+        shape = list(rest)
+        shape[place:place] = ids.shape
+        wide = value.expand(shape)
         end = place + ids.ndim
-        order = [*range(place, end), *range(place), *range(end, wide.ndim)]
+        front = range(place, end)
+        order = [*front, *range(place), *range(end, wide.ndim)]
         values = wide.permute(order).reshape(size(ids.shape), *rest)
         writer = table._last_writer(ids)
         new = self.of_uop(graph.gather(values.uop, writer.uop))
-        is_written = (writer >= 0).reshape(-1, *[1] * len(rest))
+        ones = [1] * len(rest)
+        is_written = (writer >= 0).reshape(-1, *ones)
         written = is_written.where(new.cast(self.dtype), table)
         return self._unfronted(written, [axis for axis, _ in chosen])
 

@@ -79,11 +79,11 @@ class Movement(Frame):
         >>> Tensor.zeros(2, 3, 4).flatten(1).shape
         (2, 12)
         """
-        shape = self.shape
+        shape = list(self.shape)
         first = axis_of(start_dim, len(shape), "flatten")
         end = axis_of(end_dim, len(shape), "flatten") + 1
-        merged = size(shape[first:end])
-        return self.reshape([*shape[:first], merged, *shape[end:]])
+        shape[first:end] = [size(shape[first:end])]
+        return self.reshape(shape)
 
     @spelled
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
@@ -97,7 +97,8 @@ class Movement(Frame):
         parts = list(sizes)
         if -1 in parts:
             known = -size(parts)
-            parts[parts.index(-1)] = size([shape[axis]]) // known
+            place = parts.index(-1)
+            parts[place] = size([shape[axis]]) // known
         shape[axis : axis + 1] = parts
         return self.reshape(shape)
 
@@ -178,7 +179,8 @@ class Movement(Frame):
         >>> Tensor([1, 2, 3]).flip(0).tolist()
         [3, 2, 1]
         """
-        axes = axes_of(spread((axis, *args)), self.ndim, "flip")
+        given = spread((axis, *args))
+        axes = axes_of(given, self.ndim, "flip")
         shape = self.shape
         turned = [axis for axis in axes if shape[axis] != 1]
         return self._moved(Ops.FLIP, tuple(sorted(turned)))
@@ -205,7 +207,8 @@ class Movement(Frame):
         for k, extent in enumerate(old):
             if wanted[k] is None or wanted[k] == -1:
                 wanted[k] = extent
-        return self.reshape(old)._moved(Ops.EXPAND, extents([wanted], "expand"))
+        apart = self.reshape(old)
+        return apart._moved(Ops.EXPAND, extents([wanted], "expand"))
 
     def expand_as(self, other: Self) -> Self:
         """Expanded to the shape of another tensor.
