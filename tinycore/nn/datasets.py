@@ -61,12 +61,8 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     """
     files = load(FASHION if fashion else MNIST)
     train, train_labels, test, test_labels = [Tensor(pixels(raw), device) for raw in files]
-    return (
-        train.reshape(-1, 1, 28, 28),
-        train_labels,
-        test.reshape(-1, 1, 28, 28),
-        test_labels,
-    )
+    shape = (-1, 1, 28, 28)
+    return train.reshape(shape), train_labels, test.reshape(shape), test_labels
 
 
 def load(dataset: Dataset) -> list[bytes]:

@@ -24,12 +24,7 @@ class Linear:
     (5, 2)
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         bound = 1 / math.sqrt(in_features)
         self.weight = Tensor.uniform(out_features, in_features, low=-bound, high=bound)
         self.bias = Tensor.uniform(out_features, low=-bound, high=bound) if bias else None
@@ -72,14 +67,8 @@ class Conv2d:
         self.bias = Tensor.uniform(out_channels, low=-bound, high=bound) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.conv2d(
-            self.weight,
-            self.bias,
-            self.groups,
-            self.stride,
-            self.dilation,
-            self.padding,
-        )
+        where = (self.groups, self.stride, self.dilation, self.padding)
+        return x.conv2d(self.weight, self.bias, *where)
 
 
 class Conv1d(Conv2d):

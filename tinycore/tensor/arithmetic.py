@@ -284,11 +284,7 @@ class Arithmetic(Conversion):
         return self.ne(self)
 
     @spelled
-    def isinf(
-        self,
-        detect_positive: bool = True,
-        detect_negative: bool = True,
-    ) -> Self:
+    def isinf(self, detect_positive: bool = True, detect_negative: bool = True) -> Self:
         """True where an element is infinite, of the signs asked for.
 
         >>> Tensor([float("inf"), 1.0]).isinf().tolist()

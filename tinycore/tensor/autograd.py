@@ -64,11 +64,7 @@ class Autograd(Leaf):
                 self.grad = total
         return self
 
-    def gradient(
-        self,
-        *targets: Self,
-        gradient: Self | None = None,
-    ) -> list[Self]:
+    def gradient(self, *targets: Self, gradient: Self | None = None) -> list[Self]:
         """The gradient of this tensor by each target; the targets need not require it.
 
         Raises: GradientError if a target was not used to compute this tensor, if gradients are

@@ -164,12 +164,7 @@ class Frame:
                 f"expected one device. Move one with .to({self.device!r})"
             )
 
-    def _combined(
-        self,
-        op: Ops,
-        value: Self | Scalar,
-        reverse: bool = False,
-    ) -> Self:
+    def _combined(self, op: Ops, value: Self | Scalar, reverse: bool = False) -> Self:
         """An elementwise op of this tensor and another or a number, broadcast and promoted."""
         left, right = together(self.uop, self._operand(value), op.name.lower())
         if reverse:

@@ -119,12 +119,7 @@ class Convolution(Contraction):
             return result
         return result + bias.reshape(1, -1, *ones)
 
-    def _check_channels(
-        self,
-        weight: Self,
-        bias: Self | None,
-        groups: int,
-    ) -> None:
+    def _check_channels(self, weight: Self, bias: Self | None, groups: int) -> None:
         self._check_device(weight)
         x = upper_shape(self.shape)
         w = upper_shape(weight.shape)
@@ -245,11 +240,7 @@ def _windows_of(
     return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
 
-def _paddings(
-    padding: Numbers,
-    count: int,
-    operation: str,
-) -> list[tuple[int, int]]:
+def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, int]]:
     """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
     if isinstance(padding, int) or len(padding) != 2 * count:
         widths = pair(padding, count, operation, "padding")

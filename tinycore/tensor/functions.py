@@ -132,17 +132,11 @@ class Functions(Arithmetic):
         """self multiplied `count` times, by squaring."""
         if count == 0:
             return self.of_uop(graph.full(self.shape, 1, self.dtype))
-        result: Self | None = None
-        square = self
-        while True:
-            if count & 1:
-                result = square if result is None else result * square
-            count >>= 1
-            if not count:
-                break
-            square = square * square
-        assert result is not None, "pow: a count above 0 has a bit set"
-        return result
+        if count == 1:
+            return self
+        half = self._repeated(count // 2)
+        square = half * half
+        return square * self if count % 2 else square
 
     def _general_pow(self, exponent: Self) -> Self:
         """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them for finite y."""

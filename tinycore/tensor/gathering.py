@@ -38,12 +38,7 @@ class Gathering(Indexing):
         """
         return self._taken(self._named(dim, index, "gather"))
 
-    def _named(
-        self,
-        dim: int,
-        index: Self,
-        operation: str,
-    ) -> list[tuple[int, Self]]:
+    def _named(self, dim: int, index: Self, operation: str) -> list[tuple[int, Self]]:
         """`index` along one axis, every place itself along the others."""
         axis = axis_of(dim, self.ndim, operation)
         mine = list(upper_shape(self.shape))

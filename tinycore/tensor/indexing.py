@@ -190,11 +190,7 @@ class Indexing(Reading):
         order[place:place] = range(count)
         return found.permute(order)
 
-    def _replaced(
-        self,
-        chosen: Sequence[tuple[int, Self]],
-        value: Self,
-    ) -> Self:
+    def _replaced(self, chosen: Sequence[tuple[int, Self]], value: Self) -> Self:
         """This tensor with rows replaced; of several values for one row the last one stays."""
         table, ids, place = self._rows(chosen)
         rest = table.shape[1:]

@@ -70,12 +70,7 @@ class Joining(Arithmetic, Movement):
             return self.of_cell(self.cell, self.steps)
         return self.of_uop(node)
 
-    def _copied_around(
-        self,
-        axis: int,
-        widths: tuple[int, int],
-        mode: str,
-    ) -> Self:
+    def _copied_around(self, axis: int, widths: tuple[int, int], mode: str) -> Self:
         """Padded along one axis with copies of its own elements."""
         extent = upper(self.shape[axis])
         widest = max(widths)
@@ -87,11 +82,7 @@ class Joining(Arithmetic, Movement):
                 f"expected at most {max(most, 0)}. Pad less, or use mode='constant'"
             )
         before, after = _MODES[mode](extent, *widths)
-        parts = [
-            self._copied(axis, before),
-            self,
-            self._copied(axis, after),
-        ]
+        parts = [self._copied(axis, before), self, self._copied(axis, after)]
         first, *rest = [part for part in parts if part.shape[axis] != 0]
         return first.cat(*rest, dim=axis)
 
@@ -252,11 +243,7 @@ class Joining(Arithmetic, Movement):
     # one into several
 
     @spelled
-    def split(
-        self,
-        sizes: int | Sequence[int],
-        dim: int = 0,
-    ) -> tuple[Self, ...]:
+    def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
         """Pieces along an axis: of one size, the last may be smaller, or of the sizes given.
 
         Raises: ArgumentError if the sizes do not add up to the extent.

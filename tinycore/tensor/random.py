@@ -254,12 +254,7 @@ class Random(Activations, Creation):
         return cls._within(bound, shape, kwargs)
 
     @classmethod
-    def kaiming_uniform(
-        cls,
-        *shape: Any,
-        a: float = 0.01,
-        **kwargs: Any,
-    ) -> Self:
+    def kaiming_uniform(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
         """Uniform with the variance that keeps that of a leaky_relu of slope `a`.
 
         Source: He et al. 2015, arXiv:1502.01852, equations 10 and 14.
@@ -271,12 +266,7 @@ class Random(Activations, Creation):
         return cls._within(math.sqrt(3) * std, shape, kwargs)
 
     @classmethod
-    def kaiming_normal(
-        cls,
-        *shape: Any,
-        a: float = 0.01,
-        **kwargs: Any,
-    ) -> Self:
+    def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
         """Normal with the variance that keeps that of a leaky_relu of slope `a`.
 
         Source: He et al. 2015, arXiv:1502.01852, equations 10 and 14.

@@ -162,15 +162,8 @@ class Reading(Reduction, Storage):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and deep copies hold the values, in memory of their own."""
-        facts = (
-            type(self),
-            bytes(self.raw()),
-            self.shape,
-            self.dtype,
-            self.device,
-            self._requires_grad,
-        )
-        return _restored, facts
+        facts = (self.shape, self.dtype, self.device, self._requires_grad)
+        return _restored, (type(self), bytes(self.raw()), *facts)
 
     def __repr__(self) -> str:
         facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"

@@ -129,12 +129,7 @@ def whole(item: Any, operation: str) -> int:
         ) from None
 
 
-def choice(
-    operation: str,
-    name: str,
-    value: object,
-    known: Sequence[object],
-) -> None:
+def choice(operation: str, name: str, value: object, known: Sequence[object]) -> None:
     """Check an argument that is one of a few words. Raises: ArgumentError naming them."""
     if value in known:
         return

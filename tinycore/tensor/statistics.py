@@ -38,11 +38,7 @@ class Statistics(Reduction):
         return (-self).softmax(axis, dtype)
 
     @spelled
-    def log_softmax(
-        self,
-        axis: int = -1,
-        dtype: DTypeLike | None = None,
-    ) -> Self:
+    def log_softmax(self, axis: int = -1, dtype: DTypeLike | None = None) -> Self:
         """log(softmax(x)).
 
         >>> Tensor([0.0]).log_softmax().tolist()
@@ -121,12 +117,7 @@ class Statistics(Reduction):
         return result + bias.reshape(shape)
 
     @spelled
-    def normalize(
-        self,
-        p: float = 2.0,
-        dim: int = 1,
-        eps: float = 1e-12,
-    ) -> Self:
+    def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Self:
         """Divided by its p-norm along an axis, or by `eps` if that is larger.
 
         >>> [round(x, 6) for x in Tensor([[3.0, 4.0]]).normalize()[0].tolist()]
