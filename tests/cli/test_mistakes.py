@@ -42,6 +42,23 @@ DTYPES = {
     "text": "Tensor(['a', 'b'])",
     "gradient": "Tensor([1, 2]).sum().gradient(Tensor([1]))",
 }
+ARGUMENTS = {
+    "padding": "Tensor.ones(1, 3, 8, 8).conv2d(Tensor.ones(4, 3, 3, 3), padding='same')",
+    "stride": "Tensor.ones(1, 3, 8, 8).max_pool2d(2, stride=0)",
+    "kernel_size": "Tensor.ones(1, 3, 8, 8).avg_pool2d('x')",
+    "linear": "nn.Linear(-4, 3)",
+    "channels": "nn.Conv2d(-4, 3, 3)",
+    "model": "nn.optim.Adam(nn.Linear(4, 3))",
+    "groups": "nn.optim.Adam([{'params': [a]}])",
+    "save": "nn.state.safe_save({'a': 1}, 'x.safetensors')",
+    "seed": "Tensor.manual_seed('x')",
+    "axis": "a.sum('x')",
+    "axes": "a.sum((0, 1.0))",
+    "variable": "a[:, : Variable('n', 1, 3)]",
+    "format": "f'{a:.2f}'",
+    "method": "a.reshap(3)",
+    "maker": "Tensor.zeross(3)",
+}
 DEVICES = {
     "unknown": "Tensor([1], device='MOON')",
     "misspelt": "Tensor([1], device='GODO')",
@@ -49,13 +66,10 @@ DEVICES = {
     "number": "Tensor([1], device='GOOD:7')",
     "two": "Tensor([1], device='GOOD') + Tensor([1], device='REF')",
 }
-CASES = {
-    f"{kind}_{name}": line
-    for kind, lines in (("shape", SHAPES), ("dtype", DTYPES), ("device", DEVICES))
-    for name, line in lines.items()
-}
+KINDS = {"shape": SHAPES, "dtype": DTYPES, "argument": ARGUMENTS, "device": DEVICES}
+CASES = {f"{kind}_{name}": line for kind, lines in KINDS.items() for name, line in lines.items()}
 SCRIPT = """
-from tinycore import Tensor
+from tinycore import Tensor, Variable, nn
 a = Tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 {line}
 print("not told")

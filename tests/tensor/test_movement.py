@@ -231,3 +231,10 @@ def test_an_axis_that_is_not_there_is_refused() -> None:
         "transpose: axis 3 is not one of a tensor of 3 axes; expected -3 to 2. Count from 0, or "
         "from the end with -1"
     )
+
+
+def test_an_axis_may_be_called_axis_dim_or_dims() -> None:
+    x = Tensor([[1, 2, 3]])
+    assert x.squeeze(axis=0).shape == x.squeeze(dim=0).shape == (3,)
+    assert x.unsqueeze(axis=0).shape == x.unsqueeze(dim=0).shape == (1, 1, 3)
+    assert x.flip(dims=(1,)).tolist() == x.flip(dim=1).tolist() == x.flip(axis=[1]).tolist()

@@ -160,3 +160,9 @@ def test_a_variable_bounds_what_is_read() -> None:
     assert (more.sum(0) + more.sum(0)).tolist() == [10, 14, 18]
     with pytest.raises(ShapeError, match="holds a variable, so bytes beyond it"):
         more.raw()
+
+
+def test_a_single_value_is_formatted_as_a_number() -> None:
+    assert f"{Tensor(1.5):.2f} {Tensor([[7]]):03d}" == "1.50 007"
+    x = Tensor([1.0, 2.0])
+    assert f"{x}" == str(x)

@@ -10,13 +10,25 @@ import math
 from collections.abc import Sequence
 
 from tinycore.tensor import Tensor
+from tinycore.tensor.spelling import extents
+from tinycore.uop.shape import upper_shape
 from tinycore.util import prod
 
 Numbers = int | Sequence[int]
 
 
+def _bound(layer: str, shape: Sequence[int]) -> float:
+    """How far from 0 a weight of a shape (outputs, inputs, ..) may begin.
+
+    Raises: ShapeError if it is no shape.
+    """
+    inputs = prod(upper_shape(extents(shape, layer)[1:]))
+    return 1 / math.sqrt(max(inputs, 1))
+
+
 class Linear:
-    """x @ weight.T + bias.
+    """x @ weight.T + bias. As in all layers, `requires_grad` of the parameters is None until an
+    optimizer takes them, or `requires_grad_()` is called on them.
 
     Shapes: x (.., in), weight (out, in), bias (out,) give (.., out).
 
@@ -25,7 +37,7 @@ class Linear:
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        bound = 1 / math.sqrt(in_features)
+        bound = _bound(type(self).__name__, (out_features, in_features))
         self.weight = Tensor.uniform(out_features, in_features, low=-bound, high=bound)
         self.bias = Tensor.uniform(out_features, low=-bound, high=bound) if bias else None
 
@@ -62,7 +74,7 @@ class Conv2d:
         self.dilation = dilation
         self.groups = groups
         shape = (out_channels, in_channels // groups, *kernel_size)
-        bound = 1 / math.sqrt(prod(shape[1:]))
+        bound = _bound(type(self).__name__, shape)
         self.weight = Tensor.uniform(*shape, low=-bound, high=bound)
         self.bias = Tensor.uniform(out_channels, low=-bound, high=bound) if bias else None
 

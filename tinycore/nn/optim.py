@@ -7,6 +7,7 @@ count are tensors, so that all steps are one graph. Next: state.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tinycore.config import Context
 from tinycore.errors import ArgumentError
@@ -19,11 +20,11 @@ class Optimizer:
 
     Tensors with requires_grad=False are not changed, but realized with every step: running
     statistics belong to the parameters of a network.
-    Raises: ArgumentError if there is nothing to change.
+    Raises: ArgumentError if there is nothing to change, or what is given are no tensors.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
-        given = dedup(params)
+        given = _tensors(params)
         self.params = [tensor for tensor in given if _is_parameter(tensor)]
         self.buffers = [tensor for tensor in given if not _is_parameter(tensor)]
         if not self.params:
@@ -77,6 +78,18 @@ class Optimizer:
     def _store(self) -> None:
         """Store all tensors now, so that the first step is the same graph as the others."""
         self.lr.realize(*self.params, *self.buffers, *self._state())
+
+
+def _tensors(params: Any) -> list[Tensor]:
+    """The tensors that an optimizer was given, each once."""
+    given = list(params) if isinstance(params, Iterable) else [params]
+    for item in given:
+        if not isinstance(item, Tensor):
+            raise ArgumentError(
+                f"optimizer: type {type(item).__name__} among the parameters; expected tensors. "
+                "Pass get_parameters(model)"
+            )
+    return dedup(given)
 
 
 def _is_parameter(tensor: Tensor) -> bool:

@@ -149,6 +149,8 @@ def safe_save(
 ) -> None:
     """Write tensors to a safetensors file.
 
+    Raises: ArgumentError if a value is no tensor.
+
     >>> import tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "x.safetensors")
     >>> safe_save({"a": Tensor([1.0, 2.0])}, path)
@@ -161,6 +163,11 @@ def safe_save(
         header["__metadata__"] = dict(metadata)
     end = 0
     for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(
+                f"safe_save: {name} has type {type(tensor).__name__}; expected a tensor. "
+                "Wrap data in Tensor(...)"
+            )
         begin = end
         end += tensor.nbytes()
         header[name] = {

@@ -221,11 +221,11 @@ def _pool_windows(
     dilation: Numbers,
     operation: str,
 ) -> list[_Window]:
-    if isinstance(kernel_size, int):
-        kernel_size = (kernel_size,) * 2
+    count = len(kernel_size) if isinstance(kernel_size, tuple | list) else 2
+    sizes = pair(kernel_size, count, operation, "kernel_size", 1)
     if stride is None:
-        stride = kernel_size
-    return _windows_of(kernel_size, stride, dilation, operation)
+        stride = sizes
+    return _windows_of(sizes, stride, dilation, operation)
 
 
 def _windows_of(
@@ -235,18 +235,19 @@ def _windows_of(
     operation: str,
 ) -> list[_Window]:
     count = len(sizes)
-    strides = pair(stride, count, operation, "stride")
-    dilations = pair(dilation, count, operation, "dilation")
+    strides = pair(stride, count, operation, "stride", 1)
+    dilations = pair(dilation, count, operation, "dilation", 1)
     return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
 
-def _paddings(padding: Numbers, count: int, operation: str) -> list[tuple[int, int]]:
+def _paddings(padding: Numbers | str, count: int, operation: str) -> list[tuple[int, int]]:
     """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
-    if isinstance(padding, int) or len(padding) != 2 * count:
+    if isinstance(padding, int | str) or len(padding) != 2 * count:
         widths = pair(padding, count, operation, "padding")
         return [(width, width) for width in widths]
-    befores = padding[::2]
-    afters = padding[1::2]
+    widths = pair(padding, 2 * count, operation, "padding")
+    befores = widths[::2]
+    afters = widths[1::2]
     return list(zip(befores, afters, strict=True))[::-1]
 
 

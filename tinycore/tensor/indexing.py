@@ -128,6 +128,7 @@ class Indexing(Reading):
         bounds = (item.start, item.stop, item.step)
         if bounds == (None, None, None):
             return self
+        _check_bounds(bounds)
         if any(isinstance(bound, Index) for bound in (*bounds, extent)):
             begin: Dim = 0 if item.start is None else item.start
             end: Dim = extent if item.stop is None else item.stop
@@ -231,6 +232,15 @@ def _axes_used(item: Any) -> int:
         return 0
     is_mask = isinstance(item, Frame) and item.dtype is dtypes.bool
     return item.ndim if is_mask else 1
+
+
+def _check_bounds(bounds: Sequence[object]) -> None:
+    for bound in bounds:
+        if bound is not None and not isinstance(bound, Index) and not hasattr(bound, "__index__"):
+            raise IndexingError(
+                f"index: {bound!r} cannot bound a slice; expected integers or bound variables. "
+                "Convert it; a Variable needs .bind(value)"
+            )
 
 
 def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:

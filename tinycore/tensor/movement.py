@@ -173,6 +173,7 @@ class Movement(Frame):
         order = reversed(range(self.ndim))
         return self._moved(Ops.PERMUTE, tuple(order))
 
+    @spelled
     def flip(self, axis: Any, *args: Any) -> Self:
         """The order along some axes turned around.
 

@@ -18,7 +18,7 @@ from tinycore.runtime.registry import Device
 from tinycore.tensor.activations import Activations
 from tinycore.tensor.base import DTypeLike, default_float, dtype_or
 from tinycore.tensor.creation import Creation
-from tinycore.tensor.spelling import extents, spelled
+from tinycore.tensor.spelling import extents, number, spelled
 from tinycore.tensor.threefry import SEEDS
 from tinycore.uop import graph
 from tinycore.uop.shape import Shape, upper_shape
@@ -34,13 +34,15 @@ class Random(Activations, Creation):
     def manual_seed(seed: int = 0) -> None:
         """Start the random numbers of all devices anew.
 
+        Raises: ArgumentError if the seed is no whole number.
+
         >>> Tensor.manual_seed(7)
         >>> first = Tensor.rand(3).tolist()
         >>> Tensor.manual_seed(7)
         >>> Tensor.rand(3).tolist() == first
         True
         """
-        SEEDS.restart(seed)
+        SEEDS.restart(number(seed, "manual_seed", "seed"))
 
     @classmethod
     def _words(cls, shape: Shape, device: str | None) -> tuple[Self, Self]:

@@ -160,6 +160,9 @@ class Reading(Reduction, Storage):
             )
         return self.item()
 
+    def __format__(self, spec: str) -> str:
+        return format(self._only("format"), spec) if spec else str(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and deep copies hold the values, in memory of their own."""
         facts = (self.shape, self.dtype, self.device, self._requires_grad)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from math import inf
 from operator import index
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,7 +41,8 @@ _KEYWORDS: dict[str, tuple[str, ...]] = {
 def spelled(method: Callable[P, R]) -> Callable[P, R]:
     """Accept every library's word for the same argument: `dim` or `axis`, `unbiased` for
     `correction`."""
-    known = method.__code__.co_varnames
+    code = method.__code__
+    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @wraps(method)
     def accepting(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,10 +66,10 @@ def _respell(kwargs: dict[str, Any], name: str, known: Sequence[str]) -> None:
 def axis_of(axis: int, rank: int, operation: str) -> int:
     """An axis counted from the front.
 
-    Raises: IndexingError if there is no such axis.
+    Raises: IndexingError if there is no such axis; ArgumentError if it is no number.
     """
     limit = max(rank, 1)
-    found = index(axis)
+    found = number(axis, operation, "axis")
     if not -limit <= found < limit:
         raise IndexingError(
             f"{operation}: axis {axis} is not one of a tensor of {rank} axes; "
@@ -137,21 +139,39 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
     raise ArgumentError(f"{operation}: {name} is {value!r}; expected one of {words}. Pass one")
 
 
+def number(
+    value: object,
+    operation: str,
+    name: str,
+    least: float = -inf,
+) -> int:
+    """An argument that is a whole number. Raises: ArgumentError if it is none, or is too small."""
+    try:
+        found = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        found = None
+    if found is None or found < least:
+        wanted = "a whole number" if least == -inf else f"{least} or more"
+        raise ArgumentError(f"{operation}: {name} is {value!r}; expected {wanted}. Pass an int")
+    return found
+
+
 def pair(
-    value: int | Sequence[int],
+    value: int | Sequence[int] | str,
     count: int,
     operation: str,
     name: str,
+    least: float = -inf,
 ) -> tuple[int, ...]:
     """One number for each of `count` axes: `2` means (2, 2).
 
-    Raises: ArgumentError if there are too many or too few.
+    Raises: ArgumentError if there are too many or too few, or one is less than `least`.
     """
-    if isinstance(value, int):
-        return (value,) * count
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return (number(value, operation, name, least),) * count
     if len(value) != count:
         raise ArgumentError(
             f"{operation}: {name} has {len(value)} numbers for {count} axes; "
             f"expected one or {count}. Pass {name} as one number"
         )
-    return tuple(value)
+    return tuple([number(item, operation, name, least) for item in value])

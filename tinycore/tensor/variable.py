@@ -33,6 +33,9 @@ class Variable:
         self.lo = lo
         self.hi = hi
 
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {self.lo}, {self.hi})"
+
     def bind(self, value: int) -> Index:
         """Let the variable stand for `value` from now on; gives what slices and shapes take.
 
