@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from tinycore.dtype import dtypes
 from tinycore.schedule.bodies import Body
 from tinycore.schedule.expression import reductions
-from tinycore.schedule.runs import Output, Run, find_runs
+from tinycore.schedule.runs import Output, Run, Runs
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
@@ -36,7 +36,7 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
 
 
 def _write_group(writer: Writer, body: Body) -> None:
-    runs = find_runs(body.stages.values())
+    runs = Runs(body.stages.values()).runs
     ends = [[_stored(stage) for stage in loop] for loop in body.loops]
     outputs = [output for loop in ends for output in loop]
     for run in runs:

@@ -41,15 +41,18 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """The runs of a body, in order. `done` holds, for each state, the run after which it is final
-    and what it combines."""
+    """The runs over which the reductions among some stages are combined, in order. `done` holds,
+    for each state, the run after which it is final and what it combines."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Iterable[Stage]) -> None:
         self.depends = Dependence()
         self.done: dict[object, tuple[int, Output]] = {}
         self.runs: list[Run] = []
+        for stage in stages:
+            if stage.reduces:
+                self._add(stage)
 
-    def add(self, stage: Stage) -> None:
+    def _add(self, stage: Stage) -> None:
         """Put a reduction into a run, its own if need be."""
         leaving, term = self._divided(stage)
         number, leads = self._fitting(stage, term)
@@ -134,12 +137,3 @@ def _product(values: Sequence[UOp]) -> UOp:
     for value in values[1:]:
         total = scalar(Ops.MUL, total.dtype, total, value)
     return total
-
-
-def find_runs(stages: Iterable[Stage]) -> list[Run]:
-    """The loops over which the reductions of a body are combined, in order."""
-    found = Runs()
-    for stage in stages:
-        if stage.reduces:
-            found.add(stage)
-    return found.runs
