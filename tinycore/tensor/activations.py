@@ -187,8 +187,7 @@ class Activations(Functions):
         >>> Tensor([0.0, 9.0]).hardsigmoid().tolist()
         [0.5, 1.0]
         """
-        line = self * alpha + beta
-        return line.hardtanh(0, 1)
+        return (self * alpha + beta).hardtanh(0, 1)
 
     def hardswish(self) -> Self:
         """x * relu6(x + 3) / 6.

@@ -350,5 +350,4 @@ def _inferred(array: Any, is_list: bool) -> DType:
 def stored(array: Any, device: str, dtype: DType) -> Cell:
     """A cell over a copy of an array."""
     raw = np().ascontiguousarray(array).tobytes()
-    holder = Creation.of_bytes(raw, array.shape, dtype, device)
-    return holder.cell
+    return Creation.of_bytes(raw, array.shape, dtype, device).cell

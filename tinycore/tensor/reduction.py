@@ -126,8 +126,7 @@ class Reduction(Activations, Joining):
         >>> Tensor([0, 2]).any().item()
         True
         """
-        truth = self.bool()
-        return truth._reduced("max", axis, keepdim, "any")
+        return self.bool()._reduced("max", axis, keepdim, "any")
 
     @spelled
     def all(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -136,8 +135,7 @@ class Reduction(Activations, Joining):
         >>> Tensor([0, 2]).all().item()
         False
         """
-        truth = self.bool()
-        return truth._reduced("min", axis, keepdim, "all")
+        return self.bool()._reduced("min", axis, keepdim, "all")
 
     @spelled
     def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:
@@ -245,9 +243,7 @@ class Reduction(Activations, Joining):
         >>> [x.item() for x in Tensor([1.0, 3.0]).var_mean()]
         [2.0, 2.0]
         """
-        variance = self.var(axis, keepdim, correction)
-        mean = self.mean(axis, keepdim)
-        return variance, mean
+        return self.var(axis, keepdim, correction), self.mean(axis, keepdim)
 
     @spelled
     def std_mean(
@@ -261,6 +257,4 @@ class Reduction(Activations, Joining):
         >>> [x.item() for x in Tensor([1.0, 1.0]).std_mean()]
         [0.0, 1.0]
         """
-        deviation = self.std(axis, keepdim, correction)
-        mean = self.mean(axis, keepdim)
-        return deviation, mean
+        return self.std(axis, keepdim, correction), self.mean(axis, keepdim)

@@ -109,6 +109,5 @@ def threefry(key: Pair, counter: Pair) -> Pair:
             low = y >> (32 - shift)
             y = (high | low) ^ x
         x = x + keys[(block + 1) % 3]
-        y = y + keys[(block + 2) % 3]
-        y = y + (block + 1)
+        y = y + keys[(block + 2) % 3] + (block + 1)
     return x, y
