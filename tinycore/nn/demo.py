@@ -197,11 +197,7 @@ def run(options: argparse.Namespace, make_net: Callable[[], Network] = Net) -> i
     return 0
 
 
-def train(
-    trainer: Trainer,
-    options: argparse.Namespace,
-    phases: Phases,
-) -> tuple[int, int]:
+def train(trainer: Trainer, options: argparse.Namespace, phases: Phases) -> tuple[int, int]:
     """All epochs; returns how many images the phase "run" took in, and the kernels of a step."""
     numbers = np().random.default_rng(options.seed)
     count = len(trainer.labels)

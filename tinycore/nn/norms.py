@@ -108,12 +108,7 @@ class RMSNorm:
     (2, 4)
     """
 
-    def __init__(
-        self,
-        dim: int,
-        eps: float = 1e-6,
-        elementwise_affine: bool = True,
-    ) -> None:
+    def __init__(self, dim: int, eps: float = 1e-6, elementwise_affine: bool = True) -> None:
         self.eps = eps
         self.dim = dim
         self.weight = Tensor.ones(dim) if elementwise_affine else None

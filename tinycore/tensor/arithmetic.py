@@ -385,13 +385,7 @@ class Arithmetic(Conversion):
         """
         return self._bits(Ops.SHR, x, "rshift", reverse)
 
-    def _bits(
-        self,
-        op: Ops,
-        x: Self | Scalar,
-        operation: str,
-        reverse: bool = False,
-    ) -> Self:
+    def _bits(self, op: Ops, x: Self | Scalar, operation: str, reverse: bool = False) -> Self:
         left, right = self._both(x, operation, reverse)
         if left.dtype.is_float:
             raise DTypeError(

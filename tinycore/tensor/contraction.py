@@ -58,12 +58,7 @@ class Contraction(Statistics):
         broadcast_shape("dot", mine[:-2], theirs[:-2])
 
     @spelled
-    def matmul(
-        self,
-        x: Self,
-        reverse: bool = False,
-        dtype: DTypeLike | None = None,
-    ) -> Self:
+    def matmul(self, x: Self, reverse: bool = False, dtype: DTypeLike | None = None) -> Self:
         """self @ x, or x @ self: see dot.
 
         >>> (Tensor([1, 2]) @ Tensor([3, 4])).item()

@@ -28,12 +28,7 @@ class Einsum(Contraction):
     __slots__ = ()
 
     @classmethod
-    def einsum(
-        cls,
-        formula: str,
-        *operands: Any,
-        dtype: DTypeLike | None = None,
-    ) -> Self:
+    def einsum(cls, formula: str, *operands: Any, dtype: DTypeLike | None = None) -> Self:
         """Products summed over the letters left of "->" that are not right of it.
 
         A letter twice in one operand takes its diagonal; "..." stands for axes that broadcast.

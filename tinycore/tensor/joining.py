@@ -32,12 +32,7 @@ class Joining(Arithmetic, Movement):
     # padding
 
     @spelled
-    def pad(
-        self,
-        padding: Sequence[Any],
-        mode: str = "constant",
-        value: Scalar = 0.0,
-    ) -> Self:
+    def pad(self, padding: Sequence[Any], mode: str = "constant", value: Scalar = 0.0) -> Self:
         """Elements added around: (left, right, top, bottom, ..) from the last axis, or a pair for
         each axis; negative widths cut off. Modes: constant, reflect, replicate, circular.
 

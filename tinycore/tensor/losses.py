@@ -21,12 +21,7 @@ class Losses(Gathering, Statistics):
 
     __slots__ = ()
 
-    def _summed_up(
-        self,
-        reduction: str,
-        operation: str,
-        weights: Self | None = None,
-    ) -> Self:
+    def _summed_up(self, reduction: str, operation: str, weights: Self | None = None) -> Self:
         """All losses, their sum, or their mean: over the sum of their weights if there are any."""
         choice(operation, "reduction", reduction, _REDUCTIONS)
         if reduction == "none":

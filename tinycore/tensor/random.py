@@ -55,12 +55,7 @@ class Random(Activations, Creation):
         return a.reshape(sizes), b.reshape(sizes)
 
     @classmethod
-    def _units(
-        cls,
-        shape: Shape,
-        device: str | None,
-        dtype: DType,
-    ) -> tuple[Self, Self]:
+    def _units(cls, shape: Shape, device: str | None, dtype: DType) -> tuple[Self, Self]:
         """Two tensors of independent numbers 0 <= u < 1, as fine as their type resolves."""
         a, b = cls._words(shape, device)
         if dtype is dtypes.float64:

@@ -157,13 +157,7 @@ class Reduction(Activations, Joining):
         """
         return self._place("min", axis, keepdim, "argmin")
 
-    def _place(
-        self,
-        combine: str,
-        axis: int | None,
-        keepdim: bool,
-        operation: str,
-    ) -> Self:
+    def _place(self, combine: str, axis: int | None, keepdim: bool, operation: str) -> Self:
         """The least index among the elements that equal the result."""
         if axis is None:
             place = self.flatten()._place(combine, 0, False, operation)
@@ -198,12 +192,7 @@ class Reduction(Activations, Joining):
         return self._reduced("sum", axis, keepdim, operation, wide)
 
     @spelled
-    def var(
-        self,
-        axis: Axes = None,
-        keepdim: bool = False,
-        correction: int = 1,
-    ) -> Self:
+    def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
         """The mean of squared distances from the mean, over n - correction.
 
         >>> Tensor([1.0, 3.0]).var().item()
@@ -218,12 +207,7 @@ class Reduction(Activations, Joining):
         return average.cast(x.dtype)
 
     @spelled
-    def std(
-        self,
-        axis: Axes = None,
-        keepdim: bool = False,
-        correction: int = 1,
-    ) -> Self:
+    def std(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
         """The square root of the variance.
 
         >>> Tensor([1.0, 1.0]).std().item()

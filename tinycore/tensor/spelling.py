@@ -139,12 +139,7 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
     raise ArgumentError(f"{operation}: {name} is {value!r}; expected one of {words}. Pass one")
 
 
-def number(
-    value: object,
-    operation: str,
-    name: str,
-    least: float = -inf,
-) -> int:
+def number(value: object, operation: str, name: str, least: float = -inf) -> int:
     """An argument that is a whole number. Raises: ArgumentError if it is none, or is too small."""
     try:
         found = index(value)  # type: ignore[arg-type]
