@@ -326,3 +326,29 @@ def test_a_largest_element_is_found_again_where_it_is_computed_again(pooled: boo
         [grad] = (top * top).sum().gradient(values)
         found.append(grad.numpy())
     np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_a_leaf_stored_over_what_it_was_computed_from_is_a_leaf_again() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    for factor in (1.0, 0.5, 0.25):
+        w.grad = None
+        (w * w).sum().backward()
+        assert w.tolist() == [factor, 2 * factor]
+        assert w.grad is not None
+        w.assign(w.detach() - w.grad * 0.25).realize()
+
+
+def test_a_leaf_stored_over_what_its_gradient_flows_to_has_lost_its_history() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    w.assign(w * 0.5).realize()
+    with pytest.raises(GradientError, match="was computed from was overwritten"):
+        (w * w).sum().backward()
+
+
+def test_gradients_add_up_in_place() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    (w * w).sum().backward()
+    grad = w.grad
+    (w * 3).sum().backward()
+    assert w.grad is grad
+    assert w.grad is not None and w.grad.tolist() == [5.0, 7.0]

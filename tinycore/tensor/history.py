@@ -36,7 +36,15 @@ def realize_cells(cells: Iterable[Cell]) -> None:
     _forget(written)
     for cell in settled:
         if cell in origins:
-            ORIGINS[cell.uop] = origins[cell]
+            _remember(cell.uop, origins[cell], written)
+
+
+def _remember(stored: UOp, origin: UOp, written: set[UOp]) -> None:
+    """Keep what a BUFFER was computed from, unless that was just overwritten by it."""
+    if written.isdisjoint(toposort([origin])):
+        ORIGINS[stored] = origin
+    elif origin in carriers([origin]):
+        LOST.add(stored)
 
 
 def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:

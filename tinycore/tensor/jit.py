@@ -8,37 +8,46 @@ arguments (jitkey.py); any other set is captured anew. engine/capture.py replays
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
-from inspect import signature
+from inspect import Parameter, signature
 from types import MethodType
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from tinycore.config import JIT
+from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
 from tinycore.engine.capture import Captured
 from tinycore.engine.cell import PENDING, Cell, buffer_of
 from tinycore.engine.run import BOUND, OPEN, recording, transfer
 from tinycore.errors import ArgumentError, CaptureError, warn_once
 from tinycore.runtime.buffer import Buffer
+from tinycore.tensor.base import Frame
 from tinycore.tensor.history import realize_cells
-from tinycore.tensor.jitkey import OPAQUE, key_of, leaves, tensors_in
+from tinycore.tensor.jitkey import OPAQUE, Named, compared
 from tinycore.tensor.leaves import REQUIRING
 from tinycore.tensor.tensor import Tensor
 from tinycore.uop.ops import UOp, toposort
+from tinycore.util import listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
 
 _MOST_SEEN = 64
 
 
-class _Grad(NamedTuple):
-    """A gradient that the captured call put in the place of another."""
+class _Grad:
+    """What a captured call did to the gradient of a tensor."""
 
-    tensor: Tensor
-    before: Tensor | None
-    after: Tensor | None
+    def __init__(self, tensor: Frame, before: weakref.ref[Frame] | None) -> None:
+        self.tensor = tensor
+        self.had = before is not None
+        self.after = tensor.grad
+        self.is_kept = before is not None and before() is tensor.grad
+        self.new = None if self.is_kept else tensor.grad
+
+    def is_again(self) -> bool:
+        """True if the gradient now is what it was before the call."""
+        now = self.tensor.grad
+        return now is self.after if self.is_kept else (now is not None) == self.had
 
 
 class _Captured(NamedTuple):
@@ -50,14 +59,15 @@ class _Captured(NamedTuple):
 
     launches: Captured
     result: Any
-    inputs: tuple[Cell, ...]
+    inputs: Sequence[Cell]
     pending: Mapping[Cell, UOp]
     grads: list[_Grad]
 
     def holds(self) -> bool:
+        """True if a replay does what the function would do."""
         if self.pending and any(cell.uop is not uop for cell, uop in self.pending.items()):
             return False
-        return all(grad.tensor.grad is grad.before for grad in self.grads)
+        return all(grad.is_again() for grad in self.grads)
 
 
 class TinyJit(Generic[P, R]):
@@ -91,16 +101,14 @@ class TinyJit(Generic[P, R]):
             )
         self.function = function
         self.captured: dict[Any, _Captured] = {}
-        self.seen: dict[Any, dict[str, Any]] = {}
+        self.seen: dict[Any, None] = {}
         self.methods: dict[int, TinyJit[Any, R]] = {}
         self.is_method = False
         update_wrapper(self, function)
+        parameters = signature(function).parameters.values()
+        self.names = [p.name for p in parameters if p.kind <= Parameter.POSITIONAL_OR_KEYWORD]
 
-    def __get__(
-        self: TinyJit[Concatenate[S, P], R],
-        instance: S | None,
-        owner: type | None = None,
-    ) -> Any:
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As an attribute of a class: a method, captured for every instance apart."""
         if instance is None:
             return self
@@ -119,22 +127,29 @@ class TinyJit(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if not JIT.value or OPEN.recording is not None:
             return self.function(*args, **kwargs)
-        given = (args[1:] if self.is_method else args, kwargs)
-        tensors = list(tensors_in(given))
+        keys, tensors = compared(self._named(args, kwargs))
+        key = (*keys.items(), TRAINING.value, NO_GRAD.value, DEFAULT_FLOAT.value)
         _store([tensor.cell for tensor in tensors])
-        key = key_of(given, tensors)
         found = self.captured.get(key)
         if found is not None:
-            cells = tuple([tensor.cell for tensor in tensors])
+            cells = [tensor.cell for tensor in tensors]
             buffers = _buffers(cells)
             if PENDING:
                 _store(found.launches.waiting(buffers))
             if found.holds():
                 return _replay(found, cells, buffers)  # type: ignore[no-any-return]
-        if found is not None or key in self.seen:
-            return self._capture(key, tensors, *args, **kwargs)
-        self._see(key, *args, **kwargs)
-        return self.function(*args, **kwargs)
+        if found is None and key not in self.seen:
+            self._see(key, keys)
+            return self.function(*args, **kwargs)
+        self._check(keys)
+        result, self.captured[key] = _capture(lambda: self.function(*args, **kwargs), tensors)
+        return result  # type: ignore[no-any-return]
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
+        """The arguments with their names; those of *args have numbers."""
+        names = self.names + [str(number) for number in range(len(self.names), len(args))]
+        positional = list(zip(names, args, strict=False))[1 if self.is_method else 0 :]
+        return [*positional, *kwargs.items()]
 
     def reset(self) -> None:
         """Forget every capture.
@@ -147,61 +162,51 @@ class TinyJit(Generic[P, R]):
         for method in self.methods.values():
             method.reset()
 
-    def _see(self, key: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def _see(self, key: Any, keys: dict[str, Any]) -> None:
         """Note a first call; of calls that differ every time, say why and forget the oldest."""
-        values = self._values(*args, **kwargs)
         if len(self.seen) >= _MOST_SEEN:
-            last = next(reversed(self.seen.values()))
-            changed = [name for name in values if values[name] != last.get(name)]
+            last = next(reversed(self.seen))
+            changed = [name for name, value in keys.items() if (name, value) not in last]
             warn_once(
-                f"TinyJit: {_listed(changed)} of {self._name} changes every call, so nothing is "
-                "captured; expected equal calls. Pass a Tensor of one shape"
+                f"TinyJit: argument {listed(changed)} of {self._name} changes every call; "
+                "expected a call equal to an earlier one, to capture it. Pass a Tensor of one shape"
             )
             del self.seen[next(iter(self.seen))]
-        self.seen[key] = values
+        self.seen[key] = None
 
-    def _values(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        """What is compared of every argument, by its name."""
-        given = signature(self.function).bind(*args, **kwargs).arguments
-        named = list(given.items())[1 if self.is_method else 0 :]
-        return dict([leaf for name, value in named for leaf in leaves(name, value)])
-
-    @property
-    def _name(self) -> str:
-        return getattr(self.function, "__qualname__", type(self.function).__name__)
-
-    def _capture(
-        self,
-        key: Any,
-        tensors: list[Tensor],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
-        for name, value in self._values(*args, **kwargs).items():
+    def _check(self, keys: dict[str, Any]) -> None:
+        for name, value in keys.items():
             if value[0] is OPAQUE:
                 raise CaptureError(
                     f"TinyJit: argument {name} of {self._name} is of type {value[1].__name__}, "
                     "whose changes a replay would not see; expected tensors and immutable values. "
                     "Pass a Tensor, or keep the object in a closure or in self"
                 )
-        inputs = tuple([tensor.cell for tensor in tensors])
-        buffers = _buffers(inputs)
-        _store([cell for cell in list(PENDING) if cell.stored is not None])
-        before = {cell: cell.uop for cell in list(PENDING)}
-        grads = [(tensor, tensor.grad) for tensor in _requiring()]
-        with recording() as recorded:
-            result = self.function(*args, **kwargs)
-            changed = [_Grad(t, grad, t.grad) for t, grad in grads if t.grad is not grad]
-            cells = [tensor.cell for tensor in tensors_in(result)]
-            cells += [grad.after.cell for grad in changed if grad.after is not None]
-            _store([*cells, *_written(before)])
-        read = set(toposort(recorded.roots))
-        pending = weakref.WeakKeyDictionary(
-            {cell: uop for cell, uop in before.items() if cell.uop is not uop or uop in read}
-        )
-        launches = Captured(recorded, buffers)
-        self.captured[key] = _Captured(launches, result, inputs, pending, changed)
-        return result
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__qualname__", type(self.function).__name__)
+
+
+def _capture(call: Callable[[], Any], tensors: list[Tensor]) -> tuple[Any, _Captured]:
+    """Call a function of these tensors; returns its result, and how to get it again."""
+    inputs = [tensor.cell for tensor in tensors]
+    buffers = _buffers(inputs)
+    _store([cell for cell in list(PENDING) if cell.stored is not None])
+    # held weakly: what the call drops shall not be computed for those that read what it writes
+    pending = weakref.WeakKeyDictionary({cell: cell.uop for cell in list(PENDING)})
+    requiring = list(REQUIRING.values())
+    before = [None if tensor.grad is None else weakref.ref(tensor.grad) for tensor in requiring]
+    with recording() as recorded:
+        result = call()
+        grads = [_Grad(*pair) for pair in zip(requiring, before, strict=True)]
+        _, kept = compared([("", result), *[("", grad.new) for grad in grads]])
+        _store([tensor.cell for tensor in kept] + _written(pending))
+    read = set(toposort(recorded.roots))
+    for cell, uop in list(pending.items()):
+        if cell.uop is uop and uop not in read:
+            del pending[cell]
+    return result, _Captured(Captured(recorded, buffers), result, inputs, pending, grads)
 
 
 def _store(cells: list[Cell]) -> None:
@@ -217,20 +222,16 @@ def _written(before: Mapping[Cell, UOp]) -> list[Cell]:
     return stored + [cell for cell in waiting if before.get(cell, cell.uop) is not cell.uop]
 
 
-def _requiring() -> list[Tensor]:
-    return [tensor for tensor in list(REQUIRING.values()) if isinstance(tensor, Tensor)]
-
-
-def _buffers(cells: tuple[Cell, ...]) -> list[Buffer]:
+def _buffers(cells: Sequence[Cell]) -> list[Buffer]:
     return [buffer_of(cell.uop) for cell in cells]
 
 
-def _replay(found: _Captured, cells: tuple[Cell, ...], buffers: list[Buffer]) -> Any:
+def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> Any:
     if not found.launches.used.isdisjoint(buffers):
         buffers = [_apart(buffer, found.launches) for buffer in buffers]
     found.launches.replay(buffers, BOUND)
-    for tensor, _, grad in found.grads:
-        tensor.grad = grad
+    for grad in found.grads:
+        grad.tensor.grad = grad.after
     return _with_cells(found.result, dict(zip(found.inputs, cells, strict=True)))
 
 
@@ -254,7 +255,3 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
     if isinstance(value, dict):
         return {name: _with_cells(value[name], swapped) for name in value}
     return value
-
-
-def _listed(names: list[str]) -> str:
-    return "argument " + ", ".join(names) if names else "what surrounds a call"

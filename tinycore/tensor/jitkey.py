@@ -1,110 +1,74 @@
 """When two calls of a captured function are equal.
 
-Comes in: arguments. Goes out: what a capture of them depends on, and the same by names, for
-messages. Next: jit.py.
+Comes in: arguments by name. Goes out: the tensors in them, and what a capture of them depends on,
+also by name, for messages. Next: jit.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Iterable
 from dataclasses import fields
 from enum import Enum
 from numbers import Number
-from types import (
-    BuiltinFunctionType,
-    EllipsisType,
-    FunctionType,
-    MethodType,
-    ModuleType,
-    NoneType,
-)
-from typing import Any
+from typing import Any, TypeAlias
 
-from tinycore.config import DEFAULT_FLOAT, NO_GRAD, TRAINING
 from tinycore.dtype import DType
 from tinycore.engine.cell import Cell
 from tinycore.tensor.tensor import Tensor
 from tinycore.uop.index import Index
+from tinycore.uop.shape import shape_of
 
-OPAQUE = object()  # in place of a value that cannot be compared
+Named: TypeAlias = tuple[str, Any]
 
-_VALUES = (int, str, bytes, NoneType, EllipsisType, range, DType, Index, Enum)
-_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+OPAQUE = object()  # in place of a value that may change unseen
 
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors of nested lists, tuples and dictionaries, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        for name in value:
-            yield from tensors_in(value[name])
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
+_VALUES = (int, str, bytes, types.NoneType, types.EllipsisType, range, DType, Index, Enum)
+_FIXED = (*_VALUES, *_CODE, Number)  # numpy's scalars are Numbers
 
 
-def key_of(arguments: Any, tensors: Sequence[Tensor]) -> Any:
-    """What a capture depends on: every tensor's kind, which share memory, all other values, and
-    the settings that say what a function means."""
+def compared(given: Iterable[Named]) -> tuple[dict[str, Any], list[Tensor]]:
+    """What a call is compared by, part by part: of a tensor its kind and which one it is, of a
+    container its type and size, of a value itself; and the tensors, in order."""
+    keys: dict[str, Any] = {}
+    tensors: list[Tensor] = []
     first: dict[Cell, int] = {}
-    kinds = []
-    for number, tensor in enumerate(tensors):
-        alias = first.setdefault(tensor.cell, number)
-        kinds.append((*_kind(tensor), alias))
-    modes = (TRAINING.value, NO_GRAD.value, DEFAULT_FLOAT.value)
-    return tuple(kinds), _others(arguments), modes
+    work = [*given][::-1]
+    while work:
+        name, value = work.pop()
+        if isinstance(value, Tensor):
+            alias = first.setdefault(value.cell, len(tensors))
+            tensors.append(value)
+            stored = value.cell.uop
+            keys[name] = shape_of(stored), stored.dtype, value.device, value.movements, alias
+            continue
+        keys[name] = _value_key(value)
+        if keys[name][0] is OPAQUE:
+            parts = _parts(name, value)
+            if parts is not None:
+                keys[name] = type(value), len(parts)
+                work += parts[::-1]
+    return keys, tensors
 
 
-def _kind(tensor: Tensor) -> tuple[Any, ...]:
-    stored = tensor.cell.uop
-    return stored.arg.shape, stored.dtype, tensor.cell.device, tensor.movements
-
-
-def leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What is compared of an argument and of the parts of containers in it, each by its name."""
-    if isinstance(value, Tensor):
-        yield name, _kind(value)
-    elif isinstance(value, (list, tuple)):
-        for number, part in enumerate(value):
-            yield from leaves(f"{name}[{number}]", part)
-    elif isinstance(value, dict):
-        for key in value:
-            yield from leaves(f"{name}[{key!r}]", value[key])
-    else:
-        yield name, _compared(value)
-
-
-def _others(value: Any) -> Any:
-    """The structure of the arguments, with tensors as holes and everything else by value."""
-    if isinstance(value, Tensor):
-        return Tensor
-    if isinstance(value, (list, tuple)):
-        return type(value), tuple([_others(part) for part in value])
-    if isinstance(value, dict):
-        return tuple([(name, _others(value[name])) for name in value])
-    return _compared(value)
-
-
-def _compared(value: Any) -> tuple[Any, ...]:
-    """A value as a key that keeps it alive, if it cannot change; else OPAQUE and its type."""
+def _value_key(value: Any) -> tuple[Any, Any]:
+    """A value that cannot change, as a key that keeps it alive; else OPAQUE and its type."""
     kind = type(value)
     if isinstance(value, (float, complex)):
         return kind, repr(value)  # NaN is itself, and 0.0 is not -0.0
-    if isinstance(value, (*_VALUES, *_CODE, Number)):  # numpy's scalars are Numbers
+    if isinstance(value, _FIXED):
         return kind, value
-    parts = _frozen_parts(value)
-    if parts is None:
-        return OPAQUE, kind
-    keys = tuple([_compared(part) for part in parts])
-    return (OPAQUE, kind) if any(key[0] is OPAQUE for key in keys) else (kind, keys)
+    return OPAQUE, kind
 
 
-def _frozen_parts(value: Any) -> Sequence[Any] | None:
-    """What a tuple or a frozen dataclass holds; None for any other value."""
-    if isinstance(value, tuple):
-        return value
+def _parts(name: str, value: Any) -> list[Named] | None:
+    """What a list, tuple, dictionary or frozen dataclass holds; None for any other value."""
+    if isinstance(value, (list, tuple)):
+        return [(f"{name}[{number}]", part) for number, part in enumerate(value)]
+    if isinstance(value, dict):
+        return [(f"{name}[{key!r}]", part) for key, part in value.items()]
     made = getattr(type(value), "__dataclass_params__", None)
     if made is None or not made.frozen:
         return None
-    return [getattr(value, field.name) for field in fields(value)]
+    return [(f"{name}.{field.name}", getattr(value, field.name)) for field in fields(value)]
