@@ -7,25 +7,46 @@ must be stored before. tensor/jit.py decides what is captured and when a replay 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
 from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
-from tinycore.engine.run import Recorded, Recording, count, run_steps
+from tinycore.engine.run import Recorded, Recording, count, run_steps, transfer
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.program import Call
 from tinycore.runtime.registry import Device
+from tinycore.uop.ops import UOp, toposort
 
 Swap = Mapping[Buffer, Buffer]  # an input of the captured call -> that of this one
 Values = Mapping[str, int]
+# Held weakly: what a call drops shall not be computed for those that read what it writes.
+Versions = weakref.WeakKeyDictionary[Cell, UOp]
+
+
+def versions() -> Versions:
+    """The pending cells, and what is pending in each."""
+    return weakref.WeakKeyDictionary({cell: cell.uop for cell in list(PENDING)})
+
+
+def written_since(before: Versions) -> list[Cell]:
+    """The pending cells that were written since then, of those that existed: what was stored was
+    stored then too."""
+    waiting = list(PENDING)
+    stored = [cell for cell in waiting if cell.stored is not None]
+    return stored + [cell for cell in waiting if before.get(cell, cell.uop) is not cell.uop]
 
 
 class Captured:
-    """The launches of one captured call, in order, in runs on one device each."""
+    """The launches of one captured call, in order, in runs on one device each.
 
-    def __init__(self, recorded: Recording, inputs: Sequence[Buffer]) -> None:
+    `before` are the cells that were pending before the call; a replay is legal while those that it
+    read or wrote are as they were.
+    """
+
+    def __init__(self, recorded: Recording, inputs: Sequence[Buffer], before: Versions) -> None:
         by_device = groupby(recorded.launches, key=attrgetter("device"))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
         touched = [buffer for launch in recorded.launches for buffer in launch.buffers]
@@ -33,6 +54,15 @@ class Captured:
         self.written = frozenset(recorded.written)
         self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
         PINNED.update(self.used)
+        self.before = before
+        read = set(toposort(recorded.roots))
+        for cell, uop in list(before.items()):
+            if cell.uop is uop and uop not in read:
+                del before[cell]
+
+    def holds(self) -> bool:
+        """True if no cell that was pending when this was captured, and used, was written since."""
+        return not self.before or all(cell.uop is uop for cell, uop in self.before.items())
 
     def waiting(self, inputs: Sequence[Buffer]) -> list[Cell]:
         """The pending cells to store before a replay: those stored where it reads or writes, and
@@ -46,9 +76,18 @@ class Captured:
         return found
 
     def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
-        """Run every launch again, on these inputs. Raises: LaunchError, DeviceLost."""
+        """Run every launch again, on these inputs; one that lies where a launch reads or writes,
+        such as the last result, is copied first. Raises: LaunchError, DeviceLost."""
+        if not self.used.isdisjoint(inputs):
+            inputs = [_copy(buffer) if buffer in self.used else buffer for buffer in inputs]
         for run in self.runs:
             run.replay(inputs, values)
+
+
+def _copy(buffer: Buffer) -> Buffer:
+    copy = Buffer(buffer.device, buffer.dtype, buffer.count)
+    transfer(buffer, copy)
+    return copy
 
 
 class _Run:

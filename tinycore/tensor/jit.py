@@ -8,16 +8,16 @@ arguments (jitkey.py); any other set is captured anew. engine/capture.py replays
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from inspect import Parameter, signature
 from types import MethodType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
-from tinycore.engine.capture import Captured
+from tinycore.engine.capture import Captured, versions, written_since
 from tinycore.engine.cell import PENDING, Cell, buffer_of
-from tinycore.engine.run import BOUND, OPEN, recording, transfer
+from tinycore.engine.run import BOUND, OPEN, recording
 from tinycore.errors import ArgumentError, CaptureError, warn_once
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.base import Frame
@@ -25,7 +25,6 @@ from tinycore.tensor.history import realize_cells
 from tinycore.tensor.jitkey import OPAQUE, Named, compared
 from tinycore.tensor.leaves import REQUIRING
 from tinycore.tensor.tensor import Tensor
-from tinycore.uop.ops import UOp, toposort
 from tinycore.util import listed
 
 P = ParamSpec("P")
@@ -51,23 +50,16 @@ class _Grad:
 
 
 class _Captured(NamedTuple):
-    """A replayable call: its launches, and how what it returned is made from its inputs.
-
-    It holds as long as the cells of `pending`, which were not stored when it was captured, and the
-    gradients are as they were then.
-    """
+    """A replayable call: its launches, and how what it returned is made from its inputs."""
 
     launches: Captured
     result: Any
     inputs: Sequence[Cell]
-    pending: Mapping[Cell, UOp]
     grads: list[_Grad]
 
     def holds(self) -> bool:
         """True if a replay does what the function would do."""
-        if self.pending and any(cell.uop is not uop for cell, uop in self.pending.items()):
-            return False
-        return all(grad.is_again() for grad in self.grads)
+        return self.launches.holds() and all(grad.is_again() for grad in self.grads)
 
 
 class TinyJit(Generic[P, R]):
@@ -193,20 +185,16 @@ def _capture(call: Callable[[], Any], tensors: list[Tensor]) -> tuple[Any, _Capt
     inputs = [tensor.cell for tensor in tensors]
     buffers = _buffers(inputs)
     _store([cell for cell in list(PENDING) if cell.stored is not None])
-    # held weakly: what the call drops shall not be computed for those that read what it writes
-    pending = weakref.WeakKeyDictionary({cell: cell.uop for cell in list(PENDING)})
+    pending = versions()
     requiring = list(REQUIRING.values())
     before = [None if tensor.grad is None else weakref.ref(tensor.grad) for tensor in requiring]
     with recording() as recorded:
         result = call()
         grads = [_Grad(*pair) for pair in zip(requiring, before, strict=True)]
         _, kept = compared([("", result), *[("", grad.new) for grad in grads]])
-        _store([tensor.cell for tensor in kept] + _written(pending))
-    read = set(toposort(recorded.roots))
-    for cell, uop in list(pending.items()):
-        if cell.uop is uop and uop not in read:
-            del pending[cell]
-    return result, _Captured(Captured(recorded, buffers), result, inputs, pending, grads)
+        _store([tensor.cell for tensor in kept] + written_since(pending))
+    launches = Captured(recorded, buffers, pending)
+    return result, _Captured(launches, result, inputs, grads)
 
 
 def _store(cells: list[Cell]) -> None:
@@ -215,33 +203,15 @@ def _store(cells: list[Cell]) -> None:
         realize_cells(waiting)
 
 
-def _written(before: Mapping[Cell, UOp]) -> list[Cell]:
-    """The pending cells that are older than the captured call, and were written by it."""
-    waiting = list(PENDING)
-    stored = [cell for cell in waiting if cell.stored is not None]
-    return stored + [cell for cell in waiting if before.get(cell, cell.uop) is not cell.uop]
-
-
 def _buffers(cells: Sequence[Cell]) -> list[Buffer]:
     return [buffer_of(cell.uop) for cell in cells]
 
 
 def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> Any:
-    if not found.launches.used.isdisjoint(buffers):
-        buffers = [_apart(buffer, found.launches) for buffer in buffers]
     found.launches.replay(buffers, BOUND)
     for grad in found.grads:
         grad.tensor.grad = grad.after
     return _with_cells(found.result, dict(zip(found.inputs, cells, strict=True)))
-
-
-def _apart(buffer: Buffer, launches: Captured) -> Buffer:
-    """An input that lies where the replay writes, such as the last result, is read from a copy."""
-    if buffer not in launches.used:
-        return buffer
-    copy = Buffer(buffer.device, buffer.dtype, buffer.count)
-    transfer(buffer, copy)
-    return copy
 
 
 def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
