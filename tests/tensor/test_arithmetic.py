@@ -45,6 +45,9 @@ def test_shifts_are_numpys() -> None:
     same(Tensor(x) << 3, x << 3)
     same(Tensor(x) >> 2, x >> 2)
     same(2 << Tensor([1, 2]), [4, 8])
+    same(Tensor(x) << 40, [0, 0, 0])
+    same(Tensor(x).realize() >> 40, [0, -1, 0])
+    same(Tensor(x).realize() << Tensor([40, -1, 31]).realize(), [0, 0, 0])
 
 
 def test_unary_operators_are_numpys() -> None:

@@ -133,8 +133,10 @@ class Ops(Enum):
     AND = _scalar("binary", "&", "bitwise_and")
     OR = _scalar("binary", "or", "bitwise_or")
     XOR = _scalar("binary", "^", "bitwise_xor")
-    SHL = _scalar("shift", "shl", _shift_left)  # a shift by the width or more is unspecified
-    SHR = _scalar("shift", "shr", _shift_right)  # arithmetic for signed, logical for unsigned
+    SHL = _scalar(
+        "shift", "shl", _shift_left
+    )  # by the width or more, or less than 0: no bit is left
+    SHR = _scalar("shift", "shr", _shift_right)  # the same, filled with the sign of signed types
     # scalar, three sources
     WHERE = _scalar("choice", "where")
     # the rest of the graph

@@ -131,6 +131,17 @@ def test_shifts_fill_with_the_sign_of_signed_types(op: str, dtype: DType) -> Non
     assert np.array_equal(found, apply(f"{op}(X, Y)", dtype, *inputs, on_ref=True))
 
 
+@pytest.mark.parametrize("dtype", dtypes.ints)
+@pytest.mark.parametrize("op", ["shl", "shr"])
+def test_shifts_by_the_width_or_more_leave_no_bit_but_the_sign(op: str, dtype: DType) -> None:
+    x = np.array([-128, -3, -1, 0, 1, 5, 100, 127] * 2).astype(dtype.name)
+    y = np.array([7, dtype.bits - 1, dtype.bits, dtype.bits + 8, 100, -1, -3, 0] * 2)
+    inputs = ((x, dtype), (np.roll(y, 1).astype(dtype.name), dtype))
+    for distance in ("Y", str(dtype.bits), "100"):
+        found = apply(f"{op}(X, {distance})", dtype, *inputs)
+        assert np.array_equal(found, apply(f"{op}(X, {distance})", dtype, *inputs, on_ref=True))
+
+
 FLOATS = [0.0, -0.0, 1.5, -2.25, math.inf, -math.inf, math.nan, 3.0]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from tinycore.codegen.lower import convert
 from tinycore.codegen.lower.transcendental import absolute, exp, log, sin
@@ -154,17 +155,27 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
     return b.eq(0.0).where(0.0, found)
 
 
-def _shifted(op: Ops) -> Callable[[UOp, UOp], UOp]:
-    """A shift whose distance has the type of what is shifted."""
-    return lambda a, b: alu(op, a, b.cast(a.dtype))
+def shift(op: Ops, a: UOp, b: UOp) -> UOp:
+    """a moved by b bits; by the width or more, or less than 0, only copies of the sign are left."""
+    widest = a.dtype.bits - 1
+    if b.op is Ops.CONST and 0 <= b.arg <= widest:
+        return alu(op, a, b.cast(a.dtype))
+    is_far = b.const_like(widest) < b
+    if b.dtype.kind == "i":
+        is_far = is_far | (b < 0)
+    near = is_far.where(widest, b)
+    moved = alu(op, a, near.cast(a.dtype))
+    if op is Ops.SHR and a.dtype.kind == "i":
+        return moved
+    return is_far.where(0, moved)
 
 
 ALWAYS: dict[Ops, Callable[..., UOp]] = {
     Ops.IDIV: quotient,
     Ops.MOD: remainder,
     Ops.TRUNC: truncated,
-    Ops.SHL: _shifted(Ops.SHL),
-    Ops.SHR: _shifted(Ops.SHR),
+    Ops.SHL: partial(shift, Ops.SHL),
+    Ops.SHR: partial(shift, Ops.SHR),
 }
 """Ops that lowered programs hold in a narrower sense than the tree does."""
 
