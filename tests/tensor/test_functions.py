@@ -133,3 +133,11 @@ def test_no_gradient_is_nan_far_out(name: str) -> None:
     x = Tensor(POINTS)
     (grad,) = getattr(x, name)().sum().gradient(x)
     assert np.isfinite(grad.numpy()).all()
+
+
+def test_angles_of_any_size_have_a_sine_and_a_cosine() -> None:
+    x = np.array([1e8, 1e15, -1e20, 3e38], np.float32)
+    exact = x.astype(np.float64)
+    same(Tensor(x).sin(), np.sin(exact))
+    same(Tensor(x).cos(), np.cos(exact))
+    same(Tensor(x).tan(), np.tan(exact), 1e-5)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Ops, UOp, alu
 
 
 class Format(NamedTuple):
@@ -53,6 +53,10 @@ FORMATS = {
 LOG2_E = 1.4426950408889634
 PI = (3.141592651605606, 1.9841871583270443e-09, 1.034036596358821e-18)
 """pi as a sum: products of the first two, of 30 bits, with a number of 23 bits are exact."""
+
+_TURN_BITS = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C4
+TURN = [(_TURN_BITS >> 29 * (5 - k)) % 2**29 * 2.0 ** (-29 * (k + 1)) for k in range(6)]
+"""1 / (2*pi) to 174 bits, as a sum of parts of 29: enough for numbers below 2**128."""
 
 
 def exp(x: UOp) -> UOp:
@@ -100,25 +104,44 @@ def log(x: UOp) -> UOp:
 
 
 def sin(x: UOp) -> UOp:
-    """The sine: within 1 ULP in float32 (through float64) and 3 ULP in float64 for |x| <= 2**27.
+    """The sine: of every float32 within 1 ULP, and of float64 within 3 ULP for |x| <= 2**27.
 
-    x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)). Beyond, r loses bits as |x|
-    grows: the absolute error reaches 2**-30 at 2**50, and from 2**51 on the result is NaN.
+    x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)). In float64, r loses bits as
+    |x| grows: the absolute error reaches 2**-30 at 2**50, and from 2**51 on the result is NaN.
     """
-    if x.dtype is dtypes.float32:
-        return sin(x.cast(dtypes.float64)).cast(dtypes.float32)
     row = FORMATS[dtypes.float64]
+    if x.dtype is dtypes.float32:
+        half_turns = _turns(x.cast(dtypes.float64)) * 2.0
+        shifted = half_turns + row.rounding
+        r = (half_turns - (shifted + -row.rounding)) * math.pi
+        found = _sin_of_rest(r, shifted, 7).cast(x.dtype)
+        return x.eq(0.0).where(x, found)
     shifted = fused(x * (1 / math.pi) + row.rounding)
     n = shifted + -row.rounding
     r = x
     for part in PI:
         r = fused(n * -part + r)
-    z = r * r
-    coefficients = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, 11)]
-    found = fused(r * z * polynomial(z, coefficients) + r)
-    found = number(bits(found) ^ (bits(shifted) << 63), x.dtype)
+    found = _sin_of_rest(r, shifted, 10)
     reduced = absolute(x) < 2.0**51
     return reduced.where(found, math.nan)
+
+
+def _turns(x: UOp) -> UOp:
+    """x / (2*pi) less whole numbers: the product of 24 bits and each part of 1 / (2*pi) is exact,
+    as is what is left of it. Source: Payne and Hanek, SIGNUM Newsletter 18(1), 1983."""
+    turns = x.const_like(0.0)
+    for part in TURN:
+        product = x * part
+        turns = turns + (product - alu(Ops.TRUNC, product))
+    return turns
+
+
+def _sin_of_rest(r: UOp, shifted: UOp, terms: int) -> UOp:
+    """The sine of r, by Taylor's sum; its sign turned where the last bit of `shifted` is set."""
+    z = r * r
+    coefficients = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, terms + 1)]
+    found = fused(r * z * polynomial(z, coefficients) + r)
+    return number(bits(found) ^ (bits(shifted) << 63), r.dtype)
 
 
 def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
