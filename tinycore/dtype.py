@@ -91,7 +91,7 @@ def _vector(name: str, lanes: int) -> DType:
     return row if lanes == 1 else replace(row, lanes=lanes)
 
 
-class dtypes:  # the lower-case name is the public one of API.md
+class dtypes:  # lower case, as in PyTorch and numpy: a public name
     """The element types by name: `dtypes.float32`, `dtypes.int`, `dtypes.half`."""
 
     void = DType("void", "void", 0, "v")
@@ -192,7 +192,7 @@ NARROW = {
 """The floats of few bits."""
 
 COMPUTE = dict.fromkeys(NARROW, dtypes.float32)
-"""Types that are stored and moved but computed in a wider one (DESIGN.md 4, "dtypes")."""
+"""Types that are stored and moved but computed in a wider one."""
 
 
 def to_bits(values: Any, dtype: DType) -> Any:

@@ -23,7 +23,7 @@ LATE: Mapping[str, str] = {
     "tinycore/runtime/installed.py": "installed metadata, at the first use of a device or hook",
     "tinycore/runtime/plugins.py": "device packages and pluggy, at first use of a device or hook",
 }
-"""The files that may import by a name in text: the accessors, one a subject (STYLE.md 9)."""
+"""The files that may import by a name in text: the accessors, one a subject."""
 
 MODULE = re.compile(r"tinycore\.\w+(\.\w+)*")
 

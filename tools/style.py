@@ -1,4 +1,4 @@
-"""Holds code to the shapes STYLE.md asks for: one simple thing a line, and no logic in hiding.
+"""Holds code to CONTRIBUTING.md: one simple thing a line, and no logic in hiding.
 
 In: the path of a tree. Out: lines that name file, line and rule. Next file: docstrings.py.
 """
@@ -25,10 +25,8 @@ LOGIC = (
 
 RUNS_TEXT = frozenset({"exec", "eval", "compile", "__import__"})
 
-GENERATED: Mapping[str, str] = {
-    "tinycore/uop/matcher.py": "patterns become one decision function an op (DESIGN.md 4)",
-}
-"""Files that may run text they build: path from the root, and the reason."""
+GENERATED: Mapping[str, str] = {}
+"""Files that may run text they build: path from the root, and the reason; there is none today."""
 
 DATA = frozenset({"py.typed"})
 """The files other than Python that the core's wheel may hold."""

@@ -1,4 +1,4 @@
-"""Code lines, tokens and columns stay within the budgets of DESIGN.md 7."""
+"""Code lines, tokens and columns stay within the budgets of CONTRIBUTING.md."""
 
 from collections.abc import Callable
 from pathlib import Path

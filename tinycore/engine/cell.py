@@ -46,7 +46,7 @@ class Cell:
 
 
 # Cells whose current version is not stored: a realization that overwrites a buffer in place first
-# runs those of them that still read it (GRAPH.md 3.5).
+# runs those of them that still read it (docs/ir.md, the graph, 4).
 PENDING: weakref.WeakSet[Cell] = weakref.WeakSet()
 
 # Cells that every realization which reads them also moves on: the counters of random numbers.

@@ -2,7 +2,7 @@
 
 Comes in: cells. Goes out: the same cells, settled in buffers; every stage between is called here
 and nowhere else: create_schedule, optimise, lower, render, compile (compile.py), run (plan.py).
-GRAPH.md 3 says who runs along and who may be overwritten.
+docs/ir.md says who runs along and who may be overwritten.
 """
 
 from __future__ import annotations

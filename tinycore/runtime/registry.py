@@ -1,4 +1,4 @@
-"""Which devices there are, which one is meant, and the open ones: the `Device` of API.md.
+"""Which devices there are, which one is meant, and the open ones: `Device`.
 
 In: names such as "FOO", "foo:1", or none at all. Out: canonical names and open devices.
 A name someone asked for raises with its cause; a plugin nobody asked for is left out with one

@@ -28,7 +28,7 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
     """The kernels that store every sink.
 
     A sink is a node and the BUFFER its cell was stored in before, or None. The cells and who runs
-    along are the engine's (GRAPH.md 3).
+    along are the engine's (docs/ir.md, the graph).
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
     schedule = schedule_within(sinks, Limits(caps.units, caps.row, caps.max_buffers))

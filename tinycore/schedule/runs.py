@@ -2,9 +2,9 @@
 
 Comes in: the stages of a body. Goes out: runs, each one loop over which several reductions are
 combined, in order. Two share a loop of equal extents if the later does not read the earlier, or
-reads it only as exp(x - m) beside its maximum (rebase, IR.md 3.2). Factors that do not depend on
-the loop and come from a reduction leave their sum (FACTOR, a named rounding change). emit.py
-writes the loops.
+reads it only as exp(x - m) beside its maximum (rebase, docs/ir.md rule 2). Factors that do not
+depend on the loop and come from a reduction leave their sum (FACTOR, a named rounding change).
+emit.py writes the loops.
 """
 
 from __future__ import annotations

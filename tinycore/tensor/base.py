@@ -2,7 +2,8 @@
 
 Comes in: cells and graph nodes. Goes out: new tensors. A movement without fill is a view of the
 same cell, so that writing through it changes the original; every other operation makes a new cell
-(GRAPH.md 3). Next: movement.py and arithmetic.py, the first topics; tensor.py joins all topics.
+(docs/ir.md, the graph). Next: movement.py and arithmetic.py, the first topics; tensor.py joins all
+topics.
 """
 
 from __future__ import annotations

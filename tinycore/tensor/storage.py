@@ -1,7 +1,7 @@
 """Where values are kept: realizing, writing, copying, moving between devices.
 
 Comes in: tensors. Goes out: the same tensors, stored or with a new version; a write through a view
-is a STORE into its cell (GRAPH.md 3). Next: reading.py.
+is a STORE into its cell (docs/ir.md, the graph). Next: reading.py.
 """
 
 from __future__ import annotations

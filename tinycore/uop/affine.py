@@ -164,7 +164,7 @@ AtomText = Callable[[Atom], str]
 
 
 def show(value: Index, leaf: AtomText = repr) -> str:
-    """The text of an index, as IR.md writes it; terms sorted by coefficient, then by name.
+    """The text of an index, as docs/ir.md writes it; terms sorted by coefficient, then by name.
 
     `leaf` writes an axis, a variable or a gathered index.
     """

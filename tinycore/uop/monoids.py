@@ -35,7 +35,7 @@ class Dependent(NamedTuple):
     """A dependent pair: when its leading states move from r1 to r1', each state r2 that depends on
     them becomes moved(r1, r1', r2). Partial states merge by the same function.
 
-    Source: IR.md 3.2.
+    Source: docs/ir.md rule 2.
     """
 
     leads: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Reads the text of IR.md section 1 as kernels and plans.
+"""Reads text in the notation of docs/ir.md as kernels and plans.
 
 Comes in: text, and integers for its capital letters. Goes out: `Kernel`s and `Plan`s by name, the
 very nodes that uop/printer.py printed. Beyond what it prints it reads several loops on a line, a

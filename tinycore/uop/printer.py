@@ -1,4 +1,4 @@
-"""Writes kernels, plans and values as the text of IR.md section 1.
+"""Writes kernels, plans and values as text in the notation of docs/ir.md.
 
 Comes in: `Kernel`, `Plan` or a node. Goes out: text that uop/parser.py reads back as the same
 nodes. One statement a line, children indented; the order of masks and terms does not depend on

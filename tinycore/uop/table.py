@@ -102,7 +102,7 @@ class Ops(Enum):
     VARIABLE = _EVERYWHERE  # an integer bound at launch; arg is (name, lo, hi)
     IOTA = _GRAPH  # 0 .. arg - 1 along one axis: an index used as a value
     BUFFER = _EVERYWHERE  # graph: arg GraphBuffer; kernel and lowered: arg BufferArg
-    # movement; GRAPH.md section 2
+    # movement; docs/ir.md, the graph
     RESHAPE = _MOVEMENT
     PERMUTE = _MOVEMENT
     EXPAND = _MOVEMENT
@@ -149,7 +149,7 @@ class Ops(Enum):
     CALL = _GRAPH  # arg is a Python object with body and vjp
     DETACH = _GRAPH
     CONTIGUOUS = _GRAPH  # arg is a number that keeps it apart
-    # the kernel tree; IR.md section 2
+    # the kernel tree; docs/ir.md
     BLOCK = _KERNEL
     LOOP = _STATEMENT
     LET = _KERNEL

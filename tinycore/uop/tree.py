@@ -1,8 +1,8 @@
 """The kernel as an explicit tree of loops: what each statement holds, and how a tree is rebuilt.
 
 Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, whose statements are
-interned nodes; order is source order, the place of a statement is its scope (IR.md). A value
-crosses statements by a LET, which is both the statement and the name of its value. Text form:
+interned nodes; order is source order, the place of a statement is its scope (docs/ir.md rule 5). A
+value crosses statements by a LET, which is both the statement and the name of its value. Text form:
 uop/printer.py and parser.py; legality: uop/spec.py.
 """
 
@@ -114,7 +114,7 @@ class Plan(NamedTuple):
     launches: tuple[Launch, ...]
 
 
-# Statements. Each makes the one node that IR.md section 2 describes.
+# Statements. Each makes the one node that docs/ir.md describes.
 
 
 def buffer(

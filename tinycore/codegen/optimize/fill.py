@@ -2,7 +2,8 @@
 
 Comes in: a kernel and an accumulator. Goes out: the kernel whose masked combining stores to it are
 unmasked, because a factor of the product is a load that reads 0 under the same mask. A product
-with an infinity outside the mask changes, as the identity of the combine is used (IR.md 3.6).
+with an infinity outside the mask changes, as the identity of the combine is used (docs/ir.md rule
+6).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Comes in: a kernel after its actions. Goes out: a `Plan`. Nothing orders two grid loops in one
 kernel, so a grid loop with something beside it at the root is a launch of its own, and what its
-launch shares with others becomes a temporary (IR.md 3.18).
+launch shares with others becomes a temporary (docs/ir.md rule 11).
 """
 
 from __future__ import annotations

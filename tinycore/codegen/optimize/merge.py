@@ -3,7 +3,7 @@
 Comes in: a block of statements, a stage (the buffer it writes) and the axis of the reader's loop.
 Goes out: the block with the two loops merged, and what only the merged loop touches one dimension
 smaller, a value if nothing is left. Reductions merge also where the later one reads the state of
-the earlier, by rebase (IR.md 3.2). place.py is the action.
+the earlier, by rebase (docs/ir.md rule 2). place.py is the action.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Comes in: a kernel, the axis that moves and the axis it goes below. Goes out: the kernel with each
 buffer that the moved loop shared between its parts one dimension larger. Register tiles are made
 this way: the par axes of a tile sink below the reduction, and the accumulator becomes a tile
-(IR.md 5). place.py cuts a group in two launches by the same distribution.
+(docs/ir.md rule 9). place.py cuts a group in two launches by the same distribution.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Comes in: a kernel and a red axis inside (or being) a reduction. Goes out: the kernel in which each
 iteration of that axis combines into a state of its own. MAP then says what the states are: vector
-lanes, registers (several accumulators), threads, or grid blocks (split-K). IR.md 3.10.
+lanes, registers (several accumulators), threads, or grid blocks (split-K). docs/ir.md rule 8.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """SPLIT, FUSE, MAP, PEEL and OVERLAP: how an axis is cut, joined and given a place to run.
 
 Comes in: a kernel and an axis name. Goes out: the kernel after the action, or Illegal. Names carry
-their history: i splits into i.0 and i.1 (IR.md 3.4). PEEL and OVERLAP keep the mask of a remainder
-out of the main loop: a second copy of its body runs the last iterations, and every axis, buffer
-and LET of it has a prime so that it can be addressed alone. Bounds then fold the masks of the
-first copy, or shrink the extents of the second (IR.md 3.7).
+their history: i splits into i.0 and i.1 (docs/ir.md rule 4). PEEL and OVERLAP keep the mask of a
+remainder out of the main loop: a second copy of its body runs the last iterations, and every axis,
+buffer and LET of it has a prime so that it can be addressed alone. Bounds then fold the masks of
+the first copy, or shrink the extents of the second (docs/ir.md rule 7).
 """
 
 from __future__ import annotations

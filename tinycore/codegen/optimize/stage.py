@@ -4,7 +4,7 @@ Comes in: a kernel, a buffer, the axis at which the tile is filled, its space an
 the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and unmasked
 reads of the tile: masks move into the COPY, and so does what is computed from an element alone (an
 activation in front of a convolution). Packing on a CPU, group memory on a GPU, the padded image of
-a convolution are this one action (IR.md 5).
+a convolution are this one action (docs/ir.md rule 9).
 """
 
 from __future__ import annotations

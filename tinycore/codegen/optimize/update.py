@@ -2,7 +2,8 @@
 
 Comes in: a kernel whose accumulator has grown too large for registers, since its outer reduction
 loop has been moved outside the loops of the result. Goes out: the kernel with a register tile for
-what the inner reduction adds, combined once an iteration of the outer one (IR.md 5, K split).
+what the inner reduction adds, combined once an iteration of the outer one
+(docs/decisions/0008-update.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: kernels and plans as trees, numpy arrays. Out: the arrays changed in place, or RefError. It has
 two entries: the oracle, and the checked run of trees that actions or lowering made.
-Next: number.py, memory.py, order.py, frame.py, machine.py, checked.py; backend.py is the device.
+Next: number.py, memory.py, order.py, frame.py, machine.py; backend.py is the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed:
     """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
 
     Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
-    roles, places outside their buffers: IR.md 6. Raises: RefError.
+    roles, places outside their buffers: the rules of docs/ir.md. Raises: RefError.
     """
     _run(kernel, arrays, variables, Random(seed))
 
