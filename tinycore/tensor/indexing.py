@@ -2,7 +2,7 @@
 
 Comes in: what stands between the brackets. Goes out: a view for integers and slices; a new tensor
 of gathered rows for tensors and lists. Writes through either change the original. A row number
-outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises. Next: gathering.py.
+outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF. Next: gathering.py.
 """
 
 from __future__ import annotations
