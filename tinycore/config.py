@@ -98,9 +98,7 @@ JIT = Setting("JIT", 1, "0: TinyJit runs as written; 1: capture and replay; 2: n
 BEAM = Setting("BEAM", 0, "width of the search for fast kernels; 0: heuristic", 1024, keyed=True)
 NOOPT = Setting("NOOPT", 0, "1: kernels run as scheduled, with no action", keyed=True)
 SPEC = Setting("SPEC", 0, "1: verify the program after each stage")
-CHECK_OOB = Setting(
-    "CHECK_OOB", 0, "1: a gathered index out of bounds raises on REF", keyed=True
-)
+CHECK_OOB = Setting("CHECK_OOB", 0, "1: a gathered index out of bounds raises on REF", keyed=True)
 CACHELEVEL = Setting("CACHELEVEL", 2, "disk cache: 0 off, 1 compiled kernels, 2 tuned too", 2)
 CCACHE = Setting("CCACHE", 1, "0: compile every kernel anew")
 SCACHE = Setting("SCACHE", 1, "0: schedule every graph anew")
