@@ -73,6 +73,10 @@ class DType:
             return math.inf
         return (1 << (self.bits - (self.kind == "i"))) - 1
 
+    def holds(self, value: int | float | bool) -> bool:
+        """True if `value` is within the range of this type."""
+        return self.is_float or self.min <= value <= self.max
+
     def cast(self, value: int | float | bool) -> int | float | bool:
         """A Python number as a constant of this type; integers wrap, as every device does, but
         what is infinite is the least or the greatest."""
@@ -156,14 +160,21 @@ def _standing(dtype: DType) -> tuple[int, int]:
 
 
 def of_python(value: int | float | bool, default_float: DType) -> DType:
-    """The type of a Python scalar that stands alone."""
+    """The type of a Python scalar that stands alone. Raises: DTypeError beyond 64 bits."""
     if isinstance(value, bool):
         return dtypes.bool
-    return dtypes.int32 if isinstance(value, int) else default_float
+    if isinstance(value, float):
+        return default_float
+    for row in (dtypes.int32, dtypes.int64, dtypes.uint64):
+        if row.holds(value):
+            return row
+    raise DTypeError(f"dtype: {value} needs more than 64 bits; expected less. Use a float")
 
 
 def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
     """The type a Python scalar takes beside `other`: it never widens within its kind."""
+    if isinstance(value, int) and other.kind != "b":
+        return other
     alone = of_python(value, default_float)
     widens = _standing(other)[0] < _standing(alone)[0]
     return alone if widens else other

@@ -229,3 +229,37 @@ def test_operands_on_two_devices_are_refused() -> None:
     text = message(DeviceError, lambda: Tensor([1]) + Tensor([1], device="REF"))
     assert text.startswith("operands: one is on ")
     assert text.endswith("expected one device. Move one with .to('" + Tensor([1]).device + "')")
+
+
+def test_a_number_beyond_the_range_of_a_type_is_compared_by_its_value() -> None:
+    small, bytes_ = Tensor([-5, 44], dtype="int8"), Tensor([0, 5], dtype="uint8")
+    same(Tensor([1]) < 2**40, [True])
+    same(Tensor([1]) > 2**100, [False])
+    same(small < 1000, [True, True])
+    same(small >= -1000, [True, True])
+    same(bytes_ == 256, [False, False])
+    same(bytes_ != 256, [True, True])
+    same(bytes_ < -1, [False, False])
+    same(small.clamp(0, 255), [0, 44])
+    same(small.clip(-300, 300), [-5, 44])
+    same(small.maximum(300), [127, 127])
+    same(bytes_.maximum(-1), [0, 5])
+    same(small.minimum(300), [-5, 44])
+
+
+def test_arithmetic_with_a_number_that_a_type_does_not_hold_is_an_error() -> None:
+    x = Tensor([5], dtype="int8")
+    expected = (
+        "operands: 300 does not fit dtypes.int8; expected -128 to 127. "
+        "Cast the tensor to a wider type"
+    )
+    assert message(DTypeError, lambda: x + 300) == expected
+    assert message(DTypeError, lambda: Tensor([True]).where(300, x)) == expected
+
+
+def test_a_whole_number_has_the_type_that_holds_it() -> None:
+    assert Tensor(2**40).item() == Tensor([2**40])[0].item() == 2**40
+    assert Tensor.full((1,), 2**40).dtype is dtypes.int64
+    expected = f"dtype: {2**100} needs more than 64 bits; expected less. Use a float"
+    assert message(DTypeError, lambda: Tensor(2**100)) == expected
+    assert message(DTypeError, lambda: Tensor([2**100])) == expected

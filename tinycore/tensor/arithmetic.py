@@ -17,13 +17,15 @@ from tinycore.tensor.base import (
     as_scalar,
     broadcast_shape,
     common_dtype,
+    fitting,
+    nearest,
     stretched,
     together,
 )
 from tinycore.tensor.conversion import Conversion
 from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.ops import Ops, Scalar, UOp
 from tinycore.uop.shape import shape_of
 
 A = TypeVar("A")
@@ -414,7 +416,7 @@ class Arithmetic(Conversion):
     def _choice(self, value: Self | Scalar, dtype: DType) -> UOp:
         if isinstance(value, Frame):
             return graph.cast(self._operand(value), dtype)
-        return const(as_scalar(value), dtype)
+        return fitting(as_scalar(value), dtype)
 
     @spelled
     def clip(
@@ -441,6 +443,8 @@ class Arithmetic(Conversion):
         PyTorch; of two tensors that are equal each gets half."""
         if isinstance(limit, Frame):
             return self._combined(op, limit)
+        if isinstance(limit, int):
+            limit = nearest(limit, self.dtype)
         beyond = self.lt(limit) if op is Ops.MAX else self.gt(limit)
         return beyond.where(limit, self)
 

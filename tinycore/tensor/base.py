@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from tinycore.config import DEFAULT_FLOAT, NO_GRAD
-from tinycore.dtype import DType, of_python, promote, to_dtype, weak_dtype
+from tinycore.dtype import DType, dtypes, of_python, promote, to_dtype, weak_dtype
 from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import DeviceError, DTypeError, ShapeError
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, Scalar, UOp, const
+from tinycore.uop.ops import COMPARISON, Ops, Scalar, UOp, const
 from tinycore.uop.shape import Dim, Shape, View, shape_of
 
 DTypeLike = DType | str
@@ -155,7 +155,7 @@ class Frame:
             self._check_device(value)
             return value.uop
         number = as_scalar(value)
-        return const(number, weak_dtype(number, self.dtype, default_float()))
+        return fitting(number, weak_dtype(number, self.dtype, default_float()))
 
     def _check_device(self, other: Frame) -> None:
         """Raise DeviceError if `other` lives on another device."""
@@ -167,6 +167,12 @@ class Frame:
 
     def _combined(self, op: Ops, value: Self | Scalar, reverse: bool = False) -> Self:
         """An elementwise op of this tensor and another or a number, broadcast and promoted."""
+        if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
+            if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
+                zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
+                return zeros._combined(op, 1 if value > 0 else -1, reverse)
+            if op in (Ops.MAX, Ops.MIN):
+                value = nearest(value, self.dtype)
         left, right = together(self.uop, self._operand(value), op.name.lower())
         if reverse:
             left, right = right, left
@@ -220,6 +226,21 @@ def as_scalar(value: object) -> Scalar:
         f"operands: {value!r} is a {type(value).__name__}; expected a tensor or a number. "
         "Wrap data in Tensor(...)"
     )
+
+
+def fitting(value: Scalar, dtype: DType) -> UOp:
+    """A number as a constant. Raises: DTypeError if the type does not hold it."""
+    if dtype.is_int and not dtype.holds(value):
+        raise DTypeError(
+            f"operands: {value} does not fit {dtype!r}; expected {dtype.min} to {dtype.max}. "
+            "Cast the tensor to a wider type"
+        )
+    return const(value, dtype)
+
+
+def nearest(value: Scalar, dtype: DType) -> Scalar:
+    """`value`, or the end of an integer type's range that is next to it."""
+    return max(dtype.min, min(value, dtype.max)) if dtype.is_int else value
 
 
 def scalar_dtype(value: Scalar) -> DType:

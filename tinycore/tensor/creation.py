@@ -327,6 +327,9 @@ def _array(data: Any) -> Any:
             f"Tensor: the lists do not form a block ({error}); expected equal lengths. Pad them"
         ) from None
     if array.dtype.kind not in "biuf":
+        for value in array.flat:
+            if isinstance(value, int):
+                scalar_dtype(value)
         raise DTypeError(
             f"Tensor: data of type {array.dtype} holds no numbers; expected bool, integers or "
             "floating point. Convert it"
