@@ -7,7 +7,7 @@ from tests.tensor.compare import message, same
 from tests.tensor.differences import check_gradient
 from tinycore.dtype import dtypes
 from tinycore.errors import IndexingError, ShapeError
-from tinycore.tensor import Tensor
+from tinycore.tensor import Tensor, Variable
 
 N = np.random.default_rng(2).standard_normal((3, 4, 5)).astype(np.float32)
 AXES = [None, 0, 1, -1, (0, 2), (0, 1, 2)]
@@ -119,3 +119,21 @@ def test_an_axis_that_is_not_there_is_refused() -> None:
 def test_an_axis_named_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"mean: axes \(0, -3\) name one twice"):
         Tensor(N).mean((0, -3))
+
+
+def test_means_of_a_variable_extent_count_the_elements_there_are() -> None:
+    values = np.arange(18, dtype=np.float32).reshape(9, 2)
+    x = Tensor(values, requires_grad=True)
+    for bound in (3, 5):
+        part = x[: Variable("n", 1, 9).bind(bound)]
+        wanted = values[:bound]
+        same(part.mean(), wanted.mean())
+        same(part.mean(0), wanted.mean(0))
+        same(part.mean(1).sum(), wanted.mean(1).sum())
+        same(part.var(0), wanted.var(0, ddof=1))
+        same(part.std(), wanted.std(ddof=1))
+        same(part.layernorm((0, 1), 0.0).square().sum(), wanted.size, 1e-4)
+        x.grad = None
+        part.mean().backward()
+        assert x.grad is not None
+        same(x.grad, np.where(np.arange(18).reshape(9, 2) < 2 * bound, 0.5 / bound, 0.0))

@@ -88,6 +88,16 @@ class Reduction(Activations, Joining):
         axes = axes_of(axis, self.ndim, operation)
         return size([self.shape[k] for k in axes])
 
+    def _divisor(self, axis: Axes, operation: str) -> Self | int:
+        """What a sum is divided by: how many elements it has, counted in the graph where an
+        extent is a variable."""
+        axes = axes_of(axis, self.ndim, operation)
+        extents = tuple([self.shape[k] for k in axes])
+        if all(isinstance(extent, int) for extent in extents):
+            return size(extents)
+        ones = graph.full(extents, 1, sum_dtype(self.dtype))
+        return self.of_uop(ones).sum()
+
     @spelled
     def max(self, axis: Axes = None, keepdim: bool = False) -> Self:
         """The largest element; NaN if there is one.
@@ -183,7 +193,7 @@ class Reduction(Activations, Joining):
         """
         x = self._floating()
         total = x._accumulated(axis, keepdim, "mean")
-        average = total / x._count(axis, "mean")
+        average = total / x._divisor(axis, "mean")
         return average.cast(x.dtype)
 
     def _accumulated(self, axis: Axes, keepdim: bool, operation: str) -> Self:
@@ -202,7 +212,8 @@ class Reduction(Activations, Joining):
         centred = x - x.mean(axis, True)
         squares = centred * centred
         total = squares._accumulated(axis, keepdim, "var")
-        count = max(self._count(axis, "var") - correction, 0)
+        count = x._divisor(axis, "var") - correction
+        count = max(count, 0) if isinstance(count, int) else count.maximum(0)
         average = total / count
         return average.cast(x.dtype)
 
