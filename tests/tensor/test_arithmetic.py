@@ -263,3 +263,12 @@ def test_a_whole_number_has_the_type_that_holds_it() -> None:
     expected = f"dtype: {2**100} needs more than 64 bits; expected less. Use a float"
     assert message(DTypeError, lambda: Tensor(2**100)) == expected
     assert message(DTypeError, lambda: Tensor([2**100])) == expected
+
+
+def test_the_remainder_of_a_division_by_infinity_is_numpys() -> None:
+    x = np.array([0.0, 1.0, -1.0, 2.5, -2.5, np.inf, np.nan] * 2, np.float32)
+    y = np.repeat(np.float32([np.inf, -np.inf]), 7)
+    with np.errstate(invalid="ignore"):
+        same(Tensor(x) % Tensor(y), np.mod(x, y))
+        same(Tensor(x).fmod(Tensor(y)), np.fmod(x, y))
+        same(Tensor(x)[1:5] // Tensor(y)[1:5], np.floor_divide(x, y)[1:5])

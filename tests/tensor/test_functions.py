@@ -141,3 +141,11 @@ def test_angles_of_any_size_have_a_sine_and_a_cosine() -> None:
     same(Tensor(x).sin(), np.sin(exact))
     same(Tensor(x).cos(), np.cos(exact))
     same(Tensor(x).tan(), np.tan(exact), 1e-5)
+
+
+def test_powers_of_and_to_infinities_and_nan_are_numpys() -> None:
+    sides = [0.0, 1.0, -1.0, 2.5, -2.5, 3.0, 0.5, np.inf, -np.inf, np.nan]
+    x, y = (side.astype(np.float32).ravel() for side in np.meshgrid(sides, sides))
+    with np.errstate(all="ignore"):
+        wanted = np.power(x, y)
+    same(Tensor(x) ** Tensor(y), wanted)

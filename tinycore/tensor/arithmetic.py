@@ -129,12 +129,16 @@ class Arithmetic(Conversion):
         """floor(self / x) and what is left. A quotient rounded across a whole number is put
         right by the remainder, which is exact where the quotient is."""
         quotient = (self / x).floor()
-        rest = self - quotient * x
+        rest = self - quotient._times(x)
         is_high = rest._overshoots(x)
         is_low = rest.abs() >= x.abs()
         down = is_high.where(-1.0, 0.0)
         step = is_low.where(1.0, down).cast(self.dtype)
-        return quotient + step, rest - step * x
+        return quotient + step, rest - step._times(x)
+
+    def _times(self, x: Self) -> Self:
+        """self * x, but 0 where self is 0 and x infinite."""
+        return self.eq(0).where(0, self * x)
 
     def _overshoots(self, divisor: Self) -> Self:
         """True where a remainder has the wrong sign for rounding down."""

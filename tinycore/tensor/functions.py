@@ -139,17 +139,19 @@ class Functions(Arithmetic):
         return square * self if count % 2 else square
 
     def _general_pow(self, exponent: Self) -> Self:
-        """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them for finite y."""
+        """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them."""
         is_zero = self.eq(0)
         size = is_zero.where(1.0, self.abs())
-        power = (exponent * size.log()).exp()
+        product = exponent * size.log()
+        is_one = (size.eq(1) | exponent.eq(0)) & product.isnan()
+        power = is_one.where(1.0, product.exp())
         unbounded = (exponent < 0).where(math.inf, 0.0)
-        at_zero = exponent.eq(0).where(1.0, unbounded)
+        at_zero = exponent.eq(0).where(1.0, exponent.isnan().where(exponent, unbounded))
         half = exponent * 0.5
-        is_odd = half.trunc().ne(half)
-        signed = is_odd.where(-power, power)
         is_whole = exponent.trunc().eq(exponent)
-        turned = is_whole.where(signed, math.nan)
+        is_odd = is_whole & half.trunc().ne(half)
+        signed = is_odd.where(-power, power)
+        turned = (is_whole | size.eq(math.inf)).where(signed, math.nan)
         elsewhere = (self < 0).where(turned, power)
         return is_zero.where(at_zero.cast(self.dtype), elsewhere)
 
