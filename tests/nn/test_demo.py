@@ -101,3 +101,10 @@ def test_the_example_trains_the_network_of_the_demo() -> None:
     assert example(images).shape == (1, 10)
     shapes = [tensor.shape for tensor in get_parameters(example)]
     assert shapes == [tensor.shape for tensor in get_parameters(demo.Net())]
+
+
+@pytest.mark.parametrize("option", ["--batch", "--epochs"])
+def test_a_number_below_one_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo.main([option, "0"])
+    assert f"argument {option}: 0 is too few; expected 1 or more" in capsys.readouterr().err

@@ -159,3 +159,7 @@ def test_too_many_numbers_are_refused() -> None:
     assert message(ArgumentError, lambda: Tensor(X).conv2d(weight, stride=(1, 1, 1))) == (
         "conv2d: stride has 3 numbers for 2 axes; expected one or 2. Pass stride as one number"
     )
+
+
+def test_the_convolution_of_no_image_is_empty() -> None:
+    assert Tensor.ones(0, 3, 8, 8).conv2d(Tensor.ones(4, 3, 3, 3)).numpy().shape == (0, 4, 6, 6)

@@ -171,3 +171,7 @@ def test_what_cannot_index_is_refused(index: Any, text: str) -> None:
 def test_indices_that_do_not_broadcast_are_refused() -> None:
     text = message(ShapeError, lambda: Tensor(N)[Tensor([0, 1]), Tensor([0, 1, 2])])
     assert text.startswith("index: shapes (2,) and (3,) do not broadcast")
+
+
+def test_an_empty_list_chooses_nothing() -> None:
+    assert Tensor([[1, 2], [3, 4]])[[]].numpy().shape == (0, 2)

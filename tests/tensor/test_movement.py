@@ -238,3 +238,8 @@ def test_an_axis_may_be_called_axis_dim_or_dims() -> None:
     assert x.squeeze(axis=0).shape == x.squeeze(dim=0).shape == (3,)
     assert x.unsqueeze(axis=0).shape == x.unsqueeze(dim=0).shape == (1, 1, 3)
     assert x.flip(dims=(1,)).tolist() == x.flip(dim=1).tolist() == x.flip(axis=[1]).tolist()
+
+
+def test_tensors_of_zero_axes_are_not_joined() -> None:
+    expected = "cat: a tensor of zero axes cannot be joined; expected one axis or more. Use stack"
+    assert message(ShapeError, lambda: Tensor.cat(Tensor(1.0), Tensor(2.0))) == expected

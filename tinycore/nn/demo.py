@@ -141,10 +141,18 @@ class Bar:
         print(f"{line}  {rate:.0f} images/s", end=end, flush=True)
 
 
+def positive(text: str) -> int:
+    """An option that is a number of 1 or more."""
+    found = int(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"{found} is too few; expected 1 or more")
+    return found
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the demo."""
-    parser.add_argument("--epochs", type=int, default=1, help="times over the training images")
-    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--epochs", type=positive, default=1, help="times over the training images")
+    parser.add_argument("--batch", type=positive, default=128, help="images a step")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     parser.add_argument("--json", action="store_true", help="print the figures alone, as JSON")
 

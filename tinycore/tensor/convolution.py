@@ -109,7 +109,7 @@ class Convolution(Contraction):
         x = self.cast(wide)._around(_paddings(padding, count, "conv2d"), 0)
         x = x._windows(windows, "conv2d")
         places = x.shape[2 : 2 + count]
-        x = x.reshape(x.shape[0], groups, 1, -1, *x.shape[2:])
+        x = x.reshape(x.shape[0], groups, 1, weight.shape[1], *x.shape[2:])
         ones = [1] * count
         w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         summed = (3, *range(4 + count, 4 + 2 * count))

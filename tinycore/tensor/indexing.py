@@ -99,7 +99,8 @@ class Indexing(Reading):
             return item
         is_array = hasattr(item, "__array__") and item.ndim > 0
         if is_array or isinstance(item, list | range):
-            return type(self)(item, self.device)
+            is_empty = isinstance(item, list) and not item
+            return type(self)(item, self.device, dtypes.int32 if is_empty else None)
         return item
 
     def _at(self, axis: int, item: Any) -> Self:

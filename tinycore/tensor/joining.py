@@ -139,6 +139,10 @@ class Joining(Arithmetic, Movement):
         given = _several(self, args)
         parts = [part for part in given if part.shape != (0,)] or [self]
         first = parts[0]
+        if first.ndim == 0:
+            raise ShapeError(
+                "cat: a tensor of zero axes cannot be joined; expected one axis or more. Use stack"
+            )
         axis = axis_of(dim, first.ndim, "cat")
         dtype = common_dtype(parts)
         ends = []
