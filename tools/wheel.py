@@ -12,7 +12,7 @@ from pathlib import Path
 SIZE_BYTES = 300_000
 STRIPPED_BYTES = 150_000
 
-REACHED_BYTES = 400_000
+REACHED_BYTES = 360_000
 """What the wheel weighs while it is over SIZE_BYTES: it may only fall, as tools/budget.py says."""
 
 
