@@ -122,6 +122,16 @@ def test_a_write_may_read_what_it_replaces() -> None:
     assert len(schedule.kernels) == 1
 
 
+def test_a_write_through_a_view_that_is_stored_too_finds_its_base() -> None:
+    data = Data()
+    x, rows = data.put(normal(4, 3)), data.put(normal(2, 3))
+    view = rows_from(1, 3, 3)
+    ids = data.put(np.array([1, 2], np.int32))
+    sinks = [(graph.store_view(x, rows, view), x), graph.apply_view(x, view)]
+    assert check_sinks(sinks, data).places[0] is x
+    check_sinks([(graph.scatter(x, ids, rows), x), graph.gather(x, ids)], data)
+
+
 def test_a_write_of_its_own_other_part_becomes_a_select() -> None:
     data = Data()
     x = data.put(normal(5, 3))

@@ -163,14 +163,16 @@ def _make(node: UOp, number: int, chosen: Collection[UOp]) -> Stage:
     if node.op is Ops.STORE:
         base, written = node.src
         value = push.value(written, axes)
-        place = _place(push.value(apply_view(base, node.arg), axes), base)
+        seen = apply_view(base, node.arg)  # also where a part of it is stored apart
+        place = _place(Push({base}).value(seen, axes), base)
     elif node.op is Ops.SCATTER:
         base, ids, written = node.src
         extents = shape_of(ids)
         steps = axes_over(letter, extents)
         inside = steps + axes[1:]
         value = reduction(push.value(written, inside), steps, extents, node.arg)
-        place = _place(push.value(gather(base, ids), inside), base)
+        seen = gather(base, ids)
+        place = _place(Push(chosen, seen).value(seen, inside), base)
     else:
         value = push.value(node, axes)
     return Stage(number, node, shape, axes, value, place)
