@@ -162,11 +162,12 @@ def _constant(node: UOp) -> str:
 
 
 def fused(total: UOp) -> UOp:
-    """A sum that may round together with its products, where the target contracts.
+    """A sum that may round together with its products, or a product with its sum, where the target
+    contracts.
 
     Nothing else may: what another kernel computes again must come out the same.
     """
-    if total.op is not Ops.ADD or not total.dtype.is_float:
+    if not total.dtype.is_float or total.op not in (Ops.ADD, Ops.MUL):
         return total
     src = [one.replace(tag=FUSED) if one.op is Ops.MUL else one for one in total.src]
     return total.replace(src=tuple(src), tag=FUSED)

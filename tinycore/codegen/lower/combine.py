@@ -74,7 +74,7 @@ class Combiner:
             loops.append(LoopArg(name, extent, "par", storage.run_of(k)))
         place = _needed(dependent, arg.places[0])
         place = place._replace(indices=lead + place_in(loops))
-        value = DEPENDENT[arg.rebase].moved(old, new, load(dependent, place))
+        value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
         lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
         return nest(loops, [store(dependent, place, value)], lanes)
 
