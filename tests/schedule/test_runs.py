@@ -8,7 +8,8 @@ import pytest
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
-from tinycore.schedule.types import Schedule
+from tinycore.schedule.create import schedule_within
+from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.ops import UOp, const
 
@@ -30,6 +31,16 @@ def test_a_sum_of_exponentials_follows_its_maximum_in_one_loop() -> None:
     schedule = scheduled(lambda x, top: total(exp(sub(x, top)), 1))
     assert texts(schedule).count("rebase") == 1
     assert texts(schedule).count("red ") == 1
+
+
+def test_a_row_that_a_cache_holds_is_read_again_instead() -> None:
+    data = Data()
+    x = data.put(normal(4, 9))
+    y = total(exp(sub(x, highest(x, 1))), 1)
+    for cached, rebases in ((8, 1), (9, 0)):
+        schedule = schedule_within([(y, None)], Limits(cached=cached))
+        assert texts(schedule).count("rebase") == rebases
+        assert texts(schedule).count("red ") == 2 - rebases
 
 
 def test_a_weighted_sum_follows_too() -> None:

@@ -31,7 +31,9 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
     along are the engine's (docs/ir.md, the graph).
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
-    schedule = schedule_within(sinks, Limits(caps.units, caps.row, caps.max_buffers))
+    second = caps.cache_bytes[1] if len(caps.cache_bytes) > 1 else 0
+    limits = Limits(caps.units, caps.row, caps.max_buffers, cached=second // 16)
+    schedule = schedule_within(sinks, limits)
     for scheduled in schedule.kernels if SPEC.value else ():
         check(scheduled.kernel, "schedule")
     return schedule
@@ -66,7 +68,7 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
         return lost
     kernels: list[ScheduledKernel] = []
     for group in grouping.in_order():
-        kernel = emit(bodies[group], places, f"k{len(kernels)}")
+        kernel = emit(bodies[group], places, f"k{len(kernels)}", limits.cached)
         kernels.append(kernel)
     ends = tuple([places.get(home, home) for home in homes])
     stored = [kernel.buffers[k] for kernel in kernels for k in kernel.outputs]

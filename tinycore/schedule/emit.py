@@ -21,10 +21,11 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, Kernel
 
 
-def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
-    """The kernel of a body; `places` holds the buffers that nodes are stored in."""
+def emit(body: Body, places: Mapping[UOp, UOp], name: str, cached: int = 0) -> ScheduledKernel:
+    """The kernel of a body; `places` holds the buffers that nodes are stored in. `cached`: see
+    `Limits`."""
     writer = Writer(places)
-    _write_group(writer, body)
+    _write_group(writer, body, cached)
     (scope,) = writer.scopes
     statements = tuple(scope.statements)
     params = tuple(writer.params.values())
@@ -35,8 +36,8 @@ def emit(body: Body, places: Mapping[UOp, UOp], name: str) -> ScheduledKernel:
     return ScheduledKernel(kernel, tuple(writer.params), tuple(outputs))
 
 
-def _write_group(writer: Writer, body: Body) -> None:
-    runs = Runs(body.stages.values()).runs
+def _write_group(writer: Writer, body: Body, cached: int) -> None:
+    runs = Runs(body.stages.values(), cached).runs
     ends = [[_stored(stage) for stage in loop] for loop in body.loops]
     outputs = [output for loop in ends for output in loop]
     for run in runs:

@@ -2,8 +2,9 @@
 
 Comes in: the stages of a body. Goes out: runs, each one loop over which several reductions are
 combined, in order. Two share a loop of equal extents if the later does not read the earlier, or
-reads it only as exp(x - m) beside its maximum (rebase, docs/ir.md rule 2). Factors that do not
-depend on the loop and come from a reduction leave their sum (FACTOR, a named rounding change).
+reads it only as exp(x - m) beside its maximum (rebase, docs/ir.md rule 2), unless a cache holds the
+row, so that reading it again is cheaper. Factors that do not depend on the loop and come from a
+reduction leave their sum (FACTOR, a named rounding change).
 emit.py writes the loops.
 """
 
@@ -12,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Rewrite
+from tinycore.schedule.expression import Dependence, Rewrite, in_order
 from tinycore.schedule.stages import Stage
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import Ops, UOp, factors
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, factors
+from tinycore.uop.shape import size
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access
+
+_CHEAP_OPS = 8  # no dearer than a rebase
 
 
 class Output(NamedTuple):
@@ -44,7 +48,8 @@ class Runs:
     """The runs over which the reductions among some stages are combined, in order. `done` holds,
     for each state, the run after which it is final and what it combines."""
 
-    def __init__(self, stages: Iterable[Stage]) -> None:
+    def __init__(self, stages: Iterable[Stage], cached: int = 0) -> None:
+        self.cached = cached
         self.depends = Dependence()
         self.done: dict[object, tuple[int, Output]] = {}
         self.runs: list[Run] = []
@@ -120,7 +125,16 @@ class Runs:
             known = [self.depends(one) for one in [*rest, lead.value]]
             if len(rest) != len(every) - 1 or any(lead.target in needs for needs in known):
                 return False
-        return True
+        return not any(self._is_read_again(lead) for lead in leads)
+
+    def _is_read_again(self, lead: Output) -> bool:
+        """True if what a maximum is taken of costs less to read again, from a cache, than an exp to
+        rebase by at every step."""
+        if size(lead.stage.steps.extents) > self.cached:
+            return False
+        nodes = in_order([lead.value])
+        operations = [node for node in nodes if node.op in ELEMENTWISE]
+        return len(operations) <= _CHEAP_OPS and all(node.op is not Ops.REDUCE for node in nodes)
 
 
 def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:

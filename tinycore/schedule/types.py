@@ -31,6 +31,8 @@ class Limits(NamedTuple):
     operand_ops: int = 8
     # What several stages read is stored if each would evaluate more ops for it: work stays linear.
     repeated_ops: int = 48
+    # A row of fewer elements is read again from a cache rather than reduced with a rebase a step.
+    cached: int = 0
     # Below this a launch costs more than the work: equal spaces share one without sharing data.
     tiny: int = 64 * 1024
 
