@@ -219,7 +219,4 @@ def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
 
 
 def _neighbourhood(reference: Reference, loop: UOp) -> float:
-    stride = reference.stride(loop)
-    if not stride:
-        return 0.0
-    return {1: 1.0, 2: 0.25}.get(stride, -0.5)
+    return {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}.get(reference.stride(loop), -0.5)

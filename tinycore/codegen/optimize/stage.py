@@ -62,17 +62,9 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
 
     def on_loop(node: UOp) -> list[UOp]:
         name = fresh(f"{source}.{space}", taken)
-        return [_staged(node, _Target(source, name, space), layout)]
+        return [_staged(node, source, name, space, layout)]
 
     return nested(edit_loops(kernel, at, on_loop), "STAGE")
-
-
-class _Target(NamedTuple):
-    """The buffer to stage, the name of the tile and its space."""
-
-    source: str
-    name: str
-    space: str
 
 
 def _reads(node: UOp, source: str) -> list[UOp]:
@@ -84,8 +76,7 @@ def _reads(node: UOp, source: str) -> list[UOp]:
     return [found for found in loads(node.src) if found.src[0].arg.name == source]
 
 
-def _staged(node: UOp, target: _Target, layout: Layout | str) -> UOp:
-    source, name, space = target
+def _staged(node: UOp, source: str, name: str, space: str, layout: Layout | str) -> UOp:
     reads = _reads(node, source)
     if not reads:
         return node
@@ -100,9 +91,10 @@ def _staged(node: UOp, target: _Target, layout: Layout | str) -> UOp:
     if len(masks) > 1:
         raise Illegal(f"STAGE: reads of {source} have several masks")
     shape = [dim.extent for dim in tile.dims]
-    element = load(reads[0].src[0], reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
+    first = reads[0]
+    element = load(first.src[0], first.arg._replace(indices=tile.source, mask=masks.pop()))
     use = used_alone(node.src, reads)
-    value = use.of(reads[0], element)
+    value = use.of(first, element)
     held = buffer(name, value.dtype, shape, space)
     places = zip(*[dim.places for dim in tile.dims], strict=True) if shape else [()] * len(reads)
     now = [load(held, Access(tuple(place))) for place in places]
@@ -130,7 +122,7 @@ def used_alone(body: Statements, reads: list[UOp]) -> Use:
 
     Otherwise the reads themselves.
     """
-    statements = list(under(body))
+    statements = under(body)
     roots = [value for one in statements for value in values(one)]
     order = toposort(roots)
     origin: dict[UOp, UOp] = {}
@@ -149,7 +141,9 @@ def used_alone(body: Statements, reads: list[UOp]) -> Use:
         return plain
     use = Use([tops.pop() for tops in found], [one for one in inside if one not in ends])
     functions = {use.of(read, reads[0], number) for number, read in enumerate(reads)}
-    return use if len(functions) == 1 and use.results[0].dtype is not dtypes.bool else plain
+    if len(functions) > 1 or use.results[0].dtype is dtypes.bool:
+        return plain
+    return use
 
 
 def _plain(node: UOp) -> UOp:
