@@ -15,3 +15,7 @@ def test_kernels_after_random_actions_run_as_the_reference(start: int) -> None:
 def test_many_kernels_after_random_actions_run_as_the_reference(start: int) -> None:
     for seed in range(start, start + 200):
         fuzz.run(seed)
+
+
+def test_lanes_that_gather_from_one_row_are_tested_each() -> None:
+    fuzz.run(2801)

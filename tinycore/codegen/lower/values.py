@@ -119,19 +119,17 @@ class Values:
         here = self.indices
         place = self.offset(buffer, access)
         inside = here.inside(place)
-        mask = [here.bind(index) for index in access.mask]
+        mask = tuple(map(here.bind, access.mask))
         offset = here.bind(place)
         step = here.step(offset)
-        steps = [here.step(index) for index in mask]
-        if step == 0 and (lanes > 1 or any(one != 0 for one in steps)):
+        lanes = max([lanes, *[node.dtype.lanes for node in inside]])
+        if step == 0 and (lanes > 1 or any(here.step(index) != 0 for index in mask)):
             step = None
-        return Spot(offset, step, tuple(mask), tuple(inside))
+        return Spot(offset, step, mask, tuple(inside))
 
     def _in_each_lane(self, spot: Spot) -> Iterator[Spot]:
-        by_lane = self.indices.by_lane
-        masks = [by_lane(index) for index in spot.mask]
-        for lane, offset in enumerate(by_lane(spot.offset)):
-            mask = [index[lane] for index in masks]
+        places = zip(*map(self.indices.by_lane, (spot.offset, *spot.mask)), strict=True)
+        for lane, (offset, *mask) in enumerate(places):
             inside = [self.blocks.one(node, lane) for node in spot.inside]
             yield Spot(offset, 0, tuple(mask), tuple(inside))
 
@@ -147,7 +145,9 @@ class Values:
             return _fill(node)
         if in_registers:
             value = self._read_registers(buffer, spot)
-            return value if test is TRUE else self.blocks.apply(Ops.WHERE, test, value, _fill(node))
+            if test is TRUE:
+                return value
+            return self.blocks.apply(Ops.WHERE, test, value, _fill(node))
         lanes = self._lanes(spot)
         src = [self._first(spot)]
         if test is not TRUE:
@@ -207,8 +207,7 @@ class Values:
         elements = [min(max(element, 0), last) for element in self._elements(spot)]
         units = dedup([element // width for element in elements])
         parts = [self._register(buffer, unit) for unit in units]
-        first_of = {unit: width * k for k, unit in enumerate(units)}
-        lanes = [first_of[element // width] + element % width for element in elements]
+        lanes = [width * units.index(element // width) + element % width for element in elements]
         return self.blocks.merge(parts, tuple(lanes))
 
     def _write_registers(self, buffer: UOp, spot: Spot, value: UOp) -> None:
