@@ -14,9 +14,8 @@ from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import schedule_within
 from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
-from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, show
 from tinycore.uop.shape import shape_of, upper_shape
 from tinycore.uop.spec import check
 

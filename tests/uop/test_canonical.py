@@ -4,10 +4,9 @@ import pytest
 
 from tests.ir import NAMES, read_kernel, read_units
 from tinycore.dtype import dtypes
-from tinycore.uop.canonical import canonical, kernel_key
 from tinycore.uop.ops import Ops, alu
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, kernel_key, show
 from tinycore.uop.tree import Access, Kernel, buffer, let, load
 
 

@@ -5,10 +5,10 @@ import pytest
 from tests.ir import NAMES, kernels_of, read_units, sizes_of, text_of
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
-from tinycore.uop.canonical import canonical
 from tinycore.uop.index import alias, axis, variable
 from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.parser import parse
+from tinycore.uop.printer import canonical
 from tinycore.uop.spec import check, counterexample
 from tinycore.uop.tree import Access, Kernel, Own, StoreArg, buffer, let, load, loop, store
 

@@ -25,9 +25,9 @@ from tinycore.runtime.contract import Target
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.program import Launch
-from tinycore.uop.canonical import kernel_key
 from tinycore.uop.index import Index
 from tinycore.uop.ops import arena
+from tinycore.uop.printer import kernel_key
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
 

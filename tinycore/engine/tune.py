@@ -28,8 +28,7 @@ from tinycore.codegen.optimize.search import Actions, search
 from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
 from tinycore.errors import warn
 from tinycore.runtime.opened import OpenDevice
-from tinycore.uop.canonical import canonical, kernel_key
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, kernel_key, show
 from tinycore.uop.tree import Kernel, Plan
 
 TABLE = "tuned"

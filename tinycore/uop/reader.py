@@ -1,31 +1,120 @@
 """Reads the expressions of kernel text: index values, masks, places in buffers, scalar values.
 
-Comes in: a cursor and the names in scope. Goes out: `Index`, `Mask`, `Access` or a node that is
-never folded, so that what was printed is read back as it was. Axes and integers make index
-values, buffers and LETs make values; a number takes the type of what stands beside it, float32 or
-int32 where nothing does. Statements: uop/parser.py.
+Comes in: text and the names in scope. Goes out: `Index`, `Mask`, `Access` or a node that is never
+folded, so that what was printed is read back as it was. Axes and integers make index values,
+buffers and LETs make values; a number takes the type of what stands beside it, float32 or int32
+where nothing does. How tightly signs bind is told here, for uop/printer.py too. Statements:
+uop/parser.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from tinycore.dtype import DType, dtypes
+from tinycore.errors import ParseError
 from tinycore.uop.affine import NEVER, Mask, mask_of
 from tinycore.uop.index import Index, as_index, axis, digit, gather
-from tinycore.uop.lexer import LEVELS, Cursor
 from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, result_dtype
 from tinycore.uop.tree import Access, both, index_value, load, mask_value
 
 Term = Index | UOp | float  # a float is a number that has no type yet; so is a constant Index
 Item = TypeVar("Item")
 
+_SIGNS = ("or", "^", "&", "< <= > >= ==", "in", "+ -", "* / // %")
+LEVELS = {sign: level for level, row in enumerate(_SIGNS, 1) for sign in row.split()}
+"""How tightly an infix sign binds. `in` makes a gathered index: ids[b] in 20."""
+ATOM = len(_SIGNS) + 1  # numbers, names and calls
+
+
 TYPES = {row.short: row for row in dtypes.all}
 SIGNS = {op.row.text: op for op in BINARY if op.row.text in LEVELS}
 FUNCTIONS = {op.row.text: op for op in ELEMENTWISE if op.row.text.isalpha()}
+
+_TOKENS = re.compile(
+    r"(?:max|min)=(?!=)"
+    r"|[A-Za-z_](?:[\w']|\.\w)*"
+    r"|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+    r"|<=|>=|==|\+=|\*=|\.\.|//"
+    r"|\S"
+)
+
+
+class Line(NamedTuple):
+    """A line that says something: by how much it is indented, its number, its text."""
+
+    indent: int
+    number: int
+    text: str
+
+
+class Cursor:
+    """Reads a text; `lines` are those to come, the last first, below them one without indent.
+
+    `token` is the next one, empty at the end of a line.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.lines = [Line(-1, 0, "")]
+        for number, line in reversed([*enumerate(text.splitlines(), 1)]):
+            code = line.split("#")[0]
+            if code.strip():
+                self.lines.append(Line(len(code) - len(code.lstrip()), number, code.strip()))
+        self.tokens: list[str] = []
+
+    def open(self) -> None:
+        """Go to the start of the next line."""
+        self.line = self.lines.pop()
+        self.tokens = ["", *reversed(_TOKENS.findall(self.line.text))]
+        self.token = self.tokens[-1]
+
+    def advance(self) -> str:
+        """The next token, taken."""
+        taken = self.tokens.pop()
+        self.token = self.tokens[-1]
+        return taken
+
+    def accept(self, token: str) -> bool:
+        """True, and taken, if `token` comes next."""
+        if self.token != token:
+            return False
+        self.advance()
+        return True
+
+    def expect(self, token: str) -> None:
+        """Take `token`."""
+        if not self.accept(token):
+            self.fail(f"'{token}'")
+
+    def name(self, what: str) -> str:
+        """Take a name; `what` says of what."""
+        if not self.token[:1].isidentifier() or self.token in LEVELS:
+            self.fail(what)
+        return self.advance()
+
+    def one_of(self, words: Iterable[str]) -> str:
+        """Take a word of a table."""
+        if self.token not in words:
+            self.fail(f"one of {', '.join(words)}")
+        return self.advance()
+
+    def end(self) -> None:
+        """The line ends here."""
+        if self.token:
+            self.fail("the end of the line")
+
+    def fail(self, expected: str) -> NoReturn:
+        """Raise ParseError at the next token."""
+        found = f"'{self.token}'" if self.token else "the end of the line"
+        self.refuse(f"found {found}; expected {expected}.")
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raise ParseError about this line."""
+        raise ParseError(f"parse: line {self.line.number}, `{self.line.text}`: {message}")
 
 
 class Reader(Cursor):

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from tinycore.codegen.optimize.actions import apply
 from tinycore.runtime.ref import check_kernel, run_kernel, run_plan
-from tinycore.uop.canonical import canonical
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel, Plan
 

@@ -16,10 +16,9 @@ from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.split import PLACES
 from tinycore.runtime.caps import Caps, Space
 from tinycore.uop.affine import atoms
-from tinycore.uop.canonical import canonical
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel, Plan, walk
 

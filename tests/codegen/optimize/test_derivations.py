@@ -6,9 +6,8 @@ from tests.codegen.optimize import assert_same, reads_back, steps
 from tests.conftest import Golden
 from tests.ir import kernels_of
 from tinycore.codegen.optimize.launches import as_plan
-from tinycore.uop.canonical import canonical
 from tinycore.uop.parser import parse
-from tinycore.uop.printer import show
+from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
 

@@ -16,9 +16,9 @@ from tinycore.runtime.caps import Caps, Space
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.ref.number import Array, np, storage
-from tinycore.uop.canonical import canonical_text
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
+from tinycore.uop.printer import canonical_text
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
 
