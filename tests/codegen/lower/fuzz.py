@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.codegen.harness import TARGET, Array, Built
 from tests.codegen.optimize import fuzz, kernels, random_sizes
-from tinycore.codegen.lower.tasks import tasks
+from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.errors import SpecError

@@ -1,52 +1,48 @@
 """Lowering: a kernel tree after its actions becomes a program for one target.
 
-Comes in: `Kernel`, `Target`. Goes out: `Lowered`. `PASSES` is the table of contents: each name is
-a file here. One driver runs them, counts and times them, prints them at DEBUG >= 5 and, under
-SPEC, checks that each left only the ops its row allows.
+Comes in: `Kernel`, `Target`. Goes out: `Lowered`. `PASSES` is the table of contents; they are in
+stores.py, mapped.py and decompose.py, and expand.py follows them. One driver runs them, counts and
+times them, prints them at DEBUG >= 5 and, under SPEC, checks that the ops they remove are gone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import NamedTuple, TypeVar
 
-from tinycore.codegen.lower.combine import combine
-from tinycore.codegen.lower.copies import copies
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
-from tinycore.codegen.lower.reduce import reduce
-from tinycore.codegen.lower.tasks import tasks
+from tinycore.codegen.lower.mapped import lanes, reduce, tasks
+from tinycore.codegen.lower.stores import combine, copies
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.contract import Target
 from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
-from tinycore.uop.ops import ELEMENTWISE, Interning, Ops, toposort
+from tinycore.uop.ops import Interning, Ops, toposort
 from tinycore.uop.printer import show
-from tinycore.uop.rewrite import COUNTERS, Counters
+from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.spec import check
+from tinycore.uop.spec_loops import TILES
 from tinycore.uop.tree import Kernel
-
-TREE = ELEMENTWISE | {Ops.CONST, Ops.VARIABLE, Ops.BUFFER, Ops.BLOCK, Ops.LOOP, Ops.IF, Ops.LET}
-TREE |= {Ops.LOAD, Ops.STORE, Ops.INDEX, Ops.MASK}
-"""What a kernel tree may hold once nothing in it moves tiles."""
 
 
 class Pass(NamedTuple):
-    """One step of lowering: its name, its function and the ops that may be left after it."""
+    """One step of lowering: its name, its function and the ops that are gone from then on."""
 
     name: str
     run: Callable[[Kernel, Caps], Kernel]
-    legal: frozenset[Ops]
+    removes: frozenset[Ops] = frozenset()
 
 
 PASSES = (
-    Pass("copies", copies, TREE),
-    Pass("reduce", reduce, TREE),
-    Pass("combine", combine, TREE),
-    Pass("decompose", decompose, TREE - {Ops.FIN}),
-    Pass("tasks", tasks, TREE - {Ops.FIN}),
+    Pass("copies", copies, TILES),
+    Pass("reduce", reduce),
+    Pass("combine", combine),
+    Pass("decompose", decompose, frozenset({Ops.FIN})),
+    Pass("tasks", tasks),
+    Pass("lanes", lanes),
 )
 """In order; `expand` follows them and makes the program."""
 
@@ -58,10 +54,12 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
     """
     if SPEC.value:
         check(kernel, "sync" if kernel.spmd else "action")
+    gone: set[Ops] = set()
     for step in PASSES:
         kernel = _timed(step.name, step.run, kernel, target.caps)
+        gone |= step.removes
         if SPEC.value:
-            _check(kernel, step)
+            _check(kernel, step.name, gone)
         if DEBUG.value >= 5:
             print(f"# after {step.name}\n{show(kernel)}")
     program = _timed("expand", expand, kernel, target.caps)
@@ -80,7 +78,7 @@ Result = TypeVar("Result")
 
 
 def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, caps: Caps) -> Result:
-    counters = COUNTERS.setdefault(name, Counters())
+    counters = COUNTERS[name]
     counted, made = counters.created, Interning.created
     begin = time.perf_counter()
     result = run(kernel, caps)
@@ -89,12 +87,12 @@ def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, cap
     return result
 
 
-def _check(kernel: Kernel, step: Pass) -> None:
+def _check(kernel: Kernel, name: str, gone: Set[Ops]) -> None:
     """Raises: SpecError naming the pass and the node it should not have left."""
     for node in toposort(kernel.body):
-        if node.op not in step.legal:
+        if node.op in gone:
             raise SpecError(
-                f"lower: {step.name} left {node!r} in {kernel.name}; expected only ops of its row"
+                f"lower: {name} left {node!r} in {kernel.name}; expected only ops of its row"
             )
 
 

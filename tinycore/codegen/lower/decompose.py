@@ -2,7 +2,7 @@
 
 Comes in: a kernel tree. Goes out: the same tree whose ops the target spells, in types it computes.
 A float that is only stored is computed in its wider type and rounded after every op. Functions
-are in transcendental.py, conversions in convert.py; reduce.py has run, expand.py comes later.
+and conversions are in floats.py; the pass of reductions has run, expand.py comes later.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from tinycore.codegen.lower import convert
-from tinycore.codegen.lower.transcendental import absolute, exp, log, sin
+from tinycore.codegen.lower.floats import absolute, exp, log, narrow, sin, to_odd, widen
 from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.errors import Unsupported
@@ -62,13 +61,13 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     if x.dtype in COMPUTE:
         wide = COMPUTE[x.dtype]
         emulated = x.dtype.name in ctx.emulated
-        single = convert.widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
+        single = widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
         return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
         return x.cast(dtype)
     single = _single(x)
     if dtype.name in ctx.emulated:
-        return convert.narrow(single, dtype)
+        return narrow(single, dtype)
     return single.cast(dtype)
 
 
@@ -78,7 +77,7 @@ def _single(x: UOp) -> UOp:
         return x
     if x.dtype.kind == "b" or (x.dtype.is_int and x.dtype.itemsize < 4):
         return x.cast(dtypes.float32)
-    return convert.to_odd(x.cast(dtypes.float64))
+    return to_odd(x.cast(dtypes.float64))
 
 
 # Decompositions: from the operands of an op to what it means.

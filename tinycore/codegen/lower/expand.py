@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tinycore.codegen.lower.facts import EACH, LANES, SERIAL, Modes
-from tinycore.codegen.lower.loops import loops_over, nest, place_in
-from tinycore.codegen.lower.registers import in_memory, plan
+from tinycore.codegen.lower.storage import in_memory, is_copied, plan
+from tinycore.codegen.lower.stores import nest, place_in
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of, changed
 from tinycore.dtype import dtypes
@@ -22,7 +21,7 @@ from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
 from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, UOp, const
 from tinycore.uop.rewrite import COUNTERS
-from tinycore.uop.tree import Access, BufferArg, Kernel, store, walk
+from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
 from tinycore.util import round_up
 
 ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest cache
@@ -43,8 +42,7 @@ class Expander:
 
     def __init__(self, kernel: Kernel, vector_bytes: int) -> None:
         self.vector_bytes = vector_bytes
-        self.modes = Modes()
-        storage = plan(self.modes, kernel.body)
+        storage = plan(kernel.body)
         storage.update({param: in_memory(param.arg) for param in kernel.params})
         self.values = Values(storage)
         self.values.buffers.update({param: param for param in kernel.params})
@@ -75,8 +73,10 @@ class Expander:
 
     def loop(self, statement: UOp) -> None:
         """A LOOP, by the way it runs."""
-        run = _LOOPS[self.modes.of(statement)]
-        run(self, statement, atom_of(statement))
+        run = self.along if statement.arg.map == "vec" else self.serial
+        if is_copied(statement):
+            run = self.copied
+        run(statement, atom_of(statement))
 
     def copied(self, statement: UOp, atom: Atom | None) -> None:
         """The body once for each number."""
@@ -138,7 +138,8 @@ class Expander:
             self.values.fill(buffer, value)
             return
         lanes = 1 if self.indices.lane else self.vector_bytes // buffer.dtype.itemsize
-        loops = loops_over(buffer.arg.name, buffer.arg.shape)
+        shape = enumerate(buffer.arg.shape)
+        loops = [LoopArg(f"{buffer.arg.name}.{k}", extent, "par") for k, extent in shape]
         body = store(buffer, Access(place_in(loops)), value)
         self.body(nest(loops, [body], lanes))
 
@@ -149,12 +150,6 @@ def _grid(kernel: Kernel) -> tuple[Index, ...]:
     extents = [arg.extent for arg in loops if arg.map == "grid"]
     return tuple([extent for extent in extents if extent.terms or extent.const != 1])
 
-
-_LOOPS: dict[str, Callable[[Expander, UOp, Atom | None], None]] = {
-    EACH: Expander.copied,
-    LANES: Expander.along,
-    SERIAL: Expander.serial,
-}
 
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
     Ops.BLOCK: lambda expander, statement: expander.body(statement.src),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.codegen.lower.indices import FALSE, TRUE, Indices
-from tinycore.codegen.lower.registers import Storage
+from tinycore.codegen.lower.storage import Storage
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.harness import TARGET, Array, kernel_of, random, run
-from tinycore.codegen.lower.reduce import reduce
+from tinycore.codegen.lower.mapped import reduce
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.printer import show
 

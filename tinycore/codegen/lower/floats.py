@@ -1,8 +1,9 @@
-"""exp, log and sin as polynomials in basic ops, in float32 and float64.
+"""exp, log and sin as polynomials, and conversions to and from floats of few bits, in basic ops.
 
-Comes in: a value. Goes out: its function as arithmetic that every target has. Sums are Taylor's,
-as long as their terms are seen; reductions follow Cody and Waite, Software Manual for the
-Elementary Functions, 1980. decompose.py says when these are used.
+Comes in: a value. Goes out: its function, or itself in another type, as arithmetic that every
+target has. Sums are Taylor's, as long as their terms are seen; reductions follow Cody and Waite,
+Software Manual for the Elementary Functions, 1980. decompose.py says when these are used.
+Legend: a narrow float is sign, exponent field, mantissa; float32 has 23 mantissa bits, bias 127.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import NARROW, DType, dtypes, to_dtype
 from tinycore.uop.lowered import fused
 from tinycore.uop.ops import Ops, UOp, alu
 
@@ -106,24 +107,28 @@ def log(x: UOp) -> UOp:
 def sin(x: UOp) -> UOp:
     """The sine: of every float32 within 1 ULP, and of float64 within 3 ULP for |x| <= 2**27.
 
-    x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)). In float64, r loses bits as
-    |x| grows: the absolute error reaches 2**-30 at 2**50, and from 2**51 on the result is NaN.
+    x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)) by Taylor's sum. In float64, r
+    loses bits as |x| grows: the error reaches 2**-30 at 2**50, and from 2**51 on the result is NaN.
     """
-    row = FORMATS[dtypes.float64]
-    if x.dtype is dtypes.float32:
+    is_single = x.dtype is dtypes.float32
+    rounding = FORMATS[dtypes.float64].rounding
+    if is_single:
         half_turns = _turns(x.cast(dtypes.float64)) * 2.0
-        shifted = half_turns + row.rounding
-        r = (half_turns - (shifted + -row.rounding)) * math.pi
-        found = _sin_of_rest(r, shifted, 7).cast(x.dtype)
-        return x.eq(0.0).where(x, found)
-    shifted = fused(x * (1 / math.pi) + row.rounding)
-    n = shifted + -row.rounding
-    r = x
-    for part in PI:
-        r = fused(n * -part + r)
-    found = _sin_of_rest(r, shifted, 10)
-    reduced = absolute(x) < 2.0**51
-    return reduced.where(found, math.nan)
+        shifted = half_turns + rounding
+        r = (half_turns - (shifted + -rounding)) * math.pi
+    else:
+        shifted = fused(x * (1 / math.pi) + rounding)
+        r = x
+        for part in PI:
+            r = fused((shifted + -rounding) * -part + r)
+    z = r * r
+    terms = range(1, 8 if is_single else 11)
+    tail = polynomial(z, [(-1) ** k / math.factorial(2 * k + 1) for k in terms])
+    found = bits(fused(r * z * tail + r)) ^ (bits(shifted) << 63)
+    found = number(found, dtypes.float64).cast(x.dtype)
+    return (
+        x.eq(0.0).where(x, found) if is_single else (absolute(x) < 2.0**51).where(found, math.nan)
+    )
 
 
 def _turns(x: UOp) -> UOp:
@@ -134,14 +139,6 @@ def _turns(x: UOp) -> UOp:
         product = x * part
         turns = turns + (product - alu(Ops.TRUNC, product))
     return turns
-
-
-def _sin_of_rest(r: UOp, shifted: UOp, terms: int) -> UOp:
-    """The sine of r, by Taylor's sum; its sign turned where the last bit of `shifted` is set."""
-    z = r * r
-    coefficients = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, terms + 1)]
-    found = fused(r * z * polynomial(z, coefficients) + r)
-    return number(bits(found) ^ (bits(shifted) << 63), r.dtype)
 
 
 def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
@@ -170,3 +167,67 @@ def absolute(x: UOp) -> UOp:
 def _two_to(n: UOp, dtype: DType) -> UOp:
     row = FORMATS[dtype]
     return number((n + row.bias) << row.mantissa, dtype)
+
+
+# Conversions
+
+_SIGN, _SIZE, _INFINITY = 0x80000000, 0x7FFFFFFF, 0x7F800000
+
+
+def widen(x: UOp) -> UOp:
+    """A narrow float as float32, exactly, by integer arithmetic."""
+    row, width = NARROW[x.dtype], x.dtype.bits
+    stored = number(x, to_dtype(f"uint{width}")).cast(dtypes.uint32)
+    if x.dtype is dtypes.bfloat16:
+        return number(stored << 16, dtypes.float32)
+    half = 1 << (width - 1)
+    size = stored & (half - 1)
+    # The field read as float32's is too small by a power of two; the product repairs it,
+    # and normalises subnormal numbers.
+    shifted = size << (23 - row.mantissa)
+    found = number(shifted, dtypes.float32) * 2.0 ** (126 + row.exponent)
+    first_nan = row.beyond + (row.beyond < row.nan)
+    found = (size < row.beyond).where(found, math.inf)
+    found = (size < first_nan).where(found, math.nan)
+    sign = (stored & half) << (32 - width)
+    signed = number(found, dtypes.uint32) | sign
+    return number(signed, dtypes.float32)
+
+
+def narrow(x: UOp, dtype: DType) -> UOp:
+    """A float32 rounded to a narrow type, ties to even, by integer arithmetic."""
+    row = NARROW[dtype]
+    whole = number(x, dtypes.uint32)
+    size = whole & _SIZE
+    # Round the mantissa to fewer bits; a carry moves on into the exponent.
+    drop = 23 - row.mantissa
+    odd = (size >> drop) & 1
+    half = (1 << (drop - 1)) - 1
+    bias = (row.exponent + 126) << row.mantissa
+    found = ((size + odd + half) >> drop) + -bias
+    if row.exponent > -126:
+        # Adding a power of two leaves as last bit what is the last bit of a subnormal number.
+        exponent = row.exponent + drop
+        shifted = number(size, dtypes.float32) + 2.0**exponent
+        subnormal = number(shifted, dtypes.uint32) + -((127 + exponent) << 23)
+        least = (row.exponent + 127) << 23
+        found = (size < least).where(subnormal, found)
+    found = (found < row.beyond).where(found, row.beyond)
+    found = (size < _INFINITY + 1).where(found, row.nan)
+    sign = (whole & _SIGN) >> (32 - dtype.bits)
+    stored = (found | sign).cast(to_dtype(f"uint{dtype.bits}"))
+    return number(stored, dtype)
+
+
+def to_odd(x: UOp) -> UOp:
+    """A float64 as float32 such that rounding once more is rounding once.
+
+    What is inexact is rounded to the neighbour with an odd last bit. Source: Boldo and Melquiond,
+    Emulation of a FMA and Correctly Rounded Sums, IEEE Transactions on Computers 57, 2008.
+    """
+    nearest = x.cast(dtypes.float32)
+    back = nearest.cast(dtypes.float64)
+    whole = bits(nearest)
+    toward_zero = (absolute(x) < absolute(back)).where(whole + -1, whole)
+    odd = number(toward_zero | 1, dtypes.float32)
+    return back.eq(x).where(nearest, odd)

@@ -1,16 +1,16 @@
 """Where the elements of each buffer live: in registers, or in memory at an offset.
 
-Comes in: a kernel tree and how its loops run. Goes out: a `Storage` a buffer. A register buffer
-stays in registers if every index is a number once expanded; the dimension that lanes run along
-becomes vectors. All others are memory. values.py reads and writes through these.
+Comes in: a kernel tree whose loops of lanes are all able to be (mapped.py). Goes out: a `Storage` a
+buffer. A register buffer stays in registers if every index is a number once expanded; the dimension
+that lanes run along becomes vectors. All others are memory. values.py reads and writes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
-from tinycore.codegen.lower.facts import Modes
+from tinycore.codegen.optimize.edit import atom_of
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
 from tinycore.uop.ops import Ops, UOp
@@ -31,7 +31,7 @@ class Storage(NamedTuple):
     width: int
     strides: tuple[int, ...]
     size: int
-    lane: Atom | None = None
+    lane: Atom | None
 
     def run_of(self, dimension: int) -> str:
         """How a loop over a dimension should run to stay in the same registers."""
@@ -68,40 +68,46 @@ def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storag
     return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, own)
 
 
+def is_copied(loop: UOp) -> bool:
+    """True if the body of a loop is copied for each number."""
+    extent, place = loop.arg.extent, loop.arg.map
+    return extent.is_const and (extent.const <= 1 or place in ("reg", "unroll"))
+
+
 class _Use(NamedTuple):
     """An access: its indices, the axes that have numbers there, and the vector axis around."""
 
     indices: tuple[Index, ...]
-    expanded: frozenset[Atom]
+    expanded: Set[Atom | None]
     lane: Atom | None
 
 
-def plan(modes: Modes, body: Iterable[UOp]) -> dict[UOp, Storage]:
+def plan(body: Iterable[UOp]) -> dict[UOp, Storage]:
     """The storage of every buffer that `body` declares."""
-    lanes: dict[UOp, Atom | None] = {}
     found: dict[UOp, list[_Use]] = {}
     for statement, loops in walk(body):
         if statement.op in BODIES:
             continue
-        expanded, lane = modes.around(loops)
+        along = [atom_of(loop) for loop in loops if loop.arg.map == "vec"]
+        expanded = {*along, *[atom_of(loop) for loop in loops if is_copied(loop)]}
+        lane = along[-1] if along else None
         if statement.op is Ops.BUFFER:
-            lanes[statement] = lane
-            found[statement] = []
-            continue
+            found[statement] = [_Use((), expanded, lane)]
         for use in uses(statement):
             if use.buffer in found:
                 found[use.buffer].append(_Use(use.access.indices, expanded, lane))
-    return {buffer: _storage(buffer.arg, lane, found[buffer]) for buffer, lane in lanes.items()}
+    return {buffer: _storage(buffer.arg, seen) for buffer, seen in found.items()}
 
 
-def _storage(arg: BufferArg, own: Atom | None, found: list[_Use]) -> Storage:
-    """The best place for what was seen; `own` is the vector axis around the declaration."""
+def _storage(arg: BufferArg, seen: list[_Use]) -> Storage:
+    """The best place for a buffer; what was seen first is its declaration."""
+    own = seen[0].lane
     memory = in_memory(arg, own)
     if arg.space != "reg" or arg.slots > 1 or not all(extent.is_const for extent in arg.shape):
         return memory
     last, width = len(arg.shape), 1 if own is None else own.hi + 1
-    for indices, expanded, lane in found:
-        if not all(atoms(index) <= expanded for index in indices):
+    for indices, expanded, lane in seen:
+        if not atoms(*indices) <= expanded:
             return memory
         along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
         if own is None and lane is not None and len(along) == 1 and lane.hi + 1 > width:

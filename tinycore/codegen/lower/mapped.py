@@ -1,0 +1,224 @@
+"""Gives mapped loops the form in which a target runs them: lanes, and one flat axis of tasks.
+
+Comes in: a kernel tree with loops @vec and @grid. Goes out: `reduce` makes all vector loops
+parallel, by a state for each lane that are joined after the loop; `tasks` leaves a single loop
+@grid, of whose axis those it replaced are digits; `lanes` keeps @vec where lanes can run. Targets
+with groups of threads will get descriptors of their own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tinycore.codegen.optimize.edit import (
+    Illegal,
+    Nodes,
+    Statements,
+    atom_of,
+    edit,
+    edit_loops,
+    find,
+    loops_in,
+    placed,
+    refit,
+)
+from tinycore.codegen.optimize.rfactor import rfactor
+from tinycore.codegen.optimize.split import fused
+from tinycore.errors import SpecError
+from tinycore.runtime.caps import Caps
+from tinycore.uop.affine import atoms
+from tinycore.uop.index import Index, as_index, axis
+from tinycore.uop.monoids import MONOIDS
+from tinycore.uop.ops import Ops, UOp, alu
+from tinycore.uop.sites import under
+from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, load, loop, store
+from tinycore.util import dedup, prod
+
+MAX_COPIES = 64
+MAX_LANES = 128
+
+
+def reduce(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with its reductions along lanes made parallel.
+
+    RFACTOR makes the states of the lanes and the loop that joins them; there, halves combine until
+    one is left. What it refuses runs lane by lane.
+    """
+    loops = [node for node in loops_in(kernel.body) if _joins_lanes(node)]
+    if not loops:
+        return kernel
+    for name in dedup([node.arg.axis for node in loops]):
+        kernel = _parted(kernel, name)
+    return kernel._replace(body=edit(kernel.body, _joined))
+
+
+def _joins_lanes(node: UOp) -> bool:
+    return node.op is Ops.LOOP and node.arg.map == "vec" and node.arg.kind != "par"
+
+
+def _parted(kernel: Kernel, name: str) -> Kernel:
+    """`kernel` with a state in each lane of an axis, joined in a reduction along lanes."""
+
+    def run(loop: UOp) -> Nodes:
+        return [refit(loop, map="unroll") if _joins_lanes(loop) else loop]
+
+    try:
+        found = rfactor(_on(kernel, name, ""), name)
+        return _on(_on(found, name, "vec"), f"{name}.j", "vec")
+    except Illegal:
+        return edit_loops(kernel, name, run)
+
+
+def _on(kernel: Kernel, name: str, place: str) -> Kernel:
+    return edit_loops(kernel, name, lambda node: [refit(node, map=place)])
+
+
+def _joined(node: UOp) -> Nodes:
+    """A join of lanes as joins of halves, one statement of it after another."""
+    if not _joins_lanes(node):
+        return [node]
+    return [part for statement in node.src for part in _in_halves(statement, node.arg)]
+
+
+def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
+    """A combining store, in the loops over the elements of its state."""
+    count = prod([part.arg.extent.hi for part in loops_in([statement])])
+    place = "reg" if count <= MAX_COPIES else ""
+
+    def change(part: UOp) -> Nodes:
+        if part.op is Ops.LOOP:
+            return [refit(part, map=place)]
+        return _halved(part, lanes.axis, lanes.extent.const)
+
+    return edit([statement], change)
+
+
+def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
+    """The store of one element: halves of the lanes combine until one is left."""
+    target, value, *moved = node.src
+    op = MONOIDS[node.arg.combine].op
+    lane = axis(name, lanes)
+    found: list[UOp] = []
+    rest: list[UOp] = []
+    if value.op is not Ops.LOAD:
+        found, value = _kept(target, name, lanes, value)
+    while lanes > 3:
+        if lanes % 2:
+            rest.append(_at(value, lane, as_index(lanes - 1)))
+        lanes //= 2
+        part = f"{name}.h{lanes}"
+        index = axis(part, lanes)
+        halves = alu(op, _at(value, lane, index), _at(value, lane, index + lanes))
+        kept, value = _kept(target, part, lanes, halves)
+        found += kept
+        lane = index
+    total, *others = [*[_at(value, lane, as_index(k)) for k in range(lanes)], *rest]
+    for other in others:
+        total = alu(op, total, other)
+    return [*found, node.replace(src=(target, total, *moved))]
+
+
+def _at(value: UOp, lane: Index, index: Index) -> UOp:
+    """`value` with another index for its lane."""
+    return placed((value,), {lane: index})[0]
+
+
+def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UOp]:
+    """Statements that put a value along an axis in a register, and the value in it."""
+    part = buffer(f"{target.arg.name}.{name}", value.dtype, [lanes], "reg")
+    place = Access((axis(name, lanes),))
+    along = loop("par", name, lanes, [store(part, place, value)], "vec")
+    return [part, along], load(part, place)
+
+
+def tasks(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with its grid loops made one.
+
+    Raises: SpecError if grid loops follow one another, or a store to a parameter stands outside.
+    """
+    grids = [node for node in loops_in(kernel.body) if _is_grid(node)]
+    if grids:
+        _check(kernel, grids)
+    if len(grids) < 2:
+        return kernel
+    *outer, last = _chain(grids[0])
+    flat = last.over(edit(last.src, _in_order))
+    for node in reversed(outer):
+        flat = fused(node, flat)
+    body = edit(kernel.body, lambda node: [flat if node is grids[0] else node])
+    return kernel._replace(body=body)
+
+
+def _is_grid(node: UOp) -> bool:
+    return node.op is Ops.LOOP and node.arg.map == "grid"
+
+
+def _chain(outer: UOp) -> list[UOp]:
+    """Grid loops with nothing between them whose inner extents are numbers."""
+    found = [outer]
+    while len(found[-1].src) == 1 and _is_grid(found[-1].src[0]):
+        inner = found[-1].src[0]
+        if inner.arg.extent.terms:
+            break
+        found.append(inner)
+    return found
+
+
+def _check(kernel: Kernel, grids: list[UOp]) -> None:
+    first = grids[0].arg.axis
+    inside = {*under(grids[:1])}
+    for node in grids:
+        if node not in inside:
+            names = f"{first} and {node.arg.axis}"
+            raise SpecError(
+                f"lower: {kernel.name} has grid loops {names} side by side; expected one"
+            )
+    for node in find(kernel.body, Ops.STORE):
+        if node not in inside and node.src[0] in kernel.params:
+            name = node.src[0].arg.name
+            raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
+
+
+def _in_order(node: UOp) -> Nodes:
+    """A grid loop that is deeper than the shared one runs in order."""
+    return [refit(node, map="") if _is_grid(node) else node]
+
+
+def lanes(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` whose loops @vec are those that lanes run."""
+    return kernel._replace(body=with_lanes(kernel.body))
+
+
+def with_lanes(body: Nodes) -> Statements:
+    """Statements where the other loops @vec are copied, or run in order if they are long."""
+    return edit(body, _decided)
+
+
+def _decided(node: UOp) -> Nodes:
+    if node.op is not Ops.LOOP or node.arg.map != "vec" or _has_lanes(node):
+        return [node]
+    extent = node.arg.extent
+    return [refit(node, map="unroll" if extent.is_const and extent.const <= MAX_COPIES else "")]
+
+
+def _has_lanes(node: UOp) -> bool:
+    """True if every iteration takes the same way through the body, one vector loop deep."""
+    lane = atom_of(node)
+    if lane is None or lane.hi >= MAX_LANES or node.arg.kind != "par" or node.arg.extent.terms:
+        return False
+    for statement in under(node.src):
+        extents = _EXTENTS.get(statement.op)
+        inside = atoms(*extents(statement)) if extents else ()
+        if any(atom is lane or atom.kind == "gather" for atom in inside):
+            return False
+        if statement.op is Ops.LOOP and statement.arg.map == "vec":
+            return False
+    return True
+
+
+_EXTENTS: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
+    Ops.LOOP: lambda node: (node.arg.extent,),
+    Ops.IF: lambda node: node.arg,
+    Ops.BUFFER: lambda node: node.arg.shape,
+}
+"""What must be the same in every lane of a vector loop around a statement."""

@@ -1,0 +1,175 @@
+"""Makes stores plain: tile assignments become loops, combining stores a load, an op and a store.
+
+Comes in: a tree after its actions; for `combine`, one whose red loops no lanes run along any more
+(mapped.py). Goes out: one without COPY, WAIT and FREE, for targets without engines that copy on
+their own; then one without combine and rebase. Loops that lowering itself writes are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinycore.codegen.lower.mapped import with_lanes
+from tinycore.codegen.lower.storage import Storage, in_memory, plan
+from tinycore.codegen.optimize.edit import Nodes, Statements, edit, placed, refit
+from tinycore.dtype import dtypes
+from tinycore.runtime.caps import Caps
+from tinycore.runtime.errors import Unsupported
+from tinycore.uop.index import Index, as_index, axis, of_atom
+from tinycore.uop.lowered import fused
+from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
+from tinycore.uop.ops import Ops, UOp, alu, toposort
+from tinycore.uop.tree import (
+    Access,
+    Kernel,
+    LoopArg,
+    StoreArg,
+    axis_of,
+    let,
+    load,
+    loop,
+    mask_value,
+    store,
+)
+
+MAX_UNROLLED = 4
+
+
+def copies(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with its tile assignments as loops. Raises: Unsupported for MMA and roles."""
+
+    def change(statement: UOp) -> Nodes:
+        if statement.op is Ops.MMA:
+            raise Unsupported("lower: MMA has no lowering for this target; expected loops")
+        if statement.op is Ops.BLOCK and statement.arg.kind != "seq":
+            raise Unsupported("lower: roles have no lowering for this target; expected one block")
+        if statement.op is Ops.COPY:
+            return _loops(statement, caps)
+        return [] if statement.op in (Ops.WAIT, Ops.FREE) else [statement]
+
+    return kernel._replace(body=edit(kernel.body, change))
+
+
+def _loops(copy: UOp, caps: Caps) -> Statements:
+    """A COPY where it stands; the axis that its source lies along runs along lanes."""
+    steps = _steps(copy.src[1])
+    loops = [LoopArg(name, extent, "par") for name, extent in copy.arg.box]
+    loops.sort(key=lambda arg: steps.get(axis(arg.axis, arg.extent)) == 1)
+    assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
+    return nest(loops, [assignment], caps.vector_bytes // copy.src[0].dtype.itemsize)
+
+
+def _steps(value: UOp) -> dict[Index, int]:
+    """How far the first load of a value moves in memory along each axis."""
+    for node in toposort([value]):
+        if node.op is Ops.LOAD:
+            offset = in_memory(node.src[0].arg).offset(node.arg)
+            return {of_atom(atom): step for atom, step in offset.terms}
+    return {}
+
+
+def combine(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with plain stores alone.
+
+    Where a leading state moves, its dependent buffers move with it by the rule's `moved`
+    (uop/monoids.py), whole in the dimensions that the leading state does not have.
+    """
+    combiner = Combiner(kernel, caps)
+    return kernel._replace(body=edit(kernel.body, combiner.plain))
+
+
+class Combiner:
+    """One kernel on its way to plain stores."""
+
+    def __init__(self, kernel: Kernel, caps: Caps) -> None:
+        self.kernel = kernel
+        self.vector_bytes = caps.vector_bytes
+        self.count = 0
+        self.storage: dict[UOp, Storage] = {}
+
+    def plain(self, statement: UOp) -> list[UOp]:
+        """A store as stores that combine with nothing.
+
+        Before a rebase, both states of the leaders are LETs and what depends on them moves.
+        """
+        if statement.op is not Ops.STORE or not statement.arg.combine:
+            return [statement]
+        arg: StoreArg = statement.arg
+        count = len(arg.places)
+        self.count += 1
+        old, new, stores = [], [], []
+        for k, place in enumerate(arg.places):
+            target = statement.src[k]
+            before = load(target, _needed(target, place))
+            if arg.rebase:
+                before = let(f"old{self.count}.{k}", before)
+            after = fused(alu(MONOIDS[arg.combine].op, before, statement.src[count + k]))
+            if arg.rebase:
+                after = alu(Ops.WHERE, mask_value(place.mask), after, before)
+                after = let(f"new{self.count}.{k}", after)
+            old.append(before)
+            new.append(after)
+            stores.append(store(target, place, after))
+        moved: list[UOp] = []
+        for dependent in statement.src[2 * count :]:
+            moved += self._moved(dependent, arg, tuple(old), tuple(new))
+        return [*old, *new, *moved, *stores] if arg.rebase else stores
+
+    def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> Statements:
+        """The statements that move all of a dependent buffer with its leading state."""
+        lead = arg.places[0].indices
+        if not self.storage:
+            self.storage = plan(with_lanes(self.kernel.body))
+        storage = self.storage[dependent]
+        loops = [
+            LoopArg(f"move{self.count}.{k}", extent, "par", storage.run_of(k))
+            for k, extent in enumerate(dependent.arg.shape)
+        ][len(lead) :]
+        place = _needed(dependent, arg.places[0])
+        place = place._replace(indices=lead + place_in(loops))
+        value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
+        lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
+        return nest(loops, [store(dependent, place, value)], lanes)
+
+
+def _needed(target: UOp, place: Access) -> Access:
+    """A place without its mask, if it is in bounds without it."""
+    for index, extent in zip(place.indices, target.arg.shape, strict=False):
+        if index.lo < 0 or index.hi >= extent.lo:
+            return place
+    return place._replace(mask=(), fill=None)
+
+
+def place_in(loops: Sequence[LoopArg]) -> tuple[Index, ...]:
+    """Where the iterations of some loops are."""
+    return tuple([axis(arg.axis, arg.extent) for arg in loops])
+
+
+def nest(loops: Sequence[LoopArg], body: Nodes, lanes: int) -> Statements:
+    """`body` in loops, the last of which runs along lanes."""
+    found = tuple(body)
+    for arg in reversed(loops):
+        found = _along_lanes(UOp(Ops.LOOP, dtypes.void, found, arg), lanes)
+        lanes = 1
+    return found
+
+
+def _along_lanes(node: UOp, lanes: int) -> Statements:
+    """A loop as one over whole vectors and one over what is left."""
+    name, extent = node.arg.axis, node.arg.extent
+    if lanes == 1 or extent.terms:
+        return (node,)
+
+    def vector(part: str, size: int, first: Index) -> UOp:
+        body = placed(node.src, {axis_of(node): first + axis(part, size)})
+        return loop("par", part, size, body, "vec")
+
+    found = []
+    whole, rest = divmod(extent.const, lanes)
+    if whole:
+        inner = vector(f"{name}.1", lanes, axis(f"{name}.0", whole) * lanes)
+        run = "unroll" if whole <= MAX_UNROLLED else ""
+        found.append(loop("par", f"{name}.0", whole, [inner], run))
+    if rest:
+        found.append(vector(f"{name}'", rest, as_index(whole * lanes)))
+    return tuple(found)
