@@ -6,16 +6,29 @@ that a statement reads and writes. uop/spec.py checks them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import Ops, UOp, postorder
-from tinycore.uop.tree import STORES, Access, BlockArg, Kernel, gathered, indices, values
+from tinycore.uop.tree import (
+    BODIES,
+    STORES,
+    Access,
+    BlockArg,
+    Kernel,
+    gathered,
+    indices,
+    name_of,
+    parts,
+    values,
+    walk,
+)
 
-SEQ, ROLES, ROLE = "seq", "roles", "role"
-BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
+TILES = (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER)
+"""Statements of a team as a whole."""
+
 Names = dict[str, UOp | Index]  # buffers and values are nodes; axes and variables are indices
 
 
@@ -44,20 +57,16 @@ class Site(NamedTuple):
         return [outer for outer in self.around if outer.op is Ops.LOOP]
 
 
-Rule = Callable[[Site], Iterator[str]]  # what is wrong with a statement, if anything is
-
-
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
     """Every declaration of the head and every statement that may run, with its surroundings."""
     body = (*kernel.variables, *kernel.params, *kernel.body)
-    whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg(SEQ))
+    whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg("seq"))
     return _below(boundary, (whole,), {})
 
 
 def _below(boundary: str, around: tuple[UOp, ...], names: Names) -> Iterator[Site]:
     for statement in around[-1].src:
-        nodes, touched = evaluated(statement), uses(statement)
-        yield Site(boundary, statement, around, names, nodes, touched)
+        yield Site(boundary, statement, around, names, evaluated(statement), uses(statement))
         inner = names | declared(statement)
         if statement.op not in BODIES:
             names = inner
@@ -65,19 +74,15 @@ def _below(boundary: str, around: tuple[UOp, ...], names: Names) -> Iterator[Sit
             yield from _below(boundary, (*around, statement), inner)
 
 
-def limits(statement: UOp) -> list[Index]:
-    """What holds wherever something in a statement runs: each is at least zero."""
-    if statement.op is Ops.IF:
-        return list(statement.arg)
-    return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
+def under(statements: Iterable[UOp]) -> list[UOp]:
+    """`statements` and all statements in them, in source order."""
+    return [statement for statement, _ in walk(statements)]
 
 
 def declared(statement: UOp) -> Names:
     """What a statement puts in scope, by its name: a buffer, a value, an axis or a variable."""
-    if statement.op is Ops.BUFFER:
-        return {statement.arg.name: statement}
-    if statement.op is Ops.LET:
-        return {statement.arg: statement}
+    if statement.op in (Ops.BUFFER, Ops.LET):
+        return {name_of(statement): statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
     return dict(axes(statement)) if statement.op in BODIES else {}
@@ -93,36 +98,18 @@ def axes(statement: UOp) -> dict[str, Index]:
     return {name: axis(name, extent) for name, extent in _extents(statement)}
 
 
-def _extents(statement: UOp) -> list[tuple[str, Index]]:
+def limits(statement: UOp) -> list[Index]:
+    """What holds wherever something in a statement runs: each is at least zero."""
+    if statement.op is Ops.IF:
+        return list(statement.arg)
+    return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
+
+
+def _extents(statement: UOp) -> Sequence[tuple[str, Index]]:
     arg = statement.arg
     if statement.op in (Ops.LOOP, Ops.BLOCK):
         return [(arg.axis, arg.extent)] if arg.axis else []
-    return list(arg.box) if statement.op in STORES else []
-
-
-# what a statement uses
-
-
-def uses(statement: UOp) -> list[Use]:
-    """The places that a statement reads and writes, those of its expressions first."""
-    nodes = [*evaluated(statement), statement]
-    return [use for node in nodes for use in _touched(node)]
-
-
-def written(statement: UOp) -> list[Use]:
-    """The places that a statement writes."""
-    return [use for use in _touched(statement) if use.how != "load"]
-
-
-def _touched(node: UOp) -> list[Use]:
-    """The places in the fields of a statement or of a LOAD, whose first sources are the buffers."""
-    if node.op is Ops.LOAD:
-        return [Use(node.src[0], node.arg, "load")]
-    if node.op not in STORES:
-        return []
-    how = node.arg.combine or "store"
-    pairs = zip(node.src, node.arg.places, strict=False)
-    return [Use(buffer, place, how) for buffer, place in pairs]
+    return arg.box if statement.op in STORES else ()
 
 
 def evaluated(statement: UOp) -> list[UOp]:
@@ -130,22 +117,21 @@ def evaluated(statement: UOp) -> list[UOp]:
 
     A LET is among them, what it was computed from is not.
     """
-    roots = [*values(statement), *gathered(indices(statement.arg))]
-    return postorder(roots, _parts)
+    roots = (*values(statement), *gathered(indices(statement.arg)))
+    nodes = postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
+    return [node for node in nodes if node.op is not Ops.BUFFER]
 
 
-def _parts(node: UOp) -> list[UOp]:
-    if node.op is Ops.LET:
+def uses(statement: UOp) -> list[Use]:
+    """The places that a statement reads and writes, those of its expressions first."""
+    loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
+    return [*[Use(node.src[0], node.arg, "load") for node in loads], *written(statement)]
+
+
+def written(statement: UOp) -> list[Use]:
+    """The places that a statement writes."""
+    if statement.op not in STORES:
         return []
-    sources = [source for source in node.src if source.op is not Ops.BUFFER]
-    return [*sources, *gathered(indices(node.arg))]
-
-
-def under(statements: Iterable[UOp]) -> list[UOp]:
-    """`statements` and all statements in them, in source order."""
-    found: list[UOp] = []
-    for statement in statements:
-        found.append(statement)
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-            found += under(statement.src)
-    return found
+    how = statement.arg.combine or "store"
+    pairs = zip(statement.src, statement.arg.places, strict=False)
+    return [Use(buffer, place, how) for buffer, place in pairs]

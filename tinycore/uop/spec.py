@@ -2,28 +2,40 @@
 
 Comes in: a `Kernel` and a boundary: "schedule" (as create_schedule leaves it), "action" (after any
 action), "sync" (with barriers). Goes out: nothing, or SpecError, which names the rule and the
-statement. Here are the rules of one statement, in uop/spec_loops.py those of loops and agents.
-Values are REF's to check; the linear program is checked in uop/lowered.py.
+statement. Values are REF's to check; the linear program is checked in uop/lowered.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 
 from tinycore.errors import SpecError
-from tinycore.uop import spec_loops
-from tinycore.uop.affine import atoms, evaluate, unalias
+from tinycore.uop.affine import NEVER, atoms, evaluate, unalias
 from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import misfits
-from tinycore.uop.ops import ELEMENTWISE, Ops
+from tinycore.uop.monoids import DEPENDENT
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
-from tinycore.uop.sites import BODIES, Rule, Site, axes, declared, limits, sites
-from tinycore.uop.tree import Kernel, indices, values
-from tinycore.util import np
+from tinycore.uop.sites import (
+    TILES,
+    Site,
+    axes,
+    declared,
+    declared_name,
+    evaluated,
+    limits,
+    sites,
+    under,
+    uses,
+    written,
+)
+from tinycore.uop.tree import BODIES, GLOBAL, Kernel, dependents, indices, values, walk
+from tinycore.util import np, prod
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
-_TILED = _SCHEDULED | {Ops.BLOCK, Ops.COPY, Ops.WAIT, Ops.FREE, Ops.MMA}
+_TILED = _SCHEDULED | {*TILES, Ops.BLOCK} - {Ops.BARRIER}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _TILED, "sync": _TILED | {Ops.BARRIER}}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET}
 
@@ -36,6 +48,11 @@ PLAIN: dict[str, tuple[object, ...]] = {
 """Fields that actions fill, and what they may be before."""
 
 POINTS = 1 << 14  # tried against an index that its mask does not prove
+NEAR = {"packed", "group"}
+RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
+MAPS = (*RANKS, "unroll", "")
+
+Rule = Callable[[Site], Iterator[str]]  # what is wrong with a statement, if anything is
 
 
 def check(kernel: Kernel, boundary: str) -> None:
@@ -43,15 +60,18 @@ def check(kernel: Kernel, boundary: str) -> None:
     if boundary == "sync" and not kernel.spmd:
         raise SpecError(f"spec: the head of kernel {kernel.name} lacks spmd; expected it by now.")
     for site in sites(kernel, boundary):
-        for rule, ops in RULES.items():
-            speaks = not ops or site.statement.op in ops
-            for found in rule(site) if speaks else ():
+        for rule in (*_RULES, *_RULES_OF.get(site.statement.op, ())):
+            for found in rule(site):
                 name = rule.__name__.replace("_", " ")
                 text = show(site.statement)
                 raise SpecError(f"spec, {name}: `{text}` of kernel {kernel.name}: {found}")
 
 
-# Rules of one statement
+def _names(values: Iterable[Index]) -> set[str]:
+    return {atom.name for atom in atoms(*values)}
+
+
+# Rules of every statement
 
 
 def ops_are_known(site: Site) -> Iterator[str]:
@@ -129,12 +149,11 @@ def indices_are_in_bounds(site: Site) -> Iterator[str]:
     """Where its mask holds, an index is in 0 .. extent - 1."""
     around = [value for outer in (*site.around, site.statement) for value in limits(outer)]
     for use in site.uses:
-        given = [*around, *use.access.mask]
         pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
         goals += [(value, value) for value in indices(use.access._replace(mask=()))]
         for value, goal in goals:
-            point = counterexample(goal, given)
+            point = counterexample(goal, [*around, *use.access.mask])
             if point is not None:
                 place = f"{Printer().index(value)} of {use.buffer.arg.name}"
                 number = evaluate(value, point.__getitem__)
@@ -149,32 +168,214 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
     if value.lo >= 0 or any((value - known).lo >= 0 for known in given):
         return None
     random = np().random.default_rng(0)
-    free = atoms(value, *given)
-    points = {atom: _tried(atom, random) for atom in sorted(free, key=repr)}
-    read = points.__getitem__
-    wrong = evaluate(value, read) < 0
+    points = {}
+    for atom in sorted(atoms(value, *given), key=repr):
+        beyond = (atom.hi - atom.lo + 1) // 2  # each bound is tried a quarter of the time
+        numbers = random.integers(atom.lo - beyond, atom.hi + beyond, POINTS, endpoint=True)
+        points[atom] = numbers.clip(atom.lo, atom.hi)
+    wrong = evaluate(value, points.__getitem__) < 0
     for known in given:
-        wrong = wrong & (evaluate(known, read) >= 0)
+        wrong = wrong & (evaluate(known, points.__getitem__) >= 0)
     for place in np().flatnonzero(wrong):
         return {atom: int(column[place]) for atom, column in points.items()}
     return None
 
 
-def _tried(atom: Atom, random: Any) -> Any:
-    """Numbers between the bounds, each bound a quarter of the time."""
-    lo, hi = atom.lo, atom.hi
-    beyond = (hi - lo + 1) // 2
-    numbers = random.integers(lo - beyond, hi + beyond, POINTS, endpoint=True)
-    return numbers.clip(lo, hi)
+def roles_hold_roles(site: Site) -> Iterator[str]:
+    """The children of roles are roles, and no role stands elsewhere."""
+    outer = getattr(site.around[-1].arg, "kind", "")
+    inner = getattr(site.statement.arg, "kind", "")
+    if (outer == "roles") != (inner == "role"):
+        yield "a role outside roles, or another statement in them; expected roles in roles."
 
 
-RULES: dict[Rule, tuple[Ops, ...]] = {
-    ops_are_known: (),
-    names_are_new: (),
-    names_are_in_scope: (),
-    ranks_match: (),
-    types_match: (),
-    indices_are_in_bounds: (),
-    **spec_loops.RULES,
+# State
+
+
+def iterations_stay_apart(site: Site) -> Iterator[str]:
+    """Iterations of a par loop, or of a role that is replicated, write no common place of a buffer
+    that outlives them; those of a red loop combine there.
+
+    An axis in a mask may leave a single iteration, which REF decides. What a gathered index
+    depends on is not counted: two rows may have one number.
+    """
+    masks = [value for outer in site.around if outer.op is Ops.IF for value in outer.arg]
+    for use in written(site.statement):
+        named = _names([*indices(use.access), *masks])
+        for outer in site.around:
+            for name, value in axes(outer).items():
+                kind = outer.arg.kind
+                overwrites = kind in ("par", "role") or (kind == "red" and use.how == "store")
+                meets = value.terms and name not in named and use.access.mask != NEVER
+                if overwrites and meets and use.buffer not in under(outer.src):
+                    yield f"iterations of {kind} {name} write one place; expected {name} in it."
+
+
+def states_are_rebased(site: Site) -> Iterator[str]:
+    """What a red loop changes has one combine, as sums and maxima do not commute; what depends on
+    a state that still changes is moved with it, by `rebase`."""
+    loop = site.statement
+    inner = under(loop.src) if loop.arg.kind == "red" else []
+    ways: dict[UOp, str] = {}
+    moved: dict[UOp, set[UOp]] = defaultdict(set)
+    for use, statement in [(use, one) for one in inner for use in written(one)]:
+        if use.how == "store" or use.buffer in inner:
+            continue
+        if use.how != ways.setdefault(use.buffer, use.how):
+            yield f"{use.buffer.arg.name} is combined in two ways; expected one. Use two buffers."
+        if loop.arg.axis not in _names(use.access.indices):
+            moved[use.buffer] |= {*dependents(statement)}
+    depends = defaultdict(set, {state: {state} for state in moved})
+    for statement in inner:
+        loaded = [use.buffer for use in uses(statement) if use.how == "load"]
+        read = {state for node in (*evaluated(statement), *loaded) for state in depends[node]}
+        for target in (statement, *[use.buffer for use in written(statement)]):
+            if target in inner:
+                depends[target] |= read
+                continue
+            for state in read:
+                if target not in moved[state]:
+                    text = f"`{show(statement)}` depends on {state.arg.name}, which changes"
+                    yield f"{text}; expected {target.arg.name} in its rebase."
+
+
+def rebase_fits(site: Site) -> Iterator[str]:
+    """A rebase has the leading states that its rule names."""
+    arg = site.statement.arg
+    rules = {name: row.leads for name, row in DEPENDENT.items()}
+    leads = (arg.combine,) * len(arg.places)
+    if arg.rebase and rules.get(arg.rebase) != leads:
+        yield f"rebase {arg.rebase} of another state; expected one of {rules}."
+
+
+# Maps
+
+
+def maps_are_known(site: Site) -> Iterator[str]:
+    """A grid is counted from variables alone; after the pass reduce agents reduce nothing."""
+    arg = site.statement.arg
+    if arg.map not in MAPS:
+        yield f"map @{arg.map}; expected one of {MAPS}."
+    if site.boundary == "sync" and arg.kind == "red" and arg.map in ("thread", "lane"):
+        yield f"red @{arg.map} after the pass reduce; expected partials, shuffles and a join."
+    for atom in atoms(arg.extent):
+        if arg.map == "grid" and atom.kind != "variable":
+            yield f"a grid loop counts to {atom}; expected an extent of variables alone."
+
+
+def maps_nest(site: Site) -> Iterator[str]:
+    """Every statement stands in loops that may hold it."""
+    for found in misplaced(site.statement, site.loops):
+        yield f"{found}; expected {' > '.join(RANKS)}, and agents together outside their loops."
+
+
+def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
+    """The loops around that may not hold a statement: places nest as they are ranked, a grid stands
+    in a grid or in serial loops, and what agents do together stands outside finer loops."""
+    place = statement.arg.map if statement.op is Ops.LOOP else ""
+    scope = statement.arg.engine if statement.op is Ops.MMA else "warp"
+    for loop in loops:
+        outer = loop.arg.map
+        rank = RANKS.get(outer, 0)
+        is_apart = statement.op in TILES and outer != "reg" and rank > RANKS.get(scope, 0)
+        is_deep = place in RANKS and rank > RANKS[place]
+        is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
+        if is_apart or is_deep or is_late:
+            name = declared_name(statement) or statement.op.name
+            yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
+
+
+# Fragments and MMA
+
+
+def own_names_dimensions(site: Site) -> Iterator[str]:
+    """A fragment is a register buffer whose relation speaks of its dimensions by name."""
+    arg = site.statement.arg
+    if arg.own is None:
+        return
+    if arg.space != "reg" or len(arg.names) != len(arg.shape):
+        yield f"own in space {arg.space}; expected reg, and names as in f32[r:64, c:32]."
+    for name in _names([arg.own.element]) - {*arg.names}:
+        yield f"own speaks of {name}; expected a dimension's name."
+
+
+def own_loops_touch_fragments(site: Site) -> Iterator[str]:
+    """A loop @own runs where a fragment lives."""
+    held = any(use.buffer.arg.own for use in site.uses)
+    for loop in site.loops:
+        if loop.arg.map == "own" and not held:
+            yield f"no fragment inside {loop.arg.axis} @own; expected one among the operands."
+
+
+def mma_contracts(site: Site) -> Iterator[str]:
+    """Each box axis is in two of acc, A and B; what is in A and B alone is contracted."""
+    product, scope = site.statement.src[1], site.statement.arg.engine
+    if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
+        yield "a value that is no product of two LOADs; expected one."
+    if scope not in ("thread", "warp", "warpgroup"):
+        yield f"scope @{scope}; expected thread, warp or warpgroup."
+    if any(use.access.mask for use in site.uses):
+        yield "a masked operand; expected fills that add nothing. Mask the COPY."
+    for name, value in axes(site.statement).items():
+        count = sum(name in _names(use.access.indices) for use in site.uses)
+        if value.terms and count != 2:
+            yield f"box axis {name} is in {count} of acc, A and B; expected two."
+
+
+# Rings
+
+
+def rings_turn(site: Site) -> Iterator[str]:
+    """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
+    ahead of the WAIT of its loop needs as many slots."""
+    buffer = site.statement
+    turns: dict[Ops, list[tuple[UOp, tuple[UOp, ...]]]] = {}
+    for node, loops in walk(site.around[-1].src) if buffer.arg.space in NEAR else ():
+        if node.op in (Ops.COPY, Ops.WAIT, Ops.FREE) and buffer in toposort(node.src):
+            turns.setdefault(node.op, []).append((node, loops))
+    copies = [turn for turn in turns.get(Ops.COPY, ()) if turn[0].src[0] is buffer]
+    again = [loop for _, loops in copies for loop in loops if loop.arg.extent.hi > 1]
+    if copies and Ops.WAIT not in turns:
+        yield "copied to and never waited for; expected a WAIT."
+    if again and Ops.FREE not in turns:
+        yield "filled again and never freed; expected a FREE."
+    if turns and Ops.COPY not in turns:
+        yield "waited for or freed, and never copied; expected a COPY."
+    for (copy, loops), (wait, others) in product(copies, turns.get(Ops.WAIT, ())):
+        ahead = copy.arg.places[0].sequence
+        waited = wait.arg[wait.src.index(buffer)]
+        both = loops and loops == others and ahead and waited
+        if both and (ahead - waited).lo >= buffer.arg.slots:
+            yield "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
+
+
+def copies_fit(site: Site) -> Iterator[str]:
+    """A COPY fills a whole near slot, or empties one into global memory."""
+    target, arg = site.statement.src[0].arg, site.statement.arg
+    spaces = {use.buffer.arg.space for use in site.uses}
+    if not spaces & NEAR:
+        yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
+    box = [extent.hi for _, extent in arg.box]
+    shape = [extent.hi for extent in target.shape]
+    if target.space != GLOBAL and (arg.places[0].mask or prod(box) != prod(shape)):
+        yield f"a box of {box} into {shape}; expected the whole slot filled, without a mask."
+
+
+_RULES: tuple[Rule, ...] = (
+    ops_are_known,
+    names_are_new,
+    names_are_in_scope,
+    ranks_match,
+    types_match,
+    indices_are_in_bounds,
+    roles_hold_roles,
+)
+_RULES_OF: dict[Ops, tuple[Rule, ...]] = {
+    Ops.BUFFER: (own_names_dimensions, rings_turn),
+    Ops.LOOP: (states_are_rebased, maps_are_known, maps_nest),
+    Ops.STORE: (iterations_stay_apart, rebase_fits, own_loops_touch_fragments),
+    Ops.COPY: (iterations_stay_apart, maps_nest, copies_fit),
+    Ops.MMA: (iterations_stay_apart, maps_nest, mma_contracts),
+    **dict.fromkeys((Ops.WAIT, Ops.FREE, Ops.BARRIER), (maps_nest,)),
 }
-"""The rules, with the statements they speak of; () is every statement."""
+"""The rules of every statement, and of some alone."""

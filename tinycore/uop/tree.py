@@ -1,4 +1,4 @@
-"""The kernel as an explicit tree of loops: what each statement holds, and how a tree is rebuilt.
+"""The kernel as an explicit tree of loops: what each statement holds, names, uses; rebuilding it.
 
 Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, whose statements are
 interned nodes; order is source order, the place of a statement is its scope (docs/ir.md rule 5). A
@@ -17,7 +17,6 @@ from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
 from tinycore.uop.ops import Ops, Scalar, UOp, const, postorder
 
 GLOBAL = "global"
-STORES = frozenset({Ops.STORE, Ops.COPY, Ops.MMA})
 
 
 class Access(NamedTuple):
@@ -121,7 +120,7 @@ def buffer(
     name: str, dtype: DType, shape: Iterable[Index | int], space: str = GLOBAL, **more: Any
 ) -> UOp:
     """A buffer declaration; in a register space `init` names the monoid whose identity fills it."""
-    arg = BufferArg(name, tuple(map(as_index, shape)), space)._replace(**more)
+    arg = BufferArg(name, tuple(map(as_index, shape)), space, **more)
     return UOp(Ops.BUFFER, dtype, (), arg)
 
 
@@ -154,9 +153,9 @@ def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
 
 def mask_value(mask: Mask) -> UOp:
     """A conjunction used as a boolean value."""
-    if mask == NEVER:
-        return const(False, dtypes.bool)
-    return UOp(Ops.MASK, dtypes.bool, (), mask) if mask else const(True, dtypes.bool)
+    if not mask or mask == NEVER:
+        return const(not mask, dtypes.bool)
+    return UOp(Ops.MASK, dtypes.bool, (), mask)
 
 
 def both(first: Mask, second: Mask) -> Mask:
@@ -168,6 +167,9 @@ def both(first: Mask, second: Mask) -> Mask:
 
 # Walking.
 
+BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
+STORES = (Ops.STORE, Ops.COPY, Ops.MMA)
+
 
 def walk(
     statements: Iterable[UOp], loops: tuple[UOp, ...] = ()
@@ -175,10 +177,20 @@ def walk(
     """Every statement in source order, with the loops around it."""
     for statement in statements:
         yield statement, loops
-        if statement.op is Ops.LOOP:
-            yield from walk(statement.src, (*loops, statement))
-        elif statement.op in (Ops.IF, Ops.BLOCK):
-            yield from walk(statement.src, loops)
+        if statement.op in BODIES:
+            inner = (*loops, statement) if statement.op is Ops.LOOP else loops
+            yield from walk(statement.src, inner)
+
+
+def name_of(node: UOp) -> str:
+    """The name of a buffer or of a LET."""
+    found: str = node.arg.name if node.op is Ops.BUFFER else node.arg
+    return found
+
+
+def axis_of(statement: UOp) -> Index:
+    """The value of the axis of a loop or of a role."""
+    return axis(statement.arg.axis, statement.arg.extent)
 
 
 def values(statement: UOp) -> tuple[UOp, ...]:
@@ -189,21 +201,19 @@ def values(statement: UOp) -> tuple[UOp, ...]:
     return statement.src if statement.op is Ops.LET else ()
 
 
+def dependents(statement: UOp) -> tuple[UOp, ...]:
+    """The buffers that the rebase of a STORE moves."""
+    return statement.src[2 * len(statement.arg.places) :]
+
+
 def operands(node: UOp) -> tuple[UOp, ...]:
     """The expressions that a node of an expression is computed from; none for a LOAD or LET."""
     return () if node.op in (Ops.LOAD, Ops.LET) else node.src
 
 
-def axis_of(statement: UOp) -> Index:
-    """The value of the axis of a loop or of a role."""
-    return axis(statement.arg.axis, statement.arg.extent)
-
-
-# Rebuilding.
-
-IndexMap = Callable[[Index], Index]
-NO_ATOMS: Mapping[Atom, Index] = {}
-"""Nothing to replace: then an argument changes only by the nodes that its indices gather."""
+def parts(node: UOp) -> Sequence[UOp]:
+    """The sources of a node, and the nodes under its gathered indices."""
+    return (*node.src, *gathered(indices(node.arg))) if TABLES.gathers else node.src
 
 
 def indices(arg: Any) -> Iterator[Index]:
@@ -220,6 +230,11 @@ def gathered(values: Iterable[Index]) -> list[UOp]:
     if not TABLES.gathers:
         return []
     return [atom.node for atom in atoms(*values) if atom.kind == "gather"]
+
+
+# Rebuilding.
+
+IndexMap = Callable[[Index], Index]
 
 
 def mapped(arg: Any, change: IndexMap) -> Any:
@@ -255,11 +270,11 @@ class Rebuild:
     def __init__(
         self,
         nodes: Mapping[UOp, UOp] | None = None,
-        env: Mapping[Atom, Index] = NO_ATOMS,
+        env: Mapping[Atom, Index] | None = None,
         look: Callable[[UOp], UOp] | None = None,
     ) -> None:
-        self.memo: dict[UOp, UOp] = dict(nodes or {})
-        self.env = env
+        self.memo = dict(nodes or {})
+        self.env = env or {}
         self.look = look
         self.indices: dict[Index, Index] = {}
 
@@ -276,7 +291,7 @@ class Rebuild:
 
     def parts(self, node: UOp) -> Sequence[UOp]:
         """What is rebuilt before a node is."""
-        return (*node.src, *gathered(indices(node.arg))) if TABLES.gathers else node.src
+        return parts(node)
 
     def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
         """Statements in order."""
@@ -285,7 +300,7 @@ class Rebuild:
     def _rebuild(self, node: UOp) -> UOp:
         src = tuple([self.memo[source] for source in node.src])
         arg = node.arg
-        if arg is not None and (self.env is not NO_ATOMS or TABLES.gathers):
+        if arg is not None and (self.env or TABLES.gathers):
             change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
             arg = change(arg, self.index)
         new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
@@ -306,4 +321,4 @@ def rebuild(
     statements: Iterable[UOp], nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index] | None = None
 ) -> tuple[UOp, ...]:
     """`statements` with nodes and atoms replaced."""
-    return Rebuild(nodes, env or NO_ATOMS).body(statements)
+    return Rebuild(nodes, env).body(statements)

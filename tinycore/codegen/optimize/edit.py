@@ -13,9 +13,10 @@ from tinycore.errors import TinycoreError
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import BODIES, declared_name, evaluated, under, uses
-from tinycore.uop.spec_loops import misplaced
+from tinycore.uop.sites import declared_name, evaluated, under, uses
+from tinycore.uop.spec import misplaced
 from tinycore.uop.tree import (
+    BODIES,
     Access,
     Kernel,
     Rebuild,

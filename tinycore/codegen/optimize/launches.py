@@ -25,7 +25,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.reorder import crossing_values
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.spec_loops import TILES
+from tinycore.uop.sites import TILES
 from tinycore.uop.tree import GLOBAL, Kernel, Launch, Plan, load, rebuild, store
 
 

@@ -30,8 +30,7 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.uop.ops import Ops, UOp, factors, toposort
-from tinycore.uop.sites import evaluated, under
-from tinycore.uop.spec_loops import TILES
+from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     GLOBAL,
     Access,

@@ -33,8 +33,9 @@ from tinycore.codegen.optimize.reorder import distributed
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make, of_atom
 from tinycore.uop.ops import Ops, UOp, alu, const, factors
-from tinycore.uop.sites import BODIES, evaluated, under
+from tinycore.uop.sites import evaluated, under
 from tinycore.uop.tree import (
+    BODIES,
     GLOBAL,
     Access,
     Kernel,

@@ -33,8 +33,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import UNARY, Ops, UOp, toposort
-from tinycore.uop.sites import declared_name
-from tinycore.uop.spec_loops import TILES
+from tinycore.uop.sites import TILES, declared_name
 from tinycore.uop.tree import Access, Kernel, axis_of, buffer, let, load, rebuild, store
 
 _COSTLY = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}

@@ -27,7 +27,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.reorder import widened, widening
 from tinycore.uop.index import axis
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.spec_loops import TILES
+from tinycore.uop.sites import TILES
 from tinycore.uop.tree import Access, Kernel, load, loop, store
 
 

@@ -36,8 +36,7 @@ from tinycore.dtype import dtypes
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, digit, make, of_atom
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import declared_name, under, written
-from tinycore.uop.spec_loops import TILES
+from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")

@@ -20,7 +20,7 @@ from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import ROLES, SEQ, under, uses
+from tinycore.uop.sites import under, uses
 from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, axis_of, let, load, loop, rebuild
 from tinycore.util import prod
 
@@ -89,8 +89,8 @@ class Machine(Frame):
 
     def do_block(self, block: UOp) -> Steps:
         """Statements in order, or roles side by side."""
-        if block.arg.kind == ROLES:
-            return self.side_by_side(Watch(ROLES), block.src)
+        if block.arg.kind == "roles":
+            return self.side_by_side(Watch("roles"), block.src)
         return self.body(block.src)
 
     def side_by_side(self, watch: Watch, statements: Sequence[UOp]) -> Steps:
@@ -245,7 +245,7 @@ def spelled_out(kernel: Kernel) -> Kernel:
     blocks = {}
     for statement in under(kernel.body):
         if statement.op is Ops.STORE and statement.arg.rebase:
-            blocks[statement] = UOp(Ops.BLOCK, dtypes.void, _moves(statement), BlockArg(SEQ))
+            blocks[statement] = UOp(Ops.BLOCK, dtypes.void, _moves(statement), BlockArg("seq"))
     return kernel._replace(body=rebuild(kernel.body, blocks))
 
 

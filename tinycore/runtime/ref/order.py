@@ -8,8 +8,8 @@ from itertools import product
 
 from tinycore.dtype import COMPUTE
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import BODIES, ROLE, under
-from tinycore.uop.tree import Kernel
+from tinycore.uop.sites import under
+from tinycore.uop.tree import BODIES, Kernel
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
 TEAMS = ("warpgroup", "warp")  # loops whose iterations run side by side
@@ -30,7 +30,7 @@ def agents(statement: UOp) -> list[tuple[str, int]]:
     arg = statement.arg
     if statement.op is Ops.LOOP and arg.map in TEAMS:
         return [(arg.axis, at) for at in range(arg.extent.hi)]
-    if statement.op is Ops.BLOCK and arg.kind == ROLE:
+    if statement.op is Ops.BLOCK and arg.kind == "role":
         return [(arg.name, at) for at in range(arg.extent.hi)]
     return []
 
