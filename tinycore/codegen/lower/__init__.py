@@ -33,14 +33,14 @@ class Pass(NamedTuple):
 
     name: str
     run: Callable[[Kernel, Caps], Kernel]
-    removes: frozenset[Ops] = frozenset()
+    removes: tuple[Ops, ...] = ()
 
 
 PASSES = (
     Pass("copies", copies, TILES),
     Pass("reduce", reduce),
     Pass("combine", combine),
-    Pass("decompose", decompose, frozenset({Ops.FIN})),
+    Pass("decompose", decompose, (Ops.FIN,)),
     Pass("tasks", tasks),
     Pass("lanes", lanes),
 )
@@ -57,7 +57,7 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
     gone: set[Ops] = set()
     for step in PASSES:
         kernel = _timed(step.name, step.run, kernel, target.caps)
-        gone |= step.removes
+        gone.update(step.removes)
         if SPEC.value:
             _check(kernel, step.name, gone)
         if DEBUG.value >= 5:
