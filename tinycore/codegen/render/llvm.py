@@ -4,15 +4,15 @@ Comes in: `Lowered`. Goes out: a module with one function, void NAME(ptr args, i
 args holds slots of 8 bytes: the buffers, the variables, then the address of scratch memory, of
 which worker tid has its own part. The grid loop of worker tid runs from tid*G/nt to (tid+1)*G/nt;
 a program without one is run by worker 0. Register buffers become values and phis, never memory.
-Spellings are in llvm_text.py and llvm_values.py.
+What stands between branches is spelled in llvm_instructions.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from tinycore.codegen.render import llvm_values
-from tinycore.codegen.render.llvm_text import Text, register_type
+from tinycore.codegen.render.llvm_instructions import SPELLED, Text, register_type
 from tinycore.dtype import dtypes
 from tinycore.runtime.caps import Caps
 from tinycore.runtime.contract import Renderer
@@ -21,7 +21,7 @@ from tinycore.uop.ops import Ops, UOp
 
 Register = tuple[UOp, int]  # a register buffer and a place in it
 
-OPS = tuple(sorted([op.name for op in llvm_values.SPELLED]))
+OPS = tuple(sorted([op.name for op in SPELLED]))
 """The scalar ops this renderer spells, for `Caps.ops`; the core decomposes the others."""
 
 
@@ -38,17 +38,14 @@ class LLVMRenderer(Renderer[Lowered]):
         return Module(program, self.caps.contraction).text(self.attributes)
 
 
-class Scope:
-    """An open LOOP or IF: its labels, its counter, and the registers that change inside."""
+class Scope(NamedTuple):
+    """An open LOOP or IF: its label, the label before it, and what the registers that change inside
+    were called before and are inside."""
 
-    def __init__(self, name: str, before: str, changing: dict[Register, str]) -> None:
-        self.name = name
-        self.before = before
-        self.changing = changing  # what each was called before
-        self.inside = {register: f"%{name}.{k}" for k, register in enumerate(changing)}
-        self.phis = 0
-        self.counter = ("", "", "")
-        self.may_skip = False
+    name: str
+    before: str
+    outside: dict[Register, str]
+    inside: dict[Register, str]
 
 
 class Module(Text):
@@ -58,17 +55,14 @@ class Module(Text):
         super().__init__(contracts)
         self.program = program
         self.registers: dict[Register, str] = {}
-        self.position = 0
         self.scratch = ""
-        self.open: list[Scope] = []
+        self.open: list[Iterator[str | None]] = []
 
     def text(self, attributes: str) -> str:
         """The text of the module."""
         self._arguments()
-        for position, node in enumerate(self.program.uops):
-            self.position = position
-            write = _WRITERS.get(node.op, llvm_values.scalar)
-            name = write(self, node)
+        for node in self.program.uops:
+            name = _WRITERS.get(node.op, Module.scalar)(self, node)
             if name is not None:
                 self.names[node] = name
         if not self.program.grid:
@@ -110,12 +104,12 @@ class Module(Text):
             self.registers[node, place] = "poison"
         return None
 
-    def load(self, node: UOp) -> str:
+    def load(self, node: UOp) -> str | None:
         """A LOAD; of a register it is another name."""
         buffer, offset, *_ = node.src
         if buffer.arg.space == REGISTER:
             return self.registers[buffer, offset.arg]
-        return llvm_values.load(self, node)
+        return super().load(node)
 
     def store(self, node: UOp) -> None:
         """A STORE; to a register it gives the register another name."""
@@ -123,94 +117,89 @@ class Module(Text):
         if buffer.arg.space == REGISTER:
             self.registers[buffer, offset.arg] = self.name(value)
         else:
-            llvm_values.store(self, node)
+            super().store(node)
 
     # loops and branches
 
-    def loop(self, node: UOp) -> str:
-        """The head of a loop: a block with a phi for its counter and each changing register."""
+    def begin(self, node: UOp) -> str | None:
+        """The head of a LOOP or an IF: what is written up to its body."""
+        scope = self.loop(node) if node.op is Ops.LOOP else self.condition(node)
+        self.open.append(scope)
+        return next(scope)
+
+    def end(self, node: UOp) -> None:
+        """The end of the innermost scope: what is written after its body."""
+        next(self.open.pop(), None)
+
+    def loop(self, node: UOp) -> Iterator[str | None]:
+        """A block with a phi for the counter, which is yielded, and for each changing register."""
         first, end = "0", self.name(node.src[0])
-        if node.arg.map == "grid":
+        is_grid = node.arg.map == "grid"
+        if is_grid:
             following = self.new("add i64 %tid, 1")
             first, end = self._share("%tid", end), self._share(following, end)
         scope = self._scope("l", node)
-        counter = f"%{scope.name}.i"
-        scope.counter = (counter, first, end)
-        scope.may_skip = node.arg.map == "grid" or node.arg.extent.lo < 1
-        self.line(f"br label %{scope.name}")
-        self.block(scope.name)
-        scope.phis = len(self.lines)
-        self.lines.append("")
+        name, counter = scope.name, f"%{scope.name}.i"
+        may_skip = is_grid or node.arg.extent.lo < 1
+        self.line(f"br label %{name}")
+        self.block(name)
+        head = len(self.lines)
         self.registers.update(scope.inside)
-        if scope.may_skip:
+        if may_skip:
             more = self.new(f"icmp slt i64 {counter}, {end}")
-            self.branch(more, f"{scope.name}.body", f"{scope.name}.end")
-            self.block(f"{scope.name}.body")
-        return counter
+            self.branch(more, f"{name}.body", f"{name}.end")
+            self.block(f"{name}.body")
+        yield counter
+        following = self.new(f"add nuw nsw i64 {counter}, 1")
+        sides = f"[ {first}, %{scope.before} ], [ {following}, %{self.label} ]"
+        self.lines[head:head] = [f"  {counter} = phi i64 {sides}", *self._phis(scope)]
+        if may_skip:
+            self.line(f"br label %{name}")
+            self.registers.update(scope.inside)
+        else:
+            more = self.new(f"icmp slt i64 {following}, {end}")
+            self.branch(more, name, f"{name}.end")
+        self.block(f"{name}.end")
 
     def _share(self, worker: str, extent: str) -> str:
         """Where the share of a worker begins: worker * extent / nt."""
         whole = self.new(f"mul i64 {worker}, {extent}")
         return self.new(f"udiv i64 {whole}, %nt")
 
-    def condition(self, node: UOp) -> None:
-        """The head of an IF."""
+    def condition(self, node: UOp) -> Iterator[str | None]:
+        """A block that is jumped over, and after it a phi for each changing register."""
         test = self.name(node.src[0])
         scope = self._scope("c", node)
         self.branch(test, scope.name, f"{scope.name}.end")
         self.block(scope.name)
+        yield None
+        phis = self._phis(scope)
+        self.line(f"br label %{scope.name}.end")
+        self.block(f"{scope.name}.end")
+        self.lines += phis
+        self.registers.update(scope.inside)
 
     def _scope(self, start: str, head: UOp) -> Scope:
         """A scope and the registers that change in it; not those declared inside."""
-        changing: dict[Register, str] = {}
-        for node in self.program.uops[self.position :]:
+        outside: dict[Register, str] = {}
+        uops = self.program.uops
+        for node in uops[uops.index(head) :]:
             if node.op is Ops.END and node.src[0] is head:
                 break
             if node.op is Ops.STORE and node.src[0].arg.space == REGISTER:
                 register = (node.src[0], node.src[1].arg)
                 if register in self.registers:
-                    changing[register] = self.registers[register]
-        scope = Scope(self.fresh(start), self.label, changing)
-        self.open.append(scope)
-        return scope
+                    outside[register] = self.registers[register]
+        name = self.fresh(start)
+        inside = {register: f"%{name}.{k}" for k, register in enumerate(outside)}
+        return Scope(name, self.label, outside, inside)
 
-    def end(self, node: UOp) -> None:
-        """The end of a LOOP or an IF."""
-        scope = self.open.pop()
-        if node.src[0].op is Ops.LOOP:
-            self._end_loop(scope)
-        else:
-            self._end_condition(scope)
-
-    def _end_loop(self, scope: Scope) -> None:
-        counter, first, end = scope.counter
-        following = self.new(f"add nuw nsw i64 {counter}, 1")
-        phis = [
-            f"  {counter} = phi i64 [ {first}, %{scope.before} ], [ {following}, %{self.label} ]"
-        ]
-        phis += self._phis(scope, self.label)
-        self.lines[scope.phis] = "\n".join(phis)
-        if scope.may_skip:
-            self.line(f"br label %{scope.name}")
-            self.registers.update(scope.inside)
-        else:
-            more = self.new(f"icmp slt i64 {following}, {end}")
-            self.branch(more, scope.name, f"{scope.name}.end")
-        self.block(f"{scope.name}.end")
-
-    def _end_condition(self, scope: Scope) -> None:
-        inner = self.label
-        self.line(f"br label %{scope.name}.end")
-        self.block(f"{scope.name}.end")
-        self.lines += self._phis(scope, inner)
-        self.registers.update(scope.inside)
-
-    def _phis(self, scope: Scope, last: str) -> list[str]:
-        """What each changing register is: what it was before, or at the end of block `last`."""
+    def _phis(self, scope: Scope) -> list[str]:
+        """What each changing register is: what it was before, or at the end of this block."""
         found = []
-        for register, before in scope.changing.items():
+        for register, before in scope.outside.items():
             kind, after = register_type(register[0].dtype), self.registers[register]
-            sides = f"[ {before}, %{scope.before} ], [ {after}, %{last} ]"
+            sides = f"[ {before}, %{scope.before} ], [ {after}, %{self.label} ]"
             found.append(f"  {scope.inside[register]} = phi {kind} {sides}")
         return found
 
@@ -219,8 +208,8 @@ _WRITERS: dict[Ops, Callable[[Module, UOp], str | None]] = {
     Ops.BUFFER: Module.buffer,
     Ops.LOAD: Module.load,
     Ops.STORE: Module.store,
-    Ops.SHUFFLE: llvm_values.shuffle,
-    Ops.LOOP: Module.loop,
-    Ops.IF: Module.condition,
+    Ops.SHUFFLE: Module.shuffle,
+    Ops.LOOP: Module.begin,
+    Ops.IF: Module.begin,
     Ops.END: Module.end,
 }

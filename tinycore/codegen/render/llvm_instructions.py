@@ -1,24 +1,21 @@
-"""Scalar ops, shuffles, loads and stores in LLVM IR.
+"""The LLVM IR of one instruction after another: scalar ops, shuffles, loads and stores.
 
-Comes in: a node whose sources have names. Goes out: its name, after one instruction or a few. A
-single load under a false mask reads element 0 of its buffer instead, which is there, and takes the
-fill; a single store is jumped over; vectors use the masked intrinsics.
+Comes in: a node whose sources have names. Goes out: its name; at the end, lines. llvm.py writes
+the control flow between them. Types and numbers are spelled here: bool is i1 in registers and i8 in
+memory; floats that LLVM would compute by calls are their bits.
+Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
 from __future__ import annotations
 
-from tinycore.codegen.render.llvm_text import (
-    Text,
-    in_memory,
-    literal,
-    number,
-    register_type,
-    suffix,
-)
-from tinycore.dtype import DType
+import struct
+from ctypes import c_float
+from functools import cache
+
+from tinycore.dtype import NARROW, DType, dtypes, to_bits
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.lowered import FUSED
-from tinycore.uop.ops import CASTS, Ops, UOp
+from tinycore.uop.ops import CASTS, Ops, Scalar, UOp
 
 FLOAT = {
     Ops.ADD: "fadd",
@@ -59,152 +56,233 @@ SPELLED = frozenset({*FLOAT, *SIGNED, *OF_ONE, *FUNCTIONS, *CASTS, Ops.WHERE})
 
 _CONVERSIONS = {"fi": "fptosi", "fu": "fptoui", "if": "sitofp", "uf": "uitofp", "bf": "uitofp"}
 _WIDENINGS = {"f": "fpext", "i": "sext", "u": "zext", "b": "zext"}
+_FLOATS = {"float16": "half", "float32": "float", "float64": "double"}
 
 
-def scalar(text: Text, node: UOp) -> str:
-    """A scalar op on scalars or, lane by lane, on vectors. Raises: Unsupported."""
-    op, dtype = node.op, node.src[0].dtype
-    kind = register_type(dtype)
-    names = [text.name(source) for source in node.src]
-    word = PLAIN[dtype.kind].get(op)
-    if word is not None:
-        word += " contract" if node.tag == FUSED and text.contracts else ""
-        return text.new(f"{word} {kind} {', '.join(names)}")
-    if op in CASTS:
-        return _cast(text, node, names[0])
-    if op in OF_ONE:
-        word, first = OF_ONE[op]
-        return text.new(f"{word} {kind} {literal(first, dtype)}, {names[0]}")
-    given = [register_type(source.dtype) for source in node.src]
-    pairs = list(zip(given, names, strict=True))
-    if op is Ops.WHERE:
-        return text.new("select " + ", ".join([f"{one} {name}" for one, name in pairs]))
-    if op not in FUNCTIONS:
-        raise Unsupported(f"render: {op.name} on {dtype!r} has no spelling in LLVM IR")
-    return text.new(text.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, pairs))
+@cache
+def register_type(dtype: DType) -> str:
+    """The type of a value in a register."""
+    one = _FLOATS.get(dtype.name) or f"i{dtype.bits}"
+    return one if dtype.lanes == 1 else f"<{dtype.lanes} x {one}>"
 
 
-def _cast(text: Text, node: UOp, value: str) -> str:
-    old, new = node.src[0].dtype, node.dtype
-    if node.op is Ops.CAST:
-        return _converted(text, value, old, new)
-    first, second = register_type(old), register_type(new)
-    return value if first == second else text.new(f"bitcast {first} {value} to {second}")
+@cache
+def in_memory(dtype: DType) -> DType:
+    """The type a value has in memory, where a bool takes a byte."""
+    return dtypes.uint8.vec(dtype.lanes) if dtype.kind == "b" else dtype
 
 
-def _converted(text: Text, value: str, old: DType, new: DType) -> str:
-    if old is new:
-        return value
-    kind = register_type(old)
-    if new.kind == "b" and old.kind != "b":
-        compare = "fcmp une" if old.is_float else "icmp ne"
-        return text.new(f"{compare} {kind} {value}, {literal(0, old)}")
-    word = _CONVERSIONS.get(old.kind + new.kind)
-    if word is None:
-        if new.bits == old.bits:
+@cache
+def suffix(dtype: DType) -> str:
+    """The end of an intrinsic's name for a type: v16f32, i64."""
+    kind = "f" if dtype.name in _FLOATS else "i"
+    lanes = "" if dtype.lanes == 1 else f"v{dtype.lanes}"
+    return f"{lanes}{kind}{dtype.bits}"
+
+
+def literal(value: Scalar, dtype: DType) -> str:
+    """A constant; the same in every lane of a vector type."""
+    if dtype.lanes == 1:
+        return number(value, dtype)
+    return f"splat ({register_type(dtype.scalar)} {number(value, dtype.scalar)})"
+
+
+def number(value: Scalar, dtype: DType) -> str:
+    """One number as LLVM reads it, exactly: floats by their bits."""
+    if dtype is dtypes.float16:
+        return f"0xH{int(to_bits(value, dtype)):04X}"
+    if dtype in NARROW:
+        return str(to_bits(value, dtype))
+    if dtype.is_float:
+        exact = float(value) if dtype is dtypes.float64 else c_float(value).value
+        return "0x" + struct.pack(">d", exact).hex().upper()
+    return ("true" if value else "false") if dtype.kind == "b" else str(int(value))
+
+
+class Text:
+    """The lines of a function, the names of its values and the intrinsics it calls.
+
+    A method for a node is given one whose sources have names, and returns the name of its result.
+    """
+
+    def __init__(self, contracts: bool) -> None:
+        self.contracts = contracts
+        self.lines: list[str] = []
+        self.names: dict[UOp, str] = {}
+        self.declared: dict[str, None] = {}
+        self.count = 0
+        self.label = "entry"
+
+    def line(self, text: str) -> None:
+        """One instruction without a result."""
+        self.lines.append("  " + text)
+
+    def new(self, text: str) -> str:
+        """One instruction; returns the name of its result."""
+        self.count += 1
+        name = f"%v{self.count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def fresh(self, start: str) -> str:
+        """A name that no other value or label has."""
+        self.count += 1
+        return f"{start}{self.count}"
+
+    def name(self, node: UOp) -> str:
+        """What a source is called: its name, or its literal."""
+        if node.op is Ops.CONST:
+            return literal(node.arg, node.dtype)
+        return self.names[node]
+
+    def block(self, label: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def branch(self, test: str, yes: str, no: str) -> None:
+        """Go to one of two blocks."""
+        self.line(f"br i1 {test}, label %{yes}, label %{no}")
+
+    def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
+        """The call of an intrinsic on (type, value) pairs, which is declared."""
+        kinds = ", ".join([kind for kind, _ in arguments])
+        given = ", ".join([f"{kind} {value}" for kind, value in arguments])
+        self.declared[f"declare {result} @llvm.{name}({kinds})"] = None
+        return f"call {result} @llvm.{name}({given})"
+
+    # values
+
+    def scalar(self, node: UOp) -> str:
+        """A scalar op on scalars or, lane by lane, on vectors. Raises: Unsupported."""
+        op, dtype = node.op, node.src[0].dtype
+        kind = register_type(dtype)
+        names = [self.name(source) for source in node.src]
+        word = PLAIN[dtype.kind].get(op)
+        if word is not None:
+            word += " contract" if node.tag == FUSED and self.contracts else ""
+            return self.new(f"{word} {kind} {', '.join(names)}")
+        if op is Ops.CAST:
+            return self._converted(names[0], dtype, node.dtype)
+        if op is Ops.BITCAST:
+            new = register_type(node.dtype)
+            return names[0] if kind == new else self.new(f"bitcast {kind} {names[0]} to {new}")
+        if op in OF_ONE:
+            word, first = OF_ONE[op]
+            return self.new(f"{word} {kind} {literal(first, dtype)}, {names[0]}")
+        given = [register_type(source.dtype) for source in node.src]
+        pairs = list(zip(given, names, strict=True))
+        if op is Ops.WHERE:
+            return self.new("select " + ", ".join([f"{one} {name}" for one, name in pairs]))
+        if op not in FUNCTIONS:
+            raise Unsupported(f"render: {op.name} on {dtype!r} has no spelling in LLVM IR")
+        return self.new(self.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, pairs))
+
+    def _converted(self, value: str, old: DType, new: DType) -> str:
+        if old is new:
             return value
-        narrower = "fptrunc" if old.is_float else "trunc"
-        word = _WIDENINGS[old.kind] if new.bits > old.bits else narrower
-    return text.new(f"{word} {kind} {value} to {register_type(new)}")
+        kind = register_type(old)
+        if new.kind == "b" and old.kind != "b":
+            compare = "fcmp une" if old.is_float else "icmp ne"
+            return self.new(f"{compare} {kind} {value}, {literal(0, old)}")
+        word = _CONVERSIONS.get(old.kind + new.kind)
+        if word is None:
+            if new.bits == old.bits:
+                return value
+            narrower = "fptrunc" if old.is_float else "trunc"
+            word = _WIDENINGS[old.kind] if new.bits > old.bits else narrower
+        return self.new(f"{word} {kind} {value} to {register_type(new)}")
 
+    def shuffle(self, node: UOp) -> str:
+        """Lanes of one or more sources: constants, a shufflevector, or one by one."""
+        first, last = node.src[0], node.src[-1]
+        kind, value, second = register_type(first.dtype), self.name(first), "poison"
+        is_pair = len(node.src) == 2 and first.dtype.lanes > 1 and first.dtype is last.dtype
+        if node.dtype.lanes == 1 or (len(node.src) > 1 and not is_pair):
+            return self._one_by_one(node)
+        if is_pair:
+            second = self.name(last)
+        elif first.dtype.lanes == 1:
+            one, kind = kind, register_type(node.dtype)
+            value = self.new(f"insertelement {kind} poison, {one} {value}, i64 0")
+        order = "zeroinitializer"
+        if any(node.arg):
+            order = f"<{', '.join([f'i32 {lane}' for lane in node.arg])}>"
+        mask = f"<{node.dtype.lanes} x i32> {order}"
+        return self.new(f"shufflevector {kind} {value}, {kind} {second}, {mask}")
 
-# shuffles
+    def _one_by_one(self, node: UOp) -> str:
+        kind, one = register_type(node.dtype), register_type(node.dtype.scalar)
+        lanes = [(source, k) for source in node.src for k in range(source.dtype.lanes)]
+        picked = [lanes[number] for number in node.arg]
+        if node.dtype.lanes > 1 and all(source.op is Ops.CONST for source, _ in picked):
+            numbers = [f"{one} {number(source.arg, node.dtype.scalar)}" for source, _ in picked]
+            return f"<{', '.join(numbers)}>"
+        found = "poison"
+        for place, (source, k) in enumerate(picked):
+            part = self.name(source)
+            if source.dtype.lanes > 1:
+                part = self.new(f"extractelement {register_type(source.dtype)} {part}, i64 {k}")
+            if node.dtype.lanes == 1:
+                return part
+            found = self.new(f"insertelement {kind} {found}, {one} {part}, i64 {place}")
+        return found
 
+    # memory
 
-def shuffle(text: Text, node: UOp) -> str:
-    """Lanes of one or more sources: constants, a shufflevector, or one by one."""
-    first, *others = node.src
-    same = all(source.dtype is first.dtype for source in others)
-    if node.dtype.lanes == 1 or len(others) > 1 or not same:
-        return _one_by_one(text, node)
-    kind, value = register_type(first.dtype), text.name(first)
-    if first.dtype.lanes == 1:
-        if others:
-            return _one_by_one(text, node)
-        one, kind = kind, register_type(node.dtype)
-        value = text.new(f"insertelement {kind} poison, {one} {value}, i64 0")
-    second = text.name(others[0]) if others else "poison"
-    order = "zeroinitializer"
-    if any(node.arg):
-        order = f"<{', '.join([f'i32 {lane}' for lane in node.arg])}>"
-    mask = f"<{node.dtype.lanes} x i32> {order}"
-    return text.new(f"shufflevector {kind} {value}, {kind} {second}, {mask}")
+    def load(self, node: UOp) -> str | None:
+        """A LOAD. A single one under a false mask reads element 0 of its buffer instead, which is
+        there, and takes the fill; vectors use the masked intrinsics."""
+        dtype, stored = node.dtype, in_memory(node.dtype)
+        kind = register_type(stored)
+        offset, mask, fill = [*map(self.name, node.src[1:]), "", ""][:3]
+        is_single = dtype.lanes == 1
+        if mask and is_single:
+            offset = self.new(f"select i1 {mask}, i64 {offset}, i64 0")
+        place = self._place(node.src[0], offset)
+        read = f"load {kind}, ptr {place}, align {dtype.itemsize}"
+        if mask and not is_single:
+            given = (kind, self._converted(fill, dtype, stored))
+            arguments = [*_masked(place, mask, dtype), given]
+            read = self.intrinsic(f"masked.load.{suffix(stored)}.p0", kind, arguments)
+        value = self._converted(self.new(read), stored, dtype)
+        if not mask or not is_single:
+            return value
+        kind = register_type(dtype)
+        return self.new(f"select i1 {mask}, {kind} {value}, {kind} {fill}")
 
+    def store(self, node: UOp) -> None:
+        """A STORE; a single one under a mask is jumped over."""
+        buffer, offset, source, *masks = node.src
+        dtype, stored = source.dtype, in_memory(source.dtype)
+        kind = register_type(stored)
+        value = self._converted(self.name(source), dtype, stored)
+        place = self._place(buffer, self.name(offset))
+        write = f"store {kind} {value}, ptr {place}, align {dtype.itemsize}"
+        if not masks:
+            self.line(write)
+            return
+        mask = self.name(masks[0])
+        if dtype.lanes > 1:
+            arguments = [(kind, value), *_masked(place, mask, dtype)]
+            self.line(self.intrinsic(f"masked.store.{suffix(stored)}.p0", "void", arguments))
+            return
+        label = self.fresh("s")
+        self.branch(mask, label, f"{label}.end")
+        self.block(label)
+        self.line(write)
+        self.line(f"br label %{label}.end")
+        self.block(f"{label}.end")
 
-def _one_by_one(text: Text, node: UOp) -> str:
-    kind, one = register_type(node.dtype), register_type(node.dtype.scalar)
-    lanes = [(source, k) for source in node.src for k in range(source.dtype.lanes)]
-    picked = [lanes[number] for number in node.arg]
-    if node.dtype.lanes > 1 and all(source.op is Ops.CONST for source, _ in picked):
-        numbers = [f"{one} {number(source.arg, node.dtype.scalar)}" for source, _ in picked]
-        return f"<{', '.join(numbers)}>"
-    found = "poison"
-    for place, (source, k) in enumerate(picked):
-        part = text.name(source)
-        if source.dtype.lanes > 1:
-            part = text.new(f"extractelement {register_type(source.dtype)} {part}, i64 {k}")
-        if node.dtype.lanes == 1:
-            return part
-        found = text.new(f"insertelement {kind} {found}, {one} {part}, i64 {place}")
-    return found
-
-
-# memory
-
-
-def load(text: Text, node: UOp) -> str:
-    """The name of what a LOAD reads."""
-    dtype, stored = node.dtype, in_memory(node.dtype)
-    kind, offset = register_type(stored), text.name(node.src[1])
-    mask, fill = [text.name(source) for source in node.src[2:]] or ("", "")
-    if mask and dtype.lanes == 1:
-        offset = text.new(f"select i1 {mask}, i64 {offset}, i64 0")
-    place = _place(text, node.src[0], offset)
-    read = f"load {kind}, ptr {place}, align {dtype.itemsize}"
-    if mask and dtype.lanes > 1:
-        given = (kind, _converted(text, fill, dtype, stored))
-        arguments = [*_masked(place, mask, dtype), given]
-        read = text.intrinsic(f"masked.load.{suffix(stored)}.p0", kind, arguments)
-    value = _converted(text, text.new(read), stored, dtype)
-    if not mask or dtype.lanes > 1:
-        return value
-    kind = register_type(dtype)
-    return text.new(f"select i1 {mask}, {kind} {value}, {kind} {fill}")
-
-
-def store(text: Text, node: UOp) -> None:
-    """The instructions of a STORE."""
-    dtype = node.src[2].dtype
-    stored = in_memory(dtype)
-    kind = register_type(stored)
-    value = _converted(text, text.name(node.src[2]), dtype, stored)
-    place = _place(text, node.src[0], text.name(node.src[1]))
-    write = f"store {kind} {value}, ptr {place}, align {dtype.itemsize}"
-    if len(node.src) == 3:
-        text.line(write)
-        return
-    mask = text.name(node.src[3])
-    if dtype.lanes > 1:
-        arguments = [(kind, value), *_masked(place, mask, dtype)]
-        text.line(text.intrinsic(f"masked.store.{suffix(stored)}.p0", "void", arguments))
-        return
-    label = text.fresh("s")
-    text.branch(mask, label, f"{label}.end")
-    text.block(label)
-    text.line(write)
-    text.line(f"br label %{label}.end")
-    text.block(f"{label}.end")
+    def _place(self, buffer: UOp, offset: str) -> str:
+        base = self.names[buffer]
+        if offset == "0":
+            return base
+        kind = register_type(in_memory(buffer.dtype))
+        return self.new(f"getelementptr inbounds {kind}, ptr {base}, i64 {offset}")
 
 
 def _masked(place: str, mask: str, dtype: DType) -> list[tuple[str, str]]:
     """What the masked intrinsics are told of a place: type and value of each argument."""
     tests = f"<{dtype.lanes} x i1>"
     return [("ptr", place), ("i32", str(dtype.itemsize)), (tests, mask)]
-
-
-def _place(text: Text, buffer: UOp, offset: str) -> str:
-    base = text.names[buffer]
-    if offset == "0":
-        return base
-    kind = register_type(in_memory(buffer.dtype))
-    return text.new(f"getelementptr inbounds {kind}, ptr {base}, i64 {offset}")
