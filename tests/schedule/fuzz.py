@@ -23,7 +23,8 @@ from tests.schedule.evaluate import Array, numpy_type
 from tests.schedule.running import check_sinks
 from tinycore.dtype import DType, dtypes
 from tinycore.gradient import gradient
-from tinycore.schedule.types import Limits, Schedule
+from tinycore.schedule.create import Schedule
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import as_index, variable

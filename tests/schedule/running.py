@@ -11,8 +11,8 @@ import numpy as np
 from tests.schedule.evaluate import Array, Evaluator, numpy_type
 from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
-from tinycore.schedule.create import schedule_within
-from tinycore.schedule.types import Limits, Schedule
+from tinycore.schedule.create import Schedule, schedule_within
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.printer import canonical, show

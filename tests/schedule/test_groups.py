@@ -8,10 +8,10 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, leaf, matmul, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.runtime.caps import Caps, Space
-from tinycore.schedule.create import create_schedule, schedule_within
+from tinycore.schedule.create import Schedule, create_schedule, schedule_within
 from tinycore.schedule.groups import Grouping
+from tinycore.schedule.nodes import Limits
 from tinycore.schedule.recompute import find_stages
-from tinycore.schedule.types import Limits, Schedule
 from tinycore.uop import graph
 from tinycore.uop.ops import UOp
 from tinycore.uop.shape import size_of

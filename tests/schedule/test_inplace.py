@@ -5,7 +5,7 @@ import numpy as np
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, mul, softmax, sub, total
 from tests.schedule.running import Data, check_sinks, texts
-from tinycore.schedule.types import Limits
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import Ops, UOp

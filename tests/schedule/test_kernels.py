@@ -11,8 +11,8 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, log, matmul, mean, mul, sqrt, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.gradient import gradient
-from tinycore.schedule.create import schedule_within
-from tinycore.schedule.types import Limits, Schedule
+from tinycore.schedule.create import Schedule, schedule_within
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import variable

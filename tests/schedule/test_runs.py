@@ -8,8 +8,8 @@ import pytest
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
-from tinycore.schedule.create import schedule_within
-from tinycore.schedule.types import Limits, Schedule
+from tinycore.schedule.create import Schedule, schedule_within
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.ops import UOp, const
 

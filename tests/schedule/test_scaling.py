@@ -10,7 +10,7 @@ from tests.schedule import nets
 from tests.schedule.nets import add, leaf, matmul, mul, total
 from tinycore.gradient import gradient
 from tinycore.schedule.create import schedule_within
-from tinycore.schedule.types import Limits
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import TABLES

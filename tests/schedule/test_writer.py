@@ -6,7 +6,7 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, exp, leaf, matmul, mul, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.create import schedule_within
-from tinycore.schedule.types import Limits
+from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import Ops, UOp

@@ -8,20 +8,31 @@ text of a kernel is uop/printer.py's, its actions are codegen/'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tinycore.config import SPEC
 from tinycore.runtime.caps import Caps
-from tinycore.schedule.bodies import Body, choose_places
-from tinycore.schedule.emit import emit
+from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
+from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks
 from tinycore.schedule.recompute import find_stages
-from tinycore.schedule.sinks import home_of, lower_sinks
-from tinycore.schedule.stages import WRITES
-from tinycore.schedule.types import Limits, Schedule, ScheduledKernel
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
+
+
+class Schedule(NamedTuple):
+    """Kernels in an order that respects reads and writes.
+
+    A buffer is named by a graph node: a BUFFER, or the node whose value is stored. `places[k]` is
+    where the value of sink k lies: its old BUFFER, or a node that needs a new buffer. `temporaries`
+    need one for the time of the run. Shapes and types are the nodes'.
+    """
+
+    kernels: tuple[ScheduledKernel, ...]
+    places: tuple[UOp, ...]
+    temporaries: tuple[UOp, ...]
 
 
 def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
@@ -58,8 +69,7 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
     pairs = zip(homes, sinks, strict=True)
     olds = {home: old for home, (_, old) in pairs if old is not None}
     grouping = Grouping(find_stages(lowered, limits), olds, limits)
-    bodies = {group: Body(group, olds) for group in grouping.groups}
-    places = choose_places(bodies, grouping)
+    places = grouping.places()
     lost = set()
     for node, home in zip(nodes, homes, strict=True):
         if home.op in WRITES and home not in places:
@@ -68,8 +78,7 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
         return lost
     kernels: list[ScheduledKernel] = []
     for group in grouping.in_order():
-        kernel = emit(bodies[group], places, f"k{len(kernels)}", limits.cached)
-        kernels.append(kernel)
+        kernels.append(emit(group, places, f"k{len(kernels)}", limits.cached))
     ends = tuple([places.get(home, home) for home in homes])
     stored = [kernel.buffers[k] for kernel in kernels for k in kernel.outputs]
     temporaries = dict.fromkeys(stored)

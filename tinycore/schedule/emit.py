@@ -1,67 +1,70 @@
 """One kernel written: loops of the group, merged reductions, then the stores.
 
-Comes in: a body, and where values are stored. Goes out: a kernel tree and its parameters. `par
-G`, then each run of reductions, then one loop for each shape of what is stored: all values first,
-all stores last, since a store may overwrite what is read.
+Comes in: a group, and where values are stored. Goes out: a kernel tree and its parameters. `par G`,
+then runs, each one loop over which several reductions are combined, then one loop for each shape of
+what is stored: all values first, all stores last, since a store may overwrite what is read.
+
+Two reductions share a loop of equal extents if the later does not read the earlier, or reads it
+only as exp(x - m) beside its maximum (rebase, docs/ir.md rule 2), unless a cache holds the row, so
+that reading it again is cheaper. Factors that do not depend on the loop and come from a reduction
+leave their sum (FACTOR, a named rounding change).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.bodies import Body
-from tinycore.schedule.expression import reductions
-from tinycore.schedule.runs import Output, Run, Runs
+from tinycore.schedule.expression import Dependence, Rewrite, in_order, reductions
+from tinycore.schedule.groups import Group
 from tinycore.schedule.stages import Stage
-from tinycore.schedule.types import ScheduledKernel
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, factors
+from tinycore.uop.shape import size
+from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access, Kernel
 
+_CHEAP_OPS = 8  # no dearer than a rebase
 
-def emit(body: Body, places: Mapping[UOp, UOp], name: str, cached: int = 0) -> ScheduledKernel:
-    """The kernel of a body; `places` holds the buffers that nodes are stored in. `cached`: see
+
+class ScheduledKernel(NamedTuple):
+    """A kernel, the buffers behind its parameters in order, and the positions it writes."""
+
+    kernel: Kernel
+    buffers: tuple[UOp, ...]
+    outputs: tuple[int, ...]
+
+
+def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int = 0) -> ScheduledKernel:
+    """The kernel of a group; `places` holds the buffers that nodes are stored in. `cached`: see
     `Limits`."""
     writer = Writer(places)
-    _write_group(writer, body, cached)
-    (scope,) = writer.scopes
-    statements = tuple(scope.statements)
-    params = tuple(writer.params.values())
-    outputs = [k for k, param in enumerate(params) if param in writer.written]
-    bounds = sorted([(atom.name, atom.lo, atom.hi) for atom in writer.variables])
-    variables = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds]
-    kernel = Kernel(name, params, tuple(variables), statements)
-    return ScheduledKernel(kernel, tuple(writer.params), tuple(outputs))
-
-
-def _write_group(writer: Writer, body: Body, cached: int) -> None:
-    runs = Runs(body.stages.values(), cached).runs
-    ends = [[_stored(stage) for stage in loop] for loop in body.loops]
-    outputs = [output for loop in ends for output in loop]
-    for run in runs:
-        outputs += run.sums + run.scaled
-    writer.open("par", body.axes, body.extents, _values(outputs))
+    runs = Runs(group.stages.values(), cached).runs
+    ends = [[_stored(stage) for stage in loop] for loop in group.loops]
+    every = [*ends, *[run.sums + run.scaled for run in runs]]
+    values = [output.value for outputs in every for output in outputs]
+    writer.open("par", group.axes, group.extents, values)
     for run in runs:
         _write_run(writer, run)
     for loop in ends:
         _write(writer, loop)
     writer.close()
-
-
-def _stored(stage: Stage) -> Output:
-    return Output(stage, stage.node, Access(stage.place), stage.stored_value, "", [])
-
-
-def _values(outputs: Sequence[Output]) -> list[UOp]:
-    return [output.value for output in outputs]
+    params = tuple(writer.params.values())
+    outputs = [k for k, param in enumerate(params) if param in writer.written]
+    bounds = sorted([(atom.name, atom.lo, atom.hi) for atom in writer.variables])
+    variables = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds]
+    kernel = Kernel(name, params, tuple(variables), tuple(writer.scopes[0].statements))
+    return ScheduledKernel(kernel, tuple(writer.params), tuple(outputs))
 
 
 def _write_run(writer: Writer, run: Run) -> None:
     steps = run.sums[0].stage.steps
     states = [output.target for output in run.sums if not output.stage.scatters]
-    writer.open("red", steps.axes, steps.extents, _values(run.sums), states)
+    values = [output.value for output in run.sums]
+    writer.open("red", steps.axes, steps.extents, values, states)
     for output in run.sums:
         _write(writer, [output])
     writer.close()
@@ -73,10 +76,8 @@ def _write(writer: Writer, outputs: Sequence[Output]) -> None:
     """All values first, all stores last, inside loops over the same dimensions. Those on which a
     reduction inside depends come first: it is then evaluated outside the rest."""
     stage = outputs[0].stage
-    values = _values(outputs)
-    needed: set[object] = set()
-    for node in reductions(*values):
-        needed |= writer.depends(node)
+    values = [output.value for output in outputs]
+    needed = frozenset[object]().union(*map(writer.depends, reductions(*values)))
     inner = sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k])))
     for k in inner:
         writer.open("par", (stage.axes[k],), (stage.shape[k],), values)
@@ -86,3 +87,130 @@ def _write(writer: Writer, outputs: Sequence[Output]) -> None:
         writer.store(output.target, output.place, value, output.combine, output.moved)
     for _ in inner:
         writer.close()
+
+
+# Reductions merged into loops
+
+
+class Output(NamedTuple):
+    """A STORE in loops over the dimensions of a stage that are inside; when its target grows, the
+    states in `moved` follow."""
+
+    stage: Stage
+    target: UOp
+    place: Access
+    value: UOp
+    combine: str
+    moved: list[UOp]
+
+
+def _stored(stage: Stage) -> Output:
+    return Output(stage, stage.node, Access(stage.place), stage.stored_value, "", [])
+
+
+class Run(NamedTuple):
+    """One loop over the steps that reductions have in common, and what it combines, in order;
+    after it, sums are multiplied by the factors that left them."""
+
+    sums: list[Output]
+    scaled: list[Output]
+
+
+class Runs:
+    """The runs over which the reductions among some stages are combined, in order. `done` holds,
+    for each state, the run after which it is final and what it combines."""
+
+    def __init__(self, stages: Iterable[Stage], cached: int) -> None:
+        self.cached = cached
+        self.depends = Dependence()
+        self.done: dict[object, tuple[int, Output]] = {}
+        self.runs: list[Run] = []
+        for stage in stages:
+            if stage.reduces:
+                self._add(stage)
+
+    def _add(self, stage: Stage) -> None:
+        """Put a reduction into a run, its own if need be."""
+        leaving, term = self._divided(stage)
+        number, leads = self._fitting(stage, term)
+        if number == len(self.runs):
+            self.runs.append(Run([], []))
+        for lead in leads:
+            lead.moved.append(stage.state)
+        if leads:
+            term = _through_fin(term, leads)
+        own = stage.at(stage.axes)
+        place = Access(stage.place if stage.scatters else own, stage.steps.mask)
+        output = Output(stage, stage.state, place, term, stage.steps.combine, [])
+        self.runs[number].sums.append(output)
+        if leaving:
+            factor = _product(leaving)
+            number = max(number, *[known for known, _ in self._read(factor)])
+            scaled = Output(stage, stage.state, Access(own), factor, "prod", [])
+            self.runs[number].scaled.append(scaled)
+        self.done[stage.state] = number, output
+
+    def _read(self, value: UOp) -> list[tuple[int, Output]]:
+        """The finished reductions of this kernel that an expression reads."""
+        return [self.done[found] for found in self.depends(value) if found in self.done]
+
+    def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
+        """The factors that leave a sum, since they come from a reduction and not from the loop;
+        and what stays."""
+        own = atoms(*stage.steps.axes)
+        every = factors(stage.term) if stage.steps.combine == "sum" else []
+        leaving = [one for one in every if self._read(one) and own.isdisjoint(self.depends(one))]
+        kept = [one for one in every if one not in leaving]
+        return (leaving, _product(kept)) if leaving and kept else ([], stage.term)
+
+    def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Output]]:
+        """The latest run that may hold a reduction, and those of it that it must follow."""
+        read = self._read(term)
+        for number in range(len(self.runs) - 1, -1, -1):
+            sums = self.runs[number].sums
+            leads = [output for known, output in read if known >= number]
+            fits = sums[0].stage.steps.extents == stage.steps.extents
+            if fits and self._follows(stage, term, leads, sums):
+                return number, leads
+            if leads:
+                break
+        return len(self.runs), []
+
+    def _follows(
+        self, stage: Stage, term: UOp, leads: Sequence[Output], sums: Sequence[Output]
+    ) -> bool:
+        """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is
+        the maximum of."""
+        every = factors(term)
+        for lead in leads:
+            is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
+            if lead not in sums or not is_plain or stage.steps.combine != "sum":
+                return False
+            scale = (lead.value - lead.stage.stored_value).alu(Ops.EXP)
+            rest = [one for one in every if one is not scale]
+            known = [self.depends(one) for one in [*rest, lead.value]]
+            if len(rest) != len(every) - 1 or any(lead.target in needs for needs in known):
+                return False
+        return not any(self._is_read_again(lead) for lead in leads)
+
+    def _is_read_again(self, lead: Output) -> bool:
+        """True if what a maximum is taken of costs less to read again, from a cache, than an exp to
+        rebase by at every step."""
+        if size(lead.stage.steps.extents) > self.cached:
+            return False
+        nodes = in_order([lead.value])
+        operations = [node for node in nodes if node.op in ELEMENTWISE]
+        return len(operations) <= _CHEAP_OPS and all(node.op is not Ops.REDUCE for node in nodes)
+
+
+def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:
+    """`value` with running maxima read through fin: see `Ops.FIN`."""
+    rewrite = Rewrite({})
+    for lead in leads:
+        top = lead.stage.stored_value
+        rewrite.memo[top] = scalar(Ops.FIN, top.dtype, top)
+    return rewrite(value)
+
+
+def _product(values: Sequence[UOp]) -> UOp:
+    return reduce(lambda x, y: scalar(Ops.MUL, x.dtype, x, y), values)

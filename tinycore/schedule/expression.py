@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Atom, Index, as_index
+from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 from tinycore.uop.shape import Dim
 from tinycore.uop.simplify import choose, scalar
@@ -20,17 +20,23 @@ from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indice
 
 
 class Inner(NamedTuple):
-    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid; `place` holds
-    the mask under which it combines."""
+    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid, and the mask
+    under which it combines."""
 
     axes: tuple[Index, ...]
     extents: tuple[Index, ...]
     combine: str
-    place: Access = Access(())
+    mask: Mask = ()
 
 
+Indices = tuple[Index, ...]
 Env = Mapping[Atom, Index]
 Read = Callable[[UOp, Access], UOp | None]
+
+
+def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
+    """Axes that run over a shape, named by a letter and their number."""
+    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine: str) -> UOp:

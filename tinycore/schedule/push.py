@@ -9,19 +9,20 @@ stage.
 from __future__ import annotations
 
 from collections.abc import Container, Generator
+from math import prod
 from typing import Any, NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.expression import reduction
-from tinycore.schedule.movement import Indices, axes_over, source_place
-from tinycore.uop.affine import Mask, atoms, mask_of, unalias
-from tinycore.uop.index import Index, gather, variable
+from tinycore.schedule.expression import Indices, axes_over, reduction
+from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, unalias
+from tinycore.uop.index import Index, alias, digit, gather, make, variable
 from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
-from tinycore.uop.shape import shape_of
+from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar
 from tinycore.uop.tree import Access, both, load
 
+ZERO = make(0)
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # an element is one of the source
 
 
@@ -166,3 +167,71 @@ def _extent(rows: UOp) -> int:
             "Gather from the whole buffer."
         )
     return extent
+
+
+# One movement op, seen from its result: which element of its source each element is
+
+
+def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
+    """Where the element of `node` at `indices` lies in its source, the mask under which it is
+    there, and what stands for it where it is not."""
+    old = shape_of(node.src[0])
+    arg = node.arg
+    found = list(indices)
+    proof: list[Index] = []
+    fill = 0.0
+    match node.op:
+        case Ops.RESHAPE:
+            found = _reshaped(old, arg, indices)
+        case Ops.PERMUTE:
+            for k, index in zip(arg, indices, strict=True):
+                found[k] = index
+        case Ops.EXPAND:
+            found = [ZERO if old[k] == 1 else index for k, index in enumerate(indices)]
+        case Ops.SHRINK:
+            found = [index + begin for index, (begin, _) in zip(indices, arg, strict=True)]
+        case Ops.FLIP:
+            for k in arg:
+                found[k] = old[k] - 1 - indices[k]
+        case Ops.PAD:
+            fill = arg.fill
+            for k, (before, after) in enumerate(arg.pairs):
+                if (before, after) != (0, 0):
+                    found[k] = _within(indices[k] - before, old[k], proof)
+        case Ops.SKEW:
+            shift = indices[arg.window] * arg.dilation
+            found[arg.axis] = indices[arg.axis] * arg.stride + shift
+            if arg.inverse:
+                distance = indices[arg.axis] - shift
+                proof.append(-digit(distance, 1, arg.stride))
+                place = digit(distance, arg.stride, 0)
+                found[arg.axis] = _within(place, old[arg.axis], proof)
+    return tuple(found), mask_of(proof), fill
+
+
+def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
+    """`index` with the bounds that a mask proves; nothing is within an empty axis."""
+    if extent == 0:
+        proof += NEVER
+        return ZERO
+    proof += [index, extent - 1 - index]
+    return alias(index, 0, upper(extent) - 1)
+
+
+def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
+    """An axis that stays keeps its index, others are digits of the row-major number, on which those
+    that stay have no influence."""
+    if 0 in old:
+        return [ZERO] * len(old)
+    keys = _strides(old)
+    pairs = zip(_strides(new), indices, strict=True)
+    own = {key: index for key, index in pairs if key[1] != 1}
+    taken = [index * key[0] for key, index in own.items() if key not in keys]
+    place = sum(taken, ZERO)
+    return [own[key] if key in own else digit(place, *key) for key in keys]
+
+
+def _strides(shape: Shape) -> list[tuple[int, int]]:
+    """The row-major stride of every axis, and its extent."""
+    extents = upper_shape(shape)
+    return [(prod(extents[k + 1 :]), extent) for k, extent in enumerate(extents)]

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Rewrite, inline, renamed
-from tinycore.schedule.movement import Indices
+from tinycore.schedule.expression import Indices, Rewrite, renamed
+from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, describe, make_stages
-from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
@@ -68,11 +67,10 @@ def nest_sums(stages: dict[UOp, Stage]) -> None:
         access: Access = stage.term.arg
         value = Rewrite(renamed(inner.axes, access.indices), access.mask)(inner.value)
         mine, theirs = stage.steps, value.arg
-        mask = both(mine.place.mask, both(access.mask, theirs.place.mask))
         joint = theirs._replace(
             axes=mine.axes + theirs.axes,
             extents=mine.extents + theirs.extents,
-            place=Access((), mask),
+            mask=both(mine.mask, both(access.mask, theirs.mask)),
         )
         stage.update(value.replace(arg=joint))
         del stages[source]
@@ -96,7 +94,7 @@ def choose_recomputed(stages: dict[UOp, Stage], limits: Limits) -> set[UOp]:
     readers = _readers(stages)
     chosen: set[UOp] = set()
     for stage in stages.values():
-        if not stage.reduces or stage.is_stored or stage.steps.place.mask:
+        if not stage.reduces or stage.is_stored or stage.steps.mask:
             continue
         is_short = size(stage.steps.extents) <= limits.recomputed_steps
         if is_short and chosen.isdisjoint(stage.reads):
@@ -157,8 +155,7 @@ def put_inside(stages: Mapping[UOp, Stage], chosen: set[UOp]) -> None:
     def read(node: UOp, access: Access) -> UOp | None:
         if node not in chosen:
             return None
-        stage = stages[node]
-        return inline(stage.value, renamed(stage.axes, access.indices), access)
+        return stages[node].inlined(access)
 
     for stage in stages.values():
         if not chosen.isdisjoint(stage.reads):

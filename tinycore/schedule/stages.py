@@ -6,32 +6,33 @@ of its expression; the graph is not needed after this file. recompute.py comes n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tinycore.schedule.expression import (
     Dependence,
+    Indices,
     Inner,
+    Read,
     Rewrite,
+    axes_over,
+    inline,
     reads_in,
     reduction,
     reductions,
+    renamed,
 )
-from tinycore.schedule.movement import Indices, axes_over, only_moves_ones
+from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
 from tinycore.schedule.push import Push
-from tinycore.schedule.sinks import home_of
-from tinycore.schedule.types import Limits
 from tinycore.uop.affine import atoms
 from tinycore.uop.graph import apply_view, gather
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, factors, toposort
-from tinycore.uop.shape import Shape, shape_of, size, size_of
-from tinycore.uop.tree import Access, gathered, load, mapped
+from tinycore.uop.ops import Ops, UOp, factors
+from tinycore.uop.shape import Shape, shape_of, size, upper_shape
+from tinycore.uop.tree import Access, buffer, gathered, load, mapped
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
-WRITES = frozenset({Ops.STORE, Ops.SCATTER})
-_KEPT = WRITES | {Ops.CONTIGUOUS}
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +43,7 @@ class Stage:
     `place` is where in its base a STORE or SCATTER writes. `is_kept`: readers read it where it is
     stored, never inline. From `usable` on it is what grouping asks: the dimensions that may become
     axes of a group; if it is a contraction, and keeps its own axes for tiles. From `inner` on it is
-    what it becomes in its kernel: the dimensions that are loops inside, and where it is combined.
+    what it becomes in its kernel: the dimensions that are loops inside.
     """
 
     number: int
@@ -58,7 +59,6 @@ class Stage:
     contracts: bool = False
     tiles: bool = False
     inner: list[int] = field(default_factory=list)
-    state: UOp = field(init=False)
 
     def __post_init__(self) -> None:
         self.update(self.value)
@@ -71,11 +71,22 @@ class Stage:
         if home is not self.node:
             self.reads[home] = [Access(self.axes)]
 
-    def move(self, axes: Indices, rewrite: Rewrite) -> None:
-        """Take the axes of a kernel."""
-        self.axes = axes
+    def settle(self, dims: Sequence[int], axes: Indices, read: Read) -> None:
+        """Take the axes of a kernel for some dimensions, with loops inside for the others."""
+        self.inner = [k for k in self.wide if k not in dims]
+        own = dict(enumerate(self.axes)) | dict(zip(dims, axes, strict=True))
+        own |= zip(self.inner, axes_over("n", self.at(self.shape)), strict=True)
+        new = tuple(own.values())
+        steps = self.steps
+        env = renamed(self.axes + steps.axes, new + axes_over("r", steps.extents))
+        rewrite = Rewrite(env, (), read)
+        self.axes = new
         self.place = mapped(self.place, rewrite.index)
         self.update(rewrite(self.value))
+
+    def inlined(self, access: Access) -> UOp:
+        """Its value evaluated where it is read."""
+        return inline(self.value, renamed(self.axes, access.indices), access)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
         """Of one value a dimension, those of the loops inside."""
@@ -112,6 +123,15 @@ class Stage:
         return self.value.src[0]
 
     @property
+    def state(self) -> UOp:
+        """Where a reduction of a kernel is combined: a register, or the base of a SCATTER."""
+        if self.scatters:
+            return self.node
+        shape = upper_shape(self.at(self.shape))
+        name = f"t{self.number}"
+        return buffer(name, self.node.dtype, shape, "reg", init=self.steps.combine)
+
+    @property
     def stored_value(self) -> UOp:
         """What is stored, once it is computed."""
         return load(self.state, Access(self.at(self.axes))) if self.reduces else self.value
@@ -134,20 +154,13 @@ class Stage:
 
 def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
     """A stage for each node that may be stored, in topological order, with its expression."""
-    graph = Graph(sinks)
-    chosen = {node for node in graph.order if node.op in _KEPT} | graph.sinks
-    for node in graph.order:
-        if node.op is Ops.REDUCE:
-            moved = graph.end(node, _CUTS)  # what is cut away is not computed
-            chosen |= {moved, graph.end(moved, ELEMENTWISE)}
-    costly = costly_nodes(graph, chosen, limits)
-    chosen |= costly.keys()
+    ends = frozenset(sinks)
+    chosen = stored_nodes(sinks, limits)
     stages: dict[UOp, Stage] = {}
-    for node in graph.order:
-        if node in chosen:
-            stage = stages[node] = _make(node, len(stages), chosen)
-            stage.is_kept = costly.get(node, node.op in _KEPT)
-            stage.is_stored = stage.is_kept or node in graph.sinks
+    for node, is_kept in chosen.items():
+        stage = stages[node] = _make(node, len(stages), chosen)
+        stage.is_kept = is_kept
+        stage.is_stored = is_kept or node in ends
     return stages
 
 
@@ -182,117 +195,6 @@ def _place(seen: UOp, base: UOp) -> Indices:
     """Where an expression reads a base: a write through the same view writes there."""
     (access,) = reads_in([seen])[base]
     return access.indices
-
-
-# What costs too much to be evaluated at each of its uses
-
-_THROUGH = MOVEMENT | CASTS
-_CUTS = frozenset({Ops.SHRINK, Ops.PERMUTE})
-_OFTEN = 16  # uses of an operand from which on it is worth a trip to memory
-
-
-class Graph:
-    """The nodes under some sinks, sources first, and who reads each of them."""
-
-    def __init__(self, sinks: Sequence[UOp]) -> None:
-        self.sinks = frozenset(sinks)
-        self.order = toposort(sinks)
-        self.consumers: dict[UOp, list[UOp]] = {node: [] for node in self.order}
-        for node in self.order:
-            for source in dict.fromkeys(node.src):
-                self.consumers[source].append(node)
-
-    def end(self, node: UOp, ops: Collection[Ops]) -> UOp:
-        """The last of the nodes of some ops that alone read `node`, one after the other."""
-        found = node
-        while node not in self.sinks and len(self.consumers[node]) == 1:
-            (node,) = self.consumers[node]
-            if node.op in ops:
-                found = node
-            elif not only_moves_ones(node):
-                break
-        return found
-
-
-def costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
-    """The nodes to store since their ops cost too much, or read too many buffers, where they are
-    read; True for those that nobody in the same kernel computes again."""
-    shared = _shared(graph, stored)
-    operands = set(_operands(graph, limits))
-    found: dict[UOp, bool] = {}
-    own = {node: 1 << number for number, node in enumerate(graph.order)}
-    ops: dict[UOp, int] = {}  # the ops inline under a node, as bits
-    leaves: dict[UOp, int] = {}  # what is read under it
-    for node in graph.order:
-        for source in sorted(node.src, key=lambda one: -leaves[one].bit_count()):
-            if _joint(leaves, node).bit_count() < limits.buffers:
-                break
-            found[source] = True
-            ops[source], leaves[source] = 0, own[source]
-        ops[node] = _joint(ops, node)
-        leaves[node] = _joint(leaves, node)
-        is_op = node.op in ELEMENTWISE
-        if is_op:
-            ops[node] |= own[node]
-        count = ops[node].bit_count()
-        repeated = is_op and node in shared and count > limits.repeated_ops
-        if node in stored or node.op is Ops.BUFFER:
-            ops[node], leaves[node] = 0, own[node]
-        elif repeated or (node in operands and count > limits.operand_ops):
-            found[node] = repeated
-            ops[node], leaves[node] = 0, own[node]
-    return {node: is_kept for node, is_kept in found.items() if node not in stored}
-
-
-def _joint(bits: Mapping[UOp, int], node: UOp) -> int:
-    """What is under any source of a node."""
-    total = 0
-    for source in node.src:
-        total |= bits[source]
-    return total
-
-
-def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
-    """The nodes where ways to different stages part."""
-    carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
-    found = set()
-    for node in reversed(graph.order):
-        ways = {user if user in stored else carrier[user] for user in graph.consumers[node]}
-        carrier[node] = node
-        if len(ways) == 1:
-            (carrier[node],) = ways
-        elif ways:
-            found.add(node)
-    return found
-
-
-def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
-    """The operands that contractions use often, but for those above a short reduction that may
-    be evaluated where it is read."""
-    short: set[UOp] = set()
-    for node in graph.order:
-        if node.op in _INLINE and node not in graph.sinks:
-            short |= {node} if any(source in short for source in node.src) else set()
-        if node.op is not Ops.REDUCE:
-            continue
-        product = _below(node.src[0], CASTS)
-        sources = [_below(source, _THROUGH) for source in product.src]
-        for operand in sources if product.op is Ops.MUL else ():
-            often = limits.recomputed_steps if operand in short else _OFTEN
-            if size_of(product) >= often * size_of(operand):
-                yield operand
-        is_short = size_of(product) <= limits.recomputed_steps * size_of(node)
-        if is_short and size_of(node) >= sum(map(size_of, sources)):
-            short.add(node)
-
-
-_INLINE = ELEMENTWISE | MOVEMENT
-
-
-def _below(node: UOp, through: Collection[Ops]) -> UOp:
-    while node.op in through:
-        node = node.src[0]
-    return node
 
 
 # What grouping asks of a stage

@@ -13,9 +13,8 @@ from itertools import count
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Rewrite, in_order, parts
-from tinycore.schedule.movement import Indices
-from tinycore.schedule.sinks import home_of
+from tinycore.schedule.expression import Dependence, Indices, Rewrite, in_order, parts
+from tinycore.schedule.nodes import home_of
 from tinycore.uop.affine import atoms, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
@@ -190,7 +189,7 @@ class Writer(Rewrite):
         arg = node.arg
         state = buffer(self._fresh("s"), node.dtype, (), "reg", init=arg.combine)
         self.open("red", arg.axes, arg.extents, node.src, [state])
-        self.store(state, arg.place, self(node.src[0]), arg.combine)
+        self.store(state, Access((), arg.mask), self(node.src[0]), arg.combine)
         self.close()
         self.scopes += deeper
         return load(state, Access(()))

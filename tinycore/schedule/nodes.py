@@ -1,0 +1,224 @@
+"""The graph as the passes want it, and which of its nodes may be stored.
+
+Comes in: sinks as tensors built them. Goes out: equal sinks without DETACH, in which a STORE stands
+only where it may write in place: any other is a select by the adjoint of its view, and a SCATTER
+writes into a copy of its base; and the nodes that are stages. stages.py comes next. The thresholds
+were chosen on the kernels of docs/decisions/0003 and are not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from tinycore.dtype import dtypes
+from tinycore.uop import graph
+from tinycore.uop.graph import elementwise, movement_adjoint
+from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
+from tinycore.uop.shape import shape_of, size_of
+
+WRITES = frozenset({Ops.STORE, Ops.SCATTER})
+_KEPT = WRITES | {Ops.CONTIGUOUS}
+_INLINE = ELEMENTWISE | MOVEMENT
+
+
+class Limits(NamedTuple):
+    """Thresholds; every setting gives the same values. Units: elements, unless a name says steps
+    or ops."""
+
+    units: int = 1
+    row: int = 1024
+    # Buffers of one kernel: what it reads and what it stores.
+    buffers: int = 64 * 1024
+    # A reduction inside its reader, and what the reader carries as state for it.
+    recomputed_steps: int = 256
+    # Group axes given up for a row of inner loops: a row that a nearest cache holds.
+    row_axes: int = 1024
+    # The same where a contraction is: its tiles need those axes.
+    contraction_axes: int = 16
+    # An operand of a contraction of more ops is stored before it.
+    operand_ops: int = 8
+    # What several stages read is stored if each would evaluate more ops for it: work stays linear.
+    repeated_ops: int = 48
+    # A row of fewer elements is read again from a cache rather than reduced with a rebase a step.
+    cached: int = 0
+    # Below this a launch costs more than the work: equal spaces share one without sharing data.
+    tiny: int = 64 * 1024
+
+
+def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
+    """The sinks, each a node of its own; those of `writes` write into their base, a BUFFER."""
+    new: dict[UOp, UOp] = {}
+    for node in toposort(sinks):
+        src = tuple([new[source] for source in node.src])
+        low = node.over(src)
+        stays = node in writes and src[0] is node.src[0]
+        if node.op is Ops.DETACH:
+            low = src[0]
+        elif node.op is Ops.STORE and not stays:
+            low = selected(low)
+        elif node.op is Ops.SCATTER and not stays:
+            base = graph.contiguous(src[0], -1 - len(sinks) - len(new))
+            low = node.replace(src=(base, *src[1:]))
+        new[node] = low
+    return _apart([new[sink] for sink in sinks])
+
+
+def home_of(node: UOp) -> UOp:
+    """The node in whose buffer another is stored: a SCATTER writes into the copy of its base."""
+    copied = node.op is Ops.SCATTER and node.src[0].op is Ops.CONTIGUOUS
+    return node.src[0] if copied else node
+
+
+def _apart(sinks: Sequence[UOp]) -> list[UOp]:
+    """A second sink of one node, and one that is stored data already, is a copy of it."""
+    found: dict[UOp, None] = {}
+    for number, node in enumerate(sinks):
+        copy = node in found or node.op is Ops.BUFFER
+        apart = graph.contiguous(node, -1 - number) if copy else node
+        found[apart] = None
+    return list(found)
+
+
+def selected(node: UOp) -> UOp:
+    """A STORE as where(viewed, value, base): the adjoint of the view moves the value there."""
+    base, value = node.src
+    whole = graph.contiguous(base, -1)  # a stand-in: the view must not fold into its base
+    moved = graph.apply_view(whole, node.arg)
+    viewed = graph.full(shape_of(moved), True, dtypes.bool)
+    while moved is not whole:
+        value = movement_adjoint(moved, value)
+        viewed = movement_adjoint(moved, viewed)
+        moved = moved.src[0]
+    return elementwise(Ops.WHERE, viewed, value, base)
+
+
+# Stages
+
+
+def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
+    """The nodes whose value may be stored, sources first; True for those that are read where they
+    are stored, never inline."""
+    graph = Graph(sinks)
+    chosen = dict.fromkeys(graph.sinks, False)
+    chosen |= {node: True for node in graph.order if node.op in _KEPT}
+    for node in graph.order:
+        if node.op is Ops.REDUCE:
+            moved = graph.end(node, _CUTS)  # what is cut away is not computed
+            chosen[moved] = chosen[graph.end(moved, ELEMENTWISE)] = False
+    chosen |= _costly_nodes(graph, chosen, limits)
+    return {node: chosen[node] for node in graph.order if node in chosen}
+
+
+_THROUGH = MOVEMENT | CASTS
+_CUTS = frozenset({Ops.SHRINK, Ops.PERMUTE})
+_OFTEN = 16  # uses of an operand from which on it is worth a trip to memory
+
+
+class Graph:
+    """The nodes under some sinks, sources first, and who reads each of them."""
+
+    def __init__(self, sinks: Sequence[UOp]) -> None:
+        self.sinks = frozenset(sinks)
+        self.order = toposort(sinks)
+        self.consumers: dict[UOp, list[UOp]] = {node: [] for node in self.order}
+        for node in self.order:
+            for source in dict.fromkeys(node.src):
+                self.consumers[source].append(node)
+
+    def end(self, node: UOp, ops: Collection[Ops]) -> UOp:
+        """The last of the nodes of some ops that alone read `node`, one after the other."""
+        found = node
+        while node not in self.sinks and len(self.consumers[node]) == 1:
+            (node,) = self.consumers[node]
+            if node.op in ops:
+                found = node
+            elif not _only_moves_ones(node):
+                break
+        return found
+
+
+def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
+    """The nodes to store since their ops cost too much, or read too many buffers, where they are
+    read; True for those that nobody in the same kernel computes again."""
+    shared = _shared(graph, stored)
+    operands = set(_operands(graph, limits))
+    found: dict[UOp, bool] = {}
+    own = {node: 1 << number for number, node in enumerate(graph.order)}
+    ops: dict[UOp, int] = {}  # the ops inline under a node, as bits
+    leaves: dict[UOp, int] = {}  # what is read under it
+    for node in graph.order:
+        for source in sorted(node.src, key=lambda one: -leaves[one].bit_count()):
+            if _joint(leaves, node).bit_count() < limits.buffers:
+                break
+            found[source] = True
+            ops[source], leaves[source] = 0, own[source]
+        ops[node] = _joint(ops, node)
+        leaves[node] = _joint(leaves, node)
+        is_op = node.op in ELEMENTWISE
+        if is_op:
+            ops[node] |= own[node]
+        count = ops[node].bit_count()
+        repeated = is_op and node in shared and count > limits.repeated_ops
+        if node in stored or node.op is Ops.BUFFER:
+            ops[node], leaves[node] = 0, own[node]
+        elif repeated or (node in operands and count > limits.operand_ops):
+            found[node] = repeated
+            ops[node], leaves[node] = 0, own[node]
+    return {node: is_kept for node, is_kept in found.items() if node not in stored}
+
+
+def _joint(bits: Mapping[UOp, int], node: UOp) -> int:
+    """What is under any source of a node."""
+    total = 0
+    for source in node.src:
+        total |= bits[source]
+    return total
+
+
+def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
+    """The nodes where ways to different stages part."""
+    carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
+    found = set()
+    for node in reversed(graph.order):
+        ways = {user if user in stored else carrier[user] for user in graph.consumers[node]}
+        carrier[node] = node
+        if len(ways) == 1:
+            (carrier[node],) = ways
+        elif ways:
+            found.add(node)
+    return found
+
+
+def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
+    """The operands that contractions use often, but for those above a short reduction that may
+    be evaluated where it is read."""
+    short: set[UOp] = set()
+    for node in graph.order:
+        if node.op in _INLINE and node not in graph.sinks:
+            short |= {node} if any(source in short for source in node.src) else set()
+        if node.op is not Ops.REDUCE:
+            continue
+        product = _below(node.src[0], CASTS)
+        sources = [_below(source, _THROUGH) for source in product.src]
+        for operand in sources if product.op is Ops.MUL else ():
+            often = limits.recomputed_steps if operand in short else _OFTEN
+            if size_of(product) >= often * size_of(operand):
+                yield operand
+        is_short = size_of(product) <= limits.recomputed_steps * size_of(node)
+        if is_short and size_of(node) >= sum(map(size_of, sources)):
+            short.add(node)
+
+
+def _below(node: UOp, through: Collection[Ops]) -> UOp:
+    while node.op in through:
+        node = node.src[0]
+    return node
+
+
+def _only_moves_ones(node: UOp) -> bool:
+    """True for a RESHAPE that adds or takes axes of extent 1 and nothing else."""
+    if node.op is not Ops.RESHAPE:
+        return False
+    old = [extent for extent in shape_of(node.src[0]) if extent != 1]
+    return old == [extent for extent in node.arg if extent != 1]
