@@ -7,15 +7,15 @@ gradient, in its own shape and type. Loop trees are never differentiated; schedu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from tinycore.errors import GradientError
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, Scalar, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source
+_PLAIN = ELEMENTWISE | {Ops.REDUCE}  # their rules take a gradient that is one constant as a scalar
 Row = tuple[Rule | None, ...]  # one entry a source; None: nothing flows to it
 
 
@@ -35,10 +35,15 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
         grad = grads.get(node)
         if grad is None or node not in needed or _is_zero(grad):
             continue
+        if node.op in _PLAIN:
+            grad = graph.uniform(grad) or grad
         for source, rule in _rules(node):
-            part = rule(node, grad) if source in needed else None
-            if part is not None and not _is_zero(part):
-                grads[source] = _add(grads[source], part) if source in grads else part
+            if source not in needed:
+                continue
+            part = graph.broadcast(rule(node, grad), shape_of(source))
+            if not _is_zero(part):
+                known = grads.get(source)
+                grads[source] = elementwise(Ops.ADD, known, part) if known else part
     return [grads.get(target) if target in needed else None for target in targets]
 
 
@@ -88,28 +93,15 @@ def _is_zero(grad: UOp) -> bool:
     return value is not None and value.arg == 0
 
 
-# Pieces of rules. Constants are scalars: elementwise broadcasts them.
-
-
-_add = partial(elementwise, Ops.ADD)
-_mul = partial(elementwise, Ops.MUL)
-_neg = partial(elementwise, Ops.NEG)
-_recip = partial(elementwise, Ops.RECIP)
-_equal = partial(elementwise, Ops.EQ)
-_where = partial(elementwise, Ops.WHERE)
+# Pieces of rules
 
 
 def _full(node: UOp, value: Scalar) -> UOp:
     return graph.full(shape_of(node), value, node.dtype)
 
 
-def _keep(mask: UOp, grad: UOp) -> UOp:
-    """`grad` where the mask holds, 0 elsewhere."""
-    return _where(mask, grad, grad.const_like(0.0))
-
-
 def _ones_where(mask: UOp, like: UOp) -> UOp:
-    return _where(mask, like.const_like(1.0), like.const_like(0.0))
+    return mask.where(like.const_like(1.0), 0.0)
 
 
 def _same(node: UOp, grad: UOp) -> UOp:
@@ -118,7 +110,7 @@ def _same(node: UOp, grad: UOp) -> UOp:
 
 def _spread(node: UOp, value: UOp) -> UOp:
     """A reduced value repeated over what was reduced."""
-    return graph.expand(value, shape_of(node.src[0]))
+    return graph.broadcast(value, shape_of(node.src[0]))
 
 
 # Scalar ops
@@ -126,46 +118,41 @@ def _spread(node: UOp, value: UOp) -> UOp:
 
 def _sine(node: UOp, grad: UOp) -> UOp:
     """sin' = cos, and cos(x) = 1 - 2 sin(x/2)^2: halving an angle rounds nothing."""
-    x = node.src[0]
-    half = elementwise(Ops.SIN, _mul(x, x.const_like(0.5)))
-    cosine = _add(x.const_like(1.0), _mul(x.const_like(-2.0), _mul(half, half)))
-    return _mul(grad, cosine)
+    half = (node.src[0] * 0.5).alu(Ops.SIN)
+    return grad * (half * half * -2.0 + 1.0)
 
 
-def _chosen(kept: int, other: int) -> Rule:
+def _chosen(kept: int) -> Rule:
     """The gradient of max or min by source `kept`: ties give half to each side."""
 
     def rule(node: UOp, grad: UOp) -> UOp:
-        mine, theirs = node.src[kept], node.src[other]
-        order = (theirs, mine) if node.op is Ops.MAX else (mine, theirs)
-        half = _keep(_equal(mine, theirs), _mul(grad, grad.const_like(0.5)))
-        return _where(elementwise(Ops.LT, *order), grad, half)
+        mine, theirs = node.src[kept], node.src[1 - kept]
+        wins = theirs < mine if node.op is Ops.MAX else mine < theirs
+        return wins.where(grad, mine.eq(theirs).where(grad, 0.0) * 0.5)
 
     return rule
 
 
-# Reductions. y is the result spread over what was reduced.
+# Reductions
 
 
 def _of_extremum(node: UOp, grad: UOp) -> UOp:
     """Every element that equals the result has an equal share."""
     x = node.src[0]
-    wins = _equal(x, _spread(node, node))
+    wins = x.eq(_spread(node, node))
     count = graph.total(_ones_where(wins, x), node.arg.axes)
-    return _keep(wins, _spread(node, _mul(grad, _recip(count))))
+    return wins.where(_spread(node, grad / count), 0.0)
 
 
 def _of_product(node: UOp, grad: UOp) -> UOp:
     """y/x without zeros; with one zero its partner is the product of the rest; else 0."""
     x, axes = node.src[0], node.arg.axes
-    is_zero = _equal(x, x.const_like(0.0))
-    nonzero = _where(is_zero, x.const_like(1.0), x)
+    is_zero = x.eq(0.0)
+    nonzero = is_zero.where(x.const_like(1.0), x)
     rest = _spread(node, graph.reduce(nonzero, axes, "prod"))
     zeros = _spread(node, graph.total(_ones_where(is_zero, x), axes))
-    only_one = _keep(is_zero, _keep(_equal(zeros, x.const_like(1.0)), rest))
-    smooth = _mul(_spread(node, node), _recip(nonzero))
-    partial = _where(_equal(zeros, x.const_like(0.0)), smooth, only_one)
-    return _mul(_spread(node, grad), partial)
+    only_one = (is_zero & zeros.eq(1.0)).where(rest, 0.0)
+    return _spread(node, grad) * zeros.eq(0.0).where(_spread(node, node) / nonzero, only_one)
 
 
 _REDUCTIONS: dict[str, Rule] = {
@@ -179,23 +166,18 @@ _REDUCTIONS: dict[str, Rule] = {
 # Rows and parts
 
 
-def _of_rows(node: UOp, grad: UOp) -> UOp:
-    rows, ids = node.src
-    return graph.scatter(_full(rows, 0.0), ids, grad)
-
-
 def _scattered_base(node: UOp, grad: UOp) -> UOp:
     if node.arg == "sum":
         return grad
-    return _keep(_equal(node.src[0], node), _winners_share(node, grad))
+    return node.src[0].eq(node).where(_winners_share(node, grad), 0.0)
 
 
 def _scattered_values(node: UOp, grad: UOp) -> UOp:
     _, ids, values = node.src
     if node.arg == "sum":
         return graph.gather(grad, ids)
-    wins = _equal(values, graph.gather(node, ids))
-    return _keep(wins, graph.gather(_winners_share(node, grad), ids))
+    wins = values.eq(graph.gather(node, ids))
+    return wins.where(graph.gather(_winners_share(node, grad), ids), 0.0)
 
 
 def _winners_share(node: UOp, grad: UOp) -> UOp:
@@ -206,9 +188,9 @@ def _winners_share(node: UOp, grad: UOp) -> UOp:
             "Detach what it reads."
         )
     base, ids, values = node.src
-    own = _ones_where(_equal(base, node), base)
-    others = _ones_where(_equal(values, graph.gather(node, ids)), values)
-    return _mul(grad, _recip(graph.scatter(own, ids, others)))
+    own = _ones_where(base.eq(node), base)
+    others = _ones_where(values.eq(graph.gather(node, ids)), values)
+    return grad / graph.scatter(own, ids, others)
 
 
 def _copied_back(node: UOp, grad: UOp) -> UOp:
@@ -221,39 +203,33 @@ def _copied_back(node: UOp, grad: UOp) -> UOp:
 
 RULES: dict[Ops, Row] = {
     # nothing flows
-    Ops.CONST: (),
-    Ops.VARIABLE: (),
-    Ops.IOTA: (),
-    Ops.BUFFER: (),
-    Ops.DETACH: (None,),
-    Ops.TRUNC: (None,),
-    Ops.LT: (None, None),
-    Ops.EQ: (None, None),
+    **dict.fromkeys((Ops.CONST, Ops.VARIABLE, Ops.IOTA, Ops.BUFFER), ()),
+    **dict.fromkeys((Ops.DETACH, Ops.TRUNC), (None,)),
+    **dict.fromkeys((Ops.LT, Ops.EQ), (None, None)),
     # scalar
-    Ops.CAST: (lambda node, grad: graph.cast(grad, node.src[0].dtype),),
-    Ops.NEG: (lambda node, grad: _neg(grad),),
-    Ops.EXP: (lambda node, grad: _mul(grad, node),),
-    Ops.LOG: (lambda node, grad: _mul(grad, _recip(node.src[0])),),
-    Ops.SQRT: (lambda node, grad: _mul(grad, _mul(node.const_like(0.5), _recip(node))),),
-    Ops.RECIP: (lambda node, grad: _neg(_mul(grad, _mul(node, node))),),
+    Ops.CAST: (lambda node, grad: grad.cast(node.src[0].dtype),),
+    Ops.NEG: (lambda node, grad: -grad,),
+    Ops.EXP: (lambda node, grad: grad * node,),
+    Ops.LOG: (lambda node, grad: grad / node.src[0],),
+    Ops.SQRT: (lambda node, grad: grad * (node.alu(Ops.RECIP) * 0.5),),
+    Ops.RECIP: (lambda node, grad: -(grad * (node * node)),),
     Ops.SIN: (_sine,),
     Ops.ADD: (_same, _same),
-    Ops.MUL: (
-        lambda node, grad: _mul(grad, node.src[1]),
-        lambda node, grad: _mul(grad, node.src[0]),
-    ),
-    Ops.MAX: (_chosen(0, 1), _chosen(1, 0)),
-    Ops.MIN: (_chosen(0, 1), _chosen(1, 0)),
+    Ops.MUL: (lambda node, grad: grad * node.src[1], lambda node, grad: grad * node.src[0]),
+    **dict.fromkeys((Ops.MAX, Ops.MIN), (_chosen(0), _chosen(1))),
     Ops.WHERE: (
         None,
-        lambda node, grad: _keep(node.src[0], grad),
-        lambda node, grad: _where(node.src[0], grad.const_like(0.0), grad),
+        lambda node, grad: node.src[0].where(grad, 0.0),
+        lambda node, grad: node.src[0].where(0.0, grad),
     ),
     # movement
     **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
     # the rest
     Ops.REDUCE: (lambda node, grad: _REDUCTIONS[node.arg.combine](node, grad),),
-    Ops.GATHER: (_of_rows, None),
+    Ops.GATHER: (
+        lambda node, grad: graph.scatter(_full(node.src[0], 0.0), node.src[1], grad),
+        None,
+    ),
     Ops.SCATTER: (_scattered_base, None, _scattered_values),
     Ops.STORE: (
         lambda node, grad: graph.store_view(grad, _full(node.src[1], 0.0), node.arg),
