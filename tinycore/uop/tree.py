@@ -274,14 +274,16 @@ class Rebuild:
         look: Callable[[UOp], UOp] | None = None,
     ) -> None:
         self.memo = dict(nodes or {})
-        self.env = env or {}
+        self.env = env  # kept even if empty: a Writer fills it as it goes
         self.look = look
         self.indices: dict[Index, Index] = {}
 
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
         found = self.indices.get(value)
-        return substitute(value, self.env, self.node, self.indices) if found is None else found
+        return (
+            substitute(value, self.env or {}, self.node, self.indices) if found is None else found
+        )
 
     def node(self, node: UOp) -> UOp:
         """A statement or expression with everything under it replaced; not recursive."""
@@ -300,7 +302,7 @@ class Rebuild:
     def _rebuild(self, node: UOp) -> UOp:
         src = tuple([self.memo[source] for source in node.src])
         arg = node.arg
-        if arg is not None and (self.env or TABLES.gathers):
+        if arg is not None and (self.env is not None or TABLES.gathers):
             change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
             arg = change(arg, self.index)
         new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
