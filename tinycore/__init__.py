@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinycore import nn as nn
     from tinycore.config import Context as Context, getenv as getenv
     from tinycore.dtype import dtypes as dtypes
-    from tinycore.runtime.counters import GlobalCounters as GlobalCounters
+    from tinycore.runtime.buffer import GlobalCounters as GlobalCounters
     from tinycore.runtime.registry import Device as Device
     from tinycore.tensor import Tensor as Tensor, TinyJit as TinyJit, Variable as Variable
 
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 EXPORTS = {
     "Context": "tinycore.config",
     "Device": "tinycore.runtime.registry",
-    "GlobalCounters": "tinycore.runtime.counters",
+    "GlobalCounters": "tinycore.runtime.buffer",
     "Tensor": "tinycore.tensor",
     "TinyJit": "tinycore.tensor",
     "Variable": "tinycore.tensor",

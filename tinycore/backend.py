@@ -8,17 +8,23 @@ returns a `Backend`, and is found through the entry point group `tinycore.backen
 from tinycore.codegen.render.llvm import OPS as _OPS, LLVMRenderer as LLVMRenderer
 from tinycore.config import DEBUG as DEBUG, THREADS as THREADS, Setting as Setting, getenv as getenv
 from tinycore.dtype import DType as DType, dtypes as dtypes
-from tinycore.runtime.caps import Caps as Caps, Space as Space
-from tinycore.runtime.compiled import compile_cached as compile_cached
 from tinycore.runtime.contract import (
     PLUGIN_API as PLUGIN_API,
     Allocator as Allocator,
     Backend as Backend,
+    Call as Call,
+    Caps as Caps,
     Compiler as Compiler,
     Device as Device,
+    Graph as Graph,
+    Handle as Handle,
+    Launch as Launch,
+    Program as Program,
     Renderer as Renderer,
+    Space as Space,
     Target as Target,
 )
+from tinycore.runtime.device import compile_cached as compile_cached
 from tinycore.runtime.errors import (
     ApiMismatch as ApiMismatch,
     BackendError as BackendError,
@@ -30,13 +36,6 @@ from tinycore.runtime.errors import (
     Unsupported as Unsupported,
 )
 from tinycore.runtime.hooks import hookimpl as hookimpl
-from tinycore.runtime.program import (
-    Call as Call,
-    Graph as Graph,
-    Handle as Handle,
-    Launch as Launch,
-    Program as Program,
-)
 from tinycore.uop.lowered import Lowered as Lowered
 from tinycore.uop.ops import Ops as Ops, UOp as UOp
 from tinycore.uop.tree import Kernel as Kernel

@@ -20,8 +20,7 @@ PACKAGES = ("tinycore", "pluggy", "numpy")
 LATE: Mapping[str, str] = {
     "tinycore/__init__.py": "the public names, each at its first use",
     "tinycore/util.py": "numpy, at the first use of an array",
-    "tinycore/runtime/installed.py": "installed metadata, at the first use of a device or hook",
-    "tinycore/runtime/plugins.py": "device packages and pluggy, at first use of a device or hook",
+    "tinycore/runtime/plugins.py": "what is installed, and pluggy, at the first use of a device",
 }
 """The files that may import by a name in text: the accessors, one a subject."""
 

@@ -6,7 +6,7 @@ import pytest
 from tinycore.config import Context
 from tinycore.engine import compile as compiling, plan as planning
 from tinycore.engine.plan import Sink, graph_key
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor
 
 

@@ -24,9 +24,9 @@ def test_every_import_keeps_its_floor(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line", "culprit"),
     [
-        ("tinycore/dtype.py", "import tinycore.runtime.caps", "tinycore.dtype"),
+        ("tinycore/dtype.py", "import tinycore.runtime.contract", "tinycore.dtype"),
         ("tinycore/errors.py", "import tinycore.util", "tinycore.errors"),
-        ("tinycore/runtime/caps.py", "import tinycore.backend", "tinycore.backend"),
+        ("tinycore/runtime/contract.py", "import tinycore.backend", "tinycore.backend"),
         ("tinycore/newcomer.py", "import tinycore.util", "newcomer"),
         ("conformance/src/tinycore_conformance/new.py", "import tinycore_cpu", "tinycore_cpu"),
         ("tinycore/dtype.py", "import tinycore_conformance", "tinycore_conformance"),

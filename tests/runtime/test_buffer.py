@@ -11,11 +11,10 @@ from tests.runtime.wheels import Site, fake_source
 from tinycore.config import Context
 from tinycore.dtype import dtypes
 from tinycore.errors import DeviceError
-from tinycore.runtime.allocator import CachingAllocator, bucket
-from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import Buffer, GlobalCounters
+from tinycore.runtime.contract import Launch
+from tinycore.runtime.device import CachingAllocator, bucket
 from tinycore.runtime.errors import BackendError, OutOfMemory
-from tinycore.runtime.program import Launch
 from tinycore.runtime.registry import Devices
 
 

@@ -7,7 +7,7 @@ from tests.schedule import nets
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, div, exp, highest, leaf, matmul, mul, sub, total
 from tests.schedule.running import Data, check_sinks, texts
-from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Caps, Space
 from tinycore.schedule.create import Schedule, create_schedule, schedule_within
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import Limits

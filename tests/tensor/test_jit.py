@@ -16,7 +16,7 @@ from tinycore.config import Context
 from tinycore.errors import ArgumentError, CaptureError, TinycoreWarning
 from tinycore.nn.norms import BatchNorm
 from tinycore.nn.optim import SGD
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor, TinyJit, Variable
 
 Run = Callable[[Callable[..., Any]], list[Any]]

@@ -9,7 +9,7 @@ from tinycore import nn
 from tinycore.engine.cell import buffer_of
 from tinycore.nn.demo import Net
 from tinycore.nn.state import get_parameters
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor
 
 rng = np.random.default_rng(14)

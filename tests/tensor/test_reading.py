@@ -9,7 +9,7 @@ import pytest
 
 from tests.tensor.compare import message, same
 from tinycore.errors import DTypeError, ShapeError
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor, Variable
 
 

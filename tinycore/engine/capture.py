@@ -16,7 +16,7 @@ from tinycore.config import DEBUG, JIT
 from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
 from tinycore.engine.run import Recorded, Recording, count, run_steps, transfer
 from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.program import Call
+from tinycore.runtime.contract import Call
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, toposort
 

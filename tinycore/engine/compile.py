@@ -20,11 +20,9 @@ from tinycore.dtype import DType
 from tinycore.engine.run import Step
 from tinycore.engine.tune import plan_of
 from tinycore.engine.work import name_of, work_of
-from tinycore.runtime.compiled import cached, compiler_key
-from tinycore.runtime.contract import Target
+from tinycore.runtime.contract import Launch, Target
+from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.runtime.errors import Unsupported
-from tinycore.runtime.opened import OpenDevice
-from tinycore.runtime.program import Launch
 from tinycore.uop.index import Index
 from tinycore.uop.ops import arena
 from tinycore.uop.printer import kernel_key

@@ -14,7 +14,7 @@ from tinycore import config
 from tinycore.engine.compile import load_kernel
 from tinycore.engine.memory import Lifetime, plan_memory
 from tinycore.engine.run import Step
-from tinycore.runtime.opened import OpenDevice
+from tinycore.runtime.device import OpenDevice
 from tinycore.schedule import create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
 from tinycore.uop.shape import size_of

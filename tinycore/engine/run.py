@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from tinycore.config import DEBUG
 from tinycore.errors import CaptureError
-from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.counters import GlobalCounters
-from tinycore.runtime.opened import OpenDevice
-from tinycore.runtime.program import Launch, Program
+from tinycore.runtime.buffer import Buffer, GlobalCounters
+from tinycore.runtime.contract import Launch, Program
+from tinycore.runtime.device import OpenDevice
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp
 from tinycore.util import format_seconds

@@ -27,7 +27,7 @@ from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.search import Actions, search
 from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
 from tinycore.errors import warn
-from tinycore.runtime.opened import OpenDevice
+from tinycore.runtime.device import OpenDevice
 from tinycore.uop.printer import canonical, kernel_key, show
 from tinycore.uop.tree import Kernel, Plan
 

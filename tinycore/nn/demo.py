@@ -19,7 +19,7 @@ from tinycore.nn.layers import Conv2d, Linear
 from tinycore.nn.norms import BatchNorm
 from tinycore.nn.optim import Adam
 from tinycore.nn.state import get_parameters
-from tinycore.runtime.counters import GlobalCounters
+from tinycore.runtime.buffer import GlobalCounters
 from tinycore.runtime.registry import Device
 from tinycore.tensor import Tensor, TinyJit
 from tinycore.util import np

@@ -1,4 +1,4 @@
-"""A run of elements in device memory: the only mutable value there is.
+"""A run of elements in device memory, the only mutable value there is, and the running totals.
 
 In: a device name, a dtype and an element count; shapes belong to tensors. Out: bytes in and out,
 and a handle that programs take. Memory is taken at first use and given back when the last
@@ -12,15 +12,34 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tinycore.dtype import DType
-from tinycore.runtime.allocator import Block
-from tinycore.runtime.counters import GlobalCounters
-from tinycore.runtime.opened import OpenDevice
-from tinycore.runtime.program import Handle
+from tinycore.runtime.contract import Handle
+from tinycore.runtime.device import Block, OpenDevice
 from tinycore.runtime.registry import Device
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _ids = itertools.count()
+
+
+class Counters:
+    """Running totals. Units: operations, bytes, seconds, launches; `reset` starts them anew."""
+
+    __slots__ = ("global_mem", "global_ops", "kernel_count", "mem_used", "time_sum_s")
+
+    def __init__(self) -> None:
+        self.mem_used = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Set what counts work to zero; `mem_used`, which is live, stays."""
+        self.global_ops = 0
+        self.global_mem = 0
+        self.time_sum_s = 0.0
+        self.kernel_count = 0
+
+
+GlobalCounters = Counters()
+"""The process's totals, as printed by DEBUG=2 and read by benchmarks."""
 
 
 @dataclass(eq=False, repr=False, slots=True, weakref_slot=True)

@@ -22,7 +22,7 @@ import pluggy
 from tinycore.errors import warn
 from tinycore.runtime.contract import Backend, Device
 from tinycore.runtime.errors import cause
-from tinycore.runtime.installed import Entry, installed
+from tinycore.runtime.plugins import Entry, installed
 
 GROUP = "tinycore.hooks"
 PREFIX = "tinycore_"

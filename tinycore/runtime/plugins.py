@@ -1,8 +1,8 @@
-"""Installed device packages: found by metadata alone, imported late, kept apart when they fail.
+"""Installed packages: found by metadata alone, imported late, kept apart when they fail.
 
-In: entry points of the group `tinycore.backends`. Out: `Plugin` records, each with a state and,
-once it is loaded, a `Backend`; the first failure is kept and shown at every use.
-Next: registry.py, which chooses among them and opens devices.
+In: entry points. Out: `Entry` records; those of the group `tinycore.backends` become `Plugin`s,
+each with a state and, once it is loaded, a `Backend`; the first failure is kept and shown at every
+use. Next: registry.py, which chooses among them and opens devices.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
+from tinycore.errors import warn
 from tinycore.runtime.contract import PLUGIN_API, Backend
-from tinycore.runtime.errors import ApiMismatch, BackendError, Unavailable, as_backend_error
-from tinycore.runtime.installed import Entry, installed
+from tinycore.runtime.errors import ApiMismatch, BackendError, Unavailable, as_backend_error, cause
 from tinycore.util import listed, near
 
 if TYPE_CHECKING:
@@ -30,6 +30,30 @@ BUILT_IN = {"REF": "tinycore.runtime.ref.backend"}
 
 _HOOKS = "tinycore.runtime.hooks"
 _REQUIRED = ("name", "api", "version", "count", "open", "target")
+
+
+@dataclass
+class Entry:
+    """One entry point, and the wheel and version it comes from.
+
+    `point` is the EntryPoint of importlib.metadata, None for what comes with the core.
+    """
+
+    name: str
+    wheel: str
+    version: str
+    point: Any = None
+
+    @property
+    def source(self) -> str:
+        """The wheel and its version, as messages name it."""
+        return f"{self.wheel} {self.version}"
+
+    @property
+    def allowed(self) -> bool:
+        """True if TINYCORE_PLUGINS lets it load: it lists names, or is empty."""
+        names = TINYCORE_PLUGINS.value.upper().replace(" ", "")
+        return not names or self.name.upper() in names.split(",")
 
 
 @dataclass
@@ -114,6 +138,28 @@ def discover() -> dict[str, Plugin]:
     for entry in installed(GROUP):
         found.setdefault(entry.name.upper(), []).append(entry)
     return {name: _one_of(name, found[name]) for name in sorted(found)}
+
+
+def installed(group: str) -> list[Entry]:
+    """Every entry of the group; of two copies of one wheel, the first on the path counts.
+
+    A wheel whose metadata cannot be read has none, with a warning.
+    """
+    wheels: dict[str, list[Entry]] = {}
+    for distribution in importlib.import_module("importlib.metadata").distributions():
+        wheel = "a package"
+        try:
+            # Most wheels have no entry of ours: look at the text before anything is parsed.
+            if group not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            wheel, version = distribution.name, distribution.version
+            plain = wheel.lower().replace("_", "-").replace(".", "-")
+            points = distribution.entry_points.select(group=group)
+            entries = [Entry(point.name, wheel, version, point) for point in points]
+            wheels.setdefault(plain, entries)
+        except Exception as error:
+            warn(f"{group}: metadata of {wheel} cannot be read: {cause(error)}")
+    return [entry for entries in wheels.values() for entry in entries]
 
 
 def call_hooks(name: str, **arguments: Any) -> list[Any]:

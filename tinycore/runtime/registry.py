@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
 from tinycore.errors import DeviceError, warn, warn_once
+from tinycore.runtime.device import OpenDevice
 from tinycore.runtime.errors import BackendError
-from tinycore.runtime.opened import OpenDevice
 from tinycore.runtime.plugins import Plugin, call_hooks, discover
 from tinycore.util import listed, near
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinycore.config import SPEC
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks

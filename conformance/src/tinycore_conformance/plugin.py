@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tinycore.runtime.opened import OpenDevice
+    from tinycore.runtime.device import OpenDevice
 
 OPTION = "--tc-device"
 ALIAS = "--device"

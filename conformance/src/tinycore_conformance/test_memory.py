@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tinycore.backend import Device, Handle
-    from tinycore.runtime.opened import OpenDevice
+    from tinycore.runtime.device import OpenDevice
 
 SIZES_BYTES = (1, 2, 3, 7, 63, 64, 65, 4095, 4097, 1_048_573)
 

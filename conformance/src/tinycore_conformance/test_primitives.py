@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tinycore.runtime.opened import OpenDevice
+    from tinycore.runtime.device import OpenDevice
 
 # ULP bounds of the OpenCL full profile (section 7.4 of its specification) for float32.
 UNARY = {

@@ -11,7 +11,7 @@ from tinycore.engine import tune
 from tinycore.engine.compile import Artifact
 from tinycore.engine.tune import Lost, Tuner, Worker, plan_of
 from tinycore.engine.worker import compile_candidate
-from tinycore.runtime.opened import OpenDevice
+from tinycore.runtime.device import OpenDevice
 from tinycore.runtime.ref import check_kernel, run_plan
 from tinycore.runtime.registry import Device
 from tinycore.uop.parser import parse

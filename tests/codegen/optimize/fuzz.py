@@ -14,7 +14,7 @@ from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.codegen.optimize.split import PLACES
-from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Caps, Space
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse

@@ -5,7 +5,7 @@ import pytest
 from tests.codegen.optimize import assert_same, fuzz
 from tests.conftest import Golden
 from tinycore.codegen.optimize.heuristic import heuristic
-from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Caps, Space
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Kernel
 

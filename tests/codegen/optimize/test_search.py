@@ -8,7 +8,7 @@ from tests.codegen.optimize import assert_same, kernels
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.search import Actions, applied, neighbours, search
 from tinycore.config import Context
-from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Caps, Space
 from tinycore.uop.printer import show
 
 CAPS = Caps(

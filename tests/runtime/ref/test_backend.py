@@ -6,9 +6,8 @@ import pytest
 from tests.runtime.ref import kernel_of
 from tinycore.config import CHECK_OOB, Context
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Backend
+from tinycore.runtime.contract import Backend, Handle, Launch
 from tinycore.runtime.errors import Unsupported
-from tinycore.runtime.program import Handle, Launch
 from tinycore.runtime.ref import RefError
 from tinycore.runtime.ref.backend import BACKEND, HostAllocator
 from tinycore.runtime.registry import Device

@@ -17,8 +17,7 @@ from tinycore.codegen.lower.mapped import lanes, reduce, tasks
 from tinycore.codegen.lower.stores import combine, copies
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
-from tinycore.runtime.caps import Caps
-from tinycore.runtime.contract import Target
+from tinycore.runtime.contract import Caps, Target
 from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
 from tinycore.uop.ops import Interning, Ops, toposort
 from tinycore.uop.printer import show

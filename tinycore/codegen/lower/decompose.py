@@ -13,7 +13,7 @@ from functools import partial
 
 from tinycore.codegen.lower.floats import absolute, exp, log, narrow, sin, to_odd, widen
 from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
 from tinycore.uop.pattern import UPat, rule

@@ -14,7 +14,7 @@ from tinycore.codegen.lower.stores import nest, place_in
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of, changed
 from tinycore.dtype import dtypes
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, Index, as_index, make
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered

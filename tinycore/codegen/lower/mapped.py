@@ -25,7 +25,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.rfactor import rfactor
 from tinycore.codegen.optimize.split import fused
 from tinycore.errors import SpecError
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.monoids import MONOIDS

@@ -13,7 +13,7 @@ from tinycore.codegen.lower.mapped import with_lanes
 from tinycore.codegen.lower.storage import Storage, in_memory, plan
 from tinycore.codegen.optimize.edit import Nodes, Statements, edit, placed, refit
 from tinycore.dtype import dtypes
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis, of_atom
 from tinycore.uop.lowered import fused

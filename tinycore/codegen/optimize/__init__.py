@@ -10,7 +10,7 @@ from __future__ import annotations
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.config import DEBUG, NOOPT
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.uop.tree import Kernel, Plan
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinycore.codegen.optimize.actions import Argument, action, apply
 from tinycore.codegen.optimize.edit import Illegal
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.uop.tree import Kernel
 
 

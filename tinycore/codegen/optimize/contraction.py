@@ -13,7 +13,7 @@ from math import prod
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.analysis import Reference, extent_of
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.uop.ops import UOp
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)

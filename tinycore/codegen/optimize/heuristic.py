@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.choice import Choice
 from tinycore.codegen.optimize.contraction import Operands, Tile, best_tile, is_contraction
 from tinycore.codegen.optimize.edit import loops_in
 from tinycore.codegen.optimize.rows import RowTile
-from tinycore.runtime.caps import Caps
+from tinycore.runtime.contract import Caps
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel, walk
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.render.llvm_instructions import SPELLED, Text, register_type
 from tinycore.dtype import dtypes
-from tinycore.runtime.caps import Caps
-from tinycore.runtime.contract import Renderer
+from tinycore.runtime.contract import Caps, Renderer
 from tinycore.uop.lowered import REGISTER, Lowered
 from tinycore.uop.ops import Ops, UOp
 

@@ -12,7 +12,7 @@ from typing import Any
 from tinycore import __version__
 from tinycore.dtype import dtypes
 from tinycore.runtime import contract
-from tinycore.runtime.caps import Caps, Space
+from tinycore.runtime.contract import Caps, Space
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.ref.number import Array, np, storage
