@@ -2,7 +2,7 @@
 
 import random
 
-from tinycore.engine.memory import Lifetime, plan_memory
+from tinycore.engine.plan import Lifetime, plan_memory
 
 
 def test_temporaries_of_separate_times_share_a_region() -> None:

@@ -1,8 +1,9 @@
 """A scheduled kernel becomes launches of a device, by way of two caches.
 
-Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs.
-A kernel met before in this process costs a dictionary lookup; one met by another process is read
-from disk, and neither optimised, lowered nor compiled. Next: plan.py puts launches in order.
+Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs, its
+name and how much work it is. A kernel met before in this process costs a dictionary lookup; one met
+by another process is read from disk, and neither optimised, lowered nor compiled. Next: plan.py
+puts launches in order.
 """
 
 from __future__ import annotations
@@ -10,88 +11,69 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from tinycore import config
 from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
 from tinycore.config import DEBUG
 from tinycore.dtype import DType
-from tinycore.engine.run import Step
+from tinycore.engine.run import Code, Step
 from tinycore.engine.tune import plan_of
-from tinycore.engine.work import name_of, work_of
-from tinycore.runtime.contract import Launch, Target
+from tinycore.runtime.contract import Launch, Program, Target
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index
-from tinycore.uop.ops import arena
+from tinycore.uop.ops import ELEMENTWISE, Ops, arena
 from tinycore.uop.printer import kernel_key
 from tinycore.uop.shape import size
-from tinycore.uop.tree import Kernel, Plan
+from tinycore.uop.sites import evaluated
+from tinycore.uop.tree import Kernel, Plan, walk
+from tinycore.util import prod
 
 
-class Part(NamedTuple):
-    """One launch: object code, the arguments it takes and its size.
+class Artifact(NamedTuple, Generic[Code]):
+    """What became of one scheduled kernel: the launches in order, and the element type and count of
+    each temporary. The slots of a step number the kernel's parameters, then the temporaries.
 
-    `args` number the parameters of the scheduled kernel, then the temporaries; `values` are the
-    names of the variables it is told.
+    On disk a step has its object code, on a device its program.
     """
 
-    name: str
-    binary: bytes
-    args: tuple[int, ...]
-    values: tuple[str, ...]
-    launch: Launch
-
-
-class Artifact(NamedTuple):
-    """What the compiler leaves on disk of one scheduled kernel: the launches in order, and the
-    element type and count of each temporary."""
-
-    parts: tuple[Part, ...]
+    steps: tuple[Step[Code], ...]
     temps: tuple[tuple[DType, int], ...]
 
 
-class Loaded(NamedTuple):
-    """An artifact on one device: the slots of its steps number the same arguments."""
-
-    steps: tuple[Step, ...]
-    temps: tuple[tuple[DType, int], ...]
+Binary = Artifact[bytes]  # what lies on disk
+_loaded: dict[tuple[str, str], Artifact[Program]] = {}
 
 
-_loaded: dict[tuple[str, str], Loaded] = {}
-
-
-def load_kernel(kernel: Kernel, device: OpenDevice) -> Loaded:
+def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
     """The launches of `kernel` on `device`, from memory, from disk or made now; the first counts
     the work of all.
 
     Raises: CompileError, Unsupported.
     """
-    # everything the binary depends on: kernel, architecture, compiler, settings, the code here
-    settings = ",".join([f"{name}={value}" for name, value in config.key()])
-    target = f"{device.target.arch}|{compiler_key(device.compiler)}"
-    key = f"{kernel_key(kernel)}|{target}|{settings}|{source_key('tinycore')}"
+    makers = (device.target.arch, compiler_key(device.compiler), source_key("tinycore"))
+    key = f"{kernel_key(kernel)}|{makers}|{config.key()}"
     found = _loaded.get((device.name, key))
     if found is None:
         named = kernel._replace(name=name_of(kernel))
         entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
-        steps, temps = load(pickle.loads(entry), device)
+        found = load(pickle.loads(entry), device)
+        first, *others = found.steps
         operations, traffic_bytes = work_of(kernel)
-        first = steps[0]._replace(operations=operations, traffic_bytes=traffic_bytes)
-        found = _loaded[(device.name, key)] = Loaded((first, *steps[1:]), temps)
+        first = first._replace(operations=operations, traffic_bytes=traffic_bytes)
+        found = _loaded[device.name, key] = found._replace(steps=(first, *others))
     return found
 
 
-def load(artifact: Artifact, device: OpenDevice) -> Loaded:
+def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
     """An artifact ready to run."""
-    steps = []
-    for name, binary, args, values, launch in artifact.parts:
-        steps.append(Step(device.load(binary, name), name, args, values, launch))
-    return Loaded(tuple(steps), artifact.temps)
+    steps = [Step(device.load(step.program, step.name), *step[1:]) for step in artifact.steps]
+    return Artifact(tuple(steps), artifact.temps)
 
 
-def build(kernel: Kernel, device: OpenDevice) -> Artifact:
+def build(kernel: Kernel, device: OpenDevice) -> Binary:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold.
 
     Raises: CompileError, Unsupported.
@@ -100,15 +82,14 @@ def build(kernel: Kernel, device: OpenDevice) -> Artifact:
         if device.renderer.takes != "kernel":
             return build_plan(plan_of(kernel, device), device.target)
         binary = device.compiler.compile(device.renderer.render(kernel))
-        args = tuple(range(len(kernel.params)))
-        return Artifact((Part(kernel.name, binary, args, _values(kernel), Launch()),), ())
+        return Artifact((_step(kernel, binary, range(len(kernel.params)), Launch()),), ())
 
 
-def build_plan(plan: Plan, target: Target) -> Artifact:
+def build_plan(plan: Plan, target: Target) -> Binary:
     """Lower, render and compile the launches of an optimised kernel; needs no device."""
     assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
     numbers = {node.arg.name: k for k, node in enumerate((*plan.params, *plan.temps))}
-    parts = []
+    steps = []
     for _, buffers, kernel in plan.launches:
         assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"
         lowered = lower(kernel, target)
@@ -120,11 +101,14 @@ def build_plan(plan: Plan, target: Target) -> Artifact:
             with suppress(Unsupported):
                 print(target.compiler.disassemble(binary))
         launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
-        args = tuple([numbers[name] for name in buffers])
-        parts.append(Part(kernel.name, binary, args, _values(kernel), launch))
-    return Artifact(
-        tuple(parts), tuple([(node.dtype, size(node.arg.shape)) for node in plan.temps])
-    )
+        steps.append(_step(kernel, binary, [numbers[name] for name in buffers], launch))
+    temps = [(node.dtype, size(node.arg.shape)) for node in plan.temps]
+    return Artifact(tuple(steps), tuple(temps))
+
+
+def _step(kernel: Kernel, binary: bytes, slots: Sequence[int], launch: Launch) -> Step[bytes]:
+    values = tuple([variable.arg[0] for variable in kernel.variables])
+    return Step(binary, kernel.name, tuple(slots), values, launch)
 
 
 def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
@@ -133,5 +117,29 @@ def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _values(kernel: Kernel) -> tuple[str, ...]:
-    return tuple([variable.arg[0] for variable in kernel.variables])
+def work_of(kernel: Kernel) -> tuple[int, int]:
+    """Arithmetic operations and bytes of one run, symbolic extents at their upper bounds; the bytes
+    are those its parameters hold, the least it has to move."""
+    operations = 0
+    for statement, loops in walk(kernel.body):
+        each = len([node for node in evaluated(statement) if node.op in ELEMENTWISE])
+        if statement.op is Ops.STORE and statement.arg.combine:
+            each += len(statement.arg.places)
+        operations += each * prod(loop.arg.extent.hi for loop in loops)
+    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
+    return operations, sum(sizes)
+
+
+def name_of(kernel: Kernel) -> str:
+    """A name by the loops: `reduce_128x10_784` sums 784 elements for each of 128 x 10 results."""
+    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
+    words = ["map"]
+    for kind in ("par", "red"):
+        extents = [str(loop.extent.hi) for loop in loops if loop.kind == kind]
+        if extents:
+            words.append("x".join(extents[:4]))
+        if extents and kind == "red":
+            words[0] = "reduce"
+        if len(extents) > 4:
+            words.append("more")
+    return "_".join(words)

@@ -1,8 +1,9 @@
 """A graph to run becomes a list of launches over numbered slots, kept for the next equal graph.
 
-Comes in: sinks (a node and the buffer its cell had). Goes out: an `ExecutionPlan` and the leaves
-it reads. The key is the graph with buffers numbered by first appearance, so that the second
-training step, on other buffers or the same, costs one walk. Next: run.py binds slots and launches.
+Comes in: sinks (a node and the buffer its cell had). Goes out: an `ExecutionPlan`, in which
+temporaries of separate times share memory, and the leaves it reads. The key is the graph with
+buffers numbered by first appearance, so that the second training step, on other buffers or the
+same, costs one walk. Next: run.py binds slots and launches.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import Any, NamedTuple
 
 from tinycore import config
 from tinycore.engine.compile import load_kernel
-from tinycore.engine.memory import Lifetime, plan_memory
-from tinycore.engine.run import Step
+from tinycore.engine.run import Step, Steps
+from tinycore.runtime.contract import Program
 from tinycore.runtime.device import OpenDevice
 from tinycore.schedule import create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
 from tinycore.uop.shape import size_of
+from tinycore.util import round_up
+
+_ALIGNMENT = 256
 
 
 class Sink(NamedTuple):
@@ -33,7 +37,7 @@ class ExecutionPlan(NamedTuple):
     Units: `region_bytes` in bytes. A sink in place uses the slot of its old buffer.
     """
 
-    steps: tuple[Step, ...]
+    steps: Steps
     in_place: tuple[bool, ...]
     region_bytes: tuple[int, ...]
 
@@ -61,12 +65,10 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     Buffers and CONTIGUOUS numbers are replaced by their order, so equal graphs over other data,
     aliased alike, have one key.
     """
-    roots = [sink.node for sink in sinks]
-    olds = [sink.old for sink in sinks if sink.old is not None]
-    place: dict[UOp, int] = {}
+    place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
     rows: list[Any] = []
-    for node in toposort([*roots, *olds]):
+    for node in toposort([node for sink in sinks for node in sink if node is not None]):
         place[node] = len(place)
         arg = node.arg
         if node.op is Ops.BUFFER:
@@ -77,23 +79,23 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
         elif node.op is Ops.CONST:
             arg = repr(arg)
         rows.append((node.op, node.dtype, arg, *[place[source] for source in node.src]))
-    ends = [(place[s.node], None if s.old is None else place[s.old]) for s in sinks]
+    ends = [(place[sink.node], place.get(sink.old)) for sink in sinks]
     return (tuple(rows), tuple(ends)), leaves
 
 
 def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
     """The steps of a schedule, with temporaries packed into shared regions."""
-    schedule = create_schedule([(sink.node, sink.old) for sink in sinks], device.caps)
+    schedule = create_schedule(sinks, device.caps)
     slot = {leaf: k for k, leaf in enumerate(leaves)}
     for number, place in enumerate(schedule.places, len(leaves)):
         slot.setdefault(place, number)
     first_region = len(leaves) + len(sinks)
-    born: list[tuple[int, int]] = []
-    steps: list[Step] = []
+    sizes: list[int] = []  # in bytes, of each temporary
+    steps: list[Step[Program]] = []
 
     def temporary(size_bytes: int) -> int:
-        born.append((size_bytes, len(steps)))
-        return first_region + len(born) - 1
+        sizes.append(size_bytes)
+        return first_region + len(sizes) - 1
 
     for kernel, buffers, _ in schedule.kernels:
         loaded = load_kernel(kernel, device)
@@ -103,9 +105,9 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         arguments = [slot[node] for node in buffers]
         arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
         steps += [_with_slots(step, arguments) for step in loaded.steps]
-    last = {number: at for at, step in enumerate(steps) for number in step.slots}
-    temporaries = enumerate(born, first_region)
-    lives = [Lifetime(size, first, last.get(k, first)) for k, (size, first) in temporaries]
+    touches = [(number, at) for at, step in enumerate(steps) for number in step.slots]
+    first, last = dict(reversed(touches)), dict(touches)
+    lives = [Lifetime(size, first[k], last[k]) for k, size in enumerate(sizes, first_region)]
     memory = plan_memory(lives)
     regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
     packed = tuple([_with_slots(step, regions) for step in steps])
@@ -114,5 +116,48 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
     return ExecutionPlan(packed, in_place, memory.region_bytes)
 
 
-def _with_slots(step: Step, numbers: Sequence[int]) -> Step:
+def _with_slots(step: Step[Program], numbers: Sequence[int]) -> Step[Program]:
     return step._replace(slots=tuple([numbers[slot] for slot in step.slots]))
+
+
+class Lifetime(NamedTuple):
+    """A temporary that is written first at step `first` and read last at step `last`.
+
+    Units: `size_bytes` in bytes.
+    """
+
+    size_bytes: int
+    first: int
+    last: int
+
+
+class MemoryPlan(NamedTuple):
+    """The region of each temporary, in the order asked, and the size of each region in bytes."""
+
+    region_of: tuple[int, ...]
+    region_bytes: tuple[int, ...]
+
+
+def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
+    """Regions such that temporaries alive at one step never share one.
+
+    Best fit in order of first use: the smallest free region that is large enough, else the largest
+    free one grown, else a new one.
+    """
+    region_bytes: list[int] = []
+    busy_until: list[int] = []
+    region_of = [0] * len(lifetimes)
+    for number in sorted(range(len(lifetimes)), key=lambda k: lifetimes[k].first):
+        size_bytes, first, last = lifetimes[number]
+        size_bytes = round_up(max(size_bytes, 1), _ALIGNMENT)
+        free = [k for k, until in enumerate(busy_until) if until < first]
+        if not free:
+            free = [len(region_bytes)]
+            region_bytes.append(0)
+            busy_until.append(0)
+        spare = {region_bytes[k] - size_bytes: k for k in free}
+        chosen = spare[min(spare, key=lambda size: (size < 0, abs(size)))]
+        region_bytes[chosen] = max(region_bytes[chosen], size_bytes)
+        busy_until[chosen] = last
+        region_of[number] = chosen
+    return MemoryPlan(tuple(region_of), tuple(region_bytes))

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from tinycore.config import DEBUG
 from tinycore.errors import CaptureError
@@ -22,14 +22,16 @@ from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp
 from tinycore.util import format_seconds
 
+Code = TypeVar("Code")  # object code, or a program where it is loaded
 
-class Step(NamedTuple):
-    """One launch of a plan: the slots of its buffers, the names of its variables, its work.
+
+class Step(NamedTuple, Generic[Code]):
+    """One launch: its code, the slots of its buffers, the names of its variables, its work.
 
     Units: `operations` are arithmetic ones, `traffic_bytes` what it must at least move.
     """
 
-    program: Program
+    program: Code
     name: str
     slots: tuple[int, ...]
     values: tuple[str, ...]
@@ -38,10 +40,13 @@ class Step(NamedTuple):
     traffic_bytes: int = 0
 
 
+Steps = Sequence[Step[Program]]
+
+
 class Recorded(NamedTuple):
     """One launch that ran, with the buffers it ran on: its slots number them."""
 
-    step: Step
+    step: Step[Program]
     buffers: list[Buffer]
     device: str
 
@@ -86,7 +91,7 @@ def forbid_while_recording(operation: str) -> None:
 
 
 def run_steps(
-    steps: Sequence[Step],
+    steps: Steps,
     slots: Sequence[Buffer],
     values: Mapping[str, int],
     device: OpenDevice,
@@ -110,14 +115,14 @@ def run_steps(
             OPEN.recording.launches.append(Recorded(alone, used, device.name))
 
 
-def count(steps: Sequence[Step]) -> None:
+def count(steps: Steps) -> None:
     """Add launches to the process's totals."""
     GlobalCounters.kernel_count += len(steps)
     GlobalCounters.global_ops += sum([step.operations for step in steps])
     GlobalCounters.global_mem += sum([step.traffic_bytes for step in steps])
 
 
-def tell(step: Step, device: str, seconds: float) -> None:
+def tell(step: Step[Program], device: str, seconds: float) -> None:
     """One line a kernel: what ran, for how long, at what rates."""
     GlobalCounters.time_sum_s += seconds
     rate = step.operations / max(seconds, 1e-9) / 1e9

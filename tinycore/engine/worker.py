@@ -16,7 +16,7 @@ from typing import Any
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.launches import as_plan
 from tinycore.dtype import DType
-from tinycore.engine.compile import Artifact, build_plan, load
+from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.ref import number
@@ -37,7 +37,7 @@ SHORTEST_S = 0.002
 Run = Callable[[], float]  # launches once and waits; the seconds it took
 
 
-def compile_candidate(device: str, arch: str, text: str, actions: Sequence[str]) -> Artifact:
+def compile_candidate(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
     """The artifact of a kernel after some actions. Needs no device, only its package."""
     backend = Device.plugins()[device.partition(":")[0]].ready()
     with arena():
@@ -54,7 +54,7 @@ def _kernel(text: str) -> Kernel:
 class Bench:
     """The buffers of one kernel on a device, and what it must compute."""
 
-    def __init__(self, device: str, text: str, reference: Artifact) -> None:
+    def __init__(self, device: str, text: str, reference: Binary) -> None:
         self.device = Device[device]
         kernel = _kernel(text)
         self.params = kernel.params
@@ -66,7 +66,7 @@ class Bench:
         self.outputs = [k for k, param in enumerate(kernel.params) if param in changed]
         self.wanted = self.results(self.ready(reference))
 
-    def ready(self, artifact: Artifact) -> Run:
+    def ready(self, artifact: Binary) -> Run:
         """A candidate, ready to run."""
         steps, temps = load(artifact, self.device)
         buffers = [*self.buffers, *[Buffer(self.device.name, *temp) for temp in temps]]
@@ -79,7 +79,7 @@ class Bench:
 
         return run
 
-    def check(self, artifact: Artifact) -> float | str:
+    def check(self, artifact: Binary) -> float | str:
         """The seconds of a first run, or what is wrong with its results."""
         run = self.ready(artifact)
         found = self.results(run)
@@ -88,7 +88,7 @@ class Bench:
                 return f"output {at} differs"
         return _seconds(run)
 
-    def race(self, artifacts: Sequence[Artifact], rounds: int) -> list[float]:
+    def race(self, artifacts: Sequence[Binary], rounds: int) -> list[float]:
         """The best of each, run in turns so that all meet the same machine."""
         runs = [self.ready(artifact) for artifact in artifacts]
         times = [[_seconds(run) for run in runs] for _ in range(rounds)]
