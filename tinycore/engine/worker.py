@@ -19,7 +19,7 @@ from tinycore.dtype import DType
 from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import run_steps
 from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.ref import number
+from tinycore.runtime.ref.memory import decode, encode, storage
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
@@ -115,14 +115,14 @@ def _random(param: UOp, numbers: Any) -> Any:
     """Stored elements of a parameter: numbers whose sums every type can hold."""
     count = size(param.arg.shape)
     if param.dtype.is_float:
-        return number.encode(numbers.uniform(-1, 1, count).astype("float32"), param.dtype)
+        return encode(numbers.uniform(-1, 1, count).astype("float32"), param.dtype)
     most = 2 if param.dtype.kind == "b" else 64
-    return numbers.integers(0, most, count).astype(number.storage(param.dtype))
+    return numbers.integers(0, most, count).astype(storage(param.dtype))
 
 
 def _close(want: Any, got: Any, dtype: DType) -> bool:
     """True if two outputs differ by no more than another order of sums may."""
-    want, got = number.decode(want, dtype), number.decode(got, dtype)
+    want, got = decode(want, dtype), decode(got, dtype)
     if not dtype.is_float:
         return bool((want == got).all())
     bound = TOLERANCE[dtype.itemsize]

@@ -13,7 +13,7 @@ from tinycore.dtype import NARROW, DType, dtypes, to_bits
 from tinycore.runtime.contract import Target
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
-from tinycore.runtime.ref.number import decode, encode, storage
+from tinycore.runtime.ref.memory import decode, encode, storage
 from tinycore.uop.ops import Ops, toposort
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from tests.codegen.harness import TARGET, Array, Built, caps, kernel_of, random,
 from tinycore.codegen.render.llvm import OPS, LLVMRenderer
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.errors import Unsupported
-from tinycore.runtime.ref.number import decode, encode, storage
+from tinycore.runtime.ref.memory import decode, encode, storage
 from tinycore.uop.index import as_index
 from tinycore.uop.lowered import Lowered
 from tinycore.uop.ops import Ops, UOp, const

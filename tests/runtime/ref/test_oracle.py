@@ -10,8 +10,8 @@ import pytest
 from tests.runtime.ref import ENTRIES, kernel_of, run
 from tinycore.config import Context
 from tinycore.dtype import DType, dtypes
-from tinycore.runtime.ref import RefError, machine, run_kernel, run_plan
-from tinycore.runtime.ref.number import storage
+from tinycore.runtime.ref import RefError, check_kernel, machine, run_kernel, run_plan
+from tinycore.runtime.ref.memory import storage
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Plan
 
@@ -251,8 +251,8 @@ def test_a_long_expression_needs_no_recursion(entry: Entry) -> None:
 
 def test_a_parallel_loop_that_combines_in_one_place_is_refused() -> None:
     text = "kernel k(X f32[4], Y f32[1])\n  par i:4: Y[0] += X[i]\n"
-    with pytest.raises(RefError, match="iterations of a parallel loop meet"):
-        run(run_kernel, text, np.ones(4, np.float32), np.zeros(1, np.float32))
+    with pytest.raises(RefError, match="two iterations of par i meet in Y"):
+        run(check_kernel, text, np.ones(4, np.float32), np.zeros(1, np.float32))
 
 
 def test_a_plan_runs_its_launches_on_temporaries() -> None:

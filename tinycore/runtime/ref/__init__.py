@@ -2,18 +2,15 @@
 
 In: kernels and plans as trees, numpy arrays. Out: the arrays changed in place, or RefError. It has
 two entries: the oracle, and the checked run of trees that actions or lowering made.
-Next: number.py, memory.py, order.py, frame.py, machine.py; backend.py is the device.
+Next: memory.py, frame.py, machine.py; backend.py is the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from tinycore.runtime.ref import number
 from tinycore.runtime.ref.frame import RefError
-from tinycore.runtime.ref.machine import Machine, spelled_out
-from tinycore.runtime.ref.memory import Instance
-from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import is_scheduled
+from tinycore.runtime.ref.machine import Machine
+from tinycore.runtime.ref.memory import Array, Instance, constant, initial, np, storage
 from tinycore.uop.index import variable
 from tinycore.uop.shape import size, upper_shape
 from tinycore.uop.tree import Kernel, Plan
@@ -24,7 +21,9 @@ Values = Mapping[str, int] | None
 Entry = Callable[..., None]  # run_kernel or check_kernel
 
 
-def run_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
+def run_kernel(
+    kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0, checked: bool = False
+) -> None:
     """Run a kernel: by the oracle if it is as scheduled, else by the checked entry.
 
     Shapes: each array is flat or shaped like its parameter at upper bounds, in C order.
@@ -32,21 +31,7 @@ def run_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: i
     CHECK_OOB=1 refuses a gathered index outside its axis instead of masking it.
     Raises: RefError.
     """
-    random = None if is_scheduled(kernel) else Random(seed)
-    _run(kernel, arrays, variables, random)
-
-
-def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
-    """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
-
-    Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
-    roles, places outside their buffers: the rules of docs/ir.md. Raises: RefError.
-    """
-    _run(kernel, arrays, variables, Random(seed))
-
-
-def _run(kernel: Kernel, arrays: Arrays, variables: Values, random: Random | None) -> None:
-    machine = Machine(spelled_out(kernel), random)
+    machine = Machine(kernel, Random(seed), checked)
     if len(arrays) != len(kernel.params):
         machine.fail(f"{len(arrays)} arrays are given", f"{len(kernel.params)}")
     with np.errstate(all="ignore"):
@@ -56,18 +41,26 @@ def _run(kernel: Kernel, arrays: Arrays, variables: Values, random: Random | Non
             if value is None or not lo <= value <= hi:
                 machine.fail(f"variable {name} is {value}", f"a number in {lo}..{hi}")
             machine = machine.at(variable(name, lo, hi), value)
-            machine.names[node] = number.constant(value, node.dtype)
+            machine.names[node] = constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            shape = upper_shape(node.arg.shape)
-            dtype = number.storage(node.dtype)
+            shape, dtype = upper_shape(node.arg.shape), storage(node.dtype)
             fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
             if not fits or array.dtype != dtype:
                 found = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
                 wrong = f"{node.arg.name} is given {found}"
                 machine.fail(wrong, f"{dtype} of shape {shape} in C order")
             machine.names[node] = Instance(node, machine, array.reshape(-1))
-        for waits in machine.body(machine.kernel.body):
+        for waits in machine.body(kernel.body):
             machine.fail(f"deadlock: {waits}", "a copy or free that lets one go on")
+
+
+def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
+    """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
+
+    Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
+    roles, places outside their buffers: the rules of docs/ir.md. Raises: RefError.
+    """
+    run_kernel(kernel, arrays, variables, seed, checked=True)
 
 
 def run_plan(
@@ -79,7 +72,7 @@ def run_plan(
     """
     held = {node.arg.name: array for node, array in zip(plan.params, arrays, strict=True)}
     for temp in plan.temps:
-        held[temp.arg.name] = np.full(size(temp.arg.shape), number.initial("", temp.dtype))
+        held[temp.arg.name] = np.full(size(temp.arg.shape), initial("", temp.dtype))
     for name, buffers, kernel in plan.launches:
         if kernel is None:
             wrong = f"ref: {plan.name}: {name} is a vendor's call"

@@ -15,7 +15,7 @@ from tinycore.runtime import contract
 from tinycore.runtime.contract import Caps, Space
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
-from tinycore.runtime.ref.number import Array, np, storage
+from tinycore.runtime.ref.memory import Array, np, storage
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical_text

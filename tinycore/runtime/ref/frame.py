@@ -6,9 +6,10 @@ loop first, so that values of outer loops broadcast into inner ones. Next file: 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
 from functools import reduce
+from itertools import product
 from operator import and_
 from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
@@ -16,27 +17,34 @@ from typing import Any, NamedTuple, NoReturn, Self
 from tinycore.config import CHECK_OOB
 from tinycore.dtype import COMPUTE
 from tinycore.errors import SpecError
-from tinycore.runtime.ref import number
 from tinycore.runtime.ref.memory import (
     ABSENT,
     PRESENT,
     READ,
     UNWRITTEN,
+    Array,
     Instance,
+    Path,
     Slot,
     Watch,
+    constant,
+    convert,
+    decode,
     differ,
+    encode,
+    np,
     others,
+    storage,
 )
-from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import Path, consumers, is_at_once
 from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under
-from tinycore.uop.tree import GLOBAL, Access, Kernel, operands
+from tinycore.uop.tree import BODIES, GLOBAL, Access, Kernel, operands
 
+SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
+TEAMS = ("warpgroup", "warp")  # loops whose iterations run side by side
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
@@ -59,7 +67,8 @@ class Frame:
     `names` gives axes, LETs, variables and buffers; `shape` is that of the loops that run at once,
     `mask` is where the IFs around are true. `watches` are the loops around with the numbers of
     their iterations, `path` and `lane` say who runs (no lane: a team as a whole; `engine`: a copy
-    or MMA). `random` orders what has no order; without it the kernel is trusted.
+    or MMA). `random` orders what has no order; without it the kernel, which is as scheduled, is
+    trusted.
 
     The kernel, its facts and `threads` (a watch over each team, at None over the teams) are one for
     all frames: buffers that are `stored` to, those that copies have `filled`, loops that run at
@@ -74,15 +83,16 @@ class Frame:
     engine: bool = False
     statement: UOp | None = None
 
-    def __init__(self, kernel: Kernel, random: Random | None = None) -> None:
+    def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
         copies = [s.src[0] for s in statements if s.op is Ops.COPY]
         self.kernel = kernel
-        self.random = random
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copies if buffer.arg.space != GLOBAL}
         self.has_lanes = any(s.op is Ops.BUFFER and s.arg.own for s in statements)
+        is_scheduled = not self.has_lanes and all(s.op in SCHEDULED for s in statements)
+        self.random = random if checked or kernel.spmd or not is_scheduled else None
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
         self.consumers = set(consumers(kernel.body))
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
@@ -97,7 +107,7 @@ class Frame:
         if count != 1:
             numbers = start + np.arange(count).reshape((count,) + (1,) * len(self.shape))
             inner.shape = (count, *self.shape)
-        inner.names = {**self.names, **{atom: numbers for atom, _ in place.terms}}
+        inner.names = self.names | {atom: numbers for atom, _ in place.terms}
         return inner
 
     def boxed(self, box: Iterable[tuple[str, Index]]) -> Self:
@@ -112,13 +122,6 @@ class Frame:
         place = f" in `{show(self.statement)}`" if self.statement else ""
         raise RefError(f"ref: {self.kernel.name}: {wrong}{place}; expected {expected}.")
 
-    def known(self, key: Atom | UOp, name: object) -> Any:
-        """What a name means here."""
-        found = self.names.get(key)
-        if found is None:
-            self.fail(f"{name} has no value here", "a statement around or before that gives one")
-        return found
-
     # index values, masks and places
 
     def index(self, value: Index) -> Array:
@@ -128,7 +131,7 @@ class Frame:
     def _atom(self, atom: Atom) -> Array:
         if atom.kind == "gather":
             return self._gathered(atom) % (atom.hi + 1)
-        return self.known(atom, atom.name)
+        return self.names[atom]
 
     def _gathered(self, atom: Atom) -> Array:
         return self.value(atom.node).astype(np.int64)
@@ -172,24 +175,23 @@ class Frame:
         return memo[root]
 
     def _node(self, node: UOp, sources: list[Array]) -> Array:
-        dtype = node.dtype
-        if node.op is Ops.LOAD:
-            return self.load(node.src[0], node.arg)
-        if node.op is Ops.CONST:
-            return number.constant(node.arg, dtype)
-        if node.op is Ops.INDEX:
-            return number.convert(self.index(node.arg), dtype)
-        if node.op is Ops.MASK:
-            return self.where(node.arg)
-        if node.op is Ops.CAST:
-            return number.convert(sources[0], dtype)
-        if node.op is Ops.BITCAST:
-            stored = number.encode(sources[0], node.src[0].dtype)
-            return number.decode(stored.view(number.storage(dtype)), dtype)
+        dtype, arg = node.dtype, node.arg
+        match node.op:
+            case Ops.LOAD:
+                return self.load(node.src[0], arg)
+            case Ops.CONST:
+                return constant(arg, dtype)
+            case Ops.INDEX:
+                return convert(self.index(arg), dtype)
+            case Ops.MASK:
+                return self.where(arg)
+            case Ops.CAST:
+                return convert(sources[0], dtype)
+            case Ops.BITCAST:
+                stored = encode(sources[0], node.src[0].dtype)
+                return decode(stored.view(storage(dtype)), dtype)
         reference = node.op.row.reference
-        if reference is None:
-            return self.known(node, node.arg)
-        return number.convert(reference(np, *sources), dtype)
+        return convert(reference(np, *sources), dtype) if reference else self.names[node]
 
     # elements
 
@@ -197,8 +199,8 @@ class Frame:
         """The elements of a buffer as values, the fill where the mask is false."""
         place = self.place(buffer, access)
         self.check(place, "load")
-        found = number.decode(place.instance.data.take(place.cells, mode="clip"), buffer.dtype)
-        return np.where(place.mask, found, number.constant(access.fill or 0, buffer.dtype))
+        found = decode(place.instance.data.take(place.cells, mode="clip"), buffer.dtype)
+        return np.where(place.mask, found, constant(access.fill or 0, buffer.dtype))
 
     def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
         """Store values; `how` is "" for plain ones, else how they come from what was there."""
@@ -210,18 +212,13 @@ class Frame:
         else:
             self.check(place, how)
             cells = np.broadcast_to(place.cells, self.shape)
-            runs = np.broadcast_to(place.mask, self.shape)
-            for watch, who in self.watches[place.instance.watches :]:
-                one_place = watch.kind == "par" and np.ndim(who) and cells.strides[-who.ndim] == 0
-                if one_place and np.count_nonzero(runs, axis=-who.ndim).max(initial=0) > 1:
-                    self.fail("iterations of a parallel loop meet", "a loop of kind red")
-            cells, values = rows(place.mask, cells, number.convert(values, buffer.dtype))
+            cells, values = rows(place.mask, cells, convert(values, buffer.dtype))
             combine.at(place.instance.data, cells, values)
 
     def put(self, place: Place, values: Array, how: str) -> None:
         """Replace elements; those that meet may store equal values alone."""
         instance = place.instance
-        stored = number.encode(values, instance.node.dtype)
+        stored = encode(values, instance.node.dtype)
         self.check(place, how, stored)
         cells, stored = rows(place.mask, place.cells, stored)
         instance.data[cells] = stored
@@ -245,8 +242,7 @@ class Frame:
         if self.random is None:
             return
         instance, reads, plain = place.instance, how == "load", how in ("", "copy")
-        slots = self.slots(instance.node, place.sequence) if how != "copy" else []
-        for slot, sequence in slots:
+        for slot, sequence in self.slots(instance.node, place.sequence) if how != "copy" else ():
             fine = reads or slot.state != READ
             if instance.node in self.filled:
                 fine = reads and slot.visible(sequence, self.path)
@@ -254,8 +250,7 @@ class Frame:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
                 self.fail(wrong, "a wait before; copies fill slots alone")
         watches = self._watches(instance)
-        agents = [who for _, who in watches]
-        cells, new, *agents = rows(place.mask, place.cells, stored, *agents)
+        cells, new, *agents = rows(place.mask, place.cells, stored, *[who for _, who in watches])
         state = instance.states[cells].max(initial=PRESENT)
         if state > (PRESENT if reads else UNWRITTEN):
             self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
@@ -265,18 +260,16 @@ class Frame:
             read, written = watch[instance]
             # what the iterations of a red loop combine they may read
             changes = not (reads or (watch.kind == "red" and not plain))
-            met = others(written, cells, who)
-            if plain:
-                met &= differ(instance.data[cells], new)
+            met = others(written, cells, who) & differ(instance.data[cells], new)
             # what an engine does among threads is ordered by WAIT and FREE
             if not (self.engine and watch.name == "threads"):
                 least, greatest = written if changes else read
                 np.minimum.at(least, cells, who)
                 np.maximum.at(greatest, cells, who)
+            if not plain:
+                met = others(written, cells, who)
             if changes:
                 met |= others(read, cells, who)
-            if changes and not plain:
-                met |= others(written, cells, who)
             if met.any():
                 wrong = f"two {watch.name} meet in {instance.name}"
                 self.fail(wrong, "a barrier between, or buffers of their own")
@@ -300,3 +293,43 @@ def rows(mask: Array, *arrays: Array) -> list[Array]:
     if mask is np.True_:
         return [one.ravel() for one in whole]
     return [one[where] for one in whole]
+
+
+# what is known before a kernel runs
+
+
+def agents(statement: UOp) -> list[tuple[str, int]]:
+    """Name and number of each that runs a role, or the loop of a team; none for others."""
+    arg = statement.arg
+    if statement.op is Ops.LOOP and arg.map in TEAMS:
+        return [(arg.axis, at) for at in range(arg.extent.hi)]
+    if statement.op is Ops.BLOCK and arg.kind == "role":
+        return [(arg.name, at) for at in range(arg.extent.hi)]
+    return []
+
+
+def consumers(body: Iterable[UOp], path: Path = ()) -> Iterator[tuple[UOp, Path]]:
+    """Buffers, each with a role or team that must free its slots."""
+    for statement in body:
+        if statement.op is Ops.FREE:
+            yield from product(statement.src, [path])
+        elif statement.op in BODIES:
+            for inner in [(*path, agent) for agent in agents(statement)] or [path]:
+                yield from consumers(statement.src, inner)
+
+
+def is_at_once(loop: UOp) -> bool:
+    """True if the iterations of a loop may run at once, as an axis of numpy.
+
+    Nothing in a par loop is done by a team as a whole. A red loop only combines, and neither rounds
+    after each step nor moves a state.
+    """
+    for statement in under([loop]):
+        fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)
+        if loop.arg.kind == "red":
+            fine = statement.op in (Ops.LOOP, Ops.LET)
+            if statement.op is Ops.STORE and statement.src[0].dtype not in COMPUTE:
+                fine = bool(statement.arg.combine and not statement.arg.rebase)
+        if not fine:
+            return False
+    return loop.arg.kind in ("par", "red")

@@ -10,18 +10,24 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from tinycore.dtype import dtypes
-from tinycore.runtime.ref import number
-from tinycore.runtime.ref.frame import Frame, rows
-from tinycore.runtime.ref.memory import EMPTY, FILLING, READ, Instance, Watch
-from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import TEAMS, agents
+from tinycore.runtime.ref.frame import TEAMS, Frame, agents, rows
+from tinycore.runtime.ref.memory import (
+    EMPTY,
+    FILLING,
+    READ,
+    Array,
+    Instance,
+    Watch,
+    decode,
+    encode,
+    np,
+)
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.sites import under, uses
-from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, axis_of, let, load, loop, rebuild
+from tinycore.uop.sites import uses
+from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -119,16 +125,34 @@ class Machine(Frame):
     # stores
 
     def do_store(self, statement: UOp) -> None:
-        """Store values."""
-        arg = statement.arg
+        """Store values; each state that depends on what is stored is moved, all its elements."""
+        arg, src, count = statement.arg, statement.src, len(statement.arg.places)
+        moved = src[2 * count :]
+        leaders = [load(*state) for state in zip(src, arg.places, strict=False)] if moved else []
+        old = self.noted("old", leaders)
         inner = self
         if self.has_lanes:
             inner = copy(self)
             inner.lane = self.lane_of(statement)
-        count = len(arg.places)
-        values = [inner.value(value) for value in statement.src[count:]]
-        for buffer, place, value in zip(statement.src[:count], arg.places, values, strict=True):
+        values = [inner.value(value) for value in src[count : 2 * count]]
+        for buffer, place, value in zip(src, arg.places, values, strict=False):
             inner.write(buffer, place, value, arg.combine or arg.rebase)
+        new = self.noted("new", leaders)
+        for state in moved:
+            first, *_ = arg.places
+            box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
+            box = box[len(first.indices) :]
+            place = first._replace(indices=(*first.indices, *[axis(*one) for one in box]))
+            value = DEPENDENT[arg.rebase].moved(old, new, load(state, place))
+            goal = arg._replace(places=(place,), combine="")
+            self.boxed(box).do_store(statement.replace(src=(state, value), arg=goal))
+
+    def noted(self, name: str, leaders: Sequence[UOp]) -> tuple[UOp, ...]:
+        """Leading states as they are now, under a name."""
+        notes = tuple([let(name, leader) for leader in leaders])
+        for note in notes:
+            self.do_let(note)
+        return notes
 
     # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
 
@@ -226,9 +250,9 @@ class Machine(Frame):
         left, right = map(inner.value, product.src)
         products = left.astype(wide) * right
         cells, products = rows(place.mask, place.cells, products)
-        totals = number.decode(place.instance.data, acc.dtype).astype(wide)
+        totals = decode(place.instance.data, acc.dtype).astype(wide)
         np.add.at(totals, cells, products)
-        place.instance.data[cells] = number.encode(totals[cells], acc.dtype)
+        place.instance.data[cells] = encode(totals[cells], acc.dtype)
 
     def do_barrier(self, statement: UOp) -> None:
         """All threads of the block meet, or those of the team that runs."""
@@ -237,35 +261,3 @@ class Machine(Frame):
         for path, watch in self.threads.items():
             if self.path in ((), path):
                 watch.clear()
-
-
-def spelled_out(kernel: Kernel) -> Kernel:
-    """A kernel whose rebasing STOREs are blocks: note the leading states, store, note them again,
-    and move each state that depends on them at their place, all its further dimensions."""
-    blocks = {}
-    for statement in under(kernel.body):
-        if statement.op is Ops.STORE and statement.arg.rebase:
-            blocks[statement] = UOp(Ops.BLOCK, dtypes.void, _moves(statement), BlockArg("seq"))
-    return kernel._replace(body=rebuild(kernel.body, blocks))
-
-
-def _moves(statement: UOp) -> tuple[UOp, ...]:
-    arg, src = statement.arg, statement.src
-    count, lead = len(arg.places), arg.places[0]
-    leaders = [load(*state) for state in zip(src, arg.places, strict=False)]
-    old = tuple([let("old", leader) for leader in leaders])
-    new = tuple([let("new", leader) for leader in leaders])
-    moves = []
-    for state in src[2 * count :]:
-        box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
-        box = box[len(lead.indices) :]
-        axes = [axis(name, extent) for name, extent in box]
-        place = lead._replace(indices=(*lead.indices, *axes))
-        value = DEPENDENT[arg.rebase].moved(old, new, load(state, place))
-        goal = arg._replace(places=(place,), combine="")
-        move = statement.replace(src=(state, value), arg=goal)
-        for name, extent in box:
-            move = loop("par", name, extent, [move])
-        moves.append(move)
-    plain = statement.replace(src=src[: 2 * count], arg=arg._replace(rebase=""))
-    return (*old, plain, *new, *moves)

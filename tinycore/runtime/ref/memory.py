@@ -1,25 +1,73 @@
-"""Buffers while a kernel runs: their elements, their slots, and who touched what.
+"""Elements and buffers while a kernel runs: how they are stored, what slots hold, who touched what.
 
-In: declarations, and numbers of elements. Out: `Instance`s, whose elements have one number each;
-whether a slot may be used; whether two met in an element. Next file: frame.py.
+In: a `DType` and arrays; declarations. Out: numbers, in the type they are computed in; `Instance`s,
+whose elements have one number each; whether a slot may be used; whether two met in an element. A
+type that numpy lacks is stored as its bits and computed in float32, where every value of it is
+exact. Next file: frame.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from tinycore.runtime.ref import number
-from tinycore.runtime.ref.number import Array, np
-from tinycore.runtime.ref.order import Path
-from tinycore.uop.ops import UOp
+from tinycore import util
+from tinycore.dtype import COMPUTE, NARROW, DType, dtypes, from_bits, to_bits
+from tinycore.uop.monoids import MONOIDS
+from tinycore.uop.ops import Scalar, UOp
 from tinycore.util import prod
 
 if TYPE_CHECKING:
     from tinycore.runtime.ref.frame import Frame
 
+np = util.np()  # REF is loaded late as a whole
+Array = Any  # a numpy array or a numpy scalar
+Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
+
+AS_BITS = NARROW.keys() - {dtypes.float16}  # types that numpy lacks
+
 PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element; what a copy moves is poison
 ABSENT = ("", "that nobody wrote", "that a copy writes")
 EMPTY, FILLING, FULL, READ = "empty", "being filled", "full", "being read by a copy"
+
+
+@cache
+def storage(dtype: DType) -> Any:
+    """The numpy type of an element in memory; unsigned bits where numpy has no such type."""
+    return np.dtype(f"uint{dtype.bits}" if dtype in AS_BITS else dtype.name)
+
+
+def decode(stored: Array, dtype: DType) -> Array:
+    """Elements of memory as values."""
+    if dtype in AS_BITS:
+        return from_bits(stored, dtype)
+    return stored.astype(storage(COMPUTE.get(dtype, dtype)), copy=False)
+
+
+def encode(values: Array, dtype: DType) -> Array:
+    """Values as elements of memory: rounded to nearest, ties to even; integers wrap."""
+    if dtype in AS_BITS:
+        return to_bits(values, dtype)
+    return np.asarray(values).astype(storage(dtype), copy=False)
+
+
+def convert(values: Array, dtype: DType) -> Array:
+    """Values of any type as values of `dtype`, as precise as it is."""
+    return decode(encode(values, dtype), dtype)
+
+
+def constant(value: Scalar, dtype: DType) -> Array:
+    """A Python number as a value of `dtype`."""
+    return convert(dtype.cast(value), dtype)
+
+
+@cache
+def initial(combine: str, dtype: DType) -> Array:
+    """An element of memory that `combine` leaves alone; without one, NaN or the least integer."""
+    if combine:
+        return encode(dtype.cast(MONOIDS[combine].identity), dtype)
+    return encode(math.nan if dtype.is_float else dtype.min, dtype)
 
 
 class Slot:
@@ -79,19 +127,18 @@ class Instance:
     def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
         arg = node.arg
         bounds = [extent.hi for extent in arg.shape]
+        strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
         self.node = node
         self.name = arg.name
         self.watches = len(home.watches)
-        strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
-        extents = [home.index(extent) for extent in arg.shape]
-        self.dimensions = list(zip(extents, strides, strict=True))
+        self.dimensions = list(zip(map(home.index, arg.shape), strides, strict=True))
         self.size = prod(bounds)
         self.slots = [Slot(arg.name, at, arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
         self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
-            data = np.full(self.states.size, number.initial(arg.init, node.dtype))
+            data = np.full(self.states.size, initial(arg.init, node.dtype))
             if not (node.dtype.is_float or arg.init or node in home.filled):
                 self.states[:] = UNWRITTEN
         self.data = data
