@@ -23,7 +23,7 @@ from tinycore import cache
 from tinycore.codegen.optimize import optimize
 from tinycore.codegen.optimize.actions import SCHEMA, apply_all
 from tinycore.codegen.optimize.edit import Illegal
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.codegen.optimize.search import Actions, search
 from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
 from tinycore.errors import warn

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import DType
 from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import run_steps

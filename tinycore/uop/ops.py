@@ -186,6 +186,12 @@ class UOp(Arithmetic):
         names = ("op", "dtype", "src", "arg", "tag")
         return UOp(*[fields.pop(name, getattr(self, name)) for name in names], **fields)
 
+    @property
+    def name(self) -> str:
+        """What a kernel calls this: the name of a buffer, or of the axis of a loop or role."""
+        found: str = self.arg.name if self.op is Ops.BUFFER else self.arg.axis
+        return found
+
     def over(self, src: tuple[UOp, ...]) -> UOp:
         """This node over other sources."""
         return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)

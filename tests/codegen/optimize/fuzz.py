@@ -12,7 +12,7 @@ from tests.ir import kernels_of
 from tinycore.codegen.optimize.actions import action, apply
 from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
 from tinycore.codegen.optimize.heuristic import heuristic
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.codegen.optimize.split import PLACES
 from tinycore.runtime.contract import Caps, Space
 from tinycore.uop.affine import atoms

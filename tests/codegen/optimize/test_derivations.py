@@ -5,7 +5,7 @@ import pytest
 from tests.codegen.optimize import assert_same, reads_back, steps
 from tests.conftest import Golden
 from tests.ir import kernels_of
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check

@@ -7,7 +7,7 @@ from tests.conftest import Golden
 from tests.ir import kernels_of
 from tinycore.codegen.optimize.actions import apply, apply_all
 from tinycore.codegen.optimize.edit import Illegal
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.spec import check

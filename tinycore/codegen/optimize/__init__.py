@@ -2,13 +2,13 @@
 
 Comes in: a kernel, the capabilities of a target and, for a search, a way to time candidates. Goes
 out: a `Plan`, whose launches codegen/lower takes one by one. Files: actions.py (the vocabulary),
-heuristic.py (BEAM=0), search.py (BEAM=n), launches.py (what cannot be one launch).
+heuristic.py (BEAM=0), search.py (BEAM=n), pieces.py (what cannot be one launch).
 """
 
 from __future__ import annotations
 
 from tinycore.codegen.optimize.heuristic import heuristic
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import DEBUG, NOOPT
 from tinycore.runtime.contract import Caps
 from tinycore.uop.tree import Kernel, Plan

@@ -12,7 +12,7 @@ from typing import Any
 from tinycore.errors import TinycoreError
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import UNARY, Ops, UOp
 from tinycore.uop.sites import declared_name, evaluated, under, uses
 from tinycore.uop.spec import misplaced
 from tinycore.uop.tree import (
@@ -31,8 +31,11 @@ Nodes = Iterable[UOp]
 Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Nodes]
 Places = Callable[[UOp, Access], Access]
-Resize = Callable[[tuple[Index, ...]], tuple[Index, ...]]
+Indices = tuple[Index, ...]
+Resize = Callable[[Indices], Indices]
 Look = Callable[[UOp], UOp]
+UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
+"""What takes many instructions, and may be infinite where its operands are not."""
 
 
 class Illegal(TinycoreError):
@@ -59,7 +62,7 @@ def loops_in(statements: Nodes) -> list[UOp]:
 
 def loops_named(statements: Nodes, name: str) -> list[UOp]:
     """Every loop of an axis under `statements`, in source order."""
-    return [node for node in loops_in(statements) if node.arg.axis == name]
+    return [node for node in loops_in(statements) if node.name == name]
 
 
 def loops_of(kernel: Kernel, name: str) -> list[UOp]:
@@ -95,7 +98,7 @@ def buffer_named(kernel: Kernel, name: str) -> UOp:
     Raises: Illegal if there is none.
     """
     for buffer in (*kernel.params, *find(kernel.body, Ops.BUFFER)):
-        if buffer.arg.name == name:
+        if buffer.name == name:
             return buffer
     raise Illegal(f"no buffer {name}")
 
@@ -120,6 +123,11 @@ def nodes_in(statements: Nodes) -> dict[UOp, None]:
 def loads(statements: Nodes) -> list[UOp]:
     """Every LOAD under `statements`, those of gathered indices included, in source order."""
     return direct(nodes_in(statements), Ops.LOAD)
+
+
+def loads_of(statements: Nodes, buffer: UOp) -> list[UOp]:
+    """The LOADs of a buffer under `statements`."""
+    return [node for node in loads(statements) if node.src[0] is buffer]
 
 
 def read(statements: Nodes) -> set[UOp]:
@@ -266,11 +274,11 @@ def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None
     A load is masked if its place depends on one of `places`, a store always: an iteration that
     does not exist must leave no trace.
     """
-    names = {buffer.arg.name for buffer in own}
+    names = {buffer.name for buffer in own}
     moved = atoms(*places)
 
     def masked(buffer: UOp, place: Access) -> Access:
-        if buffer.arg.name in names:
+        if buffer.name in names:
             return place
         return place._replace(mask=both(place.mask, mask))
 
@@ -286,7 +294,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     own = declared(body)
     tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
     if mask and tiles:
-        names = [buffer.arg.name for buffer in tiles]
+        names = [buffer.name for buffer in tiles]
         raise Illegal(f"a mask does not reach the tile statement on {min(names)}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
     return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
@@ -299,7 +307,7 @@ def followed(body: Nodes, env: Mapping[Atom, Index]) -> dict[Atom, Index]:
         atom = atom_of(inner)
         extent = substitute(inner.arg.extent, found)
         if atom is not None and extent.hi != atom.hi + 1:
-            found[atom] = axis(inner.arg.axis, extent)
+            found[atom] = axis(inner.name, extent)
     return found
 
 

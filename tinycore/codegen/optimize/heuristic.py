@@ -9,6 +9,7 @@ the outer par loops becomes the grid. No shape is looked up in a table.
 
 from __future__ import annotations
 
+from tinycore.codegen.optimize.actions import Choice
 from tinycore.codegen.optimize.analysis import (
     Reference,
     extent_of,
@@ -17,10 +18,8 @@ from tinycore.codegen.optimize.analysis import (
     par_chain,
     references,
 )
-from tinycore.codegen.optimize.choice import Choice
-from tinycore.codegen.optimize.contraction import Operands, Tile, best_tile, is_contraction
+from tinycore.codegen.optimize.contraction import Operands, RowTile, Tile, best_tile, is_contraction
 from tinycore.codegen.optimize.edit import loops_in
-from tinycore.codegen.optimize.rows import RowTile
 from tinycore.runtime.contract import Caps
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel, walk
@@ -53,7 +52,7 @@ class _Choice(Choice):
         before = self.kernel
         if not is_linear(before.body):
             return False
-        if not self.take("FUSE", outer.arg.axis, outer.src[0].arg.axis):
+        if not self.take("FUSE", outer.name, outer.src[0].name):
             return False
         if is_linear(self.kernel.body):
             return True
@@ -83,23 +82,23 @@ class _Choice(Choice):
         for statement, _ in walk([root]):
             is_sum = statement.op is Ops.STORE and statement.arg.combine == "sum"
             if is_sum and statement.arg.places[0].mask:
-                self.take("FILL", statement.src[0].arg.name)
+                self.take("FILL", statement.src[0].name)
 
     def _tile_by_partial_sums(self, operands: Operands, tile: Tile) -> None:
-        vector, last = tile.vector.arg.axis, operands.red[-1].arg.axis
+        vector, last = tile.vector.name, operands.red[-1].name
         self._innermost(vector)
         self.take("SPLIT", vector, self.lanes)
         self.take("RFACTOR", f"{vector}.1")
         self.take("MAP", f"{vector}.1.j", "vec")
         sunk = []
         for loop, count in ((tile.column, tile.columns), (tile.row, tile.rows)):
-            if loop is not None and count > 1 and self.take("SPLIT", loop.arg.axis, count):
+            if loop is not None and count > 1 and self.take("SPLIT", loop.name, count):
                 sunk.append(loop)
         below = f"{vector}.0" if last == vector else last
         self.take("MAP", f"{vector}.1", "vec")
         for loop in sunk:
-            self.take("REORDER", f"{loop.arg.axis}.1", below)
-            self.take("MAP", f"{loop.arg.axis}.1", "reg")
+            self.take("REORDER", f"{loop.name}.1", below)
+            self.take("MAP", f"{loop.name}.1", "reg")
 
     def _innermost(self, name: str) -> None:
         """Move a loop inside the loops of its own kind that it perfectly holds."""
@@ -108,9 +107,9 @@ class _Choice(Choice):
             moved = False
             for node in loops_in(self.kernel.body):
                 inner = node.src[0] if len(node.src) == 1 else node
-                if node.arg.axis == name and inner.op is Ops.LOOP and inner is not node:
+                if node.name == name and inner.op is Ops.LOOP and inner is not node:
                     same = inner.arg.kind == node.arg.kind and not inner.arg.map
-                    moved = same and self.take("REORDER", name, inner.arg.axis)
+                    moved = same and self.take("REORDER", name, inner.name)
                     break
 
     # everything else
@@ -124,9 +123,9 @@ class _Choice(Choice):
         done: set[str] = set()
         for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
             # one axis of lanes for a nest: leaves that have their own leave the outer axes alone
-            if loop is None or loop.arg.axis in done or (done and loop is not leaf):
+            if loop is None or loop.name in done or (done and loop is not leaf):
                 continue
-            done.add(loop.arg.axis)
+            done.add(loop.name)
             if loop is not leaf:
                 self._sink_vector(loop, position)
             elif loop.arg.kind == "red":
@@ -135,7 +134,7 @@ class _Choice(Choice):
                 self._vector_of(loop, is_root=leaf is self.kernel.body[position])
 
     def _vector_of(self, loop: UOp, is_root: bool) -> None:
-        name, extent = loop.arg.axis, extent_of(loop)
+        name, extent = loop.name, extent_of(loop)
         if extent < 2:
             return
         whole = loop.arg.extent.is_const and extent % self.lanes == 0
@@ -148,7 +147,7 @@ class _Choice(Choice):
         self.take("MAP", f"{name}.1", "vec")
 
     def _vector_of_partial_sums(self, loop: UOp) -> None:
-        name, extent = loop.arg.axis, extent_of(loop)
+        name, extent = loop.name, extent_of(loop)
         if extent < self.lanes or not loop.arg.extent.is_const:
             return
         several = next(n for n in (4, 2, 1) if extent >= 2 * n * self.lanes or n == 1)
@@ -164,16 +163,16 @@ class _Choice(Choice):
             self.take("MAP", f"{part}.0", "unroll" if part.endswith("j") else "reg")
 
     def _sink_vector(self, loop: UOp, position: int) -> None:
-        name = loop.arg.axis
+        name = loop.name
         if extent_of(loop) < 2:
             return
         self.take("SPLIT", name, self.lanes)
         inner = [s for s, _ in walk([self.kernel.body[position]]) if s.op is Ops.LOOP]
         inside = False
         for node in inner:
-            if inside and node.arg.axis != f"{name}.1":
-                self.take("REORDER", f"{name}.1", node.arg.axis)
-            inside = inside or node.arg.axis == f"{name}.1"
+            if inside and node.name != f"{name}.1":
+                self.take("REORDER", f"{name}.1", node.name)
+            inside = inside or node.name == f"{name}.1"
         self.take("MAP", f"{name}.1", "vec")
 
     # the grid
@@ -185,7 +184,7 @@ class _Choice(Choice):
         for statement in self.kernel.body:
             chain, _ = par_chain((statement,))
             for loop in chain:
-                if loop.arg.map or not self.take("MAP", loop.arg.axis, "grid"):
+                if loop.arg.map or not self.take("MAP", loop.name, "grid"):
                     break
 
 

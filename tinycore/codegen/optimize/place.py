@@ -1,47 +1,65 @@
 """AT and FACTOR: where a stage is computed, and what leaves a sum.
 
 Comes in: a kernel and a stage, named by the buffer it writes. Goes out: the kernel with the stage
-in a loop of its reader (merge.py), written out where it is read, or stored at the root, where the
-group is cut: launches.py makes a launch of each side.
+in a loop of its reader, written out where it is read, or stored at the root, where the group is
+cut: pieces.py makes a launch of each side. What only a merged loop touches loses a dimension, and
+is a value if none is left. Reductions merge also where the later one reads the state of the
+earlier, by rebase (docs/ir.md rule 2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from operator import mul
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
+    Indices,
     Statements,
     atoms_in,
     buffer_named,
     changed,
     declared,
+    direct,
     each,
     edit,
+    find,
     in_block,
-    loads,
+    loads_of,
+    loops_in,
+    loops_named,
     masking,
+    met,
+    names_declared,
     names_in,
     nodes_in,
+    own_places,
+    placed,
     read,
+    refit,
+    resized,
+    stores_to,
     targets,
+    tied,
+    touched,
 )
-from tinycore.codegen.optimize.launches import separated
-from tinycore.codegen.optimize.merge import let_values, merged
-from tinycore.codegen.optimize.reorder import distributed
+from tinycore.codegen.optimize.pieces import distributed, separated
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, make, of_atom
-from tinycore.uop.ops import Ops, UOp, alu, const, factors
-from tinycore.uop.sites import evaluated, under
+from tinycore.uop.index import Atom, make
+from tinycore.uop.ops import Ops, UOp, alu, const, factors, toposort
+from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     BODIES,
     GLOBAL,
     Access,
     Kernel,
     Rebuild,
+    StoreArg,
+    axis_of,
     indices,
     let,
+    load,
     mask_value,
     rebuild,
     store,
@@ -71,40 +89,39 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
 
 
 def _inlined(body: Statements, buffer: UOp) -> Statements:
-    name = buffer.arg.name
+    name = buffer.name
     producer, made, value = _only_store(body, buffer)
     place = made.arg.places[0]
     if made.arg.combine or made.arg.rebase or place.mask:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
-    moving = atoms_in([producer])
-    if not {make(0), *map(of_atom, moving)}.issuperset(place.indices):
+    axes = {axis_of(one) for one in loops_in([producer])}
+    if not {make(0), *axes}.issuperset(place.indices):
         raise Illegal("AT: a stage that is inline is stored at plain axes")
-    keys = [atom for index in place.indices for atom, _ in index.terms]
-    if _axes_of(value) & moving - {*keys} or len({*keys}) < len(keys):
+    keys = [index for index in place.indices if index.terms]
+    if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
         raise Illegal(f"AT: {name} is no function of its place")
     later = changed(body[body.index(producer) :]) - {buffer}
     if later & read([let("", value)]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
-    reads = [node for node in loads(body) if node.src[0] is buffer]
-    rest = edit(body, lambda one: () if one is made else (one,))
-    return _pruned(rebuild(rest, {node: _again(value, place, node.arg) for node in reads}))
+    reads = {node: _again(value, place, node.arg) for node in loads_of(body, buffer)}
+    return _pruned(rebuild(edit(body, lambda one: () if one is made else (one,)), reads))
 
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
     """The one statement of a block that writes a buffer, the one STORE in it, and the value."""
-    writers = [one for one in body if buffer in changed([one])]
-    found = [one for one in under(writers) if buffer in targets(one)]
-    alone = len(writers) == len(found) == 1 and found[0].op is Ops.STORE
-    if not alone or found[0].src[0] is not buffer or len(found[0].arg.places) > 1:
-        raise Illegal(f"{buffer.arg.name} is not written by one store alone")
-    [value] = rebuild(found[0].src[1:2], let_values(writers))
-    return writers[0], found[0], value
+    found = [one for one in under(body) if buffer in targets(one)]
+    plain = [one for one in direct(found, Ops.STORE) if one.src[: len(one.arg.places)] == (buffer,)]
+    if len(found) != 1 or not plain:
+        raise Illegal(f"{buffer.name} is not written by one store alone")
+    [value] = rebuild(plain[0].src[1:2], let_values(body))
+    return next(one for one in body if buffer in changed([one])), plain[0], value
 
 
-def _axes_of(value: UOp) -> frozenset[Atom]:
-    """The axes that a value depends on, also by the places it reads."""
+def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
+    """The axes of `producer` that a value depends on, also by the places it reads."""
     nodes = evaluated(let("", value))
-    return atoms(*[index for node in nodes for index in indices(node.arg)])
+    used = atoms(*[index for node in nodes for index in indices(node.arg)])
+    return used & atoms_in([producer])
 
 
 def _again(value: UOp, place: Access, there: Access) -> UOp:
@@ -118,14 +135,12 @@ def _again(value: UOp, place: Access, there: Access) -> UOp:
 
 def _pruned(body: Statements) -> Statements:
     """The body without values nobody reads and loops that do nothing."""
-    known = nodes_in(body)
-    used = read(body) | changed(body)
+    used = {*nodes_in(body), *touched(body)}
 
     def keep(one: UOp) -> Statements:
         idle = one.op in BODIES and not changed([one])
-        unread = one.op is Ops.LET and one not in known
-        unused = one.op is Ops.BUFFER and one not in used
-        return () if idle or unread or unused else (one,)
+        unread = one.op in (Ops.LET, Ops.BUFFER) and one not in used
+        return () if idle or unread else (one,)
 
     less = edit(body, keep)
     return less if less == body else _pruned(less)
@@ -140,13 +155,13 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements,
     if buffer in body:
         last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
         if buffer not in read(body[last:]) or not last:
-            raise Illegal(f"AT: nothing reads {buffer.arg.name} after it is complete")
+            raise Illegal(f"AT: nothing reads {buffer.name} after it is complete")
         made, own, [first, rest] = separated([body[:last], body[last:]], taken)
         return (*made, *own, *first), rest
     [at] = [k for k, one in enumerate(body) if buffer in declared([one])]
     node = body[at]
     if node.op is not Ops.LOOP or node.arg.kind != "par":
-        raise Illegal(f"AT: {buffer.arg.name} is not inside par loops alone")
+        raise Illegal(f"AT: {buffer.name} is not inside par loops alone")
     first, rest = _stored(node.src, buffer, taken)
     whole = distributed(node.replace(src=first + rest), (first, rest), GLOBAL)
     return body[:at] + whole[:-1], whole[-1:] + body[at + 1 :]
@@ -167,19 +182,169 @@ def factor(kernel: Kernel, stage: str) -> Kernel:
 
 
 def _factored(body: Statements, buffer: UOp) -> Statements:
-    name = buffer.arg.name
+    name = buffer.name
     producer, made, value = _only_store(body, buffer)
     if made.arg.combine != "sum" or made.arg.rebase:
         raise Illegal(f"FACTOR: {name} is no plain sum")
-    moving, stored = atoms_in([producer]), changed([producer])
-    every = factors(value)
-    left = [one for one in every if _axes_of(one) & moving or stored & read([let("", one)])]
+    every, stored = factors(value), changed([producer])
+    left = [one for one in every if _moving(one, producer) or stored & read([let("", one)])]
     still = [one for one in every if one not in left]
     if not still or not left:
         raise Illegal(f"FACTOR: no factor of {name} leaves its sum, or all do")
-    less = made.replace(src=(buffer, reduce(mul, left)))
     outside = reduce(mul, still)
     after = each(buffer, f"{name}.", lambda place: store(buffer, place, outside, "prod"))
     at = body.index(producer) + 1
-    body = rebuild(body, {made: less})
+    body = rebuild(body, {made: made.over((buffer, reduce(mul, left)))})
     return _pruned((*body[:at], after, *body[at:]))
+
+
+def merged(body: Statements, stage: str, axis: str) -> Statements:
+    """`body` with the loop that writes `stage` inside the next loop that holds one of `axis`.
+
+    Raises: Illegal if there is none, or iterations of the two meet.
+    """
+    at, to = _pair(body, stage, axis)
+    between, after = body[at + 1 : to], body[to + 1 :]
+    before = body[:at] + between
+    if met([body[at]], between):
+        raise Illegal(f"AT: what stands between the loops needs {stage} there")
+    fused = _fused(body[at], body[to], changed(before))
+    before, inner = _contracted(before, fused, after)
+    if fused.name != axis:
+        inner = merged(inner, stage, axis)
+    return (*before, fused.over(inner), *after)
+
+
+def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
+    """Where the next loop that holds the axis stands, after the last that writes the stage."""
+    writers: list[int] = []
+    for at, one in enumerate(body):
+        if one.op is Ops.LOOP and stage in [buffer.name for buffer in changed([one])]:
+            writers.append(at)
+        elif one.op is Ops.LOOP and writers and loops_named([one], axis):
+            return writers[-1], at
+    raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage}")
+
+
+def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
+    """Two loops over one index space as one, under the name of the second's axis.
+
+    Raises: Illegal if iterations of the one meet where those of the two do not.
+    """
+    one, two, late = first.arg, second.arg, second.src
+    if one.extent is not two.extent or one.map != two.map:
+        raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
+    if "ser" in (one.kind, two.kind):
+        raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
+    early = placed(first.src, {axis_of(first): axis_of(second)})
+    own = own_places(early + late, axis_of(second))
+    for lead in sorted(met(early, late), key=lambda one: one.name):
+        if not own.get(lead):
+            early, late = _rebased(early, late, lead, earlier)
+    clash = names_declared(direct(early, Ops.LET, Ops.BUFFER)) & names_declared(late)
+    clash |= {two.axis} & names_declared(early)
+    if clash:
+        raise Illegal(f"AT: {min(clash)} is a name in both loops")
+    kind = one.kind if one.kind == two.kind else "red"
+    return refit(second, kind=kind).over(early + late)
+
+
+def _rebased(
+    early: Statements, late: Statements, lead: UOp, earlier: set[UOp]
+) -> tuple[Statements, Statements]:
+    """Two bodies of which the later reads a maximum that still changes: its sums move with it."""
+    name = lead.name
+    stores = stores_to(early, lead)
+    reads = loads_of(late, lead)
+    if not len(stores) == len(reads) == 1 or stores[0].arg.combine != "max":
+        raise Illegal(f"AT: the later loop needs {name} of all iterations")
+    if lead in earlier | changed(late):
+        raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
+    [made], [now] = stores, reads
+    [score] = rebuild(made.src[1:2], let_values(early))
+    exponential = (score - now).alu(Ops.EXP)
+    steps = [one for one in under(late) if one.op is not Ops.LET]
+    users = [one for one in rebuild(steps, let_values(late)) if now in evaluated(one)]
+    moved = dict.fromkeys([one.src[0] for one in users])
+    fits = all(_follows(one, made, now, exponential) for one in users)
+    if not fits or moved.keys() & earlier:
+        raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
+    rebased = refit(made, rebase="exp").over((*made.src, *moved))
+    return rebuild(early, {made: rebased}), rebuild(late, {now: now.alu(Ops.FIN)})
+
+
+def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
+    """True for a sum, at the place of the state that `made` changes, of products with one factor
+    exp(score - now)."""
+    arg = sum_of.arg
+    if sum_of.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
+        return False
+    lead, place = made.arg.places[0], arg.places[0]
+    leads = place._replace(indices=place.indices[: len(lead.indices)])
+    if leads != lead or lead.indices != now.arg.indices:
+        return False
+    moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]
+    return moving == [exponential] and sum_of.src[0].arg.init == "sum"
+
+
+def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
+    """The value of every LET under `statements`, with no other LET in it."""
+    found: dict[UOp, UOp] = {}
+    for one in find(statements, Ops.LET):
+        [found[one]] = rebuild(one.src, found)
+    return found
+
+
+# What only the merged loop touches
+
+
+def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Statements, Statements]:
+    """What stands before a loop, without the buffers that only it touches, at its own axis; and
+    the body of the loop."""
+    own = own_places(fused.src, axis_of(fused))
+    tiles = [source for one in find(fused.src, *TILES) for source in one.src]
+    outside = touched(before + after).union(tiles)
+    free = {one for one in direct(before, Ops.BUFFER) if own.get(one) and one not in outside}
+    for group in tied(fused.src):
+        common = set.intersection(*[own.get(one, set()) for one in group])
+        if common and group <= free:
+            own.update(dict.fromkeys(group, common))
+        else:
+            free -= group
+    inner = fused.src
+    for buffer in [one for one in before if one in free]:
+        inner = _narrowed(inner, buffer, min(own[buffer]))
+    return tuple([one for one in before if one not in free]), inner
+
+
+def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
+    """`body` with a buffer that has lost dimension `at`, or with a value instead of it."""
+
+    def less(indices: Indices) -> Indices:
+        return indices[:at] + indices[at + 1 :]
+
+    shape, space = less(buffer.arg.shape), buffer.arg.space
+    near = "packed" if space == GLOBAL else space
+    new = refit(buffer, shape=shape, space=near if shape else "reg")
+    inner = resized(body, {buffer: new}, less)
+    return (new, *inner) if shape else _as_value(inner, new)
+
+
+def _as_value(body: Statements, buffer: UOp) -> Statements:
+    """The body after the buffer's declaration, or with a LET for it if it is stored to once.
+
+    A register that nothing stores to afterwards needs no second name.
+    """
+    now = load(buffer, Access(()))
+    stores = stores_to(body, buffer)
+    at = body.index(stores[0]) if stores and stores[0] in body else 0
+    before, [made, *after] = body[:at], body[at:]
+    once = stores == [made] and made.arg == StoreArg((now.arg,))
+    if not once or loads_of(body, buffer) != [now] or buffer.arg.init or buffer in read(before):
+        return (buffer, *body)
+    value = made.src[1]
+    plain = value.op is Ops.LOAD and not value.arg.mask and value.src[0].arg.space == "reg"
+    if not plain or value.src[0] in changed(after):
+        value = let(buffer.name, value)
+        before = (*before, value)
+    return before + rebuild(after, {now: value})

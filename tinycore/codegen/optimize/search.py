@@ -129,12 +129,12 @@ def _other_factors(text: str) -> Iterator[str]:
 def _first(kernel: Kernel) -> Iterator[str]:
     """What stands before all loops are cut: places of stages, fused axes."""
     for buffer in find(kernel.body, Ops.BUFFER):
-        yield f"AT({buffer.arg.name}, inline)"
-        yield f"AT({buffer.arg.name}, root)"
+        yield f"AT({buffer.name}, inline)"
+        yield f"AT({buffer.name}, root)"
     for outer in loops_in(kernel.body):
         inner = outer.src[0]
         if len(outer.src) == 1 and inner.op is Ops.LOOP:
-            yield f"FUSE({outer.arg.axis}, {inner.arg.axis})"
+            yield f"FUSE({outer.name}, {inner.name})"
 
 
 def _last(tree: Kernel) -> Iterator[Actions]:
@@ -142,7 +142,7 @@ def _last(tree: Kernel) -> Iterator[Actions]:
     free: dict[str, UOp] = {}
     for loop in loops_in(tree.body):
         if not loop.arg.map:
-            free.setdefault(loop.arg.axis, loop)
+            free.setdefault(loop.name, loop)
     for name, loop in free.items():
         yield from _for_loop(loop, name)
 
@@ -160,9 +160,9 @@ def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
             yield (cut, f"RFACTOR({name}.1)", f"MAP({name}.1, reg)")
     if loop.arg.extent.hi <= 8:
         yield (f"MAP({name}, unroll)",)
-    for buffer in sorted(read([loop]), key=lambda one: str(one.arg.name)):
+    for buffer in sorted(read([loop]), key=lambda one: one.name):
         if buffer.arg.space == GLOBAL:
-            yield (f"STAGE({buffer.arg.name}, {name}, packed, box)",)
+            yield (f"STAGE({buffer.name}, {name}, packed, box)",)
     inside = loop.src[0]
     if inside.op is Ops.LOOP:
-        yield (f"REORDER({name}, {inside.arg.axis})",)
+        yield (f"REORDER({name}, {inside.name})",)

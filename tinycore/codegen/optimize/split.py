@@ -31,7 +31,7 @@ from tinycore.codegen.optimize.edit import (
     read,
     refit,
 )
-from tinycore.codegen.optimize.launches import as_plan
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import dtypes
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, digit, make, of_atom
@@ -96,7 +96,7 @@ def _fused(node: UOp, second: str) -> UOp:
 def fused(node: UOp, inner: UOp) -> UOp:
     """A perfect pair of loops, of which the inner one has a constant extent, as one loop."""
     first, count = node.arg, inner.arg.extent.const
-    name, extent = f"{first.axis}_{inner.arg.axis}", first.extent * count
+    name, extent = f"{first.axis}_{inner.name}", first.extent * count
     whole = axis(name, extent)
     places = {axis_of(node): digit(whole, count, 0), axis_of(inner): digit(whole, 1, count)}
     return loop(first.kind, name, extent, placed(inner.src, places), first.map)

@@ -1,9 +1,11 @@
-"""REORDER: a loop moves to just inside another, distributed over what stands beside it.
+"""A body cut in pieces: a loop over each of them (REORDER), or a launch of each (`as_plan`).
 
-Comes in: a kernel, the axis that moves and the axis it goes below. Goes out: the kernel with each
-buffer that the moved loop shared between its parts one dimension larger. Register tiles are made
-this way: the par axes of a tile sink below the reduction, and the accumulator becomes a tile
-(docs/ir.md rule 9). place.py cuts a group in two launches by the same distribution.
+Comes in: a kernel, and for REORDER the axis that moves and the axis it goes below. Goes out: the
+kernel with each buffer that the moved loop shared between its pieces one dimension larger, or a
+`Plan`. Register tiles are made by REORDER: the par axes of a tile sink below the reduction, and
+the accumulator becomes a tile (docs/ir.md rule 9). Nothing orders two grid loops in one kernel, so
+a grid loop with something beside it at the root is a launch of its own, and what its launch shares
+with others becomes a temporary (rule 11). place.py cuts a group in two launches.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from tinycore.codegen.optimize.edit import (
+    UNBOUNDED,
     Illegal,
     Nodes,
     Statements,
     atom_of,
     changed,
     direct,
+    each,
     edit_loops,
     find,
+    fresh,
     loops_named,
     loops_of,
+    names_in,
     nested,
     nodes_in,
     read,
@@ -32,11 +38,21 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import UNARY, Ops, UOp, toposort
+from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.sites import TILES, declared_name
-from tinycore.uop.tree import Access, Kernel, axis_of, buffer, let, load, rebuild, store
-
-_COSTLY = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
+from tinycore.uop.tree import (
+    GLOBAL,
+    Access,
+    Kernel,
+    Launch,
+    Plan,
+    axis_of,
+    buffer,
+    let,
+    load,
+    rebuild,
+    store,
+)
 
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
@@ -58,7 +74,7 @@ def _moved(node: UOp, below: str) -> Statements:
     if node.src == (inner[0],) and "ser" not in kinds:
         return _entered(node, below)
     if node.arg.kind != "par":
-        raise Illegal(f"REORDER: {node.arg.axis} is no par loop and {below} not its whole body")
+        raise Illegal(f"REORDER: {node.name} is no par loop and {below} not its whole body")
     return _sunk(node, below)
 
 
@@ -77,9 +93,9 @@ def _entered(node: UOp, below: str) -> Statements:
     bounds = inner.arg if inner.op is Ops.IF else (inner.arg.extent,)
     if atom_of(node) in atoms(*bounds):
         name = declared_name(inner) or "an IF"
-        raise Illegal(f"REORDER: the extent of {name} depends on {node.arg.axis}")
+        raise Illegal(f"REORDER: the extent of {name} depends on {node.name}")
     inside = node.replace(src=inner.src)
-    is_below = inner.op is Ops.LOOP and inner.arg.axis == below
+    is_below = inner.op is Ops.LOOP and inner.name == below
     body = (inside,) if is_below else _sunk(inside, below)
     return _hoisted(node, buffers, [inner.replace(src=body)])
 
@@ -109,7 +125,7 @@ def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
     """What a loop has become, after the buffers that it held, with a dimension for its axis."""
     for one in buffers:
         if atom_of(node) in atoms(*one.arg.shape):
-            raise Illegal(f"REORDER: the shape of {one.arg.name} depends on {node.arg.axis}")
+            raise Illegal(f"REORDER: the shape of {one.name} depends on {node.name}")
     wide = {one: widened(one, node) for one in buffers}
     return (*wide.values(), *widening(loops, wide, node)) if wide else tuple(loops)
 
@@ -129,7 +145,7 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
             [whole[one]] = rebuild(one.src, whole)
             if one not in nodes_in(after):
                 continue
-            costs = any(node.op in _COSTLY for node in toposort([whole[one]]))
+            costs = any(node.op in UNBOUNDED for node in toposort([whole[one]]))
             if costs or read([let("", whole[one])]) & changed([*piece, *after]):
                 kept = buffer(f"{one.arg}.v", one.dtype, (), space)
                 stored[one] = store(kept, Access(()), one.src[0])
@@ -144,10 +160,68 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
 def widened(buffer: UOp, node: UOp, suffix: str = "") -> UOp:
     """A buffer with one more leading dimension, for the axis of a loop."""
     shape = (node.arg.extent, *buffer.arg.shape)
-    return refit(buffer, name=buffer.arg.name + suffix, shape=shape)
+    return refit(buffer, name=buffer.name + suffix, shape=shape)
 
 
 def widening(statements: Nodes, wide: Mapping[UOp, UOp], node: UOp) -> Statements:
     """Statements that use wider buffers, at the axis of a loop."""
     place = axis_of(node)
     return resized(statements, wide, lambda indices: (place, *indices))
+
+
+def as_plan(kernel: Kernel) -> Plan:
+    """The launches of `kernel` in order: each grid loop at the root, and what stands between.
+
+    Raises: Illegal if launches would have to share more than values they only read.
+    """
+    name, params, variables, body, spmd = kernel
+    pieces = runs(body, lambda one: one.op is Ops.LOOP and one.arg.map == "grid")
+    made, own, parts = separated(pieces, names_in(kernel))
+    temps = (*made, *[one for one in own if one.arg.space == GLOBAL])
+    launches = []
+    for number, part in enumerate(parts):
+        used = touched(part)
+        given = tuple([one for one in (*params, *temps) if one in used])
+        local = [one for one in own if one in used and one not in temps]
+        title = name if len(parts) == 1 else f"{name}_{number}"
+        piece = Kernel(title, given, variables, (*local, *part), spmd)
+        launches.append(Launch(title, tuple([one.name for one in given]), piece))
+    return Plan(name, params, variables, temps, tuple(launches))
+
+
+def separated(
+    pieces: Sequence[Statements], taken: set[str]
+) -> tuple[list[UOp], list[UOp], list[Statements]]:
+    """The global memory that pieces of a block share, other buffers, and the pieces, which share
+    nothing else.
+
+    A sum that others read is copied to a place of its own when it is complete.
+    Raises: Illegal if a tile or a sum is written by several parts.
+    """
+    own = direct(chain(*pieces), Ops.BUFFER)
+    bodies, made = crossing_values(pieces, GLOBAL)
+    tiles = touched(find(chain(*bodies), *TILES))
+    for one in [*own]:
+        users = [k for k, body in enumerate(bodies) if one in touched(body)]
+        if len(users) < 2:
+            continue
+        name, is_sum = one.name, bool(one.arg.init)
+        writers = [k for k in users if one in changed(bodies[k])]
+        if one in tiles or (is_sum and writers != users[:1]):
+            raise Illegal(f"{name} is filled by more than one of the launches that use it")
+        new = refit(one, name=fresh(f"{name}.t", taken) if is_sum else name, space=GLOBAL, init="")
+        made.append(new)
+        if is_sum:
+            first = users.pop(0)
+            bodies[first] += (_copied(one, new),)
+        else:
+            own.remove(one)
+        for k in users:
+            bodies[k] = rebuild(bodies[k], {one: new})
+    return made, own, bodies
+
+
+def _copied(source: UOp, target: UOp) -> UOp:
+    """Statements that copy each element."""
+    name = f"{source.name}."
+    return each(source, name, lambda place: store(target, place, load(source, place)))
