@@ -17,13 +17,16 @@ with an example. Operators and indexing are as in numpy and PyTorch; `Tensor.tra
 
 def page() -> str:
     """The whole page."""
-    owners = [owner for owner in reversed(Tensor.__mro__) if owner is not object]
-    return HEAD + "".join(_topic(owner) for owner in owners if _members(owner))
+    topics: dict[str, list[tuple[str, object]]] = {}
+    for owner in reversed(Tensor.__mro__):
+        title = owner.__module__.rpartition(".")[2]
+        if owner is not object and _members(owner):
+            topics.setdefault(title, []).extend(_members(owner))
+    return HEAD + "".join(_topic(*topic) for topic in topics.items())
 
 
-def _topic(owner: type) -> str:
-    title = owner.__module__.rpartition(".")[2]
-    rows = [f"| `{name}` | {_sentence(member)} |\n" for name, member in _members(owner)]
+def _topic(title: str, members: list[tuple[str, object]]) -> str:
+    rows = [f"| `{name}` | {_sentence(member)} |\n" for name, member in members]
     return f"\n## {title}\n\n| member | what it is |\n|---|---|\n{''.join(rows)}"
 
 

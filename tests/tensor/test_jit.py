@@ -14,7 +14,7 @@ import pytest
 
 from tinycore.config import Context
 from tinycore.errors import ArgumentError, CaptureError, TinycoreWarning
-from tinycore.nn.norms import BatchNorm
+from tinycore.nn.layers import BatchNorm
 from tinycore.nn.optim import SGD
 from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor, TinyJit, Variable

@@ -9,7 +9,7 @@ from tinycore.dtype import dtypes
 from tinycore.engine.cell import buffer_of
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.tensor import Tensor, TinyJit
-from tinycore.tensor.threefry import SEEDS, threefry
+from tinycore.tensor.random import SEEDS, threefry
 from tinycore.uop import graph
 
 # Source: known answers of Random123 1.14, threefry2x32 with 20 rounds: counter, key, result.

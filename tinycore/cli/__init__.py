@@ -1,6 +1,6 @@
 """The command `tinycore`: a thin dispatcher over commands of the core and of hook plugins.
 
-In: the words of a command line. Out: an exit status. Next: devices.py and demo.py.
+In: the words of a command line. Out: an exit status. Next: devices.py; nn/demo.py.
 """
 
 import argparse
@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from tinycore import __version__
-from tinycore.cli import demo, devices
+from tinycore.cli import devices
 from tinycore.errors import TinycoreError
+from tinycore.nn import demo
 from tinycore.runtime.plugins import call_hooks
 
 _ELSEWHERE = dict.fromkeys(("doctor", "new-backend", "conformance"), "tinycore-conformance")
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tinycore", description="Tensors on any accelerator.")
     parser.add_argument("--version", action="version", version=f"tinycore {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    demo.add_command(commands)
+    training = commands.add_parser("demo", help="train a small convolutional net on digits")
+    demo.add_arguments(training)
+    training.set_defaults(run=demo.run)
     devices.add_command(commands)
     call_hooks("tinycore_cli", subparsers=commands)
     if words and words[0] in _ELSEWHERE and words[0] not in commands.choices:

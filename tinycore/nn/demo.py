@@ -15,8 +15,7 @@ from contextlib import contextmanager
 
 from tinycore.errors import TinycoreError
 from tinycore.nn.datasets import mnist
-from tinycore.nn.layers import Conv2d, Linear
-from tinycore.nn.norms import BatchNorm
+from tinycore.nn.layers import BatchNorm, Conv2d, Linear
 from tinycore.nn.optim import Adam
 from tinycore.nn.state import get_parameters
 from tinycore.runtime.buffer import GlobalCounters

@@ -6,9 +6,11 @@ Next: optim.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import sqrt
 
+from tinycore.dtype import dtypes
+from tinycore.errors import ShapeError
 from tinycore.tensor import Tensor
 from tinycore.tensor.spelling import extents
 from tinycore.uop.shape import upper_shape
@@ -17,13 +19,17 @@ from tinycore.util import prod
 Numbers = int | Sequence[int]
 
 
-def _bound(layer: str, shape: Sequence[int]) -> float:
-    """How far from 0 a weight of a shape (outputs, inputs, ..) may begin.
+def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, Tensor | None]:
+    """A weight of a shape (outputs, inputs, ..) and a bias, uniform in +- 1 / sqrt(inputs).
 
     Raises: ShapeError if it is no shape.
     """
-    inputs = prod(upper_shape(extents(shape, layer)[1:]))
-    return 1 / math.sqrt(max(inputs, 1))
+    inputs = prod(upper_shape(extents(shape, type(layer).__name__)[1:]))
+    bound = 1 / sqrt(max(inputs, 1))
+    weight = Tensor.uniform(*shape, low=-bound, high=bound)
+    if not bias:
+        return weight, None
+    return weight, Tensor.uniform(shape[0], low=-bound, high=bound)
 
 
 class Linear:
@@ -37,9 +43,7 @@ class Linear:
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        bound = _bound(type(self).__name__, (out_features, in_features))
-        self.weight = Tensor.uniform(out_features, in_features, low=-bound, high=bound)
-        self.bias = Tensor.uniform(out_features, low=-bound, high=bound) if bias else None
+        self.weight, self.bias = _weights(self, (out_features, in_features), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.linear(self.weight.transpose(), self.bias)
@@ -74,9 +78,7 @@ class Conv2d:
         self.dilation = dilation
         self.groups = groups
         shape = (out_channels, in_channels // groups, *kernel_size)
-        bound = _bound(type(self).__name__, shape)
-        self.weight = Tensor.uniform(*shape, low=-bound, high=bound)
-        self.bias = Tensor.uniform(out_channels, low=-bound, high=bound) if bias else None
+        self.weight, self.bias = _weights(self, shape, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         where = (self.groups, self.stride, self.dilation, self.padding)
@@ -117,3 +119,166 @@ class Embedding:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.weight[x]
+
+
+class BatchNorm:
+    """Normalises each channel (axis 1) over all other axes.
+
+    While training it uses the statistics of the batch and moves the running ones toward them by
+    `momentum`; else it uses the running ones.
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+
+    >>> BatchNorm(3)(Tensor.zeros(2, 3, 4, 4)).shape
+    (2, 3, 4, 4)
+    """
+
+    def __init__(
+        self,
+        sz: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        momentum: float = 0.1,
+    ) -> None:
+        self.eps = eps
+        self.momentum = momentum
+        self.track_running_stats = track_running_stats
+        self.weight, self.bias = _affine(affine, sz)
+        self.running_mean = Tensor.zeros(sz, requires_grad=False)
+        self.running_var = Tensor.ones(sz, requires_grad=False)
+        self.num_batches_tracked = Tensor.zeros(1, dtype=dtypes.int64, requires_grad=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        uses_batch = Tensor.training or not self.track_running_stats
+        if not uses_batch:
+            invstd = (self.running_var + self.eps).rsqrt()
+            return x.batchnorm(self.weight, self.bias, self.running_mean, invstd)
+        others = [axis for axis in range(x.ndim) if axis != 1]
+        mean = x.mean(others)
+        ones = [1] * (x.ndim - 2)
+        centred = x - mean.reshape(1, -1, *ones)
+        variance = (centred * centred).mean(others)
+        if self.track_running_stats:
+            count = x.numel() // mean.numel()
+            unbiased = variance.detach() * (count / max(count - 1, 1))
+            self._learn(mean.detach(), unbiased)
+        invstd = (variance + self.eps).rsqrt()
+        return x.batchnorm(self.weight, self.bias, mean, invstd)
+
+    def _learn(self, mean: Tensor, variance: Tensor) -> None:
+        keep = 1 - self.momentum
+        old_mean = self.running_mean * keep
+        old_variance = self.running_var * keep
+        self.running_mean.assign(old_mean + mean * self.momentum)
+        self.running_var.assign(old_variance + variance * self.momentum)
+        self.num_batches_tracked += 1
+
+
+BatchNorm2d = BatchNorm3d = BatchNorm
+
+
+class LayerNorm:
+    """Normalises over the last axes, those of `normalized_shape`.
+
+    Raises: ShapeError if the input does not end in that shape.
+    Source: Ba et al. 2016, arXiv:1607.06450.
+
+    >>> LayerNorm(4)(Tensor.zeros(2, 4)).shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+    ) -> None:
+        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
+        self.shape = tuple(sizes)
+        self.eps = eps
+        self.weight, self.bias = _affine(elementwise_affine, *self.shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        _check_end(x, self.shape, "LayerNorm")
+        axes = range(-len(self.shape), 0)
+        result = x.layernorm(axes, self.eps)
+        if self.weight is None or self.bias is None:
+            return result
+        return result * self.weight + self.bias
+
+
+class RMSNorm:
+    """Divides by the root of the mean square over the last axis.
+
+    Raises: ShapeError if the input does not end in an axis of `dim`.
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+
+    >>> RMSNorm(4)(Tensor.ones(2, 4)).shape
+    (2, 4)
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6, elementwise_affine: bool = True) -> None:
+        self.eps = eps
+        self.dim = dim
+        self.weight = Tensor.ones(dim) if elementwise_affine else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        _check_end(x, (self.dim,), "RMSNorm")
+        wide = x.float()
+        square = (wide * wide).mean(-1, True)
+        scale = (square + self.eps).rsqrt()
+        result = (wide * scale).cast(x.dtype)
+        if self.weight is None:
+            return result
+        return result * self.weight
+
+
+class GroupNorm:
+    """Normalises groups of channels (axis 1), each sample by itself.
+
+    Raises: ShapeError if the channels do not form that many groups.
+    Source: Wu and He 2018, arXiv:1803.08494.
+
+    >>> GroupNorm(2, 4)(Tensor.zeros(1, 4, 3, 3)).shape
+    (1, 4, 3, 3)
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+    ) -> None:
+        if num_channels % num_groups:
+            raise ShapeError(
+                f"GroupNorm: {num_channels} channels do not form {num_groups} groups; "
+                "expected a multiple. Change one"
+            )
+        self.num_groups = num_groups
+        self.eps = eps
+        self.weight, self.bias = _affine(affine, num_channels)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        grouped = x.reshape(x.shape[0], self.num_groups, -1)
+        result = grouped.layernorm(-1, self.eps).reshape(x.shape)
+        if self.weight is None or self.bias is None:
+            return result
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        scaled = result * self.weight.reshape(shape)
+        return scaled + self.bias.reshape(shape)
+
+
+def _affine(is_wanted: bool, *shape: int) -> tuple[Tensor | None, Tensor | None]:
+    """A weight and a bias that change nothing yet, if they are wanted."""
+    if not is_wanted:
+        return None, None
+    return Tensor.ones(*shape), Tensor.zeros(*shape)
+
+
+def _check_end(x: Tensor, shape: tuple[int, ...], operation: str) -> None:
+    if x.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{operation}: input {x.shape} does not end in {shape}; expected the last axes it was "
+            "made for. Transpose the input"
+        )

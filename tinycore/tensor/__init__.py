@@ -5,5 +5,4 @@ Next floor: nn/.
 """
 
 from tinycore.tensor.jit import TinyJit as TinyJit
-from tinycore.tensor.tensor import Tensor as Tensor
-from tinycore.tensor.variable import Variable as Variable
+from tinycore.tensor.tensor import Tensor as Tensor, Variable as Variable

@@ -6,14 +6,16 @@ op table has no row for is composed of what it has. Next: functions.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from math import inf, nan
 from typing import Self, TypeVar
 
 from tinycore.dtype import DType
 from tinycore.errors import DTypeError
 from tinycore.tensor.base import (
+    Conversion,
     Frame,
+    Operand,
     as_scalar,
     broadcast_shape,
     common_dtype,
@@ -22,7 +24,6 @@ from tinycore.tensor.base import (
     stretched,
     together,
 )
-from tinycore.tensor.conversion import Conversion
 from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, Scalar, UOp
@@ -32,11 +33,11 @@ A = TypeVar("A")
 X = TypeVar("X")
 
 
-def _operator(method: Callable[[A, X, bool], A], reverse: bool = False) -> Callable[[A, X], A]:
-    """A method as the operator of a tensor on the left, or on the right of a number."""
+def _reflected(method: Callable[[A, X, bool], A]) -> Callable[[A, X], A]:
+    """A method as the operator of a tensor on the right of a number."""
 
     def operator(self: A, x: X) -> A:
-        return method(self, x, reverse)
+        return method(self, x, True)
 
     return operator
 
@@ -47,7 +48,7 @@ class Arithmetic(Conversion):
     __slots__ = ()
 
     @spelled
-    def add(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def add(self, x: Operand, reverse: bool = False) -> Self:
         """self + x.
 
         >>> (Tensor([1, 2]) + 3).tolist()
@@ -56,7 +57,7 @@ class Arithmetic(Conversion):
         return self._combined(Ops.ADD, x, reverse)
 
     @spelled
-    def sub(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def sub(self, x: Operand, reverse: bool = False) -> Self:
         """self - x, or x - self.
 
         >>> (Tensor([1, 2]) - 3).tolist()
@@ -67,7 +68,7 @@ class Arithmetic(Conversion):
         return left._combined(Ops.ADD, negative)
 
     @spelled
-    def mul(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def mul(self, x: Operand, reverse: bool = False) -> Self:
         """self * x.
 
         >>> (Tensor([1, 2]) * 3).tolist()
@@ -78,7 +79,7 @@ class Arithmetic(Conversion):
     @spelled
     def div(
         self,
-        x: Self | Scalar,
+        x: Operand,
         reverse: bool = False,
         rounding_mode: str | None = None,
     ) -> Self:
@@ -102,7 +103,7 @@ class Arithmetic(Conversion):
 
     def _both(
         self,
-        x: Self | Scalar,
+        x: Operand,
         operation: str,
         reverse: bool = False,
     ) -> tuple[Self, Self]:
@@ -146,7 +147,7 @@ class Arithmetic(Conversion):
         return self.ne(0) & differs
 
     @spelled
-    def mod(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def mod(self, x: Operand, reverse: bool = False) -> Self:
         """The remainder with the sign of the divisor, as Python's %.
 
         >>> (Tensor([-3, 3]) % 2).tolist()
@@ -160,7 +161,7 @@ class Arithmetic(Conversion):
         return rest + correction
 
     @spelled
-    def fmod(self, x: Self | Scalar) -> Self:
+    def fmod(self, x: Operand) -> Self:
         """The remainder with the sign of the dividend, as C's fmod.
 
         >>> Tensor([-3.0, 3.0]).fmod(2).tolist()
@@ -228,7 +229,7 @@ class Arithmetic(Conversion):
         return self._unary(Ops.TRUNC)
 
     @spelled
-    def maximum(self, x: Self | Scalar) -> Self:
+    def maximum(self, x: Operand) -> Self:
         """The larger of two elements; NaN if either is.
 
         >>> Tensor([1, 5]).maximum(3).tolist()
@@ -237,7 +238,7 @@ class Arithmetic(Conversion):
         return self._combined(Ops.MAX, x)
 
     @spelled
-    def minimum(self, x: Self | Scalar) -> Self:
+    def minimum(self, x: Operand) -> Self:
         """The smaller of two elements; NaN if either is.
 
         >>> Tensor([1, 5]).minimum(3).tolist()
@@ -247,7 +248,7 @@ class Arithmetic(Conversion):
 
     # comparison
 
-    def lt(self, x: Self | Scalar) -> Self:
+    def lt(self, x: Operand) -> Self:
         """self < x.
 
         >>> (Tensor([1, 2]) < 2).tolist()
@@ -255,7 +256,7 @@ class Arithmetic(Conversion):
         """
         return self._combined(Ops.LT, x)
 
-    def gt(self, x: Self | Scalar) -> Self:
+    def gt(self, x: Operand) -> Self:
         """self > x.
 
         >>> (Tensor([1, 2]) > 1).tolist()
@@ -264,7 +265,7 @@ class Arithmetic(Conversion):
         return self._combined(Ops.LT, x, True)
 
     @spelled
-    def eq(self, x: Self | Scalar) -> Self:
+    def eq(self, x: Operand) -> Self:
         """self == x.
 
         >>> (Tensor([1, 2]) == 2).tolist()
@@ -273,7 +274,7 @@ class Arithmetic(Conversion):
         return self._combined(Ops.EQ, x)
 
     @spelled
-    def ne(self, x: Self | Scalar) -> Self:
+    def ne(self, x: Operand) -> Self:
         """self != x; true for NaN.
 
         >>> (Tensor([1, 2]) != 2).tolist()
@@ -296,8 +297,8 @@ class Arithmetic(Conversion):
         >>> Tensor([float("inf"), 1.0]).isinf().tolist()
         [True, False]
         """
-        highest = math.inf if detect_positive else math.nan
-        lowest = -math.inf if detect_negative else math.nan
+        highest = inf if detect_positive else nan
+        lowest = -inf if detect_negative else nan
         return self.eq(highest) | self.eq(lowest)
 
     def isfinite(self) -> Self:
@@ -306,7 +307,7 @@ class Arithmetic(Conversion):
         >>> Tensor([float("inf"), 1.0]).isfinite().tolist()
         [False, True]
         """
-        return self.abs() < math.inf
+        return self.abs() < inf
 
     @spelled
     def isclose(
@@ -339,7 +340,7 @@ class Arithmetic(Conversion):
         return self.bool()._combined(Ops.XOR, True)
 
     @spelled
-    def bitwise_and(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def bitwise_and(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in both.
 
         >>> (Tensor([6]) & 3).tolist()
@@ -348,7 +349,7 @@ class Arithmetic(Conversion):
         return self._bits(Ops.AND, x, "bitwise_and", reverse)
 
     @spelled
-    def bitwise_or(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def bitwise_or(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in either.
 
         >>> (Tensor([6]) | 3).tolist()
@@ -357,7 +358,7 @@ class Arithmetic(Conversion):
         return self._bits(Ops.OR, x, "bitwise_or", reverse)
 
     @spelled
-    def bitwise_xor(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def bitwise_xor(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in one of the two.
 
         >>> (Tensor([6]) ^ 3).tolist()
@@ -391,7 +392,7 @@ class Arithmetic(Conversion):
         """
         return self._bits(Ops.SHR, x, "rshift", reverse)
 
-    def _bits(self, op: Ops, x: Self | Scalar, operation: str, reverse: bool = False) -> Self:
+    def _bits(self, op: Ops, x: Operand, operation: str, reverse: bool = False) -> Self:
         left, right = self._both(x, operation, reverse)
         if left.dtype.is_float:
             raise DTypeError(
@@ -403,7 +404,7 @@ class Arithmetic(Conversion):
     # choice
 
     @spelled
-    def where(self, x: Self | Scalar, y: Self | Scalar) -> Self:
+    def where(self, x: Operand, y: Operand) -> Self:
         """x where this condition holds, else y.
 
         >>> Tensor([True, False]).where(1, 2).tolist()
@@ -417,7 +418,7 @@ class Arithmetic(Conversion):
         parts = [stretched(node, shape) for node in (condition.uop, *nodes)]
         return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
 
-    def _choice(self, value: Self | Scalar, dtype: DType) -> UOp:
+    def _choice(self, value: Operand, dtype: DType) -> UOp:
         if isinstance(value, Frame):
             return graph.cast(self._operand(value), dtype)
         return fitting(as_scalar(value), dtype)
@@ -425,8 +426,8 @@ class Arithmetic(Conversion):
     @spelled
     def clip(
         self,
-        min_: Self | Scalar | None = None,
-        max_: Self | Scalar | None = None,
+        min_: Operand | None = None,
+        max_: Operand | None = None,
     ) -> Self:
         """Values below `min_` raised to it, above `max_` lowered to it.
 
@@ -442,7 +443,7 @@ class Arithmetic(Conversion):
 
     clamp = clip
 
-    def _limited(self, limit: Self | Scalar, op: Ops) -> Self:
+    def _limited(self, limit: Operand, op: Ops) -> Self:
         """self up to a limit. At a limit that is a number the whole gradient passes, as in
         PyTorch; of two tensors that are equal each gets half."""
         if isinstance(limit, Frame):
@@ -453,7 +454,7 @@ class Arithmetic(Conversion):
         return beyond.where(limit, self)
 
     @spelled
-    def masked_fill(self, mask: Self, value: Self | Scalar) -> Self:
+    def masked_fill(self, mask: Self, value: Operand) -> Self:
         """`value` where `mask` is true, else self.
 
         >>> Tensor([1, 2]).masked_fill(Tensor([True, False]), 0).tolist()
@@ -462,7 +463,7 @@ class Arithmetic(Conversion):
         return mask.where(value, self)
 
     @spelled
-    def lerp(self, end: Self, weight: Self | Scalar) -> Self:
+    def lerp(self, end: Self, weight: Operand) -> Self:
         """self + (end - self) * weight.
 
         >>> Tensor([0.0]).lerp(Tensor([2.0]), 0.5).tolist()
@@ -471,7 +472,7 @@ class Arithmetic(Conversion):
         return self + (end - self) * weight
 
     @spelled
-    def copysign(self, other: Self | Scalar) -> Self:
+    def copysign(self, other: Operand) -> Self:
         """The size of self with the sign of `other`; -0.0 counts as negative.
 
         >>> Tensor([1.0, 2.0]).copysign(-1.0).tolist()
@@ -492,42 +493,42 @@ class Arithmetic(Conversion):
 
     # operators
 
-    __add__ = _operator(add)
-    __sub__ = _operator(sub)
-    __mul__ = _operator(mul)
-    __truediv__ = _operator(div)
-    __mod__ = _operator(mod)
-    __and__ = _operator(bitwise_and)
-    __or__ = _operator(bitwise_or)
-    __xor__ = _operator(bitwise_xor)
-    __lshift__ = _operator(lshift)
-    __rshift__ = _operator(rshift)
+    __add__ = add
+    __sub__ = sub
+    __mul__ = mul
+    __truediv__ = div
+    __mod__ = mod
+    __and__ = bitwise_and
+    __or__ = bitwise_or
+    __xor__ = bitwise_xor
+    __lshift__ = lshift
+    __rshift__ = rshift
     __lt__ = lt
     __gt__ = gt
     __neg__ = neg
     __abs__ = abs
     __invert__ = bitwise_not
-    __radd__ = _operator(add, True)
-    __rsub__ = _operator(sub, True)
-    __rmul__ = _operator(mul, True)
-    __rtruediv__ = _operator(div, True)
-    __rmod__ = _operator(mod, True)
-    __rand__ = _operator(bitwise_and, True)
-    __ror__ = _operator(bitwise_or, True)
-    __rxor__ = _operator(bitwise_xor, True)
-    __rlshift__ = _operator(lshift, True)
-    __rrshift__ = _operator(rshift, True)
+    __radd__ = _reflected(add)
+    __rsub__ = _reflected(sub)
+    __rmul__ = _reflected(mul)
+    __rtruediv__ = _reflected(div)
+    __rmod__ = _reflected(mod)
+    __rand__ = _reflected(bitwise_and)
+    __ror__ = _reflected(bitwise_or)
+    __rxor__ = _reflected(bitwise_xor)
+    __rlshift__ = _reflected(lshift)
+    __rrshift__ = _reflected(rshift)
 
-    def __floordiv__(self, x: Self | Scalar) -> Self:
+    def __floordiv__(self, x: Operand) -> Self:
         return self.div(x, rounding_mode="floor")
 
     def __rfloordiv__(self, x: Scalar) -> Self:
         return self.div(x, True, "floor")
 
-    def __ge__(self, x: Self | Scalar) -> Self:
+    def __ge__(self, x: Operand) -> Self:
         return self.gt(x) | self.eq(x)
 
-    def __le__(self, x: Self | Scalar) -> Self:
+    def __le__(self, x: Operand) -> Self:
         return self.lt(x) | self.eq(x)
 
     def __eq__(self, x: object) -> Self:  # type: ignore[override]

@@ -1,29 +1,107 @@
-"""The faces of differentiation: backward, gradient, and the modes they work in.
+"""Gradients: the tensors that ask for one, what stored values were computed from, backward.
 
 Comes in: a loss and the tensors to differentiate by. Goes out: tensors of gradients, lazy like all
-others. The rules are in gradient.py; what was stored meanwhile is in history.py. Next: losses.py.
+others; the rules are in gradient.py. A tensor with requires_grad=True has a mark in its view, so
+that its node is its own: two `zeros(3)` are one node, their gradients two. The graph of a stored
+value that a gradient flows through is kept as long as its BUFFER lives, or until something it reads
+is overwritten: a loss that was read can still be differentiated. Next: creation.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from tinycore.config import NO_GRAD, Context
+from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, fresh_number, stored_cell
+from tinycore.engine.realize import realize
 from tinycore.errors import GradientError
 from tinycore.gradient import gradient as differentiate
-from tinycore.tensor.history import LOST, unrolled
-from tinycore.tensor.leaves import REQUIRING, Leaf
+from tinycore.runtime.buffer import Buffer
+from tinycore.tensor.base import Frame
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, UOp, postorder
+from tinycore.uop.ops import Ops, UOp, postorder, toposort
 from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
 
+# Tensors with requires_grad=True while they live, by the number of their mark.
+REQUIRING: weakref.WeakValueDictionary[int, Frame] = weakref.WeakValueDictionary()
 
-class Autograd(Leaf):
+# BUFFER -> the node its value was computed from, where a gradient flows through.
+ORIGINS: weakref.WeakKeyDictionary[UOp, UOp] = weakref.WeakKeyDictionary()
+
+
+# BUFFERs whose history was lost, since something it reads was overwritten.
+LOST: weakref.WeakSet[UOp] = weakref.WeakSet()
+
+
+class Autograd(Frame):
     """Tensor methods about gradients."""
 
     __slots__ = ()
+
+    @property
+    def requires_grad(self) -> bool | None:
+        """True if backward() will reach this tensor, False if it shall not, None if nobody said.
+
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> x.requires_grad, (x * 2).requires_grad, Tensor([1.0]).requires_grad
+        (True, True, None)
+        """
+        if self._requires_grad is not None:
+            return self._requires_grad
+        node = self.uop
+        return True if node in carriers([node]) else None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool | None) -> None:
+        """The wish for a gradient; see requires_grad_.
+
+        >>> x = Tensor([1.0])
+        >>> x.requires_grad = True
+        >>> x.requires_grad
+        True
+        """
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, requires_grad: bool | None = True) -> Self:
+        """Set whether backward() shall fill `grad`.
+
+        Raises: GradientError if the elements are no floating-point numbers.
+
+        >>> x = Tensor([3.0]).requires_grad_()
+        >>> (x * x).sum().backward().item(), x.grad.item()
+        (9.0, 6.0)
+        """
+        if requires_grad and not self.dtype.is_float:
+            raise GradientError(
+                f"requires_grad: the tensor has type {self.dtype!r}; expected a floating-point "
+                "type. Cast it"
+            )
+        number = self.mark
+        if requires_grad and number is None:
+            number = fresh_number()
+            self.steps = (*self.steps, (Ops.CAST, number))
+        if number is not None:
+            REQUIRING.pop(number, None)
+        if requires_grad and number is not None:
+            REQUIRING[number] = self
+        self._requires_grad = requires_grad
+        return self
+
+    @property
+    def mark(self) -> int | None:
+        """The number that keeps this tensor's node apart, if it has one.
+
+        >>> Tensor([1.0]).mark is None
+        True
+        """
+        if not self.steps or self.steps[-1][0] is not Ops.CAST:
+            return None
+        number = self.steps[-1][1]
+        assert isinstance(number, int), "a mark is a number"
+        return number if REQUIRING.get(number, self) is self else None
 
     def backward(self, gradient: Self | None = None) -> Self:
         """Add the gradient of this tensor to `grad` of every tensor with requires_grad=True.
@@ -171,3 +249,111 @@ def _check_histories(inside: set[UOp], operation: str) -> None:
             "computed from was overwritten; expected the gradient to be asked for before. "
             "Call it earlier, or compute the tensor again"
         )
+
+
+def carriers(roots: Iterable[UOp]) -> set[UOp]:
+    """The nodes under `roots` through which a gradient flows to a tensor that requires it."""
+    found: set[UOp] = set()
+    if not REQUIRING:
+        return found
+    for node in toposort(roots):
+        if node.op is Ops.DETACH or not node.dtype.is_float:
+            continue
+        is_leaf = node.op is Ops.CAST and node.tag in REQUIRING
+        if is_leaf or node in ORIGINS or not found.isdisjoint(node.src):
+            found.add(node)
+    return found
+
+
+# histories
+
+
+def realize_cells(cells: Iterable[Cell]) -> None:
+    """Store cells, and remember what those were computed from that a gradient may be asked of.
+
+    Raises: what compiling and running raise.
+    """
+    pending = {}
+    if REQUIRING or ORIGINS:
+        pending = {cell: cell.stored for cell in [*PENDING]}
+    origins = _wanted(pending)
+    realize(cells)
+    settled = [cell for cell in pending if cell.is_realized]
+    written = {cell.uop for cell in settled if cell.uop is pending[cell]}
+    _forget(written)
+    for cell in settled:
+        if cell in origins:
+            _remember(cell.uop, origins[cell], written)
+
+
+def _remember(stored: UOp, origin: UOp, written: set[UOp]) -> None:
+    """Keep what a BUFFER was computed from, unless that was just overwritten by it."""
+    if written.isdisjoint(toposort([origin])):
+        ORIGINS[stored] = origin
+    elif origin in carriers([origin]):
+        LOST.add(stored)
+
+
+def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
+    """The nodes of cells that a gradient flows through, or that belong to a leaf."""
+    nodes = {cell: cell.uop for cell in pending}
+    leaves = {tensor.cell for tensor in REQUIRING.values()}
+    flowing = carriers(nodes.values())
+    found = {}
+    for cell, node in nodes.items():
+        is_leaf = cell in leaves and node.op is not Ops.DETACH
+        if is_leaf or node in flowing:
+            found[cell] = node
+    return _with_copied_states(found)
+
+
+def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
+    """The same, reading copies of the random counters, which the realization will move on."""
+    if not nodes or not STATES:
+        return nodes
+    reached = set(toposort(nodes.values()))
+    moving = [state.stored for state in [*STATES] if not state.is_realized]
+    copies = {stored: _copy(stored) for stored in moving if stored in reached}
+    if not copies:
+        return nodes
+    kept = Rebuild(copies)
+    return {cell: kept.node(node) for cell, node in nodes.items()}
+
+
+def _copy(node: UOp) -> UOp:
+    old = buffer_of(node)
+    new = Buffer(old.device, old.dtype, old.count)
+    new.copyin(old.as_memoryview())
+    return stored_cell(new, node.arg.shape).uop
+
+
+def _forget(written: set[UOp]) -> None:
+    """Drop the histories of overwritten BUFFERs, and those that read one."""
+    if not written or not ORIGINS:
+        return
+    kept = dict(ORIGINS)
+    for stored, origin in kept.items():
+        if stored in written:
+            del ORIGINS[stored]
+        elif not written.isdisjoint(toposort([origin])):
+            del ORIGINS[stored]
+            LOST.add(stored)
+
+
+def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
+    """`roots` with stored values replaced by what they were computed from, and the way back."""
+    new: dict[UOp, UOp] = {}
+    back: dict[UOp, UOp] = {}
+
+    def sources(node: UOp) -> tuple[UOp, ...]:
+        origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
+        return node.src if origin is None else (origin,)
+
+    for node in postorder(roots, sources):
+        found = tuple(new[source] for source in sources(node))
+        if node.op is Ops.BUFFER and found:
+            new[node] = found[0]
+            back[found[0]] = node
+        else:
+            new[node] = node.over(found)
+    return [new[root] for root in roots], back

@@ -1,4 +1,4 @@
-"""The frame every Tensor method stands on: a cell, a view of it, and how results are made.
+"""The frame every Tensor method stands on: a cell, a view of it, a type, and how results are made.
 
 Comes in: cells and graph nodes. Goes out: new tensors. A movement without fill is a view of the
 same cell, so that writing through it changes the original; every other operation makes a new cell
@@ -9,17 +9,20 @@ topics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Self
 
 from tinycore.config import DEFAULT_FLOAT, NO_GRAD
 from tinycore.dtype import DType, dtypes, of_python, promote, to_dtype, weak_dtype
 from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import DeviceError, DTypeError, ShapeError
+from tinycore.tensor.spelling import axis_of
 from tinycore.uop import graph
 from tinycore.uop.ops import COMPARISON, Ops, Scalar, UOp, const
-from tinycore.uop.shape import Dim, Shape, View, shape_of
+from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of
 
-DTypeLike = DType | str
+DTypeLike = DType | str | None
+"""A type, its name, or None for the usual one."""
 
 _MARKS = (Ops.DETACH, Ops.CAST)  # steps of a view that move nothing
 
@@ -120,6 +123,56 @@ class Frame:
         """
         return self.cell.device
 
+    def is_floating_point(self) -> bool:
+        """True if the elements are floating-point numbers.
+
+        >>> Tensor([1.0]).is_floating_point()
+        True
+        """
+        return self.dtype.is_float
+
+    def element_size(self) -> int:
+        """Bytes of one element.
+
+        >>> Tensor([1.0]).element_size()
+        4
+        """
+        return self.dtype.itemsize
+
+    def numel(self) -> int:
+        """The number of elements; a symbolic axis counts at its largest.
+
+        >>> Tensor.zeros(2, 3).numel()
+        6
+        """
+        return size_of(self.uop)
+
+    def nbytes(self) -> int:
+        """Bytes of all elements.
+
+        >>> Tensor.zeros(2, 3).nbytes()
+        24
+        """
+        return self.numel() * self.element_size()
+
+    def size(self, dim: int | None = None) -> Shape | Dim:
+        """The shape, or the extent of one axis.
+
+        >>> Tensor.zeros(2, 3).size(1)
+        3
+        """
+        if dim is None:
+            return self.shape
+        return self.shape[axis_of(dim, self.ndim, "size")]
+
+    def dim(self) -> int:
+        """The number of axes: PyTorch's name of `ndim`.
+
+        >>> Tensor.zeros(2, 3).dim()
+        2
+        """
+        return self.ndim
+
     @property
     def movements(self) -> View:
         """The movements of the view alone: what a write goes through.
@@ -146,7 +199,7 @@ class Frame:
             return self.of_cell(self.cell, self.steps)
         return self.of_cell(self.cell, (*self.steps, (op, arg)))
 
-    def _operand(self, value: Self | Scalar) -> UOp:
+    def _operand(self, value: Operand) -> UOp:
         """What stands beside this tensor: the node of another, or a number as a constant.
 
         Raises: DeviceError if it lives on another device; DTypeError if it is no number.
@@ -165,7 +218,7 @@ class Frame:
                 f"expected one device. Move one with .to({self.device!r})"
             )
 
-    def _combined(self, op: Ops, value: Self | Scalar, reverse: bool = False) -> Self:
+    def _combined(self, op: Ops, value: Operand, reverse: bool = False) -> Self:
         """An elementwise op of this tensor and another or a number, broadcast and promoted."""
         if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
@@ -183,13 +236,123 @@ class Frame:
         return self.of_uop(graph.elementwise(op, self.uop))
 
 
+Operand = Frame | Scalar
+"""What stands beside a tensor: another, or a number."""
+
+
+class Conversion(Frame):
+    """Types, and the methods named after them."""
+
+    __slots__ = ()
+
+    def cast(self, dtype: DType | str) -> Self:
+        """Every element rounded or extended to `dtype`.
+
+        Raises: DTypeError if there is no such type.
+
+        >>> Tensor([1.5, -1.5]).cast("int32").tolist()
+        [1, -1]
+        """
+        wanted = to_dtype(dtype)
+        if wanted is self.dtype:
+            return self
+        if wanted.kind == "b":
+            equal = graph.elementwise(Ops.EQ, self.uop, const(0, self.dtype))
+            return self.of_uop(graph.elementwise(Ops.XOR, equal, const(True, dtypes.bool)))
+        return self.of_uop(graph.cast(self.uop, wanted))
+
+    def bitcast(self, dtype: DType | str) -> Self:
+        """The same bits read as another type of equal size.
+
+        Raises: DTypeError if the sizes differ.
+
+        >>> Tensor([1.0]).bitcast("int32").tolist()
+        [1065353216]
+        """
+        wanted = to_dtype(dtype)
+        if wanted.itemsize != self.dtype.itemsize:
+            raise DTypeError(
+                f"bitcast: {self.dtype!r} has {self.dtype.itemsize} bytes an element and "
+                f"{wanted!r} {wanted.itemsize}; expected equal sizes. Use cast to convert values"
+            )
+        return self.of_uop(graph.bitcast(self.uop, wanted))
+
+    def float(self) -> Self:
+        """Cast to float32.
+
+        >>> Tensor([1]).float().dtype
+        dtypes.float32
+        """
+        return self.cast(dtypes.float32)
+
+    def double(self) -> Self:
+        """Cast to float64.
+
+        >>> Tensor([1]).double().dtype
+        dtypes.float64
+        """
+        return self.cast(dtypes.float64)
+
+    def half(self) -> Self:
+        """Cast to float16.
+
+        >>> Tensor([1]).half().dtype
+        dtypes.float16
+        """
+        return self.cast(dtypes.float16)
+
+    def bfloat16(self) -> Self:
+        """Cast to bfloat16.
+
+        >>> Tensor([1]).bfloat16().dtype
+        dtypes.bfloat16
+        """
+        return self.cast(dtypes.bfloat16)
+
+    def int(self) -> Self:
+        """Cast to int32; fractions are cut off.
+
+        >>> Tensor([1.7]).int().tolist()
+        [1]
+        """
+        return self.cast(dtypes.int32)
+
+    def long(self) -> Self:
+        """Cast to int64.
+
+        >>> Tensor([1]).long().dtype
+        dtypes.int64
+        """
+        return self.cast(dtypes.int64)
+
+    def short(self) -> Self:
+        """Cast to int16.
+
+        >>> Tensor([1]).short().dtype
+        dtypes.int16
+        """
+        return self.cast(dtypes.int16)
+
+    def bool(self) -> Self:
+        """True where an element is not zero.
+
+        >>> Tensor([0, 2]).bool().tolist()
+        [False, True]
+        """
+        return self.cast(dtypes.bool)
+
+    def _floating(self) -> Self:
+        """This tensor if it is floating point, else cast to the default float."""
+        return self if self.dtype.is_float else self.cast(default_float())
+
+
 def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
     """One step of a view. Nothing is folded, so that a gradient finds the node of each view."""
     if op is Ops.DETACH:
         return node if NO_GRAD.value else graph.detach(node)
     if op is Ops.CAST:
         return own(node, arg)
-    return UOp(op, node.dtype, (node,), arg)
+    return node.under(op, arg)
 
 
 def own(node: UOp, number: int | None = None) -> UOp:
@@ -203,7 +366,7 @@ def own(node: UOp, number: int | None = None) -> UOp:
 
 def copied(node: UOp, device: str) -> UOp:
     """The same value on another device."""
-    return UOp(Ops.COPY, node.dtype, (node,), device)
+    return node.under(Ops.COPY, device)
 
 
 def default_float() -> DType:
@@ -211,7 +374,7 @@ def default_float() -> DType:
     return to_dtype(DEFAULT_FLOAT.value)
 
 
-def dtype_or(dtype: DTypeLike | None, otherwise: DType) -> DType:
+def dtype_or(dtype: DTypeLike, otherwise: DType) -> DType:
     """The type that is asked for, or another if none is."""
     return otherwise if dtype is None else to_dtype(dtype)
 
@@ -268,10 +431,8 @@ def stretched(node: UOp, shape: Shape) -> UOp:
         return node
     if len(old) < len(shape):
         old = _padded(old, len(shape))
-        node = UOp(Ops.RESHAPE, node.dtype, (node,), old)
-    if old == shape:
-        return node
-    return UOp(Ops.EXPAND, node.dtype, (node,), shape)
+        node = node.under(Ops.RESHAPE, old)
+    return node if old == shape else node.under(Ops.EXPAND, shape)
 
 
 def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
@@ -304,23 +465,11 @@ def _padded(shape: Shape, rank: int) -> Shape:
     return (1,) * (rank - len(shape)) + shape
 
 
-def common_dtype(values: Sequence[Frame | Scalar]) -> DType:
+def common_dtype(values: Sequence[Operand]) -> DType:
     """The type that tensors and numbers promote to; numbers yield to tensors."""
-    dtypes_ = [value.dtype for value in values if isinstance(value, Frame)]
-    found = _promoted(dtypes_) if dtypes_ else None
-    for value in values:
-        if isinstance(value, Frame):
-            continue
-        if found is None:
-            found = scalar_dtype(value)
-        else:
-            found = promote(found, weak_dtype(value, found, default_float()))
-    assert found is not None, "common_dtype: of nothing"
+    kinds = [value.dtype for value in values if isinstance(value, Frame)]
+    numbers = [value for value in values if not isinstance(value, Frame)]
+    found = reduce(promote, kinds or [scalar_dtype(numbers[0])])
+    for number in numbers:
+        found = promote(found, weak_dtype(number, found, default_float()))
     return found
-
-
-def _promoted(found: Sequence[DType]) -> DType:
-    first, *rest = found
-    for dtype in rest:
-        first = promote(first, dtype)
-    return first

@@ -1,27 +1,37 @@
-"""Contractions: sums of products over a shared axis, of vectors and matrices.
+"""Contractions: sums of products over shared axes: dot, einsum, attention.
 
 Comes in: tensors. Goes out: lazy tensors. A product of matrices is EXPAND, MUL and REDUCE; the
-scheduler sees no more than that. Next: convolution.py.
+scheduler sees no more than that, and that attention runs without the table of all scores is its
+work. Next: convolution.py.
 """
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Sequence
+from functools import reduce
+from math import inf, sqrt
+from operator import mul
+from typing import Any, Self
 
-from tinycore.dtype import promote, sum_dtype
-from tinycore.errors import ShapeError
-from tinycore.tensor.base import DTypeLike, broadcast_shape, dtype_or
-from tinycore.tensor.spelling import spelled
+from tinycore.dtype import COMPUTE, promote, sum_dtype
+from tinycore.errors import ArgumentError, ShapeError
+from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype_or
+from tinycore.tensor.random import Random
+from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
+from tinycore.uop.shape import Dim, upper
+
+# Letters for the axes that "..." stands for, from the last; no formula can hold them.
+_DOTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
-class Contraction(Statistics):
+class Contraction(Statistics, Random):
     """Tensor methods that sum products."""
 
     __slots__ = ()
 
     @spelled
-    def dot(self, w: Self, dtype: DTypeLike | None = None) -> Self:
+    def dot(self, w: Self, dtype: DTypeLike = None) -> Self:
         """The product of vectors, matrices or batches of matrices; `dtype` is the type of the
         result and of the additions.
 
@@ -40,7 +50,7 @@ class Contraction(Statistics):
         rows = left.cast(wide).unsqueeze(-2)
         columns = right.cast(wide).transpose(-1, -2).unsqueeze(-3)
         products = rows * columns
-        total = products._reduced("sum", -1, False, "dot").cast(kind)
+        total = products._reduced("sum", -1).cast(kind)
         if w.ndim == 1:
             total = total.squeeze(-1)
         if self.ndim == 1:
@@ -58,7 +68,7 @@ class Contraction(Statistics):
         broadcast_shape("dot", mine[:-2], theirs[:-2])
 
     @spelled
-    def matmul(self, x: Self, reverse: bool = False, dtype: DTypeLike | None = None) -> Self:
+    def matmul(self, x: Self, reverse: bool = False, dtype: DTypeLike = None) -> Self:
         """self @ x, or x @ self: see dot.
 
         >>> (Tensor([1, 2]) @ Tensor([3, 4])).item()
@@ -73,7 +83,7 @@ class Contraction(Statistics):
         self,
         weight: Self,
         bias: Self | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
     ) -> Self:
         """self @ weight + bias; a weight of one axis multiplies element by element.
 
@@ -101,3 +111,151 @@ class Contraction(Statistics):
 
     def __matmul__(self, x: Self) -> Self:
         return self.dot(x)
+
+    @classmethod
+    def einsum(cls, formula: str, *operands: Any, dtype: DTypeLike = None) -> Self:
+        """Products summed over the letters left of "->" that are not right of it.
+
+        A letter twice in one operand takes its diagonal; "..." stands for axes that broadcast.
+        Raises: ArgumentError if the formula does not fit the operands; ShapeError if extents of
+        one letter differ.
+
+        >>> x = Tensor([[1, 2], [3, 4]])
+        >>> Tensor.einsum("ij,jk->ik", x, x).tolist()
+        [[7, 10], [15, 22]]
+        >>> Tensor.einsum("ii", x).item()
+        5
+        """
+        tensors: list[Self] = list(spread(operands))
+        names, result = _parsed(formula, [tensor.ndim for tensor in tensors])
+        letters = list(dict.fromkeys("".join(names)))
+        kind = dtype_or(dtype, common_dtype(tensors))
+        wide = sum_dtype(kind)
+        factors = []
+        for tensor, name in zip(tensors, names, strict=True):
+            factor = tensor.cast(wide)
+            factors.append(factor._over(name, letters))
+        product = reduce(mul, factors)
+        summed = [k for k, letter in enumerate(letters) if letter not in result]
+        total = product._reduced("sum", summed).cast(kind)
+        kept = [letter for letter in letters if letter in result]
+        return total.permute([kept.index(letter) for letter in result])
+
+    def _over(self, names: str, letters: Sequence[str]) -> Self:
+        """This tensor with one axis for each letter, of extent 1 where it has no such axis."""
+        x = self
+        for k in reversed(range(len(names))):
+            first = names.index(names[k])
+            if first == k:
+                continue
+            rows = x._indices(first)
+            columns = x._indices(k)
+            diagonal = rows.eq(columns).where(x, 0)
+            x = diagonal._reduced("sum", k)
+            names = names[:k] + names[k + 1 :]
+        present = [letter for letter in letters if letter in names]
+        x = x.permute([names.index(letter) for letter in present])
+        extents: dict[str, Dim] = dict(zip(present, x.shape, strict=True))
+        return x.reshape([extents.get(letter, 1) for letter in letters])
+
+    @spelled
+    def scaled_dot_product_attention(
+        self,
+        key: Self,
+        value: Self,
+        attn_mask: Self | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        enable_gqa: bool = False,
+    ) -> Self:
+        """softmax(self @ key.T / sqrt(d) + mask) @ value; scores of 16 bits are kept in 32.
+
+        Shapes: self (.., L, d), key (.., S, d), value (.., S, e) give (.., L, e). A mask of bools
+        is true where a key may be seen; is_causal hides the keys after the query. enable_gqa lets
+        several heads (axis -3) of self share one of key and value.
+        Raises: ArgumentError if a mask and is_causal are both given; ShapeError if heads cannot be
+        shared evenly.
+        Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+
+        >>> q = Tensor.ones(1, 2, 4)
+        >>> q.scaled_dot_product_attention(q, q, is_causal=True).shape
+        (1, 2, 4)
+        """
+        if is_causal and attn_mask is not None:
+            raise ArgumentError(
+                "scaled_dot_product_attention: a mask and is_causal are both given; expected one. "
+                "Put causality into the mask"
+            )
+        if enable_gqa:
+            shares = self._shares(key)
+            key = key.repeat_interleave(shares, -3)
+            value = value.repeat_interleave(shares, -3)
+        kind = promote(self.dtype, key.dtype)
+        scores = self.dot(key.transpose(-2, -1), COMPUTE.get(kind, kind))
+        scores = scores * (1 / sqrt(upper(self.shape[-1])))
+        if is_causal:
+            scores = scores._causal()
+        if attn_mask is not None:
+            scores = scores._masked(attn_mask)
+        weights = scores.softmax(-1).cast(kind).dropout(dropout_p)
+        return weights.dot(value)
+
+    def _shares(self, key: Self) -> int:
+        mine = upper(self.shape[-3])
+        theirs = upper(key.shape[-3])
+        if mine % theirs:
+            raise ShapeError(
+                f"scaled_dot_product_attention: {mine} heads cannot share {theirs}; "
+                "expected a multiple. Change the number of heads"
+            )
+        return mine // theirs
+
+    def _causal(self) -> Self:
+        """Scores with the keys after each query hidden."""
+        queries = self._indices(self.ndim - 2)
+        keys = self._indices(self.ndim - 1)
+        return (queries < keys).where(-inf, self)
+
+    def _masked(self, mask: Self) -> Self:
+        if mask.dtype.kind == "b":
+            return mask.where(self, -inf)
+        return self + mask
+
+
+def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """The letters of each operand and of the result, dots written out."""
+    left, arrow, right = formula.replace(" ", "").partition("->")
+    parts = left.split(",")
+    if len(parts) != len(ranks):
+        raise _misfit(formula, f"it names {len(parts)} operands, {len(ranks)} are given")
+    names = []
+    for part, rank in zip(parts, ranks, strict=True):
+        name = _without_dots(part, rank)
+        if len(name) != rank:
+            raise _misfit(formula, f"{name!r} does not name the axes of {rank}")
+        names.append(name)
+    every = "".join(names)
+    dots = "".join(letter for letter in reversed(_DOTS) if letter in every)
+    if not arrow:
+        named = sorted(set(every) - set(dots))
+        single = [letter for letter in named if every.count(letter) == 1]
+        right = "..." + "".join(single)
+    result = right.replace("...", dots)
+    distinct = set(result)
+    if len(distinct) != len(result) or not distinct <= set(every):
+        raise _misfit(formula, f"the result {right!r} repeats a letter or has a new one")
+    return names, result
+
+
+def _without_dots(part: str, rank: int) -> str:
+    named = part.replace("...", "")
+    count = max(rank - len(named), 0)
+    dots = _DOTS[:count][::-1]
+    return part.replace("...", dots)
+
+
+def _misfit(formula: str, what: str) -> ArgumentError:
+    return ArgumentError(
+        f"einsum: in {formula!r} {what}; expected a letter for each axis, as 'ij,jk->ik'. "
+        "Change the formula"
+    )

@@ -17,8 +17,8 @@ from tinycore.tensor.contraction import Contraction
 from tinycore.tensor.joining import Widths
 from tinycore.tensor.spelling import pair, spelled
 from tinycore.uop import graph
-from tinycore.uop.ops import Ops, Scalar
-from tinycore.uop.shape import SkewArg, upper_shape
+from tinycore.uop.ops import Scalar
+from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, prod
 
 Numbers = int | Sequence[int]
@@ -51,12 +51,11 @@ class Convolution(Contraction):
 
         Raises: ShapeError if no window fits.
         """
-        count = len(windows)
+        batch = self.ndim - len(windows)
         x = self
         for k, window in enumerate(windows):
             # axes before: the rest, then (places, size) of each axis done
-            x = x._window(self.ndim - count + 2 * k, window, operation)
-        batch = self.ndim - count
+            x = x._window(batch + 2 * k, window, operation)
         places = range(batch, x.ndim, 2)
         sizes = range(batch + 1, x.ndim, 2)
         return x.permute(*range(batch), *places, *sizes)
@@ -69,15 +68,10 @@ class Convolution(Contraction):
                 f"{operation}: a window that reaches over {window.reach} elements does not fit an "
                 f"axis of {extent}; expected a smaller one. Pad the input"
             )
-        if window.stride == window.size and window.dilation == 1:
-            whole = self._cut(axis, 0, places * window.size)
-            return whole.unflatten(axis, (places, window.size))
-        apart = self.unsqueeze(axis + 1)
-        shape = list(apart.shape)
-        shape[axis + 1] = window.size
-        wide = apart.expand(shape)
-        arg = SkewArg(axis, axis + 1, window.stride, window.dilation, places)
-        return wide._moved(Ops.SKEW, arg)
+        x = self
+        if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
+            x = self._cut(axis, 0, places * window.stride)
+        return self.of_uop(graph.windows(x.uop, axis, *window))
 
     @spelled
     def conv2d(
@@ -88,7 +82,7 @@ class Convolution(Contraction):
         stride: Numbers = 1,
         dilation: Numbers = 1,
         padding: Numbers = 0,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
     ) -> Self:
         """Correlation with `weight` over any number of axes of space.
 
@@ -113,7 +107,7 @@ class Convolution(Contraction):
         ones = [1] * count
         w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         summed = (3, *range(4 + count, 4 + 2 * count))
-        total = (x * w)._reduced("sum", summed, False, "conv2d")
+        total = (x * w)._reduced("sum", summed)
         result = total.cast(kind).reshape(self.shape[0], weight.shape[0], *places)
         if bias is None:
             return result

@@ -14,6 +14,7 @@ from tinycore.engine.cell import Cell, stored_cell
 from tinycore.errors import ArgumentError, DTypeError, ShapeError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
+from tinycore.tensor.autograd import Autograd
 from tinycore.tensor.base import (
     DTypeLike,
     Frame,
@@ -24,15 +25,17 @@ from tinycore.tensor.base import (
     scalar_dtype,
 )
 from tinycore.tensor.joining import Joining
-from tinycore.tensor.leaves import Leaf
 from tinycore.tensor.spelling import extents
 from tinycore.uop import graph
 from tinycore.uop.ops import Scalar, UOp
 from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, np, prod
 
+WIDENED = (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2)
+"""Element types that numpy has not: written and read as float32."""
 
-class Creation(Joining, Leaf):
+
+class Creation(Joining, Autograd):
     """Tensor's constructor and the functions that make tensors."""
 
     __slots__ = ()
@@ -41,7 +44,7 @@ class Creation(Joining, Leaf):
         self,
         data: Any,
         device: str | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         requires_grad: bool | None = None,
     ) -> None:
         """A tensor of numbers, nested lists, a numpy array, bytes or another tensor's value.
@@ -74,7 +77,7 @@ class Creation(Joining, Leaf):
         cls,
         raw: Any,
         shape: Any,
-        dtype: DTypeLike,
+        dtype: DType | str,
         device: str | None = None,
     ) -> Self:
         """A tensor over a copy of bytes in row-major order, whatever the element type.
@@ -105,7 +108,7 @@ class Creation(Joining, Leaf):
         cls,
         shape: Any,
         fill_value: Scalar,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         device: str | None = None,
         buffer: bool = True,
         requires_grad: bool | None = None,
@@ -126,8 +129,7 @@ class Creation(Joining, Leaf):
         >>> Tensor.zeros(2).tolist()
         [0.0, 0.0]
         """
-        kwargs.setdefault("dtype", default_float())
-        return cls.full(extents(shape, "zeros"), 0, **kwargs)
+        return cls.full(extents(shape, "zeros"), 0.0, **kwargs)
 
     @classmethod
     def ones(cls, *shape: Any, **kwargs: Any) -> Self:
@@ -136,15 +138,14 @@ class Creation(Joining, Leaf):
         >>> Tensor.ones(2).tolist()
         [1.0, 1.0]
         """
-        kwargs.setdefault("dtype", default_float())
-        return cls.full(extents(shape, "ones"), 1, **kwargs)
+        return cls.full(extents(shape, "ones"), 1.0, **kwargs)
 
     @classmethod
     def empty(
         cls,
         *shape: Any,
         device: str | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         requires_grad: bool | None = None,
     ) -> Self:
         """Memory with whatever is in it, to be written before it is read.
@@ -172,7 +173,7 @@ class Creation(Joining, Leaf):
         """
         return self.full(self.shape, fill_value, **self._like(kwargs))
 
-    def const_like(self, b: Scalar, dtype: DTypeLike | None = None) -> Self:
+    def const_like(self, b: Scalar, dtype: DTypeLike = None) -> Self:
         """One number in every element, of this tensor's shape and device: see full_like.
 
         >>> Tensor([1, 2]).const_like(7).tolist()
@@ -213,7 +214,7 @@ class Creation(Joining, Leaf):
         start: float,
         stop: float | None = None,
         step: float = 1,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         **kwargs: Any,
     ) -> Self:
         """start, start + step, .. below stop; from 0 if one number is given.
@@ -242,7 +243,7 @@ class Creation(Joining, Leaf):
         start: float,
         stop: float,
         steps: int,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         **kwargs: Any,
     ) -> Self:
         """`steps` numbers from start to stop, both included.
@@ -271,7 +272,7 @@ class Creation(Joining, Leaf):
         cls,
         n: int,
         m: int | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         **kwargs: Any,
     ) -> Self:
         """Ones where row and column agree, else zeros.
@@ -310,7 +311,7 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
     array = _array(data)
     is_list = isinstance(data, list | tuple | range)
     kind = dtype or _inferred(array, is_list)
-    if kind in (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2):
+    if kind in WIDENED:
         wide = stored(array.astype("float32"), device, dtypes.float32)
         return Cell(graph.cast(wide.uop, kind), device)
     return stored(array.astype(kind.name), device, kind)
@@ -339,15 +340,12 @@ def _array(data: Any) -> Any:
 
 def _inferred(array: Any, is_list: bool) -> DType:
     """An array's own type; lists take the types of Python's numbers."""
-    if not is_list:
-        return to_dtype(array.dtype.name)
-    if array.dtype.kind == "f":
+    kind = to_dtype(array.dtype.name)
+    if is_list and kind.is_float:
         return default_float()
-    if array.dtype.kind == "b":
-        return dtypes.bool
-    if abs(array).max(initial=0) < 1 << 31:
+    if is_list and kind.is_int and abs(array).max(initial=0) < 1 << 31:
         return dtypes.int32
-    return to_dtype(array.dtype.name)
+    return kind
 
 
 def stored(array: Any, device: str, dtype: DType) -> Cell:

@@ -1,29 +1,32 @@
-"""Elementary functions of every element: powers, logarithms, angles, rounding.
+"""Functions of every element: powers, logarithms, angles, rounding, and activations.
 
 Comes in: tensors; integers become the default float. Goes out: lazy tensors. Each function stays
 accurate near zero and runs into no NaN for large arguments, nor does its gradient: branches not
-taken are given harmless arguments. Next: activations.py.
+taken are given harmless arguments. At a kink the gradient is PyTorch's; NaN stays NaN. Next:
+movement.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import inf, nan, pi
 from typing import Self
 
 from tinycore.dtype import dtypes
 from tinycore.errors import DTypeError
 from tinycore.tensor.arithmetic import Arithmetic
-from tinycore.tensor.spelling import spelled
+from tinycore.tensor.base import Operand
+from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, Scalar
 
 _DIRECT_POWER = 64
-_TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+_TWO_OVER_SQRT_PI = 2 / math.sqrt(pi)
 
 
 class Functions(Arithmetic):
-    """Tensor methods that are functions of a real number."""
+    """Tensor methods that are functions of a number, and stand between layers."""
 
     __slots__ = ()
 
@@ -94,7 +97,7 @@ class Functions(Arithmetic):
     # powers
 
     @spelled
-    def pow(self, x: Self | Scalar, reverse: bool = False) -> Self:
+    def pow(self, x: Operand, reverse: bool = False) -> Self:
         """self to the power x; a small whole number x is done by multiplying.
 
         Raises: DTypeError for an integer to a negative power.
@@ -145,13 +148,13 @@ class Functions(Arithmetic):
         product = exponent * size.log()
         is_one = (size.eq(1) | exponent.eq(0)) & product.isnan()
         power = is_one.where(1.0, product.exp())
-        unbounded = (exponent < 0).where(math.inf, 0.0)
+        unbounded = (exponent < 0).where(inf, 0.0)
         at_zero = exponent.eq(0).where(1.0, exponent.isnan().where(exponent, unbounded))
         half = exponent * 0.5
         is_whole = exponent.trunc().eq(exponent)
         is_odd = is_whole & half.trunc().ne(half)
         signed = is_odd.where(-power, power)
-        turned = (is_whole | size.eq(math.inf)).where(signed, math.nan)
+        turned = (is_whole | size.eq(inf)).where(signed, nan)
         elsewhere = (self < 0).where(turned, power)
         return is_zero.where(at_zero.cast(self.dtype), elsewhere)
 
@@ -343,7 +346,7 @@ class Functions(Arithmetic):
     # two arguments
 
     @spelled
-    def logaddexp(self, other: Self | Scalar) -> Self:
+    def logaddexp(self, other: Operand) -> Self:
         """log(exp(self) + exp(other)), without overflow.
 
         >>> Tensor([0.0]).logaddexp(-1000.0).tolist()
@@ -356,11 +359,193 @@ class Functions(Arithmetic):
         # equal infinities have no distance, and need none
         return high.isinf().where(high, total)
 
-    def __pow__(self, x: Self | Scalar) -> Self:
+    def __pow__(self, x: Operand) -> Self:
         return self.pow(x)
 
     def __rpow__(self, x: Scalar) -> Self:
         return self.pow(x, True)
+
+    # activations
+
+    def relu(self) -> Self:
+        """x where it is positive, else 0.
+
+        >>> Tensor([-1.0, 2.0]).relu().tolist()
+        [0.0, 2.0]
+        """
+        return (self <= 0).where(0, self)
+
+    @spelled
+    def leaky_relu(self, neg_slope: float = 0.01) -> Self:
+        """x where it is positive, else neg_slope * x.
+
+        >>> Tensor([-1.0, 2.0]).leaky_relu(0.5).tolist()
+        [-0.5, 2.0]
+        """
+        return (self <= 0).where(self * neg_slope, self)
+
+    def relu6(self) -> Self:
+        """x limited to 0 .. 6.
+
+        >>> Tensor([-1.0, 7.0]).relu6().tolist()
+        [0.0, 6.0]
+        """
+        return self.hardtanh(0, 6)
+
+    @spelled
+    def hardtanh(self, min_val: float = -1, max_val: float = 1) -> Self:
+        """x limited to min_val .. max_val; no gradient at the limits.
+
+        >>> Tensor([-3.0, 0.5]).hardtanh().tolist()
+        [-1.0, 0.5]
+        """
+        is_below = self <= min_val
+        is_above = self >= max_val
+        raised = is_below.where(min_val, self)
+        return is_above.where(max_val, raised)
+
+    def sigmoid(self) -> Self:
+        """1 / (1 + exp(-x)), without overflow on either side.
+
+        >>> Tensor([0.0]).sigmoid().tolist()
+        [0.5]
+        """
+        x = self._floating()
+        is_negative = x < 0
+        decay = is_negative.where(x, -x).exp()
+        upper = (1.0 + decay).reciprocal()
+        return is_negative.where(decay * upper, upper)
+
+    @spelled
+    def softplus(self, beta: float = 1.0) -> Self:
+        """log(1 + exp(beta * x)) / beta, a smooth relu.
+
+        >>> Tensor([1000.0]).softplus().tolist()
+        [1000.0]
+        """
+        x = self._floating() * beta
+        is_negative = x < 0
+        decay = is_negative.where(x, -x).exp()
+        total = is_negative.where(0.0, x) + decay._log1p()
+        return total * (1 / beta)
+
+    def logsigmoid(self) -> Self:
+        """log(sigmoid(x)).
+
+        >>> Tensor([-1000.0]).logsigmoid().tolist()
+        [-1000.0]
+        """
+        return -(-self).softplus()
+
+    def softsign(self) -> Self:
+        """x / (1 + |x|).
+
+        >>> Tensor([1.0]).softsign().tolist()
+        [0.5]
+        """
+        return self / (1 + self.abs())
+
+    def silu(self) -> Self:
+        """x * sigmoid(x).
+
+        >>> Tensor([0.0]).silu().tolist()
+        [0.0]
+        """
+        return self * self.sigmoid()
+
+    swish = silu
+
+    @spelled
+    def gelu(self, approximate: str = "tanh") -> Self:
+        """x times the normal distribution function of x; "tanh" approximates, "none" does not.
+
+        Raises: ArgumentError for another word.
+        Source: Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2; (1 + tanh z)/2 is
+        sigmoid(2z).
+
+        >>> Tensor([0.0]).gelu().tolist()
+        [0.0]
+        """
+        choice("gelu", "approximate", approximate, ("tanh", "none"))
+        x = self._floating()
+        if approximate == "none":
+            twice = (x * math.sqrt(0.5)).erf() + 1.0
+            return x * twice * 0.5
+        cubic = x * (x * x * 0.044715 + 1.0)
+        inner = cubic * math.sqrt(8 / pi)
+        return x * inner.sigmoid()
+
+    def quick_gelu(self) -> Self:
+        """x * sigmoid(1.702 x), a rough gelu.
+
+        Source: Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2.
+
+        >>> Tensor([0.0]).quick_gelu().tolist()
+        [0.0]
+        """
+        return self * (self * 1.702).sigmoid()
+
+    def mish(self) -> Self:
+        """x * tanh(softplus(x)).
+
+        >>> Tensor([0.0]).mish().tolist()
+        [0.0]
+        """
+        return self * self.softplus().tanh()
+
+    @spelled
+    def elu(self, alpha: float = 1.0) -> Self:
+        """x where it is positive, else alpha * (exp(x) - 1).
+
+        >>> Tensor([2.0]).elu().tolist()
+        [2.0]
+        """
+        x = self._floating()
+        is_positive = x > 0
+        below = is_positive.where(0.0, x)._expm1()
+        return is_positive.where(x, below * alpha)
+
+    @spelled
+    def celu(self, alpha: float = 1.0) -> Self:
+        """x where it is positive, else alpha * (exp(x / alpha) - 1).
+
+        >>> Tensor([2.0]).celu().tolist()
+        [2.0]
+        """
+        x = self._floating()
+        is_positive = x > 0
+        negative = is_positive.where(0.0, x)
+        below = (negative * (1 / alpha))._expm1()
+        return is_positive.where(x, below * alpha)
+
+    @spelled
+    def selu(self, alpha: float = 1.67326, gamma: float = 1.0507) -> Self:
+        """gamma * elu(x, alpha).
+
+        Source: Klambauer et al. 2017, arXiv:1706.02515, section 2.
+
+        >>> Tensor([0.0]).selu().tolist()
+        [0.0]
+        """
+        return self.elu(alpha) * gamma
+
+    @spelled
+    def hardsigmoid(self, alpha: float = 1 / 6, beta: float = 0.5) -> Self:
+        """alpha * x + beta, limited to 0 .. 1.
+
+        >>> Tensor([0.0, 9.0]).hardsigmoid().tolist()
+        [0.5, 1.0]
+        """
+        return (self * alpha + beta).hardtanh(0, 1)
+
+    def hardswish(self) -> Self:
+        """x * relu6(x + 3) / 6.
+
+        >>> Tensor([0.0, 6.0]).hardswish().tolist()
+        [0.0, 6.0]
+        """
+        gate = (self + 3).relu6()
+        return self * gate * (1 / 6)
 
 
 # Coefficients of t, t^2, .. in Abramowitz and Stegun 7.1.26.

@@ -1,24 +1,25 @@
 """Elements picked and placed by tensors of indices, and by where they stand.
 
-Comes in: a tensor and indices. Goes out: new tensors. Next: losses.py.
+Comes in: a tensor and indices. Goes out: new tensors. Next: tensor.py, which joins all topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from operator import lt
 from typing import Self
 
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
+from tinycore.tensor.base import Operand
 from tinycore.tensor.indexing import Indexing
 from tinycore.tensor.spelling import axis_of, choice, spelled
 from tinycore.uop import graph
-from tinycore.uop.ops import Scalar
+from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.shape import upper_shape
 
-# Word of scatter_reduce -> monoid, where their names differ.
-_COMBINES = {"mean": "sum", "amax": "max", "amin": "min"}
+# Word of scatter_reduce -> monoid.
+_COMBINES = {"sum": "sum", "prod": "prod", "mean": "sum", "amax": "max", "amin": "min"}
 
 
 class Gathering(Indexing):
@@ -38,7 +39,7 @@ class Gathering(Indexing):
         """
         return self._taken(self._named(dim, index, "gather"))
 
-    def _named(self, dim: int, index: Self, operation: str) -> list[tuple[int, Self]]:
+    def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
         """`index` along one axis, every place itself along the others."""
         axis = axis_of(dim, self.ndim, operation)
         mine = list(upper_shape(self.shape))
@@ -52,16 +53,15 @@ class Gathering(Indexing):
                 f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
                 f"axis {axis}; expected as many axes, none longer. Expand or shrink it"
             )
-        places = [index._indices(k).expand(index.shape) for k in range(self.ndim)]
-        places[axis] = index
-        return list(enumerate(places))
+        places = {k: index._indices(k).expand(index.shape) for k in range(self.ndim)}
+        return places | {axis: index}
 
     @spelled
     def scatter(
         self,
         dim: int,
         index: Self,
-        src: Self | Scalar,
+        src: Operand,
         reduce: str | None = None,
     ) -> Self:
         """A copy with self[index[i][j]][j] = src[i][j]; with reduce "add" or "multiply" combined
@@ -80,7 +80,7 @@ class Gathering(Indexing):
         combine = "sum" if reduce == "add" else "prod"
         return self._scattered(chosen, values, combine)
 
-    def _values_for(self, index: Self, src: Self | Scalar) -> Self:
+    def _values_for(self, index: Self, src: Operand) -> Self:
         """Values to scatter, cut to the shape of the index."""
         value = self._value_of(src).cast(self.dtype)
         if value.ndim == 0:
@@ -89,7 +89,7 @@ class Gathering(Indexing):
 
     def _scattered(
         self,
-        chosen: Sequence[tuple[int, Self]],
+        chosen: Mapping[int, Self],
         values: Self,
         combine: str,
     ) -> Self:
@@ -114,8 +114,8 @@ class Gathering(Indexing):
         >>> Tensor([1, 2]).scatter_reduce(0, Tensor([0, 0]), Tensor([5, 3]), "amax").tolist()
         [5, 2]
         """
-        choice("scatter_reduce", "reduce", reduce, ("sum", "prod", "mean", "amax", "amin"))
-        combine = _COMBINES.get(reduce, reduce)
+        choice("scatter_reduce", "reduce", reduce, [*_COMBINES])
+        combine = _COMBINES[reduce]
         chosen = self._named(dim, index, "scatter_reduce")
         values = self._values_for(index, src)
         ones = index.of_uop(graph.full(index.shape, 1, dtypes.int32))
@@ -123,7 +123,7 @@ class Gathering(Indexing):
         counts = nothing._scattered(chosen, ones, "sum")
         base = self
         if not include_self:
-            start = self._neutral(combine)
+            start = self.dtype.cast(MONOIDS[combine].identity)
             is_reached = counts > 0
             base = is_reached.where(start, self)
         result = base._scattered(chosen, values, combine)
@@ -132,14 +132,6 @@ class Gathering(Indexing):
         share = counts + 1 if include_self else counts.maximum(1)
         rounding = None if self.dtype.is_float else "floor"
         return result.div(share, rounding_mode=rounding)
-
-    def _neutral(self, combine: str) -> Scalar:
-        """The number that changes no other when combined."""
-        if combine == "max":
-            return self.dtype.min
-        if combine == "min":
-            return self.dtype.max
-        return int(combine == "prod")
 
     # by place
 

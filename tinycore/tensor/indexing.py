@@ -7,14 +7,14 @@ outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF. N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import index as as_int
 from typing import Any, NamedTuple, Self
 
 from tinycore.dtype import dtypes
 from tinycore.errors import IndexingError
 from tinycore.tensor.base import Frame, broadcast_shape
-from tinycore.tensor.reading import Reading
+from tinycore.tensor.storage import Storage
 from tinycore.uop import graph
 from tinycore.uop.index import Index
 from tinycore.uop.shape import Dim, size, upper, upper_shape
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     place: int
 
 
-class Indexing(Reading):
+class Indexing(Storage):
     """The brackets."""
 
     __slots__ = ()
@@ -51,15 +51,15 @@ class Indexing(Reading):
 
     # integers, slices, None and ...
 
-    def _selected(self, index: Any) -> tuple[Self, list[tuple[int, Self]]]:
-        """The view that the simple parts of an index make, and (axis, tensor) for the others."""
+    def _selected(self, index: Any) -> tuple[Self, dict[int, Self]]:
+        """The view that the simple parts of an index make, and for other axes their tensors."""
         view = self
-        chosen: list[tuple[int, Self]] = []
+        chosen: dict[int, Self] = {}
         axis = 0
         for item in self._items(index):
             if isinstance(item, Frame):
                 for part in view._row_numbers(item, axis):
-                    chosen.append((axis, part))
+                    chosen[axis] = part
                     axis += 1
             elif item is None:
                 view = view.unsqueeze(axis)
@@ -75,7 +75,7 @@ class Indexing(Reading):
         """The parts of an index: one for each axis, and None for each new one."""
         given = list(index) if isinstance(index, tuple) else [index]
         items = [self._as_part(item) for item in given]
-        used = sum([_axes_used(item) for item in items])
+        used = sum(map(_axes_used, items))
         dots = [k for k, item in enumerate(items) if item is Ellipsis]
         if used > self.ndim or len(dots) > 1:
             raise IndexingError(
@@ -167,15 +167,15 @@ class Indexing(Reading):
         rows = [place.astype("int32") for place in places]
         return [type(self)(row, self.device) for row in rows]
 
-    def _rows(self, chosen: Sequence[tuple[int, Self]]) -> Rows:
+    def _rows(self, chosen: Mapping[int, Self]) -> Rows:
         """The chosen axes in front as one, and one number for each place in it."""
-        axes = [axis for axis, _ in chosen]
+        axes = list(chosen)
         rest = [axis for axis in range(self.ndim) if axis not in axes]
         front = self.permute(*axes, *rest)
         first = axes[0]
         span = axes[-1] + 1 - first
         place = first if span == len(axes) else 0
-        numbers = [ids for _, ids in chosen]
+        numbers = list(chosen.values())
         if len(numbers) == 1:
             return Rows(front, numbers[0], place)
         count = len(axes)
@@ -184,7 +184,7 @@ class Indexing(Reading):
         broadcast_shape("index", *[ids.shape for ids in numbers])
         return Rows(table, _row_number(numbers, extents), place)
 
-    def _taken(self, chosen: Sequence[tuple[int, Self]]) -> Self:
+    def _taken(self, chosen: Mapping[int, Self]) -> Self:
         table, ids, place = self._rows(chosen)
         found = self.of_uop(graph.gather(table.uop, ids.uop))
         count = ids.ndim
@@ -192,7 +192,7 @@ class Indexing(Reading):
         order[place:place] = range(count)
         return found.permute(order)
 
-    def _replaced(self, chosen: Sequence[tuple[int, Self]], value: Self) -> Self:
+    def _replaced(self, chosen: Mapping[int, Self], value: Self) -> Self:
         """This tensor with rows replaced; of several values for one row the last one stays."""
         table, ids, place = self._rows(chosen)
         rest = table.shape[1:]
@@ -208,7 +208,7 @@ class Indexing(Reading):
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
         written = is_written.where(new.cast(self.dtype), table)
-        return self._unfronted(written, [axis for axis, _ in chosen])
+        return self._unfronted(written, list(chosen))
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last element of `ids` that names it, or -1."""

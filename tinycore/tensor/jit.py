@@ -2,30 +2,49 @@
 
 Comes in: a function and its arguments. Goes out: what it returns, computed by the launches of its
 second call. A capture holds for one set of shapes, dtypes, devices, views, aliases and other
-arguments (jitkey.py); any other set is captured anew. engine/capture.py replays.
+arguments; any other set is captured anew. engine/capture.py replays.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from enum import Enum
 from functools import update_wrapper
 from inspect import Parameter, signature
-from types import MethodType
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from numbers import Number
+from types import (
+    BuiltinFunctionType,
+    EllipsisType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    NoneType,
+)
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
+from tinycore.dtype import DType
 from tinycore.engine.capture import Captured, versions, written_since
 from tinycore.engine.cell import PENDING, Cell, buffer_of
 from tinycore.engine.run import BOUND, OPEN, recording
 from tinycore.errors import ArgumentError, CaptureError, warn_once
 from tinycore.runtime.buffer import Buffer
+from tinycore.tensor.autograd import REQUIRING, realize_cells
 from tinycore.tensor.base import Frame
-from tinycore.tensor.history import realize_cells
-from tinycore.tensor.jitkey import OPAQUE, Named, compared
-from tinycore.tensor.leaves import REQUIRING
 from tinycore.tensor.tensor import Tensor
+from tinycore.uop.index import Index
+from tinycore.uop.shape import shape_of
 from tinycore.util import listed
+
+Named: TypeAlias = tuple[str, Any]
+
+OPAQUE = object()  # in place of a value that may change unseen
+
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+_VALUES = (int, str, bytes, NoneType, EllipsisType, range, DType, Index, Enum)
+_FIXED = (*_VALUES, *_CODE, Number)  # numpy's scalars are Numbers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -225,3 +244,52 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
     if isinstance(value, dict):
         return {name: _with_cells(value[name], swapped) for name in value}
     return value
+
+
+# when two calls are equal
+
+
+def compared(given: Iterable[Named]) -> tuple[dict[str, Any], list[Tensor]]:
+    """What a call is compared by, part by part: of a tensor its kind and which one it is, of a
+    container its type and size, of a value itself; and the tensors, in order."""
+    keys: dict[str, Any] = {}
+    tensors: list[Tensor] = []
+    first: dict[Cell, int] = {}
+    work = [*given][::-1]
+    while work:
+        name, value = work.pop()
+        if isinstance(value, Tensor):
+            alias = first.setdefault(value.cell, len(tensors))
+            tensors.append(value)
+            stored = value.cell.uop
+            keys[name] = shape_of(stored), stored.dtype, value.device, value.movements, alias
+            continue
+        keys[name] = _value_key(value)
+        if keys[name][0] is OPAQUE:
+            parts = _parts(name, value)
+            if parts is not None:
+                keys[name] = type(value), len(parts)
+                work += parts[::-1]
+    return keys, tensors
+
+
+def _value_key(value: Any) -> tuple[Any, Any]:
+    """A value that cannot change, as a key that keeps it alive; else OPAQUE and its type."""
+    kind = type(value)
+    if isinstance(value, (float, complex)):
+        return kind, repr(value)  # NaN is itself, and 0.0 is not -0.0
+    if isinstance(value, _FIXED):
+        return kind, value
+    return OPAQUE, kind
+
+
+def _parts(name: str, value: Any) -> list[Named] | None:
+    """What a list, tuple, dictionary or frozen dataclass holds; None for any other value."""
+    if isinstance(value, (list, tuple)):
+        return [(f"{name}[{number}]", part) for number, part in enumerate(value)]
+    if isinstance(value, dict):
+        return [(f"{name}[{key!r}]", part) for key, part in value.items()]
+    made = getattr(type(value), "__dataclass_params__", None)
+    if made is None or not made.frozen:
+        return None
+    return [(f"{name}.{field.name}", getattr(value, field.name)) for field in fields(value)]

@@ -6,7 +6,8 @@ Comes in: tensors. Goes out: new tensors; pieces are views. Next: reduction.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from itertools import accumulate
+from typing import Any, Self, TypeVar
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ArgumentError, ShapeError
@@ -44,7 +45,7 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1, 2, 3]).pad((2, 2), mode="reflect").tolist()
         [3, 2, 1, 2, 3, 2, 1]
         """
-        choice("pad", "mode", mode, ("constant", *_MODES))
+        choice("pad", "mode", mode, ("constant", "reflect", "replicate", "circular"))
         inner = self
         outer = []
         for axis, (before, after) in enumerate(self._widths(padding)):
@@ -55,7 +56,7 @@ class Joining(Arithmetic, Movement):
         if mode == "constant":
             return inner._padded(outer, value)
         for axis, pair in enumerate(outer):
-            inner = inner._copied_around(axis, pair, mode)
+            inner = inner._copied_around(axis, *pair, mode)
         return inner
 
     def _padded(self, widths: Widths, value: Scalar) -> Self:
@@ -65,28 +66,36 @@ class Joining(Arithmetic, Movement):
             return self.of_cell(self.cell, self.steps)
         return self.of_uop(node)
 
-    def _copied_around(self, axis: int, widths: tuple[int, int], mode: str) -> Self:
+    def _copied_around(self, axis: int, before: int, after: int, mode: str) -> Self:
         """Padded along one axis with copies of its own elements."""
         extent = upper(self.shape[axis])
-        widest = max(widths)
-        limits = {"reflect": extent - 1, "circular": extent, "replicate": widest}
-        most = limits[mode]
+        last = extent - 1
+        widest = max(before, after)
+        # mode -> how wide at most, and the elements that go before and after
+        rows = {
+            "reflect": (last, (1, before + 1), (last - after, last)),
+            "replicate": (widest, (0, 1), (last, extent)),
+            "circular": (extent, (extent - before, extent), (0, after)),
+        }
+        most, first, second = rows[mode]
         if widest > most or extent == 0:
             raise ShapeError(
                 f"pad: width {widest} does not fit mode {mode!r} on an axis of {extent}; "
                 f"expected at most {max(most, 0)}. Pad less, or use mode='constant'"
             )
-        before, after = _MODES[mode](extent, *widths)
-        parts = [self._copied(axis, before), self, self._copied(axis, after)]
-        first, *rest = [part for part in parts if part.shape[axis] != 0]
-        return first.cat(*rest, dim=axis)
+        parts = [self]
+        if before:
+            parts.insert(0, self._copied(axis, first, before, mode))
+        if after:
+            parts.append(self._copied(axis, second, after, mode))
+        return parts[0].cat(*parts[1:], dim=axis)
 
-    def _copied(self, axis: int, piece: _Piece) -> Self:
-        part = self._cut(axis, piece.begin, piece.end)
-        if piece.turned:
+    def _copied(self, axis: int, box: tuple[int, int], width: int, mode: str) -> Self:
+        part = self._cut(axis, *box)
+        if mode == "reflect":
             part = part.flip(axis)
         shape = list(part.shape)
-        shape[axis] = piece.extent
+        shape[axis] = width
         return part.expand(shape)
 
     def _widths(self, padding: Sequence[Any]) -> list[tuple[int, int]]:
@@ -145,23 +154,15 @@ class Joining(Arithmetic, Movement):
             )
         axis = axis_of(dim, first.ndim, "cat")
         dtype = common_dtype(parts)
-        ends = []
-        total = 0
         for part in parts:
             first._check_beside(part, axis)
-            total += upper(part.shape[axis])
-            ends.append(total)
+        ends = list(accumulate([upper(part.shape[axis]) for part in parts]))
         placed = []
-        for part, end in zip(parts, ends, strict=True):
-            begin = end - upper(part.shape[axis])
-            typed = part.cast(dtype)
-            placed.append(typed._placed(axis, begin, total - end))
+        for part, begin, end in zip(parts, [0, *ends], ends, strict=False):
+            widths = [(0, 0)] * first.ndim
+            widths[axis] = (begin, ends[-1] - end)
+            placed.append(part.cast(dtype)._padded(widths, 0))
         return _chosen(placed, placed[0]._indices(axis), ends)
-
-    def _placed(self, axis: int, before: int, after: int) -> Self:
-        widths = [(0, 0)] * self.ndim
-        widths[axis] = (before, after)
-        return self._padded(widths, 0)
 
     def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
         """0 .. n - 1 along an axis, with extent 1 along the others."""
@@ -173,10 +174,10 @@ class Joining(Arithmetic, Movement):
     def _check_beside(self, part: Self, axis: int) -> None:
         mine = self.shape
         theirs = part.shape
+        self._check_device(part)
         same_rank = len(mine) == len(theirs)
         same_before = mine[:axis] == theirs[:axis]
         same_after = mine[axis + 1 :] == theirs[axis + 1 :]
-        self._check_device(part)
         if not (same_rank and same_before and same_after):
             raise ShapeError(
                 f"cat: shapes {mine} and {theirs} do not fit along axis {axis}; "
@@ -300,33 +301,3 @@ def _several(first: T, rest: Sequence[T]) -> list[T]:
     if isinstance(first, tuple | list):
         return [*first, *rest]
     return [first, *rest]
-
-
-class _Piece(NamedTuple):
-    """Elements begin .. end - 1 of an axis, turned around or not, then expanded to an extent."""
-
-    begin: int
-    end: int
-    turned: bool
-    extent: int
-
-
-def _reflected(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
-    first = _Piece(1, before + 1, True, before)
-    last = _Piece(extent - 1 - after, extent - 1, True, after)
-    return first, last
-
-
-def _replicated(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
-    first = _Piece(0, 1, False, before)
-    last = _Piece(extent - 1, extent, False, after)
-    return first, last
-
-
-def _wrapped(extent: int, before: int, after: int) -> tuple[_Piece, _Piece]:
-    first = _Piece(extent - before, extent, False, before)
-    last = _Piece(0, after, False, after)
-    return first, last
-
-
-_MODES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}

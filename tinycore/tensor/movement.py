@@ -14,7 +14,7 @@ from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
 from tinycore.uop.index import Index, simplest
 from tinycore.uop.ops import Ops
-from tinycore.uop.shape import Dim, Shape, SkewArg, size
+from tinycore.uop.shape import Dim, Shape, SkewArg, size, upper
 from tinycore.util import ceildiv
 
 
@@ -98,7 +98,7 @@ class Movement(Frame):
         if -1 in parts:
             known = -size(parts)
             place = parts.index(-1)
-            parts[place] = size([shape[axis]]) // known
+            parts[place] = upper(shape[axis]) // known
         shape[axis : axis + 1] = parts
         return self.reshape(shape)
 
@@ -240,7 +240,7 @@ class Movement(Frame):
 
     def _every(self, axis: int, step: int) -> Self:
         """Elements 0, step, 2 * step, .. along an axis, as a view."""
-        extent = size([self.shape[axis]])
+        extent = upper(self.shape[axis])
         if step == 1 or extent <= 1:
             return self
         window = axis + 1

@@ -1,31 +1,95 @@
 """Random numbers: Threefry of a counter, so that equal seeds give equal numbers on every device.
 
 Comes in: shapes. Goes out: lazy tensors. Each device has a stored counter that every call moves on;
-two equal steps of training are thus one graph, whose numbers differ. The words are made in
-threefry.py. Next: attention.py.
+two equal steps of training are thus one graph, whose numbers differ. Source: Salmon et al. 2011,
+"Parallel random numbers: as easy as 1, 2, 3", section 4.2: Threefry-2x32 with its 20 rounds and
+constants. Next: contraction.py.
 """
 
 from __future__ import annotations
 
-import math
+import os
+from collections.abc import Sequence
+from math import pi, sqrt
 from typing import Any, Self
 
 from tinycore.config import TRAINING
 from tinycore.dtype import NARROW, DType, dtypes
-from tinycore.engine.cell import Cell, fresh_number
+from tinycore.engine.cell import STATES, Cell, fresh_number
+from tinycore.engine.realize import realize
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
-from tinycore.tensor.activations import Activations
 from tinycore.tensor.base import DTypeLike, default_float, dtype_or
-from tinycore.tensor.creation import Creation
+from tinycore.tensor.creation import Creation, stored
+from tinycore.tensor.functions import Functions
 from tinycore.tensor.spelling import extents, number, spelled
-from tinycore.tensor.threefry import SEEDS
 from tinycore.uop import graph
+from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Shape, upper_shape
-from tinycore.util import prod
+from tinycore.util import np, prod
+
+Pair = tuple[UOp, UOp]
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_MASK = (1 << 32) - 1
 
 
-class Random(Activations, Creation):
+class _State:
+    """The key and the counter of one device."""
+
+    def __init__(self, device: str, seed: int) -> None:
+        self.key = _words_cell(_key(device, seed), device)
+        self.counter = _words_cell([0], device)
+        STATES.add(self.counter)
+
+    def restart(self, seed: int) -> None:
+        """A new key and the counter at 0, in the same memory: captured calls read it there."""
+        fresh = _State(self.key.device, seed)
+        _write(self.key, fresh.key)
+        _write(self.counter, fresh.counter)
+        realize([self.key, self.counter])
+
+    def words(self, count: int) -> Pair:
+        """Two words for each of `count` elements; the counter moves on by one."""
+        call = self.counter.uop
+        self.counter.write(call + 1)
+        number = graph.iota(count, dtypes.uint32)
+        key = (self._key_word(0, count), self._key_word(1, count))
+        calls = graph.broadcast(call, (count,))
+        return threefry(key, (number, calls))
+
+    def _key_word(self, k: int, count: int) -> UOp:
+        word = graph.shrink(self.key.uop, [(k, k + 1)])
+        return graph.broadcast(word, (count,))
+
+
+class _Seeds:
+    """The states of all devices, and the seed of those not met yet."""
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.states: dict[str, _State] = {}
+
+    def restart(self, seed: int) -> None:
+        """Start every device anew."""
+        self.seed = seed
+        for state in self.states.values():
+            state.restart(seed)
+
+    def words(self, device: str, count: int) -> Pair:
+        """Two random words for each of `count` elements."""
+        if self.seed is None:
+            self.seed = int.from_bytes(os.urandom(8), "little")
+        if device not in self.states:
+            self.states[device] = _State(device, self.seed)
+        return self.states[device].words(count)
+
+
+SEEDS = _Seeds()
+
+
+class Random(Functions, Creation):
     """Tensor methods that draw random numbers."""
 
     __slots__ = ()
@@ -85,7 +149,7 @@ class Random(Activations, Creation):
         cls,
         *shape: Any,
         device: str | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         contiguous: bool = True,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -104,7 +168,7 @@ class Random(Activations, Creation):
     def randn(
         cls,
         *shape: Any,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         device: str | None = None,
         contiguous: bool = True,
         requires_grad: bool | None = None,
@@ -121,7 +185,7 @@ class Random(Activations, Creation):
         wide = dtypes.float64 if kind is dtypes.float64 else dtypes.float32
         u, v = cls._units(extents(shape, "randn"), device, wide)
         radius = ((1.0 - u).log() * -2.0).sqrt()
-        angle = v * (2 * math.pi)
+        angle = v * (2 * pi)
         numbers = radius * angle.sin()
         return numbers.cast(kind)._kept(contiguous, requires_grad)
 
@@ -131,7 +195,7 @@ class Random(Activations, Creation):
         *shape: Any,
         low: int = 0,
         high: int = 10,
-        dtype: DTypeLike = dtypes.int32,
+        dtype: DType | str = dtypes.int32,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -159,7 +223,7 @@ class Random(Activations, Creation):
         *shape: Any,
         low: float = 0.0,
         high: float = 1.0,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
         requires_grad: bool | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -199,7 +263,7 @@ class Random(Activations, Creation):
         cls,
         n: int,
         device: str | None = None,
-        dtype: DTypeLike = dtypes.int32,
+        dtype: DType | str = dtypes.int32,
         **kwargs: Any,
     ) -> Self:
         """0 .. n - 1 in random order: the ranks of random numbers, so that it takes n^2 steps.
@@ -247,7 +311,7 @@ class Random(Activations, Creation):
         (2, 3)
         """
         first, *rest = upper_shape(extents(shape, "glorot_uniform"))
-        bound = math.sqrt(6 / (first + prod(rest)))
+        bound = sqrt(6 / (first + prod(rest)))
         return cls._within(bound, shape, kwargs)
 
     @classmethod
@@ -260,7 +324,7 @@ class Random(Activations, Creation):
         (2, 3)
         """
         std = _kaiming_std(extents(shape, "kaiming_uniform"), a)
-        return cls._within(math.sqrt(3) * std, shape, kwargs)
+        return cls._within(sqrt(3) * std, shape, kwargs)
 
     @classmethod
     def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
@@ -284,7 +348,7 @@ class Random(Activations, Creation):
         """
         return self.rand(self.shape, **self._like(kwargs))
 
-    def randn_like(self, dtype: DTypeLike | None = None, **kwargs: Any) -> Self:
+    def randn_like(self, dtype: DTypeLike = None, **kwargs: Any) -> Self:
         """randn of this tensor's shape, type and device.
 
         >>> Tensor.zeros(2, 3).randn_like().shape
@@ -314,7 +378,7 @@ class Random(Activations, Creation):
         return is_kept.where(self * scale, 0)
 
 
-def _float_dtype(operation: str, dtype: DTypeLike | None) -> DType:
+def _float_dtype(operation: str, dtype: DTypeLike) -> DType:
     kind = dtype_or(dtype, default_float())
     if not kind.is_float:
         raise DTypeError(
@@ -325,5 +389,39 @@ def _float_dtype(operation: str, dtype: DTypeLike | None) -> DType:
 
 def _kaiming_std(shape: Shape, slope: float) -> float:
     inputs = prod(upper_shape(shape)[1:])
-    gain = math.sqrt(2 / (1 + slope * slope))
-    return gain / math.sqrt(inputs)
+    gain = sqrt(2 / (1 + slope * slope))
+    return gain / sqrt(inputs)
+
+
+def _key(device: str, seed: int) -> list[int]:
+    """Two words that differ by seed and by the index of the device, not by its kind."""
+    _, _, index = device.partition(":")
+    low = seed & _MASK
+    high = (seed >> 32) + int(index or 0)
+    return [low, high & _MASK]
+
+
+def _write(target: Cell, source: Cell) -> None:
+    value = graph.contiguous(source.uop, fresh_number())
+    target.write(value)
+
+
+def _words_cell(words: Sequence[int], device: str) -> Cell:
+    array = np().array(words, "uint32")
+    return stored(array, device, dtypes.uint32)
+
+
+def threefry(key: Pair, counter: Pair) -> Pair:
+    """The two words that a key makes of two words of a counter, element by element."""
+    keys = (*key, key[0] ^ key[1] ^ _PARITY)
+    x = counter[0] + keys[0]
+    y = counter[1] + keys[1]
+    for block in range(5):
+        for shift in _ROTATIONS[block % 2]:
+            x = x + y
+            high = y << shift
+            low = y >> (32 - shift)
+            y = (high | low) ^ x
+        x = x + keys[(block + 1) % 3]
+        y = y + keys[(block + 2) % 3] + (block + 1)
+    return x, y

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import Self
 
-from tinycore.dtype import DType, dtypes, sum_dtype, to_dtype
+from tinycore.dtype import DType, dtypes, sum_dtype
 from tinycore.errors import ShapeError
-from tinycore.tensor.activations import Activations
-from tinycore.tensor.base import DTypeLike
+from tinycore.tensor.base import DTypeLike, dtype_or
+from tinycore.tensor.functions import Functions
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.spelling import Axes, axes_of, axis_of, spelled
 from tinycore.uop import graph
 from tinycore.uop.shape import Shape, size, upper
 
 
-class Reduction(Activations, Joining):
+class Reduction(Functions, Joining):
     """Tensor methods that combine elements."""
 
     __slots__ = ()
@@ -28,50 +28,46 @@ class Reduction(Activations, Joining):
         self,
         axis: Axes = None,
         keepdim: bool = False,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
     ) -> Self:
         """The sum; `dtype` is the type of the result and of the additions.
 
         >>> Tensor([[1, 2], [3, 4]]).sum(0).tolist()
         [4, 6]
         """
-        kind = self._result_dtype(dtype)
-        total = self._reduced("sum", axis, keepdim, "sum", sum_dtype(kind))
-        return total.cast(kind)
+        return self._total("sum", axis, keepdim, dtype)
 
     @spelled
     def prod(
         self,
         axis: Axes = None,
         keepdim: bool = False,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike = None,
     ) -> Self:
         """The product; `dtype` is the type of the result and of the multiplications.
 
         >>> Tensor([2, 3]).prod().item()
         6
         """
-        kind = self._result_dtype(dtype)
-        product = self._reduced("prod", axis, keepdim, "prod", sum_dtype(kind))
-        return product.cast(kind)
+        return self._total("prod", axis, keepdim, dtype)
 
-    def _result_dtype(self, dtype: DTypeLike | None) -> DType:
-        """The type of a sum: what is asked for, else wide enough for integers."""
-        if dtype is not None:
-            return to_dtype(dtype)
-        if self.dtype.is_float or self.dtype is dtypes.uint64:
-            return self.dtype
-        return dtypes.int64
+    def _total(self, combine: str, axis: Axes, keepdim: bool, dtype: DTypeLike) -> Self:
+        """A sum or product in the type that is asked for, else in one wide enough for integers."""
+        is_wide = self.dtype.is_float or self.dtype is dtypes.uint64
+        kind = dtype_or(dtype, self.dtype if is_wide else dtypes.int64)
+        total = self._reduced(combine, axis, keepdim, dtype=sum_dtype(kind))
+        return total.cast(kind)
 
     def _reduced(
         self,
         combine: str,
         axis: Axes,
-        keepdim: bool,
-        operation: str,
+        keepdim: bool = False,
+        operation: str = "",
         dtype: DType | None = None,
     ) -> Self:
-        axes = axes_of(axis, self.ndim, operation)
+        """Elements combined along axes; an error names the operation, if not as the combine."""
+        axes = axes_of(axis, self.ndim, operation or combine)
         node = graph.reduce(self.uop, axes, combine, dtype)
         result = self.of_uop(node)
         if keepdim:
@@ -83,16 +79,11 @@ class Reduction(Activations, Joining):
         kept = [shape[k] for k in range(len(shape)) if k not in axes]
         return tuple(kept)
 
-    def _count(self, axis: Axes, operation: str) -> int:
-        """How many elements each result is made of."""
-        axes = axes_of(axis, self.ndim, operation)
-        return size([self.shape[k] for k in axes])
-
-    def _divisor(self, axis: Axes, operation: str) -> Self | int:
+    def _divisor(self, axis: Axes) -> Self | int:
         """What a sum is divided by: how many elements it has, counted in the graph where an
         extent is a variable."""
-        axes = axes_of(axis, self.ndim, operation)
-        extents = tuple([self.shape[k] for k in axes])
+        axes = axes_of(axis, self.ndim, "sum")
+        extents = tuple(self.shape[k] for k in axes)
         if all(isinstance(extent, int) for extent in extents):
             return size(extents)
         ones = graph.full(extents, 1, sum_dtype(self.dtype))
@@ -108,7 +99,7 @@ class Reduction(Activations, Joining):
         [5, 4]
         """
         self._check_some(axis, "max")
-        return self._reduced("max", axis, keepdim, "max")
+        return self._reduced("max", axis, keepdim)
 
     @spelled
     def min(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -120,10 +111,11 @@ class Reduction(Activations, Joining):
         [1, 3]
         """
         self._check_some(axis, "min")
-        return self._reduced("min", axis, keepdim, "min")
+        return self._reduced("min", axis, keepdim)
 
     def _check_some(self, axis: Axes, operation: str) -> None:
-        if self._count(axis, operation) == 0:
+        axes = axes_of(axis, self.ndim, operation)
+        if size([self.shape[k] for k in axes]) == 0:
             raise ShapeError(
                 f"{operation}: shape {self.shape} has no element along axis {axis}; "
                 "expected at least one. Check for emptiness first"
@@ -155,7 +147,7 @@ class Reduction(Activations, Joining):
         >>> Tensor([1, 5, 5]).argmax().item()
         1
         """
-        return self._place("max", axis, keepdim, "argmax")
+        return self._place("max", axis, keepdim)
 
     @spelled
     def argmin(self, axis: int | None = None, keepdim: bool = False) -> Self:
@@ -165,24 +157,25 @@ class Reduction(Activations, Joining):
         >>> Tensor([5, 1, 1]).argmin().item()
         1
         """
-        return self._place("min", axis, keepdim, "argmin")
+        return self._place("min", axis, keepdim)
 
-    def _place(self, combine: str, axis: int | None, keepdim: bool, operation: str) -> Self:
+    def _place(self, combine: str, axis: int | None, keepdim: bool = False) -> Self:
         """The least index among the elements that equal the result."""
         if axis is None:
-            place = self.flatten()._place(combine, 0, False, operation)
+            place = self.flatten()._place(combine, 0)
             return place.reshape((1,) * self.ndim) if keepdim else place
+        operation = f"arg{combine}"
         along = axis_of(axis, self.ndim, operation)
         if self.ndim == 0:
-            return self.reshape(1)._place(combine, along, False, operation)
+            return self.reshape(1)._place(combine, along)
         self._check_some(along, operation)
-        best = self.detach()._reduced(combine, along, True, operation)
+        best = self.detach()._reduced(combine, along, True)
         wins = self.eq(best)
         if self.dtype.is_float:
             wins = wins | self.isnan()
         beyond = upper(self.shape[along])
         places = wins.where(self._indices(along), beyond)
-        return places._reduced("min", along, keepdim, operation)
+        return places._reduced("min", along, keepdim)
 
     @spelled
     def mean(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -192,14 +185,14 @@ class Reduction(Activations, Joining):
         1.5
         """
         x = self._floating()
-        total = x._accumulated(axis, keepdim, "mean")
-        average = total / x._divisor(axis, "mean")
+        total = x._accumulated(axis, keepdim)
+        average = total / x._divisor(axis)
         return average.cast(x.dtype)
 
-    def _accumulated(self, axis: Axes, keepdim: bool, operation: str) -> Self:
+    def _accumulated(self, axis: Axes, keepdim: bool) -> Self:
         """The sum in the type it is added in, not yet rounded to this tensor's type."""
         wide = sum_dtype(self.dtype)
-        return self._reduced("sum", axis, keepdim, operation, wide)
+        return self._reduced("sum", axis, keepdim, "mean", wide)
 
     @spelled
     def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
@@ -211,8 +204,8 @@ class Reduction(Activations, Joining):
         x = self._floating()
         centred = x - x.mean(axis, True)
         squares = centred * centred
-        total = squares._accumulated(axis, keepdim, "var")
-        count = x._divisor(axis, "var") - correction
+        total = squares._accumulated(axis, keepdim)
+        count = x._divisor(axis) - correction
         count = max(count, 0) if isinstance(count, int) else count.maximum(0)
         average = total / count
         return average.cast(x.dtype)

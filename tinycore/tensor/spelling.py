@@ -35,6 +35,7 @@ _KEYWORDS: dict[str, tuple[str, ...]] = {
     "shape": ("sizes",),
     "negative_slope": ("neg_slope",),
     "sorted": ("sorted_",),
+    "unbiased": ("correction",),
 }
 
 
@@ -47,20 +48,12 @@ def spelled(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def accepting(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in [name for name in kwargs if name not in known]:
-            _respell(kwargs, name, known)
+            ours = [word for word in _KEYWORDS.get(name, ()) if word in known]
+            if ours:
+                kwargs[ours[0]] = kwargs.pop(name)
         return method(*args, **kwargs)
 
     return accepting
-
-
-def _respell(kwargs: dict[str, Any], name: str, known: Sequence[str]) -> None:
-    if name == "unbiased" and "correction" in known:
-        kwargs["correction"] = int(kwargs.pop(name))
-        return
-    for ours in _KEYWORDS.get(name, ()):
-        if ours in known:
-            kwargs[ours] = kwargs.pop(name)
-            return
 
 
 def axis_of(axis: int, rank: int, operation: str) -> int:
@@ -86,7 +79,7 @@ def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(rank))
     given = axes if isinstance(axes, Sequence) else (axes,)
-    found = tuple([axis_of(axis, rank, operation) for axis in given])
+    found = tuple(axis_of(axis, rank, operation) for axis in given)
     if len(set(found)) != len(found):
         raise ArgumentError(
             f"{operation}: axes {tuple(given)} name one twice; expected each once. Leave one out"
@@ -106,7 +99,7 @@ def extents(args: Sequence[Any], operation: str) -> Shape:
 
     Raises: ShapeError if one is negative or no whole number.
     """
-    return tuple([_extent(item, operation) for item in spread(args)])
+    return tuple(_extent(item, operation) for item in spread(args))
 
 
 def _extent(item: Any, operation: str) -> Dim:
@@ -135,7 +128,7 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
     """Check an argument that is one of a few words. Raises: ArgumentError naming them."""
     if value in known:
         return
-    words = ", ".join([repr(word) for word in known])
+    words = ", ".join(repr(word) for word in known)
     raise ArgumentError(f"{operation}: {name} is {value!r}; expected one of {words}. Pass one")
 
 
@@ -169,4 +162,4 @@ def pair(
             f"{operation}: {name} has {len(value)} numbers for {count} axes; "
             f"expected one or {count}. Pass {name} as one number"
         )
-    return tuple([number(item, operation, name, least) for item in value])
+    return tuple(number(item, operation, name, least) for item in value)

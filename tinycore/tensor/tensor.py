@@ -1,6 +1,8 @@
-"""`Tensor`: all topics in one class.
+"""`Tensor`, all topics in one class, and `Variable`, a number that is bound at launch.
 
-Comes in: the topics, each a file. Goes out: the class that users know. Next: jit.py.
+Comes in: the topics, each a file; a name with bounds. Goes out: the classes that users know; by
+`bind` an index value for shapes and slices, so that one compiled kernel serves every value. Next:
+jit.py.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 from tinycore.config import TRAINING
-from tinycore.tensor.attention import Attention
-from tinycore.tensor.autograd import Autograd
+from tinycore.engine.realize import bind_variable
+from tinycore.errors import ArgumentError
 from tinycore.tensor.convolution import Convolution
-from tinycore.tensor.losses import Losses
+from tinycore.tensor.gathering import Gathering
+from tinycore.uop.index import Index, variable
 
 
 class _Modes(type):
@@ -28,7 +31,7 @@ class _Modes(type):
         TRAINING.set(int(value))
 
 
-class Tensor(Attention, Convolution, Losses, Autograd, metaclass=_Modes):
+class Tensor(Convolution, Gathering, metaclass=_Modes):
     """A block of numbers on a device, computed when its values are asked for.
 
     >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -48,3 +51,41 @@ class Tensor(Attention, Convolution, Losses, Autograd, metaclass=_Modes):
         for function in ll:
             x = function(x)
         return x
+
+
+class Variable:
+    """A whole number between `lo` and `hi` inclusive, known by its name.
+
+    >>> from tinycore import Variable
+    >>> n = Variable("n", 1, 4)
+    >>> x = Tensor([1, 2, 3, 4])
+    >>> [x[: n.bind(k)].sum().item() for k in (1, 2, 4)]
+    [1, 3, 10]
+    """
+
+    __slots__ = ("hi", "lo", "name")
+
+    def __init__(self, name: str, lo: int, hi: int) -> None:
+        if not name.isidentifier() or lo >= hi:
+            raise ArgumentError(
+                f"Variable: {name!r} in {lo} .. {hi} is no range; "
+                "expected a name and lo < hi. Use a plain number for a single value."
+            )
+        self.name = name
+        self.lo = lo
+        self.hi = hi
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {self.lo}, {self.hi})"
+
+    def bind(self, value: int) -> Index:
+        """Let the variable stand for `value` from now on; gives what slices and shapes take.
+
+        Raises: ArgumentError if the value is out of bounds.
+
+        >>> from tinycore import Variable
+        >>> Variable("n", 1, 4).bind(2).hi
+        4
+        """
+        bind_variable(self.name, self.lo, self.hi, value)
+        return variable(self.name, self.lo, self.hi)

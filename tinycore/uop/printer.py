@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from tinycore.dtype import dtypes
-from tinycore.uop import affine, tree
+from tinycore.uop import affine
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.monoids import MONOIDS
@@ -30,7 +30,7 @@ from tinycore.uop.tree import GLOBAL, Access, Kernel, Own, Plan, operands
 
 LONG = 4096
 Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
-Axes = Sequence[tuple[str, Index]]
+Axes = Iterable[tuple[str, Index]]
 
 
 def show(what: Kernel | Plan | UOp) -> str:
@@ -74,8 +74,9 @@ class Printer:
 
     def kernel(self, kernel: Kernel) -> str:
         """The lines of a kernel."""
-        text = self.head("kernel", kernel) + (" spmd" if kernel.spmd else "")
-        return text + self.body(kernel.body) + "\n"
+        lines = [self.head("kernel", kernel) + (" spmd" if kernel.spmd else "")]
+        self.body(kernel.body, "  ", lines)
+        return "\n".join(lines) + "\n"
 
     def plan(self, plan: Plan) -> str:
         """The lines of a plan, after those of its kernels."""
@@ -93,20 +94,18 @@ class Printer:
         params += [self.declaration(param) for param in unit.params]
         return f"{word} {unit.name}({', '.join(params)})"
 
-    def body(self, statements: Iterable[UOp], margin: str = "\n  ") -> str:
+    def body(self, statements: Iterable[UOp], indent: str, lines: list[str]) -> None:
         """Statements in order, children after their head."""
-        text = ""
         for statement in statements:
-            text += margin + self.statement(statement)
-            if statement.op in tree.BODIES:
-                text += self.body(statement.src, margin + "  ")
-        return text
+            lines.append(indent + self.statement(statement))
+            if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
+                self.body(statement.src, indent + "  ", lines)
 
     # statements
 
     def statement(self, node: UOp) -> str:
         """The line of a statement, without its children."""
-        arg, word = node.arg, node.op.name.lower()
+        arg = node.arg
         match node.op:
             case Ops.LOOP:
                 return f"{arg.kind} {self.axis(arg.axis)}:{self.index(arg.extent)}{_at(arg.map)}"
@@ -120,25 +119,26 @@ class Printer:
             case Ops.STORE:
                 return self.store(node)
             case Ops.COPY | Ops.MMA:
-                return f"{word}({self.box(arg.box)}) {self.store(node)}"
+                return f"{node.op.name.lower()}({self.box(arg.box)}) {self.store(node)}"
             case Ops.WAIT | Ops.FREE:
                 slots = [Access(() if number is None else (number,)) for number in arg]
-                return f"{word} {', '.join(map(self.place, node.src, slots))}"
+                return f"{node.op.name.lower()} {', '.join(map(self.place, node.src, slots))}"
             case Ops.IF:
                 return f"if {self.mask(arg)}"
             case Ops.BARRIER:
-                return word
+                return "barrier"
         return self.value(node)
 
     def store(self, node: UOp) -> str:
         """n, s += 1.0, x rebase var(M2)"""
         arg = node.arg
+        count = len(arg.places)
         places = ", ".join(map(self.place, node.src, arg.places))
         sign = MONOIDS[arg.combine].text if arg.combine else "="
-        text = f"{places} {sign} {', '.join(map(self.value, tree.values(node)))}"
-        if arg.rebase:
-            text += f" rebase {arg.rebase}({', '.join(map(self.name, tree.dependents(node)))})"
-        return text + _at(arg.engine)
+        values = ", ".join(map(self.value, node.src[count : 2 * count]))
+        moved = ", ".join(map(self.name, node.src[2 * count :]))
+        rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
+        return f"{places} {sign} {values}{rebase}{_at(arg.engine)}"
 
     # buffers and names
 
@@ -147,7 +147,7 @@ class Printer:
         arg = node.arg
         shape = ", ".join(map(self.index, arg.shape))
         if arg.names:
-            shape = self.box([*zip(arg.names, arg.shape, strict=False)])
+            shape = self.box(zip(arg.names, arg.shape, strict=False))
         text = f"{self.name(node)} {node.dtype.short}[{shape}]"
         text += f" {arg.space}" if arg.space != GLOBAL else ""
         text += f" slots {arg.slots}" if arg.slots != 1 else ""
@@ -171,7 +171,8 @@ class Printer:
 
     def name(self, node: UOp) -> str:
         """The name of a buffer or of a value."""
-        return tree.name_of(node)
+        found: str = node.arg.name if node.op is Ops.BUFFER else node.arg
+        return found
 
     def place(self, buffer: UOp, access: Access) -> str:
         """P[k; i, j | i < 4 else 1.0]; a scalar needs no brackets."""
@@ -297,15 +298,16 @@ class _Renamed(Printer):
         return self.local.get(name) or _BASE.sub(self._base, name)
 
     def _base(self, found: re.Match[str]) -> str:
-        base = found[0]
+        sign, base = found.groups()
         if base not in self.bases:
             self.bases[base] = self.fresh("i")
-        return self.bases[base]
+        return sign + self.bases[base]
 
     def box(self, axes: Axes) -> str:
         """The axes of one statement, under names of their own."""
-        self.local |= {name: self.fresh("x") for name, _ in axes}
-        return super().box(axes)
+        named = list(axes)
+        self.local |= {name: self.fresh("x") for name, _ in named}
+        return super().box(named)
 
     def statement(self, node: UOp) -> str:
         """A statement: here a value gets its name, also one that a scope before declared."""
@@ -340,4 +342,4 @@ def _typed(node: UOp) -> str:
 
 
 _INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
-_BASE = re.compile(r"(?<![^_])[^._']+")  # the parts of an axis name without their history
+_BASE = re.compile(r"(^|_)([^._']+)")  # the parts of an axis name without their history

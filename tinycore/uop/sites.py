@@ -125,7 +125,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads and writes, those of its expressions first."""
     loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
-    return [Use(node.src[0], node.arg, "load") for node in loads] + written(statement)
+    return [*[Use(node.src[0], node.arg, "load") for node in loads], *written(statement)]
 
 
 def written(statement: UOp) -> list[Use]:
@@ -133,4 +133,5 @@ def written(statement: UOp) -> list[Use]:
     if statement.op not in STORES:
         return []
     how = statement.arg.combine or "store"
-    return [Use(*pair, how) for pair in zip(statement.src, statement.arg.places, strict=False)]
+    pairs = zip(statement.src, statement.arg.places, strict=False)
+    return [Use(buffer, place, how) for buffer, place in pairs]

@@ -12,20 +12,31 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
 from tinycore.errors import SpecError
-from tinycore.uop import sites
 from tinycore.uop.affine import NEVER, atoms, evaluate, unalias
 from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import misfits
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
-from tinycore.uop.sites import Site, axes, declared, under, written
+from tinycore.uop.sites import (
+    TILES,
+    Site,
+    axes,
+    declared,
+    declared_name,
+    evaluated,
+    limits,
+    sites,
+    under,
+    uses,
+    written,
+)
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, dependents, indices, values, walk
 from tinycore.util import np, prod
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
-_ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
-STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
+_TILED = _SCHEDULED | {*TILES, Ops.BLOCK} - {Ops.BARRIER}
+STATEMENTS = {"schedule": _SCHEDULED, "action": _TILED, "sync": _TILED | {Ops.BARRIER}}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET}
 
 PLAIN: dict[str, tuple[object, ...]] = {
@@ -38,7 +49,6 @@ PLAIN: dict[str, tuple[object, ...]] = {
 
 POINTS = 1 << 14  # tried against an index that its mask does not prove
 NEAR = {"packed", "group"}
-RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
 MAPS = (*RANKS, "unroll", "")
 
@@ -49,7 +59,7 @@ def check(kernel: Kernel, boundary: str) -> None:
     """Raises: SpecError if `kernel` breaks a rule of `boundary`: "schedule", "action" or "sync"."""
     if boundary == "sync" and not kernel.spmd:
         raise SpecError(f"spec: the head of kernel {kernel.name} lacks spmd; expected it by now.")
-    for site in sites.sites(kernel, boundary):
+    for site in sites(kernel, boundary):
         for rule in (*_RULES, *_RULES_OF.get(site.statement.op, ())):
             for found in rule(site):
                 name = rule.__name__.replace("_", " ")
@@ -66,13 +76,13 @@ def _names(values: Iterable[Index]) -> set[str]:
 
 def ops_are_known(site: Site) -> Iterator[str]:
     """The tree holds the ops and fields of its boundary."""
-    op, boundary = site.statement.op, site.boundary
+    statement, boundary = site.statement, site.boundary
     known = STATEMENTS[boundary]
-    if op not in known:
-        names = sorted([one.name for one in known])
-        yield f"statement {op.name} at boundary {boundary}; expected one of {names}."
+    if statement.op not in known:
+        names = sorted([op.name for op in known])
+        yield f"statement {statement.op.name} at boundary {boundary}; expected one of {names}."
     for field, plain in PLAIN.items() if boundary == "schedule" else ():
-        found = getattr(site.statement.arg, field, plain[0])
+        found = getattr(statement.arg, field, plain[0])
         if found not in plain:
             yield f"{field} {found} at boundary schedule; expected one of {plain}."
     for node in site.nodes:
@@ -137,7 +147,7 @@ def ranks_match(site: Site) -> Iterator[str]:
 
 def indices_are_in_bounds(site: Site) -> Iterator[str]:
     """Where its mask holds, an index is in 0 .. extent - 1."""
-    around = [value for outer in (*site.around, site.statement) for value in sites.limits(outer)]
+    around = [value for outer in (*site.around, site.statement) for value in limits(outer)]
     for use in site.uses:
         pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
@@ -217,8 +227,8 @@ def states_are_rebased(site: Site) -> Iterator[str]:
             moved[use.buffer] |= {*dependents(statement)}
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:
-        loaded = [use.buffer for use in sites.uses(statement) if use.how == "load"]
-        read = {state for node in (*sites.evaluated(statement), *loaded) for state in depends[node]}
+        loaded = [use.buffer for use in uses(statement) if use.how == "load"]
+        read = {state for node in (*evaluated(statement), *loaded) for state in depends[node]}
         for target in (statement, *[use.buffer for use in written(statement)]):
             if target in inner:
                 depends[target] |= read
@@ -267,11 +277,11 @@ def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
     for loop in loops:
         outer = loop.arg.map
         rank = RANKS.get(outer, 0)
-        is_apart = statement.op in sites.TILES and outer != "reg" and rank > RANKS.get(scope, 0)
+        is_apart = statement.op in TILES and outer != "reg" and rank > RANKS.get(scope, 0)
         is_deep = place in RANKS and rank > RANKS[place]
         is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
         if is_apart or is_deep or is_late:
-            name = sites.declared_name(statement) or statement.op.name
+            name = declared_name(statement) or statement.op.name
             yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
 
 
@@ -319,22 +329,23 @@ def rings_turn(site: Site) -> Iterator[str]:
     """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
     ahead of the WAIT of its loop needs as many slots."""
     buffer = site.statement
-    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
-    turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
-    copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
-    filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
-    again = any(loop.arg.extent.hi > 1 for _, loops in filled for loop in loops)
-    if filled and not waits:
+    turns: dict[Ops, list[tuple[UOp, tuple[UOp, ...]]]] = {}
+    for node, loops in walk(site.around[-1].src) if buffer.arg.space in NEAR else ():
+        if node.op in (Ops.COPY, Ops.WAIT, Ops.FREE) and buffer in toposort(node.src):
+            turns.setdefault(node.op, []).append((node, loops))
+    copies = [turn for turn in turns.get(Ops.COPY, ()) if turn[0].src[0] is buffer]
+    again = [loop for _, loops in copies for loop in loops if loop.arg.extent.hi > 1]
+    if copies and Ops.WAIT not in turns:
         yield "copied to and never waited for; expected a WAIT."
-    if again and not frees:
+    if again and Ops.FREE not in turns:
         yield "filled again and never freed; expected a FREE."
-    if turns and not copies:
+    if turns and Ops.COPY not in turns:
         yield "waited for or freed, and never copied; expected a COPY."
-    for (copy, loops), (wait, others) in product(filled, waits):
+    for (copy, loops), (wait, others) in product(copies, turns.get(Ops.WAIT, ())):
         ahead = copy.arg.places[0].sequence
         waited = wait.arg[wait.src.index(buffer)]
-        in_turn = loops and loops == others and ahead and waited
-        if in_turn and (ahead - waited).lo >= buffer.arg.slots:
+        both = loops and loops == others and ahead and waited
+        if both and (ahead - waited).lo >= buffer.arg.slots:
             yield "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
 
 
