@@ -20,6 +20,9 @@ from tinycore.errors import SpecError
 from tinycore.uop.index import Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.table import LOWERED, SIGNATURES
+from tinycore.uop.tree import Nodes
+
+Defects = Iterator[str]  # what is wrong with a node, if anything is
 
 
 class Lowered(NamedTuple):
@@ -30,12 +33,12 @@ class Lowered(NamedTuple):
     """
 
     name: str
-    params: tuple[UOp, ...]
-    variables: tuple[UOp, ...]
+    params: Nodes
+    variables: Nodes
     grid: tuple[Index, ...]
     group: tuple[Index, ...]
     scratch_bytes: int
-    uops: tuple[UOp, ...]
+    uops: Nodes
 
 
 FUSED = "fused"
@@ -82,7 +85,7 @@ def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
         yield program.uops[-1], "is left in an open block"
 
 
-def _broken(node: UOp) -> Iterator[str]:
+def _broken(node: UOp) -> Defects:
     """The rules that a node breaks alone."""
     if LOWERED not in node.op.row.levels:
         yield "is no lowered op"
@@ -102,7 +105,7 @@ def _broken(node: UOp) -> Iterator[str]:
                 yield "needs a constant offset inside its registers"
 
 
-def misfits(node: UOp) -> Iterator[str]:
+def misfits(node: UOp) -> Defects:
     """What in a node differs from the signature of its op."""
     found = [node.dtype, *[source.dtype for source in node.src]]
     signatures = STATEMENTS.get(node.op) or (SIGNATURES[node.op.row.group],)

@@ -16,10 +16,9 @@ from tinycore.uop.index import Index, as_index, variable
 from tinycore.uop.monoids import DEPENDENT, MONOIDS
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.reader import TYPES, Reader
-from tinycore.uop.tree import Kernel, Launch, Plan
+from tinycore.uop.tree import Kernel, Launch, Nodes, Plan
 
 Unit = Kernel | Plan
-Statements = tuple[UOp, ...]
 
 COMBINES = {"=": ""} | {row.text: name for name, row in MONOIDS.items()}
 SPACES = ("reg", "packed", "group", "global", "image")
@@ -71,7 +70,7 @@ class Parser(Reader):
         self.names[name] = variable(name, lo, hi)
         return UOp(Ops.VARIABLE, dtypes.int32, (), (name, lo, hi))
 
-    def steps(self) -> tuple[Statements, tuple[Launch, ...]]:
+    def steps(self) -> tuple[Nodes, tuple[Launch, ...]]:
         """The temporaries and the launches of a plan."""
         temps: list[UOp] = []
         launches: list[Launch] = []
@@ -97,15 +96,15 @@ class Parser(Reader):
             yield
             self.end()
 
-    def indented(self) -> Statements:
+    def indented(self) -> Nodes:
         """The statements of the lines that stand deeper than this one."""
         found: list[UOp] = []
         for _ in self.deeper():
             found += self.statements()
         return tuple(found)
 
-    def body(self) -> Statements:
-        """Statements after ':', or those of deeper lines."""
+    def body(self) -> Nodes:
+        """Nodes after ':', or those of deeper lines."""
         return tuple(self.statements()) if self.accept(":") else self.indented()
 
     def statements(self) -> list[UOp]:

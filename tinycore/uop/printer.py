@@ -19,18 +19,17 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from tinycore.dtype import dtypes
-from tinycore.uop import affine
+from tinycore.uop import affine, tree
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.monoids import MONOIDS
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.parser import parse
 from tinycore.uop.reader import ATOM, LEVELS
-from tinycore.uop.tree import GLOBAL, Access, Kernel, Own, Plan, operands
+from tinycore.uop.tree import GLOBAL, Access, Box, Kernel, Own, Plan, operands
 
 LONG = 4096
 Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
-Axes = Iterable[tuple[str, Index]]
 
 
 def show(what: Kernel | Plan | UOp) -> str:
@@ -74,9 +73,8 @@ class Printer:
 
     def kernel(self, kernel: Kernel) -> str:
         """The lines of a kernel."""
-        lines = [self.head("kernel", kernel) + (" spmd" if kernel.spmd else "")]
-        self.body(kernel.body, "  ", lines)
-        return "\n".join(lines) + "\n"
+        text = self.head("kernel", kernel) + (" spmd" if kernel.spmd else "")
+        return text + self.body(kernel.body) + "\n"
 
     def plan(self, plan: Plan) -> str:
         """The lines of a plan, after those of its kernels."""
@@ -94,18 +92,20 @@ class Printer:
         params += [self.declaration(param) for param in unit.params]
         return f"{word} {unit.name}({', '.join(params)})"
 
-    def body(self, statements: Iterable[UOp], indent: str, lines: list[str]) -> None:
+    def body(self, statements: Iterable[UOp], margin: str = "\n  ") -> str:
         """Statements in order, children after their head."""
+        text = ""
         for statement in statements:
-            lines.append(indent + self.statement(statement))
-            if statement.op in (Ops.LOOP, Ops.IF, Ops.BLOCK):
-                self.body(statement.src, indent + "  ", lines)
+            text += margin + self.statement(statement)
+            if statement.op in tree.BODIES:
+                text += self.body(statement.src, margin + "  ")
+        return text
 
     # statements
 
     def statement(self, node: UOp) -> str:
         """The line of a statement, without its children."""
-        arg = node.arg
+        arg, word = node.arg, node.op.name.lower()
         match node.op:
             case Ops.LOOP:
                 return f"{arg.kind} {self.axis(arg.axis)}:{self.index(arg.extent)}{_at(arg.map)}"
@@ -119,26 +119,25 @@ class Printer:
             case Ops.STORE:
                 return self.store(node)
             case Ops.COPY | Ops.MMA:
-                return f"{node.op.name.lower()}({self.box(arg.box)}) {self.store(node)}"
+                return f"{word}({self.box(arg.box)}) {self.store(node)}"
             case Ops.WAIT | Ops.FREE:
                 slots = [Access(() if number is None else (number,)) for number in arg]
-                return f"{node.op.name.lower()} {', '.join(map(self.place, node.src, slots))}"
+                return f"{word} {', '.join(map(self.place, node.src, slots))}"
             case Ops.IF:
                 return f"if {self.mask(arg)}"
             case Ops.BARRIER:
-                return "barrier"
+                return word
         return self.value(node)
 
     def store(self, node: UOp) -> str:
         """n, s += 1.0, x rebase var(M2)"""
         arg = node.arg
-        count = len(arg.places)
         places = ", ".join(map(self.place, node.src, arg.places))
         sign = MONOIDS[arg.combine].text if arg.combine else "="
-        values = ", ".join(map(self.value, node.src[count : 2 * count]))
-        moved = ", ".join(map(self.name, node.src[2 * count :]))
-        rebase = f" rebase {arg.rebase}({moved})" if arg.rebase else ""
-        return f"{places} {sign} {values}{rebase}{_at(arg.engine)}"
+        text = f"{places} {sign} {', '.join(map(self.value, tree.values(node)))}"
+        if arg.rebase:
+            text += f" rebase {arg.rebase}({', '.join(map(self.name, tree.dependents(node)))})"
+        return text + _at(arg.engine)
 
     # buffers and names
 
@@ -147,7 +146,7 @@ class Printer:
         arg = node.arg
         shape = ", ".join(map(self.index, arg.shape))
         if arg.names:
-            shape = self.box(zip(arg.names, arg.shape, strict=False))
+            shape = self.box(tuple(zip(arg.names, arg.shape, strict=False)))
         text = f"{self.name(node)} {node.dtype.short}[{shape}]"
         text += f" {arg.space}" if arg.space != GLOBAL else ""
         text += f" slots {arg.slots}" if arg.slots != 1 else ""
@@ -158,10 +157,10 @@ class Printer:
     def own(self, own: Own) -> str:
         """own(t:128) t//4 = 8*(r//16) + r%8"""
         lanes = [(atom.name, make(atom.hi + 1)) for atom in affine.atoms(own.lane)]
-        box = self.box(sorted(lanes))
+        box = self.box(tuple(sorted(lanes)))
         return f" own({box}) {self.index(own.lane)} = {self.index(own.element)}"
 
-    def box(self, axes: Axes) -> str:
+    def box(self, axes: Box) -> str:
         """r:64, c:32, the axes of one statement."""
         return ", ".join([f"{self.axis(name)}:{self.index(extent)}" for name, extent in axes])
 
@@ -171,8 +170,7 @@ class Printer:
 
     def name(self, node: UOp) -> str:
         """The name of a buffer or of a value."""
-        found: str = node.arg.name if node.op is Ops.BUFFER else node.arg
-        return found
+        return tree.name_of(node)
 
     def place(self, buffer: UOp, access: Access) -> str:
         """P[k; i, j | i < 4 else 1.0]; a scalar needs no brackets."""
@@ -298,16 +296,15 @@ class _Renamed(Printer):
         return self.local.get(name) or _BASE.sub(self._base, name)
 
     def _base(self, found: re.Match[str]) -> str:
-        sign, base = found.groups()
+        base = found[0]
         if base not in self.bases:
             self.bases[base] = self.fresh("i")
-        return sign + self.bases[base]
+        return self.bases[base]
 
-    def box(self, axes: Axes) -> str:
+    def box(self, axes: Box) -> str:
         """The axes of one statement, under names of their own."""
-        named = list(axes)
-        self.local |= {name: self.fresh("x") for name, _ in named}
-        return super().box(named)
+        self.local |= {name: self.fresh("x") for name, _ in axes}
+        return super().box(axes)
 
     def statement(self, node: UOp) -> str:
         """A statement: here a value gets its name, also one that a scope before declared."""
@@ -342,4 +339,4 @@ def _typed(node: UOp) -> str:
 
 
 _INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
-_BASE = re.compile(r"(^|_)([^._']+)")  # the parts of an axis name without their history
+_BASE = re.compile(r"(?<![^_])[^._']+")  # the parts of an axis name without their history

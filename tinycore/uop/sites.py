@@ -6,7 +6,7 @@ that a statement reads and writes. uop/spec.py checks them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
@@ -17,7 +17,9 @@ from tinycore.uop.tree import (
     STORES,
     Access,
     BlockArg,
+    Box,
     Kernel,
+    Nodes,
     gathered,
     indices,
     name_of,
@@ -46,7 +48,7 @@ class Site(NamedTuple):
 
     boundary: str
     statement: UOp
-    around: tuple[UOp, ...]
+    around: Nodes
     names: Names
     nodes: list[UOp]
     uses: list[Use]
@@ -64,7 +66,7 @@ def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
     return _below(boundary, (whole,), {})
 
 
-def _below(boundary: str, around: tuple[UOp, ...], names: Names) -> Iterator[Site]:
+def _below(boundary: str, around: Nodes, names: Names) -> Iterator[Site]:
     for statement in around[-1].src:
         yield Site(boundary, statement, around, names, evaluated(statement), uses(statement))
         inner = names | declared(statement)
@@ -105,10 +107,10 @@ def limits(statement: UOp) -> list[Index]:
     return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
 
 
-def _extents(statement: UOp) -> Sequence[tuple[str, Index]]:
+def _extents(statement: UOp) -> Box:
     arg = statement.arg
     if statement.op in (Ops.LOOP, Ops.BLOCK):
-        return [(arg.axis, arg.extent)] if arg.axis else []
+        return ((arg.axis, arg.extent),) if arg.axis else ()
     return arg.box if statement.op in STORES else ()
 
 
@@ -125,7 +127,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads and writes, those of its expressions first."""
     loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
-    return [*[Use(node.src[0], node.arg, "load") for node in loads], *written(statement)]
+    return [Use(node.src[0], node.arg, "load") for node in loads] + written(statement)
 
 
 def written(statement: UOp) -> list[Use]:
@@ -133,5 +135,4 @@ def written(statement: UOp) -> list[Use]:
     if statement.op not in STORES:
         return []
     how = statement.arg.combine or "store"
-    pairs = zip(statement.src, statement.arg.places, strict=False)
-    return [Use(buffer, place, how) for buffer, place in pairs]
+    return [Use(*pair, how) for pair in zip(statement.src, statement.arg.places, strict=False)]

@@ -8,35 +8,24 @@ statement. Values are REF's to check; the linear program is checked in uop/lower
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 from tinycore.errors import SpecError
+from tinycore.uop import sites
 from tinycore.uop.affine import NEVER, atoms, evaluate, unalias
 from tinycore.uop.index import Atom, Index, of_atom
-from tinycore.uop.lowered import misfits
+from tinycore.uop.lowered import Defects, misfits
 from tinycore.uop.monoids import DEPENDENT
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
-from tinycore.uop.sites import (
-    TILES,
-    Site,
-    axes,
-    declared,
-    declared_name,
-    evaluated,
-    limits,
-    sites,
-    under,
-    uses,
-    written,
-)
+from tinycore.uop.sites import Site, axes, declared, under, written
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, dependents, indices, values, walk
 from tinycore.util import np, prod
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
-_TILED = _SCHEDULED | {*TILES, Ops.BLOCK} - {Ops.BARRIER}
-STATEMENTS = {"schedule": _SCHEDULED, "action": _TILED, "sync": _TILED | {Ops.BARRIER}}
+_ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
+STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET}
 
 PLAIN: dict[str, tuple[object, ...]] = {
@@ -49,17 +38,18 @@ PLAIN: dict[str, tuple[object, ...]] = {
 
 POINTS = 1 << 14  # tried against an index that its mask does not prove
 NEAR = {"packed", "group"}
+RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
 MAPS = (*RANKS, "unroll", "")
 
-Rule = Callable[[Site], Iterator[str]]  # what is wrong with a statement, if anything is
+Rule = Callable[[Site], Defects]
 
 
 def check(kernel: Kernel, boundary: str) -> None:
     """Raises: SpecError if `kernel` breaks a rule of `boundary`: "schedule", "action" or "sync"."""
     if boundary == "sync" and not kernel.spmd:
         raise SpecError(f"spec: the head of kernel {kernel.name} lacks spmd; expected it by now.")
-    for site in sites(kernel, boundary):
+    for site in sites.sites(kernel, boundary):
         for rule in (*_RULES, *_RULES_OF.get(site.statement.op, ())):
             for found in rule(site):
                 name = rule.__name__.replace("_", " ")
@@ -74,15 +64,15 @@ def _names(values: Iterable[Index]) -> set[str]:
 # Rules of every statement
 
 
-def ops_are_known(site: Site) -> Iterator[str]:
+def ops_are_known(site: Site) -> Defects:
     """The tree holds the ops and fields of its boundary."""
-    statement, boundary = site.statement, site.boundary
+    op, boundary = site.statement.op, site.boundary
     known = STATEMENTS[boundary]
-    if statement.op not in known:
-        names = sorted([op.name for op in known])
-        yield f"statement {statement.op.name} at boundary {boundary}; expected one of {names}."
+    if op not in known:
+        names = sorted([one.name for one in known])
+        yield f"statement {op.name} at boundary {boundary}; expected one of {names}."
     for field, plain in PLAIN.items() if boundary == "schedule" else ():
-        found = getattr(statement.arg, field, plain[0])
+        found = getattr(site.statement.arg, field, plain[0])
         if found not in plain:
             yield f"{field} {found} at boundary schedule; expected one of {plain}."
     for node in site.nodes:
@@ -90,14 +80,14 @@ def ops_are_known(site: Site) -> Iterator[str]:
             yield f"{node.op.name} in an expression; expected a scalar op of kernels."
 
 
-def names_are_new(site: Site) -> Iterator[str]:
+def names_are_new(site: Site) -> Defects:
     """A name means one thing wherever it is in scope."""
     for name in (*declared(site.statement), *axes(site.statement)):
         if name in site.names:
             yield f"{name} is a name in scope already; expected a new one."
 
 
-def names_are_in_scope(site: Site) -> Iterator[str]:
+def names_are_in_scope(site: Site) -> Defects:
     """What is named is declared before, in a block around: buffers, values, axes and variables; no
     index holds an alias."""
     known = site.names | axes(site.statement)
@@ -120,7 +110,7 @@ def names_are_in_scope(site: Site) -> Iterator[str]:
                 yield f"{found}; expected a loop around or a head with it."
 
 
-def types_match(site: Site) -> Iterator[str]:
+def types_match(site: Site) -> Defects:
     """A scalar op has sources of one type; what is loaded or stored has that of its buffer."""
     for node in site.nodes:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
@@ -134,7 +124,7 @@ def types_match(site: Site) -> Iterator[str]:
             yield f"{text}; expected one type. Cast it."
 
 
-def ranks_match(site: Site) -> Iterator[str]:
+def ranks_match(site: Site) -> Defects:
     """A place has one index a dimension, and says which slot if there are several."""
     for use in site.uses:
         arg = use.buffer.arg
@@ -145,9 +135,9 @@ def ranks_match(site: Site) -> Iterator[str]:
             yield f"{arg.name} has {arg.slots} slots; expected b[e; ..]."
 
 
-def indices_are_in_bounds(site: Site) -> Iterator[str]:
+def indices_are_in_bounds(site: Site) -> Defects:
     """Where its mask holds, an index is in 0 .. extent - 1."""
-    around = [value for outer in (*site.around, site.statement) for value in limits(outer)]
+    around = [value for outer in (*site.around, site.statement) for value in sites.limits(outer)]
     for use in site.uses:
         pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
@@ -181,7 +171,7 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
     return None
 
 
-def roles_hold_roles(site: Site) -> Iterator[str]:
+def roles_hold_roles(site: Site) -> Defects:
     """The children of roles are roles, and no role stands elsewhere."""
     outer = getattr(site.around[-1].arg, "kind", "")
     inner = getattr(site.statement.arg, "kind", "")
@@ -192,7 +182,7 @@ def roles_hold_roles(site: Site) -> Iterator[str]:
 # State
 
 
-def iterations_stay_apart(site: Site) -> Iterator[str]:
+def iterations_stay_apart(site: Site) -> Defects:
     """Iterations of a par loop, or of a role that is replicated, write no common place of a buffer
     that outlives them; those of a red loop combine there.
 
@@ -211,7 +201,7 @@ def iterations_stay_apart(site: Site) -> Iterator[str]:
                     yield f"iterations of {kind} {name} write one place; expected {name} in it."
 
 
-def states_are_rebased(site: Site) -> Iterator[str]:
+def states_are_rebased(site: Site) -> Defects:
     """What a red loop changes has one combine, as sums and maxima do not commute; what depends on
     a state that still changes is moved with it, by `rebase`."""
     loop = site.statement
@@ -227,8 +217,8 @@ def states_are_rebased(site: Site) -> Iterator[str]:
             moved[use.buffer] |= {*dependents(statement)}
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:
-        loaded = [use.buffer for use in uses(statement) if use.how == "load"]
-        read = {state for node in (*evaluated(statement), *loaded) for state in depends[node]}
+        loaded = [use.buffer for use in sites.uses(statement) if use.how == "load"]
+        read = {state for node in (*sites.evaluated(statement), *loaded) for state in depends[node]}
         for target in (statement, *[use.buffer for use in written(statement)]):
             if target in inner:
                 depends[target] |= read
@@ -239,7 +229,7 @@ def states_are_rebased(site: Site) -> Iterator[str]:
                     yield f"{text}; expected {target.arg.name} in its rebase."
 
 
-def rebase_fits(site: Site) -> Iterator[str]:
+def rebase_fits(site: Site) -> Defects:
     """A rebase has the leading states that its rule names."""
     arg = site.statement.arg
     rules = {name: row.leads for name, row in DEPENDENT.items()}
@@ -251,7 +241,7 @@ def rebase_fits(site: Site) -> Iterator[str]:
 # Maps
 
 
-def maps_are_known(site: Site) -> Iterator[str]:
+def maps_are_known(site: Site) -> Defects:
     """A grid is counted from variables alone; after the pass reduce agents reduce nothing."""
     arg = site.statement.arg
     if arg.map not in MAPS:
@@ -263,13 +253,13 @@ def maps_are_known(site: Site) -> Iterator[str]:
             yield f"a grid loop counts to {atom}; expected an extent of variables alone."
 
 
-def maps_nest(site: Site) -> Iterator[str]:
+def maps_nest(site: Site) -> Defects:
     """Every statement stands in loops that may hold it."""
     for found in misplaced(site.statement, site.loops):
         yield f"{found}; expected {' > '.join(RANKS)}, and agents together outside their loops."
 
 
-def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
+def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
     """The loops around that may not hold a statement: places nest as they are ranked, a grid stands
     in a grid or in serial loops, and what agents do together stands outside finer loops."""
     place = statement.arg.map if statement.op is Ops.LOOP else ""
@@ -277,18 +267,18 @@ def misplaced(statement: UOp, loops: Iterable[UOp]) -> Iterator[str]:
     for loop in loops:
         outer = loop.arg.map
         rank = RANKS.get(outer, 0)
-        is_apart = statement.op in TILES and outer != "reg" and rank > RANKS.get(scope, 0)
+        is_apart = statement.op in sites.TILES and outer != "reg" and rank > RANKS.get(scope, 0)
         is_deep = place in RANKS and rank > RANKS[place]
         is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
         if is_apart or is_deep or is_late:
-            name = declared_name(statement) or statement.op.name
+            name = sites.declared_name(statement) or statement.op.name
             yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
 
 
 # Fragments and MMA
 
 
-def own_names_dimensions(site: Site) -> Iterator[str]:
+def own_names_dimensions(site: Site) -> Defects:
     """A fragment is a register buffer whose relation speaks of its dimensions by name."""
     arg = site.statement.arg
     if arg.own is None:
@@ -299,7 +289,7 @@ def own_names_dimensions(site: Site) -> Iterator[str]:
         yield f"own speaks of {name}; expected a dimension's name."
 
 
-def own_loops_touch_fragments(site: Site) -> Iterator[str]:
+def own_loops_touch_fragments(site: Site) -> Defects:
     """A loop @own runs where a fragment lives."""
     held = any(use.buffer.arg.own for use in site.uses)
     for loop in site.loops:
@@ -307,7 +297,7 @@ def own_loops_touch_fragments(site: Site) -> Iterator[str]:
             yield f"no fragment inside {loop.arg.axis} @own; expected one among the operands."
 
 
-def mma_contracts(site: Site) -> Iterator[str]:
+def mma_contracts(site: Site) -> Defects:
     """Each box axis is in two of acc, A and B; what is in A and B alone is contracted."""
     product, scope = site.statement.src[1], site.statement.arg.engine
     if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
@@ -325,31 +315,30 @@ def mma_contracts(site: Site) -> Iterator[str]:
 # Rings
 
 
-def rings_turn(site: Site) -> Iterator[str]:
+def rings_turn(site: Site) -> Defects:
     """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
     ahead of the WAIT of its loop needs as many slots."""
     buffer = site.statement
-    turns: dict[Ops, list[tuple[UOp, tuple[UOp, ...]]]] = {}
-    for node, loops in walk(site.around[-1].src) if buffer.arg.space in NEAR else ():
-        if node.op in (Ops.COPY, Ops.WAIT, Ops.FREE) and buffer in toposort(node.src):
-            turns.setdefault(node.op, []).append((node, loops))
-    copies = [turn for turn in turns.get(Ops.COPY, ()) if turn[0].src[0] is buffer]
-    again = [loop for _, loops in copies for loop in loops if loop.arg.extent.hi > 1]
-    if copies and Ops.WAIT not in turns:
+    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
+    turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
+    copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
+    filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
+    again = any(loop.arg.extent.hi > 1 for _, loops in filled for loop in loops)
+    if filled and not waits:
         yield "copied to and never waited for; expected a WAIT."
-    if again and Ops.FREE not in turns:
+    if again and not frees:
         yield "filled again and never freed; expected a FREE."
-    if turns and Ops.COPY not in turns:
+    if turns and not copies:
         yield "waited for or freed, and never copied; expected a COPY."
-    for (copy, loops), (wait, others) in product(copies, turns.get(Ops.WAIT, ())):
+    for (copy, loops), (wait, others) in product(filled, waits):
         ahead = copy.arg.places[0].sequence
         waited = wait.arg[wait.src.index(buffer)]
-        both = loops and loops == others and ahead and waited
-        if both and (ahead - waited).lo >= buffer.arg.slots:
+        in_turn = loops and loops == others and ahead and waited
+        if in_turn and (ahead - waited).lo >= buffer.arg.slots:
             yield "a COPY runs as far ahead of its WAIT as it has slots; expected more slots."
 
 
-def copies_fit(site: Site) -> Iterator[str]:
+def copies_fit(site: Site) -> Defects:
     """A COPY fills a whole near slot, or empties one into global memory."""
     target, arg = site.statement.src[0].arg, site.statement.arg
     spaces = {use.buffer.arg.space for use in site.uses}

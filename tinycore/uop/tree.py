@@ -18,6 +18,9 @@ from tinycore.uop.ops import Ops, Scalar, UOp, const, postorder
 
 GLOBAL = "global"
 
+Nodes = tuple[UOp, ...]
+Box = tuple[tuple[str, Index], ...]  # axes by name, and how far each runs
+
 
 class Access(NamedTuple):
     """A place in a buffer: one index a dimension, a mask, and the sequence number of a ring slot.
@@ -71,7 +74,7 @@ class StoreArg(NamedTuple):
     places: tuple[Access, ...]
     combine: str = ""
     rebase: str = ""
-    box: tuple[tuple[str, Index], ...] = ()
+    box: Box = ()
     engine: str = ""
 
 
@@ -89,9 +92,9 @@ class Kernel(NamedTuple):
     """A kernel: parameter buffers in order, variables bound at launch, and its statements."""
 
     name: str
-    params: tuple[UOp, ...]
-    variables: tuple[UOp, ...]
-    body: tuple[UOp, ...]
+    params: Nodes
+    variables: Nodes
+    body: Nodes
     spmd: bool = False
 
 
@@ -107,9 +110,9 @@ class Plan(NamedTuple):
     """Ordered launches over parameters and temporaries."""
 
     name: str
-    params: tuple[UOp, ...]
-    variables: tuple[UOp, ...]
-    temps: tuple[UOp, ...]
+    params: Nodes
+    variables: Nodes
+    temps: Nodes
     launches: tuple[Launch, ...]
 
 
@@ -171,9 +174,7 @@ BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 STORES = (Ops.STORE, Ops.COPY, Ops.MMA)
 
 
-def walk(
-    statements: Iterable[UOp], loops: tuple[UOp, ...] = ()
-) -> Iterator[tuple[UOp, tuple[UOp, ...]]]:
+def walk(statements: Iterable[UOp], loops: Nodes = ()) -> Iterator[tuple[UOp, Nodes]]:
     """Every statement in source order, with the loops around it."""
     for statement in statements:
         yield statement, loops
@@ -193,7 +194,7 @@ def axis_of(statement: UOp) -> Index:
     return axis(statement.arg.axis, statement.arg.extent)
 
 
-def values(statement: UOp) -> tuple[UOp, ...]:
+def values(statement: UOp) -> Nodes:
     """The scalar expressions a statement evaluates."""
     if statement.op in STORES:
         count = len(statement.arg.places)
@@ -201,12 +202,12 @@ def values(statement: UOp) -> tuple[UOp, ...]:
     return statement.src if statement.op is Ops.LET else ()
 
 
-def dependents(statement: UOp) -> tuple[UOp, ...]:
+def dependents(statement: UOp) -> Nodes:
     """The buffers that the rebase of a STORE moves."""
     return statement.src[2 * len(statement.arg.places) :]
 
 
-def operands(node: UOp) -> tuple[UOp, ...]:
+def operands(node: UOp) -> Nodes:
     """The expressions that a node of an expression is computed from; none for a LOAD or LET."""
     return () if node.op in (Ops.LOAD, Ops.LET) else node.src
 
@@ -295,7 +296,7 @@ class Rebuild:
         """What is rebuilt before a node is."""
         return parts(node)
 
-    def body(self, statements: Iterable[UOp]) -> tuple[UOp, ...]:
+    def body(self, statements: Iterable[UOp]) -> Nodes:
         """Statements in order."""
         return tuple([self.node(statement) for statement in statements])
 
@@ -308,7 +309,7 @@ class Rebuild:
         new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
         return self.look(new) if self.look else new
 
-    def made(self, node: UOp, src: tuple[UOp, ...], arg: Any) -> UOp:
+    def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
         """The node that replaces one whose sources or index values changed."""
         if node.op is Ops.LOAD:
             return load(src[0], arg)
@@ -321,6 +322,6 @@ class Rebuild:
 
 def rebuild(
     statements: Iterable[UOp], nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index] | None = None
-) -> tuple[UOp, ...]:
+) -> Nodes:
     """`statements` with nodes and atoms replaced."""
     return Rebuild(nodes, env).body(statements)
