@@ -10,8 +10,6 @@ a block around them. `tag` tells apart nodes that mean different moments: loads,
 sum and its product that are FUSED may be rounded once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

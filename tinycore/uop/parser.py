@@ -5,8 +5,6 @@ very nodes that uop/printer.py printed. Beyond what it prints it reads several l
 body after ':', statements joined by ';' and names for index values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,27 +96,24 @@ class Parser(Reader):
 
     def indented(self) -> Nodes:
         """The statements of the lines that stand deeper than this one."""
-        found: list[UOp] = []
+        found: Nodes = ()
         for _ in self.deeper():
             found += self.statements()
-        return tuple(found)
+        return found
 
     def body(self) -> Nodes:
         """Nodes after ':', or those of deeper lines."""
-        return tuple(self.statements()) if self.accept(":") else self.indented()
+        return self.statements() if self.accept(":") else self.indented()
 
-    def statements(self) -> list[UOp]:
+    def statements(self) -> Nodes:
         """What is left of a line: statements joined by ';'."""
-        found: list[UOp] = []
-        while True:
-            node = self.statement()
-            if node is not None:
-                found.append(node)
-            if not self.accept(";"):
-                return found
+        found = self.statement()
+        while self.accept(";"):
+            found += self.statement()
+        return found
 
-    def statement(self) -> UOp | None:
-        """One statement; the axes that it introduces end with it."""
+    def statement(self) -> Nodes:
+        """One statement, the axes that it introduces end with it; none for a name of an index."""
         read = _STATEMENTS.get(self.token)
         if read is None:
             return self.assignment()
@@ -128,7 +123,7 @@ class Parser(Reader):
         self.names = names
         if node.op is Ops.BUFFER:
             names[node.arg.name] = node
-        return node
+        return (node,)
 
     def loop(self, kind: str) -> UOp:
         """par i:4 @reg, or several of one kind, separated by ','."""
@@ -189,19 +184,19 @@ class Parser(Reader):
 
     # assignments
 
-    def assignment(self) -> UOp | None:
+    def assignment(self) -> Nodes:
         """A STORE if the name is a buffer's, else a LET or a name for an index value."""
         found = self.names.get(self.token)
         if isinstance(found, UOp) and found.op is Ops.BUFFER:
-            return self.store()
+            return (self.store(),)
         name = self.name("a statement")
         self.expect("=")
         term = self.term()
         if isinstance(term, Index):
             self.names[name] = term
-            return None
+            return ()
         node = self.names[name] = tree.let(name, self.typed(term))
-        return node
+        return (node,)
 
     def store(self, word: str = "store") -> UOp:
         """n, s += 1.0, x rebase var(M2), or copy(p:2, x:32) P[p, x] = B[p + x] @loop"""

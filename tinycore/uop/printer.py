@@ -10,8 +10,6 @@ child of a SPLIT of i0, i0_i1 a FUSE, a prime a PEEL); variables keep their name
 binds them by name. Caches key on `kernel_key`; uop/spec.py comes next.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

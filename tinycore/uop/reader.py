@@ -7,8 +7,6 @@ where nothing does. How tightly signs bind is told here, for uop/printer.py too.
 uop/parser.py.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -52,11 +50,13 @@ class Line(NamedTuple):
     text: str
 
 
-class Cursor:
+class Reader:
     """Reads a text; `lines` are those to come, the last first, below them one without indent.
 
-    `token` is the next one, empty at the end of a line.
+    `token` is the next one, empty at the end of a line; `names` are those in scope.
     """
+
+    names: dict[str, Index | UOp]
 
     def __init__(self, text: str) -> None:
         self.lines = [Line(-1, 0, "")]
@@ -116,11 +116,7 @@ class Cursor:
         """Raise ParseError about this line."""
         raise ParseError(f"parse: line {self.line.number}, `{self.line.text}`: {message}")
 
-
-class Reader(Cursor):
-    """A cursor with names in scope."""
-
-    names: dict[str, Index | UOp]
+    # what expressions are made of
 
     def index(self, above: int = 0) -> Index:
         """An index value whose infix signs bind more tightly than `above`."""

@@ -4,8 +4,6 @@ Comes in: a `Kernel`. Goes out: one `Site` a statement, in source order, and the
 that a statement reads and writes. uop/spec.py checks them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ action), "sync" (with barriers). Goes out: nothing, or SpecError, which names th
 statement. Values are REF's to check; the linear program is checked in uop/lowered.py.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product

@@ -6,8 +6,6 @@ value crosses statements by a LET, which is both the statement and the name of i
 uop/printer.py and parser.py; legality: uop/spec.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
