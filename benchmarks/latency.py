@@ -18,7 +18,7 @@ from tinycore.codegen.optimize import optimize
 from tinycore.schedule import create_schedule
 from tinycore.uop.index import TABLES
 from tinycore.uop.ops import Interning, arena
-from tinycore.uop.rewrite import COUNTERS
+from tinycore.uop.upat import COUNTERS
 
 REPEATS = 20
 

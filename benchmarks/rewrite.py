@@ -12,9 +12,9 @@ from time import perf_counter
 from tinycore.dtype import dtypes
 from tinycore.uop.index import axis
 from tinycore.uop.ops import Ops, UOp, const, toposort
-from tinycore.uop.rewrite import Counters, PatternMatcher, graph_rewrite, sweep
 from tinycore.uop.simplify import simplify
 from tinycore.uop.tree import Access, buffer, load, mask_value, store
+from tinycore.uop.upat import Counters, PatternMatcher, graph_rewrite, sweep
 
 F32 = dtypes.float32
 MIX = (Ops.ADD, Ops.ADD, Ops.ADD, Ops.MUL, Ops.MUL, Ops.MUL, Ops.MAX, Ops.EXP, Ops.RECIP)

@@ -12,8 +12,8 @@ from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import const
-from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.simplify import simplify
+from tinycore.uop.upat import COUNTERS
 
 LENGTH = 6
 rng = np.random.default_rng(5)

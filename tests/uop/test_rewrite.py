@@ -10,9 +10,8 @@ from tinycore.errors import SpecError
 from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
 from tinycore.uop.index import axis, gather
 from tinycore.uop.ops import Interning, toposort
-from tinycore.uop.pattern import Rule
-from tinycore.uop.rewrite import COUNTERS, sweep
 from tinycore.uop.tree import Access, buffer, load
+from tinycore.uop.upat import COUNTERS, Rule, sweep
 
 x, y = UPat.var("x"), UPat.var("y")
 A = UOp(Ops.VARIABLE, dtypes.int32, (), ("a", 0, 9))

@@ -11,9 +11,9 @@ from tinycore.uop import Ops, PatternMatcher, UOp, graph_rewrite
 from tinycore.uop.affine import mask_of
 from tinycore.uop.index import Index, alias, axis, digit, variable
 from tinycore.uop.ops import const, toposort
-from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple, simplify
 from tinycore.uop.tree import index_value, mask_value
+from tinycore.uop.upat import COUNTERS
 
 INTS = dtypes.ints
 SIGNED = tuple(row for row in INTS if row.kind == "i")

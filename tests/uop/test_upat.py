@@ -9,8 +9,8 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ArgumentError
 from tinycore.uop import Ops, PatternMatcher, UOp, UPat, graph_rewrite
 from tinycore.uop.ops import alu, const
-from tinycore.uop.pattern import Rule, rule
 from tinycore.uop.simplify import simplify
+from tinycore.uop.upat import Rule, rule
 
 x, y = UPat.var("x"), UPat.var("y")
 A = UOp(Ops.VARIABLE, dtypes.int32, (), ("a", 0, 9))

@@ -15,7 +15,7 @@ from tinycore.tensor.base import Operand
 from tinycore.tensor.indexing import Indexing
 from tinycore.tensor.spelling import axis_of, choice, spelled
 from tinycore.uop import graph
-from tinycore.uop.monoids import MONOIDS
+from tinycore.uop.ops import MONOIDS
 from tinycore.uop.shape import upper_shape
 
 # Word of scatter_reduce -> monoid.

@@ -11,8 +11,7 @@ from typing import Any
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
 from tinycore.uop.index import Index, as_index, variable
-from tinycore.uop.monoids import DEPENDENT, MONOIDS
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp
 from tinycore.uop.reader import TYPES, Reader
 from tinycore.uop.tree import Kernel, Launch, Nodes, Plan
 

@@ -20,8 +20,7 @@ from tinycore.dtype import dtypes
 from tinycore.uop import affine, tree
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Atom, Index, make
-from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, UOp, postorder
+from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
 from tinycore.uop.parser import parse
 from tinycore.uop.reader import ATOM, LEVELS
 from tinycore.uop.tree import GLOBAL, Access, Box, Kernel, Own, Plan, operands

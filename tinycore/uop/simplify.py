@@ -15,9 +15,8 @@ from tinycore.dtype import DType, dtypes, promote
 from tinycore.uop.affine import Mask, mask_of
 from tinycore.uop.index import Index, as_index, digit
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
-from tinycore.uop.pattern import Result, Rule, UPat, rule
-from tinycore.uop.rewrite import COUNTERS, PatternMatcher
 from tinycore.uop.tree import both, index_value, mask_value
+from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np
 
 x = UPat.var("x")

@@ -14,8 +14,7 @@ from tinycore.uop import sites
 from tinycore.uop.affine import NEVER, atoms, evaluate, unalias
 from tinycore.uop.index import Atom, Index, of_atom
 from tinycore.uop.lowered import Defects, misfits
-from tinycore.uop.monoids import DEPENDENT
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import DEPENDENT, ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
 from tinycore.uop.sites import Site, axes, declared, under, written
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, dependents, indices, values, walk

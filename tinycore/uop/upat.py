@@ -1,10 +1,352 @@
-"""Patterns, matchers and rewriting under the one name that authors of rules import from.
+"""Patterns, rules, and what applies them: `PatternMatcher` to one node, two drivers to a graph.
 
-Comes in: nothing. Goes out: `UPat` and `Rule` (uop/pattern.py), `PatternMatcher`, `graph_rewrite`
-and `sweep` (uop/rewrite.py). Next file: pattern.py.
+Comes in: ops, types, sources and names as a rule's author writes them; a graph. Goes out: `UPat`,
+which says how a node matches, `Rule`, which says what becomes of it, and the graph rewritten by
+`graph_rewrite` until no rule fits, or by `sweep` once everywhere. Both run without recursion and
+count what they do by the name of the pass. Next file: simplify.py, the rules of the simplifier.
 """
 
-from tinycore.uop.pattern import Rule, UPat
-from tinycore.uop.rewrite import PatternMatcher, graph_rewrite, sweep
+from __future__ import annotations
 
-__all__ = ["PatternMatcher", "Rule", "UPat", "graph_rewrite", "sweep"]
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from itertools import permutations
+from os.path import basename
+from typing import Any, NamedTuple
+
+from tinycore.dtype import DType, dtypes
+from tinycore.errors import ArgumentError, SpecError
+from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Ops, Scalar, UOp, toposort
+from tinycore.uop.tree import Rebuild
+
+Bound = dict[str, Any]  # the nodes that names of a pattern stand for, and what else a rule takes
+Function = Callable[..., Any]
+Result = UOp | None  # of a rule: None where it does not apply after all
+Types = DType | Iterable[DType] | None
+_LEFT_OUT = ("None", "False", "()")
+GROWTH = 200  # looks that a fixpoint may take for each node it was given
+LEAST = 10_000  # and how many however small the graph is
+
+
+class UPat(Arithmetic):
+    """A pattern of nodes: what is left out matches anything.
+
+    `op` and `dtype` are one or several; a scalar type also matches its vectors. `src` is a tuple
+    (in order), a list (in any order), or one pattern that every source must match, at least one.
+    `arg` is compared by ==. A `name` hands the node to the rule's function; the same name twice
+    means the same node. With `allow_any_len` there may be more sources than patterns. Arithmetic
+    makes the pattern of the node that the same arithmetic on nodes makes.
+
+    >>> UPat.var("x") + 0
+    UPat(ops=(Ops.ADD,), src=[UPat(name='x'), UPat(ops=(Ops.CONST,), arg=0)])
+    """
+
+    def __init__(
+        self,
+        op: Ops | Iterable[Ops] | None = None,
+        dtype: Types = None,
+        src: tuple[UPat, ...] | list[UPat] | UPat | None = None,
+        arg: Any = None,
+        name: str | None = None,
+        allow_any_len: bool = False,
+    ) -> None:
+        self.ops: tuple[Ops, ...] = (op,) if isinstance(op, Ops) else tuple(op or ())
+        self.dtypes = (dtype,) if isinstance(dtype, DType) else tuple(dtype or ())
+        self.src = src
+        self.arg = arg
+        self.name = name
+        self.allow_any_len = allow_any_len
+
+    @staticmethod
+    def var(name: str | None = None, dtype: Types = None) -> UPat:
+        """Any node, named."""
+        return UPat(dtype=dtype, name=name)
+
+    @staticmethod
+    def cvar(name: str | None = None, dtype: Types = None) -> UPat:
+        """Any constant, named."""
+        return UPat(Ops.CONST, dtype, name=name)
+
+    @staticmethod
+    def const(dtype: Types, value: Scalar) -> UPat:
+        """The constant `value`; -0.0 equals 0.0, and NaN is itself."""
+        return UPat(Ops.CONST, dtype, arg=value)
+
+    def named(self, name: str) -> UPat:
+        """This pattern with a name."""
+        new = copy(self)
+        new.name = name
+        return new
+
+    def alu(self, op: Ops, *others: UPat | Scalar) -> UPat:
+        """The pattern of `op` on this and `others`, in any order if the op does not mind."""
+        sources = [self, *[o if isinstance(o, UPat) else UPat.const(None, o) for o in others]]
+        return UPat(op, src=sources if op in COMMUTATIVE else tuple(sources))
+
+    def cast(self, dtype: Types = None) -> UPat:
+        """The pattern of this converted to `dtype`."""
+        return UPat(Ops.CAST, dtype, (self,))
+
+    def __invert__(self) -> UPat:
+        return self ^ UPat.const(dtypes.bool, True)
+
+    def __repr__(self) -> str:
+        fields = {name: repr(value) for name, value in vars(self).items()}
+        shown = [f"{name}={text}" for name, text in fields.items() if text not in _LEFT_OUT]
+        return f"UPat({', '.join(shown)})"
+
+    # matching
+
+    def orders(self, count: int) -> Iterable[tuple[UPat, ...]]:
+        """The patterns of `count` sources, in each order they may stand; none for a wrong count."""
+        src = self.src
+        if src is None:
+            return [()]
+        if isinstance(src, UPat):
+            return [(src,) * count] if count else []
+        if len(src) > count or (len(src) < count and not self.allow_any_len):
+            return []
+        return dict.fromkeys(permutations(src)) if isinstance(src, list) else [src]
+
+    def may_fit(self, node: UOp) -> bool:
+        """False if the op of `node`, or that of its first or middle source, rules a match out."""
+        src, middle = node.src, len(node.src) // 2
+        orders = self.orders(len(src)) if self._has_op(node.op) else []
+        return any(
+            all(order[k]._has_op(src[k].op) for k in (0, middle) if k < len(order))
+            for order in orders
+        )
+
+    def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
+        """Every way in which `node` fits: what is bound already, and this pattern's names."""
+        if self._has_op(node.op) and self._has_type(node.dtype) and self._has_arg(node.arg):
+            if self.name:
+                if bound.get(self.name, node) is not node:
+                    return
+                bound = {**bound, self.name: node}
+            for order in self.orders(len(node.src)):
+                yield from _all_match(order, node.src, bound)
+
+    def _has_op(self, op: Ops) -> bool:
+        return not self.ops or op in self.ops
+
+    def _has_type(self, dtype: DType) -> bool:
+        return not self.dtypes or dtype in self.dtypes or dtype.scalar in self.dtypes
+
+    def _has_arg(self, arg: Any) -> bool:
+        both_nan = arg != arg and self.arg != self.arg
+        return self.arg is None or bool(arg == self.arg) or both_nan
+
+    def names(self) -> set[str]:
+        """The names in this pattern."""
+        inner = (self.src,) if isinstance(self.src, UPat) else self.src or ()
+        own = {self.name} if self.name else set()
+        return own.union(*[pattern.names() for pattern in inner])
+
+
+def _all_match(patterns: tuple[UPat, ...], nodes: tuple[UOp, ...], bound: Bound) -> Iterator[Bound]:
+    """Every way in which the first nodes fit one pattern each."""
+    if not patterns:
+        yield bound
+        return
+    for inner in patterns[0].matches(nodes[0], bound):
+        yield from _all_match(patterns[1:], nodes[1:], inner)
+
+
+class Rule(NamedTuple):
+    """A named rewrite: where `pattern` matches, `function` gives the new node, or None to pass.
+
+    The function takes what it needs of the pattern's names, `node` (the root) and `ctx`.
+    """
+
+    name: str
+    pattern: UPat
+    function: Function
+
+    def apply(self, node: UOp, ctx: Any) -> Result:
+        """What becomes of `node`; None if this rule leaves it as it is."""
+        for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
+            wanted = [name for name in parameters(self.function) if name in bound]
+            new: Result = self.function(**{name: bound[name] for name in wanted})
+            if new is not None and new is not node:
+                return new
+        return None
+
+
+def rule(pattern: UPat) -> Callable[[Function], Rule]:
+    """Makes the function below it a rule of its name; its docstring is the proof."""
+    return lambda function: Rule(function.__name__, pattern, function)
+
+
+def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
+    """A rule; an unnamed one is called by file and line of its function.
+
+    Raises: ArgumentError if the function is not written in Python, or takes what is not named.
+    """
+    pattern, function = entry[-2:]
+    code = getattr(function, "__code__", None)
+    if code is None:
+        raise ArgumentError(
+            f"PatternMatcher: {function!r} is no Python function; expected one with named "
+            "parameters. Wrap it in a lambda."
+        )
+    name = f"{basename(code.co_filename)}:{code.co_firstlineno}"
+    found = entry if isinstance(entry, Rule) else Rule(name, pattern, function)
+    known = pattern.names()
+    needed = parameters(function)[: -len(function.__defaults__ or ()) or None]
+    missing = [word for word in needed if word not in (*known, "self", "node", "ctx")]
+    if missing:
+        raise ArgumentError(
+            f"PatternMatcher: rule {found.name} takes {missing[0]!r}, which its pattern does "
+            f"not name; expected some of: {', '.join(sorted(known)) or 'none'}. "
+            "Name it in the pattern."
+        )
+    return found
+
+
+def parameters(function: Function) -> tuple[str, ...]:
+    """The names of a function's positional parameters."""
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount]
+
+
+class Counters:
+    """What the runs of one pass did: nodes visited, rules tried, nodes made, rules fired.
+
+    They depend on the program alone, not on the machine, so that CI can hold them; `created` also
+    counts what other threads make meanwhile. `last` names the rules that fired last.
+    """
+
+    def __init__(self) -> None:
+        self.visits = 0
+        self.attempts = 0
+        self.created = 0
+        self.fired: Counter[str] = Counter()
+        self.last: deque[str] = deque(maxlen=3)
+
+
+COUNTERS: defaultdict[str, Counters] = defaultdict(Counters)
+"""Name of a pass -> its counters, summed over all runs since `COUNTERS.clear()`."""
+
+
+class PatternMatcher:
+    """Rules in order: where several fit a node, the first that returns a node wins.
+
+    An entry is `(pattern, function)` or a named `Rule`; matchers join with `+`. Which rules may fit
+    is decided once for an op and two of its sources: most nodes ask one dictionary.
+    Raises: ArgumentError if a function takes what its pattern does not name.
+
+    >>> double = PatternMatcher([(UPat.var("x") + UPat.var("x"), lambda x: x * 2)])
+    """
+
+    def __init__(self, rules: Iterable[Rule | tuple[UPat, Function]]) -> None:
+        self.rules = tuple([as_rule(entry) for entry in rules])
+        self._by_shape: dict[Any, list[Rule]] = {}
+
+    def __add__(self, other: PatternMatcher) -> PatternMatcher:
+        return PatternMatcher([*self.rules, *other.rules])
+
+    def candidates(self, node: UOp) -> list[Rule]:
+        """The rules that may fit a node of this op over such first and middle sources."""
+        return [rule for rule in self.rules if rule.pattern.may_fit(node)]
+
+    def apply(self, node: UOp, ctx: Any, counters: Counters) -> UOp:
+        """What the first fitting rule makes of `node`; `node` itself if there is none."""
+        counters.visits += 1
+        src = node.src
+        count = len(src)
+        shape = (node.op, count, src[0].op, src[count // 2].op) if src else node.op
+        rules = self._by_shape.get(shape)
+        if rules is None:
+            rules = self._by_shape[shape] = self.candidates(node)
+        for rule in rules:
+            counters.attempts += 1
+            new = rule.apply(node, ctx)
+            if new is not None:
+                counters.fired[rule.name] += 1
+                counters.last.append(rule.name)
+                return new
+        return node
+
+    def rewrite(self, node: UOp, ctx: Any = None) -> Result:
+        """What the first fitting rule makes of `node` alone; None if no rule fits."""
+        new = self.apply(node, ctx, Counters())
+        return None if new is node else new
+
+
+_RUNNING = threading.local()
+"""`name` is that of the pass that this thread is in."""
+
+
+@contextmanager
+def _running(name: str) -> Iterator[Counters]:
+    """One run of a pass, which counts here. Raises: SpecError inside another."""
+    outer = getattr(_RUNNING, "name", None)
+    if outer is not None:
+        raise SpecError(
+            f"graph_rewrite: {name!r} was started inside a rule of {outer!r}; "
+            "expected rules that only build nodes. Return the node: the driver rewrites it."
+        )
+    counters, before = COUNTERS[name], Interning.created
+    _RUNNING.name = name
+    try:
+        yield counters
+    finally:
+        _RUNNING.name = None
+        counters.created += Interning.created - before
+
+
+def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "rewrite") -> UOp:
+    """`root` rewritten until no rule of `pm` fits anywhere in it.
+
+    Rules see a node once its sources are done. Raises: SpecError if they do not come to an end.
+    """
+    order = toposort([root])
+    limit = max(LEAST, GROWTH * len(order))
+    done: dict[UOp, UOp] = {}
+    became: dict[UOp, tuple[UOp]] = {}
+    work = order[::-1]
+    with _running(name) as counters:
+        while work:
+            node = work.pop()
+            needed = became.get(node, node.src)
+            missing = [inner for inner in needed if inner not in done]
+            if missing:
+                work += (node, *missing)
+            elif node in became:
+                done[node] = done[needed[0]]
+            elif node not in done:
+                old = node.over(tuple([done[source] for source in needed]))
+                new = pm.apply(old, ctx, counters)
+                if new is old:
+                    done[node] = done[old] = old
+                else:
+                    became[node] = (new,)
+                    work.append(node)
+            if len(work) > limit:
+                raise _endless(name, len(order), counters)
+    return done[root]
+
+
+def _endless(name: str, given: int, counters: Counters) -> SpecError:
+    """The error of rules that go in a circle or ever further: their nodes wait for each other."""
+    return SpecError(
+        f"graph_rewrite: {name!r} made ever more of {given} nodes, last by rules "
+        f"{', '.join(counters.last)}; expected rules that come to an end. Let one of them pass "
+        "(return None) on what the others make."
+    )
+
+
+def sweep(
+    statements: Iterable[UOp], pm: PatternMatcher, ctx: Any = None, name: str = "sweep"
+) -> tuple[UOp, ...]:
+    """`statements` after one pass over all in them and what their indices gather.
+
+    Every node is offered to the rules once, over its new sources; what a rule returns is not
+    looked at again.
+    """
+    with _running(name) as counters:
+        return Rebuild(look=lambda node: pm.apply(node, ctx, counters)).body(statements)

@@ -11,8 +11,8 @@ from tinycore.config import Context
 from tinycore.errors import SpecError
 from tinycore.uop.lowered import show_lowered
 from tinycore.uop.ops import UOp, arena
-from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.tree import Kernel
+from tinycore.uop.upat import COUNTERS
 
 Golden = Callable[[str, str], None]
 

@@ -21,10 +21,10 @@ from tinycore.runtime.contract import Caps, Target
 from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
 from tinycore.uop.ops import Interning, Ops, toposort
 from tinycore.uop.printer import show
-from tinycore.uop.rewrite import COUNTERS
 from tinycore.uop.sites import TILES
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
+from tinycore.uop.upat import COUNTERS
 
 
 class Pass(NamedTuple):

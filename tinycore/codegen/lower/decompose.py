@@ -16,9 +16,8 @@ from tinycore.dtype import COMPUTE, DType, dtypes, from_bits, to_bits
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
-from tinycore.uop.pattern import UPat, rule
-from tinycore.uop.rewrite import PatternMatcher, sweep
 from tinycore.uop.tree import Kernel
+from tinycore.uop.upat import PatternMatcher, UPat, rule, sweep
 
 
 def decompose(kernel: Kernel, caps: Caps) -> Kernel:

@@ -18,10 +18,9 @@ from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, Index, as_index, make
 from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
-from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, UOp, const
-from tinycore.uop.rewrite import COUNTERS
+from tinycore.uop.ops import MONOIDS, Ops, UOp, const
 from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store, walk
+from tinycore.uop.upat import COUNTERS
 from tinycore.util import round_up
 
 ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest cache

@@ -28,8 +28,7 @@ from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
-from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Ops, UOp, alu
+from tinycore.uop.ops import MONOIDS, Ops, UOp, alu
 from tinycore.uop.sites import under
 from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, load, loop, store
 from tinycore.util import dedup, prod

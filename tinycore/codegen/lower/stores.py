@@ -17,8 +17,7 @@ from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis, of_atom
 from tinycore.uop.lowered import fused
-from tinycore.uop.monoids import DEPENDENT, MONOIDS, States
-from tinycore.uop.ops import Ops, UOp, alu, toposort
+from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, States, UOp, alu, toposort
 from tinycore.uop.tree import (
     Access,
     Kernel,
@@ -72,7 +71,7 @@ def combine(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with plain stores alone.
 
     Where a leading state moves, its dependent buffers move with it by the rule's `moved`
-    (uop/monoids.py), whole in the dimensions that the leading state does not have.
+    (uop/ops.py), whole in the dimensions that the leading state does not have.
     """
     combiner = Combiner(kernel, caps)
     return kernel._replace(body=edit(kernel.body, combiner.plain))

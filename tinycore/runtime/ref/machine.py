@@ -24,8 +24,7 @@ from tinycore.runtime.ref.memory import (
 )
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
-from tinycore.uop.monoids import DEPENDENT
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import DEPENDENT, Ops, UOp
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load
 from tinycore.util import prod

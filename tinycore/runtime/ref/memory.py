@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinycore import util
 from tinycore.dtype import COMPUTE, NARROW, DType, dtypes, from_bits, to_bits
-from tinycore.uop.monoids import MONOIDS
-from tinycore.uop.ops import Scalar, UOp
+from tinycore.uop.ops import MONOIDS, Scalar, UOp
 from tinycore.util import prod
 
 if TYPE_CHECKING:
