@@ -13,7 +13,7 @@ from tinycore.schedule.create import schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
-from tinycore.uop.index import TABLES
+from tinycore.uop.index import TABLES, Tables
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import shape_of, upper_shape
 
@@ -38,8 +38,8 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def scheduled(sinks: Sinks) -> int:
-    kept = {name: table for name, table in vars(TABLES).items() if isinstance(table, dict)}
-    vars(TABLES).update({name: {} for name in kept})  # nothing is known from the graph before
+    kept = dict(vars(TABLES))
+    vars(TABLES).update(vars(Tables()))  # nothing is known from the graph before
     try:
         return calls(lambda: schedule_within(sinks, Limits(units=4)))
     finally:

@@ -15,6 +15,7 @@ from tinycore.uop.index import (
     Atom,
     Index,
     Terms,
+    add,
     alias,
     collect,
     digit,
@@ -52,12 +53,11 @@ def rebuild(value: Index, leaf: Leaf) -> Index:
     for atom, factor in value.terms:
         new = leaf(atom)
         if new is None:
-            factors[atom] = factors.get(atom, 0) + factor
-            continue
-        changed = True
-        const += factor * new.const
-        for part, times in new.terms:
-            factors[part] = factors.get(part, 0) + times * factor
+            add(factors, ((atom, factor),))
+        else:
+            changed = True
+            const += factor * new.const
+            add(factors, new.terms, factor)
     return collect(const, factors) if changed else value
 
 

@@ -8,9 +8,13 @@ evaluation, text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from math import gcd
-from typing import Any
+from typing import Any, TypeVar
+
+V = TypeVar("V")
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -31,7 +35,7 @@ class Atom:
     divisor: int = 1
     modulus: int = 0
     factors: tuple[Atom, ...] = ()
-    order: int = field(default_factory=lambda: TABLES.next_order(), init=False)
+    order: int = field(default_factory=count().__next__, init=False)  # of creation
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind} {self.order}>"
@@ -46,6 +50,7 @@ class Index:
     __slots__ = ("const", "hi", "lo", "terms")
 
     def __init__(self, const: int, terms: Terms) -> None:
+        TABLES.created += 1
         self.const = const
         self.terms = terms
         lo = hi = const
@@ -61,8 +66,7 @@ class Index:
         if not self.terms or not other.terms:
             return make(const, self.terms or other.terms)
         factors = dict(self.terms)
-        for atom, factor in other.terms:
-            factors[atom] = factors.get(atom, 0) + factor
+        add(factors, other.terms)
         return collect(const, factors)
 
     def __mul__(self, other: Index | int) -> Index:
@@ -97,55 +101,52 @@ class Index:
         return not self.terms
 
 
+class Table(dict[Any, V]):
+    """Values by the fields that they are made of; one that is missing is made."""
+
+    def __init__(self, make: Callable[..., V]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, key: tuple[Any, ...]) -> V:
+        made = self[key] = self.make(*key)
+        return made
+
+
 class Tables:
     """The intern tables, one for each kind of value; `clear` drops them between compilations."""
 
     def __init__(self) -> None:
-        self.order = 0
         self.created = 0
-        self.values: dict[tuple[int, Terms], Index] = {}
-        self.named: dict[tuple[str, str, int, int], Atom] = {}
-        self.digits: dict[tuple[Index, int, int], Index] = {}
-        self.aliases: dict[tuple[Index, int, int], Atom] = {}
+        self.values = Table(Index)
+        self.axes = Table(lambda name, hi: Atom("axis", 0, hi, name))
+        self.variables = Table(lambda name, lo, hi: Atom("variable", lo, hi, name))
+        self.digits = Table(_digit)
+        self.aliases = Table(lambda base, lo, hi: Atom("alias", lo, hi, base=base))
+        self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
         self.products: dict[tuple[Atom, ...], Atom] = {}
-        self.gathers: dict[tuple[object, int], Atom] = {}
         self.plain: dict[Index, Index] = {}
         self.atoms: dict[Index, frozenset[Atom]] = {}
-
-    def next_order(self) -> int:
-        """A fresh number: atoms sort by creation inside a value."""
-        self.order += 1
-        return self.order
 
     def clear(self) -> None:
         """Forgets every value but those of variables, which live tensors have in their shapes.
 
         Values still held stay valid but are no longer shared.
         """
-        values = {key: v for key, v in self.values.items() if _only_variables(v)}
-        named = {key: atom for key, atom in self.named.items() if atom.kind == "variable"}
+        kept = {key: v for key, v in self.values.items() if _only_variables(v)}
         for table in vars(self).values():
-            if isinstance(table, dict):
+            if isinstance(table, dict) and table is not self.variables:
                 table.clear()
-        self.values.update(values)
-        self.named.update(named)
+        self.values.update(kept)
 
 
 def _only_variables(value: Index) -> bool:
     return {atom.kind for atom, _ in value.terms} == {"variable"}
 
 
-TABLES: Tables = Tables()
-
-
 def make(const: int, terms: Terms = ()) -> Index:
     """The interned value of these sorted, non-zero terms."""
-    key = (const, terms)
-    found = TABLES.values.get(key)
-    if found is None:
-        TABLES.created += 1
-        found = TABLES.values[key] = Index(const, terms)
-    return found
+    return TABLES.values[const, terms]
 
 
 def as_index(value: Index | int) -> Index:
@@ -160,27 +161,17 @@ def simplest(value: Index | int) -> Index | int:
 
 def of_atom(atom: Atom) -> Index:
     """The index that is this atom alone."""
-    return make(atom.lo) if atom.lo == atom.hi else make(0, ((atom, 1),))
-
-
-def _named(kind: str, name: str, lo: int, hi: int) -> Index:
-    if lo >= hi:
-        return make(lo)
-    key = (kind, name, lo, hi)
-    atom = TABLES.named.get(key)
-    if atom is None:
-        atom = TABLES.named[key] = Atom(kind, lo, hi, name)
-    return make(0, ((atom, 1),))
+    return make(0, ((atom, 1),)) if atom.lo < atom.hi else make(atom.lo)
 
 
 def axis(name: str, extent: Index | int) -> Index:
     """The value of loop axis `name`, which runs 0 .. extent - 1."""
-    return _named("axis", name, 0, as_index(extent).hi - 1)
+    return of_atom(TABLES.axes[name, as_index(extent).hi - 1])
 
 
 def variable(name: str, lo: int, hi: int) -> Index:
     """A number bound at launch, between lo and hi inclusive."""
-    return _named("variable", name, lo, hi)
+    return of_atom(TABLES.variables[name, lo, hi])
 
 
 def gather(node: object, extent: int) -> Index:
@@ -188,35 +179,27 @@ def gather(node: object, extent: int) -> Index:
 
     A negative number counts from the end; what is still outside masks its access.
     """
-    key = (node, extent)
-    atom = TABLES.gathers.get(key)
-    if atom is None:
-        atom = TABLES.gathers[key] = Atom("gather", 0, extent - 1, node=node)
-    return make(0, ((atom, 1),))
+    return make(0, ((TABLES.gathers[node, extent], 1),))
 
 
 def alias(value: Index, lo: int, hi: int) -> Index:
     """`value` under a mask that proves lo <= value <= hi, with those bounds until `unalias`."""
     lo, hi = max(lo, value.lo), min(hi, value.hi)
-    if lo >= hi:
-        return make(lo)
-    if (lo, hi) == (value.lo, value.hi):
-        return value
-    key = (value, lo, hi)
-    atom = TABLES.aliases.get(key)
-    if atom is None:
-        atom = TABLES.aliases[key] = Atom("alias", lo, hi, base=value)
-    return make(0, ((atom, 1),))
+    same = (lo, hi) == (value.lo, value.hi)
+    return value if same else of_atom(TABLES.aliases[value, lo, hi])
 
 
 def _product(x: Atom, y: Atom) -> Index:
     factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,)), key=lambda a: a.order))
-    atom = TABLES.products.get(factors)
-    if atom is None:
-        corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
-        atom = Atom("product", min(corners), max(corners), factors=factors)
-        TABLES.products[factors] = atom
-    return of_atom(atom)
+    corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
+    atom = Atom("product", min(corners), max(corners), factors=factors)
+    return of_atom(TABLES.products.setdefault(factors, atom))
+
+
+def add(factors: dict[Atom, int], terms: Terms, times: int = 1) -> None:
+    """`terms`, each that many times, into a coefficient table."""
+    for atom, factor in terms:
+        factors[atom] = factors.get(atom, 0) + factor * times
 
 
 def collect(const: int, factors: dict[Atom, int]) -> Index:
@@ -231,9 +214,8 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
         del factors[atom], factors[upper]
         whole = digit(_base(atom), atom.divisor, atom.modulus * upper.modulus)
         const += factor * whole.const
-        for part, times in whole.terms:
-            factors[part] = factors.get(part, 0) + times * factor
-            work.append(part)
+        add(factors, whole.terms, factor)
+        work += dict(whole.terms)
     terms = [term for term in factors.items() if term[1]]
     terms.sort(key=_by_order)
     return make(const, tuple(terms))
@@ -250,10 +232,9 @@ def _base(atom: Atom) -> Index:
 
 def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | None:
     """The atom that continues k*(x//d % m) as k*m*(x//(d*m) % n), if it is there."""
+    wanted = (atom.base, atom.divisor * atom.modulus, factor * atom.modulus)
     for other, times in factors.items():
-        if other.base is not atom.base or other.kind != "digit" or other is atom:
-            continue
-        if other.divisor == atom.divisor * atom.modulus and times == factor * atom.modulus:
+        if (other.base, other.divisor, times) == wanted:
             return other
     return None
 
@@ -268,11 +249,7 @@ def digit(value: Index, divisor: int, modulus: int) -> Index:
         return make(0)
     if divisor == 1 and (modulus == 0 or (value.lo >= 0 and value.hi < modulus)):
         return value
-    key = (value, divisor, modulus)
-    found = TABLES.digits.get(key)
-    if found is None:
-        found = TABLES.digits[key] = _digit(value, divisor, modulus)
-    return found
+    return TABLES.digits[value, divisor, modulus]
 
 
 def _digit(value: Index, divisor: int, modulus: int) -> Index:
@@ -369,3 +346,6 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     if modulus and left % modulus and modulus % left:
         return None
     return digit(_base(atom), atom.divisor * divisor, min(left, modulus) if modulus else left)
+
+
+TABLES = Tables()
