@@ -19,7 +19,6 @@ from tinycore.uop.ops import (
     UOp,
     alu,
     arena,
-    cast,
     const,
     toposort,
 )
@@ -230,12 +229,12 @@ def test_a_cast_to_its_own_type_is_no_node() -> None:
 
 
 def test_a_constant_is_converted_early_where_nothing_rounds() -> None:
-    assert cast(const(3, I32), F32) is const(3.0, F32)
-    assert cast(const(300, I32), dtypes.uint8).op is Ops.CAST
-    assert cast(const(0.1, F32), dtypes.float64).op is Ops.CAST
-    assert cast(const(2.5, F32), I32).op is Ops.CAST
-    assert cast(const(math.inf, F32), dtypes.float16) is const(math.inf, dtypes.float16)
-    assert cast(const(math.nan, F32), I32).op is Ops.CAST
+    assert const(3, I32).cast(F32) is const(3.0, F32)
+    assert const(300, I32).cast(dtypes.uint8).op is Ops.CAST
+    assert const(0.1, F32).cast(dtypes.float64).op is Ops.CAST
+    assert const(2.5, F32).cast(I32).op is Ops.CAST
+    assert const(math.inf, F32).cast(dtypes.float16) is const(math.inf, dtypes.float16)
+    assert const(math.nan, F32).cast(I32).op is Ops.CAST
 
 
 def test_groups_of_ops_lie_in_each_other() -> None:

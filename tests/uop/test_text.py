@@ -14,7 +14,7 @@ from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
 from tinycore.uop.affine import NEVER, mask_of
 from tinycore.uop.index import Index, as_index, axis, digit, gather, variable
-from tinycore.uop.ops import Ops, UOp, alu, cast, const
+from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.tree import (
@@ -154,9 +154,9 @@ VALUES = [
     alu(Ops.WHERE, (x < x) | (x < 1.0) ^ const(True, dtypes.bool), x, x),
     alu(Ops.WHERE, mask_value((I - 3,)) & (x < 1.0), x, x.const_like(0)),
     alu(Ops.WHERE, mask_value(mask_of([I - 3, -I + 5])), x, x.const_like(0)),
-    cast(ids, dtypes.float32) * x,
-    cast(cast(x, dtypes.float16), dtypes.float32),
-    cast(x + x, dtypes.int64),
+    ids.cast(dtypes.float32) * x,
+    x.cast(dtypes.float16).cast(dtypes.float32),
+    (x + x).cast(dtypes.int64),
     UOp(Ops.BITCAST, dtypes.uint32, (x,)) >> 3,
     alu(Ops.SHL, ids, const(3, dtypes.uint32)),
     alu(Ops.IDIV, ids, const(3, dtypes.int32)) + alu(Ops.MOD, ids, ids),
@@ -284,7 +284,7 @@ def test_a_number_takes_the_type_beside_it() -> None:
 
 def test_an_index_among_values_is_a_value() -> None:
     assert value_of("ids[i] + (2*i + 1)") is ids + index_value(I * 2 + 1)
-    assert value_of("f32(i)") is cast(index_value(I), dtypes.float32)
+    assert value_of("f32(i)") is index_value(I).cast(dtypes.float32)
     assert value_of("i32(i)") is index_value(I)
     assert value_of("i < 3") is mask_value((-I + 2,))
 

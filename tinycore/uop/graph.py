@@ -13,7 +13,7 @@ from typing import Any
 from tinycore.dtype import DType, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, cast as cast_node, const
+from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
 from tinycore.uop.shape import (
     Dim,
     GraphBuffer,
@@ -74,7 +74,7 @@ def elementwise(op: Ops, *src: UOp) -> UOp:
 def cast(node: UOp, dtype: DType) -> UOp:
     """`node` rounded or extended to `dtype`, element by element."""
     value = uniform(node) or node
-    return broadcast(cast_node(value, dtype), shape_of(node))
+    return broadcast(value.cast(dtype), shape_of(node))
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
@@ -278,43 +278,38 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of movement `node`, given that of its result."""
-    return _MOVEMENTS[node.op][1](node, grad)
+    return _MOVEMENTS[node.op][1](grad, node.arg, shape_of(node.src[0]))
 
 
-def _unexpand(node: UOp, grad: UOp) -> UOp:
-    old = shape_of(node.src[0])
-    changed = [axis for axis, extent in enumerate(shape_of(node)) if extent != old[axis]]
-    return total(grad, changed)
+def _unexpand(grad: UOp, arg: Shape, old: Shape) -> UOp:
+    return total(grad, [axis for axis, extent in enumerate(old) if extent == 1])
 
 
-def _unpad(node: UOp, grad: UOp) -> UOp:
-    pairs = zip(shape_of(node.src[0]), node.arg.pairs, strict=True)
+def _unpermute(grad: UOp, arg: tuple[int, ...], old: Shape) -> UOp:
+    return permute(grad, [arg.index(axis) for axis in range(len(arg))])
+
+
+def _unpad(grad: UOp, arg: PadArg, old: Shape) -> UOp:
+    pairs = zip(old, arg.pairs, strict=True)
     return shrink(grad, [(lo, lo + extent) for extent, (lo, _) in pairs])
 
 
-def _unshrink(node: UOp, grad: UOp) -> UOp:
-    pairs = zip(shape_of(node.src[0]), node.arg, strict=True)
+def _unshrink(grad: UOp, arg: Pairs, old: Shape) -> UOp:
+    pairs = zip(old, arg, strict=True)
     return pad(grad, [(begin, extent - end) for extent, (begin, end) in pairs])
 
 
-def _unskew(node: UOp, grad: UOp) -> UOp:
-    arg: SkewArg = node.arg
-    before = upper(shape_of(node.src[0])[arg.axis])
-    return skew(grad, arg._replace(extent=before, inverse=not arg.inverse))
+def _unskew(grad: UOp, arg: SkewArg, old: Shape) -> UOp:
+    return skew(grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse))
 
 
-def _unpermute(node: UOp, grad: UOp) -> UOp:
-    return permute(grad, [node.arg.index(k) for k in range(len(node.arg))])
-
-
-Make = Callable[[UOp, Any], UOp]
-_MOVEMENTS: dict[Ops, tuple[Make, Make]] = {
-    Ops.RESHAPE: (reshape, lambda node, grad: reshape(grad, shape_of(node.src[0]))),
+_MOVEMENTS: dict[Ops, tuple[Callable[[UOp, Any], UOp], Callable[[UOp, Any, Shape], UOp]]] = {
+    Ops.RESHAPE: (reshape, lambda grad, arg, old: reshape(grad, old)),
     Ops.PERMUTE: (permute, _unpermute),
     Ops.EXPAND: (expand, _unexpand),
-    Ops.PAD: (lambda node, arg: pad(node, arg.pairs, arg.fill), _unpad),
+    Ops.PAD: (lambda node, arg: pad(node, *arg), _unpad),
     Ops.SHRINK: (shrink, _unshrink),
-    Ops.FLIP: (flip, lambda node, grad: flip(grad, node.arg)),
+    Ops.FLIP: (flip, lambda grad, arg, old: flip(grad, arg)),
     Ops.SKEW: (skew, _unskew),
 }
-"""What makes each movement of (node, its arg), and what its adjoint of (movement, gradient)."""
+"""What makes each movement of (node, its arg), and its adjoint of (gradient, arg, old shape)."""

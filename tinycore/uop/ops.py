@@ -77,6 +77,13 @@ def arena() -> Iterator[None]:
                 TABLES.clear()
 
 
+Value = TypeVar("Value", bound="Arithmetic")
+
+
+def _operator(op: Ops) -> Callable[[Value, Value | Scalar], Value]:
+    return lambda value, other: value.alu(op, other)
+
+
 class Arithmetic:
     """Operators by `alu`: on nodes they make nodes, on patterns patterns."""
 
@@ -97,38 +104,16 @@ class Arithmetic:
     def __neg__(self) -> Self:
         return self.alu(Ops.NEG)
 
-    def __add__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.ADD, other)
-
-    def __mul__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.MUL, other)
-
-    def __floordiv__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.IDIV, other)
-
-    def __mod__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.MOD, other)
-
-    def __and__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.AND, other)
-
-    def __or__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.OR, other)
-
-    def __xor__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.XOR, other)
-
-    def __lshift__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.SHL, other)
-
-    def __rshift__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.SHR, other)
-
-    def __lt__(self, other: Self | Scalar) -> Self:
-        return self.alu(Ops.LT, other)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+    __add__ = __radd__ = _operator(Ops.ADD)
+    __mul__ = __rmul__ = _operator(Ops.MUL)
+    __floordiv__ = _operator(Ops.IDIV)
+    __mod__ = _operator(Ops.MOD)
+    __and__ = _operator(Ops.AND)
+    __or__ = _operator(Ops.OR)
+    __xor__ = _operator(Ops.XOR)
+    __lshift__ = _operator(Ops.SHL)
+    __rshift__ = _operator(Ops.SHR)
+    __lt__ = _operator(Ops.LT)
 
 
 class UOp(Arithmetic):
@@ -212,8 +197,12 @@ class UOp(Arithmetic):
         return alu(op, self, *[o if isinstance(o, UOp) else typed.const_like(o) for o in others])
 
     def cast(self, dtype: DType) -> UOp:
-        """This value rounded or extended to `dtype`."""
-        return cast(self, dtype)
+        """This value rounded or extended to `dtype`; a constant that stays exact is one."""
+        if self.dtype is dtype:
+            return self
+        if self.op is Ops.CONST and dtype.kind in "biuf" and _exact(self.arg, dtype):
+            return const(self.arg, dtype)
+        return UOp(Ops.CAST, dtype, (self,))
 
     def __sub__(self, other: UOp | Scalar) -> UOp:
         return self + (-other)
@@ -229,15 +218,6 @@ class UOp(Arithmetic):
 def const(value: Scalar, dtype: DType) -> UOp:
     """A constant of `dtype`; `value` is wrapped or converted to it."""
     return UOp(Ops.CONST, dtype, (), dtype.scalar.cast(value))
-
-
-def cast(node: UOp, dtype: DType) -> UOp:
-    """`node` in `dtype`; a constant is converted here."""
-    if node.dtype is dtype:
-        return node
-    if node.op is Ops.CONST and dtype.kind in "biuf" and _exact(node.arg, dtype):
-        return const(node.arg, dtype)
-    return UOp(Ops.CAST, dtype, (node,))
 
 
 def _exact(value: Scalar, dtype: DType) -> bool:

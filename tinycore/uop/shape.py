@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Index, simplest
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
+from tinycore.util import dedup, prod
 
 Dim = int | Index
 Shape = tuple[Dim, ...]
@@ -80,10 +81,7 @@ def size_of(node: UOp) -> int:
 
 def size(shape: Iterable[Dim]) -> int:
     """The number of elements of a shape, symbolic extents at their upper bounds."""
-    total = 1
-    for extent in shape:
-        total *= upper(extent)
-    return total
+    return prod(map(upper, shape))
 
 
 def upper(extent: Dim) -> int:
@@ -93,22 +91,17 @@ def upper(extent: Dim) -> int:
 
 def upper_shape(shape: Shape) -> tuple[int, ...]:
     """A shape with every extent at its upper bound: how buffers are laid out."""
-    return tuple([upper(extent) for extent in shape])
+    return tuple(map(upper, shape))
 
 
 def _elementwise(node: UOp) -> Shape:
-    found: Shape | None = None
-    for source in node.src:
-        shape: Shape = source._shape
-        if source.op is Ops.CONST:
-            continue
-        if found is not None and shape != found:
-            raise ShapeError(
-                f"{node.op.name.lower()}: shapes {found} and {shape} differ; "
-                "expected equal shapes. Expand the smaller one."
-            )
-        found = shape
-    return () if found is None else found
+    shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ; "
+            "expected equal shapes. Expand the smaller one."
+        )
+    return shapes[0] if shapes else ()
 
 
 def _skew(node: UOp) -> Shape:
@@ -140,6 +133,7 @@ def _given(node: UOp) -> Shape:
     return node.arg  # type: ignore[no-any-return]
 
 
+_ALIKE = (Ops.FLIP, Ops.SCATTER, Ops.STORE, Ops.COPY, Ops.COLLECTIVE, Ops.DETACH, Ops.CONTIGUOUS)
 _RULES: dict[Ops, Callable[[UOp], Shape]] = {
     Ops.CONST: lambda node: (),
     Ops.VARIABLE: lambda node: (),
@@ -150,16 +144,10 @@ _RULES: dict[Ops, Callable[[UOp], Shape]] = {
     Ops.PERMUTE: lambda node: tuple([node.src[0]._shape[axis] for axis in node.arg]),
     Ops.PAD: _pad,
     Ops.SHRINK: lambda node: tuple([simplest(end - begin) for begin, end in node.arg]),
-    Ops.FLIP: _first,
     Ops.SKEW: _skew,
     Ops.REDUCE: _reduce,
     Ops.GATHER: _gather,
-    Ops.SCATTER: _first,
-    Ops.STORE: _first,
-    Ops.COPY: _first,
-    Ops.COLLECTIVE: _first,
     Ops.CALL: lambda node: node.arg.shape,
-    Ops.DETACH: _first,
-    Ops.CONTIGUOUS: _first,
+    **dict.fromkeys(_ALIKE, _first),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
 }

@@ -3,7 +3,7 @@
 Comes in: an op over simple expressions. Goes out: an equal expression, bit for bit, with less to
 compute: ranges, causal masks and one-hot rows are INDEX and MASK. What changed a NaN, the sign of a
 zero or the wrap of an integer would be wrong. A rule makes one node over what it was given, so that
-only this needs another look. Folds that cost nothing are in `alu` and `cast` of uop/ops.py.
+only this needs another look. Folds that cost nothing are in `alu` and `UOp.cast`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tinycore.dtype import DType, dtypes, promote
 from tinycore.uop.affine import Mask, mask_of
 from tinycore.uop.index import Index, as_index, digit
-from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, cast, const
+from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, const
 from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np
@@ -77,7 +77,7 @@ def negate_product(x: UOp, c: UOp) -> UOp:
 @rule(x.cast())
 def cast_nothing(node: UOp, x: UOp) -> UOp:
     """To the type it has, or of a constant that stays exact: `cast` makes no node."""
-    return cast(x, node.dtype)
+    return x.cast(node.dtype)
 
 
 @rule(x.cast().cast())
@@ -88,7 +88,7 @@ def cast_twice(node: UOp, x: UOp) -> Result:
         return None
     narrows = start.is_int and end.is_int and end.bits <= middle.bits
     exact = promote(start, middle) is middle
-    return cast(x, end) if narrows or exact else None
+    return x.cast(end) if narrows or exact else None
 
 
 # Index values
