@@ -7,7 +7,7 @@ numbers or text. uop/tree.py places them on loads and stores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 from tinycore.uop.index import (
@@ -120,14 +120,15 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
 
 def atoms(*values: Index) -> frozenset[Atom]:
     """The axes, variables and gathers that `values` depend on."""
-    if len(values) != 1:
-        return frozenset[Atom]().union(*map(atoms, values))
-    (value,) = values
-    known = TABLES.atoms.get(value)
-    if known is not None:
-        return known
+    known = TABLES.atoms.get(values)
+    if known is None:
+        known = TABLES.atoms[values] = frozenset(_atoms_in(values))
+    return known
+
+
+def _atoms_in(values: Iterable[Index]) -> set[Atom]:
     found: set[Atom] = set()
-    work = [atom for atom, _ in value.terms]
+    work = [atom for value in values for atom, _ in value.terms]
     while work:
         atom = work.pop()
         if atom.base is not None:
@@ -136,16 +137,12 @@ def atoms(*values: Index) -> frozenset[Atom]:
             work += atom.factors
         else:
             found.add(atom)
-    result = TABLES.atoms[value] = frozenset(found)
-    return result
+    return found
 
 
 def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
     """The number that `value` is when `read` gives axes, variables and gathers; arrays work too."""
-    total: Any = value.const
-    for atom, factor in value.terms:
-        total = total + factor * _evaluate_atom(atom, read)
-    return total
+    return sum([c * _evaluate_atom(atom, read) for atom, c in value.terms], value.const)
 
 
 def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
@@ -154,10 +151,7 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
         return inner % atom.modulus if atom.modulus else inner
     if not atom.factors:
         return read(atom)
-    product: Any = 1
-    for factor in atom.factors:
-        product = product * _evaluate_atom(factor, read)
-    return product
+    return prod([_evaluate_atom(factor, read) for factor in atom.factors])
 
 
 AtomText = Callable[[Atom], str]
@@ -218,8 +212,8 @@ def mask_of(constraints: Iterable[Index]) -> Mask:
     return tuple(sorted(least.values(), key=_mask_order))
 
 
-def _mask_order(value: Index) -> tuple[tuple[int, ...], int]:
-    return tuple([x for atom, c in value.terms for x in (atom.order, c)]), value.const
+def _mask_order(value: Index) -> tuple[list[tuple[int, int]], int]:
+    return [(atom.order, c) for atom, c in value.terms], value.const
 
 
 Mask = tuple[Index, ...]  # a conjunction: every entry is at least zero

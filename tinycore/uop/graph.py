@@ -18,6 +18,7 @@ from tinycore.uop.shape import (
     Dim,
     GraphBuffer,
     PadArg,
+    Pair,
     Pairs,
     ReduceArg,
     Shape,
@@ -47,8 +48,7 @@ def broadcast(node: UOp, shape: Shape) -> UOp:
     """`node` expanded to `shape` by numpy's rule: leading axes added, extents of 1 repeated."""
     old = shape_of(node)
     missing = len(shape) - len(old)
-    wide = reshape(node, (1,) * missing + old)
-    return expand(wide, shape)
+    return expand(reshape(node, (1,) * missing + old), shape)
 
 
 def uniform(node: UOp) -> UOp | None:
@@ -116,12 +116,11 @@ def _signature(shape: Shape) -> list[Dim]:
 
 def permute(node: UOp, order: Sequence[int]) -> UOp:
     """Axis k of the result is axis order[k] of `node`."""
-    order = tuple(order)
-    if order == tuple(range(len(order))):
+    if list(order) == sorted(order):
         return node
     if node.op is Ops.PERMUTE:
         return permute(node.src[0], [node.arg[k] for k in order])
-    return node.under(Ops.PERMUTE, order)
+    return node.under(Ops.PERMUTE, tuple(order))
 
 
 def expand(node: UOp, shape: Shape) -> UOp:
@@ -133,7 +132,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
     if shape == old:
         return node
     pairs = zip(old, shape, strict=False)
-    if len(old) != len(shape) or any(a != b and a != 1 for a, b in pairs):
+    if len(old) != len(shape) or any(a not in (1, b) for a, b in pairs):
         raise ShapeError(
             f"expand: shape {old} cannot become {shape}; "
             "expected equal extents or 1. Reshape first."
@@ -143,7 +142,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
     return node.under(Ops.EXPAND, shape)
 
 
-def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
+def pad(node: UOp, pairs: Iterable[Pair], fill: Scalar = 0) -> UOp:
     """`fill` added before and after each axis; widths may be index values of VARIABLEs.
 
     Raises: ShapeError if a width may be negative.
@@ -156,11 +155,11 @@ def pad(node: UOp, pairs: Iterable[tuple[Dim, Dim]], fill: Scalar = 0) -> UOp:
     return node.under(Ops.PAD, PadArg(widths, node.dtype.cast(fill)))
 
 
-def _simple(pairs: Iterable[tuple[Dim, Dim]]) -> Pairs:
+def _simple(pairs: Iterable[Pair]) -> Pairs:
     return tuple([(simplest(first), simplest(second)) for first, second in pairs])
 
 
-def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
+def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
     """The box begin .. end - 1 of each axis; bounds may be index values of VARIABLEs.
 
     Raises: ShapeError if a bound lies outside its axis.
@@ -178,18 +177,16 @@ def shrink(node: UOp, pairs: Iterable[tuple[Dim, Dim]]) -> UOp:
         return node
     if node.op is Ops.SHRINK:
         outer = zip(node.arg, box, strict=True)
-        moved = [(lo + begin, lo + end) for (lo, _), (begin, end) in outer]
-        return shrink(node.src[0], moved)
+        return shrink(node.src[0], [(lo + begin, lo + end) for (lo, _), (begin, end) in outer])
     return node.under(Ops.SHRINK, box)
 
 
 def flip(node: UOp, axes: Iterable[int]) -> UOp:
     """The order along `axes` turned around."""
-    turned = tuple(sorted({axis for axis in axes if shape_of(node)[axis] != 1}))
+    turned = {axis for axis in axes if shape_of(node)[axis] != 1}
     if node.op is Ops.FLIP:
-        left = tuple(sorted(set(turned) ^ set(node.arg)))
-        return flip(node.src[0], left)
-    return node.under(Ops.FLIP, turned) if turned else node
+        return flip(node.src[0], turned.symmetric_difference(node.arg))
+    return node.under(Ops.FLIP, tuple(sorted(turned))) if turned else node
 
 
 def skew(node: UOp, arg: SkewArg) -> UOp:
@@ -266,7 +263,7 @@ def contiguous(node: UOp, number: int) -> UOp:
 
 def move(node: UOp, op: Ops, arg: Any) -> UOp:
     """The movement `op` with `arg` applied to `node`."""
-    return _MOVEMENTS[op][0](node, arg)
+    return _MAKERS[op](node, arg)
 
 
 def apply_view(node: UOp, view: View) -> UOp:
@@ -278,38 +275,33 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of movement `node`, given that of its result."""
-    return _MOVEMENTS[node.op][1](grad, node.arg, shape_of(node.src[0]))
+    return _ADJOINTS[node.op](grad, node.arg, shape_of(node.src[0]))
 
 
-def _unexpand(grad: UOp, arg: Shape, old: Shape) -> UOp:
-    return total(grad, [axis for axis, extent in enumerate(old) if extent == 1])
-
-
-def _unpermute(grad: UOp, arg: tuple[int, ...], old: Shape) -> UOp:
-    return permute(grad, [arg.index(axis) for axis in range(len(arg))])
-
-
-def _unpad(grad: UOp, arg: PadArg, old: Shape) -> UOp:
-    pairs = zip(old, arg.pairs, strict=True)
-    return shrink(grad, [(lo, lo + extent) for extent, (lo, _) in pairs])
-
-
-def _unshrink(grad: UOp, arg: Pairs, old: Shape) -> UOp:
-    pairs = zip(old, arg, strict=True)
-    return pad(grad, [(begin, extent - end) for extent, (begin, end) in pairs])
-
-
-def _unskew(grad: UOp, arg: SkewArg, old: Shape) -> UOp:
-    return skew(grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse))
-
-
-_MOVEMENTS: dict[Ops, tuple[Callable[[UOp, Any], UOp], Callable[[UOp, Any, Shape], UOp]]] = {
-    Ops.RESHAPE: (reshape, lambda grad, arg, old: reshape(grad, old)),
-    Ops.PERMUTE: (permute, _unpermute),
-    Ops.EXPAND: (expand, _unexpand),
-    Ops.PAD: (lambda node, arg: pad(node, *arg), _unpad),
-    Ops.SHRINK: (shrink, _unshrink),
-    Ops.FLIP: (flip, lambda grad, arg, old: flip(grad, arg)),
-    Ops.SKEW: (skew, _unskew),
+_MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
+    Ops.RESHAPE: reshape,
+    Ops.PERMUTE: permute,
+    Ops.EXPAND: expand,
+    Ops.PAD: lambda node, arg: pad(node, *arg),
+    Ops.SHRINK: shrink,
+    Ops.FLIP: flip,
+    Ops.SKEW: skew,
 }
-"""What makes each movement of (node, its arg), and its adjoint of (gradient, arg, old shape)."""
+"""What makes each movement of a node and the argument."""
+
+_ADJOINTS: dict[Ops, Callable[[UOp, Any, Shape], UOp]] = {
+    Ops.RESHAPE: lambda grad, arg, old: reshape(grad, old),
+    Ops.PERMUTE: lambda grad, arg, old: permute(grad, [arg.index(k) for k in range(len(arg))]),
+    Ops.EXPAND: lambda grad, arg, old: total(grad, [k for k, n in enumerate(old) if n == 1]),
+    Ops.PAD: lambda grad, arg, old: shrink(
+        grad, [(before, before + n) for n, (before, _) in zip(old, arg.pairs, strict=True)]
+    ),
+    Ops.SHRINK: lambda grad, arg, old: pad(
+        grad, [(begin, n - end) for n, (begin, end) in zip(old, arg, strict=True)]
+    ),
+    Ops.FLIP: lambda grad, arg, old: flip(grad, arg),
+    Ops.SKEW: lambda grad, arg, old: skew(
+        grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse)
+    ),
+}
+"""What undoes each movement, of the gradient, the argument and the shape before it."""

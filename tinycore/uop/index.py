@@ -126,7 +126,7 @@ class Tables:
         self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
         self.products: dict[tuple[Atom, ...], Atom] = {}
         self.plain: dict[Index, Index] = {}
-        self.atoms: dict[Index, frozenset[Atom]] = {}
+        self.atoms: dict[tuple[Index, ...], frozenset[Atom]] = {}
 
     def clear(self) -> None:
         """Forgets every value but those of variables, which live tensors have in their shapes.
@@ -217,12 +217,7 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
         add(factors, whole.terms, factor)
         work += dict(whole.terms)
     terms = [term for term in factors.items() if term[1]]
-    terms.sort(key=_by_order)
-    return make(const, tuple(terms))
-
-
-def _by_order(term: tuple[Atom, int]) -> int:
-    return term[0].order
+    return make(const, tuple(sorted(terms, key=lambda term: term[0].order)))
 
 
 def _base(atom: Atom) -> Index:
@@ -284,9 +279,8 @@ def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
     quotient: dict[Atom, int] = {}
     rest: dict[Atom, int] = {}
     for atom, factor in value.terms:
-        left = abs(factor) % period * (1 if factor > 0 else -1)
-        if balance:
-            left = (factor + period // 2) % period - period // 2
+        shift = period // 2 if balance else (period - 1) * (factor < 0)
+        left = (factor + shift) % period - shift
         rest[atom] = left
         quotient[atom] = (factor - left) // period
     remainder = collect(value.const, rest)
@@ -299,7 +293,7 @@ def _drop_inner_moduli(value: Index, period: int) -> Index:
     total = make(value.const)
     for atom, factor in value.terms:
         part = of_atom(atom)
-        if atom.kind == "digit" and atom.modulus and factor * atom.modulus % period == 0:
+        if atom.modulus and factor * atom.modulus % period == 0:
             part = digit(_base(atom), atom.divisor, 0)
         total += part * factor
     return total
@@ -334,9 +328,9 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
 
 def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     """(x//a) // d = x // (a*d), and (x//a % (d*n)) // d = x // (a*d) % n."""
-    if len(value.terms) != 1 or value.terms[0][1] != 1 or value.terms[0][0].kind != "digit":
+    (atom, factor), *others = value.terms
+    if others or factor != 1 or atom.kind != "digit":
         return None
-    atom = value.terms[0][0]
     if atom.modulus == 0:
         inner = _base(atom) + value.const * atom.divisor
         return digit(inner, atom.divisor * divisor, modulus)
@@ -345,7 +339,7 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     left = atom.modulus // divisor
     if modulus and left % modulus and modulus % left:
         return None
-    return digit(_base(atom), atom.divisor * divisor, min(left, modulus) if modulus else left)
+    return digit(_base(atom), atom.divisor * divisor, min(left, modulus or left))
 
 
 TABLES = Tables()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -222,11 +223,11 @@ def const(value: Scalar, dtype: DType) -> UOp:
 
 def _exact(value: Scalar, dtype: DType) -> bool:
     """True if converting `value` to `dtype` rounds nothing, so that it may happen early."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         return dtype.is_float
     if dtype.is_float:
         return float(value) == value and abs(value) < 256 and float(value * 4).is_integer()
-    return value == int(value) and dtype.min <= value <= dtype.max
+    return value == int(value) and dtype.holds(value)
 
 
 def alu(op: Ops, *src: UOp) -> UOp:
@@ -239,9 +240,8 @@ def alu(op: Ops, *src: UOp) -> UOp:
     if found is not None:
         return found
     if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in SHIFTS:
-        left, right = src[0].dtype, src[1].dtype
         raise DTypeError(
-            f"{op.name.lower()}: operands have types {left!r} and {right!r}; "
+            f"{op.name.lower()}: operands have types {src[0].dtype!r} and {src[1].dtype!r}; "
             "expected one type. Cast one of them."
         )
     return UOp(op, result_dtype(op, src), src)
@@ -313,14 +313,11 @@ def postorder(
     `done`, and what is under that alone, is left out."""
     order: list[T] = []
     seen: set[T] = set()
-    work: list[T | None] = [*roots]
-    work.reverse()
+    work: list[Any] = [*roots][::-1]
     while work:
         one = work.pop()
         if one is None:  # all below the one under this mark is behind it
-            ready = work.pop()
-            assert ready is not None
-            order.append(ready)
+            order.append(work.pop())
         elif one not in seen and one not in done:
             seen.add(one)
             inside = below(one)
@@ -345,8 +342,8 @@ class Monoid(NamedTuple):
 MONOIDS: dict[str, Monoid] = {
     "sum": Monoid(Ops.ADD, 0.0, "+="),
     "prod": Monoid(Ops.MUL, 1.0, "*="),
-    "max": Monoid(Ops.MAX, float("-inf"), "max="),
-    "min": Monoid(Ops.MIN, float("inf"), "min="),
+    "max": Monoid(Ops.MAX, -inf, "max="),
+    "min": Monoid(Ops.MIN, inf, "min="),
 }
 
 

@@ -16,7 +16,8 @@ from tinycore.util import dedup, prod
 
 Dim = int | Index
 Shape = tuple[Dim, ...]
-Pairs = tuple[tuple[Dim, Dim], ...]
+Pair = tuple[Dim, Dim]
+Pairs = tuple[Pair, ...]
 View = tuple[tuple[Ops, object], ...]
 
 

@@ -25,7 +25,7 @@ a = UPat.var("a")
 b = UPat.var("b")
 m = UPat.var("m")
 c = UPat.cvar("c")
-constant = UPat(Ops.CONST)
+constant = UPat.cvar()
 flag = UPat.var("x", dtypes.bool)
 mask_x = UPat(Ops.MASK, name="x")
 mask_y = UPat(Ops.MASK, name="y")
@@ -53,10 +53,10 @@ def folded(node: UOp) -> Result:
     return const(value, node.dtype)
 
 
-@rule(UPat(COMMUTATIVE, src=(constant, x)))
-def constant_right(node: UOp, x: UOp) -> Result:
+@rule(UPat(COMMUTATIVE, src=(c, x)))
+def constant_right(node: UOp, c: UOp, x: UOp) -> Result:
     """c + x = x + c: one form of what is equal."""
-    return None if x.op is Ops.CONST else alu(node.op, x, node.src[0])
+    return None if x.op is Ops.CONST else alu(node.op, x, c)
 
 
 @rule(-x * c)
@@ -201,10 +201,9 @@ simplify = PatternMatcher([entry for entry in globals().values() if isinstance(e
 
 def simple(node: UOp) -> UOp:
     """`node`, whose sources are simple, made simple."""
-    counters = COUNTERS["simplify"]
-    new = simplify.apply(node, None, counters)
-    while new is not node:
-        node, new = new, simplify.apply(new, None, counters)
+    old: UOp | None = None
+    while node is not old:
+        old, node = node, simplify.apply(node, None, COUNTERS["simplify"])
     return node
 
 

@@ -169,8 +169,8 @@ class Rule(NamedTuple):
     def apply(self, node: UOp, ctx: Any) -> Result:
         """What becomes of `node`; None if this rule leaves it as it is."""
         for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
-            wanted = [name for name in parameters(self.function) if name in bound]
-            new: Result = self.function(**{name: bound[name] for name in wanted})
+            wanted = {name: bound[name] for name in parameters(self.function) if name in bound}
+            new: Result = self.function(**wanted)
             if new is not None and new is not node:
                 return new
         return None
