@@ -85,13 +85,10 @@ def source_key(package: str) -> str:
     What code makes is kept under it, so that an edited copy finds nothing that another one made.
     """
     module = sys.modules[package]
-    files = [module.__file__ or ""]
-    for folder in getattr(module, "__path__", ()):
-        for found, _, names in os.walk(folder):
-            files += [os.path.join(found, name) for name in names if name.endswith(".py")]
-    stats = [(name, os.stat(name)) for name in sorted(files)]
-    facts = [(os.path.basename(name), one.st_size, one.st_mtime_ns) for name, one in stats]
-    return _hash(repr(facts)).hex()
+    folders = getattr(module, "__path__", ())
+    files = [file for folder in folders for file in Path(folder).rglob("*.py")]
+    stats = [(file.name, file.stat()) for file in sorted(files) or [Path(module.__file__ or "")]]
+    return _hash(repr([(name, one.st_size, one.st_mtime_ns) for name, one in stats])).hex()
 
 
 def default_root() -> Path:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from tinycore.errors import DTypeError
 from tinycore.util import np
 
+Scalar = int | float | bool
+
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class DType:
@@ -53,7 +55,7 @@ class DType:
     @property
     def scalar(self) -> DType:
         """The type of one lane."""
-        return self if self.lanes == 1 else _BY_NAME[self.name]
+        return self.vec(1)
 
     def vec(self, lanes: int) -> DType:
         """This type with `lanes` values side by side."""
@@ -73,11 +75,11 @@ class DType:
             return math.inf
         return (1 << (self.bits - (self.kind == "i"))) - 1
 
-    def holds(self, value: int | float | bool) -> bool:
+    def holds(self, value: Scalar) -> bool:
         """True if `value` is within the range of this type."""
         return self.is_float or self.min <= value <= self.max
 
-    def cast(self, value: int | float | bool) -> int | float | bool:
+    def cast(self, value: Scalar) -> Scalar:
         """A Python number as a constant of this type; integers wrap, as every device does, but
         what is infinite is the least or the greatest."""
         if self.kind == "f":
@@ -132,8 +134,8 @@ def to_dtype(value: DType | str) -> DType:
         return value
     found = _BY_NAME.get(value)
     if found is None:
-        known = ", ".join(row.name for row in dtypes.all)
-        raise DTypeError(f"dtype: {value!r} is no element type; expected one of {known}")
+        known = [row.name for row in dtypes.all]
+        raise DTypeError(f"dtype: {value!r} is no element type; expected one of {', '.join(known)}")
     return found
 
 
@@ -159,7 +161,7 @@ def _standing(dtype: DType) -> tuple[int, int]:
     return "biuf".index(dtype.kind), dtype.itemsize
 
 
-def of_python(value: int | float | bool, default_float: DType) -> DType:
+def of_python(value: Scalar, default_float: DType) -> DType:
     """The type of a Python scalar that stands alone. Raises: DTypeError beyond 64 bits."""
     if isinstance(value, bool):
         return dtypes.bool
@@ -171,7 +173,7 @@ def of_python(value: int | float | bool, default_float: DType) -> DType:
     raise DTypeError(f"dtype: {value} needs more than 64 bits; expected less. Use a float")
 
 
-def weak_dtype(value: int | float | bool, other: DType, default_float: DType) -> DType:
+def weak_dtype(value: Scalar, other: DType, default_float: DType) -> DType:
     """The type a Python scalar takes beside `other`: it never widens within its kind."""
     if isinstance(value, int) and other.kind != "b":
         return other

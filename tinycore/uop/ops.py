@@ -15,7 +15,7 @@ from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeVar
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, Scalar as Scalar, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
 from tinycore.uop.table import (
@@ -30,7 +30,6 @@ from tinycore.uop.table import (
     Ops as Ops,
 )
 
-Scalar = int | float | bool
 Key = tuple[Ops, DType, tuple["UOp", ...], Any, Any]
 
 

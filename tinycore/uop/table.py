@@ -50,11 +50,11 @@ class Row:
 
 def _truncated_quotient(np: Any, a: Any, b: Any) -> Any:
     """Division that rounds toward zero; x // 0 is 0 so that no device may trap."""
-    safe = np.where(b == 0, np.ones_like(b), b)
+    safe = b + (b == 0)
     quotient = np.floor_divide(a, safe)
     inexact = quotient * safe != a
     rounded = quotient + (inexact & ((a < 0) != (safe < 0))).astype(quotient.dtype)
-    return np.where(b == 0, np.zeros_like(rounded), rounded)
+    return rounded * (b != 0)
 
 
 def _remainder(np: Any, a: Any, b: Any) -> Any:
@@ -133,9 +133,7 @@ class Ops(Enum):
     AND = _scalar("binary", "&", "bitwise_and")
     OR = _scalar("binary", "or", "bitwise_or")
     XOR = _scalar("binary", "^", "bitwise_xor")
-    SHL = _scalar(
-        "shift", "shl", _shift_left
-    )  # by the width or more, or less than 0: no bit is left
+    SHL = _scalar("shift", "shl", _shift_left)  # a width or more, or less than 0: no bit is left
     SHR = _scalar("shift", "shr", _shift_right)  # the same, filled with the sign of signed types
     # scalar, three sources
     WHERE = _scalar("choice", "where")
