@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tinycore.dtype import Scalar
 from tinycore.errors import GradientError
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
-from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, Scalar, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source

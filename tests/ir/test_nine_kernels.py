@@ -8,8 +8,7 @@ import pytest
 from tests.ir import NAMES, kernels_of, read_units, text_of
 from tests.ir.cases import CASES, Case, checked, run_case
 from tinycore.runtime.ref import RefError, run_kernel
-from tinycore.uop import spec
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop import Ops, UOp, spec
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel, Plan

@@ -13,8 +13,7 @@ from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.nodes import Limits
-from tinycore.uop import graph
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.shape import shape_of, upper_shape
 from tinycore.uop.spec import check

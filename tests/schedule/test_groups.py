@@ -12,8 +12,7 @@ from tinycore.schedule.create import Schedule, create_schedule, schedule_within
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.recompute import find_stages
-from tinycore.uop import graph
-from tinycore.uop.ops import UOp
+from tinycore.uop import UOp, graph
 from tinycore.uop.shape import size_of
 
 rng = np.random.default_rng(3)

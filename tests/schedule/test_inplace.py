@@ -6,9 +6,8 @@ from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, mul, softmax, sub, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.nodes import Limits
-from tinycore.uop import graph
+from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.graph import elementwise
-from tinycore.uop.ops import Ops, UOp
 
 rng = np.random.default_rng(5)
 

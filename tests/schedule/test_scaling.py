@@ -11,10 +11,9 @@ from tests.schedule.nets import add, leaf, matmul, mul, total
 from tinycore.gradient import gradient
 from tinycore.schedule.create import schedule_within
 from tinycore.schedule.nodes import Limits
-from tinycore.uop import graph
+from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import TABLES, Tables
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import shape_of, upper_shape
 
 Sinks = list[tuple[UOp, UOp | None]]

@@ -7,9 +7,8 @@ from tests.schedule.nets import add, exp, leaf, matmul, mul, total
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.create import schedule_within
 from tinycore.schedule.nodes import Limits
-from tinycore.uop import graph
+from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.graph import elementwise
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import values, walk
 
 rng = np.random.default_rng(4)

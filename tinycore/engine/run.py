@@ -19,7 +19,7 @@ from tinycore.runtime.buffer import Buffer, GlobalCounters
 from tinycore.runtime.contract import Launch, Program
 from tinycore.runtime.device import OpenDevice
 from tinycore.runtime.registry import Device
-from tinycore.uop.ops import UOp
+from tinycore.uop import UOp
 from tinycore.util import format_seconds
 
 Code = TypeVar("Code")  # object code, or a program where it is loaded

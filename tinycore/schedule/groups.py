@@ -19,8 +19,8 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from tinycore.schedule.expression import Indices, axes_over, reads_in
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage
+from tinycore.uop import UOp
 from tinycore.uop.index import Index
-from tinycore.uop.ops import UOp
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
 

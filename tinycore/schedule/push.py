@@ -12,12 +12,12 @@ from collections.abc import Container, Generator
 from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import Scalar, dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.expression import Indices, axes_over, reduction
 from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, unalias
 from tinycore.uop.index import Index, alias, digit, gather, make, variable
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, const
+from tinycore.uop.ops import MOVEMENT, Ops, UOp, const
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar
 from tinycore.uop.tree import Access, both, load

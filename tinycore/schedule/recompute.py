@@ -14,8 +14,8 @@ from typing import NamedTuple
 from tinycore.schedule.expression import Indices, Rewrite, renamed
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, describe, make_stages
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import size, size_of
 from tinycore.uop.tree import Access, both, mapped
 

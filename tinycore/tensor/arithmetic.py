@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Self, TypeVar
 
-from tinycore.dtype import DType
+from tinycore.dtype import DType, Scalar
 from tinycore.errors import DTypeError
 from tinycore.tensor.base import (
     Conversion,
@@ -25,8 +25,7 @@ from tinycore.tensor.base import (
     together,
 )
 from tinycore.tensor.spelling import choice, spelled
-from tinycore.uop import graph
-from tinycore.uop.ops import Ops, Scalar, UOp
+from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.shape import shape_of
 
 A = TypeVar("A")

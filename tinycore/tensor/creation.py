@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from tinycore.dtype import DType, dtypes, to_dtype
+from tinycore.dtype import DType, Scalar, dtypes, to_dtype
 from tinycore.engine.cell import Cell, stored_cell
 from tinycore.errors import ArgumentError, DTypeError, ShapeError
 from tinycore.runtime.buffer import Buffer
@@ -26,8 +26,7 @@ from tinycore.tensor.base import (
 )
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.spelling import extents
-from tinycore.uop import graph
-from tinycore.uop.ops import Scalar, UOp
+from tinycore.uop import UOp, graph
 from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, np, prod
 

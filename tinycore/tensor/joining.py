@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Self, TypeVar
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.arithmetic import Arithmetic
 from tinycore.tensor.base import common_dtype
 from tinycore.tensor.movement import Movement
 from tinycore.tensor.spelling import axis_of, choice, extents, spelled, spread, whole
 from tinycore.uop import graph
-from tinycore.uop.ops import Scalar
 from tinycore.uop.shape import Dim, size, upper, upper_shape
 from tinycore.util import ceildiv
 

@@ -15,7 +15,7 @@ from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeVar
 
-from tinycore.dtype import DType, Scalar as Scalar, dtypes
+from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
 from tinycore.uop.table import (

@@ -15,8 +15,8 @@ from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.codegen.optimize.split import PLACES
 from tinycore.runtime.contract import Caps, Space
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check

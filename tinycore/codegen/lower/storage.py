@@ -11,9 +11,9 @@ from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atom_of
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import BODIES, Access, BufferArg, walk
 from tinycore.util import round_up

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Statements, atom_of
 from tinycore.codegen.optimize.stage import used_alone
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, make
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import evaluated
 from tinycore.uop.tree import Access, load, walk
 

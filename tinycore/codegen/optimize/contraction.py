@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tinycore.codegen.optimize.actions import Choice
 from tinycore.codegen.optimize.analysis import Reference, extent_of, par_chain, references
 from tinycore.runtime.contract import Caps
-from tinycore.uop.ops import UOp
+from tinycore.uop import UOp
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _DEPTH = 256  # multiplications for which reading a tile and writing it back is little

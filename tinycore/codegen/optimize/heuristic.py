@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.contraction import Operands, RowTile, Tile, best_tile, is_contraction
 from tinycore.codegen.optimize.edit import loops_in
 from tinycore.runtime.contract import Caps
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop import Ops, UOp
 from tinycore.uop.tree import Kernel, walk
 
 

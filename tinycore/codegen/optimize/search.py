@@ -16,7 +16,7 @@ from tinycore.codegen.optimize.edit import Illegal, find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.config import DEBUG
 from tinycore.runtime.contract import Caps
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop import Ops, UOp
 from tinycore.uop.printer import show
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import format_seconds

@@ -33,9 +33,9 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import dtypes
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, digit, make, of_atom
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from tinycore.codegen.render.llvm_instructions import SPELLED, Text, register_type
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Renderer
+from tinycore.uop import Ops, UOp
 from tinycore.uop.lowered import REGISTER, Lowered
-from tinycore.uop.ops import Ops, UOp
 
 Register = tuple[UOp, int]  # a register buffer and a place in it
 

@@ -12,10 +12,10 @@ import struct
 from ctypes import c_float
 from functools import cache
 
-from tinycore.dtype import NARROW, DType, dtypes, to_bits
+from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_bits
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.lowered import FUSED
-from tinycore.uop.ops import CASTS, Ops, Scalar, UOp
+from tinycore.uop.ops import CASTS, Ops, UOp
 
 FLOAT = {
     Ops.ADD: "fadd",

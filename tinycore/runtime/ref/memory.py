@@ -13,8 +13,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tinycore import util
-from tinycore.dtype import COMPUTE, NARROW, DType, dtypes, from_bits, to_bits
-from tinycore.uop.ops import MONOIDS, Scalar, UOp
+from tinycore.dtype import COMPUTE, NARROW, DType, Scalar, dtypes, from_bits, to_bits
+from tinycore.uop.ops import MONOIDS, UOp
 from tinycore.util import prod
 
 if TYPE_CHECKING:
