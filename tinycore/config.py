@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from collections.abc import Mapping
+from contextlib import ContextDecorator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import wraps
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from tinycore.errors import ConfigError
 from tinycore.util import listed, near
 
 Value = TypeVar("Value", bound=int | str)
-P = ParamSpec("P")
-R = TypeVar("R")
 
-# What the `Context`s around us say, by name: replaced whole, never changed.
+# What the `Context`s around us say, by name, and "": what was said outside of the innermost one.
 _local: ContextVar[Mapping[str, Any]] = ContextVar("settings", default=MappingProxyType({}))
 
 
@@ -117,7 +115,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
 _BY_ALIAS = {name: row for row in SETTINGS.values() for name in (row.name, *row.aliases)}
 
 
-class Context:
+class Context(ContextDecorator):
     """Give settings other values in this thread, for a `with` block or a decorated function.
 
     >>> with Context(DEBUG=2):
@@ -128,25 +126,15 @@ class Context:
     """
 
     def __init__(self, **values: int | str) -> None:
-        rows = {name: lookup(name) for name in values}
-        self._values = {rows[name].name: rows[name].checked(values[name]) for name in values}
-        self._tokens: list[Token[Mapping[str, Any]]] = []
+        rows = [(lookup(name), value) for name, value in values.items()]
+        self._values = {row.name: row.checked(value) for row, value in rows}
 
     def __enter__(self) -> None:
-        self._tokens.append(_local.set({**_local.get(), **self._values}))
+        outer = _local.get()
+        _local.set({**outer, **self._values, "": outer})
 
     def __exit__(self, *error: object) -> None:
-        _local.reset(self._tokens.pop())
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, with these settings in force whenever it runs, in whatever thread."""
-
-        @wraps(function)
-        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Context(**self._values):
-                return function(*args, **kwargs)
-
-        return inside
+        _local.set(_local.get()[""])
 
 
 def lookup(name: str) -> Setting[int] | Setting[str]:

@@ -64,14 +64,14 @@ class DType:
     @property
     def min(self) -> int | float:
         """The least value: -inf for floating point."""
-        if self.kind == "f":
+        if self.is_float:
             return -math.inf
         return -(1 << (self.bits - 1)) if self.kind == "i" else 0
 
     @property
     def max(self) -> int | float:
         """The greatest value: inf for floating point."""
-        if self.kind == "f":
+        if self.is_float:
             return math.inf
         return (1 << (self.bits - (self.kind == "i"))) - 1
 
@@ -82,7 +82,7 @@ class DType:
     def cast(self, value: Scalar) -> Scalar:
         """A Python number as a constant of this type; integers wrap, as every device does, but
         what is infinite is the least or the greatest."""
-        if self.kind == "f":
+        if self.is_float:
             return float(value)
         if abs(value) == math.inf:
             value = self.max if value > 0 else self.min

@@ -192,8 +192,7 @@ def _show_atom(atom: Atom, leaf: AtomText) -> str:
         return "*".join(sorted([_grouped(_show_atom(f, leaf)) for f in atom.factors]))
     if atom.base is None:
         return leaf(atom)
-    text = show(atom.base, leaf)
-    text = _grouped(text) if atom.divisor != 1 or atom.modulus else text
+    text = _grouped(show(atom.base, leaf))
     text = text if atom.divisor == 1 else f"{text}//{atom.divisor}"
     return f"{text}%{atom.modulus}" if atom.modulus else text
 

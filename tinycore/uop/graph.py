@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tinycore.dtype import DType, dtypes, sum_dtype
+from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, Scalar, UOp, alu, const
+from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const
 from tinycore.uop.shape import (
     Dim,
     GraphBuffer,

@@ -93,7 +93,7 @@ class Index:
 
     def __repr__(self) -> str:
         terms = [f"{c}*{atom}" for atom, c in self.terms]
-        return "Index(" + " + ".join([*terms, str(self.const)]) + ")"
+        return f"Index({' + '.join([*terms, str(self.const)])})"
 
     @property
     def is_const(self) -> bool:
@@ -105,7 +105,6 @@ class Table(dict[Any, V]):
     """Values by the fields that they are made of; one that is missing is made."""
 
     def __init__(self, make: Callable[..., V]) -> None:
-        super().__init__()
         self.make = make
 
     def __missing__(self, key: tuple[Any, ...]) -> V:
@@ -133,15 +132,15 @@ class Tables:
 
         Values still held stay valid but are no longer shared.
         """
-        kept = {key: v for key, v in self.values.items() if _only_variables(v)}
+        kept = {
+            key: value
+            for key, value in self.values.items()
+            if {atom.kind for atom, _ in value.terms} == {"variable"}
+        }
         for table in vars(self).values():
             if isinstance(table, dict) and table is not self.variables:
                 table.clear()
         self.values.update(kept)
-
-
-def _only_variables(value: Index) -> bool:
-    return {atom.kind for atom, _ in value.terms} == {"variable"}
 
 
 def make(const: int, terms: Terms = ()) -> Index:

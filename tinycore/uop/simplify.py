@@ -11,10 +11,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from tinycore.dtype import DType, dtypes, promote
+from tinycore.dtype import DType, Scalar, dtypes, promote
 from tinycore.uop.affine import Mask, mask_of
 from tinycore.uop.index import Index, as_index, digit
-from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, Scalar, UOp, alu, const
+from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np

@@ -9,10 +9,10 @@ uop/printer.py and parser.py; legality: uop/spec.py.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
-from tinycore.uop.ops import Ops, Scalar, UOp, const, postorder
+from tinycore.uop.ops import Ops, UOp, const, postorder
 
 GLOBAL = "global"
 

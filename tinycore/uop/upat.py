@@ -17,9 +17,9 @@ from itertools import permutations
 from os.path import basename
 from typing import Any, NamedTuple
 
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import ArgumentError, SpecError
-from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Ops, Scalar, UOp, toposort
+from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Ops, UOp, toposort
 from tinycore.uop.tree import Rebuild
 
 Bound = dict[str, Any]  # the nodes that names of a pattern stand for, and what else a rule takes
@@ -122,7 +122,7 @@ class UPat(Arithmetic):
 
     def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
         """Every way in which `node` fits: what is bound already, and this pattern's names."""
-        if self._has_op(node.op) and self._has_type(node.dtype) and self._has_arg(node.arg):
+        if self._has_op(node.op) and self._fits(node.dtype, node.arg):
             if self.name:
                 if bound.get(self.name, node) is not node:
                     return
@@ -133,10 +133,9 @@ class UPat(Arithmetic):
     def _has_op(self, op: Ops) -> bool:
         return not self.ops or op in self.ops
 
-    def _has_type(self, dtype: DType) -> bool:
-        return not self.dtypes or dtype in self.dtypes or dtype.scalar in self.dtypes
-
-    def _has_arg(self, arg: Any) -> bool:
+    def _fits(self, dtype: DType, arg: Any) -> bool:
+        if self.dtypes and dtype not in self.dtypes and dtype.scalar not in self.dtypes:
+            return False
         both_nan = arg != arg and self.arg != self.arg
         return self.arg is None or bool(arg == self.arg) or both_nan
 
