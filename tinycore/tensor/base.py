@@ -13,12 +13,12 @@ from functools import reduce
 from typing import Any, Self
 
 from tinycore.config import DEFAULT_FLOAT, NO_GRAD
-from tinycore.dtype import DType, dtypes, of_python, promote, to_dtype, weak_dtype
+from tinycore.dtype import DType, Scalar, dtypes, of_python, promote, to_dtype, weak_dtype
 from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import DeviceError, DTypeError, ShapeError
 from tinycore.tensor.spelling import axis_of
 from tinycore.uop import graph
-from tinycore.uop.ops import COMPARISON, Ops, Scalar, UOp, const
+from tinycore.uop.ops import COMPARISON, Ops, UOp, const
 from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of
 
 DTypeLike = DType | str | None

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-from tinycore.dtype import promote, sum_dtype
+from tinycore.dtype import Scalar, promote, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.contraction import Contraction
 from tinycore.tensor.joining import Widths
 from tinycore.tensor.spelling import pair, spelled
 from tinycore.uop import graph
-from tinycore.uop.ops import Scalar
 from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, prod
 

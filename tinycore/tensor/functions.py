@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from math import inf, nan, pi
 from typing import Self
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import Scalar, dtypes
 from tinycore.errors import DTypeError
 from tinycore.tensor.arithmetic import Arithmetic
 from tinycore.tensor.base import Operand
 from tinycore.tensor.spelling import choice, spelled
-from tinycore.uop import graph
-from tinycore.uop.ops import Ops, Scalar
+from tinycore.uop import Ops, graph
 
 _DIRECT_POWER = 64
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(pi)

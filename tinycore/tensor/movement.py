@@ -12,8 +12,8 @@ from typing import Any, Self
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
+from tinycore.uop import Ops
 from tinycore.uop.index import Index, simplest
-from tinycore.uop.ops import Ops
 from tinycore.uop.shape import Dim, Shape, SkewArg, size, upper
 from tinycore.util import ceildiv
 

@@ -23,8 +23,7 @@ from tinycore.tensor.base import DTypeLike, default_float, dtype_or
 from tinycore.tensor.creation import Creation, stored
 from tinycore.tensor.functions import Functions
 from tinycore.tensor.spelling import extents, number, spelled
-from tinycore.uop import graph
-from tinycore.uop.ops import UOp
+from tinycore.uop import UOp, graph
 from tinycore.uop.shape import Shape, upper_shape
 from tinycore.util import np, prod
 

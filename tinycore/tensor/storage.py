@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from tinycore.config import NO_GRAD
-from tinycore.dtype import DType, promote
+from tinycore.dtype import DType, Scalar, promote
 from tinycore.engine.cell import buffer_of, fresh_number
 from tinycore.engine.run import BOUND, forbid_while_recording
 from tinycore.errors import DTypeError, ShapeError
@@ -22,10 +22,9 @@ from tinycore.tensor.base import Frame, broadcast_shape, copied
 from tinycore.tensor.creation import WIDENED, Creation
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
-from tinycore.uop import graph
+from tinycore.uop import Ops, graph
 from tinycore.uop.affine import evaluate
 from tinycore.uop.index import Index
-from tinycore.uop.ops import Ops, Scalar
 from tinycore.uop.shape import Shape, SkewArg, upper_shape
 from tinycore.util import np
 

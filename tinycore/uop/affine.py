@@ -89,7 +89,7 @@ def unalias(value: Index) -> Index:
 
 
 def _base_of_alias(atom: Atom) -> Index | None:
-    return unalias(atom.base) if atom.kind == "alias" and atom.base is not None else None
+    return unalias(atom.base) if atom.base and atom.kind == "alias" else None
 
 
 def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:

@@ -301,7 +301,7 @@ def _drop_inner_moduli(value: Index, period: int) -> Index:
 def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
     """(q, r) with value = group * q + r, q holding the terms that group divides exactly."""
     exact = tuple([(atom, c // group) for atom, c in value.terms if c % group == 0])
-    rest = tuple([(atom, c) for atom, c in value.terms if c % group])
+    rest = tuple([term for term in value.terms if term[1] % group])
     return make(value.const // group, exact), make(value.const % group, rest)
 
 

@@ -262,7 +262,7 @@ def _fold_pair(op: Ops, a: UOp, b: UOp) -> UOp | None:
     for x, y in ((a, b), (b, a)):
         if y.op is not Ops.CONST:
             continue
-        if op in _NEUTRAL and y.arg == _NEUTRAL[op]:
+        if y.arg == _NEUTRAL.get(op):
             return x
         if y.dtype.kind == "b" and op in (Ops.AND, Ops.OR):
             return x if y.arg is (op is Ops.AND) else y

@@ -112,8 +112,7 @@ def _skew(node: UOp) -> Shape:
 
 
 def _reduce(node: UOp) -> Shape:
-    axes = node.arg.axes
-    return tuple([1 if k in axes else n for k, n in enumerate(node.src[0]._shape)])
+    return tuple([1 if k in node.arg.axes else n for k, n in enumerate(node.src[0]._shape)])
 
 
 def _pad(node: UOp) -> Shape:
