@@ -143,7 +143,7 @@ class UPat(Arithmetic):
         """The names in this pattern."""
         inner = (self.src,) if isinstance(self.src, UPat) else self.src or ()
         own = {self.name} if self.name else set()
-        return own.union(*[pattern.names() for pattern in inner])
+        return own.union(*map(UPat.names, inner))
 
 
 def _all_match(patterns: tuple[UPat, ...], nodes: tuple[UOp, ...], bound: Bound) -> Iterator[Bound]:
@@ -242,7 +242,7 @@ class PatternMatcher:
     """
 
     def __init__(self, rules: Iterable[Rule | tuple[UPat, Function]]) -> None:
-        self.rules = tuple([as_rule(entry) for entry in rules])
+        self.rules = tuple(map(as_rule, rules))
         self._by_shape: dict[Any, list[Rule]] = {}
 
     def __add__(self, other: PatternMatcher) -> PatternMatcher:
