@@ -51,8 +51,8 @@ def test_a_mapped_argument_keeps_its_form_and_its_masks_are_normal_again() -> No
 def test_nodes_under_gathered_places_are_found() -> None:
     number = load(IDS, Access((A,)))
     row = gather(number, 8)
-    assert gathered([A, 3 * row + B]) == [number]
-    assert gathered([A, B]) == []
+    assert gathered((A, 3 * row + B)) == [number]
+    assert gathered((A, B)) == []
 
 
 def test_a_rebuild_replaces_atoms_and_nodes_wherever_they_stand() -> None:

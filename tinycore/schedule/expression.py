@@ -47,7 +47,7 @@ def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The expressions a node is made of, those of gathered places included."""
-    found = gathered(indices(node.arg))
+    found = gathered(node.arg)
     return found if node.op is Ops.LOAD else [*node.src, *found]
 
 

@@ -116,8 +116,7 @@ def misfits(node: UOp) -> Defects:
         element = value if is_register else value.scalar
         types = {**FIXED, "v": value, "e": element, "m": dtypes.bool.vec(value.lanes)}
         like = [one.scalar.vec(value.lanes) for one in found]
-        pairs = zip(signature, like, strict=True)
-        expected = [types.get(letter, any_type) for letter, any_type in pairs]
+        expected = [types.get(*pair) for pair in zip(signature, like, strict=True)]
         if found != expected:
             yield f"has types {found}; expected {expected}"
 
@@ -134,16 +133,13 @@ def show_lowered(program: Lowered) -> str:
             lines.append(f"{margin}end")
             continue
         words = [node.op.name.lower()]
+        sources = [names.get(source) or _constant(source) for source in node.src]
         if node.dtype is not dtypes.void:
             lanes = f"x{node.dtype.lanes}" if node.dtype.lanes > 1 else ""
-            words += [node.dtype.short + lanes, *_notes(node)]
-        words += [names.get(source) or _constant(source) for source in node.src]
-        if node.dtype is not dtypes.void:
             names[node] = f"%{len(names)}"
-            words[:0] = [names[node], "="]
-        lines.append(margin + " ".join(words))
-        if node.op in (Ops.LOOP, Ops.IF):
-            margin += "  "
+            words = [names[node], "=", *words, node.dtype.short + lanes, *_notes(node)]
+        lines.append(margin + " ".join(words + sources))
+        margin += "  " * (node.op in (Ops.LOOP, Ops.IF))
     return "\n".join(lines) + "\n"
 
 

@@ -49,8 +49,8 @@ class Parser(Reader):
         word = self.one_of(("kernel", "plan"))
         name = self.name("a name")
         nodes = self.group(self.parameter)
-        params = tuple([node for node in nodes if node.op is Ops.BUFFER])
-        variables = tuple([node for node in nodes if node.op is Ops.VARIABLE])
+        kinds = (Ops.BUFFER, Ops.VARIABLE)
+        params, variables = [tuple([node for node in nodes if node.op is op]) for op in kinds]
         if word == "plan":
             return Plan(name, params, variables, *self.steps())
         spmd = self.accept("spmd")

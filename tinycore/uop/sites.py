@@ -19,7 +19,6 @@ from tinycore.uop.tree import (
     Kernel,
     Nodes,
     gathered,
-    indices,
     name_of,
     parts,
     values,
@@ -106,10 +105,8 @@ def limits(statement: UOp) -> list[Index]:
 
 
 def _extents(statement: UOp) -> Box:
-    arg = statement.arg
-    if statement.op in (Ops.LOOP, Ops.BLOCK):
-        return ((arg.axis, arg.extent),) if arg.axis else ()
-    return arg.box if statement.op in STORES else ()
+    name = getattr(statement.arg, "axis", "")
+    return ((name, statement.arg.extent),) if name else getattr(statement.arg, "box", ())
 
 
 def evaluated(statement: UOp) -> list[UOp]:
@@ -117,7 +114,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 
     A LET is among them, what it was computed from is not.
     """
-    roots = (*values(statement), *gathered(indices(statement.arg)))
+    roots = (*values(statement), *gathered(statement.arg))
     nodes = postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
     return [node for node in nodes if node.op is not Ops.BUFFER]
 

@@ -212,7 +212,7 @@ def operands(node: UOp) -> Nodes:
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The sources of a node, and the nodes under its gathered indices."""
-    return (*node.src, *gathered(indices(node.arg))) if TABLES.gathers else node.src
+    return (*node.src, *gathered(node.arg)) if TABLES.gathers else node.src
 
 
 def indices(arg: Any) -> Iterator[Index]:
@@ -224,11 +224,11 @@ def indices(arg: Any) -> Iterator[Index]:
             yield from indices(part)
 
 
-def gathered(values: Iterable[Index]) -> list[UOp]:
-    """The nodes that compute the gathered places in some index values."""
+def gathered(arg: Any) -> list[UOp]:
+    """The nodes that compute the gathered places in the argument of a node."""
     if not TABLES.gathers:
         return []
-    return [atom.node for atom in atoms(*values) if atom.kind == "gather"]
+    return [atom.node for atom in atoms(*indices(arg)) if atom.kind == "gather"]
 
 
 # Rebuilding.
@@ -252,10 +252,8 @@ def mapped(arg: Any, change: IndexMap) -> Any:
 
 def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
     """A mask in normal form, of changed index values."""
-    new = [change(value) for value in mask]
-    if all(a is b for a, b in zip(mask, new, strict=True)):
-        return mask
-    return mask_of(new)
+    new = tuple(map(change, mask))
+    return mask if new == mask else mask_of(new)
 
 
 class Rebuild:
@@ -296,7 +294,7 @@ class Rebuild:
 
     def body(self, statements: Iterable[UOp]) -> Nodes:
         """Statements in order."""
-        return tuple([self.node(statement) for statement in statements])
+        return tuple(map(self.node, statements))
 
     def _rebuild(self, node: UOp) -> UOp:
         src = tuple([self.memo[source] for source in node.src])
