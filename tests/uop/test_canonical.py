@@ -103,6 +103,12 @@ def test_dimension_names_without_own_say_nothing() -> None:
     assert canonical_text(text.format("r:")) == canonical_text(text.format(""))
 
 
+def test_a_type_is_a_type_where_an_axis_has_its_name() -> None:
+    rows = "".join([f"  par a{n}:2\n    v{n} = X[a{n}]\n" for n in range(32)])
+    text = f"kernel a(X i32[2])\n{rows}  par b:2: v = X[b] < i32(-3)\n"
+    assert "par i32:2\n    v32 = b0[i32] < i32(-3)" in canonical_text(text)
+
+
 def test_gathered_nodes_are_renamed() -> None:
     text = "kernel a(ids i32[8], X f32[8])\n  par k:8\n    v = ids[k]\n    X[v in 8] = 1.0\n"
     assert "b1[v0 in 8] = 1.0" in canonical_text(text)

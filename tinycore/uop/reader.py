@@ -251,6 +251,8 @@ class Reader:
         return self._word(self.name("a number, a name, '-' or '('"))
 
     def _word(self, name: str) -> Term:
+        if self.token == "(":  # before names: the 33rd axis of a canonical text is called i32
+            return self._call(name)
         found = self.names.get(name)
         if isinstance(found, UOp) and found.op is Ops.BUFFER:
             return load(found, self._access(found.dtype))
@@ -260,8 +262,6 @@ class Reader:
             return float(name)
         if name in ("true", "false"):
             return const(name == "true", dtypes.bool)
-        if self.token == "(":
-            return self._call(name)
         self.refuse(f"'{name}' is not in scope; expected an axis, a buffer, a value or a size.")
 
     def _call(self, name: str) -> UOp:
