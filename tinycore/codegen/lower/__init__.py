@@ -5,11 +5,10 @@ stores.py, mapped.py and decompose.py, and expand.py follows them. One driver ru
 times them, prints them at DEBUG >= 5 and, under SPEC, checks that the ops they remove are gone.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Set
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
@@ -55,13 +54,15 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
         check(kernel, "sync" if kernel.spmd else "action")
     gone: set[Ops] = set()
     for step in PASSES:
-        kernel = _timed(step.name, step.run, kernel, target.caps)
+        with _timed(step.name):
+            kernel = step.run(kernel, target.caps)
         gone.update(step.removes)
         if SPEC.value:
             _check(kernel, step.name, gone)
         if DEBUG.value >= 5:
             print(f"# after {step.name}\n{show(kernel)}")
-    program = _timed("expand", expand, kernel, target.caps)
+    with _timed("expand"):
+        program = expand(kernel, target.caps)
     if SPEC.value:
         check_lowered(program)
     if DEBUG.value >= 6:
@@ -73,17 +74,15 @@ SECONDS: dict[str, float] = {}
 """Name of a pass -> seconds in it, summed since it was cleared; its nodes are in COUNTERS."""
 
 
-Result = TypeVar("Result")
-
-
-def _timed(name: str, run: Callable[[Kernel, Caps], Result], kernel: Kernel, caps: Caps) -> Result:
+@contextmanager
+def _timed(name: str) -> Iterator[None]:
+    """Adds what a pass does to SECONDS and COUNTERS."""
     counters = COUNTERS[name]
     counted, made = counters.created, Interning.created
     begin = time.perf_counter()
-    result = run(kernel, caps)
+    yield
     SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - begin
     counters.created = counted + Interning.created - made
-    return result
 
 
 def _check(kernel: Kernel, name: str, gone: Set[Ops]) -> None:
@@ -93,6 +92,3 @@ def _check(kernel: Kernel, name: str, gone: Set[Ops]) -> None:
             raise SpecError(
                 f"lower: {name} left {node!r} in {kernel.name}; expected only ops of its row"
             )
-
-
-__all__ = ["PASSES", "SECONDS", "Lowered", "Pass", "lower"]

@@ -5,8 +5,6 @@ Code that does not change inside a loop so leaves it without a pass of its own. 
 loop only if nothing in it stores to their buffer, and never leave a scope that may not run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,8 +12,6 @@ from functools import cache
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
 from tinycore.uop.ops import Ops, UOp, alu, const
-
-Order = tuple[int, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -27,10 +23,8 @@ class Block:
 
     head: UOp | None
     depth: int
-    serial: int
     stored: Set[UOp]
     firm: bool
-    open: bool = True
     body: list[UOp] = field(default_factory=list)
 
 
@@ -41,18 +35,18 @@ class Blocks:
     """
 
     def __init__(self) -> None:
-        self.stack = [Block(None, 0, 0, frozenset(), False)]
+        self.stack = [Block(None, 0, frozenset(), False)]
         self.home: dict[UOp, Block] = {}
         self.serial = 0
         self.steps = cache(_steps)
-        self.constant = cache(_constant)
+        self.constant = cache(lambda node, dtype: const(node.arg, dtype))
 
     @property
     def body(self) -> list[UOp]:
         """The list that statements go to now; at the end, the program."""
         return self.stack[-1].body
 
-    def number(self) -> int:
+    def moment(self) -> int:
         """A number never given before: it tags nodes that stand for a moment."""
         self.serial += 1
         return self.serial
@@ -69,7 +63,7 @@ class Blocks:
         block = self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
-        node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.serial))
+        node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.head))
         return node if node in self.home else self._stand(node, block)
 
     def append(self, node: UOp) -> UOp:
@@ -81,29 +75,22 @@ class Blocks:
         self.home[node] = block
         return node
 
+    def block(self, node: UOp) -> Block:
+        """Where a node stands; constants and parameters are known everywhere."""
+        return self.home.get(node, self.stack[0])
+
     def deepest(self, nodes: Sequence[UOp]) -> Block:
         """The innermost block that any of the nodes stands in."""
-        home = self.home
         found = self.stack[0]
         for node in nodes:
-            block = home.get(node)
-            if block is not None and block.depth > found.depth:
+            block = self.home.get(node, found)
+            if block.depth > found.depth:
                 found = block
         return found
 
-    def depth(self, node: UOp) -> int:
-        """How many scopes are around a node; 0 for constants and parameters."""
-        block = self.home.get(node)
-        return 0 if block is None else block.depth
-
-    def is_live(self, node: UOp) -> bool:
-        """True if `node` may be used here: no block around it has been closed."""
-        block = self.home.get(node)
-        return block is None or block.open
-
     def open(self, head: UOp, stored: Set[UOp], firm: bool) -> None:
         """Begin the scope of a LOOP or an IF; the head belongs to it."""
-        block = Block(head, len(self.stack), self.number(), stored, firm)
+        block = Block(head, len(self.stack), stored, firm)
         self.home[head] = block
         self.stack.append(block)
 
@@ -111,7 +98,6 @@ class Blocks:
         """End the innermost scope and stand it in the one around."""
         block = self.stack.pop()
         assert block.head is not None, "blocks: the outermost one is never closed"
-        block.open = False
         end = UOp(Ops.END, dtypes.void, (block.head,))
         self.body.extend([block.head, *block.body, end])
 
@@ -131,35 +117,22 @@ class Blocks:
 
     def one(self, node: UOp, lane: int) -> UOp:
         """One lane of `node`; a single value is the same in all."""
-        return node if node.dtype.lanes == 1 else self.merge((node,), (lane,))
+        return self.merge((node,), (lane % node.dtype.lanes,))
 
-    def join(self, parts: Sequence[UOp]) -> UOp:
-        """The lanes of all parts, one after another."""
-        total = sum([part.dtype.lanes for part in parts])
-        return self.merge(parts, tuple(range(total)))
-
-    def merge(self, parts: Sequence[UOp], lanes: Order) -> UOp:
+    def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
         """Some lanes of one value or several, numbered one after another."""
         first = parts[0]
         dtype = first.dtype.scalar.vec(len(lanes))
-        if len(parts) == 1 and first.op is Ops.CONST:
-            return self.constant(first, dtype)
-        if len(parts) == 1 and lanes == tuple(range(first.dtype.lanes)):
-            return first
+        if len(parts) == 1:
+            if first.op is Ops.CONST:
+                return self.constant(first, dtype)
+            if lanes == tuple(range(first.dtype.lanes)):
+                return first
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:
         """Integers in another type, which they fit; `dtype` is that of one lane."""
-        dtype = dtype.vec(node.dtype.lanes)
-        if node.dtype is dtype:
-            return node
-        if node.op is Ops.CONST:
-            return self.constant(node, dtype)
-        return self.put(UOp(Ops.CAST, dtype, (node,)))
-
-
-def _constant(node: UOp, dtype: DType) -> UOp:
-    return const(node.arg, dtype)
+        return self.put(node.cast(dtype.vec(node.dtype.lanes)))
 
 
 def _steps(step: int, lanes: int, dtype: DType) -> UOp:

@@ -5,8 +5,6 @@ A float that is only stored is computed in its wider type and rounded after ever
 and conversions are in floats.py; the pass of reductions has run, expand.py comes later.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial
@@ -54,20 +52,15 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     """`x` as `dtype`, where one of them may be narrow."""
     if x.dtype is dtype:
         return x
-    if x.op is Ops.CONST and x.dtype in COMPUTE:
-        value = float(from_bits(to_bits(x.arg, x.dtype), x.dtype))
-        return const(value, dtypes.float32).cast(dtype)
     if x.dtype in COMPUTE:
-        wide = COMPUTE[x.dtype]
-        emulated = x.dtype.name in ctx.emulated
-        single = widen(x) if emulated else UOp(Ops.CAST, wide, (x,))
+        single = widen(x) if x.dtype.name in ctx.emulated else x.cast(dtypes.float32)
+        if x.op is Ops.CONST:
+            single = const(from_bits(to_bits(x.arg, x.dtype), x.dtype), dtypes.float32)
         return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
         return x.cast(dtype)
     single = _single(x)
-    if dtype.name in ctx.emulated:
-        return narrow(single, dtype)
-    return single.cast(dtype)
+    return narrow(single, dtype) if dtype.name in ctx.emulated else single.cast(dtype)
 
 
 def _single(x: UOp) -> UOp:
@@ -82,17 +75,8 @@ def _single(x: UOp) -> UOp:
 # Decompositions: from the operands of an op to what it means.
 
 
-def maximum(a: UOp, b: UOp) -> UOp:
-    """The larger; NaN if either is."""
-    return _better(a, b, a < b)
-
-
-def minimum(a: UOp, b: UOp) -> UOp:
-    """The smaller; NaN if either is."""
-    return _better(a, b, b < a)
-
-
-def _better(a: UOp, b: UOp, is_b: UOp) -> UOp:
+def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
+    """b where that is asked for, else a; NaN if either is."""
     found = is_b.where(b, a)
     if b.op is Ops.CONST or not a.dtype.is_float:
         return found
@@ -182,8 +166,8 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
     Ops.LOG: log,
     Ops.SIN: sin,
     Ops.FIN: finite_or_zero,
-    Ops.MAX: maximum,
-    Ops.MIN: minimum,
+    Ops.MAX: lambda a, b: either(a, b, a < b),
+    Ops.MIN: lambda a, b: either(a, b, b < a),
 }
 """Ops in terms of others, for targets that do not spell them."""
 

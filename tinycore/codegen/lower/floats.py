@@ -6,8 +6,6 @@ Software Manual for the Elementary Functions, 1980. decompose.py says when these
 Legend: a narrow float is sign, exponent field, mantissa; float32 has 23 mantissa bits, bias 127.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -77,7 +75,9 @@ def exp(x: UOp) -> UOp:
     r = fused(whole * -row.ln2[1] + r)
     power = fused(r * r * polynomial(r, row.exp_coefficients) + r) + 1.0
     half = n >> 1
-    return power * _two_to(half, x.dtype) * _two_to(n - half, x.dtype)
+    for part in (half, n - half):
+        power = power * number((part + row.bias) << row.mantissa, x.dtype)
+    return power
 
 
 def log(x: UOp) -> UOp:
@@ -162,11 +162,6 @@ def number(x: UOp, dtype: DType) -> UOp:
 def absolute(x: UOp) -> UOp:
     """The size of a float."""
     return (x < 0.0).where(-x, x)
-
-
-def _two_to(n: UOp, dtype: DType) -> UOp:
-    row = FORMATS[dtype]
-    return number((n + row.bias) << row.mantissa, dtype)
 
 
 # Conversions

@@ -8,76 +8,53 @@ Next: values.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from functools import cache, partial
+from typing import Any
 
 from tinycore.codegen.lower.blocks import Blocks
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.uop.affine import atoms, rebuild, substitute
 from tinycore.uop.index import Atom, Index, Terms, make, of_atom
-from tinycore.uop.ops import Ops, UOp, alu, const
+from tinycore.uop.ops import Ops, UOp, const
 
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
-_UNSIGNED = {dtypes.int64: dtypes.uint64, dtypes.int32: dtypes.uint32}
-_INT32 = 1 << 31
 
 
-class Form(NamedTuple):
-    """An index value, aliases written out where that shows what is linear, and what it depends on
-    in order of creation: axes and gathered atoms; `is_linear` in all of them."""
-
-    value: Index
-    parts: tuple[Atom, ...]
-    gathers: tuple[Atom, ...]
-    is_linear: bool
-
-
-class Indices:
-    """Index values at one point of a program; `evaluate` gives gathered numbers.
+class Indices(Blocks):
+    """Index values at one point of a program.
 
     `now` is what holds there: of an axis the number if its loop is copied, else the node that
     counts it; of a buffer the moment it last changed; of a LET its node. `lane` is the axis of the
     vector loop around, and `lanes` how many values have: 1 outside of one.
     """
 
-    def __init__(self, blocks: Blocks, evaluate: Callable[[UOp], UOp]) -> None:
-        self.blocks = blocks
-        self.evaluate = evaluate
+    def __init__(self) -> None:
+        super().__init__()
         self.now: dict[Atom | UOp, Any] = {}
         self.lane: Atom | None = None
         self.lanes = 1
         self.form = cache(_form)
-        self.number = cache(_number)
+        self.number = cache(partial(const, dtype=dtypes.int64))
         self.sums: dict[Terms, UOp] = {}
         self.numbers: dict[UOp, Atom] = {}
+
+    def evaluate(self, value: UOp) -> UOp:
+        """The node of a value that an index gathers."""
+        raise NotImplementedError
 
     # numbers put in
 
     def bind(self, index: Index) -> Index:
         """The index with the numbers of copied axes and of gathered values put in."""
-        form = self.form(index)
-        if not form.is_linear:
-            env = {atom: self._number_of(atom) for atom in form.parts}
-            return substitute(form.value, env)
-        constant, kept = form.value.const, []
-        for term in form.value.terms:
-            number = self.now.get(term[0])
-            if isinstance(number, Index):
-                constant += term[1] * number.const
-            else:
-                kept.append(term)
-        return make(constant, tuple(kept))
+        value, parts = self.form(index)
+        if parts:
+            return substitute(value, {atom: self._number_of(atom) for atom in parts})
+        return rebuild(value, self._copied)
 
     def by_lane(self, index: Index) -> list[Index]:
         """A bound index in each lane alone."""
-        step = self.step(index)
-        if step is not None:
-            terms = self.first(index).terms
-            return [make(index.const + step * lane, terms) for lane in range(self.lanes)]
         moving = [atom for atom in atoms(index) if self.runs(atom)]
         found = []
         for lane in range(self.lanes):
@@ -88,23 +65,18 @@ class Indices:
     def _in_lane(self, atom: Atom, lane: int) -> Index:
         if atom is self.lane:
             return make(lane)
-        number = self.blocks.one(self._counted(atom), lane)
-        return of_atom(self._as_atom(number, atom.hi))
+        return self._as_index(self.one(self._counted(atom), lane), atom.hi)
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
-        found = 0
-        for atom, factor in index.terms if self.lanes > 1 else ():
-            if atom is self.lane:
-                found = factor
-            elif self.runs(atom):
-                return None
-        return found
+        moving: dict[Atom | None, int] = {}
+        moving.update([term for term in index.terms if self.runs(term[0])])
+        step = moving.pop(self.lane, 0)
+        return None if moving else step
 
     def first(self, index: Index) -> Index:
         """A bound index in lane 0, if it moves by equal steps."""
-        terms = [term for term in index.terms if term[0] is not self.lane]
-        return make(index.const, tuple(terms))
+        return make(index.const, tuple([term for term in index.terms if term[0] is not self.lane]))
 
     def runs(self, atom: Atom) -> bool:
         """True if an atom of a bound index differs from lane to lane."""
@@ -117,24 +89,27 @@ class Indices:
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
-            return of_atom(self._gathered(atom))
+            return self._as_index(self._gathered(atom), atom.hi)
+        return self._copied(atom) or of_atom(atom)
+
+    def _copied(self, atom: Atom) -> Index | None:
+        """The number of an axis whose loop is copied."""
         number = self.now.get(atom)
-        return number if isinstance(number, Index) else of_atom(atom)
+        return number if isinstance(number, Index) else None
 
-    def _gathered(self, atom: Atom) -> Atom:
+    def _gathered(self, atom: Atom) -> UOp:
         """The number that a gathered atom is here, negatives counted from the end."""
-        apply = self.blocks.apply
-        number = self.blocks.narrow(self.evaluate(atom.node), dtypes.int64)
-        from_end = apply(Ops.ADD, number, number.const_like(atom.hi + 1))
-        negative = apply(Ops.LT, number, number.const_like(0))
-        return self._as_atom(apply(Ops.WHERE, negative, from_end, number), atom.hi)
+        number = self.narrow(self.evaluate(atom.node), dtypes.int64)
+        from_end = self.put(number + (atom.hi + 1))
+        negative = self.put(number < 0)
+        return self.put(negative.where(from_end, number))
 
-    def _as_atom(self, number: UOp, most: int) -> Atom:
+    def _as_index(self, number: UOp, most: int) -> Index:
         found = self.numbers.get(number)
         if found is None:
             found = self.numbers[number] = Atom("axis", 0, most, "gathered")
             self.now[found] = number
-        return found
+        return of_atom(found)
 
     # conditions
 
@@ -146,87 +121,69 @@ class Indices:
                 return FALSE
             if index.lo < 0:
                 nodes.append(self._at_least_zero(index))
-        if not nodes:
-            return TRUE
         # Single truths before those of lanes, outer before inner.
-        nodes.sort(key=lambda node: (node.dtype.lanes, self.blocks.depth(node)))
+        nodes.sort(key=lambda node: (node.dtype.lanes, self.block(node).depth))
         total = TRUE
         for node in nodes:
-            total = self.blocks.apply(Ops.AND, total, node)
+            total = self.apply(Ops.AND, total, node)
         return total
 
     def inside(self, index: Index) -> list[UOp]:
         """The truths that what an index value gathers lies in its extent."""
         found = []
-        for atom in self.form(index).gathers:
-            number = self._counted(self._gathered(atom))
-            whole = self.blocks.narrow(number, dtypes.uint64)
-            most = whole.const_like(atom.hi + 1)
-            found.append(self.blocks.apply(Ops.LT, whole, most))
+        for atom in self.form(index)[1]:
+            if atom.kind == "gather":
+                number = self.narrow(self._gathered(atom), dtypes.uint64)
+                found.append(self.put(number < atom.hi + 1))
         return found
 
     def _at_least_zero(self, index: Index) -> UOp:
         """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
-        apply, step = self.blocks.apply, self.step(index)
+        step = self.step(index)
         if step is None:
             numbers = self.value(index)
-            return apply(Ops.LT, numbers.const_like(-1), numbers)
+            return self.put(numbers.const_like(-1) < numbers)
         if step:
             bound = -1 - self.first(index)
             dtype = _lane_dtype(bound)
-            limit = self.blocks.narrow(self.same(bound), dtype)
-            numbers = self.blocks.put(self.blocks.steps(step, self.lanes, dtype))
-            return apply(Ops.LT, limit, numbers)
+            limit = self.narrow(self.same(bound), dtype)
+            return self.apply(Ops.LT, limit, self.put(self.steps(step, self.lanes, dtype)))
         if index.terms[0][1] >= 0:
-            below = self.number(-1 - index.const)
-            return apply(Ops.LT, below, self._sum(index.terms))
-        above = self.number(index.const + 1)
-        negative = -index
-        return apply(Ops.LT, self._sum(negative.terms), above)
+            return self.apply(Ops.LT, self.number(-1 - index.const), self._sum(index.terms))
+        return self.apply(Ops.LT, self._sum((-index).terms), self.number(index.const + 1))
 
     # nodes
 
     def value(self, index: Index, dtype: DType | None = None) -> UOp:
         """The node of a bound index: a number in int64 or, where it differs from lane to lane,
         a vector of `dtype`, which is the narrowest that does."""
-        if self.lanes == 1:
-            return self.same(index)
         moving = [term for term in index.terms if self.runs(term[0])]
         if not moving:
             return self.same(index)
         dtype = dtype or _lane_dtype(index)
         still = [term for term in index.terms if term not in moving]
-        first = self.same(make(index.const, tuple(still)))
-        first = self.blocks.narrow(first, dtype)
-        total = self.blocks.splat(first, self.lanes)
-        for atom, factor in moving:
-            part = self._atom(atom, dtype)
-            part = self.blocks.apply(Ops.MUL, part, part.const_like(factor))
-            total = self.blocks.apply(Ops.ADD, total, part)
-        return total
+        total = self.narrow(self.same(make(index.const, tuple(still))), dtype)
+        return self._added(total, ((self._atom(atom, dtype), factor) for atom, factor in moving))
 
     def same(self, index: Index) -> UOp:
         """The node of a bound index that is the same in all lanes."""
-        if not index.terms:
-            return self.number(index.const)
-        total = self._sum(index.terms)
         if not index.const:
-            return total
-        constant = self.number(index.const)
-        return self.blocks.put(alu(Ops.ADD, total, constant))
+            return self._sum(index.terms)
+        return self.apply(Ops.ADD, self._sum(index.terms), self.number(index.const))
 
     def _sum(self, terms: Terms) -> UOp:
         """The variable part of a sum, outer parts first."""
         total = self.sums.get(terms)
-        if total is not None and self.blocks.is_live(total):
+        if total is not None and self.block(total) in self.stack:
             return total
         parts = [(self._atom(atom, dtypes.int64), factor) for atom, factor in terms]
-        parts.sort(key=lambda part: self.blocks.depth(part[0]))
-        total = self.number(0)
+        parts.sort(key=lambda part: self.block(part[0]).depth)
+        total = self.sums[terms] = self._added(self.number(0), parts)
+        return total
+
+    def _added(self, total: UOp, parts: Iterable[tuple[UOp, int]]) -> UOp:
         for node, factor in parts:
-            part = self.blocks.apply(Ops.MUL, node, self.number(factor))
-            total = self.blocks.apply(Ops.ADD, total, part)
-        self.sums[terms] = total
+            total = self.apply(Ops.ADD, total, self.put(node * factor))
         return total
 
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
@@ -234,11 +191,11 @@ class Indices:
         if atom.factors:
             product = const(1, dtype)
             for factor in atom.factors:
-                part = self.blocks.narrow(self.value(of_atom(factor), dtype), dtype)
-                product = self.blocks.apply(Ops.MUL, product, part)
+                part = self.narrow(self.value(of_atom(factor), dtype), dtype)
+                product = self.apply(Ops.MUL, product, part)
             return product
         if atom.base is None:
-            return self.blocks.narrow(self._counted(atom), dtype)
+            return self.narrow(self._counted(atom), dtype)
         base = self.value(atom.base, dtype)
         return base if atom.kind == "alias" else self._digit(base, atom)
 
@@ -248,32 +205,32 @@ class Indices:
             return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
         node = self.now[atom]
         assert isinstance(node, UOp), f"lower: {atom} has a number, {node}"
-        return self.blocks.put(node)
+        return self.put(node)
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         """A digit of `base`, which is at least zero; by shifts where they do."""
         assert atom.base is not None and atom.base.lo >= 0, f"lower: {atom} of a negative number"
         if _is_power(atom.divisor) and _is_power(atom.modulus):
-            shift = base.const_like(atom.divisor.bit_length() - 1)
-            digit = self.blocks.apply(Ops.SHR, base, shift) if shift.arg else base
-            mask = digit.const_like(atom.modulus - 1)
-            return self.blocks.apply(Ops.AND, digit, mask) if atom.modulus else digit
+            shift = atom.divisor.bit_length() - 1
+            digit = self.put(base >> shift) if shift else base
+            return self.put(digit & (atom.modulus - 1)) if atom.modulus else digit
         signed = base.dtype.scalar
-        digit = self.blocks.narrow(base, _UNSIGNED[signed])
+        digit = self.narrow(base, to_dtype(f"u{signed.name}"))
         if atom.divisor > 1:
-            digit = self.blocks.apply(Ops.IDIV, digit, digit.const_like(atom.divisor))
+            digit = self.put(digit // atom.divisor)
         if atom.modulus:
-            digit = self.blocks.apply(Ops.MOD, digit, digit.const_like(atom.modulus))
-        return self.blocks.narrow(digit, signed)
+            digit = self.put(digit % atom.modulus)
+        return self.narrow(digit, signed)
 
 
-def _form(index: Index) -> Form:
+def _form(index: Index) -> tuple[Index, list[Atom]]:
+    """An index value, aliases written out where that shows what is linear; if it is not in all, the
+    axes and gathered atoms it depends on, in order of creation."""
     plain = rebuild(index, _alias_base)
+    if all(atom.kind in ("axis", "variable") for atom, _ in plain.terms):
+        return plain, []
     parts = [atom for atom in atoms(plain) if atom.kind != "variable"]
-    parts.sort(key=lambda atom: atom.order)
-    is_linear = all(atom.kind in ("axis", "variable") for atom, _ in plain.terms)
-    gathers = [atom for atom in parts if atom.kind == "gather"]
-    return Form(plain, tuple(parts), tuple(gathers), is_linear)
+    return plain, sorted(parts, key=lambda atom: atom.order)
 
 
 def _alias_base(atom: Atom) -> Index | None:
@@ -283,10 +240,6 @@ def _alias_base(atom: Atom) -> Index | None:
     return rebuild(atom.base, _alias_base)
 
 
-def _number(value: int) -> UOp:
-    return const(value, dtypes.int64)
-
-
 def _is_power(number: int) -> bool:
     return number & (number - 1) == 0
 
@@ -294,13 +247,12 @@ def _is_power(number: int) -> bool:
 def _lane_dtype(index: Index) -> DType:
     """The narrowest type that all numbers on the way to `index` fit, for arithmetic in lanes."""
     work = [index]
-    while work:
-        value = work.pop()
+    for value in work:  # which grows as bases are found
         reach = abs(value.const)
         for atom, factor in value.terms:
             reach += abs(factor) * max(abs(atom.lo), abs(atom.hi))
             if atom.base is not None:
                 work.append(atom.base)
-        if reach >= _INT32:
+        if reach > dtypes.int32.max:
             return dtypes.int64
     return dtypes.int32

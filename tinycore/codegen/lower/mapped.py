@@ -6,10 +6,6 @@ parallel, by a state for each lane that are joined after the loop; `tasks` leave
 with groups of threads will get descriptors of their own here.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Nodes,
@@ -17,7 +13,6 @@ from tinycore.codegen.optimize.edit import (
     atom_of,
     edit,
     edit_loops,
-    find,
     loops_in,
     placed,
     refit,
@@ -28,9 +23,9 @@ from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
-from tinycore.uop.ops import MONOIDS, Ops, UOp, alu
+from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, load, loop, store
+from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, store
 from tinycore.util import dedup, prod
 
 MAX_COPIES = 64
@@ -99,27 +94,25 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
     lane = axis(name, lanes)
     found: list[UOp] = []
     rest: list[UOp] = []
+
+    def at(index: Index | int) -> UOp:
+        return placed((value,), {lane: as_index(index)})[0]
+
     if value.op is not Ops.LOAD:
         found, value = _kept(target, name, lanes, value)
     while lanes > 3:
         if lanes % 2:
-            rest.append(_at(value, lane, as_index(lanes - 1)))
+            rest.append(at(lanes - 1))
         lanes //= 2
         part = f"{name}.h{lanes}"
         index = axis(part, lanes)
-        halves = alu(op, _at(value, lane, index), _at(value, lane, index + lanes))
-        kept, value = _kept(target, part, lanes, halves)
+        kept, value = _kept(target, part, lanes, at(index).alu(op, at(index + lanes)))
         found += kept
         lane = index
-    total, *others = [*[_at(value, lane, as_index(k)) for k in range(lanes)], *rest]
+    total, *others = [*map(at, range(lanes)), *rest]
     for other in others:
-        total = alu(op, total, other)
+        total = total.alu(op, other)
     return [*found, node.replace(src=(target, total, *moved))]
-
-
-def _at(value: UOp, lane: Index, index: Index) -> UOp:
-    """`value` with another index for its lane."""
-    return placed((value,), {lane: index})[0]
 
 
 def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UOp]:
@@ -135,69 +128,61 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
 
     Raises: SpecError if grid loops follow one another, or a store to a parameter stands outside.
     """
-    grids = [node for node in loops_in(kernel.body) if _is_grid(node)]
-    if grids:
-        _check(kernel, grids)
-    if len(grids) < 2:
+    first = next(filter(_is_grid, loops_in(kernel.body)), None)
+    if first is None:
         return kernel
-    *outer, last = _chain(grids[0])
-    flat = last.over(edit(last.src, _in_order))
-    for node in reversed(outer):
-        flat = fused(node, flat)
-    body = edit(kernel.body, lambda node: [flat if node is grids[0] else node])
-    return kernel._replace(body=body)
+    inside = {*under([first])}
+    for node in under(kernel.body):
+        if node in inside:
+            continue
+        if _is_grid(node):
+            names = f"{first.arg.axis} and {node.arg.axis}"
+            raise SpecError(
+                f"lower: {kernel.name} has grid loops {names} side by side; expected one"
+            )
+        if node.op is Ops.STORE and node.src[0] in kernel.params:
+            name = node.src[0].arg.name
+            raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
+    return kernel._replace(
+        body=edit(kernel.body, lambda node: [_flat(node) if node is first else node])
+    )
 
 
 def _is_grid(node: UOp) -> bool:
     return node.op is Ops.LOOP and node.arg.map == "grid"
 
 
-def _chain(outer: UOp) -> list[UOp]:
-    """Grid loops with nothing between them whose inner extents are numbers."""
-    found = [outer]
-    while len(found[-1].src) == 1 and _is_grid(found[-1].src[0]):
-        inner = found[-1].src[0]
-        if inner.arg.extent.terms:
-            break
-        found.append(inner)
-    return found
+def _flat(outer: UOp) -> UOp:
+    """Grid loops with nothing between them whose inner extents are numbers, as one; a grid loop
+    that is deeper runs in order."""
+    inner, *others = outer.src
+    if not others and _is_grid(inner) and inner.arg.extent.is_const:
+        return fused(outer, _flat(inner))
 
+    def in_order(node: UOp) -> Nodes:
+        return [refit(node, map="") if _is_grid(node) else node]
 
-def _check(kernel: Kernel, grids: list[UOp]) -> None:
-    first = grids[0].arg.axis
-    inside = {*under(grids[:1])}
-    for node in grids:
-        if node not in inside:
-            names = f"{first} and {node.arg.axis}"
-            raise SpecError(
-                f"lower: {kernel.name} has grid loops {names} side by side; expected one"
-            )
-    for node in find(kernel.body, Ops.STORE):
-        if node not in inside and node.src[0] in kernel.params:
-            name = node.src[0].arg.name
-            raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
-
-
-def _in_order(node: UOp) -> Nodes:
-    """A grid loop that is deeper than the shared one runs in order."""
-    return [refit(node, map="") if _is_grid(node) else node]
+    return outer.over(edit(outer.src, in_order))
 
 
 def lanes(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` whose loops @vec are those that lanes run."""
-    return kernel._replace(body=with_lanes(kernel.body))
+    """`kernel` whose loops say how they run."""
+    return kernel._replace(body=edit(kernel.body, decided))
 
 
-def with_lanes(body: Nodes) -> Statements:
-    """Statements where the other loops @vec are copied, or run in order if they are long."""
-    return edit(body, _decided)
-
-
-def _decided(node: UOp) -> Nodes:
-    if node.op is not Ops.LOOP or node.arg.map != "vec" or _has_lanes(node):
+def decided(node: UOp) -> Nodes:
+    """A loop as it runs: @grid, @vec along lanes, @reg and @unroll as copies of its body, others in
+    order."""
+    if node.op is not Ops.LOOP:
         return [node]
-    extent = node.arg.extent
-    return [refit(node, map="unroll" if extent.is_const and extent.const <= MAX_COPIES else "")]
+    extent, place = node.arg.extent, node.arg.map
+    if place == "vec" and not _has_lanes(node):
+        place = "unroll" if extent.hi <= MAX_COPIES else ""
+    if extent.is_const and extent.const <= 1:
+        place = "unroll"
+    if extent.terms and place != "grid":
+        place = ""
+    return [node if place == node.arg.map else refit(node, map=place)]
 
 
 def _has_lanes(node: UOp) -> bool:
@@ -206,18 +191,10 @@ def _has_lanes(node: UOp) -> bool:
     if lane is None or lane.hi >= MAX_LANES or node.arg.kind != "par" or node.arg.extent.terms:
         return False
     for statement in under(node.src):
-        extents = _EXTENTS.get(statement.op)
-        inside = atoms(*extents(statement)) if extents else ()
-        if any(atom is lane or atom.kind == "gather" for atom in inside):
-            return False
+        if statement.op in (Ops.LOOP, Ops.IF, Ops.BUFFER):
+            inside = atoms(*indices(statement.arg))
+            if any(atom is lane or atom.kind == "gather" for atom in inside):
+                return False
         if statement.op is Ops.LOOP and statement.arg.map == "vec":
             return False
     return True
-
-
-_EXTENTS: dict[Ops, Callable[[UOp], Iterable[Index]]] = {
-    Ops.LOOP: lambda node: (node.arg.extent,),
-    Ops.IF: lambda node: node.arg,
-    Ops.BUFFER: lambda node: node.arg.shape,
-}
-"""What must be the same in every lane of a vector loop around a statement."""

@@ -5,11 +5,9 @@ Comes in: a tree after its actions; for `combine`, one whose red loops no lanes 
 their own; then one without combine and rebase. Loops that lowering itself writes are made here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-from tinycore.codegen.lower.mapped import with_lanes
+from tinycore.codegen.lower.mapped import lanes
 from tinycore.codegen.lower.storage import Storage, in_memory, plan
 from tinycore.codegen.optimize.edit import Nodes, Statements, edit, placed, refit
 from tinycore.dtype import dtypes
@@ -17,7 +15,7 @@ from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis, of_atom
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, States, UOp, alu, toposort
+from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, States, UOp, toposort
 from tinycore.uop.tree import (
     Access,
     Kernel,
@@ -82,7 +80,7 @@ class Combiner:
 
     def __init__(self, kernel: Kernel, caps: Caps) -> None:
         self.kernel = kernel
-        self.vector_bytes = caps.vector_bytes
+        self.caps = caps
         self.count = 0
         self.storage: dict[UOp, Storage] = {}
 
@@ -102,9 +100,9 @@ class Combiner:
             before = load(target, _needed(target, place))
             if arg.rebase:
                 before = let(f"old{self.count}.{k}", before)
-            after = fused(alu(MONOIDS[arg.combine].op, before, statement.src[count + k]))
+            after = fused(before.alu(MONOIDS[arg.combine].op, statement.src[count + k]))
             if arg.rebase:
-                after = alu(Ops.WHERE, mask_value(place.mask), after, before)
+                after = mask_value(place.mask).where(after, before)
                 after = let(f"new{self.count}.{k}", after)
             old.append(before)
             new.append(after)
@@ -118,7 +116,7 @@ class Combiner:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
         if not self.storage:
-            self.storage = plan(with_lanes(self.kernel.body))
+            self.storage = plan(lanes(self.kernel, self.caps))
         storage = self.storage[dependent]
         loops = [
             LoopArg(f"move{self.count}.{k}", extent, "par", storage.run_of(k))
@@ -127,8 +125,8 @@ class Combiner:
         place = _needed(dependent, arg.places[0])
         place = place._replace(indices=lead + place_in(loops))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
-        lanes = 1 if storage.width else self.vector_bytes // dependent.dtype.itemsize
-        return nest(loops, [store(dependent, place, value)], lanes)
+        width = 1 if storage.width else self.caps.vector_bytes // dependent.dtype.itemsize
+        return nest(loops, [store(dependent, place, value)], width)
 
 
 def _needed(target: UOp, place: Access) -> Access:

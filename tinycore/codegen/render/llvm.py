@@ -7,8 +7,6 @@ a program without one is run by worker 0. Register buffers become values and phi
 What stands between branches is spelled in llvm_instructions.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -65,8 +63,7 @@ class Module(Text):
             if name is not None:
                 self.names[node] = name
         if not self.program.grid:
-            self.line("br label %done")
-            self.block("done")
+            self.go_on("done")
         self.line("ret void")
         head = f'define void @"{self.program.name}"(ptr %args, i64 %tid, i64 %nt) #0 {{\nentry:\n'
         declared = "".join([f"{line}\n" for line in self.declared])
@@ -76,8 +73,7 @@ class Module(Text):
     def _arguments(self) -> None:
         program = self.program
         slots = [("ptr", param) for param in program.params]
-        for variable in program.variables:
-            slots.append(("i64", UOp(Ops.VARIABLE, dtypes.int64, (), variable.arg)))
+        slots += [("i64", node.replace(dtype=dtypes.int64)) for node in program.variables]
         for number, (kind, node) in enumerate(slots):
             self.names[node] = self._argument(kind, number)
         if program.scratch_bytes:
@@ -140,8 +136,7 @@ class Module(Text):
         scope = self._scope("l", node)
         name, counter = scope.name, f"%{scope.name}.i"
         may_skip = is_grid or node.arg.extent.lo < 1
-        self.line(f"br label %{name}")
-        self.block(name)
+        self.go_on(name)
         head = len(self.lines)
         self.registers.update(scope.inside)
         if may_skip:
@@ -173,8 +168,7 @@ class Module(Text):
         self.block(scope.name)
         yield None
         phis = self._phis(scope)
-        self.line(f"br label %{scope.name}.end")
-        self.block(f"{scope.name}.end")
+        self.go_on(f"{scope.name}.end")
         self.lines += phis
         self.registers.update(scope.inside)
 

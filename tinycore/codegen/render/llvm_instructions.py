@@ -6,8 +6,6 @@ memory; floats that LLVM would compute by calls are their bits.
 Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
-from __future__ import annotations
-
 import struct
 from ctypes import c_float
 from functools import cache
@@ -55,7 +53,8 @@ SPELLED = frozenset({*FLOAT, *SIGNED, *OF_ONE, *FUNCTIONS, *CASTS, Ops.WHERE})
 """The scalar ops there are spellings for."""
 
 _CONVERSIONS = {"fi": "fptosi", "fu": "fptoui", "if": "sitofp", "uf": "uitofp", "bf": "uitofp"}
-_WIDENINGS = {"f": "fpext", "i": "sext", "u": "zext", "b": "zext"}
+_NARROWER = {"f": "fptrunc", "i": "trunc", "u": "trunc"}
+_WIDER = {"f": "fpext", "i": "sext", "u": "zext", "b": "zext"}
 _FLOATS = {"float16": "half", "float32": "float", "float64": "double"}
 
 
@@ -140,6 +139,11 @@ class Text:
         self.lines.append(f"{label}:")
         self.label = label
 
+    def go_on(self, label: str) -> None:
+        """End a basic block and begin the next."""
+        self.line(f"br label %{label}")
+        self.block(label)
+
     def branch(self, test: str, yes: str, no: str) -> None:
         """Go to one of two blocks."""
         self.line(f"br i1 {test}, label %{yes}, label %{no}")
@@ -157,7 +161,8 @@ class Text:
         """A scalar op on scalars or, lane by lane, on vectors. Raises: Unsupported."""
         op, dtype = node.op, node.src[0].dtype
         kind = register_type(dtype)
-        names = [self.name(source) for source in node.src]
+        operands = [(register_type(source.dtype), self.name(source)) for source in node.src]
+        names = [name for _, name in operands]
         word = PLAIN[dtype.kind].get(op)
         if word is not None:
             word += " contract" if node.tag == FUSED and self.contracts else ""
@@ -170,13 +175,11 @@ class Text:
         if op in OF_ONE:
             word, first = OF_ONE[op]
             return self.new(f"{word} {kind} {literal(first, dtype)}, {names[0]}")
-        given = [register_type(source.dtype) for source in node.src]
-        pairs = list(zip(given, names, strict=True))
         if op is Ops.WHERE:
-            return self.new("select " + ", ".join([f"{one} {name}" for one, name in pairs]))
+            return self.new("select " + ", ".join([f"{one} {name}" for one, name in operands]))
         if op not in FUNCTIONS:
             raise Unsupported(f"render: {op.name} on {dtype!r} has no spelling in LLVM IR")
-        return self.new(self.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, pairs))
+        return self.new(self.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, operands))
 
     def _converted(self, value: str, old: DType, new: DType) -> str:
         if old is new:
@@ -186,11 +189,9 @@ class Text:
             compare = "fcmp une" if old.is_float else "icmp ne"
             return self.new(f"{compare} {kind} {value}, {literal(0, old)}")
         word = _CONVERSIONS.get(old.kind + new.kind)
-        if word is None:
-            if new.bits == old.bits:
-                return value
-            narrower = "fptrunc" if old.is_float else "trunc"
-            word = _WIDENINGS[old.kind] if new.bits > old.bits else narrower
+        if word is None and new.bits == old.bits:
+            return value
+        word = word or (_WIDER if new.bits > old.bits else _NARROWER)[old.kind]
         return self.new(f"{word} {kind} {value} to {register_type(new)}")
 
     def shuffle(self, node: UOp) -> str:
@@ -271,8 +272,7 @@ class Text:
         self.branch(mask, label, f"{label}.end")
         self.block(label)
         self.line(write)
-        self.line(f"br label %{label}.end")
-        self.block(f"{label}.end")
+        self.go_on(f"{label}.end")
 
     def _place(self, buffer: UOp, offset: str) -> str:
         base = self.names[buffer]
