@@ -110,13 +110,13 @@ def _extents(statement: UOp) -> Box:
 
 
 def evaluated(statement: UOp) -> list[UOp]:
-    """The scalar nodes that a statement evaluates, those under gathered indices too.
+    """The scalar nodes that a statement evaluates and the buffers it loads from, those under
+    gathered indices too.
 
     A LET is among them, what it was computed from is not.
     """
     roots = (*values(statement), *gathered(statement.arg))
-    nodes = postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
-    return [node for node in nodes if node.op is not Ops.BUFFER]
+    return postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
 
 
 def uses(statement: UOp) -> list[Use]:

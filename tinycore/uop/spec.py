@@ -23,7 +23,7 @@ from tinycore.util import np, prod
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
 _ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
-VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.LOAD, Ops.LET}
+VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.BUFFER, Ops.LOAD, Ops.LET}
 
 PLAIN: dict[str, tuple[object, ...]] = {
     "map": ("",),
@@ -88,17 +88,16 @@ def names_are_in_scope(site: Site) -> Defects:
     """What is named is declared before, in a block around: buffers, values, axes and variables; no
     index holds an alias."""
     known = site.names | axes(site.statement)
-    named = [*site.nodes, *[use.buffer for use in site.uses]]
-    if site.statement.op not in BODIES:
-        named += site.statement.src
-    for node in named:
+    sources = () if site.statement.op in BODIES else site.statement.src
+    for node in (*site.nodes, *sources):
         for name, meaning in declared(node).items():
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
     arg = site.statement.arg
     if site.statement.op is Ops.BUFFER:
         arg = arg.shape  # an own relation speaks of names of its own
-    for value in indices((arg, *[node.arg for node in site.nodes])):
+    args = [node.arg for node in site.nodes if node.op is not Ops.BUFFER]
+    for value in indices((arg, *args)):
         if unalias(value) is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
         for atom in atoms(value):
@@ -214,8 +213,7 @@ def states_are_rebased(site: Site) -> Defects:
             moved[use.buffer] |= {*dependents(statement)}
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:
-        loaded = [use.buffer for use in sites.uses(statement) if use.how == "load"]
-        read = {state for node in (*sites.evaluated(statement), *loaded) for state in depends[node]}
+        read = {state for node in sites.evaluated(statement) for state in depends[node]}
         for target in (statement, *[use.buffer for use in written(statement)]):
             if target in inner:
                 depends[target] |= read
