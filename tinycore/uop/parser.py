@@ -27,6 +27,7 @@ def parse(text: str, **sizes: int) -> dict[str, Unit]:
     Raises: ParseError, which names the line, what was found and what was expected.
     """
     parser = Parser(text)
+    parser.units = {}
     while parser.lines[1:]:
         parser.names = {name: as_index(size) for name, size in sizes.items()}
         unit = parser.unit()
@@ -35,11 +36,9 @@ def parse(text: str, **sizes: int) -> dict[str, Unit]:
 
 
 class Parser(Reader):
-    """The state of reading: the lines left, the names in scope, the units read."""
+    """A reader of statements that knows the units read."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.units: dict[str, Any] = {}
+    units: dict[str, Any]
 
     # units
 
