@@ -59,6 +59,7 @@ def test_the_default_float_can_be_changed() -> None:
 
 def test_one_number_fills_a_shape() -> None:
     same(Tensor.zeros(2, 3), np.zeros((2, 3)))
+    assert Tensor.ones(2, dtype=None).dtype is Tensor.ones(2).dtype
     same(Tensor.ones((2, 3), dtype="int8"), np.ones((2, 3)))
     same(Tensor.full((2,), 7), [7, 7])
     same(Tensor.full(2, 7.5), [7.5, 7.5])

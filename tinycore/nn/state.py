@@ -18,6 +18,7 @@ from tinycore.tensor import Tensor
 from tinycore.util import listed, prod
 
 Path_ = str | PathLike[str]
+Tensors = Mapping[str, Tensor]
 
 _NAMES: dict[str, DType] = {
     "BOOL": dtypes.bool,
@@ -84,7 +85,7 @@ def get_parameters(obj: Any) -> list[Tensor]:
 
 def load_state_dict(
     model: Any,
-    state_dict: Mapping[str, Tensor],
+    state_dict: Tensors,
     strict: bool = True,
     verbose: bool = False,
 ) -> list[str]:
@@ -112,7 +113,7 @@ def load_state_dict(
     return names
 
 
-def _check_names(targets: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+def _check_names(targets: Tensors, given: Tensors) -> None:
     missing = [name for name in targets if name not in given]
     unknown = [name for name in given if name not in targets]
     if missing or unknown:
@@ -143,7 +144,7 @@ class _Entry(NamedTuple):
 
 
 def safe_save(
-    tensors: Mapping[str, Tensor],
+    tensors: Tensors,
     fn: Path_,
     metadata: Mapping[str, str] | None = None,
 ) -> None:

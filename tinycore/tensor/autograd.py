@@ -9,9 +9,9 @@ is overwritten: a loss that was read can still be differentiated. Next: creation
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Self
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from tinycore.config import NO_GRAD, Context
 from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, fresh_number, stored_cell
@@ -26,14 +26,14 @@ from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
 
 # Tensors with requires_grad=True while they live, by the number of their mark.
-REQUIRING: weakref.WeakValueDictionary[int, Frame] = weakref.WeakValueDictionary()
+REQUIRING = WeakValueDictionary[int, Frame]()
 
 # BUFFER -> the node its value was computed from, where a gradient flows through.
-ORIGINS: weakref.WeakKeyDictionary[UOp, UOp] = weakref.WeakKeyDictionary()
+ORIGINS = WeakKeyDictionary[UOp, UOp]()
 
 
 # BUFFERs whose history was lost, since something it reads was overwritten.
-LOST: weakref.WeakSet[UOp] = weakref.WeakSet()
+LOST = WeakSet[UOp]()
 
 
 class Autograd(Frame):

@@ -257,8 +257,7 @@ class Conversion(Frame):
         if wanted is self.dtype:
             return self
         if wanted.kind == "b":
-            equal = graph.elementwise(Ops.EQ, self.uop, const(0, self.dtype))
-            return self.of_uop(graph.elementwise(Ops.XOR, equal, const(True, dtypes.bool)))
+            return self._combined(Ops.EQ, 0)._combined(Ops.XOR, True)
         return self.of_uop(graph.cast(self.uop, wanted))
 
     def bitcast(self, dtype: DType | str) -> Self:

@@ -233,7 +233,7 @@ def _windows_of(
     return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
 
 
-def _paddings(padding: Numbers | str, count: int, operation: str) -> list[tuple[int, int]]:
+def _paddings(padding: Numbers | str, count: int, operation: str) -> Widths:
     """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
     if isinstance(padding, int | str) or len(padding) != 2 * count:
         widths = pair(padding, count, operation, "padding")
@@ -248,7 +248,7 @@ def _with_overhang(
     windows: Sequence[_Window],
     space: Sequence[int],
     widths: Widths,
-) -> list[tuple[int, int]]:
+) -> Widths:
     """Widths such that a last window may overhang, if it begins inside or in the padding before."""
     found = []
     for window, extent, (before, after) in zip(windows, space, widths, strict=True):

@@ -304,7 +304,7 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
         return Cell(own(value), device)
     if isinstance(data, UOp):
         return Cell(data, device)
-    if isinstance(data, bool | int | float):
+    if isinstance(data, int | float):
         number = graph.full((), data, dtype or scalar_dtype(data))
         return Cell(own(number), device)
     array = _array(data)

@@ -22,7 +22,7 @@ from types import (
     ModuleType,
     NoneType,
 )
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
 from tinycore.dtype import DType
@@ -38,7 +38,8 @@ from tinycore.uop.index import Index
 from tinycore.uop.shape import shape_of
 from tinycore.util import listed
 
-Named: TypeAlias = tuple[str, Any]
+Named = tuple[str, Any]
+Keys = dict[str, Any]
 
 OPAQUE = object()  # in place of a value that may change unseen
 
@@ -173,7 +174,7 @@ class TinyJit(Generic[P, R]):
         for method in self.methods.values():
             method.reset()
 
-    def _see(self, key: Any, keys: dict[str, Any]) -> None:
+    def _see(self, key: Any, keys: Keys) -> None:
         """Note a first call; of calls that differ every time, say why and forget the oldest."""
         if len(self.seen) >= _MOST_SEEN:
             last = next(reversed(self.seen))
@@ -182,10 +183,12 @@ class TinyJit(Generic[P, R]):
                 f"TinyJit: argument {listed(changed)} of {self._name} changes every call; "
                 "expected a call equal to an earlier one, to capture it. Pass a Tensor of one shape"
             )
-            del self.seen[next(iter(self.seen))]
+            oldest = next(iter(self.seen))
+            del self.seen[oldest]
+            self.captured.pop(oldest, None)
         self.seen[key] = None
 
-    def _check(self, keys: dict[str, Any]) -> None:
+    def _check(self, keys: Keys) -> None:
         for name, value in keys.items():
             if value[0] is OPAQUE:
                 raise CaptureError(
@@ -249,10 +252,10 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
 # when two calls are equal
 
 
-def compared(given: Iterable[Named]) -> tuple[dict[str, Any], list[Tensor]]:
+def compared(given: Iterable[Named]) -> tuple[Keys, list[Tensor]]:
     """What a call is compared by, part by part: of a tensor its kind and which one it is, of a
     container its type and size, of a value itself; and the tensors, in order."""
-    keys: dict[str, Any] = {}
+    keys: Keys = {}
     tensors: list[Tensor] = []
     first: dict[Cell, int] = {}
     work = [*given][::-1]

@@ -97,7 +97,7 @@ class Joining(Arithmetic, Movement):
         shape[axis] = width
         return part.expand(shape)
 
-    def _widths(self, padding: Sequence[Any]) -> list[tuple[int, int]]:
+    def _widths(self, padding: Sequence[Any]) -> Widths:
         """(before, after) for each axis, from the flat form or the form in pairs."""
         pairs = [(0, 0) if item is None else item for item in padding]
         if not all(isinstance(item, tuple | list) for item in pairs):

@@ -232,9 +232,9 @@ class Movement(Frame):
                 f"shrink: {len(arg)} pairs for {self.ndim} axes; expected one each. "
                 "Pass None for an axis to keep"
             )
-        boxes: list[tuple[Dim, Dim]] = []
+        boxes = []
         for extent, bounds in zip(self.shape, arg, strict=True):
-            begin, end = (0, extent) if bounds is None else bounds
+            begin, end = bounds or (0, extent)
             boxes.append((simplest(begin), simplest(end)))
         return self._moved(Ops.SHRINK, tuple(boxes))
 
@@ -250,6 +250,6 @@ class Movement(Frame):
 
     def _cut(self, axis: int, begin: Dim, end: Dim) -> Self:
         """Elements begin .. end - 1 along one axis."""
-        boxes: list[tuple[Dim, Dim] | None] = [None] * self.ndim
+        boxes: list[Any] = [None] * self.ndim
         boxes[axis] = (begin, end)
         return self.shrink(boxes)

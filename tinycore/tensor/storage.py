@@ -91,7 +91,7 @@ class Storage(Reduction, Creation):
         if isinstance(x, type(self)):
             self._check_device(x)
             return x
-        dtype = self.dtype if isinstance(x, bool | int | float) else None
+        dtype = self.dtype if isinstance(x, int | float) else None
         return type(self)(x, self.device, dtype)
 
     def _write(self, value: Self) -> Self:
