@@ -13,7 +13,7 @@ from math import inf, sqrt
 from operator import mul
 from typing import Any, Self
 
-from tinycore.dtype import COMPUTE, promote, sum_dtype
+from tinycore.dtype import promote, sum_dtype
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype_or
 from tinycore.tensor.random import Random
@@ -191,7 +191,7 @@ class Contraction(Statistics, Random):
             key = key.repeat_interleave(shares, -3)
             value = value.repeat_interleave(shares, -3)
         kind = promote(self.dtype, key.dtype)
-        scores = self.dot(key.transpose(-2, -1), COMPUTE.get(kind, kind))
+        scores = self.dot(key.transpose(-2, -1), sum_dtype(kind))
         scores = scores * (1 / sqrt(upper(self.shape[-1])))
         if is_causal:
             scores = scores._causal()

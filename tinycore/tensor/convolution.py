@@ -14,7 +14,6 @@ from tinycore.dtype import Scalar, promote, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.contraction import Contraction
-from tinycore.tensor.joining import Widths
 from tinycore.tensor.spelling import pair, spelled
 from tinycore.uop import graph
 from tinycore.uop.shape import upper_shape
@@ -24,11 +23,13 @@ Numbers = int | Sequence[int]
 
 
 class _Window(NamedTuple):
-    """The window along one axis."""
+    """The window along one axis, and the padding before and after it."""
 
     size: int
     stride: int
     dilation: int
+    before: int
+    after: int
 
     @property
     def reach(self) -> int:
@@ -39,19 +40,28 @@ class _Window(NamedTuple):
         """How many windows fit."""
         return (extent - self.reach) // self.stride + 1
 
+    def overhanging(self, extent: int) -> Self:
+        """Padded so that a last window fits, if it begins inside or in the padding before."""
+        end = self.before + extent
+        steps = ceildiv(end + self.after - self.reach, self.stride)
+        if steps * self.stride >= end:
+            steps -= 1
+        needed = steps * self.stride + self.reach - end
+        return self._replace(after=max(self.after, needed))
+
 
 class Convolution(Contraction):
     """Tensor methods that slide windows."""
 
     __slots__ = ()
 
-    def _windows(self, windows: Sequence[_Window], operation: str) -> Self:
-        """The last axes (.., h, w) as (.., places h, places w, size h, size w).
+    def _windows(self, windows: Sequence[_Window], fill: Scalar, operation: str) -> Self:
+        """The last axes (.., h, w), padded, as (.., places h, places w, size h, size w).
 
         Raises: ShapeError if no window fits.
         """
         batch = self.ndim - len(windows)
-        x = self
+        x = self._around(windows, fill)
         for k, window in enumerate(windows):
             # axes before: the rest, then (places, size) of each axis done
             x = x._window(batch + 2 * k, window, operation)
@@ -70,7 +80,7 @@ class Convolution(Contraction):
         x = self
         if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
             x = self._cut(axis, 0, places * window.stride)
-        return self.of_uop(graph.windows(x.uop, axis, *window))
+        return self.of_uop(graph.windows(x.uop, axis, *window[:3]))
 
     @spelled
     def conv2d(
@@ -96,11 +106,10 @@ class Convolution(Contraction):
         self._check_channels(weight, bias, groups)
         count = weight.ndim - 2
         sizes = upper_shape(weight.shape[2:])
-        windows = _windows_of(sizes, stride, dilation, "conv2d")
+        windows = _windows_of("conv2d", sizes, stride, dilation, padding)
         kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
         wide = sum_dtype(kind)
-        x = self.cast(wide)._around(_paddings(padding, count, "conv2d"), 0)
-        x = x._windows(windows, "conv2d")
+        x = self.cast(wide)._windows(windows, 0, "conv2d")
         places = x.shape[2 : 2 + count]
         x = x.reshape(x.shape[0], groups, 1, weight.shape[1], *x.shape[2:])
         ones = [1] * count
@@ -148,20 +157,19 @@ class Convolution(Contraction):
         >>> Tensor([[[[1, 2], [3, 4]]]]).max_pool2d().tolist()
         [[[[4]]]]
         """
-        windows = _pool_windows(kernel_size, stride, dilation, "max_pool2d")
+        windows = _pool_windows("max_pool2d", kernel_size, stride, dilation, padding)
         count = len(windows)
         space = upper_shape(self.shape)[-count:]
-        widths = _paddings(padding, count, "max_pool2d")
         if ceil_mode:
-            widths = _with_overhang(windows, space, widths)
-        x = self._around(widths, self.dtype.min)._windows(windows, "max_pool2d")
-        inner = range(x.ndim - count, x.ndim)
+            windows = list(map(_Window.overhanging, windows, space))
+        x = self._windows(windows, self.dtype.min, "max_pool2d")
+        inner = range(-count, 0)
         largest = x.max(inner)
         if not return_indices:
             return largest
         beyond = prod(space)
         numbers = self.of_uop(graph.iota(beyond)).reshape(space)
-        places = numbers._around(widths, beyond)._windows(windows, "max_pool2d")
+        places = numbers._windows(windows, beyond, "max_pool2d")
         is_largest = x.eq(x.max(inner, True))
         return largest, is_largest.where(places, beyond).min(inner)
 
@@ -182,80 +190,60 @@ class Convolution(Contraction):
         >>> Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).avg_pool2d().tolist()
         [[[[2.5]]]]
         """
-        windows = _pool_windows(kernel_size, stride, dilation, "avg_pool2d")
+        windows = asked = _pool_windows("avg_pool2d", kernel_size, stride, dilation, padding)
         count = len(windows)
         space = upper_shape(self.shape)[-count:]
-        inside = _paddings(padding, count, "avg_pool2d")
-        widths = inside
         if ceil_mode:
-            widths = _with_overhang(windows, space, inside)
-        x = self._floating()._around(widths, 0)._windows(windows, "avg_pool2d")
-        inner = range(x.ndim - count, x.ndim)
-        if count_include_pad and widths == inside:
+            windows = list(map(_Window.overhanging, asked, space))
+        x = self._floating()._windows(windows, 0, "avg_pool2d")
+        inner = range(-count, 0)
+        if count_include_pad and windows == asked:
             return x.mean(inner)
         counted = self.of_uop(graph.full(space, 1, x.dtype))
         if count_include_pad:
-            counted = counted._around(inside, 1)
-            rows = zip(widths, inside, strict=True)
-            widths = [(0, wide - own) for (_, wide), (_, own) in rows]
-        shares = counted._around(widths, 0)._windows(windows, "avg_pool2d")
-        counts = shares.sum(range(count, 2 * count))
+            counted = counted._around(asked, 1)
+            rows = zip(windows, asked, strict=True)
+            windows = [new._replace(before=0, after=new.after - old.after) for new, old in rows]
+        counts = counted._windows(windows, 0, "avg_pool2d").sum(inner)
         return x.sum(inner) / counts
 
-    def _around(self, widths: Widths, fill: Scalar) -> Self:
+    def _around(self, windows: Sequence[_Window], fill: Scalar) -> Self:
         """Padded along the last axes."""
-        untouched = [(0, 0)] * (self.ndim - len(widths))
+        untouched = [(0, 0)] * (self.ndim - len(windows))
+        widths = [(window.before, window.after) for window in windows]
         return self._padded([*untouched, *widths], fill)
 
 
 def _pool_windows(
+    operation: str,
     kernel_size: Numbers,
     stride: Numbers | None,
     dilation: Numbers,
-    operation: str,
+    padding: Numbers,
 ) -> list[_Window]:
     count = len(kernel_size) if isinstance(kernel_size, tuple | list) else 2
     sizes = pair(kernel_size, count, operation, "kernel_size", 1)
     if stride is None:
         stride = sizes
-    return _windows_of(sizes, stride, dilation, operation)
+    return _windows_of(operation, sizes, stride, dilation, padding)
 
 
 def _windows_of(
+    operation: str,
     sizes: Sequence[int],
     stride: Numbers,
     dilation: Numbers,
-    operation: str,
+    padding: Numbers | str,
 ) -> list[_Window]:
+    """A window for each axis; padding is one number, one an axis, or two an axis from the last."""
     count = len(sizes)
     strides = pair(stride, count, operation, "stride", 1)
     dilations = pair(dilation, count, operation, "dilation", 1)
-    return [_Window(*row) for row in zip(sizes, strides, dilations, strict=True)]
-
-
-def _paddings(padding: Numbers | str, count: int, operation: str) -> Widths:
-    """(before, after) for each axis from one number, one an axis, or two an axis from the last."""
     if isinstance(padding, int | str) or len(padding) != 2 * count:
-        widths = pair(padding, count, operation, "padding")
-        return [(width, width) for width in widths]
-    widths = pair(padding, 2 * count, operation, "padding")
-    befores = widths[::2]
-    afters = widths[1::2]
-    return list(zip(befores, afters, strict=True))[::-1]
-
-
-def _with_overhang(
-    windows: Sequence[_Window],
-    space: Sequence[int],
-    widths: Widths,
-) -> Widths:
-    """Widths such that a last window may overhang, if it begins inside or in the padding before."""
-    found = []
-    for window, extent, (before, after) in zip(windows, space, widths, strict=True):
-        end = before + extent
-        steps = ceildiv(end + after - window.reach, window.stride)
-        if steps * window.stride >= end:
-            steps -= 1
-        needed = steps * window.stride + window.reach - end
-        found.append((before, max(after, needed)))
-    return found
+        befores = afters = pair(padding, count, operation, "padding")
+    else:
+        widths = pair(padding, 2 * count, operation, "padding")[::-1]
+        befores = widths[1::2]
+        afters = widths[::2]
+    rows = zip(sizes, strides, dilations, befores, afters, strict=True)
+    return [_Window(*row) for row in rows]

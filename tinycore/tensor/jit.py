@@ -139,12 +139,11 @@ class TinyJit(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if not JIT.value or OPEN.recording is not None:
             return self.function(*args, **kwargs)
-        keys, tensors = compared(self._named(args, kwargs))
+        keys, cells = compared(self._named(args, kwargs))
         key = (*keys.items(), TRAINING.value, NO_GRAD.value, DEFAULT_FLOAT.value)
-        _store([tensor.cell for tensor in tensors])
+        _store(cells)
         found = self.captured.get(key)
         if found is not None:
-            cells = [tensor.cell for tensor in tensors]
             buffers = _buffers(cells)
             if PENDING:
                 _store(found.launches.waiting(buffers))
@@ -154,7 +153,7 @@ class TinyJit(Generic[P, R]):
             self._see(key, keys)
             return self.function(*args, **kwargs)
         self._check(keys)
-        result, self.captured[key] = _capture(lambda: self.function(*args, **kwargs), tensors)
+        result, self.captured[key] = _capture(lambda: self.function(*args, **kwargs), cells)
         return result  # type: ignore[no-any-return]
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
@@ -202,9 +201,8 @@ class TinyJit(Generic[P, R]):
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
 
-def _capture(call: Callable[[], Any], tensors: list[Tensor]) -> tuple[Any, _Captured]:
-    """Call a function of these tensors; returns its result, and how to get it again."""
-    inputs = [tensor.cell for tensor in tensors]
+def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Captured]:
+    """Call a function of these cells; returns its result, and how to get it again."""
     buffers = _buffers(inputs)
     _store([cell for cell in list(PENDING) if cell.stored is not None])
     pending = versions()
@@ -214,7 +212,7 @@ def _capture(call: Callable[[], Any], tensors: list[Tensor]) -> tuple[Any, _Capt
         result = call()
         grads = [_Grad(*pair) for pair in zip(requiring, before, strict=True)]
         _, kept = compared([("", result), *[("", grad.new) for grad in grads]])
-        _store([tensor.cell for tensor in kept] + written_since(pending))
+        _store(kept + written_since(pending))
     launches = Captured(recorded, buffers, pending)
     return result, _Captured(launches, result, inputs, grads)
 
@@ -252,18 +250,18 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
 # when two calls are equal
 
 
-def compared(given: Iterable[Named]) -> tuple[Keys, list[Tensor]]:
+def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
     """What a call is compared by, part by part: of a tensor its kind and which one it is, of a
-    container its type and size, of a value itself; and the tensors, in order."""
+    container its type and size, of a value itself; and the tensors' cells, in order."""
     keys: Keys = {}
-    tensors: list[Tensor] = []
+    cells: list[Cell] = []
     first: dict[Cell, int] = {}
     work = [*given][::-1]
     while work:
         name, value = work.pop()
         if isinstance(value, Tensor):
-            alias = first.setdefault(value.cell, len(tensors))
-            tensors.append(value)
+            alias = first.setdefault(value.cell, len(cells))
+            cells.append(value.cell)
             stored = value.cell.uop
             keys[name] = shape_of(stored), stored.dtype, value.device, value.movements, alias
             continue
@@ -273,7 +271,7 @@ def compared(given: Iterable[Named]) -> tuple[Keys, list[Tensor]]:
             if parts is not None:
                 keys[name] = type(value), len(parts)
                 work += parts[::-1]
-    return keys, tensors
+    return keys, cells
 
 
 def _value_key(value: Any) -> tuple[Any, Any]:

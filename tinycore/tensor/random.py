@@ -108,14 +108,12 @@ class Random(Functions, Creation):
         SEEDS.restart(number(seed, "manual_seed", "seed"))
 
     @classmethod
-    def _words(cls, shape: Shape, device: str | None) -> tuple[Self, Self]:
+    def _words(cls, shape: Shape, device: str | None) -> list[Self]:
         """Two tensors of independent random uint32."""
         home = Device.canonicalize(device)
         sizes = upper_shape(shape)
-        first, second = SEEDS.words(home, prod(sizes))
-        a = cls.of_cell(Cell(first, home))
-        b = cls.of_cell(Cell(second, home))
-        return a.reshape(sizes), b.reshape(sizes)
+        words = SEEDS.words(home, prod(sizes))
+        return [cls.of_cell(Cell(word, home)).reshape(sizes) for word in words]
 
     @classmethod
     def _units(cls, shape: Shape, device: str | None, dtype: DType) -> tuple[Self, Self]:
