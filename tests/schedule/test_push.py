@@ -9,10 +9,11 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.push import Push
 from tinycore.uop import graph
-from tinycore.uop.affine import NEVER, mask_of, show
+from tinycore.uop.affine import NEVER, mask_of
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import axis, variable
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
+from tinycore.uop.printer import Printer
 from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import index_value, mask_value
@@ -30,12 +31,12 @@ def pushed(node: UOp) -> UOp:
 def place(node: UOp) -> list[str]:
     """The indices of a LOAD."""
     assert node.op is Ops.LOAD
-    return [show(value) for value in node.arg.indices]
+    return [Printer().index(value) for value in node.arg.indices]
 
 
 def mask(node: UOp) -> set[str]:
     """What a LOAD needs to be at least zero."""
-    return {show(value) for value in node.arg.mask}
+    return {Printer().index(value) for value in node.arg.mask}
 
 
 def test_a_reshape_and_back_leaves_no_digits() -> None:

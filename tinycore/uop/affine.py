@@ -1,7 +1,7 @@
-"""What is done with index values: substitution, bounds under masks, evaluation and text.
+"""What is done with index values: substitution, bounds under masks, evaluation.
 
 Comes in: values of uop/index.py. Goes out: other values, masks (conjunctions of "value >= 0"),
-numbers or text. uop/tree.py places them on loads and stores.
+or numbers. uop/tree.py places them on loads and stores, uop/printer.py writes them.
 """
 
 from __future__ import annotations
@@ -152,49 +152,6 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
     if not atom.factors:
         return read(atom)
     return prod([_evaluate_atom(factor, read) for factor in atom.factors])
-
-
-AtomText = Callable[[Atom], str]
-
-
-def show(value: Index, leaf: AtomText = repr) -> str:
-    """The text of an index, as docs/ir.md writes it; terms sorted by coefficient, then by name.
-
-    `leaf` writes an axis, a variable or a gathered index.
-    """
-    plain = unalias(value)
-    terms = [(c < 0, -abs(c), _show_atom(atom, leaf), c) for atom, c in plain.terms]
-    if len(terms) == 1 and plain.const == 0 and terms[0][3] == 1:
-        return terms[0][2]
-    texts = []
-    for _, _, text, c in sorted(terms):
-        if c != 1 or " in " in text:
-            text = _TIMES.get(c, f"{c}*") + _grouped(text)
-        texts.append(text)
-    if plain.const or not texts:
-        texts.append(str(plain.const))
-    return " + ".join(texts).replace("+ -", "- ")
-
-
-_TIMES = {1: "", -1: "-"}
-
-
-def _grouped(text: str) -> str:
-    plain = text.translate(_NAME_SIGNS).isalnum()
-    return text if plain else f"({text})"
-
-
-_NAME_SIGNS = str.maketrans("", "", "._'")  # what a name may hold besides letters and digits
-
-
-def _show_atom(atom: Atom, leaf: AtomText) -> str:
-    if atom.factors:
-        return "*".join(sorted([_grouped(_show_atom(f, leaf)) for f in atom.factors]))
-    if atom.base is None:
-        return leaf(atom)
-    text = _grouped(show(atom.base, leaf))
-    text = text if atom.divisor == 1 else f"{text}//{atom.divisor}"
-    return f"{text}%{atom.modulus}" if atom.modulus else text
 
 
 def mask_of(constraints: Iterable[Index]) -> Mask:

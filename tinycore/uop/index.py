@@ -3,7 +3,7 @@
 What comes in are loop axes, variables and integers; what goes out are addresses and masks in one
 normal form, so that equal indices are one object. No patterns and no fixpoint: every function is
 linear in the number of terms. uop/affine.py holds what is done with values: substitution, masks,
-evaluation, text.
+evaluation.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from tinycore.dtype import dtypes
-from tinycore.uop import affine, tree
-from tinycore.uop.affine import Mask
+from tinycore.uop import tree
+from tinycore.uop.affine import Mask, atoms, unalias
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
 from tinycore.uop.parser import parse
@@ -153,7 +153,7 @@ class Printer:
 
     def own(self, own: Own) -> str:
         """own(t:128) t//4 = 8*(r//16) + r%8"""
-        lanes = [(atom.name, make(atom.hi + 1)) for atom in affine.atoms(own.lane)]
+        lanes = [(atom.name, make(atom.hi + 1)) for atom in atoms(own.lane)]
         box = self.box(tuple(sorted(lanes)))
         return f" own({box}) {self.index(own.lane)} = {self.index(own.element)}"
 
@@ -183,18 +183,31 @@ class Printer:
     # index values and masks
 
     def index(self, value: Index) -> str:
-        """An index value."""
-        return affine.show(value, self.atom)
+        """An index value; terms sorted by coefficient, then by name."""
+        plain = unalias(value)
+        terms = sorted([(c < 0, -abs(c), self.atom(atom), c) for atom, c in plain.terms])
+        alone = len(terms) == 1 and plain.const == 0
+        texts = []
+        for _, _, text, c in terms:
+            if c != 1 or (" in " in text and not alone):
+                text = _TIMES.get(c, f"{c}*") + _grouped(text)
+            texts.append(text)
+        if plain.const or not texts:
+            texts.append(str(plain.const))
+        return " + ".join(texts).replace("+ -", "- ")
 
     def atom(self, atom: Atom) -> str:
-        """An axis, a variable, or a gathered index."""
-        if atom.kind == "axis":
-            return self.axis(atom.name)
-        if atom.kind != "gather":
-            return atom.name
-        self.value(atom.node)
-        text = self.operand(atom.node, LEVELS["in"])
-        return f"{text} in {atom.hi + 1}"
+        """An axis, a variable, a gathered index, a digit or a product."""
+        if atom.factors:
+            return "*".join(sorted([_grouped(self.atom(factor)) for factor in atom.factors]))
+        if atom.kind == "gather":
+            self.value(atom.node)
+            return f"{self.operand(atom.node, LEVELS['in'])} in {atom.hi + 1}"
+        if atom.base is None:
+            return self.axis(atom.name) if atom.kind == "axis" else atom.name
+        text = _grouped(self.index(atom.base))
+        text += f"//{atom.divisor}" if atom.divisor != 1 else ""
+        return text + (f"%{atom.modulus}" if atom.modulus else "")
 
     def mask(self, mask: Mask) -> str:
         """A conjunction, its comparisons sorted by their text."""
@@ -326,6 +339,10 @@ def _at(word: str) -> str:
     return f" @{word}" if word else ""
 
 
+def _grouped(text: str) -> str:
+    return text if _NAME.fullmatch(text) else f"({text})"
+
+
 def _number(value: object) -> str:
     return repr(value).lower()
 
@@ -336,4 +353,6 @@ def _typed(node: UOp) -> str:
 
 
 _INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
+_TIMES = {1: "", -1: "-"}
+_NAME = re.compile(r"[\w.']+")
 _BASE = re.compile(r"(?<![^_])[^._']+")  # the parts of an axis name without their history
