@@ -153,9 +153,7 @@ class Parser(Reader):
     def declared(self, name: str) -> UOp:
         """NAME type[shape] space slots 2 = sum swizzle 3 3 3 own(t:128) L = F"""
         dtype = TYPES[self.one_of(TYPES)]
-        self.expect("[")
-        shape = self.listed(self.dimension, "]")
-        self.expect("]")
+        shape = self.group(self.dimension, "[]")
         space = self.one_of(SPACES) if self.token in SPACES else tree.GLOBAL
         slots = self.integer() if self.accept("slots") else 1
         init = self.one_of(MONOIDS) if self.accept("=") else ""

@@ -166,11 +166,11 @@ class Reader:
                 break
         return found
 
-    def group(self, read: Callable[[], Item]) -> list[Item]:
+    def group(self, read: Callable[[], Item], signs: str = "()") -> list[Item]:
         """(A, B)"""
-        self.expect("(")
-        found = self.listed(read, ")")
-        self.expect(")")
+        self.expect(signs[0])
+        found = self.listed(read, signs[1])
+        self.expect(signs[1])
         return found
 
     # places

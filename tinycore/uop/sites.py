@@ -8,22 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
+from tinycore.uop import tree
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import Ops, UOp, postorder
-from tinycore.uop.tree import (
-    BODIES,
-    STORES,
-    Access,
-    BlockArg,
-    Box,
-    Kernel,
-    Nodes,
-    gathered,
-    name_of,
-    parts,
-    values,
-    walk,
-)
+from tinycore.uop.tree import BODIES, STORES, Access, BlockArg, Kernel, Nodes, parts, values
 
 TILES = (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER)
 """Statements of a team as a whole."""
@@ -75,13 +63,18 @@ def _below(boundary: str, around: Nodes, names: Names) -> Iterator[Site]:
 
 def under(statements: Iterable[UOp]) -> list[UOp]:
     """`statements` and all statements in them, in source order."""
-    return [statement for statement, _ in walk(statements)]
+    found: list[UOp] = []
+    for statement in statements:
+        found.append(statement)
+        if statement.op in BODIES:
+            found += under(statement.src)
+    return found
 
 
 def declared(statement: UOp) -> Names:
     """What a statement puts in scope, by its name: a buffer, a value, an axis or a variable."""
     if statement.op in (Ops.BUFFER, Ops.LET):
-        return {name_of(statement): statement}
+        return {tree.name_of(statement): statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
     return dict(axes(statement)) if statement.op in BODIES else {}
@@ -104,7 +97,7 @@ def limits(statement: UOp) -> list[Index]:
     return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
 
 
-def _extents(statement: UOp) -> Box:
+def _extents(statement: UOp) -> tree.Box:
     name = getattr(statement.arg, "axis", "")
     return ((name, statement.arg.extent),) if name else getattr(statement.arg, "box", ())
 
@@ -115,7 +108,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 
     A LET is among them, what it was computed from is not.
     """
-    roots = (*values(statement), *gathered(statement.arg))
+    roots = (*values(statement), *tree.gathered(statement.arg))
     return postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
 
 
