@@ -1,6 +1,6 @@
 """What a kernel is said to do: each operation counted once, where it runs."""
 
-from tinycore.engine.compile import work_of
+from tinycore.engine.run import work_of
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Kernel
 

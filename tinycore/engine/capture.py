@@ -8,27 +8,24 @@ must be stored before. tensor/jit.py decides what is captured and when a replay 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
 from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
-from tinycore.engine.run import Recorded, Recording, count, run_steps, transfer
+from tinycore.engine.run import BOUND, Recorded, Recording, bound, copied, count, launch
 from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.contract import Call
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, toposort
 
-Swap = Mapping[Buffer, Buffer]  # an input of the captured call -> that of this one
-Values = Mapping[str, int]
 # Held weakly: what a call drops shall not be computed for those that read what it writes.
 Versions = weakref.WeakKeyDictionary[Cell, UOp]
 
 
 def versions() -> Versions:
     """The pending cells, and what is pending in each."""
-    return weakref.WeakKeyDictionary({cell: cell.uop for cell in list(PENDING)})
+    return Versions({cell: cell.uop for cell in PENDING})
 
 
 def written_since(before: Versions) -> list[Cell]:
@@ -54,20 +51,18 @@ class Captured:
         self.written = frozenset(recorded.written)
         self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
         PINNED.update(self.used)
-        self.before = before
         read = set(toposort(recorded.roots))
-        for cell, uop in list(before.items()):
-            if cell.uop is uop and uop not in read:
-                del before[cell]
+        kept = {cell: uop for cell, uop in before.items() if cell.uop is not uop or uop in read}
+        self.before = Versions(kept)
 
     def holds(self) -> bool:
         """True if no cell that was pending when this was captured, and used, was written since."""
-        return not self.before or all(cell.uop is uop for cell, uop in self.before.items())
+        return all(cell.uop is uop for cell, uop in self.before.items())
 
     def waiting(self, inputs: Sequence[Buffer]) -> list[Cell]:
         """The pending cells to store before a replay: those stored where it reads or writes, and
         those that read what it overwrites."""
-        written = self.written.union([inputs[k] for k in self.changed])
+        written = self.written.union(inputs[k] for k in self.changed)
         found = []
         for cell in list(PENDING):
             is_used = cell.stored is not None and buffer_of(cell.stored) in self.used
@@ -75,58 +70,43 @@ class Captured:
                 found.append(cell)
         return found
 
-    def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
+    def replay(self, inputs: Sequence[Buffer]) -> None:
         """Run every launch again, on these inputs; one that lies where a launch reads or writes,
         such as the last result, is copied first. Raises: LaunchError, DeviceLost."""
         if not self.used.isdisjoint(inputs):
-            inputs = [_copy(buffer) if buffer in self.used else buffer for buffer in inputs]
+            inputs = [copied(one, one.device) if one in self.used else one for one in inputs]
         for run in self.runs:
-            run.replay(inputs, values)
-
-
-def _copy(buffer: Buffer) -> Buffer:
-    copy = Buffer(buffer.device, buffer.dtype, buffer.count)
-    transfer(buffer, copy)
-    return copy
+            run.replay(inputs)
 
 
 class _Run:
-    """Consecutive launches on one device; a launch is rebuilt only where an input or a variable
+    """Consecutive launches on one device; a call is made anew only where an input or a variable
     stands in it and has changed."""
 
     def __init__(self, device: str, launches: list[Recorded], inputs: Sequence[Buffer]) -> None:
         self.device = device
         self.launches = launches
         self.steps = [launch.step for launch in launches]
+        self.calls = [bound(step, buffers) for step, buffers, _ in launches]
         self.inputs = inputs
+        self.now = (inputs, {**BOUND})
         self.changing: list[int] = []
         for k, (step, buffers, _) in enumerate(launches):
             if step.values or not set(inputs).isdisjoint(buffers):
                 self.changing.append(k)
-        self.calls: list[Call] = []
-        self.bound: object = None
 
-    def replay(self, inputs: Sequence[Buffer], values: Values) -> None:
+    def replay(self, inputs: Sequence[Buffer]) -> None:
+        if self.now != (inputs, BOUND):
+            swap = dict(zip(self.inputs, inputs, strict=True))
+            for k in self.changing:
+                step, buffers, _ = self.launches[k]
+                self.calls[k] = bound(step, [swap.get(buffer, buffer) for buffer in buffers])
+            self.now = (inputs, {**BOUND})
         device = Device[self.device]
         graph = device.device.graph
-        swap = dict(zip(self.inputs, inputs, strict=True))
         if graph is None or DEBUG.value >= 2 or JIT.value == 2:
-            for step, buffers, _ in self.launches:
-                run_steps([step], [swap.get(b, b) for b in buffers], values, device)
+            launch(self.steps, self.calls, device)
             return
-        bound = (inputs, {**values})
-        if not self.calls:
-            self.calls = [_call(launch, swap, values) for launch in self.launches]
-        elif bound != self.bound:
-            for k in self.changing:
-                self.calls[k] = _call(self.launches[k], swap, values)
-        self.bound = bound
         with device.guard("graph replay"):
             graph.replay(self.calls)
         count(self.steps)
-
-
-def _call(launch: Recorded, swap: Swap, values: Values) -> Call:
-    step, buffers, _ = launch
-    handles = tuple([swap.get(buffer, buffer).handle for buffer in buffers])
-    return Call(step.program, handles, tuple([values[n] for n in step.values]), step.launch)

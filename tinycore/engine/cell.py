@@ -89,7 +89,7 @@ def buffers_read(node: UOp) -> frozenset[Buffer]:
     found = _read.get(node)
     if found is None:
         leaves = [inner for inner in toposort([node]) if inner.op is Ops.BUFFER]
-        found = _read[node] = frozenset([_data[leaf] for leaf in leaves])
+        found = _read[node] = frozenset(_data[leaf] for leaf in leaves)
     return found
 
 
@@ -97,13 +97,3 @@ def allocate(node: UOp, device: str) -> UOp:
     """A new BUFFER on `device` with room for the value of `node`."""
     buffer = Buffer(device, node.dtype, size_of(node))
     return new_node(buffer, shape_of(node))
-
-
-def device_of(node: UOp) -> str | None:
-    """The device a graph is computed on: that of its first leaf or COPY; None for constants."""
-    for inner in toposort([node]):
-        if inner.op is Ops.BUFFER:
-            return buffer_of(inner).device
-        if inner.op is Ops.COPY:
-            return str(inner.arg)
-    return None

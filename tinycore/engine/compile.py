@@ -1,9 +1,8 @@
 """A scheduled kernel becomes launches of a device, by way of two caches.
 
-Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs, its
-name and how much work it is. A kernel met before in this process costs a dictionary lookup; one met
-by another process is read from disk, and neither optimised, lowered nor compiled. Next: plan.py
-puts launches in order.
+Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs.
+A kernel met before in this process costs a dictionary lookup; one met by another process is read
+from disk, and neither optimised, lowered nor compiled. Next: plan.py puts launches in order.
 """
 
 from __future__ import annotations
@@ -18,18 +17,16 @@ from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
 from tinycore.config import DEBUG
 from tinycore.dtype import DType
-from tinycore.engine.run import Code, Step
+from tinycore.engine.run import Code, Step, name_of, work_of
 from tinycore.engine.tune import plan_of
 from tinycore.runtime.contract import Launch, Program, Target
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index
-from tinycore.uop.ops import ELEMENTWISE, Ops, arena
+from tinycore.uop.ops import arena
 from tinycore.uop.printer import kernel_key
 from tinycore.uop.shape import size
-from tinycore.uop.sites import evaluated
-from tinycore.uop.tree import Kernel, Plan, walk
-from tinycore.util import prod
+from tinycore.uop.tree import Kernel, Plan
 
 
 class Artifact(NamedTuple, Generic[Code]):
@@ -59,11 +56,9 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
     if found is None:
         named = kernel._replace(name=name_of(kernel))
         entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
-        found = load(pickle.loads(entry), device)
-        first, *others = found.steps
-        operations, traffic_bytes = work_of(kernel)
-        first = first._replace(operations=operations, traffic_bytes=traffic_bytes)
-        found = _loaded[device.name, key] = found._replace(steps=(first, *others))
+        (first, *others), temps = load(pickle.loads(entry), device)
+        first = Step(*first[:5], *work_of(kernel))
+        found = _loaded[device.name, key] = Artifact((first, *others), temps)
     return found
 
 
@@ -82,13 +77,14 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
         if device.renderer.takes != "kernel":
             return build_plan(plan_of(kernel, device), device.target)
         binary = device.compiler.compile(device.renderer.render(kernel))
-        return Artifact((_step(kernel, binary, range(len(kernel.params)), Launch()),), ())
+        step = _step(kernel, binary, range(len(kernel.params)), Launch())
+        return Artifact((step,), ())
 
 
 def build_plan(plan: Plan, target: Target) -> Binary:
     """Lower, render and compile the launches of an optimised kernel; needs no device."""
     assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
-    numbers = {node.arg.name: k for k, node in enumerate((*plan.params, *plan.temps))}
+    numbers = {node.name: k for k, node in enumerate((*plan.params, *plan.temps))}
     steps = []
     for _, buffers, kernel in plan.launches:
         assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"
@@ -101,45 +97,18 @@ def build_plan(plan: Plan, target: Target) -> Binary:
             with suppress(Unsupported):
                 print(target.compiler.disassemble(binary))
         launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
-        steps.append(_step(kernel, binary, [numbers[name] for name in buffers], launch))
+        slots = [numbers[name] for name in buffers]
+        steps.append(_step(kernel, binary, slots, launch))
     temps = [(node.dtype, size(node.arg.shape)) for node in plan.temps]
     return Artifact(tuple(steps), tuple(temps))
 
 
 def _step(kernel: Kernel, binary: bytes, slots: Sequence[int], launch: Launch) -> Step[bytes]:
-    values = tuple([variable.arg[0] for variable in kernel.variables])
+    values = tuple(variable.arg[0] for variable in kernel.variables)
     return Step(binary, kernel.name, tuple(slots), values, launch)
 
 
 def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
     """Extents at their upper bounds as x, y, z; a kernel bounds what variables make smaller."""
-    x, y, z, *_ = [extent.hi for extent in extents] + [1, 1, 1]
+    x, y, z, *_ = *[extent.hi for extent in extents], 1, 1, 1
     return x, y, z
-
-
-def work_of(kernel: Kernel) -> tuple[int, int]:
-    """Arithmetic operations and bytes of one run, symbolic extents at their upper bounds; the bytes
-    are those its parameters hold, the least it has to move."""
-    operations = 0
-    for statement, loops in walk(kernel.body):
-        each = len([node for node in evaluated(statement) if node.op in ELEMENTWISE])
-        if statement.op is Ops.STORE and statement.arg.combine:
-            each += len(statement.arg.places)
-        operations += each * prod(loop.arg.extent.hi for loop in loops)
-    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
-    return operations, sum(sizes)
-
-
-def name_of(kernel: Kernel) -> str:
-    """A name by the loops: `reduce_128x10_784` sums 784 elements for each of 128 x 10 results."""
-    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
-    words = ["map"]
-    for kind in ("par", "red"):
-        extents = [str(loop.extent.hi) for loop in loops if loop.kind == kind]
-        if extents:
-            words.append("x".join(extents[:4]))
-        if extents and kind == "red":
-            words[0] = "reduce"
-        if len(extents) > 4:
-            words.append("more")
-    return "_".join(words)

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from tinycore import config
 from tinycore.engine.compile import load_kernel
-from tinycore.engine.run import Step, Steps
-from tinycore.runtime.contract import Program
+from tinycore.engine.run import Loaded, Steps
 from tinycore.runtime.device import OpenDevice
 from tinycore.schedule import create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
@@ -91,7 +90,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         slot.setdefault(place, number)
     first_region = len(leaves) + len(sinks)
     sizes: list[int] = []  # in bytes, of each temporary
-    steps: list[Step[Program]] = []
+    steps: list[tuple[Loaded, list[int]]] = []
 
     def temporary(size_bytes: int) -> int:
         sizes.append(size_bytes)
@@ -104,20 +103,16 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
                 slot[node] = temporary(size_of(node) * node.dtype.itemsize)
         arguments = [slot[node] for node in buffers]
         arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
-        steps += [_with_slots(step, arguments) for step in loaded.steps]
-    touches = [(number, at) for at, step in enumerate(steps) for number in step.slots]
+        steps += [(step, [arguments[slot] for slot in step.slots]) for step in loaded.steps]
+    touches = [(number, at) for at, (_, slots) in enumerate(steps) for number in slots]
     first, last = dict(reversed(touches)), dict(touches)
     lives = [Lifetime(size, first[k], last[k]) for k, size in enumerate(sizes, first_region)]
     memory = plan_memory(lives)
     regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
-    packed = tuple([_with_slots(step, regions) for step in steps])
+    packed = [step._replace(slots=tuple(regions[k] for k in used)) for step, used in steps]
     ends = zip(schedule.places, sinks, strict=True)
-    in_place = tuple([place is sink.old for place, sink in ends])
-    return ExecutionPlan(packed, in_place, memory.region_bytes)
-
-
-def _with_slots(step: Step[Program], numbers: Sequence[int]) -> Step[Program]:
-    return step._replace(slots=tuple([numbers[slot] for slot in step.slots]))
+    in_place = tuple(place is sink.old for place, sink in ends)
+    return ExecutionPlan(tuple(packed), in_place, memory.region_bytes)
 
 
 class Lifetime(NamedTuple):
@@ -141,23 +136,21 @@ class MemoryPlan(NamedTuple):
 def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
     """Regions such that temporaries alive at one step never share one.
 
-    Best fit in order of first use: the smallest free region that is large enough, else the largest
-    free one grown, else a new one.
+    Best fit in the order given, that of first use: the smallest free region that is large enough,
+    else the largest free one grown, else a new one.
     """
-    region_bytes: list[int] = []
-    busy_until: list[int] = []
-    region_of = [0] * len(lifetimes)
-    for number in sorted(range(len(lifetimes)), key=lambda k: lifetimes[k].first):
-        size_bytes, first, last = lifetimes[number]
-        size_bytes = round_up(max(size_bytes, 1), _ALIGNMENT)
-        free = [k for k, until in enumerate(busy_until) if until < first]
+    regions: list[tuple[int, int]] = []  # the size of each, and the step that it is busy until
+    region_of = []
+    for size_bytes, first, last in lifetimes:
+        wanted = round_up(max(size_bytes, 1), _ALIGNMENT)
+        free = [
+            (held < wanted, abs(held - wanted), k)
+            for k, (held, until) in enumerate(regions)
+            if until < first
+        ]
+        _, _, chosen = min(free, default=(False, 0, len(regions)))
         if not free:
-            free = [len(region_bytes)]
-            region_bytes.append(0)
-            busy_until.append(0)
-        spare = {region_bytes[k] - size_bytes: k for k in free}
-        chosen = spare[min(spare, key=lambda size: (size < 0, abs(size)))]
-        region_bytes[chosen] = max(region_bytes[chosen], size_bytes)
-        busy_until[chosen] = last
-        region_of[number] = chosen
-    return MemoryPlan(tuple(region_of), tuple(region_bytes))
+            regions.append((0, 0))
+        regions[chosen] = max(regions[chosen][0], wanted), last
+        region_of.append(chosen)
+    return MemoryPlan(tuple(region_of), tuple(held for held, _ in regions))

@@ -17,18 +17,18 @@ from tinycore.engine.cell import (
     Cell,
     allocate,
     buffer_of,
-    device_of,
     fresh_number,
+    new_node,
 )
 from tinycore.engine.plan import Sink, plan_for
-from tinycore.engine.run import BOUND, OPEN, run_steps, transfer
+from tinycore.engine.run import BOUND, OPEN, copied, run_steps
 from tinycore.errors import ArgumentError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.uop import graph
-from tinycore.uop.index import Index
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.tree import Rebuild
+from tinycore.uop.shape import shape_of
+from tinycore.uop.tree import Rebuild, indices
 
 
 def realize(cells: Iterable[Cell]) -> None:
@@ -37,8 +37,6 @@ def realize(cells: Iterable[Cell]) -> None:
     Raises: what compiling and running raise; cells not reached stay pending.
     """
     asked = list(dict.fromkeys(cell for cell in cells if not cell.is_realized))
-    if not asked:
-        return
     for device in dict.fromkeys(cell.device for cell in asked):
         here = [cell for cell in asked if cell.device == device]
         _realize_on(device, _with_company(here))
@@ -48,15 +46,15 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     sinks = _without_copies(_sinks(cells))
     opened = Device[device]
     plan, leaves = plan_for(sinks, opened)
-    placed: list[UOp] = []
-    for sink, in_place in zip(sinks, plan.in_place, strict=True):
-        placed.append(sink.old if in_place and sink.old else allocate(sink.node, device))
+    placed = []
+    for (node, old), in_place in zip(sinks, plan.in_place, strict=True):
+        placed.append(old if old and in_place else allocate(node, device))
     buffers = [buffer_of(node) for node in (*leaves, *placed)]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
-    run_steps(plan.steps, buffers, BOUND, opened)
+    run_steps(plan.steps, buffers, opened)
     if OPEN.recording is not None:
         OPEN.recording.roots += [cell.uop for cell in cells]
-        OPEN.recording.written.update([buffer_of(node) for node in placed])
+        OPEN.recording.written.update(buffer_of(node) for node in placed)
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))
 
@@ -85,17 +83,12 @@ def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
             "Declare the variable with wider bounds."
         )
     if BOUND.get(name, value) != value:
-        realize([cell for cell in list(PENDING) if _is_symbolic(cell.uop)])
+        realize([cell for cell in PENDING if _is_symbolic(cell.uop)])
     BOUND[name] = value
 
 
 def _is_symbolic(root: UOp) -> bool:
-    return any(node.op is Ops.VARIABLE or _has_index(node.arg) for node in toposort([root]))
-
-
-def _has_index(arg: object) -> bool:
-    parts = arg if isinstance(arg, tuple) else ()
-    return isinstance(arg, Index) or any(_has_index(part) for part in parts)
+    return any(node.op is Ops.VARIABLE or [*indices(node.arg)] for node in toposort([root]))
 
 
 def _sinks(cells: Sequence[Cell]) -> list[Sink]:
@@ -117,11 +110,11 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     """The cells, the states they read (random counters), and the pending readers of what they
     overwrite."""
     found = dict.fromkeys(cells)
-    states = [state for state in list(STATES) if not state.is_realized]
+    states = [state for state in STATES if not state.is_realized]
     reached = set(toposort([cell.uop for cell in cells])) if states else set()
-    found.update(dict.fromkeys([state for state in states if state.stored in reached]))
+    found |= dict.fromkeys(state for state in states if state.stored in reached)
     written = {cell.stored for cell in found if cell.stored is not None}
-    others = [cell for cell in list(PENDING) if cell not in found] if written else []
+    others = [cell for cell in PENDING if cell not in found] if written else []
     reaches: dict[UOp, bool] = {}
     for node in toposort([cell.uop for cell in others]):
         reaches[node] = node in written or any(reaches[source] for source in node.src)
@@ -141,11 +134,9 @@ def _without_copies(sinks: list[Sink]) -> list[Sink]:
 
 
 def _moved(source: UOp, device: str) -> UOp:
-    home = device_of(source) or device
     if source.op is not Ops.BUFFER:
-        cell = Cell(source, home)
+        homes = [node.arg for node in toposort([source]) if node.op in (Ops.BUFFER, Ops.COPY)]
+        cell = Cell(source, getattr(homes[0], "device", homes[0]) if homes else device)
         realize([cell])
         source = cell.uop
-    target = allocate(source, device)
-    transfer(buffer_of(source), buffer_of(target))
-    return target
+    return new_node(copied(buffer_of(source), device), shape_of(source))

@@ -1,26 +1,30 @@
 """Launches: slots are bound to memory, programs run in order, work is counted.
 
 Comes in: steps of an execution plan and the memory behind its slots. Goes out: nothing; buffers
-are filled. At DEBUG=2 every kernel is waited for and told in a line. While a `Recording` is open in
-this thread, what runs is also written down for capture.py to replay.
+are filled. At DEBUG=2 every kernel is waited for and told in a line: a name made of its loops, its
+arithmetic operations, and the bytes its parameters hold, the least it has to move. While a
+`Recording` is open in this thread, what runs is also written down for capture.py to replay.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 from tinycore.config import DEBUG
 from tinycore.errors import CaptureError
 from tinycore.runtime.buffer import Buffer, GlobalCounters
-from tinycore.runtime.contract import Launch, Program
+from tinycore.runtime.contract import Call, Launch, Program
 from tinycore.runtime.device import OpenDevice
-from tinycore.runtime.registry import Device
-from tinycore.uop import UOp
-from tinycore.util import format_seconds
+from tinycore.uop import Ops, UOp
+from tinycore.uop.ops import ELEMENTWISE
+from tinycore.uop.shape import size
+from tinycore.uop.sites import evaluated
+from tinycore.uop.tree import Kernel, walk
+from tinycore.util import format_seconds, prod
 
 Code = TypeVar("Code")  # object code, or a program where it is loaded
 
@@ -40,13 +44,14 @@ class Step(NamedTuple, Generic[Code]):
     traffic_bytes: int = 0
 
 
-Steps = Sequence[Step[Program]]
+Loaded = Step[Program]
+Steps = Sequence[Loaded]
 
 
 class Recorded(NamedTuple):
-    """One launch that ran, with the buffers it ran on: its slots number them."""
+    """One launch that ran, with the buffers it ran on."""
 
-    step: Step[Program]
+    step: Loaded
     buffers: list[Buffer]
     device: str
 
@@ -90,29 +95,30 @@ def forbid_while_recording(operation: str) -> None:
         )
 
 
-def run_steps(
-    steps: Steps,
-    slots: Sequence[Buffer],
-    values: Mapping[str, int],
-    device: OpenDevice,
-) -> None:
+def run_steps(steps: Steps, slots: Sequence[Buffer], device: OpenDevice) -> None:
     """Launch every step in order. Raises: LaunchError, DeviceLost, OutOfMemory."""
+    used = [[slots[slot] for slot in step.slots] for step in steps]
+    launch(steps, list(map(bound, steps, used)), device)
+    if OPEN.recording is not None:
+        OPEN.recording.launches += map(Recorded, steps, used, [device.name] * len(steps))
+
+
+def bound(step: Loaded, buffers: Sequence[Buffer]) -> Call:
+    """A step on these buffers, and what its variables stand for now."""
+    handles = [buffer.handle for buffer in buffers]
+    return Call(step.program, handles, [BOUND[name] for name in step.values], step.launch)
+
+
+def launch(steps: Steps, calls: Sequence[Call], device: OpenDevice) -> None:
+    """Run the calls of some steps, one by one; at DEBUG=2 each is waited for."""
     told = DEBUG.value >= 2
-    handles = [slot.handle for slot in slots]
     with device.guard("launch"):
-        for step in steps:
-            arguments = [handles[slot] for slot in step.slots]
-            numbers = [values[name] for name in step.values]
+        for step, call in zip(steps, calls, strict=True):
             start = time.perf_counter() if told else 0.0
-            seconds = step.program(arguments, numbers, step.launch, told)
+            seconds = call.program(call.buffers, call.values, call.launch, told)
             if told:
                 tell(step, device.name, seconds or time.perf_counter() - start)
     count(steps)
-    if OPEN.recording is not None:
-        for step in steps:
-            alone = step._replace(slots=tuple(range(len(step.slots))))
-            used = [slots[slot] for slot in step.slots]
-            OPEN.recording.launches.append(Recorded(alone, used, device.name))
 
 
 def count(steps: Steps) -> None:
@@ -122,7 +128,7 @@ def count(steps: Steps) -> None:
     GlobalCounters.global_mem += sum([step.traffic_bytes for step in steps])
 
 
-def tell(step: Step[Program], device: str, seconds: float) -> None:
+def tell(step: Loaded, device: str, seconds: float) -> None:
     """One line a kernel: what ran, for how long, at what rates."""
     GlobalCounters.time_sum_s += seconds
     rate = step.operations / max(seconds, 1e-9) / 1e9
@@ -133,14 +139,35 @@ def tell(step: Step[Program], device: str, seconds: float) -> None:
     )
 
 
-def transfer(source: Buffer, target: Buffer) -> None:
-    """Copy the bytes of one buffer to another: on the device if both are there, else by the host.
+def copied(source: Buffer, device: str) -> Buffer:
+    """A copy of a buffer on a device: made by it if the buffer is there too, else by the host.
 
     Raises: CaptureError while a capture is open: a replay could not do it again.
     """
     forbid_while_recording("copy")
-    device = Device[target.device]
-    near = source.device == target.device
-    if near and device.memory("transfer", target.handle, source.handle, source.size_bytes):
-        return
-    target.copyin(source.as_memoryview(share=True))
+    target = Buffer(device, source.dtype, source.count)
+    ends = (target.handle, source.handle, source.size_bytes)
+    if source.device != target.device or not target.opened.memory("transfer", *ends):
+        target.copyin(source.as_memoryview(share=True))
+    return target
+
+
+def work_of(kernel: Kernel) -> tuple[int, int]:
+    """Arithmetic operations and bytes of one run, symbolic extents at their upper bounds; the bytes
+    are those its parameters hold, the least it has to move."""
+    operations = 0
+    for statement, loops in walk(kernel.body):
+        each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
+        if statement.op is Ops.STORE and statement.arg.combine:
+            each += len(statement.arg.places)
+        operations += each * prod(loop.arg.extent.hi for loop in loops)
+    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
+    return operations, sum(sizes)
+
+
+def name_of(kernel: Kernel) -> str:
+    """A name by the loops: `reduce_128x10_784` sums 784 elements for each of 128 x 10 results."""
+    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
+    par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
+    words = ("reduce" if red else "map", "x".join(par), "x".join(red))
+    return "_".join(filter(None, words))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from queue import SimpleQueue
+from subprocess import DEVNULL, PIPE, Popen
 from threading import Timer
 from typing import Any
 
@@ -47,11 +47,12 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
     kernel = canonical(kernel)._replace(name=kernel.name)
     key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
     entry = cache.shared().get(TABLE, key) if CACHELEVEL.value >= 2 else None
-    found: dict[str, Any] = {} if entry is None else json.loads(entry)
+    found = json.loads(entry or "{}")
     if found.get("beam", 0) < width:
         with closing(Tuner(kernel, device)) as tuner:
-            if tuner.broken:
-                warn(f"BEAM: {device.name} cannot be tuned: {tuner.broken}; BEAM=0 is used")
+            (plain,) = tuner.evaluate([()])
+            if isinstance(plain, str):
+                warn(f"BEAM: {device.name} cannot be tuned: {plain}; BEAM=0 is used")
                 return optimize(kernel, device.caps)
             actions = search(kernel, device.caps, width, tuner.evaluate)
         found = {"beam": width, "actions": actions}
@@ -63,18 +64,17 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
         return optimize(kernel, device.caps)
 
 
-class Lost(Exception):
-    """A worker crashed, or was ended because it took too long."""
-
-
 class Worker:
-    """A process that answers requests; one that is lost is started anew at the next."""
+    """A process that answers requests, under a `name` for messages; one that is lost is started
+    anew at the next."""
 
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process: Popen[bytes] | None = None
 
     def ask(self, timeout_s: float, *request: Any) -> Any:
-        """The answer to a request. Raises: Lost."""
+        """The answer to a request, or as text why there is none: a worker crashed, was ended
+        because it took too long, or says what was wrong."""
         process = self.process = self.process or _start()
         assert process.stdin is not None and process.stdout is not None
         timer = Timer(timeout_s, process.kill)
@@ -85,8 +85,8 @@ class Worker:
             return pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
-            hung = not timer.is_alive()
-            raise Lost(f"ended after {timeout_s:g} s" if hung else "crashed") from None
+            why = "crashed" if timer.is_alive() else f"ended after {timeout_s:g} s"
+            return f"{self.name} {why}"
         finally:
             timer.cancel()
 
@@ -98,18 +98,13 @@ class Worker:
         self.process = None
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start() -> Popen[bytes]:
     """A worker that sees the same packages and settings; it may not search, and prints nothing."""
-    paths = os.pathsep.join([path for path in sys.path if path])
+    paths = os.pathsep.join(path for path in sys.path if path)
     chosen = {name: str(row.value) for name, row in SETTINGS.items() if row.value != row.default}
     environment = os.environ | chosen | {"PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tinycore.engine.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
+    command = [sys.executable, "-m", "tinycore.engine.worker"]
+    return Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
 
 
 class Tuner:
@@ -119,15 +114,12 @@ class Tuner:
         self.text = show(kernel)
         self.device = device.name
         self.arch = device.target.arch
-        self.compilers = [Worker() for _ in range(PARALLEL.value or os.cpu_count() or 1)]
+        self.compilers = [Worker("compiler") for _ in range(PARALLEL.value or os.cpu_count() or 1)]
         self.idle: SimpleQueue[Worker] = SimpleQueue()
         for worker in self.compilers:
             self.idle.put(worker)
-        self.runner = Worker()
+        self.runner = Worker("the candidate")
         self.compiled: dict[Actions, object] = {}
-        self.reference = self._compile(())
-        answer = self._seconds(self.reference)
-        self.broken = answer if isinstance(answer, str) else ""
 
     def close(self) -> None:
         """End the workers."""
@@ -137,41 +129,30 @@ class Tuner:
     def evaluate(self, candidates: Sequence[Actions]) -> list[float | str]:
         """The seconds of each candidate, the best measured in turns, or why it has none."""
         with ThreadPoolExecutor(len(self.compilers)) as pool:
-            artifacts = list(pool.map(self._compile, candidates))
-        pairs = zip(candidates, artifacts, strict=True)
-        found = {actions: self._seconds(artifact) for actions, artifact in pairs}
-        best = min([time for time in found.values() if isinstance(time, float)], default=0.0)
-        close = [
-            one for one, time in found.items() if isinstance(time, float) and time <= best * CLOSE
-        ]
-        found.update(self._raced(close[:FINALISTS]))
+            list(pool.map(self._compiled, candidates))
+        found = {actions: self._seconds(actions) for actions in candidates}
+        times = {one: time for one, time in found.items() if isinstance(time, float)}
+        limit = min(times.values(), default=0.0) * CLOSE
+        found |= self._raced([one for one, time in times.items() if time <= limit][:FINALISTS])
         return [found[actions] for actions in candidates]
 
-    def _compile(self, actions: Actions) -> object:
+    def _compiled(self, actions: Actions) -> object:
         """An artifact, which workers read, or why there is none; each thread has a worker."""
         if actions not in self.compiled:
             worker = self.idle.get()
-            try:
-                made = worker.ask(COMPILE_S, "compile", self.device, self.arch, self.text, actions)
-            except Lost as lost:
-                made = f"compiler {lost}"
+            request = ("compile", self.device, self.arch, self.text, actions)
+            self.compiled[actions] = worker.ask(COMPILE_S, *request)
             self.idle.put(worker)
-            self.compiled[actions] = made
         return self.compiled[actions]
 
-    def _seconds(self, artifact: object) -> float | str:
+    def _seconds(self, actions: Actions) -> float | str:
         """The time of a first run; a new runner first computes what is wanted."""
+        artifact = self._compiled(actions)
         if isinstance(artifact, str):
             return artifact
-        try:
-            if self.runner.process is None:
-                wanted = (self.device, self.text, self.reference)
-                cause = self.runner.ask(COMPILE_S, "prepare", *wanted)
-                if cause:
-                    return str(cause)
-            answer: float | str = self.runner.ask(RUN_S, "check", artifact)
-        except Lost as lost:
-            return f"the candidate {lost}"
+        wanted = ("prepare", self.device, self.text, self._compiled(()))
+        lacks = None if self.runner.process else self.runner.ask(COMPILE_S, *wanted)
+        answer: float | str = lacks or self.runner.ask(RUN_S, "check", artifact)
         return answer
 
     def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:
@@ -179,8 +160,5 @@ class Tuner:
         if len(close) < 2 or self.runner.process is None:
             return {}
         artifacts = [self.compiled[actions] for actions in close]
-        try:
-            times = self.runner.ask(RUN_S * len(close), "race", artifacts, ROUNDS)
-        except Lost:
-            return {}
-        return dict(zip(close, times, strict=True)) if isinstance(times, list) else {}
+        times = self.runner.ask(RUN_S * len(close), "race", artifacts, ROUNDS)
+        return {} if isinstance(times, str) else dict(zip(close, times, strict=True))

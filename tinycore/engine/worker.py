@@ -17,14 +17,13 @@ from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import DType
 from tinycore.engine.compile import Binary, build_plan, load
-from tinycore.engine.run import run_steps
+from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.ref.memory import decode, encode, storage
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
 from tinycore.uop.shape import size
-from tinycore.uop.sites import under, written
 from tinycore.uop.tree import Kernel
 from tinycore.util import np
 
@@ -37,33 +36,27 @@ SHORTEST_S = 0.002
 Run = Callable[[], float]  # launches once and waits; the seconds it took
 
 
-def compile_candidate(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
-    """The artifact of a kernel after some actions. Needs no device, only its package."""
-    backend = Device.plugins()[device.partition(":")[0]].ready()
-    with arena():
-        plan = as_plan(apply_all(_kernel(text), actions))
-        return build_plan(plan, backend.target(arch))
-
-
-def _kernel(text: str) -> Kernel:
-    kernel = next(iter(parse(text).values()))
-    assert isinstance(kernel, Kernel), "worker: a plan for a kernel"
-    return kernel
-
-
 class Bench:
-    """The buffers of one kernel on a device, and what it must compute."""
+    """What a worker is asked: to compile, to prepare the buffers of one kernel and what it must
+    compute, then to run candidates for it."""
 
-    def __init__(self, device: str, text: str, reference: Binary) -> None:
-        self.device = Device[device]
+    @staticmethod
+    def compile(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
+        """The artifact of a kernel after some actions. Needs no device, only its package."""
+        backend = Device.plugins()[device.partition(":")[0]].ready()
+        with arena():
+            plan = as_plan(apply_all(_kernel(text), actions))
+            return build_plan(plan, backend.target(arch))
+
+    def prepare(self, device: str, text: str, reference: Binary) -> None:
+        """Make inputs of the kernel, and what it computes of them."""
         kernel = _kernel(text)
-        self.params = kernel.params
-        self.values = {node.arg[0]: node.arg[2] for node in kernel.variables}
         numbers = np().random.default_rng(0)
+        self.device = Device[device]
+        self.params = kernel.params
+        BOUND.update({node.arg[0]: node.arg[2] for node in kernel.variables})
         self.inputs = [_random(param, numbers) for param in kernel.params]
         self.buffers = [Buffer(device, p.dtype, size(p.arg.shape)) for p in kernel.params]
-        changed = {use.buffer for one in under(kernel.body) for use in written(one)}
-        self.outputs = [k for k, param in enumerate(kernel.params) if param in changed]
         self.wanted = self.results(self.ready(reference))
 
     def ready(self, artifact: Binary) -> Run:
@@ -73,7 +66,7 @@ class Bench:
 
         def run() -> float:
             start = time.perf_counter()
-            run_steps(steps, buffers, self.values, self.device)
+            run_steps(steps, buffers, self.device)
             self.device.synchronize()
             return time.perf_counter() - start
 
@@ -83,8 +76,8 @@ class Bench:
         """The seconds of a first run, or what is wrong with its results."""
         run = self.ready(artifact)
         found = self.results(run)
-        for at, want, got in zip(self.outputs, self.wanted, found, strict=True):
-            if not _close(want, got, self.params[at].dtype):
+        for at, param in enumerate(self.params):
+            if not _close(self.wanted[at], found[at], param.dtype):
                 return f"output {at} differs"
         return _seconds(run)
 
@@ -95,12 +88,18 @@ class Bench:
         return [min(of_one) for of_one in zip(*times, strict=True)]
 
     def results(self, run: Run) -> list[Any]:
-        """The outputs after one run on fresh inputs."""
+        """What the parameters hold after one run on fresh inputs."""
         for buffer, data in zip(self.buffers, self.inputs, strict=True):
             buffer.copyin(data.tobytes())
         run()
-        outputs = [(self.buffers[at].as_memoryview(), self.inputs[at].dtype) for at in self.outputs]
-        return [np().frombuffer(*output) for output in outputs]
+        pairs = zip(self.buffers, self.inputs, strict=True)
+        return [np().frombuffer(buffer.as_memoryview(), data.dtype) for buffer, data in pairs]
+
+
+def _kernel(text: str) -> Kernel:
+    kernel = next(iter(parse(text).values()))
+    assert isinstance(kernel, Kernel), "worker: a plan for a kernel"
+    return kernel
 
 
 def _seconds(run: Run) -> float:
@@ -134,20 +133,14 @@ def serve() -> None:
     """Answer requests until there are no more; what prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    bench: Any = None
+    bench = Bench()
     while True:
         try:
             name, *arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         try:
-            answer: Any = None
-            if name == "compile":
-                answer = compile_candidate(*arguments)
-            elif name == "prepare":
-                bench = Bench(*arguments)
-            else:
-                answer = getattr(bench, name)(*arguments)
+            answer = getattr(bench, name)(*arguments)
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"
         pickle.dump(answer, answers)

@@ -106,13 +106,12 @@ class Caps:
             value = getattr(self, name)
             if value not in choices:
                 raise ArgumentError(f"Caps: {name} is {value!r}; expected one of {choices}")
-        for name in (*self.dtypes, *self.emulated, *self.storage):
-            to_dtype(name)
+        self.supported_dtypes()
 
     def supported_dtypes(self) -> tuple[DType, ...]:
         """Every dtype a buffer of this device may have: native, emulated and storage only."""
         names = (*self.dtypes, *self.emulated, *self.storage)
-        return tuple(dict.fromkeys(to_dtype(name) for name in names))
+        return tuple(dict.fromkeys(map(to_dtype, names)))
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, contract and hints apart, for reports."""
@@ -157,8 +156,8 @@ class Call(NamedTuple):
     """One program with its arguments, as graphs take it."""
 
     program: Program
-    buffers: tuple[Handle, ...]
-    values: tuple[int, ...]
+    buffers: Sequence[Handle]
+    values: Sequence[int]
     launch: Launch
     descs: tuple[bytes, ...] = ()
 

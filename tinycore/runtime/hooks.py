@@ -108,10 +108,9 @@ class Hooks:
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """The answers of every plugin that has the hook, None left out."""
-        plugins = dict(self._manager.list_name_plugin())
         answers: list[Any] = []
-        for name, plugin in plugins.items():
-            others = [other for other in plugins.values() if other is not plugin]
+        for name, plugin in self._manager.list_name_plugin():
+            others = self._manager.get_plugins() - {plugin}
             with self._guard(name, hook):
                 answers += self._manager.subset_hook_caller(hook, others)(**arguments)
         return answers

@@ -174,8 +174,8 @@ def _one_of(name: str, entries: list[Entry]) -> Plugin:
     last = (preferred or entries)[-1]
     plugin = Plugin(name, last.wheel, last.version, last.point)
     if len(entries) > 1 and not preferred:
-        plugin.wheel, plugin.version = listed(sorted([entry.wheel for entry in entries])), ""
-        sources = listed(sorted([entry.source for entry in entries]))
+        plugin.wheel, plugin.version = listed(sorted(entry.wheel for entry in entries)), ""
+        sources = listed(sorted(entry.source for entry in entries))
         wrong = f"{sources} both provide it, so neither is used; expected one"
         hint = f"Set {variable} to the wheel you want, or uninstall the other"
         plugin.state, plugin.error = "conflict", Unavailable(wrong, name, hint)

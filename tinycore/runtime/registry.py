@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
 from tinycore.errors import DeviceError, warn, warn_once
@@ -25,18 +25,17 @@ from tinycore.util import listed, near
 _SPELLING = re.compile(r"([A-Z_]\w*)(?::(\d+))?(?::([A-Z_]\w*))?")
 
 
-@dataclass(frozen=True)
-class Spelling:
+class Spelling(NamedTuple):
     """The parts of a device name: NAME, NAME:INDEX, NAME:RENDERER or NAME:INDEX:RENDERER."""
 
     name: str
-    index: int
+    number: int
     renderer: str
 
     @property
     def canonical(self) -> str:
         """The one spelling that tensors carry: upper case, no index 0, no renderer."""
-        return f"{self.name}:{self.index}" if self.index else self.name
+        return f"{self.name}:{self.number}" if self.number else self.name
 
 
 class Devices:
@@ -96,7 +95,7 @@ class Devices:
 
     def get_available_devices(self) -> list[str]:
         """The names that are ready, the best first; broken plugins are left out with a warning."""
-        return [*self._ready(built_in=False), *self._ready(built_in=True)]
+        return [plugin.name for core in (False, True) for plugin in self._ready(core)]
 
     def count(self, name: str | None = None) -> int:
         """How many devices there are of this kind. Raises: as `canonicalize`."""
@@ -126,11 +125,11 @@ class Devices:
         with self._lock:
             plugin = self._plugin(spelling.name)
             plugin.ready()
-            spelling = replace(spelling, name=plugin.name)
+            spelling = spelling._replace(name=plugin.name)
             limit = plugin.devices
-            if spelling.index >= limit:
+            if spelling.number >= limit:
                 limit *= self[plugin.name].caps.virtual
-            if spelling.index >= limit:
+            if spelling.number >= limit:
                 there = f"expected {plugin.name}, with an index below {limit}"
                 raise DeviceError(f"device: there is no {spelling.canonical}; {there}")
             if spelling.renderer:
@@ -172,7 +171,7 @@ class Devices:
             if device is None:
                 if not self._open:
                     atexit.register(self.close)
-                device = self._open[name] = OpenDevice(name, plugin, spelling.index, renderer)
+                device = self._open[name] = OpenDevice(name, plugin, spelling.number, renderer)
                 if DEBUG.value >= 1:
                     print(f"opened {name}: {plugin.source}, {device.target.arch}")
         return device
@@ -187,36 +186,39 @@ class Devices:
     def _best(self) -> str:
         # The core's own device is not even imported where there is another.
         ready = self._ready(built_in=False) or self._ready(built_in=True)
+        names = tuple(plugin.name for plugin in ready)
         if not ready:
             raise DeviceError(
                 f"device: none is ready; expected at least one of {listed(self.plugins())}. "
                 f"Run `tinycore devices` to see why"
             )
-        for choice in call_hooks("tinycore_select_default", candidates=tuple(ready)):
-            if choice in ready:
+        for choice in call_hooks("tinycore_select_default", candidates=names):
+            if choice in names:
                 return str(choice)
-        self._tell_about_choice(ready)
-        return ready[0]
+        self._tell_about_choice(*ready)
+        return names[0]
 
-    def _tell_about_choice(self, ready: list[str]) -> None:
-        first, *others = [self.plugins()[name] for name in ready]
+    def _tell_about_choice(self, first: Plugin, *others: Plugin) -> None:
         choice = f"so {first.name} is used"
         if first.built_in:
             causes = [str(row.error) for row in self.plugins().values() if row.error]
             state = f"ready ({'; '.join(causes)})" if causes else "installed"
-            advice = f"Do `pip install tinycore-<device>`, or set DEV={first.name}"
-            slow = f"{choice}, which interprets and is slow"
-            warn(f"no device package is {state}, {slow}. {advice}")
+            warn(
+                f"no device package is {state}, {choice}, which interprets and is slow. "
+                f"Do `pip install tinycore-<device>`, or set DEV={first.name}"
+            )
         elif others and others[0].fact("priority") == first.fact("priority"):
             second = others[0].name
-            both = f"{first.name} and {second} have the same priority"
-            warn(f"{both}, {choice}. Set DEV={first.name} or DEV={second}")
+            warn(
+                f"{first.name} and {second} have the same priority, {choice}. "
+                f"Set DEV={first.name} or DEV={second}"
+            )
 
-    def _ready(self, built_in: bool) -> list[str]:
-        """The names of ready plugins, those of higher priority first, then by name."""
+    def _ready(self, built_in: bool) -> list[Plugin]:
+        """The ready plugins, those of higher priority first, then by name."""
         asked = [row for row in self.plugins().values() if row.built_in == built_in]
-        ready = [(-row.fact("priority"), row.name) for row in asked if self._is_ready(row)]
-        return [name for _, name in sorted(ready)]
+        ready = [row for row in asked if self._is_ready(row)]
+        return sorted(ready, key=lambda row: (-row.fact("priority"), row.name))
 
     def _is_ready(self, plugin: Plugin) -> bool:
         try:

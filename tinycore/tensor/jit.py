@@ -28,7 +28,7 @@ from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
 from tinycore.dtype import DType
 from tinycore.engine.capture import Captured, versions, written_since
 from tinycore.engine.cell import PENDING, Cell, buffer_of
-from tinycore.engine.run import BOUND, OPEN, recording
+from tinycore.engine.run import OPEN, recording
 from tinycore.errors import ArgumentError, CaptureError, warn_once
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.autograd import REQUIRING, realize_cells
@@ -228,7 +228,7 @@ def _buffers(cells: Sequence[Cell]) -> list[Buffer]:
 
 
 def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> Any:
-    found.launches.replay(buffers, BOUND)
+    found.launches.replay(buffers)
     for grad in found.grads:
         grad.tensor.grad = grad.after
     return _with_cells(found.result, dict(zip(found.inputs, cells, strict=True)))

@@ -9,8 +9,8 @@ import pytest
 from tinycore.config import Context
 from tinycore.engine import tune
 from tinycore.engine.compile import Artifact
-from tinycore.engine.tune import Lost, Tuner, Worker, plan_of
-from tinycore.engine.worker import compile_candidate
+from tinycore.engine.tune import Tuner, Worker, plan_of
+from tinycore.engine.worker import Bench
 from tinycore.runtime.device import OpenDevice
 from tinycore.runtime.ref import check_kernel, run_plan
 from tinycore.runtime.registry import Device
@@ -82,7 +82,7 @@ def test_a_candidate_that_crashes_hangs_errs_or_is_refused_costs_itself_alone(
 ) -> None:
     monkeypatch.setattr(tune, "RUN_S", 3.0)
     for name, text in (("FAR", FAR), ("ENDLESS", ENDLESS), ("WRONG", WRONG)):
-        artifact = compile_candidate("CPU", device.target.arch, text, ())
+        artifact = Bench.compile("CPU", device.target.arch, text, ())
         tuner.compiled[(name,)] = artifact
     asked = [("FAR",), (), ("ENDLESS",), ("JUMP(i0)",), ("WRONG",), ("SPLIT(i1, 8)",)]
     far, plain, endless, refused, wrong, split = tuner.evaluate(asked)
@@ -95,9 +95,9 @@ def test_a_candidate_that_crashes_hangs_errs_or_is_refused_costs_itself_alone(
 
 
 def test_a_worker_that_is_lost_is_started_anew() -> None:
-    worker = Worker()
-    with pytest.raises(Lost, match=r"ended after 0.01 s|crashed"):
-        worker.ask(0.01, "compile", "CPU", "native", ROWS, ())
+    worker = Worker("it")
+    answer = worker.ask(0.01, "compile", "CPU", "native", ROWS, ())
+    assert answer in ("it ended after 0.01 s", "it crashed")
     assert isinstance(worker.ask(60.0, "compile", "CPU", "native", ROWS, ()), Artifact)
     worker.close()
 

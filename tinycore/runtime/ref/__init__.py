@@ -46,8 +46,8 @@ def run_kernel(
             shape, dtype = upper_shape(node.arg.shape), storage(node.dtype)
             fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
             if not fits or array.dtype != dtype:
-                found = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
-                wrong = f"{node.arg.name} is given {found}"
+                given = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
+                wrong = f"{node.name} is given {given}"
                 machine.fail(wrong, f"{dtype} of shape {shape} in C order")
             machine.names[node] = Instance(node, machine, array.reshape(-1))
         for waits in machine.body(kernel.body):
@@ -70,9 +70,9 @@ def run_plan(
 
     Raises: RefError, also for a vendor's call.
     """
-    held = {node.arg.name: array for node, array in zip(plan.params, arrays, strict=True)}
+    held = {node.name: array for node, array in zip(plan.params, arrays, strict=True)}
     for temp in plan.temps:
-        held[temp.arg.name] = np.full(size(temp.arg.shape), initial("", temp.dtype))
+        held[temp.name] = np.full(size(temp.arg.shape), initial("", temp.dtype))
     for name, buffers, kernel in plan.launches:
         if kernel is None:
             wrong = f"ref: {plan.name}: {name} is a vendor's call"

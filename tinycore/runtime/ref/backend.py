@@ -54,10 +54,6 @@ class HostAllocator(contract.Allocator):
         """Read bytes."""
         target.cast("B")[:] = handle[: target.nbytes]
 
-    def offset(self, handle: Array, offset_bytes: int, size_bytes: int) -> Array:
-        """A part of the same bytes."""
-        return handle[offset_bytes : offset_bytes + size_bytes]
-
     def view(self, handle: Array, size_bytes: int) -> memoryview:
         """The bytes themselves."""
         return memoryview(handle[:size_bytes])

@@ -41,7 +41,7 @@ from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under
-from tinycore.uop.tree import BODIES, GLOBAL, Access, Kernel, operands
+from tinycore.uop.tree import BODIES, GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
 TEAMS = ("warpgroup", "warp")  # loops whose iterations run side by side
@@ -59,6 +59,13 @@ class Place(NamedTuple):
     sequence: Index | None
     cells: Array
     mask: Array
+
+    def rows(self, *arrays: Array) -> list[Array]:
+        """The cells and arrays that belong to them, each as one row, where the mask is true."""
+        *whole, where = np.broadcast_arrays(self.cells, *arrays, self.mask)
+        if self.mask is np.True_:
+            return [one.ravel() for one in whole]
+        return [one[where] for one in whole]
 
 
 class Frame:
@@ -85,11 +92,11 @@ class Frame:
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
-        copies = [s.src[0] for s in statements if s.op is Ops.COPY]
+        filled = [s.src[0] for s in statements if s.op is Ops.COPY and s.src[0].arg.space != GLOBAL]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
-        self.filled = {buffer for buffer in copies if buffer.arg.space != GLOBAL}
+        self.filled = set(filled)
         self.has_lanes = any(s.op is Ops.BUFFER and s.arg.own for s in statements)
         is_scheduled = not self.has_lanes and all(s.op in SCHEDULED for s in statements)
         self.random = random if checked or kernel.spmd or not is_scheduled else None
@@ -105,7 +112,7 @@ class Frame:
         inner = copy(self)
         numbers = start
         if count != 1:
-            numbers = start + np.arange(count).reshape((count,) + (1,) * len(self.shape))
+            numbers = start + np.arange(count).reshape(-1, *[1] * len(self.shape))
             inner.shape = (count, *self.shape)
         inner.names = self.names | {atom: numbers for atom, _ in place.terms}
         return inner
@@ -211,16 +218,15 @@ class Frame:
             self.put(place, combine(self.load(buffer, access), values), how)
         else:
             self.check(place, how)
-            cells = np.broadcast_to(place.cells, self.shape)
-            cells, values = rows(place.mask, cells, convert(values, buffer.dtype))
-            combine.at(place.instance.data, cells, values)
+            values = np.broadcast_to(convert(values, buffer.dtype), self.shape)
+            combine.at(place.instance.data, *place.rows(values))
 
     def put(self, place: Place, values: Array, how: str) -> None:
         """Replace elements; those that meet may store equal values alone."""
         instance = place.instance
         stored = encode(values, instance.node.dtype)
         self.check(place, how, stored)
-        cells, stored = rows(place.mask, place.cells, stored)
+        cells, stored = place.rows(stored)
         instance.data[cells] = stored
         if differ(instance.data[cells], stored).any():
             self.fail(f"two at once meet in {instance.name}", "places of their own")
@@ -250,7 +256,7 @@ class Frame:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
                 self.fail(wrong, "a wait before; copies fill slots alone")
         watches = self._watches(instance)
-        cells, new, *agents = rows(place.mask, place.cells, stored, *[who for _, who in watches])
+        cells, new, *agents = place.rows(stored, *[who for _, who in watches])
         state = instance.states[cells].max(initial=PRESENT)
         if state > (PRESENT if reads else UNWRITTEN):
             self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
@@ -282,17 +288,9 @@ class Frame:
         found = list(self.watches[instance.watches :])
         if self.kernel.spmd and node.arg.space == "group":
             team, lane = self.threads[self.path], 0 if self.lane is None else self.lane + 1
-            found.append((self.threads[None], list(self.threads).index(self.path)))
-            found.append((team, lane))
+            number = list(self.threads).index(self.path)
+            found += [(self.threads[None], number), (team, lane)]
         return found
-
-
-def rows(mask: Array, *arrays: Array) -> list[Array]:
-    """Arrays that belong together, each as one row, where the mask is true."""
-    *whole, where = np.broadcast_arrays(*arrays, mask)
-    if mask is np.True_:
-        return [one.ravel() for one in whole]
-    return [one[where] for one in whole]
 
 
 # what is known before a kernel runs
@@ -300,11 +298,9 @@ def rows(mask: Array, *arrays: Array) -> list[Array]:
 
 def agents(statement: UOp) -> list[tuple[str, int]]:
     """Name and number of each that runs a role, or the loop of a team; none for others."""
-    arg = statement.arg
-    if statement.op is Ops.LOOP and arg.map in TEAMS:
-        return [(arg.axis, at) for at in range(arg.extent.hi)]
-    if statement.op is Ops.BLOCK and arg.kind == "role":
-        return [(arg.name, at) for at in range(arg.extent.hi)]
+    match statement.arg:
+        case LoopArg(name, extent, map="warpgroup" | "warp") | BlockArg("role", name, _, extent):
+            return [(name, at) for at in range(extent.hi)]
     return []
 
 

@@ -10,7 +10,7 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from tinycore.runtime.ref.frame import TEAMS, Frame, agents, rows
+from tinycore.runtime.ref.frame import TEAMS, Frame, agents
 from tinycore.runtime.ref.memory import (
     EMPTY,
     FILLING,
@@ -77,9 +77,8 @@ class Machine(Frame):
             yield from self.side_by_side(watch, [loop])
             return
         extent = self.index(arg.extent)
-        count, block = int(np.max(extent)), 1
-        if loop in self.at_once:
-            block = max(1, BLOCK // prod(self.shape))
+        count = int(np.max(extent))
+        block = max(1, BLOCK // prod(self.shape)) if loop in self.at_once else 1
         starts = range(0, count, block)
         for start in starts if arg.kind == "ser" else self.shuffled(starts):
             inner = self.at(place, start, min(block, count - start))
@@ -115,7 +114,7 @@ class Machine(Frame):
                 if not waits[thread]:
                     del threads[thread]
             if waits == before:
-                yield "; ".join(sorted([f"{thread}: {waits[thread]}" for thread in threads]))
+                yield "; ".join(sorted(map(": ".join, waits.items())))
 
     def shuffled(self, items: Sequence[Any]) -> Sequence[Any]:
         """What has no order, in a random one."""
@@ -127,8 +126,7 @@ class Machine(Frame):
         """Store values; each state that depends on what is stored is moved, all its elements."""
         arg, src, count = statement.arg, statement.src, len(statement.arg.places)
         moved = src[2 * count :]
-        leaders = [load(*state) for state in zip(src, arg.places, strict=False)] if moved else []
-        old = self.noted("old", leaders)
+        old = self.noted("old", statement) if moved else ()
         inner = self
         if self.has_lanes:
             inner = copy(self)
@@ -136,7 +134,7 @@ class Machine(Frame):
         values = [inner.value(value) for value in src[count : 2 * count]]
         for buffer, place, value in zip(src, arg.places, values, strict=False):
             inner.write(buffer, place, value, arg.combine or arg.rebase)
-        new = self.noted("new", leaders)
+        new = self.noted("new", statement) if moved else ()
         for state in moved:
             first, *_ = arg.places
             box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
@@ -146,12 +144,14 @@ class Machine(Frame):
             goal = arg._replace(places=(place,), combine="")
             self.boxed(box).do_store(statement.replace(src=(state, value), arg=goal))
 
-    def noted(self, name: str, leaders: Sequence[UOp]) -> tuple[UOp, ...]:
-        """Leading states as they are now, under a name."""
-        notes = tuple([let(name, leader) for leader in leaders])
+    def noted(self, name: str, store: UOp) -> tuple[UOp, ...]:
+        """The leading states of a store as they are now, under a name."""
+        notes = [
+            let(name, load(*state)) for state in zip(store.src, store.arg.places, strict=False)
+        ]
         for note in notes:
             self.do_let(note)
-        return notes
+        return tuple(notes)
 
     # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
 
@@ -165,22 +165,18 @@ class Machine(Frame):
         owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
-        axes = [atom for use in owned for atom in atoms(use.buffer.arg.own.lane)]
-        count = 1 + max([atom.hi for atom in axes])
-        lanes = np.arange(count).reshape((count,) + (1,) * len(self.shape))
+        count = 1 + max(lane.hi for use in owned for lane in atoms(use.buffer.arg.own.lane))
+        lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
         loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
         if "red" in loops:
             owned = owned[:1]
         held = [self.holds(lanes, use.buffer, use.access) for use in owned]
+        running = held[0] if owned[0].how != "load" else reduce(and_, held)
         if not loops:
             running = lanes == self.lane
-        elif owned[0].how != "load":
-            running = held[0]
-        else:
-            running = reduce(and_, held)
         fine = all((running <= one).all() for one in held)
         if not (fine and running.any(axis=0).all()):
-            names = ", ".join([use.buffer.arg.name for use in owned])
+            names = ", ".join(use.buffer.name for use in owned)
             self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
         return np.argmax(running, axis=0)
 
@@ -198,19 +194,17 @@ class Machine(Frame):
         """Begin a copy once its slot is free: until the WAIT what it writes is poison."""
         arg = statement.arg
         target, source = statement.src
-        near, named = target, arg.places[0]
         outward = target.arg.space == GLOBAL
-        if outward:
-            near, named = source.src[0], source.arg
+        near, named = (source.src[0], source.arg) if outward else (target, arg.places[0])
         ((slot, sequence),) = self.slots(near, named.sequence)
         while not slot.may_start(sequence, outward):
             yield f"copy {slot.told(sequence)}"
         inner = self.boxed(arg.box)
         inner.engine = True
         place = inner.place(target, arg.places[0])
-        (cells,) = rows(place.mask, place.cells)
+        (cells,) = place.rows()
         if not (outward or np.unique(cells).size == cells.size == place.instance.size):
-            self.fail(f"a copy does not fill {target.arg.name}", "a box that fits, not masked")
+            self.fail(f"a copy does not fill {target.name}", "a box that fits, not masked")
         inner.put(place, inner.value(source), "copy")
         slot.begin(sequence, READ if outward else FILLING, place.instance, cells)
 
@@ -247,8 +241,7 @@ class Machine(Frame):
         inner.check(place, "sum")
         wide = np.float64 if acc.dtype.is_float else np.int64
         left, right = map(inner.value, product.src)
-        products = left.astype(wide) * right
-        cells, products = rows(place.mask, place.cells, products)
+        cells, products = place.rows(left.astype(wide) * right)
         totals = decode(place.instance.data, acc.dtype).astype(wide)
         np.add.at(totals, cells, products)
         place.instance.data[cells] = encode(totals[cells], acc.dtype)

@@ -9,6 +9,7 @@ exact. Next file: frame.py.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -69,17 +70,17 @@ def initial(combine: str, dtype: DType) -> Array:
     return encode(math.nan if dtype.is_float else dtype.min, dtype)
 
 
+@dataclass
 class Slot:
     """One of `count` slots: its state, the sequence number it holds or held last, and who waited
     for it and freed it. Without a sequence number a place names whatever is there."""
 
-    def __init__(self, name: str, at: int, count: int) -> None:
-        self.name = name
-        self.count = count
-        self.sequence = at - count
-        self.state = EMPTY
-        self.waited: set[Path] = set()
-        self.freed: set[Path] = set()
+    name: str
+    count: int
+    sequence: int
+    state: str = EMPTY
+    waited: set[Path] = field(default_factory=set)
+    freed: set[Path] = field(default_factory=set)
 
     def told(self, sequence: int | None) -> str:
         """The place that a statement names, and what is there."""
@@ -128,11 +129,11 @@ class Instance:
         bounds = [extent.hi for extent in arg.shape]
         strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
         self.node = node
-        self.name = arg.name
+        self.name = node.name
         self.watches = len(home.watches)
         self.dimensions = list(zip(map(home.index, arg.shape), strides, strict=True))
         self.size = prod(bounds)
-        self.slots = [Slot(arg.name, at, arg.slots) for at in range(arg.slots)]
+        self.slots = [Slot(node.name, arg.slots, at - arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
         self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
@@ -143,6 +144,7 @@ class Instance:
         self.data = data
 
 
+@dataclass(eq=False)
 class Watch(dict[Instance, Array]):
     """What runs side by side: none may read what another writes, nor two write unequal values.
 
@@ -150,14 +152,13 @@ class Watch(dict[Instance, Array]):
     wrote it.
     """
 
-    def __init__(self, name: str, kind: str = "", map: str = "") -> None:
-        self.name = name
-        self.kind = kind
-        self.map = map
+    name: str
+    kind: str = ""
+    map: str = ""
 
     def __missing__(self, instance: Instance) -> Array:
-        nobody = np.array([1 << 62, -1]).reshape(1, 2, 1)
-        return self.setdefault(instance, np.tile(nobody, (2, 1, instance.data.size)))
+        nobody = np.full((2, instance.data.size, 2), (1 << 62, -1))
+        return self.setdefault(instance, nobody.swapaxes(1, 2))
 
 
 def others(numbers: Array, cells: Array, who: Array) -> Array:
