@@ -65,9 +65,7 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
 
 def _single(x: UOp) -> UOp:
     """`x` as float32, so that rounding it again is rounding once."""
-    if x.dtype is dtypes.float32:
-        return x
-    if x.dtype.kind == "b" or (x.dtype.is_int and x.dtype.itemsize < 4):
+    if x.dtype is dtypes.float32 or x.dtype.itemsize < 4:
         return x.cast(dtypes.float32)
     return to_odd(x.cast(dtypes.float64))
 

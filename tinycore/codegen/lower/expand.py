@@ -66,15 +66,14 @@ class Expander:
             self.body(statement.src)
 
     def loop(self, statement: UOp) -> None:
-        """A LOOP, by the way it runs."""
+        """A LOOP, by the way it runs; that of one iteration has no axis in any index."""
         run = _LOOPS.get(statement.arg.map, Expander.serial)
         run(self, statement, atom_of(statement))
 
     def copied(self, statement: UOp, atom: Atom | None) -> None:
         """The body once for each number."""
         for number in range(statement.arg.extent.const):
-            if atom is not None:
-                self.values.now[atom] = make(number)
+            self.values.now[atom] = make(number)
             self.body(statement.src)
 
     def along(self, statement: UOp, lane: Atom | None) -> None:
@@ -90,8 +89,7 @@ class Expander:
         """A loop of the program."""
         extent = self.values.value(self.values.bind(statement.arg.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.values.moment())
-        if atom is not None:
-            self.values.now[atom] = head
+        self.values.now[atom] = head
         self._scoped(head, statement, statement.arg.extent.lo < 1)
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
@@ -127,9 +125,9 @@ class Expander:
         if self.values.storage[state].width:
             self.values.fill(state, value)
             return
-        lanes = 1 if self.values.lane else self.vector_bytes // state.dtype.itemsize
+        vector_bytes = 0 if self.values.lane else self.vector_bytes
         loops = [LoopArg(f"{name}.{k}", extent, "par") for k, extent in enumerate(shape)]
-        body = nest(loops, [store(state, Access(place_in(loops)), value)], lanes)
+        body = nest(loops, store(state, Access(place_in(loops)), value), vector_bytes)
         self.body(edit(body, decided))
 
 

@@ -32,7 +32,7 @@ class Indices(Blocks):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now: dict[Atom | UOp, Any] = {}
+        self.now: dict[Atom | UOp | None, Any] = {}
         self.lane: Atom | None = None
         self.lanes = 1
         self.form = cache(_form)
@@ -51,7 +51,9 @@ class Indices(Blocks):
         value, parts = self.form(index)
         if parts:
             return substitute(value, {atom: self._number_of(atom) for atom in parts})
-        return rebuild(value, self._copied)
+        numbers = {atom: self.now.get(atom) for atom, _ in value.terms}
+        copied = {atom: n for atom, n in numbers.items() if isinstance(n, Index)}
+        return rebuild(value, copied.get) if copied else value
 
     def by_lane(self, index: Index) -> list[Index]:
         """A bound index in each lane alone."""
@@ -90,12 +92,8 @@ class Indices(Blocks):
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
             return self._as_index(self._gathered(atom), atom.hi)
-        return self._copied(atom) or of_atom(atom)
-
-    def _copied(self, atom: Atom) -> Index | None:
-        """The number of an axis whose loop is copied."""
         number = self.now.get(atom)
-        return number if isinstance(number, Index) else None
+        return number if isinstance(number, Index) else of_atom(atom)
 
     def _gathered(self, atom: Atom) -> UOp:
         """The number that a gathered atom is here, negatives counted from the end."""
@@ -149,8 +147,8 @@ class Indices(Blocks):
             limit = self.narrow(self.same(bound), dtype)
             return self.apply(Ops.LT, limit, self.put(self.steps(step, self.lanes, dtype)))
         if index.terms[0][1] >= 0:
-            return self.apply(Ops.LT, self.number(-1 - index.const), self._sum(index.terms))
-        return self.apply(Ops.LT, self._sum((-index).terms), self.number(index.const + 1))
+            return self.put(self.number(-1 - index.const) < self._sum(index.terms))
+        return self.put(self._sum((-index).terms) < index.const + 1)
 
     # nodes
 
@@ -169,7 +167,7 @@ class Indices(Blocks):
         """The node of a bound index that is the same in all lanes."""
         if not index.const:
             return self._sum(index.terms)
-        return self.apply(Ops.ADD, self._sum(index.terms), self.number(index.const))
+        return self.put(self._sum(index.terms) + index.const)
 
     def _sum(self, terms: Terms) -> UOp:
         """The variable part of a sum, outer parts first."""
@@ -203,9 +201,7 @@ class Indices(Blocks):
         if atom.kind == "variable":
             arg = (atom.name, atom.lo, atom.hi)
             return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
-        node = self.now[atom]
-        assert isinstance(node, UOp), f"lower: {atom} has a number, {node}"
-        return self.put(node)
+        return self.put(self.now[atom])
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         """A digit of `base`, which is at least zero; by shifts where they do."""

@@ -49,20 +49,20 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
 
 def _loops(copy: UOp, caps: Caps) -> Statements:
     """A COPY where it stands; the axis that its source lies along runs along lanes."""
-    steps = _steps(copy.src[1])
+    contiguous = _contiguous(copy.src[1])
     loops = [LoopArg(name, extent, "par") for name, extent in copy.arg.box]
-    loops.sort(key=lambda arg: steps.get(axis(arg.axis, arg.extent)) == 1)
+    loops.sort(key=lambda arg: axis(arg.axis, arg.extent) in contiguous)
     assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
-    return nest(loops, [assignment], caps.vector_bytes // copy.src[0].dtype.itemsize)
+    return nest(loops, assignment, caps.vector_bytes)
 
 
-def _steps(value: UOp) -> dict[Index, int]:
-    """How far the first load of a value moves in memory along each axis."""
+def _contiguous(value: UOp) -> list[Index]:
+    """The axes along which the first load of a value moves by one element."""
     for node in toposort([value]):
         if node.op is Ops.LOAD:
             offset = in_memory(node.src[0].arg).offset(node.arg)
-            return {of_atom(atom): step for atom, step in offset.terms}
-    return {}
+            return [of_atom(atom) for atom, step in offset.terms if step == 1]
+    return []
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
@@ -125,8 +125,8 @@ class Combiner:
         place = _needed(dependent, arg.places[0])
         place = place._replace(indices=lead + place_in(loops))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
-        width = 1 if storage.width else self.caps.vector_bytes // dependent.dtype.itemsize
-        return nest(loops, [store(dependent, place, value)], width)
+        vector_bytes = 0 if storage.width else self.caps.vector_bytes
+        return nest(loops, store(dependent, place, value), vector_bytes)
 
 
 def _needed(target: UOp, place: Access) -> Access:
@@ -142,19 +142,20 @@ def place_in(loops: Sequence[LoopArg]) -> tuple[Index, ...]:
     return tuple([axis(arg.axis, arg.extent) for arg in loops])
 
 
-def nest(loops: Sequence[LoopArg], body: Nodes, lanes: int) -> Statements:
-    """`body` in loops, the last of which runs along lanes."""
-    found = tuple(body)
+def nest(loops: Sequence[LoopArg], statement: UOp, vector_bytes: int) -> Statements:
+    """A store in loops, the last of which runs along vectors of this size, if there are any."""
+    found: Statements = (statement,)
+    lanes = vector_bytes // statement.src[0].dtype.itemsize
     for arg in reversed(loops):
         found = _along_lanes(UOp(Ops.LOOP, dtypes.void, found, arg), lanes)
-        lanes = 1
+        lanes = 0
     return found
 
 
 def _along_lanes(node: UOp, lanes: int) -> Statements:
     """A loop as one over whole vectors and one over what is left."""
     name, extent = node.arg.axis, node.arg.extent
-    if lanes == 1 or extent.terms:
+    if lanes < 2 or extent.terms:
         return (node,)
 
     def vector(part: str, size: int, first: Index) -> UOp:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.render.llvm_instructions import SPELLED, Text, register_type
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Caps, Renderer
+from tinycore.runtime.contract import Renderer
 from tinycore.uop import Ops, UOp
 from tinycore.uop.lowered import REGISTER, Lowered
 
@@ -25,14 +25,11 @@ OPS = tuple(sorted([op.name for op in SPELLED]))
 class LLVMRenderer(Renderer[Lowered]):
     """Renders for any target of LLVM; vectors are as wide as `caps.vector_bytes` says."""
 
-    def __init__(self, caps: Caps) -> None:
-        super().__init__(caps)
-        width = 8 * caps.vector_bytes
-        self.attributes = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
-
     def render(self, program: Lowered) -> str:
         """The module of a program. Raises: Unsupported, naming op and dtype."""
-        return Module(program, self.caps.contraction).text(self.attributes)
+        width = 8 * self.caps.vector_bytes
+        attributes = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+        return Module(program, self.caps.contraction).text(attributes)
 
 
 class Scope(NamedTuple):
@@ -83,7 +80,6 @@ class Module(Text):
         if not program.grid:
             first = self.new("icmp eq i64 %tid, 0")
             self.branch(first, "alone", "done")
-            self.block("alone")
 
     def _argument(self, kind: str, slot: int) -> str:
         place = self.new(f"getelementptr i64, ptr %args, i64 {slot}") if slot else "%args"
@@ -142,7 +138,6 @@ class Module(Text):
         if may_skip:
             more = self.new(f"icmp slt i64 {counter}, {end}")
             self.branch(more, f"{name}.body", f"{name}.end")
-            self.block(f"{name}.body")
         yield counter
         following = self.new(f"add nuw nsw i64 {counter}, 1")
         sides = f"[ {first}, %{scope.before} ], [ {following}, %{self.label} ]"
@@ -152,7 +147,7 @@ class Module(Text):
             self.registers.update(scope.inside)
         else:
             more = self.new(f"icmp slt i64 {following}, {end}")
-            self.branch(more, name, f"{name}.end")
+            self.line(f"br i1 {more}, label %{name}, label %{name}.end")
         self.block(f"{name}.end")
 
     def _share(self, worker: str, extent: str) -> str:
@@ -165,7 +160,6 @@ class Module(Text):
         test = self.name(node.src[0])
         scope = self._scope("c", node)
         self.branch(test, scope.name, f"{scope.name}.end")
-        self.block(scope.name)
         yield None
         phis = self._phis(scope)
         self.go_on(f"{scope.name}.end")

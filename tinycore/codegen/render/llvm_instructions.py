@@ -118,9 +118,8 @@ class Text:
 
     def new(self, text: str) -> str:
         """One instruction; returns the name of its result."""
-        self.count += 1
-        name = f"%v{self.count}"
-        self.lines.append(f"  {name} = {text}")
+        name = self.fresh("%v")
+        self.line(f"{name} = {text}")
         return name
 
     def fresh(self, start: str) -> str:
@@ -145,8 +144,9 @@ class Text:
         self.block(label)
 
     def branch(self, test: str, yes: str, no: str) -> None:
-        """Go to one of two blocks."""
+        """Begin the block `yes`, which runs where a test holds; else `no` comes next."""
         self.line(f"br i1 {test}, label %{yes}, label %{no}")
+        self.block(yes)
 
     def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
         """The call of an intrinsic on (type, value) pairs, which is declared."""
@@ -270,7 +270,6 @@ class Text:
             return
         label = self.fresh("s")
         self.branch(mask, label, f"{label}.end")
-        self.block(label)
         self.line(write)
         self.go_on(f"{label}.end")
 
