@@ -13,8 +13,7 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.tensor import Tensor
 from tinycore.tensor.spelling import extents
-from tinycore.uop.shape import upper_shape
-from tinycore.util import prod
+from tinycore.uop.shape import size
 
 Numbers = int | Sequence[int]
 
@@ -24,7 +23,7 @@ def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, T
 
     Raises: ShapeError if it is no shape.
     """
-    inputs = prod(upper_shape(extents(shape, type(layer).__name__)[1:]))
+    inputs = size(extents(shape, type(layer).__name__)[1:])
     bound = 1 / sqrt(max(inputs, 1))
     weight = Tensor.uniform(*shape, low=-bound, high=bound)
     if not bias:

@@ -20,7 +20,7 @@ from tinycore.util import listed, prod
 Path_ = str | PathLike[str]
 Tensors = Mapping[str, Tensor]
 
-_NAMES: dict[str, DType] = {
+_NAMES = {
     "BOOL": dtypes.bool,
     "I8": dtypes.int8,
     "U8": dtypes.uint8,
@@ -48,7 +48,7 @@ def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
     dict_keys(['a.0', 'a.1'])
     """
     found: dict[str, Tensor] = {}
-    work: list[tuple[str, Any]] = [(prefix.rstrip("."), obj)]
+    work = [(prefix.rstrip("."), obj)]
     seen: set[int] = set()
     while work:
         name, item = work.pop()

@@ -52,7 +52,7 @@ class Autograd(Frame):
         if self._requires_grad is not None:
             return self._requires_grad
         node = self.uop
-        return True if node in carriers([node]) else None
+        return node in carriers([node]) or None
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool | None) -> None:
@@ -118,7 +118,7 @@ class Autograd(Frame):
         """
         leaves = [tensor for tensor in REQUIRING.values() if isinstance(tensor, type(self))]
         grads = self._gradients(leaves, gradient, "backward")
-        if not any(grad is not None for grad in grads):
+        if all(grad is None for grad in grads):
             raise GradientError(
                 "backward: no tensor with requires_grad=True was used to compute this one; "
                 "expected at least one. Set requires_grad_() before computing"

@@ -64,7 +64,7 @@ class Frame:
         >>> Tensor.of_node(x.uop, x.device).tolist()
         [1, 2]
         """
-        steps: View = ((Ops.DETACH, None),) if NO_GRAD.value else ()
+        steps = ((Ops.DETACH, None),) if NO_GRAD.value else ()
         return cls.of_cell(Cell(uop, device), steps)
 
     def of_uop(self, uop: UOp) -> Self:
@@ -73,7 +73,7 @@ class Frame:
         >>> Tensor([1, 2]).of_uop(Tensor([3]).uop).tolist()
         [3]
         """
-        return self.of_node(uop, self.cell.device)
+        return self.of_node(uop, self.device)
 
     @property
     def uop(self) -> UOp:
@@ -212,7 +212,7 @@ class Frame:
 
     def _check_device(self, other: Frame) -> None:
         """Raise DeviceError if `other` lives on another device."""
-        if other.cell.device != self.cell.device:
+        if other.device != self.device:
             raise DeviceError(
                 f"operands: one is on {self.device}, the other on {other.device}; "
                 f"expected one device. Move one with .to({self.device!r})"

@@ -19,7 +19,7 @@ from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype
 from tinycore.tensor.random import Random
 from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
-from tinycore.uop.shape import Dim, upper
+from tinycore.uop.shape import upper
 
 # Letters for the axes that "..." stands for, from the last; no formula can hold them.
 _DOTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
@@ -155,7 +155,7 @@ class Contraction(Statistics, Random):
             names = names[:k] + names[k + 1 :]
         present = [letter for letter in letters if letter in names]
         x = x.permute([names.index(letter) for letter in present])
-        extents: dict[str, Dim] = dict(zip(present, x.shape, strict=True))
+        extents = dict(zip(present, x.shape, strict=True))
         return x.reshape([extents.get(letter, 1) for letter in letters])
 
     @spelled

@@ -245,5 +245,4 @@ def _windows_of(
         widths = pair(padding, 2 * count, operation, "padding")[::-1]
         befores = widths[1::2]
         afters = widths[::2]
-    rows = zip(sizes, strides, dilations, befores, afters, strict=True)
-    return [_Window(*row) for row in rows]
+    return list(map(_Window, sizes, strides, dilations, befores, afters))

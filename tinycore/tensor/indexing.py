@@ -17,7 +17,7 @@ from tinycore.tensor.base import Frame, broadcast_shape
 from tinycore.tensor.storage import Storage
 from tinycore.uop import graph
 from tinycore.uop.index import Index
-from tinycore.uop.shape import Dim, size, upper, upper_shape
+from tinycore.uop.shape import size, upper, upper_shape
 from tinycore.util import np, prod
 
 
@@ -131,8 +131,8 @@ class Indexing(Storage):
             return self
         _check_bounds(bounds)
         if any(isinstance(bound, Index) for bound in (*bounds, extent)):
-            begin: Dim = 0 if item.start is None else item.start
-            end: Dim = extent if item.stop is None else item.stop
+            begin = item.start or 0
+            end = extent if item.stop is None else item.stop
             return self._cut(axis, begin, end)
         if item.step == 0:
             raise IndexingError("index: a slice has step 0; expected another. Leave it out")

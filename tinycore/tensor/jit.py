@@ -159,7 +159,7 @@ class TinyJit(Generic[P, R]):
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
         """The arguments with their names; those of *args have numbers."""
         names = self.names + [str(number) for number in range(len(self.names), len(args))]
-        positional = list(zip(names, args, strict=False))[1 if self.is_method else 0 :]
+        positional = list(zip(names, args, strict=False))[int(self.is_method) :]
         return [*positional, *kwargs.items()]
 
     def reset(self) -> None:
@@ -210,7 +210,7 @@ def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Capture
     before = [None if tensor.grad is None else weakref.ref(tensor.grad) for tensor in requiring]
     with recording() as recorded:
         result = call()
-        grads = [_Grad(*pair) for pair in zip(requiring, before, strict=True)]
+        grads = list(map(_Grad, requiring, before))
         _, kept = compared([("", result), *[("", grad.new) for grad in grads]])
         _store(kept + written_since(pending))
     launches = Captured(recorded, buffers, pending)

@@ -24,7 +24,7 @@ from tinycore.tensor.creation import Creation, stored
 from tinycore.tensor.functions import Functions
 from tinycore.tensor.spelling import extents, number, spelled
 from tinycore.uop import UOp, graph
-from tinycore.uop.shape import Shape, upper_shape
+from tinycore.uop.shape import Shape, size, upper_shape
 from tinycore.util import np, prod
 
 Pair = tuple[UOp, UOp]
@@ -288,7 +288,7 @@ class Random(Functions, Creation):
         >>> Tensor.scaled_uniform(2, 3).shape
         (2, 3)
         """
-        count = prod(upper_shape(extents(shape, "scaled_uniform")))
+        count = size(extents(shape, "scaled_uniform"))
         return cls._within(count**-0.5, shape, kwargs)
 
     @classmethod
@@ -385,7 +385,7 @@ def _float_dtype(operation: str, dtype: DTypeLike) -> DType:
 
 
 def _kaiming_std(shape: Shape, slope: float) -> float:
-    inputs = prod(upper_shape(shape)[1:])
+    inputs = size(shape[1:])
     gain = sqrt(2 / (1 + slope * slope))
     return gain / sqrt(inputs)
 

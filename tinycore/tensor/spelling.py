@@ -21,7 +21,7 @@ R = TypeVar("R")
 Axes = int | Sequence[int] | None
 
 # Keyword -> what it may be called in our signatures. PyTorch says dim, numpy axis.
-_KEYWORDS: dict[str, tuple[str, ...]] = {
+_KEYWORDS = {
     "axis": ("dim",),
     "dim": ("axis", "dims"),
     "dims": ("axis", "dim"),

@@ -18,7 +18,7 @@ from tinycore.engine.run import BOUND, forbid_while_recording
 from tinycore.errors import DTypeError, ShapeError
 from tinycore.runtime.registry import Device
 from tinycore.tensor.autograd import realize_cells
-from tinycore.tensor.base import Frame, broadcast_shape, copied
+from tinycore.tensor.base import Frame, Operand, broadcast_shape, copied
 from tinycore.tensor.creation import WIDENED, Creation
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
@@ -33,10 +33,10 @@ A = TypeVar("A", bound="Storage")
 _SHOWN = 1000
 
 
-def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[A, A | Scalar], A]:
+def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[A, Operand], A]:
     """An operator that writes its result into the tensor on its left."""
 
-    def write(self: A, x: A | Scalar) -> A:
+    def write(self: A, x: Operand) -> A:
         return self.assign(function(self, x))
 
     return write
@@ -368,7 +368,7 @@ def _unskewed(array: Any, arg: SkewArg) -> Any:
     return np().moveaxis(moved[places, windows], front, axes)
 
 
-_VIEWS: dict[Ops, Callable[[Any, Any], Any]] = {
+_VIEWS = {
     Ops.RESHAPE: lambda array, arg: array.reshape(arg),
     Ops.PERMUTE: lambda array, arg: array.transpose(arg),
     Ops.EXPAND: lambda array, arg: np().broadcast_to(array, arg),
