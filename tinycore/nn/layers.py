@@ -12,7 +12,7 @@ from math import sqrt
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.tensor import Tensor
-from tinycore.tensor.spelling import extents
+from tinycore.tensor.spelling import extents, spread
 from tinycore.uop.shape import size
 
 Numbers = int | Sequence[int]
@@ -190,8 +190,7 @@ class LayerNorm:
         eps: float = 1e-5,
         elementwise_affine: bool = True,
     ) -> None:
-        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
-        self.shape = tuple(sizes)
+        self.shape = spread((normalized_shape,))
         self.eps = eps
         self.weight, self.bias = _affine(elementwise_affine, *self.shape)
 

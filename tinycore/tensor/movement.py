@@ -206,7 +206,7 @@ class Movement(Frame):
         old = (1,) * missing + self.shape
         wanted = list(given)
         for k, extent in enumerate(old):
-            if wanted[k] is None or wanted[k] == -1:
+            if wanted[k] in (None, -1):
                 wanted[k] = extent
         apart = self.reshape(old)
         return apart._moved(Ops.EXPAND, extents([wanted], "expand"))

@@ -14,7 +14,7 @@ from math import pi, sqrt
 from typing import Any, Self
 
 from tinycore.config import TRAINING
-from tinycore.dtype import NARROW, DType, dtypes
+from tinycore.dtype import NARROW, DType, dtypes, promote
 from tinycore.engine.cell import STATES, Cell, fresh_number
 from tinycore.engine.realize import realize
 from tinycore.errors import ArgumentError, DTypeError
@@ -113,7 +113,7 @@ class Random(Functions, Creation):
         home = Device.canonicalize(device)
         sizes = upper_shape(shape)
         words = SEEDS.words(home, prod(sizes))
-        return [cls.of_cell(Cell(word, home)).reshape(sizes) for word in words]
+        return [cls.of_node(word, home).reshape(sizes) for word in words]
 
     @classmethod
     def _units(cls, shape: Shape, device: str | None, dtype: DType) -> tuple[Self, Self]:
@@ -179,7 +179,7 @@ class Random(Functions, Creation):
         (2, 3)
         """
         kind = _float_dtype("randn", dtype)
-        wide = dtypes.float64 if kind is dtypes.float64 else dtypes.float32
+        wide = promote(kind, dtypes.float32)
         u, v = cls._units(extents(shape, "randn"), device, wide)
         radius = ((1.0 - u).log() * -2.0).sqrt()
         angle = v * (2 * pi)
@@ -221,6 +221,7 @@ class Random(Functions, Creation):
         low: float = 0.0,
         high: float = 1.0,
         dtype: DTypeLike = None,
+        contiguous: bool = True,
         requires_grad: bool | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -231,10 +232,9 @@ class Random(Functions, Creation):
         """
         kind = dtype_or(dtype, default_float())
         wide = kind if kind.is_float else default_float()
-        is_kept = kwargs.pop("contiguous", True)
         units = cls.rand(*shape, dtype=wide, contiguous=False, **kwargs)
         numbers = units * (high - low) + low
-        return numbers.cast(kind)._kept(is_kept, requires_grad)
+        return numbers.cast(kind)._kept(contiguous, requires_grad)
 
     @classmethod
     def normal(
@@ -242,6 +242,7 @@ class Random(Functions, Creation):
         *shape: Any,
         mean: float = 0.0,
         std: float = 1.0,
+        contiguous: bool = True,
         requires_grad: bool | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -250,10 +251,9 @@ class Random(Functions, Creation):
         >>> Tensor.normal(2, mean=3.0, std=0.0).tolist()
         [3.0, 3.0]
         """
-        is_kept = kwargs.pop("contiguous", True)
         drawn = cls.randn(*shape, contiguous=False, **kwargs)
         numbers = drawn * std + mean
-        return numbers._kept(is_kept, requires_grad)
+        return numbers._kept(contiguous, requires_grad)
 
     @classmethod
     def randperm(
@@ -272,7 +272,7 @@ class Random(Functions, Creation):
         keys = words._kept(True, None)
         mine = keys.reshape(n, 1)
         theirs = keys.reshape(1, n)
-        place = cls.of_cell(Cell(graph.iota(n), keys.device))
+        place = keys.of_uop(graph.iota(n))
         is_earlier = place.reshape(1, n) < place.reshape(n, 1)
         before = (theirs < mine) | (theirs.eq(mine) & is_earlier)
         earlier = before.cast(dtypes.int32).uop
