@@ -5,8 +5,6 @@ A row's value is, in this order: the innermost `Context` of this thread, what th
 the environment as it was when first asked, the default. Next: whoever reads a setting.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -40,12 +40,8 @@ def dedup(items: Iterable[H]) -> list[H]:
 
 def listed(words: Iterable[str], empty: str = "none") -> str:
     """Words as a reader expects them: "a", "a and b", "a, b and c"."""
-    items = list(words)
-    if not items:
-        return empty
-    if len(items) == 1:
-        return items[0]
-    return f"{', '.join(items[:-1])} and {items[-1]}"
+    *front, last = list(words) or [empty]
+    return f"{', '.join(front)} and {last}" if front else last
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:

@@ -4,8 +4,6 @@ Comes in: values of uop/index.py. Goes out: other values, masks (conjunctions of
 or numbers. uop/tree.py places them on loads and stores, uop/printer.py writes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from math import gcd, prod
 from typing import Any
@@ -24,6 +22,9 @@ from tinycore.uop.index import (
     of_atom,
     split_multiples,
 )
+
+Mask = tuple[Index, ...]  # a conjunction: every entry is at least zero
+NEVER: Mask = (make(-1),)  # the mask that lets nothing through
 
 
 def at_least_zero(value: Index) -> Index:
@@ -170,7 +171,3 @@ def mask_of(constraints: Iterable[Index]) -> Mask:
 
 def _mask_order(value: Index) -> tuple[list[tuple[int, int]], int]:
     return [(atom.order, c) for atom, c in value.terms], value.const
-
-
-Mask = tuple[Index, ...]  # a conjunction: every entry is at least zero
-NEVER: Mask = (make(-1),)  # the mask that lets nothing through

@@ -5,8 +5,6 @@ is one, an identity movement is none, a constant stays a constant through moveme
 movement ops are here because gradients and schedules both need them; shapes: uop/shape.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

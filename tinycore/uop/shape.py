@@ -4,8 +4,6 @@ Comes in: a graph node. Goes out: its shape, a tuple of integers and index value
 Arguments of movement ops are the tuples named here; uop/graph.py builds and checks them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
