@@ -30,7 +30,8 @@ from tinycore.uop.table import (
     Ops as Ops,
 )
 
-Key = tuple[Ops, DType, tuple["UOp", ...], Any, Any]
+Nodes = tuple["UOp", ...]
+Key = tuple[Ops, DType, Nodes, Any, Any]
 
 
 class _Reference(weakref.ref["UOp"]):
@@ -126,13 +127,13 @@ class UOp(Arithmetic):
 
     op: Ops
     dtype: DType
-    src: tuple[UOp, ...]
+    src: Nodes
     arg: Any
     tag: Any
     _shape: Any
 
     def __new__(
-        cls, op: Ops, dtype: DType, src: tuple[UOp, ...] = (), arg: Any = None, tag: Any = None
+        cls, op: Ops, dtype: DType, src: Nodes = (), arg: Any = None, tag: Any = None
     ) -> UOp:
         # repr keeps -0.0 and 0.0, and every NaN, apart from what compares equal to them
         key = (op, dtype, src, arg if op is not Ops.CONST else repr(arg), tag)
@@ -179,7 +180,7 @@ class UOp(Arithmetic):
         found: str = self.arg.name if self.op is Ops.BUFFER else self.arg.axis
         return found
 
-    def over(self, src: tuple[UOp, ...]) -> UOp:
+    def over(self, src: Nodes) -> UOp:
         """This node over other sources."""
         return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
 
@@ -246,7 +247,7 @@ def alu(op: Ops, *src: UOp) -> UOp:
     return UOp(op, result_dtype(op, src), src)
 
 
-def result_dtype(op: Ops, src: tuple[UOp, ...]) -> DType:
+def result_dtype(op: Ops, src: Nodes) -> DType:
     """The type of a scalar op: bool for comparisons, else that of its last source."""
     if op in COMPARISON:
         return dtypes.bool.vec(src[0].dtype.lanes)
@@ -346,9 +347,6 @@ MONOIDS: dict[str, Monoid] = {
 }
 
 
-States = tuple[UOp, ...]
-
-
 class Dependent(NamedTuple):
     """A dependent pair: when its leading states move from r1 to r1', each state r2 that depends on
     them becomes moved(r1, r1', r2). Partial states merge by the same function.
@@ -357,22 +355,22 @@ class Dependent(NamedTuple):
     """
 
     leads: tuple[str, ...]
-    moved: Callable[[States, States, UOp], UOp]
+    moved: Callable[[Nodes, Nodes, UOp], UOp]
 
 
-def _exp(old: States, new: States, state: UOp) -> UOp:
+def _exp(old: Nodes, new: Nodes, state: UOp) -> UOp:
     """Sums of exp(x - old) become sums of exp(x - new); factor 1 where nothing moved."""
     factor = (old[0] - new[0]).alu(Ops.EXP)
     factor = old[0].eq(new[0]).where(1, factor)
     return state * factor.cast(state.dtype)
 
 
-def _reset(old: States, new: States, state: UOp) -> UOp:
+def _reset(old: Nodes, new: Nodes, state: UOp) -> UOp:
     """A state that belonged to the old leader starts again from the identity of min."""
     return old[0].eq(new[0]).where(state, state.dtype.max)
 
 
-def _var(old: States, new: States, state: UOp) -> UOp:
+def _var(old: Nodes, new: Nodes, state: UOp) -> UOp:
     """Squared deviations around the old mean, around the new one. Source: Welford 1962."""
     count = old[0]
     old_mean = (count < 1).where(0, _mean(*old))

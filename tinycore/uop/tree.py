@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, substitute
 from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
-from tinycore.uop.ops import Ops, UOp, const, postorder
+from tinycore.uop.ops import Nodes as Nodes, Ops, UOp, const, postorder
 
 GLOBAL = "global"
 
-Nodes = tuple[UOp, ...]
 Box = tuple[tuple[str, Index], ...]  # axes by name, and how far each runs
 
 

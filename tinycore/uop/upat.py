@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import ArgumentError, SpecError
-from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Ops, UOp, toposort
+from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Nodes, Ops, UOp, toposort
 from tinycore.uop.tree import Rebuild
 
 Bound = dict[str, Any]  # the nodes that names of a pattern stand for, and what else a rule takes
@@ -146,7 +146,7 @@ class UPat(Arithmetic):
         return own.union(*map(UPat.names, inner))
 
 
-def _all_match(patterns: tuple[UPat, ...], nodes: tuple[UOp, ...], bound: Bound) -> Iterator[Bound]:
+def _all_match(patterns: tuple[UPat, ...], nodes: Nodes, bound: Bound) -> Iterator[Bound]:
     """Every way in which the first nodes fit one pattern each."""
     if not patterns:
         yield bound
@@ -341,7 +341,7 @@ def _endless(name: str, given: int, counters: Counters) -> SpecError:
 
 def sweep(
     statements: Iterable[UOp], pm: PatternMatcher, ctx: Any = None, name: str = "sweep"
-) -> tuple[UOp, ...]:
+) -> Nodes:
     """`statements` after one pass over all in them and what their indices gather.
 
     Every node is offered to the rules once, over its new sources; what a rule returns is not

@@ -15,7 +15,7 @@ from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index, as_index, axis, of_atom
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, States, UOp, toposort
+from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp, toposort
 from tinycore.uop.tree import (
     Access,
     Kernel,
@@ -112,7 +112,7 @@ class Combiner:
             moved += self._moved(dependent, arg, tuple(old), tuple(new))
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
-    def _moved(self, dependent: UOp, arg: StoreArg, old: States, new: States) -> Statements:
+    def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
         if not self.storage:
