@@ -203,8 +203,8 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
             found[arg.axis] = indices[arg.axis] * arg.stride + shift
             if arg.inverse:
                 distance = indices[arg.axis] - shift
-                proof.append(-digit(distance, 1, arg.stride))
-                place = digit(distance, arg.stride, 0)
+                proof.append(-(distance % arg.stride))
+                place = distance // arg.stride
                 found[arg.axis] = _within(place, old[arg.axis], proof)
     return tuple(found), mask_of(proof), fill
 

@@ -88,6 +88,12 @@ class Index:
     def __rsub__(self, other: int) -> Index:
         return -self + other
 
+    def __floordiv__(self, divisor: int) -> Index:
+        return digit(self, divisor, 0)
+
+    def __mod__(self, modulus: int) -> Index:
+        return digit(self, 1, modulus)
+
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -293,7 +299,7 @@ def _drop_inner_moduli(value: Index, period: int) -> Index:
     for atom, factor in value.terms:
         part = of_atom(atom)
         if atom.modulus and factor * atom.modulus % period == 0:
-            part = digit(_base(atom), atom.divisor, 0)
+            part = _base(atom) // atom.divisor
         total += part * factor
     return total
 
@@ -320,8 +326,8 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
             return digit(quotient + block, divisor // group, modulus)
         if modulus and group % divisor == 0:
             times = group // divisor
-            high = digit(quotient + block, 1, modulus // times)
-            return high * times + digit(rest - block * group, divisor, 0)
+            high = (quotient + block) % (modulus // times)
+            return high * times + (rest - block * group) // divisor
     return None
 
 

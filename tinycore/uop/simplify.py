@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tinycore.dtype import DType, Scalar, dtypes, promote
 from tinycore.uop.affine import Mask, mask_of
-from tinycore.uop.index import Index, as_index, digit
+from tinycore.uop.index import Index, as_index
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
@@ -116,9 +116,8 @@ def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
     """Rounding down and rounding toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:
         return None
-    if node.op is Ops.IDIV:
-        return index_value(digit(x.arg, c.arg, 0), node.dtype)
-    return index_value(digit(x.arg, 1, c.arg), node.dtype)
+    found = x.arg // c.arg if node.op is Ops.IDIV else x.arg % c.arg
+    return index_value(found, node.dtype)
 
 
 @rule(place_x < place_y)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tinycore.codegen.optimize.edit import atom_of
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, as_index, digit, of_atom
+from tinycore.uop.index import Atom, Index, as_index, of_atom
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import BODIES, Access, BufferArg, Kernel, walk
 from tinycore.util import round_up
@@ -44,7 +44,7 @@ class Storage(NamedTuple):
         for index, stride in zip(access.indices, self.strides, strict=True):
             total = total + index * stride
         if access.sequence is not None:
-            total = total + digit(access.sequence, 1, self.slots) * (self.size // self.slots)
+            total = total + access.sequence % self.slots * (self.size // self.slots)
         if self.lane is not None:
             total = total + of_atom(self.lane)
         return total

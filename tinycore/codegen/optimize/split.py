@@ -35,7 +35,7 @@ from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Atom, Index, alias, axis, digit, make, of_atom
+from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
 
@@ -64,7 +64,7 @@ def split(kernel: Kernel, name: str, factor: int) -> Kernel:
 def tiled(node: UOp, factor: int) -> UOp:
     """A loop in tiles of `factor` iterations, the last one masked where they do not fit."""
     name, extent, kind, _ = node.arg
-    count = digit(extent + (factor - 1), factor, 0)
+    count = (extent + (factor - 1)) // factor
     value = axis(f"{name}.0", count) * factor + axis(f"{name}.1", factor)
     mask = constraint(extent - 1 - value)
     if mask and atom_of(node) in atoms(*[one.arg.extent for one in loops_in(node.src)]):
@@ -98,7 +98,7 @@ def fused(node: UOp, inner: UOp) -> UOp:
     first, count = node.arg, inner.arg.extent.const
     name, extent = f"{first.axis}_{inner.name}", first.extent * count
     whole = axis(name, extent)
-    places = {axis_of(node): digit(whole, count, 0), axis_of(inner): digit(whole, 1, count)}
+    places = {axis_of(node): whole // count, axis_of(inner): whole % count}
     return loop(first.kind, name, extent, placed(inner.src, places), first.map)
 
 
