@@ -31,9 +31,7 @@ def versions() -> Versions:
 def written_since(before: Versions) -> list[Cell]:
     """The pending cells that were written since then, of those that existed: what was stored was
     stored then too."""
-    waiting = list(PENDING)
-    stored = [cell for cell in waiting if cell.stored is not None]
-    return stored + [cell for cell in waiting if before.get(cell, cell.uop) is not cell.uop]
+    return [cell for cell in PENDING if cell.stored or before.get(cell, cell.uop) is not cell.uop]
 
 
 class Captured:
@@ -65,8 +63,8 @@ class Captured:
         written = self.written.union(inputs[k] for k in self.changed)
         found = []
         for cell in list(PENDING):
-            is_used = cell.stored is not None and buffer_of(cell.stored) in self.used
-            if is_used or not written.isdisjoint(buffers_read(cell.uop)):
+            is_used = cell.stored and buffer_of(cell.stored) in self.used
+            if is_used or written & buffers_read(cell.uop):
                 found.append(cell)
         return found
 

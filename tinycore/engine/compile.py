@@ -84,7 +84,7 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
 def build_plan(plan: Plan, target: Target) -> Binary:
     """Lower, render and compile the launches of an optimised kernel; needs no device."""
     assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
-    numbers = {node.name: k for k, node in enumerate((*plan.params, *plan.temps))}
+    numbers = {node.name: k for k, node in enumerate(plan.params + plan.temps)}
     steps = []
     for _, buffers, kernel in plan.launches:
         assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"

@@ -67,7 +67,7 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
     rows: list[Any] = []
-    for node in toposort([node for sink in sinks for node in sink if node is not None]):
+    for node in toposort([node for sink in sinks for node in sink if node]):
         place[node] = len(place)
         arg = node.arg
         if node.op is Ops.BUFFER:
@@ -89,12 +89,13 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
     for number, place in enumerate(schedule.places, len(leaves)):
         slot.setdefault(place, number)
     first_region = len(leaves) + len(sinks)
-    sizes: list[int] = []  # in bytes, of each temporary
+    sizes: dict[int, int] = {}  # in bytes, of each temporary
     steps: list[tuple[Loaded, list[int]]] = []
 
     def temporary(size_bytes: int) -> int:
-        sizes.append(size_bytes)
-        return first_region + len(sizes) - 1
+        number = first_region + len(sizes)
+        sizes[number] = size_bytes
+        return number
 
     for kernel, buffers, _ in schedule.kernels:
         loaded = load_kernel(kernel, device)
@@ -106,7 +107,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         steps += [(step, [arguments[slot] for slot in step.slots]) for step in loaded.steps]
     touches = [(number, at) for at, (_, slots) in enumerate(steps) for number in slots]
     first, last = dict(reversed(touches)), dict(touches)
-    lives = [Lifetime(size, first[k], last[k]) for k, size in enumerate(sizes, first_region)]
+    lives = [Lifetime(size, first[k], last[k]) for k, size in sizes.items()]
     memory = plan_memory(lives)
     regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
     packed = [step._replace(slots=tuple(regions[k] for k in used)) for step, used in steps]

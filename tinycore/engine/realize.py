@@ -49,10 +49,10 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     placed = []
     for (node, old), in_place in zip(sinks, plan.in_place, strict=True):
         placed.append(old if old and in_place else allocate(node, device))
-    buffers = [buffer_of(node) for node in (*leaves, *placed)]
+    buffers = [buffer_of(node) for node in leaves + placed]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
-    if OPEN.recording is not None:
+    if OPEN.recording:
         OPEN.recording.roots += [cell.uop for cell in cells]
         OPEN.recording.written.update(buffer_of(node) for node in placed)
     for cell, node in zip(cells, placed, strict=True):
@@ -113,7 +113,7 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     states = [state for state in STATES if not state.is_realized]
     reached = set(toposort([cell.uop for cell in cells])) if states else set()
     found |= dict.fromkeys(state for state in states if state.stored in reached)
-    written = {cell.stored for cell in found if cell.stored is not None}
+    written = {cell.stored for cell in found if cell.stored}
     others = [cell for cell in PENDING if cell not in found] if written else []
     reaches: dict[UOp, bool] = {}
     for node in toposort([cell.uop for cell in others]):

@@ -77,7 +77,7 @@ BOUND: dict[str, int] = {}
 @contextmanager
 def recording() -> Iterator[Recording]:
     """Write down what this thread runs. Raises: CaptureError inside another recording."""
-    if OPEN.recording is not None:
+    if OPEN.recording:
         raise CaptureError("capture: another capture is open; expected one at a time")
     OPEN.recording = Recording()
     try:
@@ -88,7 +88,7 @@ def recording() -> Iterator[Recording]:
 
 def forbid_while_recording(operation: str) -> None:
     """Raises: CaptureError if this thread is capturing: `operation` would not be replayed."""
-    if OPEN.recording is not None:
+    if OPEN.recording:
         raise CaptureError(
             f"{operation}: the value of a tensor is asked for inside a captured function; "
             "a replay could not do it again. Return the tensor and read it outside."
@@ -99,7 +99,7 @@ def run_steps(steps: Steps, slots: Sequence[Buffer], device: OpenDevice) -> None
     """Launch every step in order. Raises: LaunchError, DeviceLost, OutOfMemory."""
     used = [[slots[slot] for slot in step.slots] for step in steps]
     launch(steps, list(map(bound, steps, used)), device)
-    if OPEN.recording is not None:
+    if OPEN.recording:
         OPEN.recording.launches += map(Recorded, steps, used, [device.name] * len(steps))
 
 
@@ -114,7 +114,7 @@ def launch(steps: Steps, calls: Sequence[Call], device: OpenDevice) -> None:
     told = DEBUG.value >= 2
     with device.guard("launch"):
         for step, call in zip(steps, calls, strict=True):
-            start = time.perf_counter() if told else 0.0
+            start = time.perf_counter()
             seconds = call.program(call.buffers, call.values, call.launch, told)
             if told:
                 tell(step, device.name, seconds or time.perf_counter() - start)

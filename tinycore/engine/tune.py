@@ -92,7 +92,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self.process is not None:
+        if self.process:
             self.process.kill()
             self.process.communicate()
         self.process = None

@@ -62,7 +62,7 @@ class Bench:
     def ready(self, artifact: Binary) -> Run:
         """A candidate, ready to run."""
         steps, temps = load(artifact, self.device)
-        buffers = [*self.buffers, *[Buffer(self.device.name, *temp) for temp in temps]]
+        buffers = self.buffers + [Buffer(self.device.name, *temp) for temp in temps]
 
         def run() -> float:
             start = time.perf_counter()

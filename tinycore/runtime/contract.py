@@ -110,7 +110,7 @@ class Caps:
 
     def supported_dtypes(self) -> tuple[DType, ...]:
         """Every dtype a buffer of this device may have: native, emulated and storage only."""
-        names = (*self.dtypes, *self.emulated, *self.storage)
+        names = self.dtypes + self.emulated + self.storage
         return tuple(dict.fromkeys(map(to_dtype, names)))
 
     def to_json(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Devices:
 
     def synchronize(self, name: str | None = None) -> None:
         """Wait for all queued work of one device, or of every open one."""
-        for device in [self[name]] if name else list(self._open.values()):
+        for device in [self[name]] if name else self._open.values():
             device.synchronize()
 
     def plugins(self) -> Mapping[str, Plugin]:
