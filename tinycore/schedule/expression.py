@@ -108,6 +108,8 @@ class Rewrite(Rebuild):
     `read` gives the expression for a LOAD whose access has been rewritten, None to keep it.
     """
 
+    parts = staticmethod(parts)  # a LOAD reads what stays as it is
+
     def __init__(self, env: Env, mask: Mask = (), read: Read | None = None) -> None:
         super().__init__(env=env)
         self.mask = mask
@@ -115,10 +117,6 @@ class Rewrite(Rebuild):
 
     def __call__(self, root: UOp) -> UOp:
         return self.node(root)
-
-    def parts(self, node: UOp) -> Sequence[UOp]:
-        """A LOAD reads what stays as it is."""
-        return parts(node)
 
     def access(self, access: Access) -> Access:
         """A place with axes replaced, under the mask of this copy."""

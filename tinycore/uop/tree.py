@@ -263,6 +263,9 @@ class Rebuild:
     becomes of each node over its new sources.
     """
 
+    parts = staticmethod(parts)
+    """What is rebuilt before a node is."""
+
     def __init__(
         self,
         nodes: Mapping[UOp, UOp] | None = None,
@@ -286,10 +289,6 @@ class Rebuild:
         for inner in postorder([node], self.parts, self.memo):
             self.memo[inner] = self._rebuild(inner)
         return self.memo[node]
-
-    def parts(self, node: UOp) -> Sequence[UOp]:
-        """What is rebuilt before a node is."""
-        return parts(node)
 
     def body(self, statements: Iterable[UOp]) -> Nodes:
         """Statements in order."""
