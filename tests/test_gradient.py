@@ -13,7 +13,7 @@ from tinycore.gradient import RULES, gradient
 from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, const
-from tinycore.uop.shape import SkewArg, shape_of
+from tinycore.uop.shape import shape_of
 from tinycore.uop.table import GRAPH
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -140,7 +140,7 @@ MOVES: dict[str, Build] = {
     "flip": lambda x: graph.flip(x, (0, 2)),
     "windows": lambda x: graph.windows(graph.reshape(x, (24,)), 0, 3, 2, 2),
     "adjoint of windows": lambda x: graph.skew(
-        graph.reshape(x, (8, 3)), SkewArg(0, 1, 2, 1, 18, True)
+        graph.reshape(x, (8, 3)), graph.SkewArg(0, 1, 2, 1, 18, True)
     ),
 }
 

@@ -29,7 +29,7 @@ from tinycore.uop import graph
 from tinycore.uop.graph import elementwise
 from tinycore.uop.index import as_index, variable
 from tinycore.uop.ops import Ops, UOp, const, toposort
-from tinycore.uop.shape import SkewArg, shape_of, size_of, upper_shape
+from tinycore.uop.shape import shape_of, size_of, upper_shape
 
 LIMITS = (
     Limits(units=2, row=16, row_axes=64),
@@ -421,7 +421,7 @@ def unwindows(make: Maker) -> None:
     stride, dilation = make.random.choice([(1, 1), (2, 1), (1, 2), (3, 1)])
     extent = (places - 1) * stride + (size - 1) * dilation + 1 + make.random.randint(0, 1)
     axis = len(item.shape) - 2
-    spread = graph.skew(item.node, SkewArg(axis, axis + 1, stride, dilation, extent, True))
+    spread = graph.skew(item.node, graph.SkewArg(axis, axis + 1, stride, dilation, extent, True))
     summed = make.random.random() < 0.7
     make.add(graph.reduce(spread, [axis + 1], "sum") if summed else spread)
 

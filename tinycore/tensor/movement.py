@@ -12,9 +12,9 @@ from typing import Any, Self
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
-from tinycore.uop import Ops
+from tinycore.uop import Ops, graph
 from tinycore.uop.index import Index, simplest
-from tinycore.uop.shape import Dim, Shape, SkewArg, size, upper
+from tinycore.uop.shape import Dim, Shape, size, upper
 from tinycore.util import ceildiv
 
 
@@ -244,7 +244,7 @@ class Movement(Frame):
         if step == 1 or extent <= 1:
             return self
         window = axis + 1
-        arg = SkewArg(axis, window, step, 1, ceildiv(extent, step))
+        arg = graph.SkewArg(axis, window, step, 1, ceildiv(extent, step))
         apart = self.unsqueeze(window)
         return apart._moved(Ops.SKEW, arg).squeeze(window)
 

@@ -25,7 +25,7 @@ from tinycore.tensor.spelling import spelled
 from tinycore.uop import Ops, graph
 from tinycore.uop.affine import evaluate
 from tinycore.uop.index import Index
-from tinycore.uop.shape import Shape, SkewArg, upper_shape
+from tinycore.uop.shape import Shape, upper_shape
 from tinycore.util import np
 
 A = TypeVar("A", bound="Storage")
@@ -352,7 +352,7 @@ def _now(arg: Any) -> Any:
     """The argument of a movement op with the numbers that its variables stand for now."""
     if isinstance(arg, Index):
         return evaluate(arg, lambda atom: BOUND[atom.name])
-    if isinstance(arg, tuple) and not isinstance(arg, SkewArg):
+    if isinstance(arg, tuple) and not isinstance(arg, graph.SkewArg):
         return tuple(_now(part) for part in arg)
     return arg
 

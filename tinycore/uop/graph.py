@@ -6,25 +6,59 @@ movement ops are here because gradients and schedules both need them; shapes: uo
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const
-from tinycore.uop.shape import (
-    Dim,
-    GraphBuffer,
-    PadArg,
-    Pair,
-    Pairs,
-    ReduceArg,
-    Shape,
-    SkewArg,
-    View,
-    shape_of,
-    upper,
-)
+from tinycore.uop.shape import Dim, Shape, View, shape_of, upper
+
+Pair = tuple[Dim, Dim]
+Pairs = tuple[Pair, ...]
+
+
+# The arguments of nodes
+
+
+class GraphBuffer(NamedTuple):
+    """A buffer of the graph: its number, shape, laid out at its upper bounds, and device name."""
+
+    id: int
+    shape: Shape
+    device: str
+
+
+class PadArg(NamedTuple):
+    """(before, after) an axis, and the value outside."""
+
+    pairs: Pairs
+    fill: float
+
+
+class SkewArg(NamedTuple):
+    """A window: out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..].
+
+    o runs along `axis`, whose extent becomes `extent`; j runs along axis `window`. The inverse, its
+    adjoint, is out[i, j] = in[(i - j*dilation)/stride, j] where that exists, else 0.
+    """
+
+    axis: int
+    window: int
+    stride: int
+    dilation: int
+    extent: int
+    inverse: bool = False
+
+
+class ReduceArg(NamedTuple):
+    """The axes a REDUCE combines (sorted) and its monoid; the node's dtype is the accumulator's."""
+
+    axes: tuple[int, ...]
+    combine: str
+
+
+# Leaves
 
 
 def graph_buffer(number: int, shape: Shape, dtype: DType, device: str) -> UOp:

@@ -1,11 +1,10 @@
 """Shapes of graph nodes: one rule an op, computed once a node.
 
 Comes in: a graph node. Goes out: its shape, a tuple of integers and index values of VARIABLEs.
-Arguments of movement ops are the tuples named here; uop/graph.py builds and checks them.
+uop/graph.py builds and checks the nodes and names their arguments.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Index, simplest
@@ -14,46 +13,7 @@ from tinycore.util import dedup, prod
 
 Dim = int | Index
 Shape = tuple[Dim, ...]
-Pair = tuple[Dim, Dim]
-Pairs = tuple[Pair, ...]
 View = tuple[tuple[Ops, object], ...]
-
-
-class GraphBuffer(NamedTuple):
-    """A buffer of the graph: its number, shape, laid out at its upper bounds, and device name."""
-
-    id: int
-    shape: Shape
-    device: str
-
-
-class PadArg(NamedTuple):
-    """(before, after) an axis, and the value outside."""
-
-    pairs: Pairs
-    fill: float
-
-
-class SkewArg(NamedTuple):
-    """A window: out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..].
-
-    o runs along `axis`, whose extent becomes `extent`; j runs along axis `window`. The inverse, its
-    adjoint, is out[i, j] = in[(i - j*dilation)/stride, j] where that exists, else 0.
-    """
-
-    axis: int
-    window: int
-    stride: int
-    dilation: int
-    extent: int
-    inverse: bool = False
-
-
-class ReduceArg(NamedTuple):
-    """The axes a REDUCE combines (sorted) and its monoid; the node's dtype is the accumulator's."""
-
-    axes: tuple[int, ...]
-    combine: str
 
 
 def shape_of(node: UOp) -> Shape:
