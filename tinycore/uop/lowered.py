@@ -105,7 +105,7 @@ def _broken(node: UOp) -> Defects:
 
 def misfits(node: UOp) -> Defects:
     """What in a node differs from the signature of its op."""
-    found = [node.dtype, *[source.dtype for source in node.src]]
+    found = [one.dtype for one in (node, *node.src)]
     signatures = STATEMENTS.get(node.op) or (SIGNATURES[node.op.row.group],)
     fitting = [one for one in signatures if len(one) == len(found)]
     if not fitting:

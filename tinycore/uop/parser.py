@@ -68,16 +68,16 @@ class Parser(Reader):
 
     def steps(self) -> tuple[Nodes, tuple[Launch, ...]]:
         """The temporaries and the launches of a plan."""
-        temps: list[UOp] = []
-        launches: list[Launch] = []
+        temps: Nodes = ()
+        launches: tuple[Launch, ...] = ()
         for _ in self.deeper():
             if self.one_of(("temp", "launch")) == "temp":
-                temps.append(self.declared(self.name("a buffer")))
+                temps += (self.declared(self.name("a buffer")),)
                 continue
             name = self.name("the name of a kernel or of a vendor's call")
             buffers = [buffer.arg.name for buffer in self.group(self.buffer)]
-            launches.append(Launch(name, tuple(buffers), self.units.get(name)))
-        return tuple(temps), tuple(launches)
+            launches += (Launch(name, tuple(buffers), self.units.get(name)),)
+        return temps, launches
 
     # statements
 
@@ -100,7 +100,7 @@ class Parser(Reader):
         return found
 
     def body(self) -> Nodes:
-        """Nodes after ':', or those of deeper lines."""
+        """Statements after ':', or those of deeper lines."""
         return self.statements() if self.accept(":") else self.indented()
 
     def statements(self) -> Nodes:
@@ -139,8 +139,7 @@ class Parser(Reader):
 
     def slots(self, word: str) -> UOp:
         """wait As[k], Bs[k], Qs"""
-        pairs = self.listed(self.place)
-        buffers, places = zip(*pairs, strict=True)
+        buffers, places = zip(*self.listed(self.place), strict=True)
         numbers = [(*place.indices, None)[0] for place in places]
         return _statement(Ops[word.upper()], tuple(numbers), *buffers)
 
@@ -154,7 +153,7 @@ class Parser(Reader):
         """NAME type[shape] space slots 2 = sum swizzle 3 3 3 own(t:128) L = F"""
         dtype = TYPES[self.one_of(TYPES)]
         shape = self.group(self.dimension, "[]")
-        space = self.one_of(SPACES) if self.token in SPACES else tree.GLOBAL
+        space = self.advance() if self.token in SPACES else tree.GLOBAL
         slots = self.integer() if self.accept("slots") else 1
         init = self.one_of(MONOIDS) if self.accept("=") else ""
         swizzle = None

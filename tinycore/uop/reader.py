@@ -226,10 +226,10 @@ class Reader:
         right = self.term(LEVELS[sign])
         if sign[0] == ">":
             left, right, sign = right, left, sign.replace(">", "<")
-        if isinstance(left, Index) and isinstance(right, Index) and sign in _INDEX_SIGNS:
-            return _INDEX_SIGNS[sign](left, right)
         if sign == "-":
             sign, right = "+", _negated(right)
+        if isinstance(left, Index) and isinstance(right, Index) and sign in _INDEX_SIGNS:
+            return _INDEX_SIGNS[sign](left, right)
         first, second = self._alike(left, right)
         if sign == "/" and first.dtype.is_float:
             sign, second = "*", _node(Ops.RECIP, second)
@@ -270,12 +270,12 @@ class Reader:
             return mask_value(reduce(both, self.group(self._constraint)))
         terms = self.group(self.term)
         word, _, kind = name.partition(".")
-        op = FUNCTIONS.get(word)
-        if name in TYPES and len(terms) == 1:
-            node = self.typed(terms[0], TYPES[name])
-            return node if node.dtype is TYPES[name] else UOp(Ops.CAST, TYPES[name], (node,))
-        if op is Ops.BITCAST and kind in TYPES and len(terms) == 1:
-            return UOp(op, TYPES[kind], (self.typed(terms[0]),))
+        op, dtype = FUNCTIONS.get(word), TYPES.get(kind or name)
+        if dtype and len(terms) == 1 and op is Ops.BITCAST:
+            return UOp(op, dtype, (self.typed(terms[0]),))
+        if dtype and len(terms) == 1 and not kind:
+            node = self.typed(terms[0], dtype)
+            return node if node.dtype is dtype else UOp(Ops.CAST, dtype, (node,))
         if op is None or kind or op.row.sources != len(terms):
             known = [text for text, op in FUNCTIONS.items() if op.row.sources == len(terms)]
             found = f"found {name} with {len(terms)} arguments"
@@ -320,7 +320,6 @@ def _where(*values: Index) -> UOp:
 
 _INDEX_SIGNS: dict[str, Callable[[Index, Index], Term]] = {
     "+": Index.__add__,
-    "-": Index.__sub__,
     "*": Index.__mul__,
     "<": lambda a, b: _where(b - a - 1),
     "<=": lambda a, b: _where(b - a),
