@@ -102,7 +102,7 @@ class _Run:
             self.now = (inputs, {**BOUND})
         device = Device[self.device]
         graph = device.device.graph
-        if graph is None or DEBUG.value >= 2 or JIT.value == 2:
+        if not graph or DEBUG.value >= 2 or JIT.value == 2:
             launch(self.steps, self.calls, device)
             return
         with device.guard("graph replay"):

@@ -53,7 +53,7 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
     makers = (device.target.arch, compiler_key(device.compiler), source_key("tinycore"))
     key = f"{kernel_key(kernel)}|{makers}|{config.key()}"
     found = _loaded.get((device.name, key))
-    if found is None:
+    if not found:
         named = kernel._replace(name=name_of(kernel))
         entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
         (first, *others), temps = load(pickle.loads(entry), device)
@@ -87,7 +87,7 @@ def build_plan(plan: Plan, target: Target) -> Binary:
     numbers = {node.name: k for k, node in enumerate(plan.params + plan.temps)}
     steps = []
     for _, buffers, kernel in plan.launches:
-        assert kernel is not None, f"build_plan: {plan.name} has a vendor's call"
+        assert kernel, f"build_plan: {plan.name} has a vendor's call"
         lowered = lower(kernel, target)
         source = target.renderer.render(lowered)
         if DEBUG.value >= 4:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tinycore import config
 from tinycore.engine.compile import load_kernel
-from tinycore.engine.run import Loaded, Steps
+from tinycore.engine.run import Steps
 from tinycore.runtime.device import OpenDevice
 from tinycore.schedule import create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
@@ -52,7 +52,7 @@ def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, 
     key, leaves = graph_key(sinks)
     full = (key, device.name, config.key())
     plan = _plans.get(full) if config.SCACHE.value else None
-    if plan is None:
+    if not plan:
         with arena():
             plan = _plans[full] = _plan(sinks, leaves, device)
     return plan, leaves
@@ -66,7 +66,7 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     """
     place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
-    rows: list[Any] = []
+    rows = []
     for node in toposort([node for sink in sinks for node in sink if node]):
         place[node] = len(place)
         arg = node.arg
@@ -90,7 +90,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         slot.setdefault(place, number)
     first_region = len(leaves) + len(sinks)
     sizes: dict[int, int] = {}  # in bytes, of each temporary
-    steps: list[tuple[Loaded, list[int]]] = []
+    steps = []
 
     def temporary(size_bytes: int) -> int:
         number = first_region + len(sizes)

@@ -61,9 +61,9 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
 
 def _stable(node: UOp, old: UOp | None) -> UOp:
     """A cell that a capture uses keeps its buffer: a replay reads and writes where that did."""
-    if old is None or node is old:
+    if not old or node is old:
         return node
-    if OPEN.recording is None and buffer_of(old) not in PINNED:
+    if not OPEN.recording and buffer_of(old) not in PINNED:
         return node
     cell = Cell(node, buffer_of(old).device)
     cell.stored = old
@@ -93,7 +93,7 @@ def _is_symbolic(root: UOp) -> bool:
 
 def _sinks(cells: Sequence[Cell]) -> list[Sink]:
     """One node for each cell: a second sink for one node, or a bare BUFFER, becomes a copy."""
-    taken: set[UOp] = set()
+    taken = set()
     sinks = []
     for cell in cells:
         node = cell.uop

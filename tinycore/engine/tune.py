@@ -76,7 +76,7 @@ class Worker:
         """The answer to a request, or as text why there is none: a worker crashed, was ended
         because it took too long, or says what was wrong."""
         process = self.process = self.process or _start()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin and process.stdout
         timer = Timer(timeout_s, process.kill)
         timer.start()
         try:
@@ -157,7 +157,7 @@ class Tuner:
 
     def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:
         """Times of candidates that ran well, measured in turns."""
-        if len(close) < 2 or self.runner.process is None:
+        if len(close) < 2 or not self.runner.process:
             return {}
         artifacts = [self.compiled[actions] for actions in close]
         times = self.runner.ask(RUN_S * len(close), "race", artifacts, ROUNDS)

@@ -74,7 +74,7 @@ class Buffer:
     @property
     def handle(self) -> Handle:
         """What programs take; the first call takes the memory. Raises: OutOfMemory."""
-        if self._held is None:
+        if not self._held:
             opened = self.opened
             with opened.guard("alloc"):
                 self._held = opened, opened.allocator.alloc(self.size_bytes)
@@ -113,7 +113,7 @@ class Buffer:
 
     def __del__(self) -> None:
         held = getattr(self, "_held", None)
-        if held is None:
+        if not held:
             return
         opened, block = held
         GlobalCounters.mem_used -= self.size_bytes

@@ -108,7 +108,7 @@ class Hooks:
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """The answers of every plugin that has the hook, None left out."""
-        answers: list[Any] = []
+        answers = []
         for name, plugin in self._manager.list_name_plugin():
             others = self._manager.get_plugins() - {plugin}
             with self._guard(name, hook):

@@ -107,7 +107,7 @@ class Plugin(Entry):
 
     def check(self) -> None:
         """Raise the failure that took the plugin out of use, if there was one."""
-        if self.error is not None:
+        if self.error:
             raise as_backend_error(self.error, self.name, "") from self.error.__cause__
 
     def fact(self, name: str) -> Any:
@@ -116,7 +116,7 @@ class Plugin(Entry):
 
     def fail(self, error: BaseException, operation: str) -> BackendError:
         """Take the plugin out of use; only the first failure is kept."""
-        if self.error is None:
+        if not self.error:
             self.error = as_backend_error(error, self.name, operation)
             self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
             self.error.__cause__ = error
@@ -187,7 +187,7 @@ def _one_of(name: str, entries: list[Entry]) -> Plugin:
 
 def _read(plugin: Plugin) -> Backend:
     with plugin.guard(f"import of {plugin.source}"):
-        if plugin.point is None:
+        if plugin.built_in:
             return cast(Backend, importlib.import_module(BUILT_IN[plugin.name]).BACKEND)
         module = plugin.point.load()
     with plugin.guard(f"tinycore_backend of {plugin.source}"):

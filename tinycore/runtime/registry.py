@@ -78,7 +78,7 @@ class Devices:
         if name is None:
             return self.DEFAULT
         known = self._canonical.get(name) if isinstance(name, str) else None
-        if known is None:
+        if not known:
             known = self._canonical[name] = self._resolve(name)
         return known
 
@@ -163,12 +163,12 @@ class Devices:
             if renderer and renderer not in known:
                 there = f"expected {listed(known)}"
                 raise DeviceError(f"device: {plugin.name} has no renderer {renderer}; {there}")
-            if device is not None and spelling.renderer not in ("", device.chosen):
+            if device and spelling.renderer not in ("", device.chosen):
                 raise DeviceError(
                     f"device: {name} is open with another renderer than {renderer}; "
                     f"expected the choice before first use. Set DEV={name}:{renderer}"
                 )
-            if device is None:
+            if not device:
                 if not self._open:
                     atexit.register(self.close)
                 device = self._open[name] = OpenDevice(name, plugin, spelling.number, renderer)
@@ -236,7 +236,7 @@ class Devices:
 def spell(name: object) -> Spelling:
     """The parts of a device name, in capitals. Raises: DeviceError if it is no such name."""
     match = _SPELLING.fullmatch(name.strip().upper()) if isinstance(name, str) else None
-    if match is None:
+    if not match:
         raise DeviceError(f"device: {name!r} is no device name; expected NAME or NAME:INDEX")
     word, index, renderer = match.groups()
     return Spelling(word, int(index or 0), renderer or "")

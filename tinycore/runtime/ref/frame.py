@@ -212,7 +212,7 @@ class Frame:
     def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
         """Store values; `how` is "" for plain ones, else how they come from what was there."""
         place, combine = self.place(buffer, access), COMBINE.get(how)
-        if combine is None:
+        if not combine:
             self.put(place, values, how)
         elif buffer.dtype in COMPUTE:  # each step rounds, so that none runs at once with another
             self.put(place, combine(self.load(buffer, access), values), how)
@@ -245,7 +245,7 @@ class Frame:
 
         `how` is "load", "copy", "" for another plain store, or how a state changes.
         """
-        if self.random is None:
+        if not self.random:
             return
         instance, reads, plain = place.instance, how == "load", how in ("", "copy")
         for slot, sequence in self.slots(instance.node, place.sequence) if how != "copy" else ():
