@@ -111,7 +111,7 @@ def _same(node: UOp, grad: UOp) -> UOp:
 
 def _spread(node: UOp, value: UOp) -> UOp:
     """A reduced value repeated over what was reduced."""
-    return graph.broadcast(value, shape_of(node.src[0]))
+    return graph.broadcast(value, shape_of(node.source))
 
 
 # Scalar ops
@@ -119,7 +119,7 @@ def _spread(node: UOp, value: UOp) -> UOp:
 
 def _sine(node: UOp, grad: UOp) -> UOp:
     """sin' = cos, and cos(x) = 1 - 2 sin(x/2)^2: halving an angle rounds nothing."""
-    half = (node.src[0] * 0.5).alu(Ops.SIN)
+    half = (node.source * 0.5).alu(Ops.SIN)
     return grad * (half * half * -2.0 + 1.0)
 
 
@@ -139,7 +139,7 @@ def _chosen(kept: int) -> Rule:
 
 def _of_extremum(node: UOp, grad: UOp) -> UOp:
     """Every element that equals the result has an equal share."""
-    x = node.src[0]
+    x = node.source
     wins = x.eq(_spread(node, node))
     count = graph.total(_ones_where(wins, x), node.arg.axes)
     return wins.where(_spread(node, grad / count), 0.0)
@@ -147,7 +147,7 @@ def _of_extremum(node: UOp, grad: UOp) -> UOp:
 
 def _of_product(node: UOp, grad: UOp) -> UOp:
     """y/x without zeros; with one zero its partner is the product of the rest; else 0."""
-    x, axes = node.src[0], node.arg.axes
+    x, axes = node.source, node.arg.axes
     is_zero = x.eq(0.0)
     nonzero = is_zero.where(x.const_like(1.0), x)
     rest = _spread(node, graph.reduce(nonzero, axes, "prod"))
@@ -208,10 +208,10 @@ RULES: dict[Ops, Row] = {
     **dict.fromkeys((Ops.DETACH, Ops.TRUNC), (None,)),
     **dict.fromkeys((Ops.LT, Ops.EQ), (None, None)),
     # scalar
-    Ops.CAST: (lambda node, grad: grad.cast(node.src[0].dtype),),
+    Ops.CAST: (lambda node, grad: grad.cast(node.source.dtype),),
     Ops.NEG: (lambda node, grad: -grad,),
     Ops.EXP: (lambda node, grad: grad * node,),
-    Ops.LOG: (lambda node, grad: grad / node.src[0],),
+    Ops.LOG: (lambda node, grad: grad / node.source,),
     Ops.SQRT: (lambda node, grad: grad * (node.alu(Ops.RECIP) * 0.5),),
     Ops.RECIP: (lambda node, grad: -(grad * (node * node)),),
     Ops.SIN: (_sine,),

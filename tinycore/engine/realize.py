@@ -98,7 +98,7 @@ def _sinks(cells: Sequence[Cell]) -> list[Sink]:
     for cell in cells:
         node = cell.uop
         while node.op is Ops.DETACH:
-            node = node.src[0]
+            node = node.source
         if node in taken or node.op is Ops.BUFFER:
             node = graph.contiguous(node, fresh_number())
         taken.add(node)
@@ -127,7 +127,7 @@ def _without_copies(sinks: list[Sink]) -> list[Sink]:
         return sinks
 
     def done(node: UOp) -> UOp:
-        return _moved(node.src[0], node.arg) if node.op is Ops.COPY else node
+        return _moved(node.source, node.arg) if node.op is Ops.COPY else node
 
     moved = Rebuild(look=done)
     return [sink._replace(node=moved.node(sink.node)) for sink in sinks]

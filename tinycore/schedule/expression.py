@@ -61,7 +61,7 @@ def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
     found: dict[UOp, list[Access]] = {}
     for node in in_order(roots):
         if node.op is Ops.LOAD:
-            found.setdefault(node.src[0], []).append(node.arg)
+            found.setdefault(node.source, []).append(node.arg)
     return found
 
 
@@ -84,8 +84,8 @@ class Dependence:
 
     def _of(self, node: UOp) -> Needs:
         found: Needs = atoms(*indices(node.arg))
-        if node.op is Ops.LOAD and isinstance(node.src[0].arg, BufferArg):
-            found |= {node.src[0]}
+        if node.op is Ops.LOAD and isinstance(node.source.arg, BufferArg):
+            found |= {node.source}
         for part in parts(node):
             found |= self.known[part]
         if node.op is Ops.REDUCE:
@@ -138,8 +138,8 @@ class Rewrite(Rebuild):
     def load(self, node: UOp) -> UOp:
         """A LOAD, or what `read` gives for it."""
         access = self.access(node.arg)
-        found = self.read(node.src[0], access) if self.read else None
-        return load(node.src[0], access) if found is None else found
+        found = self.read(node.source, access) if self.read else None
+        return load(node.source, access) if found is None else found
 
 
 def inline(value: UOp, env: Env, access: Access) -> UOp:

@@ -67,7 +67,7 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
 def home_of(node: UOp) -> UOp:
     """The node in whose buffer another is stored: a SCATTER writes into the copy of its base."""
     copied = node.op is Ops.SCATTER and node.src[0].op is Ops.CONTIGUOUS
-    return node.src[0] if copied else node
+    return node.source if copied else node
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:
@@ -89,7 +89,7 @@ def selected(node: UOp) -> UOp:
     while moved is not whole:
         value = movement_adjoint(moved, value)
         viewed = movement_adjoint(moved, viewed)
-        moved = moved.src[0]
+        moved = moved.source
     return elementwise(Ops.WHERE, viewed, value, base)
 
 
@@ -199,7 +199,7 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
             short |= {node} if any(source in short for source in node.src) else set()
         if node.op is not Ops.REDUCE:
             continue
-        product = _below(node.src[0], CASTS)
+        product = _below(node.source, CASTS)
         sources = [_below(source, _THROUGH) for source in product.src]
         for operand in sources if product.op is Ops.MUL else ():
             often = limits.recomputed_steps if operand in short else _OFTEN
@@ -212,7 +212,7 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
 
 def _below(node: UOp, through: Collection[Ops]) -> UOp:
     while node.op in through:
-        node = node.src[0]
+        node = node.source
     return node
 
 
@@ -220,5 +220,5 @@ def _only_moves_ones(node: UOp) -> bool:
     """True for a RESHAPE that adds or takes axes of extent 1 and nothing else."""
     if node.op is not Ops.RESHAPE:
         return False
-    old = [extent for extent in shape_of(node.src[0]) if extent != 1]
+    old = [extent for extent in shape_of(node.source) if extent != 1]
     return old == [extent for extent in node.arg if extent != 1]

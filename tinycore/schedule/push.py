@@ -75,7 +75,7 @@ class Push:
             below, inside, _ = source_place(node, indices)
             if inside:
                 break
-            node, indices = node.src[0], below
+            node, indices = node.source, below
         return State(node, indices, mask)
 
     def _steps(self, state: State) -> Steps:
@@ -112,12 +112,12 @@ class Push:
         if value.op is not Ops.LOAD or not is_free:
             return choose(inside, value, fill)
         self.shows[state] = fill
-        return load(value.src[0], value.arg._replace(fill=fill or None))
+        return load(value.source, value.arg._replace(fill=fill or None))
 
     def _reduced(self, state: State) -> Steps:
         node, indices, mask = state
         axes, combine = node.arg
-        extents = [shape_of(node.src[0])[k] for k in axes]
+        extents = [shape_of(node.source)[k] for k in axes]
         steps = axes_over(self.letter, extents)
         inside = dict(enumerate(indices)) | dict(zip(axes, steps, strict=True))
         value: UOp = yield self._descend(node.src[0], tuple(inside.values()), mask)
@@ -144,7 +144,7 @@ def _less(x: UOp, y: UOp) -> UOp:
 
 def _masks_itself(value: UOp, place: Index) -> bool:
     """True for a LOAD of stored data that shows 0 where the gathered `place` is no row."""
-    if value.op is not Ops.LOAD or value.src[0].op is not Ops.BUFFER or value.arg.fill:
+    if value.op is not Ops.LOAD or value.source.op is not Ops.BUFFER or value.arg.fill:
         return False
     gathered = atoms(place)
     return any(gathered <= atoms(index) for index in value.arg.indices)
@@ -175,7 +175,7 @@ def _extent(rows: UOp) -> int:
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
     """Where the element of `node` at `indices` lies in its source, the mask under which it is
     there, and what stands for it where it is not."""
-    old = shape_of(node.src[0])
+    old = shape_of(node.source)
     arg = node.arg
     found = list(indices)
     proof: list[Index] = []

@@ -60,7 +60,7 @@ def nest_sums(stages: dict[UOp, Stage]) -> None:
     for stage in list(stages.values()):
         if not stage.reduces or stage.scatters or stage.term.op is not Ops.LOAD:
             continue
-        source = stage.term.src[0]
+        source = stage.term.source
         inner = stages.get(source)
         if inner is None or len(readers[source]) != 1 or not _is_one_sum(stage, inner):
             continue

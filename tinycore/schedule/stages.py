@@ -120,7 +120,7 @@ class Stage:
     @property
     def term(self) -> UOp:
         """What a reduction combines at each step."""
-        return self.value.src[0]
+        return self.value.source
 
     @property
     def state(self) -> UOp:
@@ -218,7 +218,7 @@ def _contracts(stage: Stage, depends: Dependence) -> bool:
     if not stage.reduces or stage.steps.combine != "sum":
         return False
     term = stage.term
-    value = term.src[0] if term.op is Ops.CAST else term
+    value = term.source if term.op is Ops.CAST else term
     every = atoms(*stage.axes, *stage.steps.axes)
     needs = [depends(factor) for factor in factors(value)]
     varying = [one for one in needs if one]

@@ -127,7 +127,7 @@ class Writer(Rewrite):
 
     def load(self, node: UOp) -> UOp:
         """A LOAD from the parameter or register that holds its source."""
-        return load(self.param(node.src[0]), self.access(node.arg))
+        return load(self.param(node.source), self.access(node.arg))
 
     # values
 
@@ -139,7 +139,7 @@ class Writer(Rewrite):
         for node in order:
             for part in _outside_reductions(node):
                 if self._level(part) < level[node]:
-                    repeated.add(part.src[0] if part.op is Ops.NEG else part)
+                    repeated.add(part.source if part.op is Ops.NEG else part)
         for node in order:
             if node not in self.memo:
                 self._place(node, level[node], node in repeated)
@@ -148,7 +148,7 @@ class Writer(Rewrite):
     def name(self, value: UOp) -> UOp:
         """A value computed here, before any statement that follows."""
         placed = self(value)
-        in_register = placed.op is Ops.LOAD and placed.src[0].arg.space != GLOBAL
+        in_register = placed.op is Ops.LOAD and placed.source.arg.space != GLOBAL
         if in_register or placed.op in (Ops.CONST, Ops.LET):
             return placed
         return self._named(placed, len(self.scopes) - 1)
@@ -197,7 +197,7 @@ class Writer(Rewrite):
 
 def _gets_name(node: UOp, is_shared: bool, is_repeated: bool) -> bool:
     if node.op is Ops.LOAD:
-        return is_shared and not isinstance(node.src[0].arg, BufferArg)
+        return is_shared and not isinstance(node.source.arg, BufferArg)
     # A sign costs nothing: a sum becomes a difference.
     return node.op in ELEMENTWISE and node.op is not Ops.NEG and (is_shared or is_repeated)
 

@@ -224,7 +224,7 @@ def _within(node: UOp, inside: set[UOp]) -> UOp | None:
         return node
     if node.op is not Ops.CAST:
         return None
-    marked = node.src[0]
+    marked = node.source
     is_mark = marked.dtype is node.dtype
     return marked if is_mark and marked in inside else None
 

@@ -86,7 +86,7 @@ def broadcast(node: UOp, shape: Shape) -> UOp:
 def uniform(node: UOp) -> UOp | None:
     """The CONST that every element of `node` equals, if movement shows it."""
     while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
-        node = node.src[0]
+        node = node.source
     return node if node.op is Ops.CONST else None
 
 
@@ -131,7 +131,7 @@ def reshape(node: UOp, shape: Shape) -> UOp:
             "symbolic axes kept whole. Pass a shape of equal size."
         )
     if node.op is Ops.RESHAPE:
-        return reshape(node.src[0], shape)
+        return reshape(node.source, shape)
     return node.under(Ops.RESHAPE, shape)
 
 
@@ -151,7 +151,7 @@ def permute(node: UOp, order: Sequence[int]) -> UOp:
     if list(order) == sorted(order):
         return node
     if node.op is Ops.PERMUTE:
-        return permute(node.src[0], [node.arg[k] for k in order])
+        return permute(node.source, [node.arg[k] for k in order])
     return node.under(Ops.PERMUTE, tuple(order))
 
 
@@ -170,7 +170,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
             "expected equal extents or 1. Reshape first."
         )
     if node.op is Ops.EXPAND:
-        return expand(node.src[0], shape)
+        return expand(node.source, shape)
     return node.under(Ops.EXPAND, shape)
 
 
@@ -209,7 +209,7 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
         return node
     if node.op is Ops.SHRINK:
         outer = zip(node.arg, box, strict=True)
-        return shrink(node.src[0], [(lo + begin, lo + end) for (lo, _), (begin, end) in outer])
+        return shrink(node.source, [(lo + begin, lo + end) for (lo, _), (begin, end) in outer])
     return node.under(Ops.SHRINK, box)
 
 
@@ -217,7 +217,7 @@ def flip(node: UOp, axes: Iterable[int]) -> UOp:
     """The order along `axes` turned around."""
     turned = {axis for axis in axes if shape_of(node)[axis] != 1}
     if node.op is Ops.FLIP:
-        return flip(node.src[0], turned.symmetric_difference(node.arg))
+        return flip(node.source, turned.symmetric_difference(node.arg))
     return node.under(Ops.FLIP, tuple(sorted(turned))) if turned else node
 
 
@@ -307,7 +307,7 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of movement `node`, given that of its result."""
-    return _ADJOINTS[node.op](grad, node.arg, shape_of(node.src[0]))
+    return _ADJOINTS[node.op](grad, node.arg, shape_of(node.source))
 
 
 _MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {

@@ -180,6 +180,11 @@ class UOp(Arithmetic):
         found: str = self.arg.name if self.op is Ops.BUFFER else self.arg.axis
         return found
 
+    @property
+    def source(self) -> UOp:
+        """The only source, or the first: what a movement is of, or the buffer of a LOAD."""
+        return self.src[0]
+
     def over(self, src: Nodes) -> UOp:
         """This node over other sources."""
         return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)

@@ -112,7 +112,7 @@ class Printer:
             case Ops.BUFFER:
                 return f"buf {self.declaration(node)}"
             case Ops.LET:
-                return f"{self.name(node)} = {self.value(node.src[0])}"
+                return f"{self.name(node)} = {self.value(node.source)}"
             case Ops.STORE:
                 return self.store(node)
             case Ops.COPY | Ops.MMA:
@@ -238,7 +238,7 @@ class Printer:
             case Ops.LET:
                 return self.name(node), ATOM
             case Ops.LOAD:
-                return self.place(node.src[0], arg), ATOM
+                return self.place(node.source, arg), ATOM
             case Ops.CONST:
                 return _number(arg) if node.dtype is dtypes.float32 else _typed(node), ATOM
             case Ops.INDEX:
@@ -247,9 +247,9 @@ class Printer:
                 text = self.mask(arg)
                 return (text, LEVELS["<"]) if len(arg) == 1 else (f"mask({text})", ATOM)
             case Ops.NEG:
-                return f"-{self.exact(node.src[0], ATOM - 1)}", ATOM
+                return f"-{self.exact(node.source, ATOM - 1)}", ATOM
             case Ops.CAST:
-                return f"{node.dtype.short}({self.exact(node.src[0])})", ATOM
+                return f"{node.dtype.short}({self.exact(node.source)})", ATOM
         if node.op.row.text in LEVELS and len(node.src) == 2:
             return self.infix(node)
         kind = f".{node.dtype.short}" if node.op is Ops.BITCAST else ""

@@ -64,17 +64,17 @@ def _elementwise(node: UOp) -> Shape:
 
 
 def _skew(node: UOp) -> Shape:
-    shape = list(node.src[0]._shape)
+    shape = list(node.source._shape)
     shape[node.arg.axis] = node.arg.extent
     return tuple(shape)
 
 
 def _reduce(node: UOp) -> Shape:
-    return tuple([1 if k in node.arg.axes else n for k, n in enumerate(node.src[0]._shape)])
+    return tuple([1 if k in node.arg.axes else n for k, n in enumerate(node.source._shape)])
 
 
 def _pad(node: UOp) -> Shape:
-    pairs = zip(node.src[0]._shape, node.arg.pairs, strict=True)
+    pairs = zip(node.source._shape, node.arg.pairs, strict=True)
     return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
 
 
@@ -84,7 +84,7 @@ def _gather(node: UOp) -> Shape:
 
 
 def _first(node: UOp) -> Shape:
-    return node.src[0]._shape  # type: ignore[no-any-return]
+    return node.source._shape  # type: ignore[no-any-return]
 
 
 def _given(node: UOp) -> Shape:
@@ -99,7 +99,7 @@ _RULES: dict[Ops, Callable[[UOp], Shape]] = {
     Ops.BUFFER: lambda node: node.arg.shape,
     Ops.RESHAPE: _given,
     Ops.EXPAND: _given,
-    Ops.PERMUTE: lambda node: tuple([node.src[0]._shape[axis] for axis in node.arg]),
+    Ops.PERMUTE: lambda node: tuple([node.source._shape[axis] for axis in node.arg]),
     Ops.PAD: _pad,
     Ops.SHRINK: lambda node: tuple([simplest(end - begin) for begin, end in node.arg]),
     Ops.SKEW: _skew,

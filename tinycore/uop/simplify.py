@@ -44,7 +44,7 @@ def folded(node: UOp) -> Result:
     """Constants, by the numpy reference of the op; not of a type that numpy lacks."""
     numpy = np()
     reference = node.op.row.reference
-    kind = node.src[0].dtype.name
+    kind = node.source.dtype.name
     if reference is None or kind not in numpy.sctypeDict:
         return None
     operands = [numpy.asarray(source.arg, kind) for source in node.src]
@@ -83,7 +83,7 @@ def cast_nothing(node: UOp, x: UOp) -> UOp:
 @rule(x.cast().cast())
 def cast_twice(node: UOp, x: UOp) -> Result:
     """Through a type that holds every value of x, or among integers to fewer bits."""
-    start, middle, end = x.dtype, node.src[0].dtype, node.dtype
+    start, middle, end = x.dtype, node.source.dtype, node.dtype
     if start.is_int and middle.is_float:
         return None
     narrows = start.is_int and end.is_int and end.bits <= middle.bits

@@ -115,7 +115,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads and writes, those of its expressions first."""
     loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
-    return [Use(node.src[0], node.arg, "load") for node in loads] + written(statement)
+    return [Use(node.source, node.arg, "load") for node in loads] + written(statement)
 
 
 def written(statement: UOp) -> list[Use]:

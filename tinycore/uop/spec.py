@@ -111,7 +111,7 @@ def types_match(site: Site) -> Defects:
     for node in site.nodes:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
             yield f"`{show(node)}` {found}. Cast it."
-    moved = [(node.src[0], node) for node in site.nodes if node.op is Ops.LOAD]
+    moved = [(node.source, node) for node in site.nodes if node.op is Ops.LOAD]
     if site.statement.op is not Ops.MMA:
         moved += zip(site.statement.src, values(site.statement), strict=False)
     for buffer, value in moved:

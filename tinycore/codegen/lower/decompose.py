@@ -45,7 +45,7 @@ def compute(node: UOp, ctx: Caps) -> UOp | None:
 @rule(UPat(Ops.CAST))
 def cast(node: UOp, ctx: Caps) -> UOp:
     """A conversion that the target has, or its arithmetic."""
-    return _converted(node.src[0], node.dtype, ctx)
+    return _converted(node.source, node.dtype, ctx)
 
 
 def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:

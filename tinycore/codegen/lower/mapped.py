@@ -141,7 +141,7 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
                 f"lower: {kernel.name} has grid loops {names} side by side; expected one"
             )
         if node.op is Ops.STORE and node.src[0] in kernel.params:
-            name = node.src[0].arg.name
+            name = node.source.arg.name
             raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
     return kernel._replace(
         body=edit(kernel.body, lambda node: [_flat(node) if node is first else node])

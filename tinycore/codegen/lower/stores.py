@@ -60,7 +60,7 @@ def _contiguous(value: UOp) -> list[Index]:
     """The axes along which the first load of a value moves by one element."""
     for node in toposort([value]):
         if node.op is Ops.LOAD:
-            offset = in_memory(node.src[0].arg).offset(node.arg)
+            offset = in_memory(node.source.arg).offset(node.arg)
             return [of_atom(atom) for atom, step in offset.terms if step == 1]
     return []
 

@@ -93,7 +93,7 @@ class Values(Indices):
 
     def load(self, node: UOp) -> UOp:
         """What a LOAD reads."""
-        spot = self._spot(node.src[0], node.arg)
+        spot = self._spot(node.source, node.arg)
         return self._read(spot, node.const_like(node.arg.fill or 0))
 
     def store(self, statement: UOp) -> None:

@@ -77,8 +77,8 @@ def references(statements: Iterable[UOp], loops: tuple[UOp, ...] = ()) -> list[R
     found = []
     for statement, around in walk(statements, loops):
         for node in evaluated(statement):
-            if node.op is Ops.LOAD and node.src[0].arg.space != "reg":
-                found.append(Reference(node.src[0], node.arg, around, False))
+            if node.op is Ops.LOAD and node.source.arg.space != "reg":
+                found.append(Reference(node.source, node.arg, around, False))
         if statement.op is Ops.STORE:
             for place, target in zip(statement.arg.places, statement.src, strict=False):
                 if target.arg.space != "reg":

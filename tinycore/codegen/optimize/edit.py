@@ -127,12 +127,12 @@ def loads(statements: Nodes) -> list[UOp]:
 
 def loads_of(statements: Nodes, buffer: UOp) -> list[UOp]:
     """The LOADs of a buffer under `statements`."""
-    return [node for node in loads(statements) if node.src[0] is buffer]
+    return [node for node in loads(statements) if node.source is buffer]
 
 
 def read(statements: Nodes) -> set[UOp]:
     """The buffers that `statements` load from."""
-    return {node.src[0] for node in loads(statements)}
+    return {node.source for node in loads(statements)}
 
 
 def touched(statements: Nodes) -> set[UOp]:

@@ -106,7 +106,7 @@ class _Choice(Choice):
         while moved:
             moved = False
             for node in loops_in(self.kernel.body):
-                inner = node.src[0] if len(node.src) == 1 else node
+                inner = node.source if len(node.src) == 1 else node
                 if node.name == name and inner.op is Ops.LOOP and inner is not node:
                     same = inner.arg.kind == node.arg.kind and not inner.arg.map
                     moved = same and self.take("REORDER", name, inner.name)

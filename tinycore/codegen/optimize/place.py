@@ -344,7 +344,7 @@ def _as_value(body: Statements, buffer: UOp) -> Statements:
         return (buffer, *body)
     value = made.src[1]
     plain = value.op is Ops.LOAD and not value.arg.mask and value.src[0].arg.space == "reg"
-    if not plain or value.src[0] in changed(after):
+    if not plain or value.source in changed(after):
         value = let(buffer.name, value)
         before = (*before, value)
     return before + rebuild(after, {now: value})

@@ -73,7 +73,7 @@ def _reads(node: UOp, source: str) -> list[UOp]:
     copies = [statement for statement in under(node.src) if statement.op is Ops.COPY]
     if source in [one.name for one in read(copies)]:
         raise Illegal(f"STAGE: {source} is staged inside {node.name} already")
-    return [found for found in loads(node.src) if found.src[0].name == source]
+    return [found for found in loads(node.src) if found.source.name == source]
 
 
 def _staged(node: UOp, source: str, name: str, space: str, layout: Layout | str) -> UOp:
@@ -147,11 +147,11 @@ def used_alone(body: Statements, reads: list[UOp]) -> Use:
 
 
 def _plain(node: UOp) -> UOp:
-    return _plain(node.src[0]) if node.op is Ops.LET else node
+    return _plain(node.source) if node.op is Ops.LET else node
 
 
 def _check(reads: list[UOp], moving: Moving, inner: Loops) -> None:
-    name = reads[0].src[0].name
+    name = reads[0].source.name
     used = [atom for read in reads for atom in atoms(*read.arg.indices, *read.arg.mask)]
     if reads[0].arg.sequence is not None or any(atom.kind == "gather" for atom in used):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
@@ -210,7 +210,7 @@ def _mask(body: Statements, tile: _Tile, number: int, read: UOp, moving: Moving)
             found += constraint(new)
         elif not _is_dead(body, value):
             raise Illegal(f"STAGE: a mask of {read.src[0].name} is not told by the tile")
-    for index, extent in zip(tile.source, read.src[0].arg.shape, strict=True):
+    for index, extent in zip(tile.source, read.source.arg.shape, strict=True):
         found += [*constraint(index), *constraint(extent - 1 - index)]
     return mask_of(found)
 
@@ -228,7 +228,7 @@ def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
     """The layout that the action lists: axes become digits of the dimension they lie in."""
     indices = reads[0].arg.indices
     if any(read.arg.indices != indices for read in reads):
-        raise Illegal(f"STAGE: {reads[0].src[0].name} is read at several places; use box")
+        raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
     dims = listed_dims(name, inner, layout)
     env: dict[Atom, Index] = {}
     for dim in dims:
@@ -272,7 +272,7 @@ def _box(name: str, reads: list[UOp], moving: Moving) -> _Tile:
         inside = [_moving_part(index, moving) for index in column]
         base = {index - part for index, part in zip(column, inside, strict=True)}
         if len(base) > 1:
-            raise Illegal(f"STAGE: reads of {reads[0].src[0].name} lie in several boxes")
+            raise Illegal(f"STAGE: reads of {reads[0].source.name} lie in several boxes")
         lo = min(part.lo for part in inside)
         extent = max(part.hi for part in inside) - lo + 1
         dim = _Dim(f"{name}.{len(dims)}", extent, tuple([part - lo for part in inside]))

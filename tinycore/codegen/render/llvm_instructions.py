@@ -159,7 +159,7 @@ class Text:
 
     def scalar(self, node: UOp) -> str:
         """A scalar op on scalars or, lane by lane, on vectors. Raises: Unsupported."""
-        op, dtype = node.op, node.src[0].dtype
+        op, dtype = node.op, node.source.dtype
         kind = register_type(dtype)
         operands = [(register_type(source.dtype), self.name(source)) for source in node.src]
         names = [name for _, name in operands]
@@ -240,7 +240,7 @@ class Text:
         is_single = dtype.lanes == 1
         if mask and is_single:
             offset = self.new(f"select i1 {mask}, i64 {offset}, i64 0")
-        place = self._place(node.src[0], offset)
+        place = self._place(node.source, offset)
         read = f"load {kind}, ptr {place}, align {dtype.itemsize}"
         if mask and not is_single:
             given = (kind, self._converted(fill, dtype, stored))

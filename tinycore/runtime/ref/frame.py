@@ -185,7 +185,7 @@ class Frame:
         dtype, arg = node.dtype, node.arg
         match node.op:
             case Ops.LOAD:
-                return self.load(node.src[0], arg)
+                return self.load(node.source, arg)
             case Ops.CONST:
                 return constant(arg, dtype)
             case Ops.INDEX:
@@ -195,7 +195,7 @@ class Frame:
             case Ops.CAST:
                 return convert(sources[0], dtype)
             case Ops.BITCAST:
-                stored = encode(sources[0], node.src[0].dtype)
+                stored = encode(sources[0], node.source.dtype)
                 return decode(stored.view(storage(dtype)), dtype)
         reference = node.op.row.reference
         return convert(reference(np, *sources), dtype) if reference else self.names[node]
