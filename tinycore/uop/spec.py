@@ -88,16 +88,14 @@ def names_are_in_scope(site: Site) -> Defects:
     """What is named is declared before, in a block around: buffers, values, axes and variables; no
     index holds an alias."""
     known = site.names | axes(site.statement)
-    sources = () if site.statement.op in BODIES else site.statement.src
-    for node in (*site.nodes, *sources):
+    statement = site.statement
+    for node in (*site.nodes, *(() if statement.op in BODIES else statement.src)):
         for name, meaning in declared(node).items():
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
-    arg = site.statement.arg
-    if site.statement.op is Ops.BUFFER:
-        arg = arg.shape  # an own relation speaks of names of its own
-    args = [node.arg for node in site.nodes if node.op is not Ops.BUFFER]
-    for value in indices((arg, *args)):
+    nodes = (*site.nodes, statement)  # an own relation speaks of names of its own
+    args = [node.arg.shape if node.op is Ops.BUFFER else node.arg for node in nodes]
+    for value in indices((*args,)):
         if unalias(value) is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
         for atom in atoms(value):
