@@ -47,9 +47,9 @@ def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
     >>> get_state_dict({"a": [Tensor([1]), Tensor([2])]}).keys()
     dict_keys(['a.0', 'a.1'])
     """
-    found: dict[str, Tensor] = {}
+    found = {}
     work = [(prefix.rstrip("."), obj)]
-    seen: set[int] = set()
+    seen = set()
     while work:
         name, item = work.pop()
         if isinstance(item, Tensor):

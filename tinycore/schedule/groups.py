@@ -115,7 +115,7 @@ class Grouping:
 
     def places(self) -> dict[UOp, UOp]:
         """The old buffers that sinks overwrite; their groups then run after all that read these."""
-        found: dict[UOp, UOp] = {}
+        found = {}
         for group in self.groups:
             for node, sink in group.stages.items():
                 old = self.olds.get(node)
@@ -139,7 +139,7 @@ class Grouping:
     def in_order(self) -> list[Group]:
         """The groups, each after those before it, else by first appearance."""
         waiting = list(self.groups)
-        found: list[Group] = []
+        found = []
         done = 0
         while waiting:
             group = next(one for one in waiting if not one.before & ~done)

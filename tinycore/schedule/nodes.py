@@ -143,9 +143,9 @@ def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict
     read; True for those that nobody in the same kernel computes again."""
     shared = _shared(graph, stored)
     operands = set(_operands(graph, limits))
-    found: dict[UOp, bool] = {}
+    found = {}
     own = {node: 1 << number for number, node in enumerate(graph.order)}
-    ops: dict[UOp, int] = {}  # the ops inline under a node, as bits
+    ops = {}  # the ops inline under a node, as bits
     leaves: dict[UOp, int] = {}  # what is read under it
     for node in graph.order:
         for source in sorted(node.src, key=lambda one: -leaves[one].bit_count()):
@@ -193,7 +193,7 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
 def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
     """The operands that contractions use often, but for those above a short reduction that may
     be evaluated where it is read."""
-    short: set[UOp] = set()
+    short = set()
     for node in graph.order:
         if node.op in _INLINE and node not in graph.sinks:
             short |= {node} if any(source in short for source in node.src) else set()

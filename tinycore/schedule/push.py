@@ -53,7 +53,7 @@ class Push:
     def value(self, node: UOp, indices: Indices) -> UOp:
         """The element of `node` at `indices`."""
         need = self._descend(node, indices)
-        work: list[tuple[State, Steps]] = []
+        work = []
         while True:
             found = self.values.get(need)
             if found is None:

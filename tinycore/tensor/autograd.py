@@ -343,7 +343,7 @@ def _forget(written: set[UOp]) -> None:
 def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
     """`roots` with stored values replaced by what they were computed from, and the way back."""
     new: dict[UOp, UOp] = {}
-    back: dict[UOp, UOp] = {}
+    back = {}
 
     def sources(node: UOp) -> tuple[UOp, ...]:
         origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None

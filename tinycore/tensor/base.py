@@ -449,7 +449,7 @@ def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
 def _broadcast(operation: str, left: Shape, right: Shape) -> Shape:
     rank = max(len(left), len(right))
     rows = zip(_padded(left, rank), _padded(right, rank), strict=True)
-    out: list[Dim] = []
+    out = []
     for a, b in rows:
         if a != b and a != 1 and b != 1:
             raise ShapeError(

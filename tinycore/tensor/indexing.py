@@ -54,7 +54,7 @@ class Indexing(Storage):
     def _selected(self, index: Any) -> tuple[Self, dict[int, Self]]:
         """The view that the simple parts of an index make, and for other axes their tensors."""
         view = self
-        chosen: dict[int, Self] = {}
+        chosen = {}
         axis = 0
         for item in self._items(index):
             if isinstance(item, Frame):

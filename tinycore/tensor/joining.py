@@ -16,7 +16,7 @@ from tinycore.tensor.base import common_dtype
 from tinycore.tensor.movement import Movement
 from tinycore.tensor.spelling import axis_of, choice, extents, spelled, spread, whole
 from tinycore.uop import graph
-from tinycore.uop.shape import Dim, size, upper, upper_shape
+from tinycore.uop.shape import size, upper, upper_shape
 from tinycore.util import ceildiv
 
 T = TypeVar("T")
@@ -215,9 +215,9 @@ class Joining(Arithmetic, Movement):
                 "Pass 1 for an axis to keep"
             )
         old = (1,) * missing + self.shape
-        apart: list[Dim] = []
-        tiled: list[Dim] = []
-        merged: list[Dim] = []
+        apart = []
+        tiled = []
+        merged = []
         for count, extent in zip(counts, old, strict=True):
             apart += [1, extent]
             tiled += [count, extent]

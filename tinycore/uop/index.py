@@ -281,8 +281,8 @@ def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
 def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
     """(q, r) with value = P*q + r and r.lo in [0, P); the coefficients of r keep their signs, or
     are balanced around zero."""
-    quotient: dict[Atom, int] = {}
-    rest: dict[Atom, int] = {}
+    quotient = {}
+    rest = {}
     for atom, factor in value.terms:
         shift = period // 2 if balance else (period - 1) * (factor < 0)
         left = (factor + shift) % period - shift

@@ -316,8 +316,8 @@ def postorder(
 ) -> list[T]:
     """All that is under some roots, each once, after what is `below` it; no recursion. What is
     `done`, and what is under that alone, is left out."""
-    order: list[T] = []
-    seen: set[T] = set()
+    order = []
+    seen = set()
     work: list[Any] = [*roots][::-1]
     while work:
         one = work.pop()

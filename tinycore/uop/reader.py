@@ -159,7 +159,7 @@ class Reader:
 
     def listed(self, read: Callable[[], Item], *ends: str) -> list[Item]:
         """What `read` reads, separated by commas; nothing if a token of `ends` comes next."""
-        found: list[Item] = []
+        found = []
         while self.token not in ends:
             found.append(read())
             if not self.accept(","):

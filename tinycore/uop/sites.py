@@ -63,7 +63,7 @@ def _below(boundary: str, around: Nodes, names: Names) -> Iterator[Site]:
 
 def under(statements: Iterable[UOp]) -> list[UOp]:
     """`statements` and all statements in them, in source order."""
-    found: list[UOp] = []
+    found = []
     for statement in statements:
         found.append(statement)
         if statement.op in BODIES:

@@ -93,7 +93,7 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
     op = MONOIDS[node.arg.combine].op
     lane = axis(name, lanes)
     found: list[UOp] = []
-    rest: list[UOp] = []
+    rest = []
 
     def at(index: Index | int) -> UOp:
         return placed((value,), {lane: as_index(index)})[0]

@@ -49,7 +49,7 @@ class Values(Indices):
 
     def evaluate(self, value: UOp) -> UOp:
         """The node of `value` here and now."""
-        done: dict[UOp, UOp] = {}
+        done = {}
         order = self.order(value)
         self.visits += len(order)
         for node in order:

@@ -137,8 +137,8 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
     A cheap value is written out again if its piece and those after store to nothing it reads.
     """
     whole: dict[UOp, UOp] = {}
-    crossing: dict[UOp, UOp] = {}
-    stored: dict[UOp, UOp] = {}
+    crossing = {}
+    stored = {}
     for at, piece in enumerate(pieces, 1):
         after = [*chain(*pieces[at:])]
         for one in direct(piece, Ops.LET):

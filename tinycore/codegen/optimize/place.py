@@ -217,7 +217,7 @@ def merged(body: Statements, stage: str, axis: str) -> Statements:
 
 def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
     """Where the next loop that holds the axis stands, after the last that writes the stage."""
-    writers: list[int] = []
+    writers = []
     for at, one in enumerate(body):
         if one.op is Ops.LOOP and stage in [buffer.name for buffer in changed([one])]:
             writers.append(at)

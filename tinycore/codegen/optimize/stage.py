@@ -230,7 +230,7 @@ def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
     if any(read.arg.indices != indices for read in reads):
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
     dims = listed_dims(name, inner, layout)
-    env: dict[Atom, Index] = {}
+    env = {}
     for dim in dims:
         for atom, stride in dim.places[0].terms:
             env[atom] = digit(dim.value, stride, atom.hi + 1)
@@ -267,7 +267,7 @@ def _extent(inner: Loops, name: str) -> int:
 def _box(name: str, reads: list[UOp], moving: Moving) -> _Tile:
     """A dimension for each of the buffer's that moves inside, as wide as all reads together."""
     dims: list[_Dim] = []
-    source: list[Index] = []
+    source = []
     for column in zip(*[one.arg.indices for one in reads], strict=True):
         inside = [_moving_part(index, moving) for index in column]
         base = {index - part for index, part in zip(column, inside, strict=True)}

@@ -168,7 +168,7 @@ class Module(Text):
 
     def _scope(self, start: str, head: UOp) -> Scope:
         """A scope and the registers that change in it; not those declared inside."""
-        outside: dict[Register, str] = {}
+        outside = {}
         uops = self.program.uops
         for node in uops[uops.index(head) :]:
             if node.op is Ops.END and node.src[0] is head:
