@@ -212,12 +212,13 @@ def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
     return UOp(op, dtypes.void, sources, arg)
 
 
-_STATEMENTS: dict[str, Callable[[Parser, str], UOp]] = {
-    **dict.fromkeys(("par", "red", "ser"), Parser.loop),
-    **dict.fromkeys(("roles", "seq", "role"), Parser.block),
-    **dict.fromkeys(("wait", "free"), Parser.slots),
+_READERS: dict[str, Callable[[Parser, str], UOp]] = {
+    "par red ser": Parser.loop,
+    "roles seq role": Parser.block,
+    "wait free": Parser.slots,
     "if": lambda parser, word: _statement(Ops.IF, parser.mask(), *parser.body()),
     "buf": lambda parser, word: parser.declared(parser.name("a buffer")),
-    **dict.fromkeys(("copy", "mma"), Parser.store),
+    "copy mma": Parser.store,
     "barrier": lambda parser, word: _statement(Ops.BARRIER, None),
 }
+_STATEMENTS = {word: read for words, read in _READERS.items() for word in words.split()}
