@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from tinycore.dtype import Scalar
 from tinycore.errors import GradientError
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source
 _PLAIN = ELEMENTWISE | {Ops.REDUCE}  # their rules take a gradient that is one constant as a scalar
-Row = tuple[Rule | None, ...]  # one entry a source; None: nothing flows to it
 
 
 def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list[UOp | None]:
@@ -29,23 +27,21 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
     seed, or if an op on the way has no gradient.
     """
     _check(loss, targets, seed)
-    order = toposort([loss])
-    needed = _needed(order, targets)
+    flows = _flows(loss, targets)
     grads = {loss: _full(loss, 1.0) if seed is None else seed}
-    for node in reversed(order):
-        grad = grads.get(node)
-        if grad is None or node not in needed or _is_zero(grad):
+    for node, sources in reversed(flows.items()):
+        if node not in grads:
             continue
+        grad = grads[node]
         if node.op in _PLAIN:
             grad = graph.uniform(grad) or grad
-        for source, rule in _rules(node):
-            if source not in needed:
-                continue
+        for source, rule in sources:
             part = graph.broadcast(rule(node, grad), shape_of(source))
-            if not _is_zero(part):
+            value = graph.uniform(part)
+            if not value or value.arg != 0:
                 known = grads.get(source)
-                grads[source] = elementwise(Ops.ADD, known, part) if known else part
-    return [grads.get(target) if target in needed else None for target in targets]
+                grads[source] = graph.elementwise(Ops.ADD, known, part) if known else part
+    return [grads.get(target) if target in flows else None for target in targets]
 
 
 def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
@@ -67,19 +63,18 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
         )
 
 
-def _needed(order: Sequence[UOp], targets: Sequence[UOp]) -> set[UOp]:
-    """The nodes through which a gradient reaches a target, targets included."""
-    needed = {target for target in targets if target.op is not Ops.CONST}
-    for node in order:
-        if node.dtype.is_float and any(source in needed for source, _ in _rules(node)):
-            needed.add(node)
-    return needed
-
-
-def _rules(node: UOp) -> list[tuple[UOp, Rule]]:
-    """The sources that a gradient flows to, and what it is there."""
-    row = RULES.get(node.op, (_refuse,) * len(node.src))
-    return [(source, rule) for source, rule in zip(node.src, row, strict=True) if rule]
+def _flows(loss: UOp, targets: Sequence[UOp]) -> dict[UOp, list[tuple[UOp, Rule]]]:
+    """The nodes through which a gradient reaches a target, sources first, targets included; for
+    each the sources that it flows on to, and what it is there."""
+    ends = {target for target in targets if target.op is not Ops.CONST}
+    found = {}
+    for node in toposort([loss]):
+        row = RULES.get(node.op, (_refuse,) * len(node.src))
+        pairs = zip(node.src, row, strict=True)
+        flows = [(source, rule) for source, rule in pairs if rule and source in found]
+        if node in ends or (flows and node.dtype.is_float):
+            found[node] = flows
+    return found
 
 
 def _refuse(node: UOp, grad: UOp) -> UOp:
@@ -87,11 +82,6 @@ def _refuse(node: UOp, grad: UOp) -> UOp:
         f"gradient: {node.op.name.lower()} has no gradient; "
         "expected a differentiable operation. Detach what it reads."
     )
-
-
-def _is_zero(grad: UOp) -> bool:
-    value = graph.uniform(grad)
-    return value is not None and value.arg == 0
 
 
 # Pieces of rules
@@ -170,7 +160,7 @@ _REDUCTIONS: dict[str, Rule] = {
 def _scattered_base(node: UOp, grad: UOp) -> UOp:
     if node.arg == "sum":
         return grad
-    return node.src[0].eq(node).where(_winners_share(node, grad), 0.0)
+    return node.source.eq(node).where(_winners_share(node, grad), 0.0)
 
 
 def _scattered_values(node: UOp, grad: UOp) -> UOp:
@@ -202,7 +192,7 @@ def _copied_back(node: UOp, grad: UOp) -> UOp:
     return grad
 
 
-RULES: dict[Ops, Row] = {
+RULES: dict[Ops, tuple[Rule | None, ...]] = {
     # nothing flows
     **dict.fromkeys((Ops.CONST, Ops.VARIABLE, Ops.IOTA, Ops.BUFFER), ()),
     **dict.fromkeys((Ops.DETACH, Ops.TRUNC), (None,)),
@@ -216,19 +206,19 @@ RULES: dict[Ops, Row] = {
     Ops.RECIP: (lambda node, grad: -(grad * (node * node)),),
     Ops.SIN: (_sine,),
     Ops.ADD: (_same, _same),
-    Ops.MUL: (lambda node, grad: grad * node.src[1], lambda node, grad: grad * node.src[0]),
+    Ops.MUL: (lambda node, grad: grad * node.src[1], lambda node, grad: grad * node.source),
     **dict.fromkeys((Ops.MAX, Ops.MIN), (_chosen(0), _chosen(1))),
     Ops.WHERE: (
         None,
-        lambda node, grad: node.src[0].where(grad, 0.0),
-        lambda node, grad: node.src[0].where(0.0, grad),
+        lambda node, grad: node.source.where(grad, 0.0),
+        lambda node, grad: node.source.where(0.0, grad),
     ),
     # movement
     **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
     # the rest
     Ops.REDUCE: (lambda node, grad: _REDUCTIONS[node.arg.combine](node, grad),),
     Ops.GATHER: (
-        lambda node, grad: graph.scatter(_full(node.src[0], 0.0), node.src[1], grad),
+        lambda node, grad: graph.scatter(_full(node.source, 0.0), node.src[1], grad),
         None,
     ),
     Ops.SCATTER: (_scattered_base, None, _scattered_values),
@@ -239,4 +229,5 @@ RULES: dict[Ops, Row] = {
     Ops.CONTIGUOUS: (_same,),
     Ops.COPY: (_copied_back,),
 }
-"""One row an op: the gradient of each source, given the node and the gradient of its result."""
+"""One row an op: the gradient of each source, given the node and the gradient of its result; None
+where nothing flows."""

@@ -12,11 +12,13 @@ from tests.schedule.evaluate import Array, Evaluator, numpy_type
 from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import Schedule, schedule_within
+from tinycore.schedule.emit import ScheduledKernel
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.shape import shape_of, upper_shape
 from tinycore.uop.spec import check
+from tinycore.uop.tree import walk
 
 Sink = tuple[UOp, UOp | None]
 _numbers = count(10_000)
@@ -76,6 +78,19 @@ def check_sinks(
         if node not in written:
             np.testing.assert_array_equal(arrays[node], array, "an input was overwritten")
     return schedule
+
+
+def written(scheduled: ScheduledKernel) -> list[UOp]:
+    """The buffers a kernel writes."""
+    kernel, buffers = scheduled
+    stores = [s.src[0] for s, _ in walk(kernel.body) if s.op is Ops.STORE]
+    return [node for node, param in zip(buffers, kernel.params, strict=True) if param in stores]
+
+
+def temporaries(schedule: Schedule) -> list[UOp]:
+    """What is stored and is no place of a sink."""
+    stored = [node for scheduled in schedule.kernels for node in written(scheduled)]
+    return [node for node in stored if node not in schedule.places]
 
 
 def _used_part(found: Array, wanted: Array) -> Array:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.schedule.evaluate import Array
 from tests.schedule.nets import add, mul, softmax, sub, total
-from tests.schedule.running import Data, check_sinks, texts
+from tests.schedule.running import Data, check_sinks, temporaries, texts, written
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
 from tinycore.uop.graph import elementwise
@@ -25,7 +25,7 @@ def test_a_scaled_buffer_is_overwritten() -> None:
     x = data.put(normal(4, 4))
     schedule = check_sinks([(add(mul(x, 2.0), 1.0), x)], data)
     assert schedule.places == (x,)
-    assert schedule.temporaries == ()
+    assert temporaries(schedule) == []
 
 
 def test_a_flipped_buffer_is_not() -> None:
@@ -73,7 +73,7 @@ def test_a_reader_of_the_old_version_runs_first() -> None:
     schedule = check_sinks([(add(x, 1.0), x), mul(graph.flip(x, [0]), 2.0)], data)
     assert schedule.places[0] is x
     assert len(schedule.kernels) == 2
-    assert x not in [schedule.kernels[0].buffers[k] for k in schedule.kernels[0].outputs]
+    assert x not in written(schedule.kernels[0])
 
 
 def test_a_reader_that_needs_the_new_version_too_makes_it_a_new_buffer() -> None:

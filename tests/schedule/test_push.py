@@ -7,7 +7,7 @@ from tests.schedule.nets import leaf
 from tests.schedule.running import Data, check_sinks, texts
 from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
-from tinycore.schedule.push import Push
+from tinycore.schedule.expression import Push
 from tinycore.uop import graph
 from tinycore.uop.affine import NEVER, mask_of
 from tinycore.uop.graph import elementwise

@@ -97,7 +97,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         sizes[number] = size_bytes
         return number
 
-    for kernel, buffers, _ in schedule.kernels:
+    for kernel, buffers in schedule.kernels:
         loaded = load_kernel(kernel, device)
         for node in buffers:
             if node not in slot:

@@ -15,7 +15,7 @@ from tinycore.runtime.contract import Caps
 from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks
-from tinycore.schedule.recompute import find_stages
+from tinycore.schedule.stages import find_stages
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.spec import check
 
@@ -26,13 +26,12 @@ class Schedule(NamedTuple):
     """Kernels in an order that respects reads and writes.
 
     A buffer is named by a graph node: a BUFFER, or the node whose value is stored. `places[k]` is
-    where the value of sink k lies: its old BUFFER, or a node that needs a new buffer. `temporaries`
-    need one for the time of the run. Shapes and types are the nodes'.
+    where the value of sink k lies: its old BUFFER, or a node that needs a new buffer. Any other
+    node needs one for the time of the run. Shapes and types are the nodes'.
     """
 
     kernels: tuple[ScheduledKernel, ...]
     places: tuple[UOp, ...]
-    temporaries: tuple[UOp, ...]
 
 
 def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
@@ -42,7 +41,7 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
     along are the engine's (docs/ir.md, the graph).
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
-    second = caps.cache_bytes[1] if len(caps.cache_bytes) > 1 else 0
+    second = sum(caps.cache_bytes[1:2])
     limits = Limits(caps.units, caps.row, caps.max_buffers, cached=second // 16)
     schedule = schedule_within(sinks, limits)
     for scheduled in schedule.kernels if SPEC.value else ():
@@ -52,7 +51,7 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
 
 def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
-    writes = {node for node, old in sinks if node.op in WRITES and node.src[0] is old}
+    writes = {node for node, old in sinks if node.op in WRITES and node.source is old}
     with arena():
         while True:
             found = _attempt(sinks, writes, limits)
@@ -63,25 +62,15 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
 
 def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[UOp]:
     """The schedule, or the writes that found no place and must be lowered to something else."""
-    nodes = [node for node, _ in sinks]
-    lowered = lower_sinks(nodes, writes)
+    lowered = lower_sinks([node for node, _ in sinks], writes)
     homes = [home_of(node) for node in lowered]
-    pairs = zip(homes, sinks, strict=True)
-    olds = {home: old for home, (_, old) in pairs if old is not None}
+    pairs = list(zip(homes, sinks, strict=True))
+    olds = {home: old for home, (_, old) in pairs if old}
     grouping = Grouping(find_stages(lowered, limits), olds, limits)
     places = grouping.places()
-    lost = set()
-    for node, home in zip(nodes, homes, strict=True):
-        if home.op in WRITES and home not in places:
-            lost.add(node)
+    lost = {node for home, (node, _) in pairs if home.op in WRITES and home not in places}
     if lost:
         return lost
-    kernels: list[ScheduledKernel] = []
-    for group in grouping.in_order():
-        kernels.append(emit(group, places, f"k{len(kernels)}", limits.cached))
-    ends = tuple([places.get(home, home) for home in homes])
-    stored = [kernel.buffers[k] for kernel in kernels for k in kernel.outputs]
-    temporaries = dict.fromkeys(stored)
-    for node in ends:
-        temporaries.pop(node, None)
-    return Schedule(tuple(kernels), ends, tuple(temporaries))
+    groups = enumerate(grouping.in_order())
+    kernels = [emit(group, places, f"k{number}", limits.cached) for number, group in groups]
+    return Schedule(tuple(kernels), tuple(places.get(home, home) for home in homes))

@@ -17,28 +17,27 @@ from functools import reduce
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Rewrite, in_order, reductions
+from tinycore.schedule.expression import Dependence, Rewrite, parts, reductions
 from tinycore.schedule.groups import Group
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, factors
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, factors, postorder
 from tinycore.uop.shape import size
-from tinycore.uop.simplify import scalar
+from tinycore.uop.simplify import scalar, simple
 from tinycore.uop.tree import Access, Kernel
 
 _CHEAP_OPS = 8  # no dearer than a rebase
 
 
 class ScheduledKernel(NamedTuple):
-    """A kernel, the buffers behind its parameters in order, and the positions it writes."""
+    """A kernel and the buffers behind its parameters, in order."""
 
     kernel: Kernel
     buffers: tuple[UOp, ...]
-    outputs: tuple[int, ...]
 
 
-def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int = 0) -> ScheduledKernel:
+def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> ScheduledKernel:
     """The kernel of a group; `places` holds the buffers that nodes are stored in. `cached`: see
     `Limits`."""
     writer = Writer(places)
@@ -53,11 +52,10 @@ def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int = 0) ->
         _write(writer, loop)
     writer.close()
     params = tuple(writer.params.values())
-    outputs = [k for k, param in enumerate(params) if param in writer.written]
-    bounds = sorted([(atom.name, atom.lo, atom.hi) for atom in writer.variables])
-    variables = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds]
-    kernel = Kernel(name, params, tuple(variables), tuple(writer.scopes[0].statements))
-    return ScheduledKernel(kernel, tuple(writer.params), tuple(outputs))
+    bounds = sorted(writer.variables)
+    variables = tuple(UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds)
+    kernel = Kernel(name, params, variables, tuple(writer.scopes[0].statements))
+    return ScheduledKernel(kernel, tuple(writer.params))
 
 
 def _write_run(writer: Writer, run: Run) -> None:
@@ -77,11 +75,11 @@ def _write(writer: Writer, outputs: Sequence[Output]) -> None:
     reduction inside depends come first: it is then evaluated outside the rest."""
     stage = outputs[0].stage
     values = [output.value for output in outputs]
-    needed = frozenset[object]().union(*map(writer.depends, reductions(*values)))
+    needed = {need for node in reductions(*values) for need in writer.depends[node]}
     inner = sorted(stage.inner, key=lambda k: needed.isdisjoint(atoms(stage.axes[k])))
     for k in inner:
         writer.open("par", (stage.axes[k],), (stage.shape[k],), values)
-    place = writer if len(values) == 1 else writer.name
+    place = writer.node if len(values) == 1 else writer.name
     placed = [place(value) for value in values]
     for output, value in zip(outputs, placed, strict=True):
         writer.store(output.target, output.place, value, output.combine, output.moved)
@@ -130,15 +128,17 @@ class Runs:
                 self._add(stage)
 
     def _add(self, stage: Stage) -> None:
-        """Put a reduction into a run, its own if need be."""
+        """Put a reduction into a run, its own if need be; running maxima are read through FIN."""
         leaving, term = self._divided(stage)
         number, leads = self._fitting(stage, term)
         if number == len(self.runs):
             self.runs.append(Run([], []))
         for lead in leads:
             lead.moved.append(stage.state)
-        if leads:
-            term = _through_fin(term, leads)
+            top = lead.stage.stored_value
+            running = Rewrite({})
+            running.memo[top] = simple(top.alu(Ops.FIN))
+            term = running.node(term)
         own = stage.at(stage.axes)
         place = Access(stage.place if stage.scatters else own, stage.steps.mask)
         output = Output(stage, stage.state, place, term, stage.steps.combine, [])
@@ -152,21 +152,21 @@ class Runs:
 
     def _read(self, value: UOp) -> list[tuple[int, Output]]:
         """The finished reductions of this kernel that an expression reads."""
-        return [self.done[found] for found in self.depends(value) if found in self.done]
+        return [self.done[found] for found in self.depends[value] if found in self.done]
 
     def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
         """The factors that leave a sum, since they come from a reduction and not from the loop;
         and what stays."""
         own = atoms(*stage.steps.axes)
         every = factors(stage.term) if stage.steps.combine == "sum" else []
-        leaving = [one for one in every if self._read(one) and own.isdisjoint(self.depends(one))]
+        leaving = [one for one in every if self._read(one) and own.isdisjoint(self.depends[one])]
         kept = [one for one in every if one not in leaving]
         return (leaving, _product(kept)) if leaving and kept else ([], stage.term)
 
     def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Output]]:
         """The latest run that may hold a reduction, and those of it that it must follow."""
         read = self._read(term)
-        for number in range(len(self.runs) - 1, -1, -1):
+        for number in reversed(range(len(self.runs))):
             sums = self.runs[number].sums
             leads = [output for known, output in read if known >= number]
             fits = sums[0].stage.steps.extents == stage.steps.extents
@@ -188,28 +188,19 @@ class Runs:
                 return False
             scale = (lead.value - lead.stage.stored_value).alu(Ops.EXP)
             rest = [one for one in every if one is not scale]
-            known = [self.depends(one) for one in [*rest, lead.value]]
-            if len(rest) != len(every) - 1 or any(lead.target in needs for needs in known):
+            if len(rest) != len(every) - 1 or self._is_read_again(lead):
                 return False
-        return not any(self._is_read_again(lead) for lead in leads)
+            if any(lead.target in self.depends[one] for one in (*rest, lead.value)):
+                return False
+        return True
 
     def _is_read_again(self, lead: Output) -> bool:
         """True if what a maximum is taken of costs less to read again, from a cache, than an exp to
         rebase by at every step."""
         if size(lead.stage.steps.extents) > self.cached:
             return False
-        nodes = in_order([lead.value])
-        operations = [node for node in nodes if node.op in ELEMENTWISE]
-        return len(operations) <= _CHEAP_OPS and all(node.op is not Ops.REDUCE for node in nodes)
-
-
-def _through_fin(value: UOp, leads: Sequence[Output]) -> UOp:
-    """`value` with running maxima read through fin: see `Ops.FIN`."""
-    rewrite = Rewrite({})
-    for lead in leads:
-        top = lead.stage.stored_value
-        rewrite.memo[top] = scalar(Ops.FIN, top.dtype, top)
-    return rewrite(value)
+        ops = [node.op for node in postorder([lead.value], parts)]
+        return Ops.REDUCE not in ops and sum(op in ELEMENTWISE for op in ops) <= _CHEAP_OPS
 
 
 def _product(values: Sequence[UOp]) -> UOp:

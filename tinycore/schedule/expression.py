@@ -1,22 +1,40 @@
 """Expressions of the kernel level before they have a place: scalar ops over LOADs.
 
-A LOAD reads a graph node: a BUFFER, or one whose value another stage stores. A REDUCE with an
-`Inner` stands for a reduction evaluated where it is read. Comes in: expressions. Goes out: what
-they read, the axes they depend on, and copies with axes and loads replaced. No function here
-recurses: an expression may be longer than Python's stack. push.py makes expressions.
+Comes in: a graph node and the indices of one of its elements. Goes out: the expression of that
+element, whose LOADs read buffers and stages: a BUFFER, or a node whose value another stage stores.
+Movement is gone, its effect is in indices and masks; a REDUCE with an `Inner` is a reduction where
+it is read. Also what expressions read, the axes they depend on, and copies with axes and loads
+replaced. No function here recurses: an expression may be longer than Python's stack. stages.py
+asks, for each stage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from itertools import count
+from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.uop.affine import Mask, atoms
-from tinycore.uop.index import Atom, Index, as_index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
-from tinycore.uop.shape import Dim
-from tinycore.uop.simplify import choose, scalar
-from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indices, load, mapped
+from tinycore.errors import ShapeError
+from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, unalias
+from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, make, variable
+from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, postorder
+from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
+from tinycore.uop.simplify import choose, index_of, number, scalar, simple
+from tinycore.uop.tree import (
+    Access,
+    BufferArg,
+    Nodes,
+    Rebuild,
+    both,
+    gathered,
+    indices,
+    load,
+    mapped,
+)
+
+ZERO = make(0)
+_PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # an element is one of the source
 
 
 class Inner(NamedTuple):
@@ -30,8 +48,7 @@ class Inner(NamedTuple):
 
 
 Indices = tuple[Index, ...]
-Env = Mapping[Atom, Index]
-Read = Callable[[UOp, Access], UOp | None]
+Load = Callable[[UOp, Access], UOp | None]  # what stands for a LOAD; None keeps it
 
 
 def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
@@ -39,10 +56,19 @@ def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
     return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
+def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
+    """`values` with others at some places."""
+    found = dict(enumerate(values)) | dict(zip(places, new, strict=True))
+    return tuple(found.values())
+
+
 def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine: str) -> UOp:
-    """`value` combined over some axes."""
+    """`value` combined over some axes; a sum of sums is one sum."""
     arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine)
-    return value.under(Ops.REDUCE, arg)
+    if value.op is not Ops.REDUCE or not (value.arg.combine == combine == "sum"):
+        return value.under(Ops.REDUCE, arg)
+    steps, counts, _, mask = value.arg
+    return value.replace(arg=Inner(arg.axes + steps, arg.extents + counts, combine, mask))
 
 
 def parts(node: UOp) -> Sequence[UOp]:
@@ -51,15 +77,10 @@ def parts(node: UOp) -> Sequence[UOp]:
     return found if node.op is Ops.LOAD else [*node.src, *found]
 
 
-def in_order(roots: Iterable[UOp], done: Container[UOp] = ()) -> list[UOp]:
-    """Every node of some expressions, parts first; nodes of `done` and what is below are out."""
-    return postorder(roots, parts, done)
-
-
 def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
     """What some expressions read, and where, in order of evaluation."""
     found: dict[UOp, list[Access]] = {}
-    for node in in_order(roots):
+    for node in postorder(roots, parts):
         if node.op is Ops.LOAD:
             found.setdefault(node.source, []).append(node.arg)
     return found
@@ -68,38 +89,22 @@ def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
 Needs = frozenset[object]  # axes, variables, gathers and register buffers
 
 
-class Dependence:
+class Dependence(dict[UOp, Needs]):
     """What each expression depends on, found once for each node."""
 
-    def __init__(self) -> None:
-        self.known: dict[UOp, Needs] = {}
-
-    def __call__(self, root: UOp) -> Needs:
-        found = self.known.get(root)
-        if found is None:
-            for node in in_order([root], self.known):
-                self.known[node] = self._of(node)
-            found = self.known[root]
-        return found
-
-    def _of(self, node: UOp) -> Needs:
-        found: Needs = atoms(*indices(node.arg))
-        if node.op is Ops.LOAD and isinstance(node.source.arg, BufferArg):
-            found |= {node.source}
-        for part in parts(node):
-            found |= self.known[part]
-        if node.op is Ops.REDUCE:
-            found -= atoms(*node.arg.axes)
-        return found
+    def __missing__(self, root: UOp) -> Needs:
+        for node in postorder([root], parts, self):
+            found: Needs = atoms(*indices(node.arg)).union(*[self[part] for part in parts(node)])
+            if node.op is Ops.LOAD and isinstance(node.source.arg, BufferArg):
+                found |= {node.source}
+            self[node] = found - atoms(*node.arg.axes) if node.op is Ops.REDUCE else found
+        return self[root]
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
     """The axes of `old` as what stands at their places in `new`."""
-    env = {}
-    for own, index in zip(old, new, strict=True):
-        if own.terms and own is not index:
-            env[own.terms[0][0]] = index
-    return env
+    pairs = zip(old, new, strict=True)
+    return {own.terms[0][0]: new for own, new in pairs if own.terms and own is not new}
 
 
 class Rewrite(Rebuild):
@@ -110,13 +115,12 @@ class Rewrite(Rebuild):
 
     parts = staticmethod(parts)  # a LOAD reads what stays as it is
 
-    def __init__(self, env: Env, mask: Mask = (), read: Read | None = None) -> None:
+    def __init__(
+        self, env: Mapping[Atom, Index], mask: Mask = (), read: Load | None = None
+    ) -> None:
         super().__init__(env=env)
         self.mask = mask
         self.read = read
-
-    def __call__(self, root: UOp) -> UOp:
-        return self.node(root)
 
     def access(self, access: Access) -> Access:
         """A place with axes replaced, under the mask of this copy."""
@@ -125,11 +129,9 @@ class Rewrite(Rebuild):
         return Access(places, mask, None, fill if mask else None)
 
     def _rebuild(self, node: UOp) -> UOp:
-        if node.op is Ops.LOAD:
-            return self.load(node)
-        return super()._rebuild(node)
+        return self.load(node) if node.op is Ops.LOAD else super()._rebuild(node)
 
-    def made(self, node: UOp, src: tuple[UOp, ...], arg: Any) -> UOp:
+    def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
         """A simple expression."""
         if node.op in ELEMENTWISE:
             return scalar(node.op, node.dtype, *src)
@@ -138,18 +140,211 @@ class Rewrite(Rebuild):
     def load(self, node: UOp) -> UOp:
         """A LOAD, or what `read` gives for it."""
         access = self.access(node.arg)
-        found = self.read(node.source, access) if self.read else None
-        return load(node.source, access) if found is None else found
-
-
-def inline(value: UOp, env: Env, access: Access) -> UOp:
-    """`value` with axes replaced, read under the mask and fill of `access`."""
-    found = Rewrite(env, access.mask)(value)
-    if not access.mask:
-        return found
-    return choose(access.mask, found, access.fill or 0)
+        found = self.read and self.read(node.source, access)
+        return found or load(node.source, access)
 
 
 def reductions(*roots: UOp) -> list[UOp]:
     """Every reduction evaluated inside expressions."""
-    return [node for node in in_order(roots) if node.op is Ops.REDUCE]
+    return [node for node in postorder(roots, parts) if node.op is Ops.REDUCE]
+
+
+# Indices pushed down: one state (node, indices, mask) is evaluated once
+
+
+class State(NamedTuple):
+    """One element of a node, wanted under a mask."""
+
+    node: UOp
+    indices: Indices
+    mask: Mask = ()
+
+
+Steps = Generator[State, Any, UOp]  # asks for elements of sources, returns its own expression
+
+
+class Push:
+    """Expressions of elements; `stored` holds the nodes that are read where they are stored, but
+    for `top`, which they are the expressions of. Steps of reductions are named after `letter`."""
+
+    def __init__(
+        self, stored: Container[UOp] = (), top: UOp | None = None, letter: str = "r"
+    ) -> None:
+        self.stored = stored
+        self.top = top
+        self.letter = letter
+        self.numbers = count()
+        self.values: dict[State, UOp] = {}
+
+    def value(self, node: UOp, indices: Indices) -> UOp:
+        """The element of `node` at `indices`."""
+        need = self._descend(node, indices)
+        work = []
+        while True:
+            found = self.values.get(need)
+            if not found:
+                work.append((need, self._steps(need)))
+            elif not work:
+                return found
+            try:
+                need = work[-1][1].send(found)
+            except StopIteration as end:
+                need, _ = work.pop()
+                self.values[need] = end.value
+
+    def _is_stored(self, node: UOp) -> bool:
+        return node.op is Ops.BUFFER or (node in self.stored and node is not self.top)
+
+    def _descend(self, node: UOp, indices: Indices, mask: Mask = ()) -> State:
+        """The first state below, through movement, that has a value of its own."""
+        while node.op in _PLAIN and not self._is_stored(node):
+            below, inside, _ = source_place(node, indices)
+            if inside:
+                break
+            node, indices = node.source, below
+        return State(node, indices, mask)
+
+    def _steps(self, state: State) -> Steps:
+        node, indices, mask = state
+        if self._is_stored(node):
+            return load(node, Access(indices, mask))
+        if node.op is Ops.CONST:
+            return node
+        if node.op is Ops.IOTA:
+            return number(indices[0], node.dtype)
+        if node.op is Ops.VARIABLE:
+            return number(variable(*node.arg), node.dtype)
+        if node.op in MOVEMENT:
+            return (yield from self._moved(state))
+        if node.op is Ops.GATHER:
+            return (yield from self._gathered(state))
+        if node.op is Ops.REDUCE:
+            return (yield from self._reduced(state))
+        values = []
+        for source in node.src:
+            values.append((yield self._descend(source, indices, mask)))
+        return scalar(node.op, node.dtype, *values)
+
+    def _moved(self, state: State) -> Steps:
+        """A masked movement: a LOAD below shows the fill itself, if all of a chain have one fill;
+        a sum of 0 takes no step; else it is chosen after the expression."""
+        node, indices, mask = state
+        below, proof, fill = source_place(node, indices)
+        inside = mask_of(map(unalias, proof))
+        need = self._descend(node.source, below, both(mask, inside))
+        value: UOp = yield need
+        arg = value.arg
+        if value.op is Ops.LOAD and (self._is_stored(need.node) or (arg.fill or 0) == fill):
+            return load(value.source, arg._replace(fill=fill or None))
+        if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
+            return value.replace(arg=arg._replace(mask=both(inside, arg.mask)))
+        return choose(inside, value, fill)
+
+    def _reduced(self, state: State) -> Steps:
+        node, indices, mask = state
+        axes, combine = node.arg
+        extents = [shape_of(node.source)[k] for k in axes]
+        steps = axes_over(f"{self.letter}{next(self.numbers)}_", extents)
+        inside = replaced(indices, axes, steps)
+        value: UOp = yield self._descend(node.source, inside, mask)
+        return reduction(value, steps, extents, combine)
+
+    def _gathered(self, state: State) -> Steps:
+        """A gathered element, at an index if the number of its row is one and valid. A LOAD masks
+        a wrong row itself, anything else must choose."""
+        rows, ids = state.node.src
+        rank, extent = len(shape_of(ids)), _extent(rows)
+        which: UOp = yield self._descend(ids, state.indices[:rank], state.mask)
+        known = index_of(which)
+        place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
+        value: UOp = yield self._descend(rows, (place, *state.indices[rank:]), state.mask)
+        if place is known or _masks_itself(value, place):
+            return value
+        low = simple(which.const_like(-extent - 1) < which)
+        inside = simple(low & simple(which < extent))
+        return simple(inside.where(value, 0))
+
+
+def _masks_itself(value: UOp, place: Index) -> bool:
+    """True for a LOAD of stored data that shows 0 where the gathered `place` is no row."""
+    if value.op is not Ops.LOAD or value.source.op is not Ops.BUFFER or value.arg.fill:
+        return False
+    gathered = atoms(place)
+    return any(gathered <= atoms(index) for index in value.arg.indices)
+
+
+def _extent(rows: UOp) -> int:
+    extent = shape_of(rows)[0]
+    if not isinstance(extent, int):
+        raise ShapeError(
+            f"gather: the rows have extent {extent!r}; expected an integer. "
+            "Gather from the whole buffer."
+        )
+    return extent
+
+
+# One movement op, seen from its result: which element of its source each element is
+
+
+def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
+    """Where the element of `node` at `indices` lies in its source, the mask under which it is
+    there, and what stands for it where it is not."""
+    old = shape_of(node.source)
+    arg = node.arg
+    found = list(indices)
+    proof: list[Index] = []
+    fill = 0.0
+    match node.op:
+        case Ops.RESHAPE:
+            found = _reshaped(old, arg, indices)
+        case Ops.PERMUTE:
+            for k, place in enumerate(arg):
+                found[place] = indices[k]
+        case Ops.EXPAND:
+            found = [ZERO if old[k] == 1 else index for k, index in enumerate(indices)]
+        case Ops.SHRINK:
+            found = [indices[k] + begin for k, (begin, _) in enumerate(arg)]
+        case Ops.FLIP:
+            for k in arg:
+                found[k] = old[k] - 1 - indices[k]
+        case Ops.PAD:
+            fill = arg.fill
+            for k, (before, after) in enumerate(arg.pairs):
+                if (before, after) != (0, 0):
+                    found[k] = _within(indices[k] - before, old[k], proof)
+        case Ops.SKEW:
+            shift = indices[arg.window] * arg.dilation
+            found[arg.axis] = indices[arg.axis] * arg.stride + shift
+            if arg.inverse:
+                distance = indices[arg.axis] - shift
+                proof.append(-(distance % arg.stride))
+                found[arg.axis] = _within(distance // arg.stride, old[arg.axis], proof)
+    return tuple(found), mask_of(proof), fill
+
+
+def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
+    """`index` with the bounds that a mask proves; nothing is within an empty axis."""
+    if extent == 0:
+        proof += NEVER
+        return ZERO
+    proof += [index, extent - 1 - index]
+    return alias(index, 0, upper(extent) - 1)
+
+
+def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
+    """An axis that stays keeps its index, others are digits of the row-major number, on which those
+    that stay have no influence."""
+    if 0 in old:
+        return [ZERO] * len(old)
+    keys = _strides(old)
+    pairs = zip(_strides(new), indices, strict=True)
+    own = {key: index for key, index in pairs if key[1] != 1}
+    taken = [index * key[0] for key, index in own.items() if key not in keys]
+    place = sum(taken, ZERO)
+    return [own[key] if key in own else digit(place, *key) for key in keys]
+
+
+def _strides(shape: Shape) -> list[tuple[int, int]]:
+    """The row-major stride of every axis, and its extent."""
+    extents = upper_shape(shape)
+    return [(prod(extents[k + 1 :]), extent) for k, extent in enumerate(extents)]

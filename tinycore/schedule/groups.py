@@ -14,17 +14,17 @@ reads it; other readers run first. emit.py comes next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 
-from tinycore.schedule.expression import Indices, axes_over, reads_in
+from tinycore.schedule.expression import Dependence, Indices, axes_over, reads_in, reductions
 from tinycore.schedule.nodes import Limits
-from tinycore.schedule.stages import Stage
-from tinycore.uop import UOp
-from tinycore.uop.index import Index
+from tinycore.schedule.stages import Stage, Stages, pick
+from tinycore.uop.affine import atoms
+from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
 
-Dims = Mapping[Stage, Sequence[int]]  # the dimensions of each stage that are axes of a group
+Dims = Mapping[Stage, tuple[int, ...]]  # the dimensions of each stage that are axes of a group
 Pairs = Mapping[int, int]  # for axes of a group, those of another that run beside them
 _CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
 _PART = 4  # what two stages read is large if it is one in so many of their elements
@@ -33,17 +33,26 @@ _PART = 4  # what two stages read is large if it is one in so many of their elem
 class Group:
     """Stages in one kernel. `extents` are those of its parallel loops; `dims[stage]` says which
     dimensions of the stage these are. `bits` are the numbers of its stages, `before` those of all
-    that must run before it. Once settled, it has `stages` in topological order over the `axes` of
-    its loops, and `loops`, those that store: over equal inner dimensions in one loop."""
+    that must run before it; a contraction keeps its own axes for `tiles`. Once settled, it has
+    `stages` in topological order over the `axes` of its loops, and `loops`, those that store: over
+    equal inner dimensions in one loop."""
+
+    axes: Indices
+    stages: dict[UOp, Stage]
+    loops: list[list[Stage]]
 
     def __init__(self, stage: Stage) -> None:
-        self.extents: Shape = tuple([stage.shape[k] for k in stage.usable])
-        self.dims = {stage: stage.usable}
+        depends = Dependence()
+        inside = [depends[node] for node in reductions(stage.value) if node is not stage.value]
+        usable = () if stage.scatters else stage.wide
+        for needs in inside:
+            usable = tuple(k for k in usable if atoms(stage.axes[k]) <= needs)
+        self.extents = pick(stage.shape, usable)
+        self.dims = {stage: usable}
+        self.contracts = _contracts(stage, depends)
+        self.tiles = self.contracts and not inside
         self.bits = 1 << stage.number
         self.before = 0
-        self.axes: Indices = ()
-        self.stages: dict[UOp, Stage] = {}
-        self.loops: list[list[Stage]] = []
 
     def follows(self, other: Group) -> bool:
         """True if it must run after another, also through others."""
@@ -57,6 +66,7 @@ class Group:
         """Move its stages to the axes of the kernel and put what they read of it inside. What may
         overwrite an old buffer is stored after all else, and last if without a loop."""
         self.axes = axes_over("g", self.extents)
+        self.stages = {}
         found: dict[Shape, list[Stage]] = {}
         for stage in sorted(self.dims, key=lambda stage: stage.number):
             self.stages[stage.node] = stage
@@ -72,7 +82,7 @@ class Group:
 
     def _read(self, node: UOp, access: Access) -> UOp | None:
         stage = self.stages.get(node)
-        if stage is None or stage.writes:
+        if not stage or stage.writes:
             return None
         if stage.reduces:
             return load(stage.state, access._replace(indices=stage.at(access.indices)))
@@ -88,12 +98,11 @@ class Group:
         loops = [[stage.term for stage in self.stages.values() if stage.reduces]]
         loops += [[stage.stored_value for stage in loop] for loop in self.loops]
         last = [sink in loop for loop in self.loops].index(True) + 1
-        whole = range(len(sink.place))
         for position, values in enumerate(loops):
-            before = position < last and not sink.writes
-            dims = self.dims[sink] if before else whole
+            is_before = position < last and not sink.writes
+            dims = self.dims[sink] if is_before else range(len(sink.place))
             for at in reads_in(values).get(old, ()):
-                if position > last or any(at.indices[k] is not sink.place[k] for k in dims):
+                if position > last or pick(at.indices, dims) != pick(sink.place, dims):
                     return False
         return True
 
@@ -101,15 +110,17 @@ class Group:
 class Grouping:
     """The groups of some stages; `olds` are the buffers that sinks may overwrite."""
 
-    def __init__(self, stages: Sequence[Stage], olds: Mapping[UOp, UOp], limits: Limits) -> None:
+    def __init__(self, stages: Stages, olds: Mapping[UOp, UOp], limits: Limits) -> None:
         self.limits = limits
         self.olds = olds
         self.groups: list[Group] = []
         self.group_of: dict[UOp, Group] = {}
-        self.kept = {stage.node for stage in stages if stage.is_kept}
-        for stage in stages:
+        self.kept = {node for node, stage in stages.items() if stage.is_kept}
+        for stage in stages.values():
             self._place(stage)
-        self._note_stored(stages)
+        for stage in stages.values():
+            for node in stages.keys() & stage.reads.keys():
+                stages[node].is_stored |= self.group_of[node] is not self.group_of[stage.node]
         for group in self.groups:
             group.settle(olds)
 
@@ -119,7 +130,7 @@ class Grouping:
         for group in self.groups:
             for node, sink in group.stages.items():
                 old = self.olds.get(node)
-                if old is None or not group.allows(sink, old):
+                if not (old and group.allows(sink, old)):
                     continue
                 others = [one for one in self.groups if one is not group and one.reads(old)]
                 if any(other.follows(group) for other in others):
@@ -136,17 +147,14 @@ class Grouping:
             if other.follows(group):
                 other.before |= group.before
 
-    def in_order(self) -> list[Group]:
+    def in_order(self) -> Iterator[Group]:
         """The groups, each after those before it, else by first appearance."""
-        waiting = list(self.groups)
-        found = []
-        done = 0
+        waiting, done = list(self.groups), 0
         while waiting:
             group = next(one for one in waiting if not one.before & ~done)
             waiting.remove(group)
-            found.append(group)
+            yield group
             done |= group.bits
-        return found
 
     def _place(self, stage: Stage) -> None:
         group = joined = self.group_of[stage.node] = Group(stage)
@@ -161,8 +169,12 @@ class Grouping:
                 joined = other
         latest = [one for one in self.groups if one.extents == group.extents and one not in read]
         for other in latest[-_CANDIDATES:]:
-            if joined is group and self._saves(stage, other):
-                joined = other if self._fuse(other, group, _match(other, group)) else group
+            if (
+                joined is group
+                and self._is_shared(other, group)
+                and self._fuse(other, group, _match(other, group))
+            ):
+                joined = other
         if joined is group:
             self.groups.append(group)
 
@@ -171,34 +183,23 @@ class Grouping:
         found = {self.group_of.get(node, group) for stage in group.dims for node in stage.reads}
         return found - {group}
 
-    def _note_stored(self, stages: Sequence[Stage]) -> None:
-        """A stage is stored if another group reads it."""
-        by_node = {stage.node: stage for stage in stages}
-        for stage in stages:
-            group = self.group_of[stage.node]
-            for node in stage.reads:
-                if self.group_of.get(node, group) is not group:
-                    by_node[node].is_stored = True
-
     def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
         """Put another group into a group along pairs of axes, if nothing must run between them and
         no sink loses its place."""
-        others = self._read_by(other) - {group}
-        if any(one.follows(group) for one in others):
-            return False
-        others = self._read_by(group) - {other}
-        if any(one.follows(other) for one in others):
-            return False
+        for first, last in ((group, other), (other, group)):
+            if any(one.follows(first) for one in self._read_by(last) - {first}):
+                return False
         touched = {node for stage in [*group.dims, *other.dims] for node in stage.touches}
         if len(touched) > self.limits.buffers:
             return False
-        mine = _along(group.dims, pairs.keys())
-        theirs = _along(other.dims, pairs.values())
+        mine = {stage: pick(own, pairs.keys()) for stage, own in group.dims.items()}
+        theirs = {stage: pick(own, pairs.values()) for stage, own in other.dims.items()}
         if self._loses(mine, theirs) or self._loses(theirs, mine):
             return False
-        group.extents = tuple([group.extents[k] for k in pairs])
+        group.extents = pick(group.extents, pairs)
         group.dims = {**mine, **theirs}
         group.bits |= other.bits
+        group.contracts |= other.contracts
         self.group_of.update({stage.node: group for stage in theirs})
         if other in self.groups:
             self.groups.remove(other)
@@ -209,12 +210,12 @@ class Grouping:
         """True if a reader reads an old buffer outside of the iteration that overwrites it."""
         for sink, places in sinks.items():
             old = self.olds.get(sink.node)
-            if old is None:
+            if not old:
                 continue
             for reader, dims in readers.items():
-                own = [reader.axes[k] for k in dims]
+                own = pick(reader.axes, dims)
                 for at in reader.reads.get(old, ()):
-                    if sink.writes or [at.indices[k] for k in places] != own:
+                    if sink.writes or pick(at.indices, places) != own:
                         return True
         return False
 
@@ -222,7 +223,7 @@ class Grouping:
         """True if what reads a group costs it neither parallelism nor the tiles of a contraction.
         A reader that has joined another group already gives up no axis."""
         limits = self.limits
-        kept = size([group.extents[k] for k in pairs])
+        kept = size(pick(group.extents, pairs))
         dropped = size(group.extents) // kept
         if len(reader.dims) > 1:
             return len(pairs) > 0 and dropped == size(reader.extents) // kept == 1
@@ -230,20 +231,19 @@ class Grouping:
         inner = stage.size // kept
         if kept < limits.units and (dropped > 1 or inner > limits.row):
             return False
-        contracts = any(one.contracts for one in group.dims)
-        may_drop = limits.contraction_axes if contracts else limits.row_axes
-        return dropped <= may_drop and (inner <= limits.contraction_axes or not stage.tiles)
+        may_drop = limits.contraction_axes if group.contracts else limits.row_axes
+        return dropped <= may_drop and (inner <= limits.contraction_axes or not reader.tiles)
 
-    def _saves(self, stage: Stage, group: Group) -> bool:
-        """True for a sibling, which reads the same large data in the same loops, and for work so
-        small that a launch costs more."""
-        first = next(iter(group.dims))
+    def _is_shared(self, group: Group, sibling: Group) -> bool:
+        """True if a launch serves two groups of one space: they read the same large data in the
+        same loops, or their work is so small that a launch costs more."""
+        (first, *_), (stage,) = group.dims, sibling.dims
         alike = first.reduces == stage.reduces and first.writes == stage.writes
-        if stage.scatters or first.scatters or not (alike or group.extents == ()):
+        if stage.scatters or first.scatters or not (alike or not group.extents):
             return False
         if not stage.reduces and size(group.extents) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES
-        if group.extents == () or first.steps.extents != stage.steps.extents or stage.tiles:
+        if not group.extents or first.steps.extents != stage.steps.extents or sibling.tiles:
             return False
         shared = stage.reads.keys() & first.reads.keys()
         return any(size_of(node) * _PART >= stage.size for node in shared)
@@ -262,17 +262,22 @@ def _match(group: Group, reader: Group) -> Pairs:
     return found
 
 
-def _reads(group: Group, source: Group) -> list[tuple[list[Index], list[Index]]]:
+def _reads(group: Group, source: Group) -> list[tuple[Indices, Indices]]:
     """The reads of one group from another: where it is, and where it reads, along their axes."""
     found = []
     for stage, dims in group.dims.items():
-        own = [stage.axes[k] for k in dims]
+        own = pick(stage.axes, dims)
         for one, theirs in source.dims.items():
-            for at in stage.reads.get(one.node, ()):
-                found.append((own, [at.indices[k] for k in theirs]))
+            found += [(own, pick(at.indices, theirs)) for at in stage.reads.get(one.node, ())]
     return found
 
 
-def _along(dims: Dims, axes: Collection[int]) -> dict[Stage, list[int]]:
-    """The dimensions of each stage along some axes of its group."""
-    return {stage: [own[k] for k in axes] for stage, own in dims.items()}
+def _contracts(stage: Stage, depends: Dependence) -> bool:
+    """A sum of products in which every factor serves several elements or steps."""
+    if stage.steps.combine != "sum":
+        return False
+    term = stage.term
+    every = atoms(*stage.axes, *stage.steps.axes)
+    product = term.source if term.op is Ops.CAST else term
+    varying = [depends[factor] for factor in factors(product) if depends[factor]]
+    return len(varying) > 1 and not any(every <= needs for needs in varying)

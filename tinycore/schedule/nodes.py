@@ -9,11 +9,12 @@ were chosen on the kernels of docs/decisions/0003 and are not measured.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, movement_adjoint
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
@@ -50,23 +51,21 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     """The sinks, each a node of its own; those of `writes` write into their base, a BUFFER."""
     new: dict[UOp, UOp] = {}
     for node in toposort(sinks):
-        src = tuple([new[source] for source in node.src])
-        low = node.over(src)
-        stays = node in writes and src[0] is node.src[0]
+        low = node.over(tuple(new[source] for source in node.src))
         if node.op is Ops.DETACH:
-            low = src[0]
-        elif node.op is Ops.STORE and not stays:
+            low = low.source
+        elif node.op is Ops.STORE and node not in writes:
             low = selected(low)
-        elif node.op is Ops.SCATTER and not stays:
-            base = graph.contiguous(src[0], -1 - len(sinks) - len(new))
-            low = node.replace(src=(base, *src[1:]))
+        elif node.op is Ops.SCATTER and node not in writes:
+            base, *more = low.src
+            low = low.over((graph.contiguous(base, -1 - len(sinks) - len(new)), *more))
         new[node] = low
     return _apart([new[sink] for sink in sinks])
 
 
 def home_of(node: UOp) -> UOp:
     """The node in whose buffer another is stored: a SCATTER writes into the copy of its base."""
-    copied = node.op is Ops.SCATTER and node.src[0].op is Ops.CONTIGUOUS
+    copied = node.op is Ops.SCATTER and node.source.op is Ops.CONTIGUOUS
     return node.source if copied else node
 
 
@@ -74,9 +73,9 @@ def _apart(sinks: Sequence[UOp]) -> list[UOp]:
     """A second sink of one node, and one that is stored data already, is a copy of it."""
     found: dict[UOp, None] = {}
     for number, node in enumerate(sinks):
-        copy = node in found or node.op is Ops.BUFFER
-        apart = graph.contiguous(node, -1 - number) if copy else node
-        found[apart] = None
+        if node in found or node.op is Ops.BUFFER:
+            node = graph.contiguous(node, -1 - number)
+        found[node] = None
     return list(found)
 
 
@@ -87,10 +86,10 @@ def selected(node: UOp) -> UOp:
     moved = graph.apply_view(whole, node.arg)
     viewed = graph.full(shape_of(moved), True, dtypes.bool)
     while moved is not whole:
-        value = movement_adjoint(moved, value)
-        viewed = movement_adjoint(moved, viewed)
+        value = graph.movement_adjoint(moved, value)
+        viewed = graph.movement_adjoint(moved, viewed)
         moved = moved.source
-    return elementwise(Ops.WHERE, viewed, value, base)
+    return graph.elementwise(Ops.WHERE, viewed, value, base)
 
 
 # Stages
@@ -103,15 +102,16 @@ def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
     chosen = dict.fromkeys(graph.sinks, False)
     chosen |= {node: True for node in graph.order if node.op in _KEPT}
     for node in graph.order:
-        if node.op is Ops.REDUCE:
+        if node.op is Ops.REDUCE and not _is_nested(graph, node):
             moved = graph.end(node, _CUTS)  # what is cut away is not computed
             chosen[moved] = chosen[graph.end(moved, ELEMENTWISE)] = False
-    chosen |= _costly_nodes(graph, chosen, limits)
+    chosen = _costly_nodes(graph, chosen, limits) | chosen
     return {node: chosen[node] for node in graph.order if node in chosen}
 
 
 _THROUGH = MOVEMENT | CASTS
 _CUTS = frozenset({Ops.SHRINK, Ops.PERMUTE})
+_NESTED = 4  # times an element may be evaluated in a sum of sums
 _OFTEN = 16  # uses of an operand from which on it is worth a trip to memory
 
 
@@ -121,10 +121,10 @@ class Graph:
     def __init__(self, sinks: Sequence[UOp]) -> None:
         self.sinks = frozenset(sinks)
         self.order = toposort(sinks)
-        self.consumers: dict[UOp, list[UOp]] = {node: [] for node in self.order}
+        self.consumers: dict[UOp, set[UOp]] = {node: set() for node in self.order}
         for node in self.order:
-            for source in dict.fromkeys(node.src):
-                self.consumers[source].append(node)
+            for source in node.src:
+                self.consumers[source].add(node)
 
     def end(self, node: UOp, ops: Collection[Ops]) -> UOp:
         """The last of the nodes of some ops that alone read `node`, one after the other."""
@@ -138,42 +138,47 @@ class Graph:
         return found
 
 
+def _is_nested(graph: Graph, node: UOp) -> bool:
+    """True for a sum that is moved into another, which alone reads it: they are one (NEST)."""
+    moved = graph.end(node, MOVEMENT - {Ops.EXPAND})
+    if moved in graph.sinks or len(graph.consumers[moved]) != 1:
+        return False
+    (user,) = graph.consumers[moved]
+    are_sums = user.op is Ops.REDUCE and {user.arg.combine, node.arg.combine} == {"sum"}
+    return are_sums and size_of(moved) <= _NESTED * size_of(node)
+
+
 def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
     """The nodes to store since their ops cost too much, or read too many buffers, where they are
     read; True for those that nobody in the same kernel computes again."""
     shared = _shared(graph, stored)
     operands = set(_operands(graph, limits))
     found = {}
-    own = {node: 1 << number for number, node in enumerate(graph.order)}
-    ops = {}  # the ops inline under a node, as bits
-    leaves: dict[UOp, int] = {}  # what is read under it
+    leaves = 0  # what is read, as bits
+    under: dict[UOp, int] = {}  # of that, what is read under a node, and the ops inline there
+    bits = {node: 1 << number for number, node in enumerate(graph.order)}
     for node in graph.order:
-        for source in sorted(node.src, key=lambda one: -leaves[one].bit_count()):
-            if _joint(leaves, node).bit_count() < limits.buffers:
+        for source in sorted(node.src, key=lambda one: -(under[one] & leaves).bit_count()):
+            if (_joint(under, node) & leaves).bit_count() < limits.buffers:
                 break
             found[source] = True
-            ops[source], leaves[source] = 0, own[source]
-        ops[node] = _joint(ops, node)
-        leaves[node] = _joint(leaves, node)
+            under[source] = bits[source]
+            leaves |= bits[source]
         is_op = node.op in ELEMENTWISE
-        if is_op:
-            ops[node] |= own[node]
-        count = ops[node].bit_count()
-        repeated = is_op and node in shared and count > limits.repeated_ops
-        if node in stored or node.op is Ops.BUFFER:
-            ops[node], leaves[node] = 0, own[node]
-        elif repeated or (node in operands and count > limits.operand_ops):
-            found[node] = repeated
-            ops[node], leaves[node] = 0, own[node]
-    return {node: is_kept for node, is_kept in found.items() if node not in stored}
+        under[node] = _joint(under, node) | bits[node] * is_op
+        count = (under[node] & ~leaves).bit_count()
+        is_repeated = is_op and node in shared and count > limits.repeated_ops
+        if is_repeated or (node in operands and count > limits.operand_ops):
+            found[node] = is_repeated
+        if node in stored or node in found or node.op is Ops.BUFFER:
+            under[node] = bits[node]
+            leaves |= bits[node]
+    return found
 
 
-def _joint(bits: Mapping[UOp, int], node: UOp) -> int:
+def _joint(under: Mapping[UOp, int], node: UOp) -> int:
     """What is under any source of a node."""
-    total = 0
-    for source in node.src:
-        total |= bits[source]
-    return total
+    return reduce(or_, [under[source] for source in node.src], 0)
 
 
 def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
@@ -193,11 +198,11 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
 def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
     """The operands that contractions use often, but for those above a short reduction that may
     be evaluated where it is read."""
-    short = set()
+    short: set[UOp] = set()
     for node in graph.order:
-        if node.op in _INLINE and node not in graph.sinks:
-            short |= {node} if any(source in short for source in node.src) else set()
         if node.op is not Ops.REDUCE:
+            is_inline = node.op in _INLINE and node not in graph.sinks
+            short |= {node} if is_inline and not short.isdisjoint(node.src) else set()
             continue
         product = _below(node.source, CASTS)
         sources = [_below(source, _THROUGH) for source in product.src]

@@ -1,38 +1,44 @@
 """The stages of a graph: the nodes whose value may be stored, each with its expression.
 
 Comes in: sinks as nodes. Goes out: stages in topological order. What a stage reads are the LOADs
-of its expression; the graph is not needed after this file. recompute.py comes next.
+of its expression; the graph is not needed after this file. A short reduction that its readers need
+once an element is no stage: it is a REDUCE in their expressions, and so are scalar ops over it.
+Decided by counting evaluations, never by what an expression means. groups.py comes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tinycore.schedule.expression import (
-    Dependence,
     Indices,
     Inner,
-    Read,
+    Load,
+    Push,
     Rewrite,
     axes_over,
-    inline,
     reads_in,
     reduction,
-    reductions,
     renamed,
+    replaced,
 )
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
-from tinycore.schedule.push import Push
-from tinycore.uop.affine import atoms
+from tinycore.uop.affine import substitute
 from tinycore.uop.graph import apply_view, gather
-from tinycore.uop.ops import Ops, UOp, factors
-from tinycore.uop.shape import Shape, shape_of, size, upper_shape
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.shape import Shape, shape_of, size, size_of, upper_shape
+from tinycore.uop.simplify import choose
 from tinycore.uop.tree import Access, buffer, gathered, load, mapped
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
+
+
+def pick(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
+    """Of some values, those at some places."""
+    return tuple([values[k] for k in places])
 
 
 @dataclass(slots=True, eq=False)
@@ -41,9 +47,7 @@ class Stage:
 
     `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
     `place` is where in its base a STORE or SCATTER writes. `is_kept`: readers read it where it is
-    stored, never inline. From `usable` on it is what grouping asks: the dimensions that may become
-    axes of a group; if it is a contraction, and keeps its own axes for tiles. From `inner` on it is
-    what it becomes in its kernel: the dimensions that are loops inside.
+    stored, never inline. `inner` are the dimensions that are loops inside its kernel.
     """
 
     number: int
@@ -54,11 +58,8 @@ class Stage:
     place: Indices
     is_stored: bool = False
     is_kept: bool = False
-    reads: dict[UOp, list[Access]] = field(default_factory=dict)
-    usable: list[int] = field(default_factory=list)
-    contracts: bool = False
-    tiles: bool = False
-    inner: list[int] = field(default_factory=list)
+    reads: dict[UOp, list[Access]] = field(init=False)
+    inner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.update(self.value)
@@ -71,26 +72,26 @@ class Stage:
         if home is not self.node:
             self.reads[home] = [Access(self.axes)]
 
-    def settle(self, dims: Sequence[int], axes: Indices, read: Read) -> None:
+    def settle(self, dims: Sequence[int], axes: Indices, read: Load) -> None:
         """Take the axes of a kernel for some dimensions, with loops inside for the others."""
-        self.inner = [k for k in self.wide if k not in dims]
-        own = dict(enumerate(self.axes)) | dict(zip(dims, axes, strict=True))
-        own |= zip(self.inner, axes_over("n", self.at(self.shape)), strict=True)
-        new = tuple(own.values())
+        self.inner = tuple(k for k in self.wide if k not in dims)
+        own = replaced(self.axes, dims, axes)
+        new = replaced(own, self.inner, axes_over("n", self.at(self.shape)))
         steps = self.steps
         env = renamed(self.axes + steps.axes, new + axes_over("r", steps.extents))
         rewrite = Rewrite(env, (), read)
         self.axes = new
         self.place = mapped(self.place, rewrite.index)
-        self.update(rewrite(self.value))
+        self.update(rewrite.node(self.value))
 
     def inlined(self, access: Access) -> UOp:
-        """Its value evaluated where it is read."""
-        return inline(self.value, renamed(self.axes, access.indices), access)
+        """Its value evaluated where it is read, under the mask and fill of a LOAD."""
+        value = Rewrite(renamed(self.axes, access.indices), access.mask).node(self.value)
+        return choose(access.mask, value, access.fill or 0)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
         """Of one value a dimension, those of the loops inside."""
-        return tuple([values[k] for k in self.inner])
+        return pick(values, self.inner)
 
     @property
     def reduces(self) -> bool:
@@ -127,9 +128,8 @@ class Stage:
         """Where a reduction of a kernel is combined: a register, or the base of a SCATTER."""
         if self.scatters:
             return self.node
-        shape = upper_shape(self.at(self.shape))
-        name = f"t{self.number}"
-        return buffer(name, self.node.dtype, shape, "reg", init=self.steps.combine)
+        shape, combine = upper_shape(self.at(self.shape)), self.steps.combine
+        return buffer(f"t{self.number}", self.node.dtype, shape, "reg", init=combine)
 
     @property
     def stored_value(self) -> UOp:
@@ -142,9 +142,9 @@ class Stage:
         return {self.node, *self.reads}
 
     @property
-    def wide(self) -> list[int]:
+    def wide(self) -> tuple[int, ...]:
         """The dimensions whose extent is not 1."""
-        return [k for k, extent in enumerate(self.shape) if extent != 1]
+        return tuple(k for k, extent in enumerate(self.shape) if extent != 1)
 
     @property
     def size(self) -> int:
@@ -152,8 +152,11 @@ class Stage:
         return size(self.shape)
 
 
-def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
-    """A stage for each node that may be stored, in topological order, with its expression."""
+Stages = Mapping[UOp, Stage]  # in topological order
+
+
+def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
+    """The stages in topological order."""
     ends = frozenset(sinks)
     chosen = stored_nodes(sinks, limits)
     stages: dict[UOp, Stage] = {}
@@ -161,65 +164,96 @@ def make_stages(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, Stage]:
         stage = stages[node] = _make(node, len(stages), chosen)
         stage.is_kept = is_kept
         stage.is_stored = is_kept or node in ends
-    return stages
+    inside = _recomputed(stages, limits)
+
+    def read(node: UOp, access: Access) -> UOp | None:
+        return stages[node].inlined(access) if node in inside else None
+
+    for stage in stages.values():
+        if not inside.isdisjoint(stage.reads):
+            stage.update(Rewrite({}, (), read).node(stage.value))
+    return {node: stage for node, stage in stages.items() if node not in inside}
 
 
-def _make(node: UOp, number: int, chosen: Collection[UOp]) -> Stage:
+def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
+    """A stage; a write is where the same view, or the same rows, would be read."""
+    shape = shape_of(node)
     letter = f"r{number}_"
     push = Push(chosen, node, letter)
-    shape = shape_of(node)
-    if node.op is Ops.STORE:
-        shape = shape_of(node.src[1])
-    elif node.op is Ops.SCATTER:
-        shape = (1, *shape[1:])
-    axes = place = axes_over(f"p{number}_", shape)
-    if node.op is Ops.STORE:
-        base, written = node.src
-        value = push.value(written, axes)
-        seen = apply_view(base, node.arg)  # also where a part of it is stored apart
-        place = _place(Push({base}).value(seen, axes), base)
-    elif node.op is Ops.SCATTER:
-        base, ids, written = node.src
-        extents = shape_of(ids)
-        steps = axes_over(letter, extents)
-        inside = steps + axes[1:]
-        value = reduction(push.value(written, inside), steps, extents, node.arg)
-        seen = gather(base, ids)
-        place = _place(Push(chosen, seen).value(seen, inside), base)
-    else:
-        value = push.value(node, axes)
-    return Stage(number, node, shape, axes, value, place)
+    if node.op not in WRITES:
+        axes = axes_over("p", shape)
+        return Stage(number, node, shape, axes, push.value(node, axes), axes)
+    base, *ids, written = node.src
+    seen = gather(base, *ids) if ids else apply_view(base, node.arg)
+    shape = (1, *shape[1:]) if ids else shape_of(written)
+    axes = inside = axes_over("p", shape)
+    extents = shape_of(ids[0]) if ids else ()
+    if ids:
+        inside = axes_over(letter, extents) + axes[1:]
+    value = push.value(written, inside)
+    if ids:
+        value = reduction(value, inside[: len(extents)], extents, node.arg)
+    stored = chosen if ids else {base}  # also where a part of the view is stored apart
+    (access,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
+    return Stage(number, node, shape, axes, value, access.indices)
 
 
-def _place(seen: UOp, base: UOp) -> Indices:
-    """Where an expression reads a base: a write through the same view writes there."""
-    (access,) = reads_in([seen])[base]
-    return access.indices
+# What is evaluated where it is read
+
+Read = tuple[Stage, Indices]  # a reader, and the place it reads
 
 
-# What grouping asks of a stage
+def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
+    """The reductions, and the scalar ops over them, to evaluate where they are read."""
+    readers: dict[UOp, list[Read]] = {node: [] for node in stages}
+    for stage in stages.values():
+        for node in stage.reads.keys() & stages.keys():
+            readers[node] += [(stage, at.indices) for at in stage.reads[node]]
+    chosen: set[UOp] = set()
+    for stage in stages.values():
+        is_short = stage.reduces and size(stage.steps.extents) <= limits.recomputed_steps
+        if is_short and not (stage.is_stored or stage.steps.mask or chosen & stage.reads.keys()):
+            found = _reached(stage, readers)
+            if _pays(stage, [read for read in found if not read[0].is_inline], limits):
+                chosen |= {stage.node, *[user.node for user, _ in found if user.is_inline]}
+    return chosen
 
 
-def describe(stages: Sequence[Stage]) -> None:
-    """Note in every stage what grouping asks of it."""
-    depends = Dependence()
-    for stage in stages:
-        inside = [node for node in reductions(stage.value) if node is not stage.value]
-        stage.usable = [] if stage.scatters else stage.wide
-        for node in inside:
-            needs = depends(node)
-            stage.usable = [k for k in stage.usable if atoms(stage.axes[k]) <= needs]
-        stage.contracts = _contracts(stage, depends)
-        stage.tiles = stage.contracts and not inside
+def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> dict[Read, None]:
+    """Who reads a stage, also through scalar ops, and where."""
+    found: dict[Read, None] = {}
+    work = [(stage, stage.axes)]
+    for inner, place in work:
+        for user, indices in readers[inner.node]:
+            env = renamed(inner.axes, indices)
+            read = user, tuple(substitute(index, env) for index in place)
+            if read not in found and user.is_inline:
+                work.append(read)
+            found[read] = None
+    return found
 
 
-def _contracts(stage: Stage, depends: Dependence) -> bool:
-    """A sum of products in which every factor serves several elements or steps."""
-    if not stage.reduces or stage.steps.combine != "sum":
+def _pays(stage: Stage, reads: Sequence[Read], limits: Limits) -> bool:
+    """It saves memory for a result as large as what it reads, or launches for a small one whose
+    readers will merge: reductions over axes of one kind and extent."""
+    users = {user for user, _ in reads}
+    spaces = {_space(*read, limits) for read in reads}
+    reducing = [user for user in users if user.reduces]
+    many = any(len(user.touches | stage.touches) > limits.buffers for user in users)
+    if () in spaces or not reducing or many:
         return False
-    term = stage.term
-    value = term.source if term.op is Ops.CAST else term
-    every = atoms(*stage.axes, *stage.steps.axes)
-    needs = [depends(factor) for factor in factors(value)]
-    varying = [one for one in needs if one]
-    return len(varying) > 1 and not any(every <= one for one in varying)
+    merge = len(spaces) == 1 and 1 < len(reducing) == len(users) and stage.size <= limits.tiny
+    return merge or stage.size >= sum(map(size_of, stage.reads))
+
+
+def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:
+    """The axes that name what a reader needs, with extents, if each of its loops needs each element
+    once: distinct plain axes, one of them a step, few others; else nothing."""
+    found = [index for index in place if index.terms]
+    steps = [index in stage.steps.axes for index in found]
+    is_plain = {*stage.axes, *stage.steps.axes}.issuperset(found) and len({*found}) == len(found)
+    others = [stage.shape[k] for k in stage.wide if stage.axes[k] not in found]
+    few = size(others) <= limits.recomputed_steps and any(steps) == stage.reduces
+    if stage.scatters or not is_plain or not few:
+        return ()
+    return (*steps, *[index.hi for index in found], None)

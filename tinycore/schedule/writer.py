@@ -8,12 +8,13 @@ there. emit.py says which loops and stores a kernel has.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
 from tinycore.dtype import dtypes
-from tinycore.schedule.expression import Dependence, Indices, Rewrite, in_order, parts
+from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
 from tinycore.schedule.nodes import home_of
 from tinycore.uop.affine import atoms, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
@@ -22,7 +23,6 @@ from tinycore.uop.shape import Shape, shape_of, upper_shape
 from tinycore.uop.tree import GLOBAL, Access, BufferArg, StoreArg, buffer, let, load, loop
 
 _HEIGHT = 64  # scalar ops nested in one statement: programs that recurse into it are safe
-Uses = Mapping[UOp, int]
 
 
 class Scope(NamedTuple):
@@ -51,11 +51,7 @@ class Writer(Rewrite):
         self.height: dict[UOp, int] = {}
         self.depends = Dependence()
         self.numbers = count()
-        self.variables: set[Atom] = set()
-        self.written: set[UOp] = set()
-
-    def _fresh(self, letter: str) -> str:
-        return f"{letter}{next(self.numbers)}"
+        self.variables: set[tuple[object, ...]] = set()
 
     # loops and statements
 
@@ -73,7 +69,7 @@ class Writer(Rewrite):
         changing = atoms(*axes).union(states)
         scope = Scope([], count_uses(values), changing, [], [])
         for index, extent in zip(axes, extents, strict=True):
-            name = self._fresh("i")
+            name = f"i{next(self.numbers)}"
             scope.loops.append(loop(kind, name, self._noted(as_index(extent)), ()))
             for atom in atoms(index):
                 self.names[atom] = axis(name, extent)
@@ -88,20 +84,19 @@ class Writer(Rewrite):
         body = tuple(scope.statements)
         for header in reversed(scope.loops):
             body = (header.over(body),)
-        self.scopes[-1].statements.extend(body)
+        self.write(*body)
 
     def write(self, *statements: UOp) -> None:
         """Write statements at the end of the innermost loop."""
         self.scopes[-1].statements.extend(statements)
 
     def store(
-        self, target: UOp, place: Access, value: UOp, combine: str = "", moved: Sequence[UOp] = ()
+        self, target: UOp, place: Access, value: UOp, combine: str, moved: Sequence[UOp]
     ) -> None:
         """Write a store of a value that is placed already, and what moves when it grows."""
-        home = self.param(target)
-        self.written.add(home)
+        src = (self.param(target), value, *moved)
         arg = StoreArg((self.access(place),), combine, "exp" if moved else "")
-        self.write(UOp(Ops.STORE, dtypes.void, (home, value, *moved), arg))
+        self.write(UOp(Ops.STORE, dtypes.void, src, arg))
 
     # names of the kernel
 
@@ -111,14 +106,14 @@ class Writer(Rewrite):
             return node
         home = home_of(node)
         home = self.homes.get(home, home)
-        found = self.params.get(home)
-        if found is None:
+        if home not in self.params:
             shape = upper_shape(shape_of(home))
-            found = self.params[home] = buffer(f"b{len(self.params)}", home.dtype, shape)
-        return found
+            self.params[home] = buffer(f"b{len(self.params)}", home.dtype, shape)
+        return self.params[home]
 
     def _noted(self, index: Index) -> Index:
-        self.variables.update(atom for atom in atoms(index) if atom.kind == "variable")
+        named = [atom for atom in atoms(index) if atom.kind == "variable"]
+        self.variables |= {(atom.name, atom.lo, atom.hi) for atom in named}
         return index
 
     def index(self, value: Index) -> Index:
@@ -147,21 +142,20 @@ class Writer(Rewrite):
 
     def name(self, value: UOp) -> UOp:
         """A value computed here, before any statement that follows."""
-        placed = self(value)
-        in_register = placed.op is Ops.LOAD and placed.source.arg.space != GLOBAL
-        if in_register or placed.op in (Ops.CONST, Ops.LET):
+        placed = self.node(value)
+        if placed.op in (Ops.CONST, Ops.LET) or _reads_register(placed):
             return placed
-        return self._named(placed, len(self.scopes) - 1)
+        return self._named(placed, -1)
 
     def _named(self, value: UOp, level: int) -> UOp:
-        named = let(self._fresh("v"), value)
+        named = let(f"v{next(self.numbers)}", value)
         self.scopes[level].statements.append(named)
         return named
 
     def _level(self, node: UOp) -> int:
         """The depth of the innermost loop that a value depends on; all are in those of the group,
         at depth 1."""
-        needs = self.depends(node)
+        needs = self.depends[node]
         depth = len(self.scopes) - 1
         while depth > 1 and needs.isdisjoint(self.scopes[depth].changing):
             depth -= 1
@@ -174,8 +168,11 @@ class Writer(Rewrite):
         else:
             placed = self._rebuild(node)
             height = 1 + max([self.height[part] for part in parts(node)], default=0)
+            # A sign costs nothing: a sum becomes a difference.
+            is_op = node.op in ELEMENTWISE and node.op is not Ops.NEG
+            is_costly = is_op or (node.op is Ops.LOAD and not _reads_register(placed))
             is_shared = self.scopes[level].uses.get(node, 1) > 1
-            if _gets_name(node, is_shared, is_repeated or height > _HEIGHT):
+            if is_costly and (is_shared or (is_op and (is_repeated or height > _HEIGHT))):
                 placed = self._named(placed, level)
                 height = 0
         self.height[node] = height
@@ -187,32 +184,26 @@ class Writer(Rewrite):
         deeper = self.scopes[level + 1 :]
         del self.scopes[level + 1 :]
         arg = node.arg
-        state = buffer(self._fresh("s"), node.dtype, (), "reg", init=arg.combine)
+        state = buffer(f"s{next(self.numbers)}", node.dtype, (), "reg", init=arg.combine)
         self.open("red", arg.axes, arg.extents, node.src, [state])
-        self.store(state, Access((), arg.mask), self(node.src[0]), arg.combine)
+        self.store(state, Access((), arg.mask), self.node(node.source), arg.combine, ())
         self.close()
         self.scopes += deeper
         return load(state, Access(()))
 
 
-def _gets_name(node: UOp, is_shared: bool, is_repeated: bool) -> bool:
-    if node.op is Ops.LOAD:
-        return is_shared and not isinstance(node.source.arg, BufferArg)
-    # A sign costs nothing: a sum becomes a difference.
-    return node.op in ELEMENTWISE and node.op is not Ops.NEG and (is_shared or is_repeated)
+def _reads_register(value: UOp) -> bool:
+    return value.op is Ops.LOAD and value.source.arg.space != GLOBAL
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:
     return () if node.op is Ops.REDUCE else parts(node)
 
 
-def count_uses(values: Sequence[UOp]) -> dict[UOp, int]:
+def count_uses(values: Sequence[UOp]) -> Counter[UOp]:
     """How many expressions and statements read each node; a sign stands for its readers."""
-    order = in_order(values)
-    uses = dict.fromkeys(order, 0)
-    for value in values:
-        uses[value] += 1
-    for node in reversed(order):
+    uses = Counter(values)
+    for node in reversed(postorder(values, parts)):
         for part in parts(node):
             uses[part] += uses[node] if node.op is Ops.NEG else 1
     return uses
