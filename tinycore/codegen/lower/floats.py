@@ -16,10 +16,9 @@ from tinycore.uop.ops import Ops, UOp, alu
 
 
 class Format(NamedTuple):
-    """A float format: the integer of its size, mantissa bits, exponent bias; the range of exp its
+    """A float format: mantissa bits, exponent bias; the range of exp, its
     coefficients from x**2 on, ln 2 in two parts, the terms of log, and the bits of sqrt(1/2)."""
 
-    whole: DType
     mantissa: int
     bias: int
     exp_range: tuple[float, float]
@@ -41,11 +40,9 @@ _SINGLE_LN2 = (0.693115234375, 3.1946184945309415e-05)
 _DOUBLE_EXP = [1 / math.factorial(k) for k in range(2, 14)]
 _DOUBLE_LN2 = (0.6931471803691238, 1.9082149292705877e-10)
 FORMATS = {
-    dtypes.float32: Format(
-        dtypes.int32, 23, 127, (-104.0, 89.0), _SINGLE_EXP, _SINGLE_LN2, 4, 0x3F3504F3
-    ),
+    dtypes.float32: Format(23, 127, (-104.0, 89.0), _SINGLE_EXP, _SINGLE_LN2, 4, 0x3F3504F3),
     dtypes.float64: Format(
-        dtypes.int64, 52, 1023, (-746.0, 710.0), _DOUBLE_EXP, _DOUBLE_LN2, 9, 0x3FE6A09E667F3BCD
+        52, 1023, (-746.0, 710.0), _DOUBLE_EXP, _DOUBLE_LN2, 9, 0x3FE6A09E667F3BCD
     ),
 }
 
@@ -151,7 +148,7 @@ def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
 
 def bits(x: UOp) -> UOp:
     """The bits of a float as a signed integer."""
-    return UOp(Ops.BITCAST, FORMATS[x.dtype].whole, (x,))
+    return UOp(Ops.BITCAST, to_dtype(f"int{x.dtype.bits}"), (x,))
 
 
 def number(x: UOp, dtype: DType) -> UOp:

@@ -36,9 +36,9 @@ class Indices(Blocks):
         self.lane: Atom | None = None
         self.lanes = 1
         self.form = cache(_form)
+        self.atom = cache(lambda number, most: Atom("axis", 0, most, "gathered"))
         self.number = cache(partial(const, dtype=dtypes.int64))
         self.sums: dict[Terms, UOp] = {}
-        self.numbers: dict[UOp, Atom] = {}
 
     def evaluate(self, value: UOp) -> UOp:
         """The node of a value that an index gathers."""
@@ -58,11 +58,9 @@ class Indices(Blocks):
     def by_lane(self, index: Index) -> list[Index]:
         """A bound index in each lane alone."""
         moving = [atom for atom in atoms(index) if self.runs(atom)]
-        found = []
-        for lane in range(self.lanes):
-            env = {atom: self._in_lane(atom, lane) for atom in moving}
-            found.append(substitute(index, env))
-        return found
+        lanes = range(self.lanes)
+        places = [{atom: self._in_lane(atom, lane) for atom in moving} for lane in lanes]
+        return [substitute(index, place) for place in places]
 
     def _in_lane(self, atom: Atom, lane: int) -> Index:
         if atom is self.lane:
@@ -103,11 +101,9 @@ class Indices(Blocks):
         return self.put(negative.where(from_end, number))
 
     def _as_index(self, number: UOp, most: int) -> Index:
-        found = self.numbers.get(number)
-        if found is None:
-            found = self.numbers[number] = Atom("axis", 0, most, "gathered")
-            self.now[found] = number
-        return of_atom(found)
+        atom = self.atom(number, most)
+        self.now[atom] = number
+        return of_atom(atom)
 
     # conditions
 

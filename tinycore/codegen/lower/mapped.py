@@ -119,8 +119,8 @@ def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UO
     """Statements that put a value along an axis in a register, and the value in it."""
     part = buffer(f"{target.arg.name}.{name}", value.dtype, [lanes], "reg")
     place = Access((axis(name, lanes),))
-    along = loop("par", name, lanes, [store(part, place, value)], "vec")
-    return [part, along], load(part, place)
+    body = [store(part, place, value)]
+    return [part, loop("par", name, lanes, body, "vec")], load(part, place)
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:

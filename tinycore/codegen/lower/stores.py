@@ -6,6 +6,8 @@ their own; then one without combine and rebase. Loops that lowering itself write
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from tinycore.codegen.lower.mapped import lanes
 from tinycore.codegen.lower.storage import Storage, in_memory, plan
@@ -71,18 +73,21 @@ def combine(kernel: Kernel, caps: Caps) -> Kernel:
     Where a leading state moves, its dependent buffers move with it by the rule's `moved`
     (uop/ops.py), whole in the dimensions that the leading state does not have.
     """
-    combiner = Combiner(kernel, caps)
-    return kernel._replace(body=edit(kernel.body, combiner.plain))
+    return kernel._replace(body=edit(kernel.body, Combiner(kernel, caps).plain))
 
 
+@dataclass
 class Combiner:
-    """One kernel on its way to plain stores."""
+    """One kernel on its way to plain stores; `count` numbers those that combine."""
 
-    def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        self.kernel = kernel
-        self.caps = caps
-        self.count = 0
-        self.storage: dict[UOp, Storage] = {}
+    kernel: Kernel
+    caps: Caps
+    count: int = 0
+
+    @cached_property
+    def storage(self) -> dict[UOp, Storage]:
+        """Where buffers will live: what moves runs along their registers."""
+        return plan(lanes(self.kernel, self.caps))
 
     def plain(self, statement: UOp) -> list[UOp]:
         """A store as stores that combine with nothing.
@@ -115,8 +120,6 @@ class Combiner:
     def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:
         """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
-        if not self.storage:
-            self.storage = plan(lanes(self.kernel, self.caps))
         storage = self.storage[dependent]
         loops = [
             LoopArg(f"move{self.count}.{k}", extent, "par", storage.run_of(k))
@@ -166,8 +169,8 @@ def _along_lanes(node: UOp, lanes: int) -> Statements:
     whole, rest = divmod(extent.const, lanes)
     if whole:
         inner = vector(f"{name}.1", lanes, axis(f"{name}.0", whole) * lanes)
-        run = "unroll" if whole <= MAX_UNROLLED else ""
-        found.append(loop("par", f"{name}.0", whole, [inner], run))
+        place = "unroll" if whole <= MAX_UNROLLED else ""
+        found.append(loop("par", f"{name}.0", whole, [inner], place))
     if rest:
         found.append(vector(f"{name}'", rest, as_index(whole * lanes)))
     return tuple(found)

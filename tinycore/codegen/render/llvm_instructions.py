@@ -95,7 +95,7 @@ def number(value: Scalar, dtype: DType) -> str:
     if dtype.is_float:
         exact = float(value) if dtype is dtypes.float64 else c_float(value).value
         return "0x" + struct.pack(">d", exact).hex().upper()
-    return ("true" if value else "false") if dtype.kind == "b" else str(int(value))
+    return str(value).lower()
 
 
 class Text:
