@@ -25,7 +25,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, store
+from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, rebuild, store
 from tinycore.util import dedup, prod
 
 MAX_COPIES = 64
@@ -38,10 +38,10 @@ def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     RFACTOR makes the states of the lanes and the loop that joins them; there, halves combine until
     one is left. What it refuses runs lane by lane.
     """
-    loops = [node for node in loops_in(kernel.body) if _joins_lanes(node)]
-    if not loops:
+    names = dedup([node.arg.axis for node in loops_in(kernel.body) if _joins_lanes(node)])
+    if not names:
         return kernel
-    for name in dedup([node.arg.axis for node in loops]):
+    for name in names:
         kernel = _parted(kernel, name)
     return kernel._replace(body=edit(kernel.body, _joined))
 
@@ -52,15 +52,13 @@ def _joins_lanes(node: UOp) -> bool:
 
 def _parted(kernel: Kernel, name: str) -> Kernel:
     """`kernel` with a state in each lane of an axis, joined in a reduction along lanes."""
-
-    def run(loop: UOp) -> Nodes:
-        return [refit(loop, map="unroll") if _joins_lanes(loop) else loop]
-
     try:
         found = rfactor(_on(kernel, name, ""), name)
         return _on(_on(found, name, "vec"), f"{name}.j", "vec")
     except Illegal:
-        return edit_loops(kernel, name, run)
+        return edit_loops(
+            kernel, name, lambda one: [refit(one, map="unroll") if _joins_lanes(one) else one]
+        )
 
 
 def _on(kernel: Kernel, name: str, place: str) -> Kernel:
@@ -143,9 +141,7 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
         if node.op is Ops.STORE and node.src[0] in kernel.params:
             name = node.source.arg.name
             raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
-    return kernel._replace(
-        body=edit(kernel.body, lambda node: [_flat(node) if node is first else node])
-    )
+    return kernel._replace(body=rebuild(kernel.body, {first: _flat(first)}))
 
 
 def _is_grid(node: UOp) -> bool:
@@ -158,11 +154,8 @@ def _flat(outer: UOp) -> UOp:
     inner, *others = outer.src
     if not others and _is_grid(inner) and inner.arg.extent.is_const:
         return fused(outer, _flat(inner))
-
-    def in_order(node: UOp) -> Nodes:
-        return [refit(node, map="") if _is_grid(node) else node]
-
-    return outer.over(edit(outer.src, in_order))
+    body = edit(outer.src, lambda node: [refit(node, map="") if _is_grid(node) else node])
+    return outer.over(body)
 
 
 def lanes(kernel: Kernel, caps: Caps) -> Kernel:

@@ -96,7 +96,7 @@ class Combiner:
         """
         if statement.op is not Ops.STORE or not statement.arg.combine:
             return [statement]
-        arg: StoreArg = statement.arg
+        arg = statement.arg
         count = len(arg.places)
         self.count += 1
         old, new, stores = [], [], []

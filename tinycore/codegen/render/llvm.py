@@ -78,8 +78,7 @@ class Module(Text):
             mine = self.new(f"mul i64 %tid, {program.scratch_bytes}")
             self.scratch = self.new(f"getelementptr i8, ptr {base}, i64 {mine}")
         if not program.grid:
-            first = self.new("icmp eq i64 %tid, 0")
-            self.branch(first, "alone", "done")
+            self.branch(self.new("icmp eq i64 %tid, 0"), "alone", "done")
 
     def _argument(self, kind: str, slot: int) -> str:
         place = self.new(f"getelementptr i64, ptr %args, i64 {slot}") if slot else "%args"
@@ -157,9 +156,8 @@ class Module(Text):
 
     def condition(self, node: UOp) -> Iterator[str | None]:
         """A block that is jumped over, and after it a phi for each changing register."""
-        test = self.name(node.src[0])
         scope = self._scope("c", node)
-        self.branch(test, scope.name, f"{scope.name}.end")
+        self.branch(self.name(node.src[0]), scope.name, f"{scope.name}.end")
         yield None
         phis = self._phis(scope)
         self.go_on(f"{scope.name}.end")

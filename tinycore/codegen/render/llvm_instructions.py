@@ -243,8 +243,7 @@ class Text:
         place = self._place(node.source, offset)
         read = f"load {kind}, ptr {place}, align {dtype.itemsize}"
         if mask and not is_single:
-            given = (kind, self._converted(fill, dtype, stored))
-            arguments = [*_masked(place, mask, dtype), given]
+            arguments = [*_masked(place, mask, dtype), (kind, self._converted(fill, dtype, stored))]
             read = self.intrinsic(f"masked.load.{suffix(stored)}.p0", kind, arguments)
         value = self._converted(self.new(read), stored, dtype)
         if not mask or not is_single:
@@ -283,5 +282,4 @@ class Text:
 
 def _masked(place: str, mask: str, dtype: DType) -> list[tuple[str, str]]:
     """What the masked intrinsics are told of a place: type and value of each argument."""
-    tests = f"<{dtype.lanes} x i1>"
-    return [("ptr", place), ("i32", str(dtype.itemsize)), (tests, mask)]
+    return [("ptr", place), ("i32", str(dtype.itemsize)), (f"<{dtype.lanes} x i1>", mask)]
