@@ -9,7 +9,7 @@ from random import Random
 
 from tests.codegen.optimize import assert_same, kernels, random_sizes
 from tests.ir import kernels_of
-from tinycore.codegen.optimize.actions import action, apply
+from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
@@ -23,6 +23,17 @@ from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel, Plan, walk
 
 FACTORS = (1, 2, 3, 4, 5, 8, 16)
+
+
+def action(name: str, *arguments: str | int | tuple[tuple[str, ...], ...]) -> str:
+    """The text of an action."""
+    return f"{name}({', '.join(map(_text, arguments))})"
+
+
+def _text(argument: str | int | tuple[tuple[str, ...], ...]) -> str:
+    if isinstance(argument, tuple):
+        return "".join(f"[{' '.join(axes)}]" for axes in argument)
+    return str(argument)
 
 
 def random_action(kernel: Kernel, random: Random) -> str:

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from tests.codegen.optimize import kernels, steps
+from tests.codegen.optimize.fuzz import action
 from tests.conftest import Golden
-from tinycore.codegen.optimize.actions import action, apply, apply_all
+from tinycore.codegen.optimize.actions import apply, apply_all
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show

@@ -17,7 +17,7 @@ from tinycore.codegen.optimize.edit import (
     placed,
     refit,
 )
-from tinycore.codegen.optimize.reductions import rfactor
+from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.codegen.optimize.split import fused
 from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps

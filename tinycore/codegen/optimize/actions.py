@@ -1,8 +1,7 @@
 """The vocabulary of the optimiser as text: `SPLIT(i0, 12)`, `STAGE(b1, i1.0, packed, [i2][i1.1])`.
 
-Comes in: a kernel and actions as text. Goes out: the kernel after them, or Illegal; a `Choice`
-leaves out those that are illegal. Text is what is searched, cached and shipped: it speaks of
-canonical axis names, so that it outlives a process.
+Comes in: a kernel and actions as text. Goes out: the kernel after them, or Illegal. Text is what is
+searched, cached and shipped: it speaks of canonical axis names, so that it outlives a process.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from functools import reduce
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Illegal
-from tinycore.codegen.optimize.pieces import reorder
+from tinycore.codegen.optimize.pieces import reorder, rfactor
 from tinycore.codegen.optimize.place import at, factor
-from tinycore.codegen.optimize.reductions import fill, rfactor, update
-from tinycore.codegen.optimize.split import fuse, map_axis, overlap, peel, split
-from tinycore.codegen.optimize.stage import Layout, stage
-from tinycore.runtime.contract import Caps
+from tinycore.codegen.optimize.split import fill, fuse, map_axis, overlap, peel, split
+from tinycore.codegen.optimize.stage import Layout, stage, update
 from tinycore.uop.tree import Kernel
 
 Argument = str | int | Layout
@@ -46,17 +43,6 @@ ACTIONS: dict[str, Row] = {
 }
 SCHEMA = 1
 """Grows when a text comes to mean something else: tuned entries of another schema are not used."""
-
-
-def action(name: str, *arguments: Argument) -> str:
-    """The text of an action."""
-    return f"{name}({', '.join(_show(argument) for argument in arguments)})"
-
-
-def _show(argument: Argument) -> str:
-    if isinstance(argument, tuple):
-        return "".join("[" + " ".join(group) + "]" for group in argument)
-    return str(argument)
 
 
 def apply(kernel: Kernel, text: str) -> Kernel:
@@ -88,24 +74,3 @@ def apply_all(kernel: Kernel, texts: Iterable[str]) -> Kernel:
     Raises: Illegal at the first that does not apply.
     """
     return reduce(apply, texts, kernel)
-
-
-class Choice:
-    """A kernel, the actions taken so far, and what the target offers: lanes and caches."""
-
-    def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
-        self.kernel = kernel
-        self.caps = caps
-        self.taken: list[str] = []
-        self.lanes = max(caps.vector_bytes // max(widest, default=4), 1)
-
-    def take(self, name: str, *arguments: Argument) -> bool:
-        """Apply an action if it is legal."""
-        text = action(name, *arguments)
-        try:
-            self.kernel = apply(self.kernel, text)
-        except Illegal:
-            return False
-        self.taken.append(text)
-        return True

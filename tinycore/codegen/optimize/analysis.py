@@ -9,36 +9,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.edit import Statements, atom_of
-from tinycore.codegen.optimize.stage import used_alone
+from tinycore.codegen.optimize.edit import Statements, atoms_in, loops_in
+from tinycore.codegen.optimize.stage import moving_part, used_alone
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, make
-from tinycore.uop.sites import evaluated
-from tinycore.uop.tree import Access, load, walk
+from tinycore.uop.index import Index, make
+from tinycore.uop.sites import uses
+from tinycore.uop.tree import Access, axis_of, load, walk
 
 
 class Reference(NamedTuple):
-    """One access to memory outside registers, and the loops around the statement it is in."""
+    """One access to memory outside registers, and the loops around the statement it is in.
+
+    `address` is the place in the buffer as one number, counted in elements.
+    """
 
     buffer: UOp
     access: Access
     loops: tuple[UOp, ...]
     is_store: bool
+    address: Index
 
     def stride(self, loop: UOp) -> int | None:
         """Elements the address moves when the loop's axis moves by one; None if it varies."""
-        atom = atom_of(loop)
-        return 0 if atom is None else stride_of(self.address(), atom)
+        value = axis_of(loop)
+        moved = moving_part(self.address, atoms(value)).terms
+        if not moved:
+            return 0
+        return moved[0][1] if len(moved) == 1 and moved[0][0] is value.terms[0][0] else None
 
-    def address(self) -> Index:
-        """The place in the buffer as one number, counted in elements."""
-        total, pitch = make(0), 1
-        shape = self.buffer.arg.shape
-        for index, extent in zip(reversed(self.access.indices), reversed(shape), strict=True):
-            total = total + index * pitch
-            pitch *= extent.hi
-        return total
+    def moves(self, loop: UOp) -> bool:
+        """True if the address depends on the loop's axis."""
+        return not atoms(self.address).isdisjoint(atoms(axis_of(loop)))
 
     def is_computed(self) -> bool:
         """True if what is used of the element is always one function of it alone."""
@@ -47,70 +49,50 @@ class Reference(NamedTuple):
 
     def box(self, depth: int) -> int:
         """Elements of the box that the loops inside loop number `depth` walk over."""
-        inner = {atom_of(loop) for loop in self.loops[depth + 1 :]}
-        total = 1
+        inner, total = atoms_in(self.loops[depth].src), 1
         for index in self.access.indices:
-            moving = [term for term in index.terms if not inner.isdisjoint(atoms_of(term[0]))]
-            part = make(0, tuple(moving))
+            part = moving_part(index, inner)
             total *= part.hi - part.lo + 1
         return total
 
 
-def atoms_of(atom: Atom) -> frozenset[Atom]:
-    """The axes, variables and gathers under an atom."""
-    return atoms(make(0, ((atom, 1),)))
-
-
-def stride_of(address: Index, atom: Atom) -> int | None:
-    """The coefficient of `atom`; None if it stands inside a digit, a product or a gather."""
-    linear = 0
-    for part, factor in address.terms:
-        if part is atom:
-            linear = factor
-        elif atom in atoms_of(part):
-            return None
-    return linear
-
-
 def references(statements: Iterable[UOp], loops: tuple[UOp, ...] = ()) -> list[Reference]:
     """Every access to a buffer outside registers, in source order."""
-    found = []
-    for statement, around in walk(statements, loops):
-        for node in evaluated(statement):
-            if node.op is Ops.LOAD and node.source.arg.space != "reg":
-                found.append(Reference(node.source, node.arg, around, False))
-        if statement.op is Ops.STORE:
-            for place, target in zip(statement.arg.places, statement.src, strict=False):
-                if target.arg.space != "reg":
-                    found.append(Reference(target, place, around, True))
-    return found
+    return [
+        Reference(buffer, access, around, how != "load", _address(buffer, access))
+        for statement, around in walk(statements, loops)
+        for buffer, access, how in uses(statement)
+        if buffer.arg.space != "reg"
+    ]
+
+
+def _address(buffer: UOp, access: Access) -> Index:
+    total, pitch = make(0), 1
+    for index, extent in zip(reversed(access.indices), reversed(buffer.arg.shape), strict=True):
+        total = total + index * pitch
+        pitch *= extent.hi
+    return total
 
 
 def par_chain(statements: Statements) -> tuple[list[UOp], Statements]:
     """The par loops that perfectly nest from the top, and the body of the innermost."""
-    chain = []
+    chain: list[UOp] = []
     while len(statements) == 1 and statements[0].op is Ops.LOOP and statements[0].arg.kind == "par":
         chain.append(statements[0])
         statements = statements[0].src
     return chain, statements
 
 
-def leaf_loops(statements: Iterable[UOp], loops: tuple[UOp, ...] = ()) -> list[tuple[UOp, ...]]:
+def leaf_loops(statements: Iterable[UOp]) -> list[tuple[UOp, ...]]:
     """Each loop that holds no other loop, after the loops around it."""
-    found = []
-    for statement, around in walk(statements, loops):
-        if statement.op is Ops.LOOP and not any(s.op is Ops.LOOP for s, _ in walk(statement.src)):
-            found.append((*around, statement))
-    return found
+    loops = [(*around, one) for one, around in walk(statements) if one.op is Ops.LOOP]
+    return [path for path in loops if not loops_in(path[-1].src)]
 
 
 def is_linear(statements: Iterable[UOp]) -> bool:
     """True if no access has a digit in its index or mask: every axis moves at one pace."""
-    for reference in references(statements):
-        for value in (reference.address(), *reference.access.mask):
-            if any(part.kind == "digit" for part, _ in value.terms):
-                return False
-    return True
+    values = [value for one in references(statements) for value in (one.address, *one.access.mask)]
+    return all(part.kind != "digit" for value in values for part, _ in value.terms)
 
 
 def extent_of(loop: UOp) -> int:

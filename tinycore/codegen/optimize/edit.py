@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tinycore.errors import TinycoreError
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
 from tinycore.uop.index import Atom, Index, axis
-from tinycore.uop.ops import UNARY, Ops, UOp
 from tinycore.uop.sites import declared_name, evaluated, under, uses
 from tinycore.uop.spec import misplaced
 from tinycore.uop.tree import (
@@ -34,8 +34,6 @@ Places = Callable[[UOp, Access], Access]
 Indices = tuple[Index, ...]
 Resize = Callable[[Indices], Indices]
 Look = Callable[[UOp], UOp]
-UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
-"""What takes many instructions, and may be infinite where its operands are not."""
 
 
 class Illegal(TinycoreError):
@@ -62,7 +60,7 @@ def loops_in(statements: Nodes) -> list[UOp]:
 
 def loops_named(statements: Nodes, name: str) -> list[UOp]:
     """Every loop of an axis under `statements`, in source order."""
-    return [node for node in loops_in(statements) if node.name == name]
+    return [one for one in loops_in(statements) if one.name == name]
 
 
 def loops_of(kernel: Kernel, name: str) -> list[UOp]:
@@ -107,7 +105,7 @@ def targets(statement: UOp) -> list[UOp]:
     """The buffers that a statement changes, those that a rebase moves last."""
     if statement.op in (Ops.STORE, Ops.COPY):
         return direct(statement.src, Ops.BUFFER)
-    return [statement.src[0]] if statement.op is Ops.MMA else []
+    return [statement.source] if statement.op is Ops.MMA else []
 
 
 def changed(statements: Nodes) -> set[UOp]:
@@ -159,10 +157,10 @@ def tied(statements: Nodes) -> list[set[UOp]]:
 def own_places(statements: Nodes, value: Index) -> dict[UOp, set[int]]:
     """For each buffer used, the dimensions in which every access is at the axis `value` itself."""
     found: dict[UOp, set[int]] = {}
-    all_uses = [use for statement in under(statements) for use in uses(statement)]
-    for use in all_uses:
-        same = {k for k, index in enumerate(use.access.indices) if index is value}
-        found[use.buffer] = found.get(use.buffer, same) & same
+    for statement in under(statements):
+        for buffer, access, _ in uses(statement):
+            same = {k for k, index in enumerate(access.indices) if index is value}
+            found[buffer] = found.get(buffer, same) & same
     return found
 
 
@@ -203,13 +201,18 @@ def refit(node: UOp, **fields: Any) -> UOp:
     return node.replace(arg=node.arg._replace(**fields))
 
 
+def renewed(node: UOp, **fields: Any) -> UOp:
+    """A loop with some fields of its argument changed, and its body at the axis this makes."""
+    new = refit(node, **fields)
+    return new.over(placed(node.src, {axis_of(node): axis_of(new)}))
+
+
 def edit(statements: Nodes, change: Change) -> Statements:
     """Statements with `change` applied to each, children first."""
     out: list[UOp] = []
     for statement in statements:
         if statement.op in BODIES:
-            body = edit(statement.src, change)
-            statement = statement.over(body)
+            statement = statement.over(edit(statement.src, change))
         out += change(statement)
     return tuple(out)
 
@@ -219,12 +222,12 @@ def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Stateme
 
     def on(statement: UOp) -> Nodes:
         if statement.op in BODIES and buffer in statement.src:
-            statement = statement.replace(src=change(statement.src))
+            statement = statement.over(change(statement.src))
         return (statement,)
 
-    if buffer in (*kernel.params, *kernel.body):
-        return kernel._replace(body=change(kernel.body))
-    return kernel._replace(body=edit(kernel.body, on))
+    whole = buffer in (*kernel.params, *kernel.body)
+    body = change(kernel.body) if whole else edit(kernel.body, on)
+    return kernel._replace(body=body)
 
 
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
@@ -294,8 +297,8 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     own = declared(body)
     tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
     if mask and tiles:
-        names = [buffer.name for buffer in tiles]
-        raise Illegal(f"a mask does not reach the tile statement on {min(names)}")
+        name = min([one.name for one in tiles])
+        raise Illegal(f"a mask does not reach the tile statement on {name}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
     return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
 
@@ -304,21 +307,25 @@ def followed(body: Nodes, env: Mapping[Atom, Index]) -> dict[Atom, Index]:
     """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
     found = dict(env)
     for inner in loops_in(body):
-        atom = atom_of(inner)
         extent = substitute(inner.arg.extent, found)
-        if atom is not None and extent.hi != atom.hi + 1:
-            found[atom] = axis(inner.name, extent)
+        if extent.hi != inner.arg.extent.hi:
+            value = axis(inner.name, extent)
+            found |= dict.fromkeys(atoms(axis_of(inner)), value)
     return found
 
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
     """A statement for each element of a buffer, in par loops over name0, name1, ..."""
-    shape = [*enumerate(buffer.arg.shape)]
-    place = Access(tuple([axis(f"{name}{k}", extent) for k, extent in shape]))
-    statement = make(place)
-    for k, extent in reversed(shape):
+    shape = buffer.arg.shape
+    statement = make(Access(own_axes(name, shape)))
+    for k, extent in reversed([*enumerate(shape)]):
         statement = loop("par", f"{name}{k}", extent, [statement])
     return statement
+
+
+def own_axes(name: str, shape: Iterable[Index | int]) -> Indices:
+    """The axes name0, name1, ... of these extents."""
+    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def constraint(value: Index) -> Mask:

@@ -9,7 +9,11 @@ the outer par loops becomes the grid. No shape is looked up in a table.
 
 from __future__ import annotations
 
-from tinycore.codegen.optimize.actions import Choice
+from collections.abc import Mapping
+from itertools import pairwise
+from math import prod
+
+from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.analysis import (
     Reference,
     extent_of,
@@ -18,11 +22,13 @@ from tinycore.codegen.optimize.analysis import (
     par_chain,
     references,
 )
-from tinycore.codegen.optimize.contraction import Operands, RowTile, Tile, best_tile, is_contraction
-from tinycore.codegen.optimize.edit import loops_in
+from tinycore.codegen.optimize.contraction import Contraction, Tile
+from tinycore.codegen.optimize.edit import Illegal, find, loops_in
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Ops, UOp
-from tinycore.uop.tree import Kernel, walk
+from tinycore.uop.tree import Kernel
+
+_PACE = {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}  # how near neighbours of a stride are
 
 
 def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
@@ -36,8 +42,24 @@ def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
     return choice.kernel, choice.taken
 
 
-class _Choice(Choice):
-    """What is chosen for each kind of statement."""
+class _Choice:
+    """A kernel, the actions taken so far, and what the target offers: lanes and caches."""
+
+    def __init__(self, kernel: Kernel, caps: Caps) -> None:
+        widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
+        self.kernel = kernel
+        self.caps = caps
+        self.taken: list[str] = []
+        self.lanes = max(caps.vector_bytes // max(widest, default=4), 1)
+
+    def take(self, text: str) -> bool:
+        """Apply an action if it is legal."""
+        try:
+            self.kernel = apply(self.kernel, text)
+        except Illegal:
+            return False
+        self.taken.append(text)
+        return True
 
     # fusing
 
@@ -47,12 +69,10 @@ class _Choice(Choice):
             pass
 
     def _fused(self, outer: UOp) -> bool:
-        if len(outer.src) != 1 or outer.src[0].op is not Ops.LOOP:
+        before, [inner, *others] = self.kernel, outer.src
+        if others or inner.op is not Ops.LOOP or not is_linear(before.body):
             return False
-        before = self.kernel
-        if not is_linear(before.body):
-            return False
-        if not self.take("FUSE", outer.name, outer.src[0].name):
+        if not self.take(f"FUSE({outer.name}, {inner.name})"):
             return False
         if is_linear(self.kernel.body):
             return True
@@ -63,63 +83,55 @@ class _Choice(Choice):
     # contractions
 
     def contraction(self, position: int) -> bool:
-        """Tile the root statement at `position` if it is a contraction."""
-        self._fill_sums(self.kernel.body[position])
-        operands = _operands(self.kernel.body[position])
-        if operands is None or not is_contraction(operands):
+        """Tile the root statement at `position` if it is a contraction, after an exchange of the
+        masks of sums for zeros that their factors read."""
+        for made in find(self.kernel.body[position : position + 1], Ops.STORE):
+            if made.arg.combine == "sum" and made.arg.places[0].mask:
+                self.take(f"FILL({made.source.name})")
+        operands = self._operands(self.kernel.body[position])
+        tile = operands and operands.best_tile()
+        if not operands or not tile:
             return False
-        tile = best_tile(operands, self.lanes, self.caps)
-        if tile is None:
-            return False
-        if tile.column is not None:
+        if tile.loops[0].arg.kind == "red":
             self._tile_by_partial_sums(operands, tile)
         else:
-            RowTile(self, operands, tile).make()
+            _RowTile(self, operands, tile).make()
         return True
 
-    def _fill_sums(self, root: UOp) -> None:
-        """Exchange the masks of sums for zeros that their factors read."""
-        for statement, _ in walk([root]):
-            is_sum = statement.op is Ops.STORE and statement.arg.combine == "sum"
-            if is_sum and statement.arg.places[0].mask:
-                self.take("FILL", statement.src[0].name)
+    def _operands(self, root: UOp) -> Contraction | None:
+        """The loops and loads of a root statement that is one reduction under par loops."""
+        chain, body = par_chain((root,))
+        reds = loops_in(body)
+        nested = all(outer.src == (inner,) for outer, inner in pairwise(reds))
+        if not chain or not nested or {one.arg.kind for one in reds} != {"red"}:
+            return None
+        around, after = tuple(chain), [one for one in body if one is not reds[0]]
+        loads = [one for one in references(reds[:1], around) if not one.is_store]
+        stored = references(after, around)
+        return Contraction(around, tuple(reds), loads, stored, self.lanes, self.caps)
 
-    def _tile_by_partial_sums(self, operands: Operands, tile: Tile) -> None:
-        vector, last = tile.vector.name, operands.red[-1].name
-        self._innermost(vector)
-        self.take("SPLIT", vector, self.lanes)
-        self.take("RFACTOR", f"{vector}.1")
-        self.take("MAP", f"{vector}.1.j", "vec")
-        sunk = []
-        for loop, count in ((tile.column, tile.columns), (tile.row, tile.rows)):
-            if loop is not None and count > 1 and self.take("SPLIT", loop.name, count):
-                sunk.append(loop)
-        below = f"{vector}.0" if last == vector else last
-        self.take("MAP", f"{vector}.1", "vec")
-        for loop in sunk:
-            self.take("REORDER", f"{loop.name}.1", below)
-            self.take("MAP", f"{loop.name}.1", "reg")
-
-    def _innermost(self, name: str) -> None:
-        """Move a loop inside the loops of its own kind that it perfectly holds."""
-        moved = True
-        while moved:
-            moved = False
-            for node in loops_in(self.kernel.body):
-                inner = node.source if len(node.src) == 1 else node
-                if node.name == name and inner.op is Ops.LOOP and inner is not node:
-                    same = inner.arg.kind == node.arg.kind and not inner.arg.map
-                    moved = same and self.take("REORDER", name, inner.name)
-                    break
+    def _tile_by_partial_sums(self, operands: Contraction, tile: Tile) -> None:
+        vector, *sides = [loop.name for loop in tile.loops]
+        inside = operands.red[operands.red.index(tile.loops[0]) + 1 :]
+        for loop in inside:
+            self.take(f"REORDER({vector}, {loop.name})")
+        self.take(f"SPLIT({vector}, {self.lanes})")
+        self.take(f"RFACTOR({vector}.1)")
+        self.take(f"MAP({vector}.1.j, vec)")
+        cut = [*zip(sides, tile.counts[1:], strict=True)][::-1]
+        sunk = [name for name, count in cut if count > 1 and self.take(f"SPLIT({name}, {count})")]
+        below = inside[-1].name if inside else f"{vector}.0"
+        self.take(f"MAP({vector}.1, vec)")
+        for name in sunk:
+            self.take(f"REORDER({name}.1, {below})")
+            self.take(f"MAP({name}.1, reg)")
 
     # everything else
 
     def vectorize(self, position: int) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""
-        if position >= len(self.kernel.body):
-            return
-        paths = leaf_loops([self.kernel.body[position]])
-        chosen = [(path[-1], _contiguous_axis(path)) for path in paths]
+        root = self.kernel.body[position]
+        chosen = [(path[-1], _contiguous_axis(path)) for path in leaf_loops([root])]
         done: set[str] = set()
         for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
             # one axis of lanes for a nest: leaves that have their own leave the outer axes alone
@@ -127,7 +139,7 @@ class _Choice(Choice):
                 continue
             done.add(loop.name)
             if loop is not leaf:
-                self._sink_vector(loop, position)
+                self._sink_vector(loop.name, position)
             elif loop.arg.kind == "red":
                 self._vector_of_partial_sums(loop)
             else:
@@ -135,16 +147,12 @@ class _Choice(Choice):
 
     def _vector_of(self, loop: UOp, is_root: bool) -> None:
         name, extent = loop.name, extent_of(loop)
-        if extent < 2:
-            return
         whole = loop.arg.extent.is_const and extent % self.lanes == 0
         ragged = not whole and not is_root and extent > self.lanes
-        if ragged and self.take("OVERLAP", name, self.lanes):
-            self.take("MAP", f"{name}.1", "vec")
-            self.take("MAP", f"{name}.1'", "vec")
-            return
-        self.take("SPLIT", name, self.lanes)
-        self.take("MAP", f"{name}.1", "vec")
+        if not ragged or not self.take(f"OVERLAP({name}, {self.lanes})"):
+            self.take(f"SPLIT({name}, {self.lanes})")
+        self.take(f"MAP({name}.1, vec)")
+        self.take(f"MAP({name}.1', vec)")
 
     def _vector_of_partial_sums(self, loop: UOp) -> None:
         name, extent = loop.name, extent_of(loop)
@@ -152,28 +160,22 @@ class _Choice(Choice):
             return
         several = next(n for n in (4, 2, 1) if extent >= 2 * n * self.lanes or n == 1)
         width = several * self.lanes
-        self.take("SPLIT", name, width)
-        if not self.take("RFACTOR", f"{name}.1"):
+        self.take(f"SPLIT({name}, {width})")
+        if not self.take(f"RFACTOR({name}.1)"):
             return
         if extent % width:
-            self.take("PEEL", f"{name}.0")
-        for part in (f"{name}.1", f"{name}.1.j", f"{name}.1'"):
-            self.take("SPLIT", part, self.lanes)
-            self.take("MAP", f"{part}.1", "vec")
-            self.take("MAP", f"{part}.0", "unroll" if part.endswith("j") else "reg")
+            self.take(f"PEEL({name}.0)")
+        for part, place in ((".1", "reg"), (".1.j", "unroll"), (".1'", "reg")):
+            self.take(f"SPLIT({name}{part}, {self.lanes})")
+            self.take(f"MAP({name}{part}.1, vec)")
+            self.take(f"MAP({name}{part}.0, {place})")
 
-    def _sink_vector(self, loop: UOp, position: int) -> None:
-        name = loop.name
-        if extent_of(loop) < 2:
-            return
-        self.take("SPLIT", name, self.lanes)
-        inner = [s for s, _ in walk([self.kernel.body[position]]) if s.op is Ops.LOOP]
-        inside = False
-        for node in inner:
-            if inside and node.name != f"{name}.1":
-                self.take("REORDER", f"{name}.1", node.name)
-            inside = inside or node.name == f"{name}.1"
-        self.take("MAP", f"{name}.1", "vec")
+    def _sink_vector(self, name: str, position: int) -> None:
+        if self.take(f"SPLIT({name}, {self.lanes})"):
+            names = [one.name for one in loops_in(self.kernel.body[position : position + 1])]
+            for below in names[names.index(f"{name}.1") + 1 :]:
+                self.take(f"REORDER({name}.1, {below})")
+            self.take(f"MAP({name}.1, vec)")
 
     # the grid
 
@@ -182,26 +184,9 @@ class _Choice(Choice):
         if any(statement.op is not Ops.LOOP for statement in self.kernel.body):
             return
         for statement in self.kernel.body:
-            chain, _ = par_chain((statement,))
-            for loop in chain:
-                if loop.arg.map or not self.take("MAP", loop.name, "grid"):
+            for loop in par_chain((statement,))[0]:
+                if loop.arg.map or not self.take(f"MAP({loop.name}, grid)"):
                     break
-
-
-def _operands(root: UOp) -> Operands | None:
-    """The loops and loads of a root statement that is one reduction under par loops."""
-    chain, body = par_chain((root,))
-    loops = [s for s in body if s.op is Ops.LOOP]
-    if not chain or len(loops) != 1 or loops[0].arg.kind != "red":
-        return None
-    red = [loops[0]]
-    while len(red[-1].src) == 1 and red[-1].src[0].op is Ops.LOOP:
-        red.append(red[-1].src[0])
-    if any(s.op is Ops.LOOP for s in red[-1].src) or any(loop.arg.kind != "red" for loop in red):
-        return None
-    loads = [r for r in references(loops, tuple(chain)) if not r.is_store]
-    after = references([s for s in body if s is not loops[0]], tuple(chain))
-    return Operands(tuple(chain), tuple(red), tuple(loads), tuple(after))
 
 
 def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
@@ -211,11 +196,161 @@ def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
     for loop in reversed(path):
         if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
             continue
-        score = sum(_neighbourhood(reference, loop) for reference in inner)
+        score = sum([_PACE.get(one.stride(loop), -0.5) for one in inner])
         if score > best_score and extent_of(loop) >= 4:
             best, best_score = loop, score
     return best
 
 
-def _neighbourhood(reference: Reference, loop: UOp) -> float:
-    return {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}.get(reference.stride(loop), -0.5)
+class _RowTile:
+    """The actions that make a tile of rows; names are those that its axes have after each SPLIT.
+
+    Where a packed panel of the whole depth would not stay in the cache, the outer reduction runs
+    outside the tiles, which add to an accumulator in memory (UPDATE).
+    """
+
+    def __init__(self, choice: _Choice, operands: Contraction, tile: Tile) -> None:
+        self.choice = choice
+        self.take = choice.take
+        self.operands = operands
+        self.tile = tile
+        self.vectors, self.rows, *_ = (*tile.counts, 1)
+        self.vector, self.row, *_ = (*[loop.name for loop in tile.loops], "")
+        self.panel = self.vector
+        self.others = [loop.name for loop in operands.par if loop not in tile.loops]
+        self.depth = [loop.name for loop in operands.red]
+
+    def make(self) -> None:
+        """Take the actions."""
+        packed = self.tile.packed
+        block = self._block()
+        shares = self._packed_panel(packed) if packed else []
+        parts = self._parts()
+        row = f"{self.row}.0" if len(parts) > 2 else self.row
+        outer = [*self.others, f"{self.panel}.0", row]
+        last = self._streamed()
+        if block:
+            for name in [*parts, *reversed(outer)]:
+                self.take(f"REORDER({name}, {block})")
+        for name in parts:
+            self.take(f"REORDER({name}, {last})")
+        if block:
+            self._update(row or f"{self.panel}.0", parts)
+        for name in parts:
+            self.take(f"MAP({name}, {'vec' if name is parts[0] else 'reg'})")
+        wanted = [*shares, f"{self.vector}.0", *outer]
+        chain = [loop.name for loop in par_chain(self.choice.kernel.body)[0]]
+        self._order(chain, {name: k for k, name in enumerate(wanted)})
+        if packed:
+            self._pack(packed, block or f"{self.vector}.0")
+        self._box()
+        if extent_of(self.tile.loops[-1]) % self.rows:
+            self.take(f"PEEL({row})")
+
+    def _parts(self) -> list[str]:
+        """Cut the axes of the tile: lanes, vectors, and rows if there are several."""
+        lanes, panel = self.choice.lanes, self.panel
+        self.take(f"SPLIT({panel}, {lanes * self.vectors})")
+        self.take(f"SPLIT({panel}.1, {lanes})")
+        parts = [f"{panel}.1.1", f"{panel}.1.0"]
+        if self.rows > 1 and self.take(f"SPLIT({self.row}, {self.rows})"):
+            parts.append(f"{self.row}.1")
+        return parts
+
+    def _order(self, names: list[str], rank: Mapping[str, int]) -> list[str]:
+        """Bring nested loops, outermost first, in order of rank, as far as REORDER is legal."""
+        for k, (outer, inner) in enumerate(pairwise(names)):
+            wrong = rank.get(outer, -1) > rank.get(inner, -1)
+            if wrong and self.take(f"REORDER({outer}, {inner})"):
+                return self._order([*names[:k], inner, outer, *names[k + 2 :]], rank)
+        return names
+
+    # reduction loops
+
+    def _block(self) -> str:
+        """The reduction axis that runs outside the tiles, or nothing."""
+        if self.tile.block is None:
+            return ""
+        name, count = self.tile.block[0].name, self.tile.block[1]
+        if count == 1 or not self.take(f"SPLIT({name}, {count})"):
+            self.depth.remove(name)
+            return name
+        self.depth[self.depth.index(name)] = f"{name}.1"
+        return f"{name}.0"
+
+    def _update(self, at: str, parts: list[str]) -> None:
+        total = self.operands.red[-1].src[-1].source.name
+        self.take(f"UPDATE({total}, {at}, {_layout(*reversed(parts))})")
+        self.take(f"FILL({total}.reg)")
+        self.take(f"MAP({parts[0]}', vec)")
+
+    def _streamed(self) -> str:
+        """Order the reduction loops so that the innermost moves least through what is splatted.
+
+        The name of the innermost axis.
+        """
+        splats = [one for one in self.operands.loads if not one.moves(self.tile.loops[0])]
+        rank: dict[str, int] = {}
+        for loop in self.operands.red:
+            moves = max([abs(one.stride(loop) or 0) for one in splats], default=0)
+            rank |= {loop.name: -moves, f"{loop.name}.1": -moves}
+        return self._order(self.depth, rank)[-1]
+
+    # panels
+
+    def _packed_panel(self, packed: Reference) -> list[str]:
+        """Cut the panel that is packed at once: half the second-level cache, and work for every
+        unit. The axes outside it that share its work."""
+        extent, units = extent_of(self.tile.loops[0]), self.choice.caps.units
+        least = self.choice.lanes * self.vectors
+        block, depth = self.tile.block or (None, 1)
+        depth *= prod([extent_of(loop) for loop in self.operands.red if loop is not block])
+        most = min(self.operands.near // (4 * depth), extent // (2 * units), 4 * least)
+        width = max(most // least, 1) * least
+        self.take(f"SPLIT({self.vector}, {width})")
+        self.panel = f"{self.vector}.1"
+        few, shares = (units, units) if block else (2 * units, 4 * units)
+        return self._shared(packed, shares) if -(-extent // width) < few else []
+
+    def _shared(self, packed: Reference, shares: int) -> list[str]:
+        """The outer part of the longest axis that a panel does not move with, cut in shares."""
+        may = [loop for loop in self.operands.par if loop.name in self.others]
+        if self.tile.block is not None:
+            may += self.tile.loops[1:]
+        still = [loop for loop in may if not packed.moves(loop)]
+        if not still:
+            return []
+        loop = max(still, key=extent_of)
+        step = self.rows if loop in self.tile.loops else 1
+        chunk = -(-extent_of(loop) // (shares * step)) * step
+        self.take(f"SPLIT({loop.name}, {chunk})")
+        inner = {loop.name: f"{loop.name}.1"}
+        self.row = inner.get(self.row, self.row)
+        self.others = [inner.get(other, other) for other in self.others]
+        return [f"{loop.name}.0"]
+
+    def _pack(self, packed: Reference, at: str) -> None:
+        still = [loop.name for loop in self.operands.red if not packed.moves(loop)]
+        depth = [name for name in self.depth if name not in still]
+        panel = self.panel
+        layout = _layout(f"{panel}.0", *depth, f"{panel}.1.0 {panel}.1.1")
+        self.take(f"STAGE({packed.buffer.name}, {at}, packed, {layout})")
+
+    def _box(self) -> None:
+        """Copy to a tile, at the first loop it fits in, what is read under masks or always used in
+        some function of it: there it is masked and computed once, not for every use."""
+        for one in references(self.choice.kernel.body):
+            axes = [loop.name for loop in one.loops]
+            inner = [axes.index(name) for name in self.depth if name in axes]
+            if one.is_store or not inner or not (one.access.mask or one.is_computed()):
+                continue
+            for depth, name in enumerate(axes[: min(inner)]):
+                size_bytes = one.box(depth) * one.buffer.dtype.itemsize
+                if size_bytes <= self.operands.near // 2:
+                    self.take(f"STAGE({one.buffer.name}, {name}, packed, box)")
+                    break
+
+
+def _layout(*dims: str) -> str:
+    """The text of a tile's dimensions, each the axes it runs over."""
+    return "".join([f"[{axes}]" for axes in dims])

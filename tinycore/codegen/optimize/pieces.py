@@ -1,30 +1,36 @@
-"""A body cut in pieces: a loop over each of them (REORDER), or a launch of each (`as_plan`).
+"""A body cut in pieces: a loop over each of them (REORDER), a launch of each (`as_plan`), or a loop
+that joins what each iteration of another has in a state of its own (RFACTOR).
 
-Comes in: a kernel, and for REORDER the axis that moves and the axis it goes below. Goes out: the
-kernel with each buffer that the moved loop shared between its pieces one dimension larger, or a
-`Plan`. Register tiles are made by REORDER: the par axes of a tile sink below the reduction, and
-the accumulator becomes a tile (docs/ir.md rule 9). Nothing orders two grid loops in one kernel, so
-a grid loop with something beside it at the root is a launch of its own, and what its launch shares
-with others becomes a temporary (rule 11). place.py cuts a group in two launches.
+Comes in: a kernel, for REORDER the axis that moves and the axis it goes below, for RFACTOR a red
+axis. Goes out: the kernel with each buffer that the loop shared between its pieces or iterations
+one dimension larger, or a `Plan`. Register tiles are made by REORDER: the par axes of a tile sink
+below the reduction, and the accumulator becomes a tile (docs/ir.md rule 9). MAP says whether the
+states of RFACTOR are lanes, registers, threads, or grid blocks (split-K; rule 8). Nothing orders
+two grid loops in one kernel, so a grid loop with something beside it at the root is a launch of
+its own, and what its launch shares with others becomes a temporary (rule 11).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from tinycore.codegen.optimize.edit import (
-    UNBOUNDED,
     Illegal,
     Nodes,
     Statements,
     atom_of,
     changed,
+    declared,
     direct,
     each,
+    edit,
     edit_loops,
     find,
     fresh,
+    in_block,
+    loops_in,
     loops_named,
     loops_of,
     names_in,
@@ -34,11 +40,13 @@ from tinycore.codegen.optimize.edit import (
     refit,
     resized,
     runs,
+    targets,
     tied,
     touched,
 )
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import UNARY, toposort
 from tinycore.uop.sites import TILES, declared_name
 from tinycore.uop.tree import (
     GLOBAL,
@@ -54,6 +62,9 @@ from tinycore.uop.tree import (
     store,
 )
 
+UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
+"""What takes many instructions, and may be infinite where its operands are not."""
+
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     """REORDER(a, b): loop a, which holds loop b, goes just inside b.
@@ -61,9 +72,10 @@ def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     Legal for a perfect pair of par and red loops, and for a par loop around anything: its
     iterations are independent. Refused where an extent, a shape or an IF between depends on a.
     """
-    if not any(loops_named(node.src, below) for node in loops_of(kernel, moved)):
+    new = edit_loops(kernel, moved, lambda node: _moved(node, below))
+    if new == kernel:
         raise Illegal(f"REORDER: no loop {below} inside {moved}")
-    return nested(edit_loops(kernel, moved, lambda node: _moved(node, below)), "REORDER")
+    return nested(new, "REORDER")
 
 
 def _moved(node: UOp, below: str) -> Statements:
@@ -94,10 +106,10 @@ def _entered(node: UOp, below: str) -> Statements:
     if atom_of(node) in atoms(*bounds):
         name = declared_name(inner) or "an IF"
         raise Illegal(f"REORDER: the extent of {name} depends on {node.name}")
-    inside = node.replace(src=inner.src)
+    inside = node.over(inner.src)
     is_below = inner.op is Ops.LOOP and inner.name == below
     body = (inside,) if is_below else _sunk(inside, below)
-    return _hoisted(node, buffers, [inner.replace(src=body)])
+    return _hoisted(node, buffers, [inner.over(body)])
 
 
 def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> Statements:
@@ -117,7 +129,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     loops = []
     for piece, used in zip(pieces, seen, strict=True):
         own = [one for one in buffers if one in used - shared]
-        loops.append(node.replace(src=(*own, *piece)))
+        loops.append(node.over((*own, *piece)))
     return _hoisted(node, [one for one in buffers if one in shared], loops)
 
 
@@ -137,24 +149,23 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
     A cheap value is written out again if its piece and those after store to nothing it reads.
     """
     whole: dict[UOp, UOp] = {}
-    crossing = {}
-    stored = {}
+    made: list[UOp] = []
+    left: dict[UOp, Statements] = dict.fromkeys(direct(chain(*pieces), Ops.BUFFER), ())
     for at, piece in enumerate(pieces, 1):
         after = [*chain(*pieces[at:])]
         for one in direct(piece, Ops.LET):
             [whole[one]] = rebuild(one.src, whole)
             if one not in nodes_in(after):
                 continue
+            left[one] = ()
             costs = any(node.op in UNBOUNDED for node in toposort([whole[one]]))
             if costs or read([let("", whole[one])]) & changed([*piece, *after]):
-                kept = buffer(f"{one.arg}.v", one.dtype, (), space)
-                stored[one] = store(kept, Access(()), one.src[0])
-                whole[one] = load(kept, Access(()))
-            crossing[one] = whole[one]
-    gone = crossing.keys() - stored.keys() | {*direct(chain(*pieces), Ops.BUFFER)}
-    left = [[stored.get(one, one) for one in piece if one not in gone] for piece in pieces]
-    made = [one.src[0] for one in stored.values()]
-    return [rebuild(piece, crossing) for piece in left if piece], made
+                made.append(buffer(f"{one.arg}.v", one.dtype, (), space))
+                left[one] = (store(made[-1], Access(()), one.source),)
+                whole[one] = load(made[-1], Access(()))
+    crossing = {one: whole[one] for one in left if one in whole}
+    kept = [[new for one in piece for new in left.get(one, (one,))] for piece in pieces]
+    return [rebuild(piece, crossing) for piece in kept if piece], made
 
 
 def widened(buffer: UOp, node: UOp, suffix: str = "") -> UOp:
@@ -225,3 +236,89 @@ def _copied(source: UOp, target: UOp) -> UOp:
     """Statements that copy each element."""
     name = f"{source.name}."
     return each(source, name, lambda place: store(target, place, load(source, place)))
+
+
+# RFACTOR
+
+
+def rfactor(kernel: Kernel, name: str) -> Kernel:
+    """RFACTOR(axis): partial states along a red axis, and join loops over axis.j.
+
+    Legal where the red loops of the axis change what lies outside the reduction only by combining
+    stores to register buffers, which nothing else in the reduction touches.
+    """
+    reds = [found for found in loops_of(kernel, name) if found.arg.kind == "red"]
+    if not reds or any(found.arg.map for found in reds):
+        raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
+    for node in reds:
+        stores = _combining(node)
+        kernel = in_block(kernel, next(iter(stores)), partial(_factored, node, stores))
+    return kernel
+
+
+def _combining(node: UOp) -> dict[UOp, UOp]:
+    """The states that a loop combines into, and the stores that do."""
+    name, own = node.name, declared([node])
+    others = find(node.src, *TILES, Ops.IF, Ops.BLOCK)
+    if others:
+        raise Illegal(f"RFACTOR: {others[0].op.name} under axis {name}")
+    stores = [one for one in find(node.src, Ops.STORE) if one.arg.combine]
+    found = {one.source: one for one in stores if one.source not in own}
+    for state, made in found.items():
+        if len(made.arg.places) > 1 or made.arg.rebase not in ("", "exp"):
+            raise Illegal(f"RFACTOR: axis {name} carries a state that cannot be merged")
+        if state.arg.space != "reg" or not state.arg.init:
+            raise Illegal(f"RFACTOR: a state of {name} is no register that starts as one")
+        if not found.keys() >= {*targets(made)}:
+            raise Illegal(f"RFACTOR: {state.name} moves what {name} does not combine into")
+    if not found:
+        raise Illegal(f"RFACTOR: axis {name} combines into no state")
+    return found
+
+
+def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements:
+    """The block that declares the states, with partial ones, the loop as one of these, and joins.
+
+    The states hold identities before, so that they are joined one by one, leading states first,
+    and nothing needs to be moved.
+    """
+    name = node.name
+    at = next(k for k, one in enumerate(body) if node in loops_in([one]))
+    _check_alone(node, stores, body[:at], body)
+    parts = {state: widened(state, node, f".{name}") for state in stores}
+    joined = refit(node, axis=f"{name}.j")
+
+    def part(state: UOp, place: Access) -> UOp:
+        return load(parts[state], Access((axis_of(joined), *place.indices)))
+
+    def combined(state: UOp, place: Access) -> UOp:
+        """state combine= its partial, moved to the joined leading state if it depends on one."""
+        value = part(state, place)
+        for lead, made in stores.items():
+            if state in targets(made)[1:]:
+                shared = Access(place.indices[: len(lead.arg.shape)])
+                now = load(lead, shared).alu(Ops.FIN)
+                value = value * (part(lead, shared) - now).alu(Ops.EXP)
+        return store(state, place, value, stores[state].arg.combine)
+
+    joins = []
+    for leading in (True, False):
+        states = [state for state, made in stores.items() if bool(made.arg.rebase) is leading]
+        inner = [each(state, joined.name, partial(combined, state)) for state in states]
+        joins += [joined.over(tuple(inner))] if inner else []
+    par = refit(node, kind="par").over(widening(node.src, parts, node))
+    before, [now, *after] = body[:at], body[at:]
+    return (*before, *parts.values(), *rebuild([now], {node: par}), *joins, *after)
+
+
+def _check_alone(
+    node: UOp, stores: Mapping[UOp, UOp], before: Statements, body: Statements
+) -> None:
+    name, at = node.name, len(before)
+    around = edit(body[at : at + 1], lambda one: () if one is node else (one,))
+    if stores.keys() & changed(before) and any(made.arg.rebase for made in stores.values()):
+        raise Illegal(f"RFACTOR: a state of {name} has a value before its loop")
+    if not stores.keys() <= {*body}:
+        raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
+    if stores.keys() & touched(around):
+        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")

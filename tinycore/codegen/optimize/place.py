@@ -45,9 +45,10 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.codegen.optimize.pieces import distributed, separated
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make
-from tinycore.uop.ops import Ops, UOp, alu, const, factors, toposort
+from tinycore.uop.ops import alu, const, factors, toposort
 from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     BODIES,
@@ -163,7 +164,7 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements,
     if node.op is not Ops.LOOP or node.arg.kind != "par":
         raise Illegal(f"AT: {buffer.name} is not inside par loops alone")
     first, rest = _stored(node.src, buffer, taken)
-    whole = distributed(node.replace(src=first + rest), (first, rest), GLOBAL)
+    whole = distributed(node.over(first + rest), (first, rest), GLOBAL)
     return body[:at] + whole[:-1], whole[-1:] + body[at + 1 :]
 
 
@@ -265,7 +266,7 @@ def _rebased(
     exponential = (score - now).alu(Ops.EXP)
     steps = [one for one in under(late) if one.op is not Ops.LET]
     users = [one for one in rebuild(steps, let_values(late)) if now in evaluated(one)]
-    moved = dict.fromkeys([one.src[0] for one in users])
+    moved = dict.fromkeys([one.source for one in users])
     fits = all(_follows(one, made, now, exponential) for one in users)
     if not fits or moved.keys() & earlier:
         raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
@@ -284,7 +285,7 @@ def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     if leads != lead or lead.indices != now.arg.indices:
         return False
     moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]
-    return moving == [exponential] and sum_of.src[0].arg.init == "sum"
+    return moving == [exponential] and sum_of.source.arg.init == "sum"
 
 
 def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
@@ -343,7 +344,7 @@ def _as_value(body: Statements, buffer: UOp) -> Statements:
     if not once or loads_of(body, buffer) != [now] or buffer.arg.init or buffer in read(before):
         return (buffer, *body)
     value = made.src[1]
-    plain = value.op is Ops.LOAD and not value.arg.mask and value.src[0].arg.space == "reg"
+    plain = value.op is Ops.LOAD and not value.arg.mask and value.source.arg.space == "reg"
     if not plain or value.source in changed(after):
         value = let(buffer.name, value)
         before = (*before, value)

@@ -132,7 +132,7 @@ def _first(kernel: Kernel) -> Iterator[str]:
         yield f"AT({buffer.name}, inline)"
         yield f"AT({buffer.name}, root)"
     for outer in loops_in(kernel.body):
-        inner = outer.src[0]
+        inner = outer.source
         if len(outer.src) == 1 and inner.op is Ops.LOOP:
             yield f"FUSE({outer.name}, {inner.name})"
 
@@ -163,6 +163,6 @@ def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
     for buffer in sorted(read([loop]), key=lambda one: one.name):
         if buffer.arg.space == GLOBAL:
             yield (f"STAGE({buffer.name}, {name}, packed, box)",)
-    inside = loop.src[0]
+    inside = loop.source
     if inside.op is Ops.LOOP:
         yield (f"REORDER({name}, {inside.name})",)

@@ -1,10 +1,12 @@
-"""SPLIT, FUSE, MAP, PEEL and OVERLAP: how an axis is cut, joined and given a place to run.
+"""SPLIT, FUSE, MAP, PEEL, OVERLAP, FILL: how an axis is cut, joined, given a place, and unmasked.
 
 Comes in: a kernel and an axis name. Goes out: the kernel after the action, or Illegal. Names carry
 their history: i splits into i.0 and i.1 (docs/ir.md rule 4). PEEL and OVERLAP keep the mask of a
 remainder out of the main loop: a second copy of its body runs the last iterations, and every axis,
 buffer and LET of it has a prime so that it can be addressed alone. Bounds then fold the masks of
-the first copy, or shrink the extents of the second (docs/ir.md rule 7).
+the first copy, or shrink the extents of the second (docs/ir.md rule 7). FILL drops the mask of a
+sum where a factor reads 0 anyway; a product with an infinity outside the mask changes, as the
+identity of the combine is used (rule 6).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from tinycore.codegen.optimize.edit import (
     changed,
     constraint,
     declared,
+    direct,
     edit_loops,
     find,
     followed,
@@ -30,14 +33,16 @@ from tinycore.codegen.optimize.edit import (
     placed,
     read,
     refit,
+    renewed,
 )
-from tinycore.codegen.optimize.pieces import as_plan
+from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
-from tinycore.uop.sites import TILES, declared_name, under, written
-from tinycore.uop.tree import Kernel, Rebuild, axis_of, loop
+from tinycore.uop.ops import factors, toposort
+from tinycore.uop.sites import TILES, declared_name, evaluated, under, written
+from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, load, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -146,19 +151,13 @@ def peel(kernel: Kernel, name: str) -> Kernel:
         last = arg.extent.const - 1
         copy = _shrunk(primes.copy(node, make(last)))
         if not arg.map:
-            return (_shortened(node, last), *copy)
+            return (renewed(node, extent=make(last)), *copy)
         here = axis_of(node)
         before = alias(here, 0, last - 1)
         main = placed(placed(node.src, {here: before}), {before: here})
-        return (node.replace(src=(_if(last - 1 - here, main), _if(here - last, copy))),)
+        return (node.over((_if(last - 1 - here, main), _if(here - last, copy))),)
 
     return edit_loops(kernel, name, change)
-
-
-def _shortened(node: UOp, extent: int) -> UOp:
-    """The first iterations of a loop."""
-    name, _, kind, _ = node.arg
-    return loop(kind, name, extent, placed(node.src, {axis_of(node): axis(name, extent)}))
 
 
 def _if(condition: Index, body: Statements) -> UOp:
@@ -185,7 +184,7 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
             raise Illegal(f"OVERLAP: {name} reads what it writes")
         extent = arg.extent.const
         rest = extent % factor
-        tiles = tiled(_shortened(node, extent - rest), factor)
+        tiles = tiled(renewed(node, extent=make(extent - rest)), factor)
         if not rest:
             return (tiles,)
         last = f"{name}.1{primes.marks}"
@@ -236,16 +235,14 @@ def _shrunk(body: Statements) -> Statements:
     All loops of an axis are cut at once, with the dimension of the tiles they share.
     """
     for node in loops_in(body):
-        atom = atom_of(node)
-        if atom is not None:
+        for atom in atoms(axis_of(node)):
             body = _cut(body, atom)
     return body
 
 
 def _cut(body: Statements, atom: Atom) -> Statements:
-    serial = [one for one in loops_in(body) if atom_of(one) is atom and one.arg.kind == "ser"]
     masks = masks_of(body, atom)
-    if serial or not masks:
+    if not masks:
         return body
     extent = max([_limit(mask, atom) for mask in masks])
     if not 0 < extent <= atom.hi:
@@ -265,12 +262,12 @@ def _cut(body: Statements, atom: Atom) -> Statements:
 def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
     """The masks of all stores by which iterations of an axis of `body` reach anything else.
 
-    None if they reach it by more than stores. Tiles that have a dimension for the axis and are
-    touched at its own place alone do not count: each iteration has its own part of them.
+    None if they reach it by more than stores, or in order. Tiles that have a dimension for the
+    axis and are touched at its own place alone do not count: each iteration has its own part.
     """
     loops = [found for found in loops_in(body) if atom_of(found) is atom]
     own = declared(loops) | _private(body, atom).keys()
-    if find(loops, *TILES, Ops.BLOCK):
+    if find(loops, *TILES, Ops.BLOCK) or any(one.arg.kind == "ser" for one in loops):
         return None
     places = [use for statement in under(loops) for use in written(statement)]
     return [use.access.mask for use in places if use.buffer not in own]
@@ -286,3 +283,50 @@ def _limit(mask: Mask, atom: Atom) -> int:
     """The number of iterations that a mask `c - atom >= 0` allows."""
     limits = [value.const + 1 for value in mask if value.terms == ((atom, -1),)]
     return min(limits, default=atom.hi + 1)
+
+
+# FILL
+
+
+def fill(kernel: Kernel, name: str) -> Kernel:
+    """FILL(buffer): sums into `buffer` without the masks that a factor's fill makes needless.
+
+    Legal if the place is in the buffer anyway, some store's mask is also that of a load that is a
+    factor of its value and reads 0, and no factor can become infinite where loads read 0.
+    """
+    stores = [one for one in find(kernel.body, Ops.STORE) if one.source.name == name]
+    body = rebuild(kernel.body, {one: _filled(one) for one in stores})
+    if body == kernel.body:
+        raise Illegal(f"FILL: no store to {name} has a mask that a factor's zero makes needless")
+    return kernel._replace(body=body)
+
+
+def _filled(statement: UOp) -> UOp:
+    target, value, *moved = statement.src
+    place, *others = statement.arg.places
+    if others or statement.arg.combine != "sum" or not place.mask or not _is_inside(target, place):
+        return statement
+    zeros = [one for one in factors(value) if _reads_zero(one, place)]
+    if not zeros or any(node.op in UNBOUNDED for node in toposort([value])):
+        return statement
+    reads = direct(evaluated(statement), Ops.LOAD)
+    unmasked = {node: _without(node, place.mask) for node in reads if node is not zeros[0]}
+    plain = refit(statement, places=(place._replace(mask=()),))
+    return plain.over((target, *rebuild([value], unmasked), *moved))
+
+
+def _reads_zero(node: UOp, place: Access) -> bool:
+    return node.op is Ops.LOAD and not node.arg.fill and {*place.mask} <= {*node.arg.mask}
+
+
+def _without(node: UOp, mask: Mask) -> UOp:
+    """A load without those constraints, if its place is in the buffer anyway."""
+    [source], access = node.src, node.arg
+    kept = [value for value in access.mask if value not in mask]
+    inside = _is_inside(source, access)
+    return load(source, access._replace(mask=tuple(kept))) if inside else node
+
+
+def _is_inside(buffer: UOp, access: Access) -> bool:
+    places = zip(access.indices, buffer.arg.shape, strict=True)
+    return all(index.lo >= 0 and index.hi < extent.lo for index, extent in places)

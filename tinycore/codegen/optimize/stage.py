@@ -1,44 +1,63 @@
-"""STAGE: what a loop reads again and again is first copied to a contiguous tile in a nearer place.
+"""STAGE and UPDATE: tiles in a nearer place, of what a loop reads or adds to again and again.
 
-Comes in: a kernel, a buffer, the axis at which the tile is filled, its space and layout. Goes out:
-the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and unmasked
-reads of the tile: masks move into the COPY, and so does what is computed from an element alone (an
-activation in front of a convolution). Packing on a CPU, group memory on a GPU, the padded image of
-a convolution are this one action (docs/ir.md rule 9).
+Comes in: a kernel, a buffer, the axis at which the tile is filled, its space and layout. Goes out,
+for STAGE, the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and
+unmasked reads of the tile: masks move into the COPY, and so does what is computed from an element
+alone (an activation in front of a convolution). Packing on a CPU, group memory on a GPU, the padded
+image of a convolution are this one action (docs/ir.md rule 9). For UPDATE, whose accumulator has
+grown too large for registers, a register tile for what an inner reduction adds, combined once an
+iteration of the outer one (docs/decisions/0008-update.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
+    Indices,
     Statements,
-    atom_of,
+    atoms_in,
+    buffer_named,
     changed,
-    constraint,
+    direct,
+    each,
     edit,
     edit_loops,
+    find,
     fresh,
-    loads,
+    in_block,
+    loads_of,
     loops_in,
-    loops_of,
     names_in,
     nested,
+    own_axes,
     read,
+    refit,
+    renewed,
+    stores_to,
 )
 from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
+from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
-from tinycore.uop.index import Atom, Index, axis, digit, make
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.index import Atom, Index, axis, make
+from tinycore.uop.ops import ELEMENTWISE, toposort
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, Kernel, StoreArg, buffer, load, loop, rebuild, store, values
+from tinycore.uop.tree import (
+    Access,
+    Kernel,
+    StoreArg,
+    buffer,
+    indices,
+    load,
+    rebuild,
+    store,
+    values,
+)
 
 Layout = tuple[tuple[str, ...], ...]
-Loops = Mapping[str, UOp]
-Moving = set[Atom | None]
 BOX = "box"
 _PURE = ELEMENTWISE | {Ops.LET}
 ENGINES = {"reg": "", "packed": "loop", "group": "thread"}
@@ -56,51 +75,55 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
         raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
     if not isinstance(layout, tuple) and layout != BOX:
         raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or {BOX}")
-    if not any(_reads(node, source) for node in loops_of(kernel, at)):
-        raise Illegal(f"STAGE: {source} is not read inside {at}")
-    taken = names_in(kernel)
+    wide, taken = buffer_named(kernel, source), names_in(kernel)
 
     def on_loop(node: UOp) -> list[UOp]:
-        name = fresh(f"{source}.{space}", taken)
-        return [_staged(node, source, name, space, layout)]
+        return [_staged(node, wide, fresh(f"{source}.{space}", taken), space, layout)]
 
-    return nested(edit_loops(kernel, at, on_loop), "STAGE")
-
-
-def _reads(node: UOp, source: str) -> list[UOp]:
-    if source in [target.name for target in changed(node.src)]:
-        raise Illegal(f"STAGE: {source} is written inside {node.name}")
-    copies = [statement for statement in under(node.src) if statement.op is Ops.COPY]
-    if source in [one.name for one in read(copies)]:
-        raise Illegal(f"STAGE: {source} is staged inside {node.name} already")
-    return [found for found in loads(node.src) if found.source.name == source]
+    staged = edit_loops(kernel, at, on_loop)
+    if staged == kernel:
+        raise Illegal(f"STAGE: {source} is not read inside {at}")
+    return nested(staged, "STAGE")
 
 
-def _staged(node: UOp, source: str, name: str, space: str, layout: Layout | str) -> UOp:
+def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str) -> UOp:
     reads = _reads(node, source)
     if not reads:
         return node
-    inner = {found.name: found for found in loops_in(node.src)}
-    moving: Moving = {atom_of(found) for found in inner.values()}
-    _check(reads, moving, inner)
     if isinstance(layout, str):
-        tile = _box(name, reads, moving)
+        tile = _box(name, node, reads)
     else:
-        tile = _listed(name, reads, inner, layout)
-    masks = {_mask(node.src, tile, number, one, moving) for number, one in enumerate(reads)}
+        tile = _listed(name, node, reads, layout)
+    masks = {_mask(node, tile, number, one) for number, one in enumerate(reads)}
     if len(masks) > 1:
-        raise Illegal(f"STAGE: reads of {source} have several masks")
-    shape = [dim.extent for dim in tile.dims]
-    first = reads[0]
-    element = load(first.src[0], first.arg._replace(indices=tile.source, mask=masks.pop()))
+        raise Illegal(f"STAGE: reads of {source.name} have several masks")
+    element = load(source, reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
     use = used_alone(node.src, reads)
-    value = use.of(first, element)
+    value = use.of(reads[0], element)
+    shape = [max([place.hi for place in dim]) + 1 for dim in tile.dims]
     held = buffer(name, value.dtype, shape, space)
-    places = zip(*[dim.places for dim in tile.dims], strict=True) if shape else [()] * len(reads)
-    now = [load(held, Access(tuple(place))) for place in places]
-    body = edit(node.src, lambda one: [] if one in use.lets else [one])
-    body = rebuild(body, dict(zip(use.results, now, strict=True)))
-    return node.replace(src=(held, *_filled(held, value, tile), *body))
+    now = {}
+    for number, result in enumerate(use.results):
+        now[result] = load(held, Access(tuple([dim[number] for dim in tile.dims])))
+    body = edit(node.src, lambda one: () if one in use.lets else (one,))
+    return node.over((held, *_filled(held, value), *rebuild(body, now)))
+
+
+def _reads(node: UOp, source: UOp) -> list[UOp]:
+    """The loads of a buffer in a loop, if their places can be told."""
+    name, reads = source.name, loads_of(node.src, source)
+    if source in changed(node.src):
+        raise Illegal(f"STAGE: {name} is written inside {node.name}")
+    if source in read(find(node.src, Ops.COPY)):
+        raise Illegal(f"STAGE: {name} is staged inside {node.name} already")
+    used = atoms(*[value for one in reads for value in indices(one.arg)])
+    if any(atom.kind == "gather" for atom in used) or any(one.arg.sequence for one in reads):
+        raise Illegal(f"STAGE: {name} is a ring or is gathered")
+    if reads and atoms_in(node.src) & atoms(*[one.arg.extent for one in loops_in(node.src)]):
+        raise Illegal(f"STAGE: loops that read {name} have extents that vary")
+    if len({one.arg.fill for one in reads}) > 1:
+        raise Illegal(f"STAGE: reads of {name} have several fills")
+    return reads
 
 
 class Use(NamedTuple):
@@ -123,23 +146,20 @@ def used_alone(body: Statements, reads: list[UOp]) -> Use:
     Otherwise the reads themselves.
     """
     statements = under(body)
-    roots = [value for one in statements for value in values(one)]
-    order = toposort(roots)
-    origin: dict[UOp, UOp] = {}
+    order = toposort([value for one in statements for value in values(one)])
+    origin: dict[UOp, UOp | None] = {}
     for node in order:
-        sources = [origin.get(one, node) for one in node.src if one.op is not Ops.CONST]
-        if node in reads:
-            origin[node] = node
-        elif node.op in _PURE and len(set(sources)) == 1 and sources[0] is not node:
-            origin[node] = sources[0]
-    inside = [one for one in statements if one.op is Ops.LET and one in origin]
-    ends = [one for node in order if node not in origin for one in node.src]
+        sources = {origin[one] for one in node.src if one.op is not Ops.CONST}
+        alone = node.op in _PURE and len(sources) == 1
+        origin[node] = node if node in reads else sources.pop() if alone else None
+    ends = [one for node in order if not origin[node] for one in node.src]
     ends += [value for one in statements if one.op is not Ops.LET for value in values(one)]
-    found = [{_plain(end) for end in ends if origin.get(end) is read} for read in reads]
+    found = [{_plain(end) for end in ends if origin[end] is read} for read in reads]
     plain = Use(reads, [])
     if any(len(tops) != 1 for tops in found):
         return plain
-    use = Use([tops.pop() for tops in found], [one for one in inside if one not in ends])
+    lets = [one for one in direct(statements, Ops.LET) if origin.get(one) and one not in ends]
+    use = Use([tops.pop() for tops in found], lets)
     functions = {use.of(read, reads[0], number) for number, read in enumerate(reads)}
     if len(functions) > 1 or use.results[0].dtype is dtypes.bool:
         return plain
@@ -150,159 +170,177 @@ def _plain(node: UOp) -> UOp:
     return _plain(node.source) if node.op is Ops.LET else node
 
 
-def _check(reads: list[UOp], moving: Moving, inner: Loops) -> None:
-    name = reads[0].source.name
-    used = [atom for read in reads for atom in atoms(*read.arg.indices, *read.arg.mask)]
-    if reads[0].arg.sequence is not None or any(atom.kind == "gather" for atom in used):
-        raise Illegal(f"STAGE: {name} is a ring or is gathered")
-    if moving & atoms(*[found.arg.extent for found in inner.values()]):
-        raise Illegal(f"STAGE: loops that read {name} have extents that vary")
-    if len({read.arg.fill for read in reads}) > 1:
-        raise Illegal(f"STAGE: reads of {name} have several fills")
-
-
-def _filled(target: UOp, value: UOp, tile: _Tile) -> Statements:
+def _filled(target: UOp, value: UOp) -> Statements:
     """A COPY with its WAIT, or plain stores into registers."""
-    place = Access(tuple([dim.value for dim in tile.dims]))
+    name, shape = f"{target.name}.", target.arg.shape
     if target.arg.space == "reg":
-        found = store(target, place, value)
-        for dim in reversed(tile.dims):
-            found = loop("par", dim.name, dim.extent, [found])
-        return (found,)
-    box = tuple([(dim.name, make(dim.extent)) for dim in tile.dims])
-    engine = ENGINES[target.arg.space]
-    arg = StoreArg((place,), box=box, engine=engine)
+        return (each(target, name, lambda place: store(target, place, value)),)
+    box = tuple([(f"{name}{k}", extent) for k, extent in enumerate(shape)])
+    place = Access(own_axes(name, shape))
+    arg = StoreArg((place,), box=box, engine=ENGINES[target.arg.space])
     copy = UOp(Ops.COPY, dtypes.void, (target, value), arg)
     return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 
 
-class _Dim(NamedTuple):
-    """One dimension of a tile: its axis and extent, and for each read its index there."""
-
-    name: str
-    extent: int
-    places: tuple[Index, ...]
-
-    @property
-    def value(self) -> Index:
-        """The axis of the dimension."""
-        return axis(self.name, self.extent)
-
-
 class _Tile(NamedTuple):
-    """The dimensions of a tile, the index it is copied from, and constraints in its axes.
+    """For each dimension of a tile the index of each read, the indices it is copied from, and
+    constraints in its axes.
 
     `told(number, value)` is what a constraint of a read means in the tile; what it cannot tell
     still speaks of axes inside.
     """
 
-    dims: list[_Dim]
-    source: tuple[Index, ...]
+    dims: list[list[Index]]
+    source: Indices
     told: Callable[[int, Index], Index]
 
 
-def _mask(body: Statements, tile: _Tile, number: int, read: UOp, moving: Moving) -> Mask:
+def _mask(node: UOp, tile: _Tile, number: int, read: UOp) -> Mask:
     """The mask of the copy as one read wants it; a tile may be larger than the buffer."""
+    moving, [source] = atoms_in(node.src), read.src
     found: list[Index] = []
     for value in read.arg.mask:
         new = tile.told(number, value)
         if not atoms(new) & moving:
-            found += constraint(new)
-        elif not _is_dead(body, value):
-            raise Illegal(f"STAGE: a mask of {read.src[0].name} is not told by the tile")
-    for index, extent in zip(tile.source, read.source.arg.shape, strict=True):
-        found += [*constraint(index), *constraint(extent - 1 - index)]
+            found.append(new)
+        elif not _is_dead(node.src, value):
+            raise Illegal(f"STAGE: a mask of {source.name} is not told by the tile")
+    for index, extent in zip(tile.source, source.arg.shape, strict=True):
+        found += (index, extent - 1 - index)
     return mask_of(found)
 
 
 def _is_dead(body: Statements, value: Index) -> bool:
     """True if no iteration in which `value` is negative stores anything."""
-    for atom in atoms(value):
-        masks = masks_of(body, atom)
-        if masks and all(value in mask for mask in masks):
-            return True
-    return False
+    every = [masks_of(body, atom) for atom in atoms(value)]
+    return any(masks and all(value in mask for mask in masks) for masks in every)
 
 
-def _listed(name: str, reads: list[UOp], inner: Loops, layout: Layout) -> _Tile:
+def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     """The layout that the action lists: axes become digits of the dimension they lie in."""
-    indices = reads[0].arg.indices
-    if any(read.arg.indices != indices for read in reads):
+    places = reads[0].arg.indices
+    if any(read.arg.indices != places for read in reads):
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
-    dims = listed_dims(name, inner, layout)
-    env = {}
-    for dim in dims:
-        for atom, stride in dim.places[0].terms:
-            env[atom] = digit(dim.value, stride, atom.hi + 1)
-    source = tuple([substitute(index, env) for index in indices])
-    used = atoms(*indices)
-    if not env.keys() <= used or used & {atom_of(found) for found in inner.values()} - env.keys():
-        raise Illegal(f"STAGE: the layout lists other axes than the index of {name} holds")
-    same = [dim._replace(places=dim.places * len(reads)) for dim in dims]
-    return _Tile(same, source, lambda number, value: substitute(value, env))
+    inside = _place("STAGE", name, node, layout, places)
+    env: dict[Atom, Index] = {}
+    axes = own_axes(f"{name}.", [place.hi + 1 for place in inside])
+    for whole, place in zip(axes, inside, strict=True):
+        for atom, stride in place.terms:
+            env[atom] = whole // stride % (atom.hi + 1)
+    source = tuple([substitute(index, env) for index in places])
+    dims = [[place] * len(reads) for place in inside]
+    return _Tile(dims, source, lambda number, value: substitute(value, env))
 
 
-def listed_dims(name: str, inner: Loops, layout: Layout) -> list[_Dim]:
-    """The dimensions of a tile, each over the axes listed for it.
+def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -> Indices:
+    """The place in a tile, each dimension over the axes inside a loop that are listed for it.
 
-    Raises: Illegal if one of them is no inner axis of constant extent.
+    Raises: Illegal if one of them has no constant extent, or these are not what moves `places`.
     """
-    dims = []
-    for number, group in enumerate(layout):
+    found = []
+    extents = {one.name: one.arg.extent for one in loops_in(node.src)}
+    for group in layout:
         inside, stride = make(0), 1
-        for each in reversed(group):
-            extent = _extent(inner, each)
-            inside = inside + axis(each, extent) * stride
-            stride *= extent
-        dims.append(_Dim(f"{name}.{number}", stride, (inside,)))
-    return dims
+        for listed in reversed(group):
+            if listed not in extents or not extents[listed].is_const:
+                raise Illegal(f"{action}: {listed} is no inner axis of constant extent")
+            inside += axis(listed, extents[listed]) * stride
+            stride *= extents[listed].const
+        found.append(inside)
+    if atoms(*places) & atoms_in(node.src) != atoms(*found):
+        raise Illegal(f"{action}: the layout lists other axes than the index of {name} holds")
+    return tuple(found)
 
 
-def _extent(inner: Loops, name: str) -> int:
-    if name not in inner or not inner[name].arg.extent.is_const:
-        raise Illegal(f"STAGE: {name} is no inner axis of constant extent")
-    return int(inner[name].arg.extent.const)
-
-
-def _box(name: str, reads: list[UOp], moving: Moving) -> _Tile:
+def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
     """A dimension for each of the buffer's that moves inside, as wide as all reads together."""
-    dims: list[_Dim] = []
-    source = []
+    dims: list[list[Index]] = []
+    source: list[Index] = []
+    moving = atoms_in(node.src)
     for column in zip(*[one.arg.indices for one in reads], strict=True):
-        inside = [_moving_part(index, moving) for index in column]
+        inside = [moving_part(index, moving) + index.const for index in column]
+        if atoms(*inside) - moving:
+            raise Illegal("STAGE: a digit of the index mixes axes inside and outside")
         base = {index - part for index, part in zip(column, inside, strict=True)}
         if len(base) > 1:
             raise Illegal(f"STAGE: reads of {reads[0].source.name} lie in several boxes")
-        lo = min(part.lo for part in inside)
-        extent = max(part.hi for part in inside) - lo + 1
-        dim = _Dim(f"{name}.{len(dims)}", extent, tuple([part - lo for part in inside]))
-        source.append(base.pop() + lo + dim.value)
-        dims += [dim] if extent > 1 else []
+        lo = min([part.lo for part in inside])
+        extent = max([part.hi for part in inside]) - lo + 1
+        source.append(base.pop() + lo + axis(f"{name}.{len(dims)}", extent))
+        if extent > 1:
+            dims.append([part - lo for part in inside])
 
     def told(number: int, value: Index) -> Index:
         for new, old in zip(source, reads[number].arg.indices, strict=True):
-            value = _shifted(value, _moving_part(old, moving), new - old)
+            for atom, factor in moving_part(old, moving).terms[:1]:
+                times, rest = divmod(dict(value.terms).get(atom, 0), factor)
+                value += 0 if rest else (new - old) * times
         return value
 
     return _Tile(dims, tuple(source), told)
 
 
-def _moving_part(index: Index, moving: Moving) -> Index:
-    """The terms of an index that move inside, and its number."""
-    part = make(index.const)
-    for atom, factor in index.terms:
-        term = make(0, ((atom, factor),))
-        if atoms(term) & moving:
-            part = part + term
-            if atoms(term) - moving:
-                raise Illegal("STAGE: a digit of the index mixes axes inside and outside")
-    return part
+def moving_part(index: Index, moving: frozenset[Atom]) -> Index:
+    """The terms of an index that depend on some axes."""
+    terms = [one for one in index.terms if not moving.isdisjoint(atoms(make(0, (one,))))]
+    return make(0, tuple(terms))
 
 
-def _shifted(value: Index, part: Index, change: Index) -> Index:
-    """`value` with a multiple of `part` replaced by what the tile says for it."""
-    factors = dict(value.terms)
-    for atom, factor in part.terms[:1]:
-        if factors.get(atom, 0) % factor == 0:
-            value = value + change * (factors.get(atom, 0) // factor)
-    return value
+# UPDATE
+
+
+def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
+    """UPDATE(buffer, axis, layout): each iteration of `axis` adds to a register tile of `buffer`.
+
+    `layout` lists the tile's dimensions as STAGE does. What reads the sums afterwards gets axes of
+    its own, with a prime, since it need not run as the tiles do. Legal for an accumulator with one
+    combining store, in a reduction loop that holds `axis` inside par loops alone.
+    """
+    wide, taken = buffer_named(kernel, source), names_in(kernel)
+    name = fresh(f"{source}.reg", taken)
+
+    def apart(one: UOp) -> Statements:
+        """A loop with a new name for its axis."""
+        is_loop = one.op is Ops.LOOP
+        return (renewed(one, axis=fresh(one.name, taken)) if is_loop else one,)
+
+    def change(body: Statements) -> Statements:
+        [reduction, *_, node] = _loops_to(body, wide, at)
+        begun = body.index(reduction) + 1
+        tiled = rebuild(body[:begun], {node: _with_tile(node, wide, name, layout)})
+        return tiled + edit(body[begun:], apart)
+
+    return in_block(kernel, wide, change)
+
+
+def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
+    """The loops around the store that adds to `wide`, up to that of the tile. Raises: Illegal."""
+    loops = [one for one in loops_in(body) if stores_to([one], wide)]
+    names = [one.name for one in loops]
+    depth = names.index(at) if at in names else 0
+    stores = stores_to(body, wide)
+    if not depth or len(stores) != 1 or wide in read(loops):
+        raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
+    kinds = [one.arg.kind for one in loops[: depth + 1]]
+    plain = wide.arg.init and not stores[0].arg.rebase
+    if kinds != ["red", *["par"] * depth] or not plain:
+        raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
+    return loops[: depth + 1]
+
+
+def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
+    """The loop of the tile, with the tile declared in it and combined at its end."""
+    [added] = stores_to(node.src, wide)
+    [place] = added.arg.places
+    inside = _place("UPDATE", name, node, layout, place.indices)
+    shape = [index.hi + 1 for index in inside]
+    tile = buffer(name, wide.dtype, shape, "reg", init=wide.arg.init)
+    near = store(tile, place._replace(indices=inside), added.src[1], added.arg.combine)
+    gone = atoms_in(node.src) - atoms(*inside)
+    outer = tuple([value for value in place.mask if not atoms(value) & gone])
+    total = load(tile, Access(inside))
+    combined = store(wide, place._replace(mask=outer), total, wide.arg.init)
+    inner = {one.name: one for one in loops_in(node.src)}
+    for listed in reversed([one for group in layout for one in group]):
+        combined = refit(inner[listed], kind="par").over((combined,))
+    return node.over((tile, *rebuild(node.src, {added: near}), combined))
