@@ -93,7 +93,7 @@ class Gathering(Indexing):
         values: Self,
         combine: str,
     ) -> Self:
-        table, ids, _ = self._rows(chosen)
+        table, ids, *_ = self._rows(chosen)
         node = graph.scatter(table.uop, ids.uop, values.uop, combine)
         return self.of_uop(node).reshape(self.shape)
 

@@ -22,11 +22,13 @@ from tinycore.util import np, prod
 
 
 class Rows(NamedTuple):
-    """Indexing by tensors as rows of a table: `table[ids]`, its first axes moved to `place`."""
+    """Indexing by tensors as rows of a table: `table[ids]`, its first axes moved to `place`; the
+    table has the axes of the tensor in this order, the chosen ones as one."""
 
     table: Any
     ids: Any
     place: int
+    order: Sequence[int]
 
 
 class Indexing(Storage):
@@ -170,22 +172,22 @@ class Indexing(Storage):
     def _rows(self, chosen: Mapping[int, Self]) -> Rows:
         """The chosen axes in front as one, and one number for each place in it."""
         axes = list(chosen)
-        rest = [axis for axis in range(self.ndim) if axis not in axes]
-        front = self.permute(*axes, *rest)
+        order = [*axes, *[axis for axis in range(self.ndim) if axis not in axes]]
+        front = self.permute(order)
         first = axes[0]
         span = axes[-1] + 1 - first
         place = first if span == len(axes) else 0
         numbers = list(chosen.values())
         if len(numbers) == 1:
-            return Rows(front, numbers[0], place)
+            return Rows(front, numbers[0], place, order)
         count = len(axes)
         extents = upper_shape(front.shape[:count])
         table = front.reshape(prod(extents), *front.shape[count:])
         broadcast_shape("index", *[ids.shape for ids in numbers])
-        return Rows(table, _row_number(numbers, extents), place)
+        return Rows(table, _row_number(numbers, extents), place, order)
 
     def _taken(self, chosen: Mapping[int, Self]) -> Self:
-        table, ids, place = self._rows(chosen)
+        table, ids, place, _ = self._rows(chosen)
         found = self.of_uop(graph.gather(table.uop, ids.uop))
         count = ids.ndim
         order = list(range(count, found.ndim))
@@ -194,7 +196,7 @@ class Indexing(Storage):
 
     def _replaced(self, chosen: Mapping[int, Self], value: Self) -> Self:
         """This tensor with rows replaced; of several values for one row the last one stays."""
-        table, ids, place = self._rows(chosen)
+        table, ids, place, axes = self._rows(chosen)
         rest = table.shape[1:]
         shape = list(rest)
         shape[place:place] = ids.shape
@@ -207,8 +209,9 @@ class Indexing(Storage):
         new = self.of_uop(graph.gather(values.uop, writer.uop))
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
-        written = is_written.where(new.cast(self.dtype), table)
-        return self._unfronted(written, list(chosen))
+        written: Self = is_written.where(new.cast(self.dtype), table)
+        apart = written.reshape([self.shape[axis] for axis in axes])
+        return apart.permute([axes.index(axis) for axis in range(self.ndim)])
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last element of `ids` that names it, or -1."""
@@ -217,14 +220,6 @@ class Indexing(Storage):
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)
         last = graph.scatter(nobody, ids.uop, numbers.uop, "max")
         return self.of_uop(last)
-
-    def _unfronted(self, rows: Self, axes: Sequence[int]) -> Self:
-        """Rows with the chosen axes back where this tensor has them."""
-        rest = [axis for axis in range(self.ndim) if axis not in axes]
-        order = [*axes, *rest]
-        apart = rows.reshape([self.shape[axis] for axis in order])
-        places = [order.index(axis) for axis in range(self.ndim)]
-        return apart.permute(places)
 
 
 def _axes_used(item: Any) -> int:
