@@ -110,13 +110,12 @@ class Convolution(Contraction):
         kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
         wide = sum_dtype(kind)
         x = self.cast(wide)._windows(windows, 0, "conv2d")
-        places = x.shape[2 : 2 + count]
-        x = x.reshape(x.shape[0], groups, 1, weight.shape[1], *x.shape[2:])
+        x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
         w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         summed = (3, *range(4 + count, 4 + 2 * count))
         total = (x * w)._reduced("sum", summed)
-        result = total.cast(kind).reshape(self.shape[0], weight.shape[0], *places)
+        result = total.cast(kind).flatten(1, 2)
         if bias is None:
             return result
         return result + bias.reshape(1, -1, *ones)

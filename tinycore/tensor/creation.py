@@ -282,7 +282,7 @@ class Creation(Joining, Autograd):
         kind = dtype_or(dtype, default_float())
         width = n if m is None else m
         device = Device.canonicalize(kwargs.get("device"))
-        rows = cls.of_node(graph.iota(n), device).reshape(n, 1)
+        rows = cls.of_node(graph.iota(n), device).unsqueeze(1)
         columns = cls.of_node(graph.iota(width), device)
         is_diagonal = rows.eq(columns)
         return cls._formula(is_diagonal.cast(kind).uop, **kwargs)

@@ -182,7 +182,7 @@ class Indexing(Storage):
             return Rows(front, numbers[0], place, order)
         count = len(axes)
         extents = upper_shape(front.shape[:count])
-        table = front.reshape(prod(extents), *front.shape[count:])
+        table = front.flatten(0, count - 1)
         broadcast_shape("index", *[ids.shape for ids in numbers])
         return Rows(table, _row_number(numbers, extents), place, order)
 

@@ -61,7 +61,6 @@ class _Grad:
         self.had = before is not None
         self.after = tensor.grad
         self.is_kept = before is not None and before() is tensor.grad
-        self.new = None if self.is_kept else tensor.grad
 
     def is_again(self) -> bool:
         """True if the gradient now is what it was before the call."""
@@ -149,7 +148,7 @@ class TinyJit(Generic[P, R]):
                 _store(found.launches.waiting(buffers))
             if found.holds():
                 return _replay(found, cells, buffers)  # type: ignore[no-any-return]
-        if found is None and key not in self.seen:
+        if key not in self.seen:
             self._see(key, keys)
             return self.function(*args, **kwargs)
         self._check(keys)
@@ -211,7 +210,8 @@ def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Capture
     with recording() as recorded:
         result = call()
         grads = list(map(_Grad, requiring, before))
-        _, kept = compared([("", result), *[("", grad.new) for grad in grads]])
+        new = [("", grad.after) for grad in grads if not grad.is_kept]
+        _, kept = compared([("", result), *new])
         _store(kept + written_since(pending))
     launches = Captured(recorded, buffers, pending)
     return result, _Captured(launches, result, inputs, grads)

@@ -270,10 +270,10 @@ class Random(Functions, Creation):
         """
         words, _ = cls._words((n,), device)
         keys = words._kept(True, None)
-        mine = keys.reshape(n, 1)
-        theirs = keys.reshape(1, n)
+        mine = keys.unsqueeze(1)
+        theirs = keys.unsqueeze(0)
         place = keys.of_uop(graph.iota(n))
-        is_earlier = place.reshape(1, n) < place.reshape(n, 1)
+        is_earlier = place.unsqueeze(0) < place.unsqueeze(1)
         before = (theirs < mine) | (theirs.eq(mine) & is_earlier)
         earlier = before.cast(dtypes.int32).uop
         ranks = keys.of_uop(graph.reduce(earlier, [1], "sum")).reshape(n)
