@@ -44,9 +44,9 @@ class Captured:
     def __init__(self, recorded: Recording, inputs: Sequence[Buffer], before: Versions) -> None:
         by_device = groupby(recorded.launches, key=attrgetter("device"))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
-        touched = [buffer for launch in recorded.launches for buffer in launch.buffers]
-        self.used = frozenset(touched).difference(inputs)
-        self.written = frozenset(recorded.written)
+        touched = {buffer for launch in recorded.launches for buffer in launch.buffers}
+        self.used = touched.difference(inputs)
+        self.written = recorded.written
         self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
         PINNED.update(self.used)
         read = set(toposort(recorded.roots))
@@ -61,12 +61,12 @@ class Captured:
         """The pending cells to store before a replay: those stored where it reads or writes, and
         those that read what it overwrites."""
         written = self.written.union(inputs[k] for k in self.changed)
-        found = []
-        for cell in list(PENDING):
-            is_used = cell.stored and buffer_of(cell.stored) in self.used
-            if is_used or written & buffers_read(cell.uop):
-                found.append(cell)
-        return found
+        return [
+            cell
+            for cell in PENDING
+            if (cell.stored and buffer_of(cell.stored) in self.used)
+            or written & buffers_read(cell.uop)
+        ]
 
     def replay(self, inputs: Sequence[Buffer]) -> None:
         """Run every launch again, on these inputs; one that lies where a launch reads or writes,

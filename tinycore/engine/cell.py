@@ -12,7 +12,7 @@ import weakref
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import Shape, shape_of, size_of
+from tinycore.uop.shape import Shape
 
 _numbers = itertools.count()
 _data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
@@ -91,9 +91,3 @@ def buffers_read(node: UOp) -> frozenset[Buffer]:
         leaves = [inner for inner in toposort([node]) if inner.op is Ops.BUFFER]
         found = _read[node] = frozenset(_data[leaf] for leaf in leaves)
     return found
-
-
-def allocate(node: UOp, device: str) -> UOp:
-    """A new BUFFER on `device` with room for the value of `node`."""
-    buffer = Buffer(device, node.dtype, size_of(node))
-    return new_node(buffer, shape_of(node))

@@ -10,16 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tinycore.dtype import dtypes
-from tinycore.engine.cell import (
-    PENDING,
-    PINNED,
-    STATES,
-    Cell,
-    allocate,
-    buffer_of,
-    fresh_number,
-    new_node,
-)
+from tinycore.engine.cell import PENDING, PINNED, STATES, Cell, buffer_of, fresh_number, new_node
 from tinycore.engine.plan import Sink, plan_for
 from tinycore.engine.run import BOUND, OPEN, copied, run_steps
 from tinycore.errors import ArgumentError
@@ -27,7 +18,7 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of
+from tinycore.uop.shape import shape_of, size_of
 from tinycore.uop.tree import Rebuild, indices
 
 
@@ -48,7 +39,8 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     plan, leaves = plan_for(sinks, opened)
     placed = []
     for (node, old), in_place in zip(sinks, plan.in_place, strict=True):
-        placed.append(old if old and in_place else allocate(node, device))
+        fresh = Buffer(device, node.dtype, size_of(node))
+        placed.append(old if old and in_place else new_node(fresh, shape_of(node)))
     buffers = [buffer_of(node) for node in leaves + placed]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
@@ -109,10 +101,9 @@ def _sinks(cells: Sequence[Cell]) -> list[Sink]:
 def _with_company(cells: list[Cell]) -> list[Cell]:
     """The cells, the states they read (random counters), and the pending readers of what they
     overwrite."""
-    found = dict.fromkeys(cells)
     states = [state for state in STATES if not state.is_realized]
     reached = set(toposort([cell.uop for cell in cells])) if states else set()
-    found |= dict.fromkeys(state for state in states if state.stored in reached)
+    found = dict.fromkeys(cells + [state for state in states if state.stored in reached])
     written = {cell.stored for cell in found if cell.stored}
     others = [cell for cell in PENDING if cell not in found] if written else []
     reaches: dict[UOp, bool] = {}

@@ -19,7 +19,7 @@ from tinycore.dtype import DType
 from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.ref.memory import decode, encode, storage
+from tinycore.runtime.ref.memory import decode, encode
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
@@ -114,9 +114,8 @@ def _random(param: UOp, numbers: Any) -> Any:
     """Stored elements of a parameter: numbers whose sums every type can hold."""
     count = size(param.arg.shape)
     if param.dtype.is_float:
-        return encode(numbers.uniform(-1, 1, count).astype("float32"), param.dtype)
-    most = 2 if param.dtype.kind == "b" else 64
-    return numbers.integers(0, most, count).astype(storage(param.dtype))
+        return encode(numbers.uniform(-1, 1, count), param.dtype)
+    return encode(numbers.integers(0, 2 if param.dtype.kind == "b" else 64, count), param.dtype)
 
 
 def _close(want: Any, got: Any, dtype: DType) -> bool:

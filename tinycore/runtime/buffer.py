@@ -32,10 +32,8 @@ class Counters:
 
     def reset(self) -> None:
         """Set what counts work to zero; `mem_used`, which is live, stays."""
-        self.global_ops = 0
-        self.global_mem = 0
+        self.global_ops = self.global_mem = self.kernel_count = 0
         self.time_sum_s = 0.0
-        self.kernel_count = 0
 
 
 GlobalCounters = Counters()

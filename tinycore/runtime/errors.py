@@ -55,9 +55,7 @@ class CompileError(BackendError):
         log: str = "",
     ) -> None:
         super().__init__(message, device, hint, source, line, log)
-        self.source = source
-        self.line = line
-        self.log = log
+        self.source, self.line, self.log = source, line, log
 
 
 class OutOfMemory(BackendError, MemoryError):

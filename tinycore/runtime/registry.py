@@ -97,10 +97,6 @@ class Devices:
         """The names that are ready, the best first; broken plugins are left out with a warning."""
         return [plugin.name for core in (False, True) for plugin in self._ready(core)]
 
-    def count(self, name: str | None = None) -> int:
-        """How many devices there are of this kind. Raises: as `canonicalize`."""
-        return self._plugin(spell(self.canonicalize(name)).name).devices
-
     def synchronize(self, name: str | None = None) -> None:
         """Wait for all queued work of one device, or of every open one."""
         for device in [self[name]] if name else self._open.values():

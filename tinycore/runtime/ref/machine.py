@@ -13,7 +13,7 @@ from typing import Any
 from tinycore.runtime.ref.frame import TEAMS, Frame, agents
 from tinycore.runtime.ref.memory import (
     EMPTY,
-    FILLING,
+    FILLS,
     READ,
     Array,
     Instance,
@@ -46,7 +46,7 @@ class Machine(Frame):
             yield from run(statement) or ()
         for buffer in [node for node in statements if node.op is Ops.BUFFER]:
             for slot in self.names[buffer].slots:
-                if slot.state == FILLING:
+                if slot.state == FILLS:
                     self.fail(f"{slot.name} ends while a copy fills it", "a wait before")
                 if slot.state == READ:
                     slot.complete()
@@ -132,8 +132,8 @@ class Machine(Frame):
             inner = copy(self)
             inner.lane = self.lane_of(statement)
         values = [inner.value(value) for value in src[count : 2 * count]]
-        for buffer, place, value in zip(src, arg.places, values, strict=False):
-            inner.write(buffer, place, value, arg.combine or arg.rebase)
+        for stored in zip(src, arg.places, values, strict=False):
+            inner.write(*stored, arg.combine or arg.rebase)
         new = self.noted("new", statement) if moved else ()
         for state in moved:
             first, *_ = arg.places
@@ -206,7 +206,7 @@ class Machine(Frame):
         if not (outward or np.unique(cells).size == cells.size == place.instance.size):
             self.fail(f"a copy does not fill {target.name}", "a box that fits, not masked")
         inner.put(place, inner.value(source), "copy")
-        slot.begin(sequence, READ if outward else FILLING, place.instance, cells)
+        slot.begin(sequence, READ if outward else FILLS, place.instance, cells)
 
     def do_wait(self, statement: UOp) -> Steps:
         """Go on when each copy is complete; it is visible to the role or team that waited."""

@@ -29,7 +29,7 @@ AS_BITS = NARROW.keys() - {dtypes.float16}  # types that numpy lacks
 
 PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element; what a copy moves is poison
 ABSENT = ("", "that nobody wrote", "that a copy writes")
-EMPTY, FILLING, FULL, READ = "empty", "being filled", "full", "being read by a copy"
+EMPTY, FILLS, FULL, READ = "empty", "being filled", "full", "being read by a copy"
 
 
 @cache
