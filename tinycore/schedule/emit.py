@@ -167,24 +167,21 @@ class Runs:
         """The latest run that may hold a reduction, and those of it that it must follow."""
         read = self._read(term)
         for number in reversed(range(len(self.runs))):
-            sums = self.runs[number].sums
+            steps = self.runs[number].sums[0].stage.steps
             leads = [output for known, output in read if known >= number]
-            fits = sums[0].stage.steps.extents == stage.steps.extents
-            if fits and self._follows(stage, term, leads, sums):
+            if steps.extents == stage.steps.extents and self._follows(stage, term, leads):
                 return number, leads
             if leads:
                 break
         return len(self.runs), []
 
-    def _follows(
-        self, stage: Stage, term: UOp, leads: Sequence[Output], sums: Sequence[Output]
-    ) -> bool:
+    def _follows(self, stage: Stage, term: UOp, leads: Sequence[Output]) -> bool:
         """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is
         the maximum of."""
         every = factors(term)
         for lead in leads:
             is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
-            if lead not in sums or not is_plain or stage.steps.combine != "sum":
+            if not is_plain or stage.steps.combine != "sum":
                 return False
             scale = (lead.value - lead.stage.stored_value).alu(Ops.EXP)
             rest = [one for one in every if one is not scale]

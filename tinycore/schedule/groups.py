@@ -127,14 +127,11 @@ class Grouping:
     def places(self) -> dict[UOp, UOp]:
         """The old buffers that sinks overwrite; their groups then run after all that read these."""
         found = {}
-        for group in self.groups:
-            for node, sink in group.stages.items():
-                old = self.olds.get(node)
-                if not (old and group.allows(sink, old)):
-                    continue
-                others = [one for one in self.groups if one is not group and one.reads(old)]
-                if any(other.follows(group) for other in others):
-                    continue
+        for node, old in self.olds.items():
+            group = self.group_of[node]
+            others = [one for one in self.groups if one is not group and one.reads(old)]
+            is_last = not any(other.follows(group) for other in others)
+            if is_last and group.allows(group.stages[node], old):
                 found[node] = old
                 for other in others:
                     self.run_after(group, other.before | other.bits)
@@ -210,12 +207,9 @@ class Grouping:
         """True if a reader reads an old buffer outside of the iteration that overwrites it."""
         for sink, places in sinks.items():
             old = self.olds.get(sink.node)
-            if not old:
-                continue
             for reader, dims in readers.items():
-                own = pick(reader.axes, dims)
-                for at in reader.reads.get(old, ()):
-                    if sink.writes or pick(at.indices, places) != own:
+                for at in reader.reads.get(old, ()) if old else ():
+                    if sink.writes or pick(at.indices, places) != pick(reader.axes, dims):
                         return True
         return False
 
