@@ -4,8 +4,6 @@ Comes in: a loss and the nodes to differentiate by. Goes out: for each of them t
 gradient, in its own shape and type. Loop trees are never differentiated; schedule/ is next.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from tinycore.dtype import Scalar

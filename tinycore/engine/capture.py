@@ -5,8 +5,6 @@ replay costs one native call where the device has graphs, and which names the pe
 must be stored before. tensor/jit.py decides what is captured and when a replay is legal.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Sequence
 from itertools import groupby

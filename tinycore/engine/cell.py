@@ -4,8 +4,6 @@ Comes in: graph nodes. Goes out: cells, whose realization is recorded here, neve
 `zeros(n)` are one node in two cells and become two buffers. Next: realize.py runs what is pending.
 """
 
-from __future__ import annotations
-
 import itertools
 import weakref
 

@@ -6,8 +6,6 @@ buffers numbered by first appearance, so that the second training step, on other
 same, costs one walk. Next: run.py binds slots and launches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

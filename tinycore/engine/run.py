@@ -6,8 +6,6 @@ arithmetic operations, and the bytes its parameters hold, the least it has to mo
 `Recording` is open in this thread, what runs is also written down for capture.py to replay.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ several worker processes and run by another, so that one that crashes or hangs c
 what is found is kept on disk as text (worker.py, codegen/optimize/search.py).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

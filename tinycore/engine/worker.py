@@ -4,8 +4,6 @@ Comes in: requests on standard input, as `Worker.ask` in tune.py writes them. Go
 what was standard output, until the input ends. Run as `python -m tinycore.engine.worker`.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import sys

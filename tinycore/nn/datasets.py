@@ -5,8 +5,6 @@ the user; registries are reached by the user's own npm and pip, with their confi
 demo.py.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import importlib.util

@@ -4,8 +4,6 @@ Comes in: the words of a command line. Goes out: a trained network's accuracy on
 the last line. `tinycore demo` and examples/mnist.py run it.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

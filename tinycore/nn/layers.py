@@ -4,8 +4,6 @@ Comes in: sizes. Goes out: objects whose tensors state.py finds by their names, 
 Next: optim.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import sqrt
 

@@ -4,8 +4,6 @@ Comes in: parameters with `grad`. Goes out: the same tensors with new values. Le
 count are tensors, so that all steps are one graph. Next: state.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -4,8 +4,6 @@ Comes in: any object that holds tensors. Goes out: a dictionary of them; files. 
 Source: the safetensors format, a length, a JSON header and the bytes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from os import PathLike

@@ -10,8 +10,6 @@ closed or native package can be one too. Errors are those of runtime/errors.py; 
 escapes from vendor code is caught, kept and shown under the device's name.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields

@@ -5,8 +5,6 @@ device's name. Memory that is freed is kept for the next buffer; object code is 
 processes. Next: registry.py, which keeps one device for each name; buffer.py, which owns blocks.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import threading

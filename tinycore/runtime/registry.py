@@ -5,8 +5,6 @@ A name someone asked for raises with its cause; a plugin nobody asked for is lef
 warning line. Next: buffer.py, which allocates on the devices opened here.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import re

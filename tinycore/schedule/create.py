@@ -5,8 +5,6 @@ kernels, fused wherever no element is computed twice. Every pass walks stages or
 text of a kernel is uop/printer.py's, its actions are codegen/'s.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ replaced. No function here recurses: an expression may be longer than Python's s
 asks, for each stage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from itertools import count
 from math import prod

@@ -6,8 +6,6 @@ writes into a copy of its base; and the nodes that are stages. stages.py comes n
 were chosen on the kernels of docs/decisions/0003 and are not measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_

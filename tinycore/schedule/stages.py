@@ -6,8 +6,6 @@ once an element is no stage: it is a REDUCE in their expressions, and so are sca
 Decided by counting evaluations, never by what an expression means. groups.py comes next.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar

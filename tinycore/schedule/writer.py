@@ -6,8 +6,6 @@ its last axis is opened (masks count); a reduction inside an expression becomes 
 there. emit.py says which loops and stores a kernel has.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count

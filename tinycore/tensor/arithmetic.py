@@ -4,8 +4,6 @@ Comes in: tensors and numbers, broadcast and promoted (base.py). Goes out: lazy 
 op table has no row for is composed of what it has. Next: functions.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf, nan
 from typing import Self, TypeVar

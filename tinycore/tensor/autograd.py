@@ -7,8 +7,6 @@ value that a gradient flows through is kept as long as its BUFFER lives, or unti
 is overwritten: a loss that was read can still be differentiated. Next: creation.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Self
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary

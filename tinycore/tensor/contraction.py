@@ -5,8 +5,6 @@ scheduler sees no more than that, and that attention runs without the table of a
 work. Next: convolution.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 from math import inf, sqrt

@@ -5,8 +5,6 @@ Comes in: tensors whose last axes are space. Goes out: lazy tensors. A window is
 o and c channels out and in. Next: indexing.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 

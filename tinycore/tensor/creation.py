@@ -4,8 +4,6 @@ Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors. Data is copi
 once; what a formula makes (zeros, ranges) stays a formula until it is needed. Next: random.py.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, Self
 

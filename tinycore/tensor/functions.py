@@ -6,8 +6,6 @@ taken are given harmless arguments. At a kink the gradient is PyTorch's; NaN sta
 movement.py.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from math import inf, nan, pi

@@ -3,8 +3,6 @@
 Comes in: a tensor and indices. Goes out: new tensors. Next: tensor.py, which joins all topics.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from operator import lt
 from typing import Self

@@ -5,8 +5,6 @@ of gathered rows for tensors and lists. Writes through either change the origina
 outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF. Next: gathering.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from operator import index as as_int
 from typing import Any, NamedTuple, Self

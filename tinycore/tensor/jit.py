@@ -5,8 +5,6 @@ second call. A capture holds for one set of shapes, dtypes, devices, views, alia
 arguments; any other set is captured anew. engine/capture.py replays.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields

@@ -3,8 +3,6 @@
 Comes in: tensors. Goes out: new tensors; pieces are views. Next: reduction.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Self, TypeVar

@@ -4,8 +4,6 @@ Comes in: tensors. Goes out: views of the same cell, so that a write through one
 Next: joining.py, whose results are cells of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Self
 

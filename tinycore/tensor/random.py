@@ -6,8 +6,6 @@ two equal steps of training are thus one graph, whose numbers differ. Source: Sa
 constants. Next: contraction.py.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from math import pi, sqrt

@@ -4,8 +4,6 @@ Comes in: tensors. Goes out: lazy tensors without the reduced axes, or with exte
 is asked. Sums of integers are 64 bits wide, as in PyTorch. Next: statistics.py.
 """
 
-from __future__ import annotations
-
 from typing import Self
 
 from tinycore.dtype import DType, dtypes, sum_dtype

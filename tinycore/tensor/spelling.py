@@ -4,8 +4,6 @@ Comes in: arguments as a user wrote them. Goes out: the one form that methods wo
 that names the operation. Next: movement.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import wraps
 from math import inf

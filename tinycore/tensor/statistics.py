@@ -4,8 +4,6 @@ Comes in: tensors. Goes out: lazy tensors; a loss is one number unless reduction
 here is known to the compiler by name. Next: contraction.py.
 """
 
-from __future__ import annotations
-
 from typing import Self
 
 from tinycore.errors import ShapeError

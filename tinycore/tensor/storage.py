@@ -5,8 +5,6 @@ A write through a view is a STORE into its cell (docs/ir.md, the graph); a view 
 it to the stored array here, so that indexing in a loop compiles nothing. Next: indexing.py.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from typing import Any, Self, TypeVar

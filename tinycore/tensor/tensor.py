@@ -5,8 +5,6 @@ Comes in: the topics, each a file; a name with bounds. Goes out: the classes tha
 jit.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Self
 

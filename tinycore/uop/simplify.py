@@ -6,8 +6,6 @@ zero or the wrap of an integer would be wrong. A rule makes one node over what i
 only this needs another look. Folds that cost nothing are in `alu` and `UOp.cast`.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 

@@ -5,8 +5,6 @@ out: a `Plan`, whose launches codegen/lower takes one by one. Files: actions.py 
 heuristic.py (BEAM=0), search.py (BEAM=n), pieces.py (what cannot be one launch).
 """
 
-from __future__ import annotations
-
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import DEBUG, NOOPT

@@ -4,8 +4,6 @@ Comes in: a kernel and actions as text. Goes out: the kernel after them, or Ille
 searched, cached and shipped: it speaks of canonical axis names, so that it outlives a process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Comes in: a kernel tree. Goes out: references (an access under its loops) and th
 elements. heuristic.py decides from these alone, never from shapes it has seen before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ costs: lanes that do nothing, and loads that feed it. Source of the costs: studi
 at the machine's limit; a tile of R rows and V vectors needs R*V + V + 1 registers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from math import prod

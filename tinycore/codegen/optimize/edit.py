@@ -4,8 +4,6 @@ Comes in: a kernel and the name of an axis. Goes out: the kernel with every loop
 one) rebuilt. Nothing here decides whether a change is right: each action states its own legality.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

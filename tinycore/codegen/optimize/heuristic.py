@@ -7,8 +7,6 @@ a reduction axis by partial sums, an outer axis by sinking below the reductions.
 the outer par loops becomes the grid. No shape is looked up in a table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 from math import prod

@@ -10,8 +10,6 @@ two grid loops in one kernel, so a grid loop with something beside it at the roo
 its own, and what its launch shares with others becomes a temporary (rule 11).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain

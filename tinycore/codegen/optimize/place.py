@@ -7,8 +7,6 @@ is a value if none is left. Reductions merge also where the later one reads the 
 earlier, by rebase (docs/ir.md rule 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import reduce
 from operator import mul

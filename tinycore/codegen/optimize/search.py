@@ -5,8 +5,6 @@ is a list of texts, of which those that are illegal where they stand are left ou
 factor changes what follows. Nothing here runs anything: `evaluate` compiles, times and verifies.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple

@@ -9,8 +9,6 @@ sum where a factor reads 0 anyway; a product with an infinity outside the mask c
 identity of the combine is used (rule 6).
 """
 
-from __future__ import annotations
-
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Statements,

@@ -9,8 +9,6 @@ grown too large for registers, a register tile for what an inner reduction adds,
 iteration of the outer one (docs/decisions/0008-update.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
