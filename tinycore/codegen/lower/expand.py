@@ -73,8 +73,9 @@ class Expander:
     def copied(self, statement: UOp, atom: Atom | None) -> None:
         """The body once for each number."""
         for number in range(statement.arg.extent.const):
-            self.values.now[atom] = make(number)
+            self.values.copied[atom] = make(number)
             self.body(statement.src)
+        self.values.copied.pop(atom, None)
 
     def along(self, statement: UOp, lane: Atom | None) -> None:
         """The body once, for all lanes."""

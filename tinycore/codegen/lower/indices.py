@@ -16,7 +16,7 @@ from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.uop.affine import atoms, rebuild, substitute
 from tinycore.uop.index import Atom, Index, Terms, make, of_atom
-from tinycore.uop.ops import Ops, UOp, const
+from tinycore.uop.ops import Ops, UOp, alu, const
 
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
@@ -25,14 +25,15 @@ FALSE = const(False, dtypes.bool)
 class Indices(Blocks):
     """Index values at one point of a program.
 
-    `now` is what holds there: of an axis the number if its loop is copied, else the node that
-    counts it; of a buffer the moment it last changed; of a LET its node. `lane` is the axis of the
-    vector loop around, and `lanes` how many values have: 1 outside of one.
+    `copied` is what number each axis is whose loop is copied. `now` is what holds besides: of an
+    axis the node that counts it; of a buffer the moment it last changed; of a LET its node. `lane`
+    is the axis of the vector loop around, and `lanes` how many values have: 1 outside of one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.now: dict[Atom | UOp | None, Any] = {}
+        self.copied: dict[Atom | None, Index] = {}
         self.lane: Atom | None = None
         self.lanes = 1
         self.form = cache(_form)
@@ -51,9 +52,9 @@ class Indices(Blocks):
         value, parts = self.form(index)
         if parts:
             return substitute(value, {atom: self._number_of(atom) for atom in parts})
-        numbers = {atom: self.now.get(atom) for atom, _ in value.terms}
-        copied = {atom: n for atom, n in numbers.items() if isinstance(n, Index)}
-        return rebuild(value, copied.get) if copied else value
+        if not self.copied:
+            return value
+        return rebuild(value, self.copied.get)
 
     def by_lane(self, index: Index) -> list[Index]:
         """A bound index in each lane alone."""
@@ -82,16 +83,15 @@ class Indices(Blocks):
         """True if an atom of a bound index differs from lane to lane."""
         if self.lanes == 1 or atom.kind == "variable":
             return False
-        node = self.now.get(atom)
-        if isinstance(node, UOp):
+        node: UOp | None = self.now.get(atom)
+        if node is not None:
             return node.dtype.lanes > 1
         return any(self.runs(part) for part in atoms(of_atom(atom)))
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
             return self._as_index(self._gathered(atom), atom.hi)
-        number = self.now.get(atom)
-        return number if isinstance(number, Index) else of_atom(atom)
+        return self.copied.get(atom) or of_atom(atom)
 
     def _gathered(self, atom: Atom) -> UOp:
         """The number that a gathered atom is here, negatives counted from the end."""
@@ -163,7 +163,8 @@ class Indices(Blocks):
         """The node of a bound index that is the same in all lanes."""
         if not index.const:
             return self._sum(index.terms)
-        return self.put(self._sum(index.terms) + index.const)
+        constant = self.number(index.const)
+        return self.put(alu(Ops.ADD, self._sum(index.terms), constant))
 
     def _sum(self, terms: Terms) -> UOp:
         """The variable part of a sum, outer parts first."""
@@ -177,7 +178,8 @@ class Indices(Blocks):
 
     def _added(self, total: UOp, parts: Iterable[tuple[UOp, int]]) -> UOp:
         for node, factor in parts:
-            total = self.apply(Ops.ADD, total, self.put(node * factor))
+            part = alu(Ops.MUL, node, node.const_like(factor))
+            total = self.apply(Ops.ADD, total, self.put(part))
         return total
 
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
