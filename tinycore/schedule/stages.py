@@ -36,7 +36,7 @@ _NO_STEPS = Inner((), (), "")
 
 def pick(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
     """Of some values, those at some places."""
-    return tuple([values[k] for k in places])
+    return tuple(values[k] for k in places)
 
 
 @dataclass(slots=True, eq=False)

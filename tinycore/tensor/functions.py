@@ -549,5 +549,5 @@ class Functions(Arithmetic):
 _ERF_TAIL = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 # 2/sqrt(pi) (-1)^n / (n! (2n + 1)) for n = 0 .. 8: Abramowitz and Stegun 7.1.5.
 _ERF_SERIES = tuple(
-    [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(9)]
+    _TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(9)
 )

@@ -90,7 +90,7 @@ def _broken(node: UOp) -> Defects:
     if node.op in STATEMENTS or node.op in ELEMENTWISE:
         yield from misfits(node)
     if node.op is Ops.SHUFFLE:
-        total = sum([source.dtype.lanes for source in node.src])
+        total = sum(source.dtype.lanes for source in node.src)
         if len(node.arg) != node.dtype.lanes or not {*node.arg} <= {*range(total)}:
             yield f"picks lanes {node.arg} of {total}"
     if node.op in (Ops.LOAD, Ops.STORE):

@@ -49,7 +49,7 @@ class Parser(Reader):
         name = self.name("a name")
         nodes = self.group(self.parameter)
         kinds = (Ops.BUFFER, Ops.VARIABLE)
-        params, variables = [tuple([node for node in nodes if node.op is op]) for op in kinds]
+        params, variables = [tuple(node for node in nodes if node.op is op) for op in kinds]
         if word == "plan":
             return Plan(name, params, variables, *self.steps())
         spmd = self.accept("spmd")
@@ -160,8 +160,8 @@ class Parser(Reader):
         if self.accept("swizzle"):
             swizzle = self.integer(), self.integer(), self.integer()
         own = self.own() if self.accept("own") else None
-        names = tuple([name for name, _ in shape if name and own])
-        extents = tuple([extent for _, extent in shape])
+        names = tuple(name for name, _ in shape if name and own)
+        extents = tuple(extent for _, extent in shape)
         arg = tree.BufferArg(name, extents, space, slots, init, swizzle, names, own)
         node = self.names[name] = UOp(Ops.BUFFER, dtype, (), arg)
         return node

@@ -185,7 +185,7 @@ class Printer:
     def index(self, value: Index) -> str:
         """An index value; terms sorted by coefficient, then by name."""
         plain = unalias(value)
-        terms = sorted([(c < 0, -abs(c), self.atom(atom), c) for atom, c in plain.terms])
+        terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in plain.terms)
         alone = len(terms) == 1 and plain.const == 0
         texts = []
         for _, _, text, c in terms:
@@ -199,7 +199,7 @@ class Printer:
     def atom(self, atom: Atom) -> str:
         """An axis, a variable, a gathered index, a digit or a product."""
         if atom.factors:
-            return "*".join(sorted([_grouped(self.atom(factor)) for factor in atom.factors]))
+            return "*".join(sorted(_grouped(self.atom(factor)) for factor in atom.factors))
         if atom.kind == "gather":
             self.value(atom.node)
             return f"{self.operand(atom.node, LEVELS['in'])} in {atom.hi + 1}"
@@ -215,8 +215,8 @@ class Printer:
 
     def comparison(self, value: Index) -> str:
         """value >= 0, with what is negative in it on the other side."""
-        more = make(0, tuple([(atom, c) for atom, c in value.terms if c > 0]))
-        less = make(0, tuple([(atom, -c) for atom, c in value.terms if c < 0]))
+        more = make(0, tuple((atom, c) for atom, c in value.terms if c > 0))
+        less = make(0, tuple((atom, -c) for atom, c in value.terms if c < 0))
         if not value.terms:
             return _number(value.const >= 0)
         if not less.terms or (more.terms and value.const >= 0):

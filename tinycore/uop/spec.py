@@ -66,7 +66,7 @@ def ops_are_known(site: Site) -> Defects:
     op, boundary = site.statement.op, site.boundary
     known = STATEMENTS[boundary]
     if op not in known:
-        names = sorted([one.name for one in known])
+        names = sorted(one.name for one in known)
         yield f"statement {op.name} at boundary {boundary}; expected one of {names}."
     for field, plain in PLAIN.items() if boundary == "schedule" else ():
         found = getattr(site.statement.arg, field, plain[0])

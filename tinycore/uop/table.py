@@ -177,7 +177,7 @@ class Ops(Enum):
 
 
 def _group(*names: str) -> frozenset[Ops]:
-    return frozenset([op for op in Ops if op.row.group in names])
+    return frozenset(op for op in Ops if op.row.group in names)
 
 
 MOVEMENT = _group("movement")

@@ -74,7 +74,7 @@ def _joined(node: UOp) -> Nodes:
 
 def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
     """A combining store, in the loops over the elements of its state."""
-    count = prod([part.arg.extent.hi for part in loops_in([statement])])
+    count = prod(part.arg.extent.hi for part in loops_in([statement]))
     place = "reg" if count <= MAX_COPIES else ""
 
     def change(part: UOp) -> Nodes:

@@ -142,7 +142,7 @@ def _needed(target: UOp, place: Access) -> Access:
 
 def place_in(loops: Sequence[LoopArg]) -> tuple[Index, ...]:
     """Where the iterations of some loops are."""
-    return tuple([axis(arg.axis, arg.extent) for arg in loops])
+    return tuple(axis(arg.axis, arg.extent) for arg in loops)
 
 
 def nest(loops: Sequence[LoopArg], statement: UOp, vector_bytes: int) -> Statements:

@@ -62,7 +62,7 @@ def apply(kernel: Kernel, text: str) -> Kernel:
 
 def _read(text: str) -> Argument:
     if text.startswith("["):
-        return tuple([tuple(group.split()) for group in text.strip("[]").split("][")])
+        return tuple(tuple(group.split()) for group in text.strip("[]").split("]["))
     return int(text) if text.isdigit() else text
 
 

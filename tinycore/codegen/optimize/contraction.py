@@ -109,7 +109,7 @@ class Contraction(NamedTuple):
     def _uses(self, vector: UOp, packed: Reference) -> int:
         """How often each element of a packed operand is used."""
         others = [loop for loop in self.par if loop is not vector]
-        return prod([extent_of(loop) for loop in others if not packed.moves(loop)])
+        return prod(extent_of(loop) for loop in others if not packed.moves(loop))
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums, all operands read as vectors."""
@@ -135,7 +135,7 @@ class Contraction(NamedTuple):
         moved = [[k for k, loop in enumerate(loops) if one.moves(loop)] for one in self.loads]
         for counts in sizes:
             work = prod(counts)
-            loads = sum([prod([counts[k] for k in sides]) for sides in moved])
+            loads = sum(prod(counts[k] for k in sides) for sides in moved)
             pace = max(1.0, 8 / work, loads / work) + 0.1 * loads / work
             waste = 1.0
             for loop, count in zip(loops[::-1], counts[::-1], strict=True):
@@ -148,7 +148,7 @@ class Contraction(NamedTuple):
         """The outermost reduction loop and how much of it a packed panel may hold, where the panel
         of all of it would not stay in the cache."""
         outer = self.red[0]
-        depth = prod([extent_of(loop) for loop in self.red if packed.moves(loop)])
+        depth = prod(extent_of(loop) for loop in self.red if packed.moves(loop))
         if depth * row_bytes <= self.near or not packed.moves(outer):
             return None
         extent = extent_of(outer)

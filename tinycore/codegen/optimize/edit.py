@@ -295,7 +295,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     own = declared(body)
     tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
     if mask and tiles:
-        name = min([one.name for one in tiles])
+        name = min(one.name for one in tiles)
         raise Illegal(f"a mask does not reach the tile statement on {name}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
     return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
@@ -323,7 +323,7 @@ def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
 
 def own_axes(name: str, shape: Iterable[Index | int]) -> Indices:
     """The axes name0, name1, ... of these extents."""
-    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
+    return tuple(axis(f"{name}{k}", extent) for k, extent in enumerate(shape))
 
 
 def constraint(value: Index) -> Mask:

@@ -194,7 +194,7 @@ def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
     for loop in reversed(path):
         if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
             continue
-        score = sum([_PACE.get(one.stride(loop), -0.5) for one in inner])
+        score = sum(_PACE.get(one.stride(loop), -0.5) for one in inner)
         if score > best_score and extent_of(loop) >= 4:
             best, best_score = loop, score
     return best
@@ -302,7 +302,7 @@ class _RowTile:
         extent, units = extent_of(self.tile.loops[0]), self.choice.caps.units
         least = self.choice.lanes * self.vectors
         block, depth = self.tile.block or (None, 1)
-        depth *= prod([extent_of(loop) for loop in self.operands.red if loop is not block])
+        depth *= prod(extent_of(loop) for loop in self.operands.red if loop is not block)
         most = min(self.operands.near // (4 * depth), extent // (2 * units), 4 * least)
         width = max(most // least, 1) * least
         self.take(f"SPLIT({self.vector}, {width})")

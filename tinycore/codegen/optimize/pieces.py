@@ -121,7 +121,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     pieces, made = crossing_values(pieces, space)
     buffers = [*made, *direct(node.src, Ops.BUFFER)]
     seen = [touched(piece) for piece in pieces]
-    shared = {one for one in buffers if sum([one in used for used in seen]) != 1}
+    shared = {one for one in buffers if sum(one in used for used in seen) != 1}
     for group in tied(node.src):
         shared |= group if group & shared else set()
     loops = []
@@ -190,11 +190,11 @@ def as_plan(kernel: Kernel) -> Plan:
     launches = []
     for number, part in enumerate(parts):
         used = touched(part)
-        given = tuple([one for one in (*params, *temps) if one in used])
+        given = tuple(one for one in (*params, *temps) if one in used)
         local = [one for one in own if one in used and one not in temps]
         title = name if len(parts) == 1 else f"{name}_{number}"
         piece = Kernel(title, given, variables, (*local, *part), spmd)
-        launches.append(Launch(title, tuple([one.name for one in given]), piece))
+        launches.append(Launch(title, tuple(one.name for one in given), piece))
     return Plan(name, params, variables, temps, tuple(launches))
 
 

@@ -313,7 +313,7 @@ def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Stat
     inner = fused.src
     for buffer in [one for one in before if one in free]:
         inner = _narrowed(inner, buffer, min(own[buffer]))
-    return tuple([one for one in before if one not in free]), inner
+    return tuple(one for one in before if one not in free), inner
 
 
 def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:

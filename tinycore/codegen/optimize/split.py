@@ -242,7 +242,7 @@ def _cut(body: Statements, atom: Atom) -> Statements:
     masks = masks_of(body, atom)
     if not masks:
         return body
-    extent = max([_limit(mask, atom) for mask in masks])
+    extent = max(_limit(mask, atom) for mask in masks)
     if not 0 < extent <= atom.hi:
         return body
     nodes = {}

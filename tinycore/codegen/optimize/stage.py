@@ -98,11 +98,11 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
     element = load(source, reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
     use = used_alone(node.src, reads)
     value = use.of(reads[0], element)
-    shape = [max([place.hi for place in dim]) + 1 for dim in tile.dims]
+    shape = [max(place.hi for place in dim) + 1 for dim in tile.dims]
     held = buffer(name, value.dtype, shape, space)
     now = {}
     for number, result in enumerate(use.results):
-        now[result] = load(held, Access(tuple([dim[number] for dim in tile.dims])))
+        now[result] = load(held, Access(tuple(dim[number] for dim in tile.dims)))
     body = edit(node.src, lambda one: () if one in use.lets else (one,))
     return node.over((held, *_filled(held, value), *rebuild(body, now)))
 
@@ -173,7 +173,7 @@ def _filled(target: UOp, value: UOp) -> Statements:
     name, shape = f"{target.name}.", target.arg.shape
     if target.arg.space == "reg":
         return (each(target, name, lambda place: store(target, place, value)),)
-    box = tuple([(f"{name}{k}", extent) for k, extent in enumerate(shape)])
+    box = tuple((f"{name}{k}", extent) for k, extent in enumerate(shape))
     place = Access(own_axes(name, shape))
     arg = StoreArg((place,), box=box, engine=ENGINES[target.arg.space])
     copy = UOp(Ops.COPY, dtypes.void, (target, value), arg)
@@ -225,7 +225,7 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     for whole, place in zip(axes, inside, strict=True):
         for atom, stride in place.terms:
             env[atom] = whole // stride % (atom.hi + 1)
-    source = tuple([substitute(index, env) for index in places])
+    source = tuple(substitute(index, env) for index in places)
     dims = [[place] * len(reads) for place in inside]
     return _Tile(dims, source, lambda number, value: substitute(value, env))
 
@@ -262,8 +262,8 @@ def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
         base = {index - part for index, part in zip(column, inside, strict=True)}
         if len(base) > 1:
             raise Illegal(f"STAGE: reads of {reads[0].source.name} lie in several boxes")
-        lo = min([part.lo for part in inside])
-        extent = max([part.hi for part in inside]) - lo + 1
+        lo = min(part.lo for part in inside)
+        extent = max(part.hi for part in inside) - lo + 1
         source.append(base.pop() + lo + axis(f"{name}.{len(dims)}", extent))
         if extent > 1:
             dims.append([part - lo for part in inside])
@@ -335,7 +335,7 @@ def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     tile = buffer(name, wide.dtype, shape, "reg", init=wide.arg.init)
     near = store(tile, place._replace(indices=inside), added.src[1], added.arg.combine)
     gone = atoms_in(node.src) - atoms(*inside)
-    outer = tuple([value for value in place.mask if not atoms(value) & gone])
+    outer = tuple(value for value in place.mask if not atoms(value) & gone)
     total = load(tile, Access(inside))
     combined = store(wide, place._replace(mask=outer), total, wide.arg.init)
     inner = {one.name: one for one in loops_in(node.src)}

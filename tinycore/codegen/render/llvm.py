@@ -18,7 +18,7 @@ from tinycore.uop.lowered import REGISTER, Lowered
 
 Register = tuple[UOp, int]  # a register buffer and a place in it
 
-OPS = tuple(sorted([op.name for op in SPELLED]))
+OPS = tuple(sorted(op.name for op in SPELLED))
 """The scalar ops this renderer spells, for `Caps.ops`; the core decomposes the others."""
 
 
