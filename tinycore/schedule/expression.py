@@ -114,7 +114,7 @@ class Rewrite(Rebuild):
     parts = staticmethod(parts)  # a LOAD reads what stays as it is
 
     def __init__(
-        self, env: Mapping[Atom, Index], mask: Mask = (), read: Load | None = None
+        self, env: Mapping[Atom, Index], read: Load | None = None, mask: Mask = ()
     ) -> None:
         super().__init__(env=env)
         self.mask = mask

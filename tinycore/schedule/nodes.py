@@ -184,11 +184,9 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
     carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
     found = set()
     for node in reversed(graph.order):
-        ways = {user if user in stored else carrier[user] for user in graph.consumers[node]}
-        carrier[node] = node
-        if len(ways) == 1:
-            (carrier[node],) = ways
-        elif ways:
+        ways = {carrier[user] for user in graph.consumers[node]}
+        (carrier[node],) = ways if len(ways) == 1 and node not in stored else {node}
+        if len(ways) > 1:
             found.add(node)
     return found
 
@@ -200,7 +198,8 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
     for node in graph.order:
         if node.op is not Ops.REDUCE:
             is_inline = node.op in _INLINE and node not in graph.sinks
-            short |= {node} if is_inline and not short.isdisjoint(node.src) else set()
+            if is_inline and not short.isdisjoint(node.src):
+                short.add(node)
             continue
         product = _below(node.source, CASTS)
         sources = [_below(source, _THROUGH) for source in product.src]

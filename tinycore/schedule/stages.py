@@ -77,14 +77,14 @@ class Stage:
         new = replaced(own, self.inner, axes_over("n", self.at(self.shape)))
         steps = self.steps
         env = renamed(self.axes + steps.axes, new + axes_over("r", steps.extents))
-        rewrite = Rewrite(env, (), read)
+        rewrite = Rewrite(env, read)
         self.axes = new
         self.place = mapped(self.place, rewrite.index)
         self.update(rewrite.node(self.value))
 
     def inlined(self, access: Access) -> UOp:
         """Its value evaluated where it is read, under the mask and fill of a LOAD."""
-        value = Rewrite(renamed(self.axes, access.indices), access.mask).node(self.value)
+        value = Rewrite(renamed(self.axes, access.indices), mask=access.mask).node(self.value)
         return choose(access.mask, value, access.fill or 0)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
@@ -169,7 +169,7 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
 
     for stage in stages.values():
         if not inside.isdisjoint(stage.reads):
-            stage.update(Rewrite({}, (), read).node(stage.value))
+            stage.update(Rewrite({}, read).node(stage.value))
     return {node: stage for node, stage in stages.items() if node not in inside}
 
 
@@ -184,13 +184,13 @@ def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
     base, *ids, written = node.src
     seen = gather(base, *ids) if ids else apply_view(base, node.arg)
     shape = (1, *shape[1:]) if ids else shape_of(written)
-    axes = inside = axes_over("p", shape)
+    axes = axes_over("p", shape)
     extents = shape_of(ids[0]) if ids else ()
-    if ids:
-        inside = axes_over(letter, extents) + axes[1:]
+    steps = axes_over(letter, extents)
+    inside = steps + axes[1:] if ids else axes
     value = push.value(written, inside)
     if ids:
-        value = reduction(value, inside[: len(extents)], extents, node.arg)
+        value = reduction(value, steps, extents, node.arg)
     stored = chosen if ids else {base}  # also where a part of the view is stored apart
     (access,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
     return Stage(number, node, shape, axes, value, access.indices)

@@ -64,8 +64,7 @@ class Writer(Rewrite):
         """Start nested loops; what is written until `close` is inside them: all of `values`, and
         the states, declared before them, that they change at every step."""
         self.write(*states)
-        changing = atoms(*axes).union(states)
-        scope = Scope([], count_uses(values), changing, [], [])
+        scope = Scope([], count_uses(values), atoms(*axes).union(states), [], [])
         for index, extent in zip(axes, extents, strict=True):
             name = f"i{next(self.numbers)}"
             scope.loops.append(loop(kind, name, self._noted(as_index(extent)), ()))
