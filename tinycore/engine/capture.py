@@ -6,14 +6,12 @@ must be stored before. tensor/jit.py decides what is captured and when a replay 
 """
 
 import weakref
-from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
 from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
-from tinycore.engine.run import BOUND, Recorded, Recording, bound, copied, count, launch
-from tinycore.runtime.buffer import Buffer
+from tinycore.engine.run import BOUND, Buffers, Recorded, Recording, bound, copied, count, launch
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, toposort
 
@@ -39,7 +37,7 @@ class Captured:
     read or wrote are as they were.
     """
 
-    def __init__(self, recorded: Recording, inputs: Sequence[Buffer], before: Versions) -> None:
+    def __init__(self, recorded: Recording, inputs: Buffers, before: Versions) -> None:
         by_device = groupby(recorded.launches, key=attrgetter("device"))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
         touched = {buffer for launch in recorded.launches for buffer in launch.buffers}
@@ -55,7 +53,7 @@ class Captured:
         """True if no cell that was pending when this was captured, and used, was written since."""
         return all(cell.uop is uop for cell, uop in self.before.items())
 
-    def waiting(self, inputs: Sequence[Buffer]) -> list[Cell]:
+    def waiting(self, inputs: Buffers) -> list[Cell]:
         """The pending cells to store before a replay: those stored where it reads or writes, and
         those that read what it overwrites."""
         written = self.written.union(inputs[k] for k in self.changed)
@@ -66,7 +64,7 @@ class Captured:
             or written & buffers_read(cell.uop)
         ]
 
-    def replay(self, inputs: Sequence[Buffer]) -> None:
+    def replay(self, inputs: Buffers) -> None:
         """Run every launch again, on these inputs; one that lies where a launch reads or writes,
         such as the last result, is copied first. Raises: LaunchError, DeviceLost."""
         if not self.used.isdisjoint(inputs):
@@ -79,7 +77,7 @@ class _Run:
     """Consecutive launches on one device; a call is made anew only where an input or a variable
     stands in it and has changed."""
 
-    def __init__(self, device: str, launches: list[Recorded], inputs: Sequence[Buffer]) -> None:
+    def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
         self.device = device
         self.launches = launches
         self.steps = [launch.step for launch in launches]
@@ -91,7 +89,7 @@ class _Run:
             if step.values or not set(inputs).isdisjoint(buffers):
                 self.changing.append(k)
 
-    def replay(self, inputs: Sequence[Buffer]) -> None:
+    def replay(self, inputs: Buffers) -> None:
         if self.now != (inputs, BOUND):
             swap = dict(zip(self.inputs, inputs, strict=True))
             for k in self.changing:

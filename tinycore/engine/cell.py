@@ -5,7 +5,7 @@ Comes in: graph nodes. Goes out: cells, whose realization is recorded here, neve
 """
 
 import itertools
-import weakref
+from weakref import WeakKeyDictionary, WeakSet
 
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
@@ -13,7 +13,7 @@ from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.shape import Shape
 
 _numbers = itertools.count()
-_data: weakref.WeakKeyDictionary[UOp, Buffer] = weakref.WeakKeyDictionary()
+_data: WeakKeyDictionary[UOp, Buffer] = WeakKeyDictionary()
 
 
 class Cell:
@@ -45,15 +45,15 @@ class Cell:
 
 # Cells whose current version is not stored: a realization that overwrites a buffer in place first
 # runs those of them that still read it (docs/ir.md, the graph, 4).
-PENDING: weakref.WeakSet[Cell] = weakref.WeakSet()
+PENDING: WeakSet[Cell] = WeakSet()
 
 # Cells that every realization which reads them also moves on: the counters of random numbers.
-STATES: weakref.WeakSet[Cell] = weakref.WeakSet()
+STATES: WeakSet[Cell] = WeakSet()
 
 # Buffers that captures use: a cell that is stored in one stays there.
-PINNED: weakref.WeakSet[Buffer] = weakref.WeakSet()
+PINNED: WeakSet[Buffer] = WeakSet()
 
-_read: weakref.WeakKeyDictionary[UOp, frozenset[Buffer]] = weakref.WeakKeyDictionary()
+_read: WeakKeyDictionary[UOp, frozenset[Buffer]] = WeakKeyDictionary()
 
 
 def fresh_number() -> int:

@@ -109,8 +109,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
     memory = plan_memory(lives)
     regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
     packed = [step._replace(slots=tuple(regions[k] for k in used)) for step, used in steps]
-    ends = zip(schedule.places, sinks, strict=True)
-    in_place = tuple(place is sink.old for place, sink in ends)
+    in_place = tuple(place is old for place, (_, old) in zip(schedule.places, sinks, strict=True))
     return ExecutionPlan(tuple(packed), in_place, memory.region_bytes)
 
 

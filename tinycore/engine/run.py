@@ -43,6 +43,7 @@ class Step(NamedTuple, Generic[Code]):
 
 
 Loaded = Step[Program]
+Buffers = Sequence[Buffer]
 Steps = Sequence[Loaded]
 
 
@@ -93,7 +94,7 @@ def forbid_while_recording(operation: str) -> None:
         )
 
 
-def run_steps(steps: Steps, slots: Sequence[Buffer], device: OpenDevice) -> None:
+def run_steps(steps: Steps, slots: Buffers, device: OpenDevice) -> None:
     """Launch every step in order. Raises: LaunchError, DeviceLost, OutOfMemory."""
     used = [[slots[slot] for slot in step.slots] for step in steps]
     launch(steps, list(map(bound, steps, used)), device)
@@ -101,7 +102,7 @@ def run_steps(steps: Steps, slots: Sequence[Buffer], device: OpenDevice) -> None
         OPEN.recording.launches += map(Recorded, steps, used, [device.name] * len(steps))
 
 
-def bound(step: Loaded, buffers: Sequence[Buffer]) -> Call:
+def bound(step: Loaded, buffers: Buffers) -> Call:
     """A step on these buffers, and what its variables stand for now."""
     handles = [buffer.handle for buffer in buffers]
     return Call(step.program, handles, [BOUND[name] for name in step.values], step.launch)

@@ -87,10 +87,10 @@ class Bench:
 
     def results(self, run: Run) -> list[Any]:
         """What the parameters hold after one run on fresh inputs."""
-        for buffer, data in zip(self.buffers, self.inputs, strict=True):
+        pairs = list(zip(self.buffers, self.inputs, strict=True))
+        for buffer, data in pairs:
             buffer.copyin(data.tobytes())
         run()
-        pairs = zip(self.buffers, self.inputs, strict=True)
         return [np().frombuffer(buffer.as_memoryview(), data.dtype) for buffer, data in pairs]
 
 

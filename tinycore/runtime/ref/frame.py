@@ -48,6 +48,9 @@ TEAMS = ("warpgroup", "warp")  # loops whose iterations run side by side
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
+Watches = tuple[tuple[Watch, Array], ...]  # what must not meet, and the number of who runs
+
+
 class RefError(SpecError):
     """A kernel did what no device may do: a race, a stale slot, a place outside its buffer."""
 
@@ -84,7 +87,7 @@ class Frame:
 
     shape: tuple[int, ...] = ()
     mask: Array = np.True_
-    watches: tuple[tuple[Watch, Array], ...] = ()
+    watches: Watches = ()
     path: Path = ()
     lane: Array = None
     engine: bool = False
@@ -280,16 +283,16 @@ class Frame:
                 wrong = f"two {watch.name} meet in {instance.name}"
                 self.fail(wrong, "a barrier between, or buffers of their own")
 
-    def _watches(self, instance: Instance) -> list[tuple[Watch, Array]]:
+    def _watches(self, instance: Instance) -> Watches:
         """What must not meet in a buffer, with the number of who touches it now."""
         node = instance.node
         if node in self.filled or node not in self.stored:
-            return []
-        found = list(self.watches[instance.watches :])
+            return ()
+        found = self.watches[instance.watches :]
         if self.kernel.spmd and node.arg.space == "group":
             team, lane = self.threads[self.path], 0 if self.lane is None else self.lane + 1
             number = list(self.threads).index(self.path)
-            found += [(self.threads[None], number), (team, lane)]
+            found += ((self.threads[None], number), (team, lane))
         return found
 
 

@@ -146,9 +146,7 @@ class Machine(Frame):
 
     def noted(self, name: str, store: UOp) -> tuple[UOp, ...]:
         """The leading states of a store as they are now, under a name."""
-        notes = [
-            let(name, load(*state)) for state in zip(store.src, store.arg.places, strict=False)
-        ]
+        notes = [let(name, leader) for leader in map(load, store.src, store.arg.places)]
         for note in notes:
             self.do_let(note)
         return tuple(notes)

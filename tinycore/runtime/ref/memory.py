@@ -127,11 +127,12 @@ class Instance:
     def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
         arg = node.arg
         bounds = [extent.hi for extent in arg.shape]
-        strides = [prod(bounds[at + 1 :]) for at in range(len(bounds))]
         self.node = node
         self.name = node.name
         self.watches = len(home.watches)
-        self.dimensions = list(zip(map(home.index, arg.shape), strides, strict=True))
+        self.dimensions = [
+            (home.index(extent), prod(bounds[at:])) for at, extent in enumerate(arg.shape, 1)
+        ]
         self.size = prod(bounds)
         self.slots = [Slot(node.name, arg.slots, at - arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
