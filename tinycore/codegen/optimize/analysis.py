@@ -74,7 +74,7 @@ def _address(buffer: UOp, access: Access) -> Index:
 
 def par_chain(statements: Statements) -> tuple[list[UOp], Statements]:
     """The par loops that perfectly nest from the top, and the body of the innermost."""
-    chain: list[UOp] = []
+    chain = []
     while len(statements) == 1 and statements[0].op is Ops.LOOP and statements[0].arg.kind == "par":
         chain.append(statements[0])
         statements = statements[0].src

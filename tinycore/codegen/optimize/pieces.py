@@ -147,7 +147,7 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
     A cheap value is written out again if its piece and those after store to nothing it reads.
     """
     whole: dict[UOp, UOp] = {}
-    made: list[UOp] = []
+    made = []
     left: dict[UOp, Statements] = dict.fromkeys(direct(chain(*pieces), Ops.BUFFER), ())
     for at, piece in enumerate(pieces, 1):
         after = [*chain(*pieces[at:])]

@@ -196,7 +196,7 @@ class _Tile(NamedTuple):
 def _mask(node: UOp, tile: _Tile, number: int, read: UOp) -> Mask:
     """The mask of the copy as one read wants it; a tile may be larger than the buffer."""
     moving, [source] = atoms_in(node.src), read.src
-    found: list[Index] = []
+    found = []
     for value in read.arg.mask:
         new = tile.told(number, value)
         if not atoms(new) & moving:
@@ -220,7 +220,7 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     if any(read.arg.indices != places for read in reads):
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
     inside = _place("STAGE", name, node, layout, places)
-    env: dict[Atom, Index] = {}
+    env = {}
     axes = own_axes(f"{name}.", [place.hi + 1 for place in inside])
     for whole, place in zip(axes, inside, strict=True):
         for atom, stride in place.terms:
@@ -253,7 +253,7 @@ def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -
 def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
     """A dimension for each of the buffer's that moves inside, as wide as all reads together."""
     dims: list[list[Index]] = []
-    source: list[Index] = []
+    source = []
     moving = atoms_in(node.src)
     for column in zip(*[one.arg.indices for one in reads], strict=True):
         inside = [moving_part(index, moving) + index.const for index in column]
