@@ -54,6 +54,7 @@ from tinycore.uop.tree import (
     Plan,
     axis_of,
     buffer,
+    indices,
     let,
     load,
     rebuild,
@@ -100,8 +101,7 @@ def _sunk(node: UOp, below: str) -> Statements:
 def _entered(node: UOp, below: str) -> Statements:
     """A loop over one statement, inside the loops of an axis in it."""
     *buffers, inner = node.src
-    bounds = inner.arg if inner.op is Ops.IF else (inner.arg.extent,)
-    if atom_of(node) in atoms(*bounds):
+    if atom_of(node) in atoms(*indices(inner.arg)):
         name = declared_name(inner) or "an IF"
         raise Illegal(f"REORDER: the extent of {name} depends on {node.name}")
     inside = node.over(inner.src)

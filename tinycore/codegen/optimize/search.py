@@ -5,7 +5,6 @@ is a list of texts, of which those that are illegal where they stand are left ou
 factor changes what follows. Nothing here runs anything: `evaluate` compiles, times and verifies.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ Evaluate = Callable[[Sequence[Actions]], Sequence[float | str]]
 ROUNDS = 6
 MOST = 64
 ENOUGH = 0.98
-_NUMBER = re.compile(r"(.*, )(\d+)\)")
 
 
 class Found(NamedTuple):
@@ -113,15 +111,16 @@ def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
 
 def _other_factors(text: str) -> Iterator[str]:
     """The text of a SPLIT or an OVERLAP with factors near its own."""
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+    head, _, tail = text.removesuffix(")").rpartition(" ")
+    if not tail.isdigit():
         return
-    head, number = found.group(1), int(found.group(2))
-    near = {2 * number, number // 2, 4 * number}
-    near |= {number - 1, number + 1, number - 2, number + 2} if number < 16 else set()
+    number = int(tail)
+    near = {number // 2, 2 * number, 4 * number}
+    if number < 16:
+        near |= {*range(number - 2, number + 3)}
     for other in sorted(near - {number}):
         if other > 1:
-            yield f"{head}{other})"
+            yield f"{head} {other})"
 
 
 def _first(kernel: Kernel) -> Iterator[str]:

@@ -22,6 +22,7 @@ from tinycore.codegen.optimize.edit import (
     find,
     followed,
     fresh,
+    loads,
     loops_in,
     loops_of,
     names_declared,
@@ -30,6 +31,7 @@ from tinycore.codegen.optimize.edit import (
     own_places,
     placed,
     read,
+    readdressed,
     refit,
     renewed,
 )
@@ -39,8 +41,8 @@ from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import factors, toposort
-from tinycore.uop.sites import TILES, declared_name, evaluated, under, written
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, load, loop, rebuild
+from tinycore.uop.sites import TILES, declared_name, under, written
+from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -81,19 +83,18 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
     Legal for a perfect pair of one kind with constant extents.
     """
-    return edit_loops(kernel, first, lambda node: [_fused(node, second)])
 
+    def change(node: UOp) -> list[UOp]:
+        inner, high, low = node.source, node.arg, node.source.arg
+        if node.src != (inner,) or inner.op is not Ops.LOOP or low.axis != second:
+            raise Illegal(f"FUSE: {second} is not the whole body of {first}")
+        if high.kind != low.kind or high.map or low.map:
+            raise Illegal(f"FUSE: {first} and {second} differ in kind or are mapped")
+        if not high.extent.is_const or not low.extent.is_const:
+            raise Illegal(f"FUSE: extents of {first} and {second} are not constant")
+        return [fused(node, inner)]
 
-def _fused(node: UOp, second: str) -> UOp:
-    [inner, *others] = node.src
-    first, low = node.arg, inner.arg
-    if others or inner.op is not Ops.LOOP or low.axis != second:
-        raise Illegal(f"FUSE: {second} is not the whole body of {first.axis}")
-    if first.kind != low.kind or first.map or low.map:
-        raise Illegal(f"FUSE: {first.axis} and {second} differ in kind or are mapped")
-    if not first.extent.is_const or not low.extent.is_const:
-        raise Illegal(f"FUSE: extents of {first.axis} and {second} are not constant")
-    return fused(node, inner)
+    return edit_loops(kernel, first, change)
 
 
 def fused(node: UOp, inner: UOp) -> UOp:
@@ -239,10 +240,12 @@ def _shrunk(body: Statements) -> Statements:
 
 
 def _cut(body: Statements, atom: Atom) -> Statements:
+    """The body with one axis cut; a mask `c - atom >= 0` lets c + 1 iterations through."""
     masks = masks_of(body, atom)
     if not masks:
         return body
-    extent = max(_limit(mask, atom) for mask in masks)
+    limits = [[one.const + 1 for one in mask if one.terms == ((atom, -1),)] for mask in masks]
+    extent = max([min(found, default=atom.hi + 1) for found in limits])
     if not 0 < extent <= atom.hi:
         return body
     nodes = {}
@@ -277,12 +280,6 @@ def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
     return {tile: min(found) for tile, found in places.items() if found and tile in own}
 
 
-def _limit(mask: Mask, atom: Atom) -> int:
-    """The number of iterations that a mask `c - atom >= 0` allows."""
-    limits = [value.const + 1 for value in mask if value.terms == ((atom, -1),)]
-    return min(limits, default=atom.hi + 1)
-
-
 # FILL
 
 
@@ -300,31 +297,23 @@ def fill(kernel: Kernel, name: str) -> Kernel:
 
 
 def _filled(statement: UOp) -> UOp:
-    target, value, *moved = statement.src
     place, *others = statement.arg.places
-    if others or statement.arg.combine != "sum" or not place.mask or not _is_inside(target, place):
+
+    def unmasked(buffer: UOp, access: Access) -> Access:
+        """The place without the mask of the sum, if it is in the buffer anyway."""
+        for index, extent in zip(access.indices, buffer.arg.shape, strict=True):
+            if index.lo < 0 or index.hi >= extent.lo:
+                return access
+        kept = [value for value in access.mask if value not in place.mask]
+        return access._replace(mask=tuple(kept))
+
+    filled = readdressed(statement, unmasked)
+    if others or filled is statement or statement.arg.combine != "sum":
         return statement
-    zeros = [one for one in factors(value) if _reads_zero(one, place)]
+    value = statement.src[1]
+    reads = [one for one in direct(factors(value), Ops.LOAD) if not one.arg.fill]
+    zeros = [one for one in reads if {*place.mask} <= {*one.arg.mask}]
     if not zeros or any(node.op in UNBOUNDED for node in toposort([value])):
         return statement
-    reads = direct(evaluated(statement), Ops.LOAD)
-    unmasked = {node: _without(node, place.mask) for node in reads if node is not zeros[0]}
-    plain = refit(statement, places=(place._replace(mask=()),))
-    return plain.over((target, *rebuild([value], unmasked), *moved))
-
-
-def _reads_zero(node: UOp, place: Access) -> bool:
-    return node.op is Ops.LOAD and not node.arg.fill and {*place.mask} <= {*node.arg.mask}
-
-
-def _without(node: UOp, mask: Mask) -> UOp:
-    """A load without those constraints, if its place is in the buffer anyway."""
-    [source], access = node.src, node.arg
-    kept = [value for value in access.mask if value not in mask]
-    inside = _is_inside(source, access)
-    return load(source, access._replace(mask=tuple(kept))) if inside else node
-
-
-def _is_inside(buffer: UOp, access: Access) -> bool:
-    places = zip(access.indices, buffer.arg.shape, strict=True)
-    return all(index.lo >= 0 and index.hi < extent.lo for index, extent in places)
+    still = [one for one in loads([statement]) if one is not zeros[0]]
+    return rebuild([filled], {one: readdressed(one, unmasked) for one in still})[0]
