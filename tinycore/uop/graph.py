@@ -163,8 +163,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
     old = shape_of(node)
     if shape == old:
         return node
-    pairs = zip(old, shape, strict=False)
-    if len(old) != len(shape) or any(a not in (1, b) for a, b in pairs):
+    if len(old) != len(shape) or any(a not in (1, b) for a, b in zip(old, shape, strict=True)):
         raise ShapeError(
             f"expand: shape {old} cannot become {shape}; "
             "expected equal extents or 1. Reshape first."
@@ -180,7 +179,7 @@ def pad(node: UOp, pairs: Iterable[Pair], fill: Scalar = 0) -> UOp:
     Raises: ShapeError if a width may be negative.
     """
     widths = _simple(pairs)
-    if all(pair == (0, 0) for pair in widths):
+    if set(widths) <= {(0, 0)}:
         return node
     if any(as_index(width).lo < 0 for pair in widths for width in pair):
         raise ShapeError(f"pad: widths {widths} are negative; expected >= 0. Use shrink.")

@@ -123,7 +123,7 @@ def misfits(node: UOp) -> Defects:
 
 def show_lowered(program: Lowered) -> str:
     """The program as text, a node a line; numbers name nodes in order of first appearance."""
-    names: dict[UOp, str] = {node: node.arg.name for node in program.params}
+    names: dict[UOp, str] = {node: node.name for node in program.params}
     head = ", ".join([f"{node.arg.name} {node.dtype.short}" for node in program.params])
     lines = [f"lowered {program.name}({head}) scratch {program.scratch_bytes}"]
     margin = "  "

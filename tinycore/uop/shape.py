@@ -21,11 +21,9 @@ def shape_of(node: UOp) -> Shape:
 
     Raises: ShapeError if elementwise sources differ in shape.
     """
-    known = node._shape
-    if known is not None:
-        return known  # type: ignore[no-any-return]
-    for inner in postorder([node], _of_unknown_shape):
-        inner._shape = _RULES[inner.op](inner)
+    if node._shape is None:
+        for inner in postorder([node], _of_unknown_shape):
+            inner._shape = _RULES[inner.op](inner)
     return node._shape  # type: ignore[no-any-return]
 
 

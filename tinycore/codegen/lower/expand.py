@@ -112,7 +112,7 @@ class Expander:
             space, tag, lanes = SCRATCH, self.used_bytes, 1
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
-        arg = BufferArg(statement.arg.name, (as_index(storage.size // lanes),), space)
+        arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)
         node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
         self.values.buffers[statement] = self.values.append(node)
         self.values.changed(statement)
@@ -121,7 +121,7 @@ class Expander:
 
     def _fill(self, state: UOp) -> None:
         """Put the identity of its monoid everywhere in a buffer."""
-        name, shape = state.arg.name, state.arg.shape
+        name, shape = state.name, state.arg.shape
         value = state.const_like(MONOIDS[state.arg.init].identity)
         if self.values.storage[state].width:
             self.values.fill(state, value)
