@@ -14,7 +14,7 @@ from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks
 from tinycore.schedule.stages import find_stages
-from tinycore.uop.ops import UOp, arena
+from tinycore.uop.ops import Nodes, UOp, arena
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
@@ -29,7 +29,7 @@ class Schedule(NamedTuple):
     """
 
     kernels: tuple[ScheduledKernel, ...]
-    places: tuple[UOp, ...]
+    places: Nodes
 
 
 def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:

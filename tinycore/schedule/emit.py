@@ -22,7 +22,7 @@ from tinycore.schedule.groups import Group
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Writer
 from tinycore.uop.affine import atoms
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, factors, postorder
+from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, factors, postorder
 from tinycore.uop.shape import size
 from tinycore.uop.simplify import scalar, simple
 from tinycore.uop.tree import Access, Kernel
@@ -34,7 +34,7 @@ class ScheduledKernel(NamedTuple):
     """A kernel and the buffers behind its parameters, in order."""
 
     kernel: Kernel
-    buffers: tuple[UOp, ...]
+    buffers: Nodes
 
 
 def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> ScheduledKernel:

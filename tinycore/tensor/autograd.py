@@ -18,7 +18,7 @@ from tinycore.errors import GradientError
 from tinycore.gradient import gradient as differentiate
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.base import Frame
-from tinycore.uop import graph
+from tinycore.uop import Nodes, graph
 from tinycore.uop.ops import Ops, UOp, postorder, toposort
 from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
@@ -210,7 +210,7 @@ class Autograd(Frame):
 def _open_below(loss: UOp) -> set[UOp]:
     """The nodes a loss was computed from, up to where gradients stop."""
 
-    def sources(node: UOp) -> tuple[UOp, ...]:
+    def sources(node: UOp) -> Nodes:
         return () if node.op is Ops.DETACH else node.src
 
     return set(postorder([loss], sources))
@@ -343,7 +343,7 @@ def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
     new: dict[UOp, UOp] = {}
     back = {}
 
-    def sources(node: UOp) -> tuple[UOp, ...]:
+    def sources(node: UOp) -> Nodes:
         origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
         return node.src if origin is None else (origin,)
 

@@ -4,7 +4,7 @@ In: `from tinycore.uop import UOp, Ops, UPat, PatternMatcher, graph_rewrite`. Ou
 Next file: ops.py.
 """
 
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.upat import PatternMatcher, UPat, graph_rewrite
 
-__all__ = ["Ops", "PatternMatcher", "UOp", "UPat", "graph_rewrite"]
+__all__ = ["Nodes", "Ops", "PatternMatcher", "UOp", "UPat", "graph_rewrite"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atom_of
-from tinycore.uop import Ops, UOp
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, of_atom
 from tinycore.uop.sites import uses
@@ -69,7 +69,7 @@ def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storag
     return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, arg.slots, own)
 
 
-Uses = list[tuple[tuple[Index, ...], tuple[UOp, ...]]]
+Uses = list[tuple[tuple[Index, ...], Nodes]]
 """Of each access of a buffer, and first of its declaration, the indices and the loops around."""
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Statements, atoms_in, loops_in
 from tinycore.codegen.optimize.stage import moving_part, used_alone
-from tinycore.uop import Ops, UOp
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, make
 from tinycore.uop.sites import uses
@@ -24,7 +24,7 @@ class Reference(NamedTuple):
 
     buffer: UOp
     access: Access
-    loops: tuple[UOp, ...]
+    loops: Nodes
     is_store: bool
     address: Index
 
@@ -54,7 +54,7 @@ class Reference(NamedTuple):
         return total
 
 
-def references(statements: Iterable[UOp], loops: tuple[UOp, ...] = ()) -> list[Reference]:
+def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
     """Every access to a buffer outside registers, in source order."""
     return [
         Reference(buffer, access, around, how != "load", _address(buffer, access))
@@ -81,7 +81,7 @@ def par_chain(statements: Statements) -> tuple[list[UOp], Statements]:
     return chain, statements
 
 
-def leaf_loops(statements: Iterable[UOp]) -> list[tuple[UOp, ...]]:
+def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
     """Each loop that holds no other loop, after the loops around it."""
     loops = [(*around, one) for one, around in walk(statements) if one.op is Ops.LOOP]
     return [path for path in loops if not loops_in(path[-1].src)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.analysis import Reference, extent_of
 from tinycore.runtime.contract import Caps
-from tinycore.uop import UOp
+from tinycore.uop import Nodes, UOp
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
@@ -21,7 +21,7 @@ _DEPTH = 256  # multiplications for which reading a tile and writing it back is 
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
 _SCATTER = 64.0  # multiplications that storing an element elsewhere than its neighbour takes
 Block = tuple[UOp, int]
-Loops = tuple[UOp, ...]
+Loops = Nodes
 Counts = tuple[int, ...]
 _PACKING_PAYS = 48  # uses of a packed tile from which copying it is cheaper than strides
 

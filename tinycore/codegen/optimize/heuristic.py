@@ -23,7 +23,7 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.contraction import Contraction, Tile
 from tinycore.codegen.optimize.edit import Illegal, find, loops_in
 from tinycore.runtime.contract import Caps
-from tinycore.uop import Ops, UOp
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import Kernel
 
 _PACE = {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}  # how near neighbours of a stride are
@@ -187,7 +187,7 @@ class _Choice:
                     break
 
 
-def _contiguous_axis(path: tuple[UOp, ...]) -> UOp | None:
+def _contiguous_axis(path: Nodes) -> UOp | None:
     """The loop of a path along which most accesses of its innermost body are neighbours."""
     inner = references(path[-1].src, path)
     best, best_score = None, 0.0

@@ -24,7 +24,7 @@ from tinycore.runtime.ref.memory import (
 )
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
-from tinycore.uop.ops import DEPENDENT, Ops, UOp
+from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load
 from tinycore.util import prod
@@ -144,7 +144,7 @@ class Machine(Frame):
             goal = arg._replace(places=(place,), combine="")
             self.boxed(box).do_store(statement.replace(src=(state, value), arg=goal))
 
-    def noted(self, name: str, store: UOp) -> tuple[UOp, ...]:
+    def noted(self, name: str, store: UOp) -> Nodes:
         """The leading states of a store as they are now, under a name."""
         notes = [let(name, leader) for leader in map(load, store.src, store.arg.places)]
         for note in notes:
