@@ -64,7 +64,9 @@ class Blocks:
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
         node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.head))
-        return node if node in self.home else self._stand(node, block)
+        if node in self.home:
+            return node
+        return self._stand(node, block)
 
     def append(self, node: UOp) -> UOp:
         """A statement, placed here."""
@@ -109,11 +111,15 @@ class Blocks:
         if lanes > 1:
             src = tuple([self.splat(node, lanes) for node in src])
         node = alu(op, *src)
-        return self.put(node.replace(tag=tag) if tag and node.op is op else node)
+        if tag and node.op is op:
+            node = node.replace(tag=tag)
+        return self.put(node)
 
     def splat(self, node: UOp, lanes: int) -> UOp:
         """`node` in every lane."""
-        return node if node.dtype.lanes == lanes else self.merge((node,), (0,) * lanes)
+        if node.dtype.lanes == lanes:
+            return node
+        return self.merge((node,), (0,) * lanes)
 
     def one(self, node: UOp, lane: int) -> UOp:
         """One lane of `node`; a single value is the same in all."""

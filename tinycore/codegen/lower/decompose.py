@@ -39,7 +39,9 @@ def compute(node: UOp, ctx: Caps) -> UOp | None:
         return means(*node.src) if means else None
     src = [_converted(source, wide, ctx) for source in node.src]
     found = means(*src) if means else alu(node.op, *src)
-    return found if node.op in COMPARISON else _converted(found, dtype, ctx)
+    if node.op in COMPARISON:
+        return found
+    return _converted(found, dtype, ctx)
 
 
 @rule(UPat(Ops.CAST))
@@ -60,7 +62,9 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     if dtype not in COMPUTE:
         return x.cast(dtype)
     single = _single(x)
-    return narrow(single, dtype) if dtype.name in ctx.emulated else single.cast(dtype)
+    if dtype.name in ctx.emulated:
+        return narrow(single, dtype)
+    return single.cast(dtype)
 
 
 def _single(x: UOp) -> UOp:
@@ -83,12 +87,16 @@ def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
 
 def finite_or_zero(a: UOp) -> UOp:
     """a, but 0 for -inf."""
-    return a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a
+    if not a.dtype.is_float:
+        return a
+    return a.eq(-math.inf).where(0.0, a)
 
 
 def truncated(a: UOp) -> UOp:
     """The whole part, which an integer is already."""
-    return a if not a.dtype.is_float else alu(Ops.TRUNC, a)
+    if not a.dtype.is_float:
+        return a
+    return alu(Ops.TRUNC, a)
 
 
 def quotient(a: UOp, b: UOp) -> UOp:
@@ -107,7 +115,9 @@ def remainder(a: UOp, b: UOp) -> UOp:
     """a - quotient * b: the sign of a; a where b is 0."""
     if a.dtype.is_float:
         return a - _float_quotient(a, b) * b
-    return a % b if _is_safe(b) else b.eq(0).where(a, a % _safe(b))
+    if _is_safe(b):
+        return a % b
+    return b.eq(0).where(a, a % _safe(b))
 
 
 def _is_safe(b: UOp) -> bool:

@@ -193,7 +193,9 @@ class Indices(Blocks):
         if atom.base is None:
             return self.narrow(self._counted(atom), dtype)
         base = self.value(atom.base, dtype)
-        return base if atom.kind == "alias" else self._digit(base, atom)
+        if atom.kind == "alias":
+            return base
+        return self._digit(base, atom)
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
@@ -207,7 +209,9 @@ class Indices(Blocks):
         if _is_power(atom.divisor) and _is_power(atom.modulus):
             shift = atom.divisor.bit_length() - 1
             digit = self.put(base >> shift) if shift else base
-            return self.put(digit & (atom.modulus - 1)) if atom.modulus else digit
+            if not atom.modulus:
+                return digit
+            return self.put(digit & (atom.modulus - 1))
         signed = base.dtype.scalar
         digit = self.narrow(base, to_dtype(f"u{signed.name}"))
         if atom.divisor > 1:

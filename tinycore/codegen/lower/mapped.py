@@ -175,7 +175,9 @@ def decided(node: UOp) -> Nodes:
         place = "unroll"
     if extent.terms and place != "grid":
         place = ""
-    return [node if place == node.arg.map else refit(node, map=place)]
+    if place == node.arg.map:
+        return [node]
+    return [refit(node, map=place)]
 
 
 def _has_lanes(node: UOp) -> bool:

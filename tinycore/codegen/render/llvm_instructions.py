@@ -62,13 +62,17 @@ _FLOATS = {"float16": "half", "float32": "float", "float64": "double"}
 def register_type(dtype: DType) -> str:
     """The type of a value in a register."""
     one = _FLOATS.get(dtype.name) or f"i{dtype.bits}"
-    return one if dtype.lanes == 1 else f"<{dtype.lanes} x {one}>"
+    if dtype.lanes == 1:
+        return one
+    return f"<{dtype.lanes} x {one}>"
 
 
 @cache
 def in_memory(dtype: DType) -> DType:
     """The type a value has in memory, where a bool takes a byte."""
-    return dtypes.uint8.vec(dtype.lanes) if dtype.kind == "b" else dtype
+    if dtype.kind != "b":
+        return dtype
+    return dtypes.uint8.vec(dtype.lanes)
 
 
 @cache
