@@ -107,6 +107,15 @@ def test_a_context_decorates_recursive_and_threaded_functions() -> None:
     assert BEAM.value == 0
 
 
+def test_a_context_may_be_entered_again_inside_itself() -> None:
+    wide = Context(BEAM=3)
+    with wide:
+        with Context(BEAM=1), wide:
+            assert BEAM.value == 3
+        assert BEAM.value == 3
+    assert BEAM.value == 0
+
+
 def test_true_and_false_are_numbers() -> None:
     with Context(TRAINING=True):
         assert config.TRAINING.value == 1

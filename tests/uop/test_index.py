@@ -129,3 +129,10 @@ def test_masks_are_sorted_conjunctions() -> None:
     assert mask_of([one, two, one, i]) == mask_of([two, one])
     assert mask_of([one, i - 8]) == NEVER and at_least_zero(i - 8) is NEVER[0]
     assert at_least_zero(4 * i + axis("r", 4) - 8) is i - 2
+
+
+def test_quotients_and_remainders_are_digits() -> None:
+    i = axis("q", 24)
+    assert i // 4 is digit(i, 4, 0)
+    assert i % 4 is digit(i, 1, 4)
+    assert (i // 4) * 4 + i % 4 is i

@@ -237,6 +237,12 @@ def test_a_constant_is_converted_early_where_nothing_rounds() -> None:
     assert const(math.nan, F32).cast(I32).op is Ops.CAST
 
 
+def test_the_source_of_a_node_is_its_first() -> None:
+    x, y = leaf("one"), leaf("other")
+    assert (-x).source is x
+    assert UOp(Ops.MOD, I32, (x, y)).source is x
+
+
 def test_groups_of_ops_lie_in_each_other() -> None:
     assert COMMUTATIVE < BINARY < ELEMENTWISE
     assert len(ELEMENTWISE) <= 26
