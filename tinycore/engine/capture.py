@@ -94,7 +94,8 @@ class _Run:
             swap = dict(zip(self.inputs, inputs, strict=True))
             for k in self.changing:
                 step, buffers, _ = self.launches[k]
-                self.calls[k] = bound(step, [swap.get(buffer, buffer) for buffer in buffers])
+                swapped = [swap.get(buffer, buffer) for buffer in buffers]
+                self.calls[k] = bound(step, swapped)
             self.now = (inputs, {**BOUND})
         device = Device[self.device]
         graph = device.device.graph

@@ -64,7 +64,10 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
 
 def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
     """An artifact ready to run."""
-    steps = [Step(device.load(step.program, step.name), *step[1:]) for step in artifact.steps]
+    steps = []
+    for step in artifact.steps:
+        program = device.load(step.program, step.name)
+        steps.append(Step(program, *step[1:]))
     return Artifact(tuple(steps), artifact.temps)
 
 

@@ -65,7 +65,8 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
     rows = []
-    for node in toposort([node for sink in sinks for node in sink if node]):
+    roots = [node for sink in sinks for node in sink if node]
+    for node in toposort(roots):
         place[node] = len(place)
         arg = node.arg
         if node.op is Ops.BUFFER:
@@ -75,7 +76,8 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
             arg = None
         elif node.op is Ops.CONST:
             arg = repr(arg)
-        rows.append((node.op, node.dtype, arg, *[place[source] for source in node.src]))
+        sources = [place[source] for source in node.src]
+        rows.append((node.op, node.dtype, arg, *sources))
     ends = [(place[sink.node], place.get(sink.old)) for sink in sinks]
     return (tuple(rows), tuple(ends)), leaves
 
@@ -104,11 +106,15 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
         arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
         steps += [(step, [arguments[slot] for slot in step.slots]) for step in loaded.steps]
     touches = [(number, at) for at, (_, slots) in enumerate(steps) for number in slots]
-    first, last = dict(reversed(touches)), dict(touches)
+    first = dict(reversed(touches))
+    last = dict(touches)
     lives = [Lifetime(size, first[k], last[k]) for k, size in sizes.items()]
     memory = plan_memory(lives)
-    regions = [*range(first_region), *[first_region + chosen for chosen in memory.region_of]]
-    packed = [step._replace(slots=tuple(regions[k] for k in used)) for step, used in steps]
+    shared = [first_region + chosen for chosen in memory.region_of]
+    regions = [*range(first_region), *shared]
+    packed = []
+    for step, slots in steps:
+        packed.append(step._replace(slots=tuple(regions[k] for k in slots)))
     in_place = tuple(place is old for place, (_, old) in zip(schedule.places, sinks, strict=True))
     return ExecutionPlan(tuple(packed), in_place, memory.region_bytes)
 

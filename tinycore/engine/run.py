@@ -105,7 +105,8 @@ def run_steps(steps: Steps, slots: Buffers, device: OpenDevice) -> None:
 def bound(step: Loaded, buffers: Buffers) -> Call:
     """A step on these buffers, and what its variables stand for now."""
     handles = [buffer.handle for buffer in buffers]
-    return Call(step.program, handles, [BOUND[name] for name in step.values], step.launch)
+    values = [BOUND[name] for name in step.values]
+    return Call(step.program, handles, values, step.launch)
 
 
 def launch(steps: Steps, calls: Sequence[Call], device: OpenDevice) -> None:

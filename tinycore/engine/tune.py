@@ -99,7 +99,8 @@ class Worker:
 def _start() -> Popen[bytes]:
     """A worker that sees the same packages and settings; it may not search, and prints nothing."""
     paths = os.pathsep.join(path for path in sys.path if path)
-    chosen = {name: str(row.value) for name, row in SETTINGS.items() if row.value != row.default}
+    changed = [row for row in SETTINGS.values() if row.value != row.default]
+    chosen = {row.name: str(row.value) for row in changed}
     environment = os.environ | chosen | {"PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
     command = [sys.executable, "-m", "tinycore.engine.worker"]
     return Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
@@ -112,7 +113,8 @@ class Tuner:
         self.text = show(kernel)
         self.device = device.name
         self.arch = device.target.arch
-        self.compilers = [Worker("compiler") for _ in range(PARALLEL.value or os.cpu_count() or 1)]
+        count = PARALLEL.value or os.cpu_count() or 1
+        self.compilers = [Worker("compiler") for _ in range(count)]
         self.idle: SimpleQueue[Worker] = SimpleQueue()
         for worker in self.compilers:
             self.idle.put(worker)
@@ -131,7 +133,8 @@ class Tuner:
         found = {actions: self._seconds(actions) for actions in candidates}
         times = {one: time for one, time in found.items() if isinstance(time, float)}
         limit = min(times.values(), default=0.0) * CLOSE
-        found |= self._raced([one for one, time in times.items() if time <= limit][:FINALISTS])
+        close = [one for one, time in times.items() if time <= limit]
+        found |= self._raced(close[:FINALISTS])
         return [found[actions] for actions in candidates]
 
     def _compiled(self, actions: Actions) -> object:

@@ -41,7 +41,8 @@ class Bench:
     @staticmethod
     def compile(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
         """The artifact of a kernel after some actions. Needs no device, only its package."""
-        backend = Device.plugins()[device.partition(":")[0]].ready()
+        name, _, _ = device.partition(":")
+        backend = Device.plugins()[name].ready()
         with arena():
             plan = as_plan(apply_all(_kernel(text), actions))
             return build_plan(plan, backend.target(arch))
@@ -60,7 +61,8 @@ class Bench:
     def ready(self, artifact: Binary) -> Run:
         """A candidate, ready to run."""
         steps, temps = load(artifact, self.device)
-        buffers = self.buffers + [Buffer(self.device.name, *temp) for temp in temps]
+        fresh = [Buffer(self.device.name, *temp) for temp in temps]
+        buffers = self.buffers + fresh
 
         def run() -> float:
             start = time.perf_counter()
@@ -113,7 +115,8 @@ def _random(param: UOp, numbers: Any) -> Any:
     count = size(param.arg.shape)
     if param.dtype.is_float:
         return encode(numbers.uniform(-1, 1, count), param.dtype)
-    return encode(numbers.integers(0, 2 if param.dtype.kind == "b" else 64, count), param.dtype)
+    most = 2 if param.dtype.kind == "b" else 64
+    return encode(numbers.integers(0, most, count), param.dtype)
 
 
 def _close(want: Any, got: Any, dtype: DType) -> bool:

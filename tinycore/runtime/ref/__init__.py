@@ -72,7 +72,8 @@ def run_plan(
     """
     held = {node.name: array for node, array in zip(plan.params, arrays, strict=True)}
     for temp in plan.temps:
-        held[temp.name] = np.full(size(temp.arg.shape), initial("", temp.dtype))
+        unwritten = initial("", temp.dtype)
+        held[temp.name] = np.full(size(temp.arg.shape), unwritten)
     for name, buffers, kernel in plan.launches:
         if kernel is None:
             wrong = f"ref: {plan.name}: {name} is a vendor's call"

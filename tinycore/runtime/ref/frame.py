@@ -124,7 +124,8 @@ class Frame:
         """A frame in which all of a box runs at once, its first axis outermost."""
         inner = self
         for name, extent in box:
-            inner = inner.at(axis(name, extent), 0, int(self.index(extent)))
+            count = int(self.index(extent))
+            inner = inner.at(axis(name, extent), 0, count)
         return inner
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
@@ -172,7 +173,8 @@ class Frame:
                 self.fail(f"{instance.name} is indexed out of bounds", bounds)
             cells = cells + index * stride
         if access.sequence is not None:
-            cells = cells + self.index(access.sequence) % len(instance.slots) * instance.size
+            slot = self.index(access.sequence) % len(instance.slots)
+            cells = cells + slot * instance.size
         return Place(instance, access.sequence, cells, mask)
 
     # expressions
@@ -181,7 +183,8 @@ class Frame:
         """The value of an expression in every iteration that runs at once."""
         memo: dict[UOp, Array] = {}
         for node in postorder([root], operands):
-            memo[node] = self._node(node, [memo[source] for source in operands(node)])
+            sources = [memo[source] for source in operands(node)]
+            memo[node] = self._node(node, sources)
         return memo[root]
 
     def _node(self, node: UOp, sources: list[Array]) -> Array:
@@ -209,7 +212,8 @@ class Frame:
         """The elements of a buffer as values, the fill where the mask is false."""
         place = self.place(buffer, access)
         self.check(place, "load")
-        found = decode(place.instance.data.take(place.cells, mode="clip"), buffer.dtype)
+        stored = place.instance.data.take(place.cells, mode="clip")
+        found = decode(stored, buffer.dtype)
         return np.where(place.mask, found, constant(access.fill or 0, buffer.dtype))
 
     def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
@@ -218,7 +222,8 @@ class Frame:
         if not combine:
             self.put(place, values, how)
         elif buffer.dtype in COMPUTE:  # each step rounds, so that none runs at once with another
-            self.put(place, combine(self.load(buffer, access), values), how)
+            old = self.load(buffer, access)
+            self.put(place, combine(old, values), how)
         else:
             self.check(place, how)
             values = np.broadcast_to(convert(values, buffer.dtype), self.shape)
@@ -241,7 +246,8 @@ class Frame:
         slots = self.names[buffer].slots
         if sequence is None:
             return [(slots[0], None)]
-        return [(slots[one % len(slots)], one) for one in np.unique(self.index(sequence)).tolist()]
+        numbers = np.unique(self.index(sequence)).tolist()
+        return [(slots[one % len(slots)], one) for one in numbers]
 
     def check(self, place: Place, how: str, stored: Array = 0) -> None:
         """Refuse to touch what is not there, what a copy moves, and what another touched.
@@ -259,7 +265,8 @@ class Frame:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
                 self.fail(wrong, "a wait before; copies fill slots alone")
         watches = self._watches(instance)
-        cells, new, *agents = place.rows(stored, *[who for _, who in watches])
+        agents = [who for _, who in watches]
+        cells, new, *agents = place.rows(stored, *agents)
         state = instance.states[cells].max(initial=PRESENT)
         if state > (PRESENT if reads else UNWRITTEN):
             self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
@@ -290,7 +297,8 @@ class Frame:
             return ()
         found = self.watches[instance.watches :]
         if self.kernel.spmd and node.arg.space == "group":
-            team, lane = self.threads[self.path], 0 if self.lane is None else self.lane + 1
+            team = self.threads[self.path]
+            lane = 0 if self.lane is None else self.lane + 1
             number = list(self.threads).index(self.path)
             found += ((self.threads[None], number), (team, lane))
         return found

@@ -124,7 +124,8 @@ class Machine(Frame):
 
     def do_store(self, statement: UOp) -> None:
         """Store values; each state that depends on what is stored is moved, all its elements."""
-        arg, src, count = statement.arg, statement.src, len(statement.arg.places)
+        arg, src = statement.arg, statement.src
+        count = len(arg.places)
         moved = src[2 * count :]
         old = self.noted("old", statement) if moved else ()
         inner = self
@@ -139,10 +140,12 @@ class Machine(Frame):
             first, *_ = arg.places
             box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
             box = box[len(first.indices) :]
-            place = first._replace(indices=(*first.indices, *[axis(*one) for one in box]))
+            axes = [axis(*one) for one in box]
+            place = first._replace(indices=(*first.indices, *axes))
             value = DEPENDENT[arg.rebase].moved(old, new, load(state, place))
             goal = arg._replace(places=(place,), combine="")
-            self.boxed(box).do_store(statement.replace(src=(state, value), arg=goal))
+            move = statement.replace(src=(state, value), arg=goal)
+            self.boxed(box).do_store(move)
 
     def noted(self, name: str, store: UOp) -> Nodes:
         """The leading states of a store as they are now, under a name."""
@@ -163,7 +166,8 @@ class Machine(Frame):
         owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
-        count = 1 + max(lane.hi for use in owned for lane in atoms(use.buffer.arg.own.lane))
+        relations = [use.buffer.arg.own.lane for use in owned]
+        count = 1 + max(lane.hi for lane in atoms(*relations))
         lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
         loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
         if "red" in loops:

@@ -101,7 +101,8 @@ class Slot:
         """A copy starts: what it writes is there, and poison until it has arrived."""
         self.sequence = self.sequence + self.count if sequence is None else sequence
         self.state = state
-        self.target, self.cells = target, cells
+        self.target = target
+        self.cells = cells
         target.states[cells] = FLYING
         self.waited.clear()
         self.freed.clear()
