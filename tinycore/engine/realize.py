@@ -44,9 +44,10 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     buffers = [buffer_of(node) for node in leaves + placed]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
-    if OPEN.recording:
-        OPEN.recording.roots += [cell.uop for cell in cells]
-        OPEN.recording.written.update(buffer_of(node) for node in placed)
+    recording = OPEN.recording
+    if recording:
+        recording.roots += [cell.uop for cell in cells]
+        recording.written.update(buffer_of(node) for node in placed)
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))
 
@@ -109,7 +110,8 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     reaches: dict[UOp, bool] = {}
     for node in toposort([cell.uop for cell in others]):
         reaches[node] = node in written or any(reaches[source] for source in node.src)
-    return [*found, *[cell for cell in others if reaches[cell.uop]]]
+    readers = [cell for cell in others if reaches[cell.uop]]
+    return [*found, *readers]
 
 
 def _without_copies(sinks: list[Sink]) -> list[Sink]:
@@ -127,7 +129,8 @@ def _without_copies(sinks: list[Sink]) -> list[Sink]:
 def _moved(source: UOp, device: str) -> UOp:
     if source.op is not Ops.BUFFER:
         homes = [node.arg for node in toposort([source]) if node.op in (Ops.BUFFER, Ops.COPY)]
-        cell = Cell(source, getattr(homes[0], "device", homes[0]) if homes else device)
+        home = homes[0] if homes else device
+        cell = Cell(source, getattr(home, "device", home))
         realize([cell])
         source = cell.uop
     return new_node(copied(buffer_of(source), device), shape_of(source))

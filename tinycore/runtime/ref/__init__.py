@@ -43,8 +43,10 @@ def run_kernel(
             machine = machine.at(variable(name, lo, hi), value)
             machine.names[node] = constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            shape, dtype = upper_shape(node.arg.shape), storage(node.dtype)
-            fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
+            shape = upper_shape(node.arg.shape)
+            dtype = storage(node.dtype)
+            shapes = (shape, (size(shape),))
+            fits = array.shape in shapes and array.flags.c_contiguous
             if not fits or array.dtype != dtype:
                 given = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
                 wrong = f"{node.name} is given {given}"

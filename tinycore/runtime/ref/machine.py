@@ -81,7 +81,8 @@ class Machine(Frame):
         block = max(1, BLOCK // prod(self.shape)) if loop in self.at_once else 1
         starts = range(0, count, block)
         for start in starts if arg.kind == "ser" else self.shuffled(starts):
-            inner = self.at(place, start, min(block, count - start))
+            many = min(block, count - start)
+            inner = self.at(place, start, many)
             who = inner.index(place)
             if arg.kind != "ser":
                 inner.watches = (*self.watches, (watch, who))
@@ -197,7 +198,9 @@ class Machine(Frame):
         arg = statement.arg
         target, source = statement.src
         outward = target.arg.space == GLOBAL
-        near, named = (source.src[0], source.arg) if outward else (target, arg.places[0])
+        near, named = target, arg.places[0]
+        if outward:
+            near, named = source.src[0], source.arg
         ((slot, sequence),) = self.slots(near, named.sequence)
         while not slot.may_start(sequence, outward):
             yield f"copy {slot.told(sequence)}"
