@@ -32,8 +32,10 @@ def at_least_zero(value: Index) -> Index:
 
     Terms too small to change the answer are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
     """
-    if value.lo >= 0 or value.hi < 0:
-        return make(0) if value.lo >= 0 else NEVER[0]
+    if value.lo >= 0:
+        return make(0)
+    if value.hi < 0:
+        return NEVER[0]
     for group in sorted({abs(c) for _, c in value.terms}, reverse=True):
         quotient, rest = split_multiples(value, group)
         if group > 1 and rest.lo // group == rest.hi // group:

@@ -163,7 +163,8 @@ def expand(node: UOp, shape: Shape) -> UOp:
     old = shape_of(node)
     if shape == old:
         return node
-    if len(old) != len(shape) or any(a not in (1, b) for a, b in zip(old, shape, strict=True)):
+    pairs = zip(old, shape, strict=False)
+    if len(old) != len(shape) or any(a not in (1, b) for a, b in pairs):
         raise ShapeError(
             f"expand: shape {old} cannot become {shape}; "
             "expected equal extents or 1. Reshape first."
@@ -208,7 +209,8 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
         return node
     if node.op is Ops.SHRINK:
         outer = zip(node.arg, box, strict=True)
-        return shrink(node.source, [(lo + begin, lo + end) for (lo, _), (begin, end) in outer])
+        moved = [(lo + begin, lo + end) for (lo, _), (begin, end) in outer]
+        return shrink(node.source, moved)
     return node.under(Ops.SHRINK, box)
 
 

@@ -71,8 +71,10 @@ class Index:
 
     def __mul__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            scaled = [(atom, factor * other) for atom, factor in self.terms] if other else []
-            return make(self.const * other, tuple(scaled))
+            if other == 0:
+                return make(0)
+            scaled = tuple([(atom, factor * other) for atom, factor in self.terms])
+            return make(self.const * other, scaled)
         total = self * other.const + make(0, other.terms) * self.const
         for x, x_factor in self.terms:
             for y, y_factor in other.terms:
@@ -195,7 +197,8 @@ def alias(value: Index, lo: int, hi: int) -> Index:
 
 
 def _product(x: Atom, y: Atom) -> Index:
-    factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,)), key=lambda a: a.order))
+    parts = (x.factors or (x,)) + (y.factors or (y,))
+    factors = tuple(sorted(parts, key=lambda atom: atom.order))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
     atom = Atom("product", min(corners), max(corners), factors=factors)
     return of_atom(TABLES.products.setdefault(factors, atom))
@@ -316,7 +319,8 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     seen; where d divides g and g divides P, q and r have a part of the digit each."""
     factors = [c for _, c in value.terms]
     period = divisor * modulus
-    groups = {gcd(divisor, *factors), *[gcd(c, n) for c in factors for n in (divisor, period)]}
+    groups = {gcd(divisor, *factors)}
+    groups |= {gcd(c, n) for c in factors for n in (divisor, period)}
     for group in sorted(groups, reverse=True):
         quotient, rest = split_multiples(value, group)
         block = rest.lo // group

@@ -200,7 +200,8 @@ class UOp(Arithmetic):
     def alu(self, op: Ops, *others: UOp | Scalar) -> UOp:
         """`op` applied to this node and `others`; numbers take the type of the last node."""
         typed = [node for node in (self, *others) if isinstance(node, UOp)][-1]
-        return alu(op, self, *[o if isinstance(o, UOp) else typed.const_like(o) for o in others])
+        nodes = [o if isinstance(o, UOp) else typed.const_like(o) for o in others]
+        return alu(op, self, *nodes)
 
     def cast(self, dtype: DType) -> UOp:
         """This value rounded or extended to `dtype`; a constant that stays exact is one."""
@@ -231,7 +232,8 @@ def _exact(value: Scalar, dtype: DType) -> bool:
     if not isfinite(value):
         return dtype.is_float
     if dtype.is_float:
-        return float(value) == value and abs(value) < 256 and float(value * 4).is_integer()
+        quarters = float(value * 4)
+        return float(value) == value and abs(value) < 256 and quarters.is_integer()
     return value == int(value) and dtype.holds(value)
 
 
@@ -327,7 +329,8 @@ def postorder(
             seen.add(one)
             inside = below(one)
             if inside:
-                work += (one, None, *[inner for inner in reversed(inside) if inner not in seen])
+                waits = [inner for inner in reversed(inside) if inner not in seen]
+                work += (one, None, *waits)
             else:
                 order.append(one)
     return order

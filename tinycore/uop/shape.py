@@ -68,7 +68,8 @@ def _skew(node: UOp) -> Shape:
 
 
 def _reduce(node: UOp) -> Shape:
-    return tuple([1 if k in node.arg.axes else n for k, n in enumerate(node.source._shape)])
+    axes = node.arg.axes
+    return tuple([1 if k in axes else n for k, n in enumerate(node.source._shape)])
 
 
 def _pad(node: UOp) -> Shape:

@@ -54,7 +54,9 @@ def folded(node: UOp) -> Result:
 @rule(UPat(COMMUTATIVE, src=(c, x)))
 def constant_right(node: UOp, c: UOp, x: UOp) -> Result:
     """c + x = x + c: one form of what is equal."""
-    return None if x.op is Ops.CONST else alu(node.op, x, c)
+    if x.op is Ops.CONST:
+        return None
+    return alu(node.op, x, c)
 
 
 @rule(-x * c)
@@ -114,8 +116,9 @@ def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
     """Rounding down and rounding toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:
         return None
-    found = x.arg // c.arg if node.op is Ops.IDIV else x.arg % c.arg
-    return index_value(found, node.dtype)
+    if node.op is Ops.IDIV:
+        return index_value(x.arg // c.arg, node.dtype)
+    return index_value(x.arg % c.arg, node.dtype)
 
 
 @rule(place_x < place_y)
@@ -152,7 +155,9 @@ def and_masks(x: UOp, y: UOp) -> UOp:
 @rule(~mask_x)
 def not_mask(x: UOp) -> Result:
     """Not (v >= 0) is -v - 1 >= 0; the opposite of several at once is no conjunction."""
-    return _all_of(-x.arg[0] - 1) if len(x.arg) == 1 else None
+    if len(x.arg) > 1:
+        return None
+    return _all_of(-x.arg[0] - 1)
 
 
 @rule(flag.eq(c))
@@ -171,7 +176,9 @@ def choose_flags(m: UOp, a: UOp, b: UOp) -> Result:
         return m | b
     if b.op is Ops.CONST and not b.arg:
         return m & a
-    return m ^ True if a.op is b.op is Ops.CONST else None
+    if a.op is b.op is Ops.CONST:
+        return m ^ True
+    return None
 
 
 @rule((~m).where(a, b))

@@ -83,7 +83,8 @@ class UPat(Arithmetic):
 
     def alu(self, op: Ops, *others: UPat | Scalar) -> UPat:
         """The pattern of `op` on this and `others`, in any order if the op does not mind."""
-        sources = [self, *[o if isinstance(o, UPat) else UPat.const(None, o) for o in others]]
+        patterns = [o if isinstance(o, UPat) else UPat.const(None, o) for o in others]
+        sources = [self, *patterns]
         return UPat(op, src=sources if op in COMMUTATIVE else tuple(sources))
 
     def cast(self, dtype: Types = None) -> UPat:
