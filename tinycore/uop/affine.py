@@ -92,7 +92,9 @@ def unalias(value: Index) -> Index:
 
 
 def _base_of_alias(atom: Atom) -> Index | None:
-    return unalias(atom.base) if atom.base and atom.kind == "alias" else None
+    if atom.base and atom.kind == "alias":
+        return unalias(atom.base)
+    return None
 
 
 def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:

@@ -111,7 +111,9 @@ def cast(node: UOp, dtype: DType) -> UOp:
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
     """The bits of `node` read as `dtype` of the same size."""
-    return node if node.dtype is dtype else UOp(Ops.BITCAST, dtype, (node,))
+    if node.dtype is dtype:
+        return node
+    return UOp(Ops.BITCAST, dtype, (node,))
 
 
 # Movement
@@ -219,7 +221,9 @@ def flip(node: UOp, axes: Iterable[int]) -> UOp:
     turned = {axis for axis in axes if shape_of(node)[axis] != 1}
     if node.op is Ops.FLIP:
         return flip(node.source, turned.symmetric_difference(node.arg))
-    return node.under(Ops.FLIP, tuple(sorted(turned))) if turned else node
+    if not turned:
+        return node
+    return node.under(Ops.FLIP, tuple(sorted(turned)))
 
 
 def skew(node: UOp, arg: SkewArg) -> UOp:
@@ -258,7 +262,9 @@ def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = N
     shape = shape_of(node)
     kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
     node = cast(node, dtype or node.dtype)
-    return node.under(Ops.REDUCE, ReduceArg(kept, combine)) if kept else node
+    if not kept:
+        return node
+    return node.under(Ops.REDUCE, ReduceArg(kept, combine))
 
 
 def total(node: UOp, axes: Iterable[int]) -> UOp:

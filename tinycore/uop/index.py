@@ -163,7 +163,9 @@ def as_index(value: Index | int) -> Index:
 
 def simplest(value: Index | int) -> Index | int:
     """A plain integer where nothing symbolic is left, else the value."""
-    return value.const if isinstance(value, Index) and not value.terms else value
+    if isinstance(value, int) or value.terms:
+        return value
+    return value.const
 
 
 def of_atom(atom: Atom) -> Index:
@@ -192,8 +194,9 @@ def gather(node: object, extent: int) -> Index:
 def alias(value: Index, lo: int, hi: int) -> Index:
     """`value` under a mask that proves lo <= value <= hi, with those bounds until `unalias`."""
     lo, hi = max(lo, value.lo), min(hi, value.hi)
-    same = (lo, hi) == (value.lo, value.hi)
-    return value if same else of_atom(TABLES.aliases[value, lo, hi])
+    if (lo, hi) == (value.lo, value.hi):
+        return value
+    return of_atom(TABLES.aliases[value, lo, hi])
 
 
 def _product(x: Atom, y: Atom) -> Index:

@@ -187,7 +187,9 @@ class UOp(Arithmetic):
 
     def over(self, src: Nodes) -> UOp:
         """This node over other sources."""
-        return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
+        if src == self.src:
+            return self
+        return UOp(self.op, self.dtype, src, self.arg, self.tag)
 
     def under(self, op: Ops, arg: Any = None) -> UOp:
         """`op` over this node alone, of its type."""

@@ -88,7 +88,9 @@ def cast_twice(node: UOp, x: UOp) -> Result:
         return None
     narrows = start.is_int and end.is_int and end.bits <= middle.bits
     exact = promote(start, middle) is middle
-    return x.cast(end) if narrows or exact else None
+    if narrows or exact:
+        return x.cast(end)
+    return None
 
 
 # Index values
@@ -233,5 +235,6 @@ def number(value: Index, dtype: DType) -> UOp:
 
 def index_of(node: UOp) -> Index | None:
     """The index that an integer expression is, if it is one."""
-    known = node.op in place.ops and node.dtype.is_int
-    return as_index(node.arg) if known else None
+    if node.op in place.ops and node.dtype.is_int:
+        return as_index(node.arg)
+    return None

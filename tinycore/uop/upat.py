@@ -110,7 +110,9 @@ class UPat(Arithmetic):
             return [(src,) * count] if count else []
         if len(src) > count or (len(src) < count and not self.allow_any_len):
             return []
-        return dict.fromkeys(permutations(src)) if isinstance(src, list) else [src]
+        if isinstance(src, list):
+            return dict.fromkeys(permutations(src))
+        return [src]
 
     def may_fit(self, node: UOp) -> bool:
         """False if the op of `node`, or that of its first or middle source, rules a match out."""
