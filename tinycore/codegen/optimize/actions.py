@@ -6,7 +6,6 @@ searched, cached and shipped: it speaks of canonical axis names, so that it outl
 
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.pieces import reorder, rfactor
@@ -15,30 +14,21 @@ from tinycore.codegen.optimize.split import fill, fuse, map_axis, overlap, peel,
 from tinycore.codegen.optimize.stage import Layout, stage, update
 from tinycore.uop.tree import Kernel
 
-Argument = str | int | Layout
-
-
-class Row(NamedTuple):
-    """An action: what applies it, and the types of its arguments."""
-
-    function: Callable[..., Kernel]
-    types: tuple[type, ...]
-
-
-ACTIONS: dict[str, Row] = {
-    "SPLIT": Row(split, (str, int)),
-    "FUSE": Row(fuse, (str, str)),
-    "REORDER": Row(reorder, (str, str)),
-    "MAP": Row(map_axis, (str, str)),
-    "RFACTOR": Row(rfactor, (str,)),
-    "PEEL": Row(peel, (str,)),
-    "OVERLAP": Row(overlap, (str, int)),
-    "STAGE": Row(stage, (str, str, str, object)),
-    "UPDATE": Row(update, (str, str, tuple)),
-    "AT": Row(at, (str, str)),
-    "FACTOR": Row(factor, (str,)),
-    "FILL": Row(fill, (str,)),
+ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
+    "SPLIT": (split, str, int),
+    "FUSE": (fuse, str, str),
+    "REORDER": (reorder, str, str),
+    "MAP": (map_axis, str, str),
+    "RFACTOR": (rfactor, str),
+    "PEEL": (peel, str),
+    "OVERLAP": (overlap, str, int),
+    "STAGE": (stage, str, str, str, object),
+    "UPDATE": (update, str, str, tuple),
+    "AT": (at, str, str),
+    "FACTOR": (factor, str),
+    "FILL": (fill, str),
 }
+"""What applies each action, and the types of its arguments."""
 SCHEMA = 1
 """Grows when a text comes to mean something else: tuned entries of another schema are not used."""
 
@@ -51,16 +41,15 @@ def apply(kernel: Kernel, text: str) -> Kernel:
     name, _, rest = text.strip().removesuffix(")").partition("(")
     if name not in ACTIONS:
         raise Illegal(f"{text!r} is no action; expected one of {', '.join(ACTIONS)}")
-    row = ACTIONS[name]
+    function, *types = ACTIONS[name]
     arguments = [_read(part.strip()) for part in rest.split(",")]
-    fits = len(arguments) == len(row.types) and all(map(isinstance, arguments, row.types))
-    if not fits:
-        types = ", ".join([kind.__name__ for kind in row.types])
-        raise Illegal(f"{text!r} has other arguments; expected {types}")
-    return row.function(kernel, *arguments)
+    if len(arguments) != len(types) or not all(map(isinstance, arguments, types)):
+        expected = ", ".join(kind.__name__ for kind in types)
+        raise Illegal(f"{text!r} has other arguments; expected {expected}")
+    return function(kernel, *arguments)
 
 
-def _read(text: str) -> Argument:
+def _read(text: str) -> str | int | Layout:
     if text.startswith("["):
         return tuple(tuple(group.split()) for group in text.strip("[]").split("]["))
     return int(text) if text.isdigit() else text

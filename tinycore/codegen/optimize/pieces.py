@@ -81,8 +81,7 @@ def _moved(node: UOp, below: str) -> Statements:
     inner = loops_named(node.src, below)
     if not inner:
         return (node,)
-    kinds = (node.arg.kind, inner[0].arg.kind)
-    if node.src == (inner[0],) and "ser" not in kinds:
+    if node.src == (inner[0],) and "ser" not in (node.arg.kind, inner[0].arg.kind):
         return _entered(node, below)
     if node.arg.kind != "par":
         raise Illegal(f"REORDER: {node.name} is no par loop and {below} not its whole body")

@@ -18,7 +18,6 @@ from tinycore.codegen.optimize.edit import (
     atoms_in,
     buffer_named,
     changed,
-    declared,
     direct,
     each,
     edit,
@@ -157,7 +156,7 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements,
             raise Illegal(f"AT: nothing reads {buffer.name} after it is complete")
         made, own, [first, rest] = separated([body[:last], body[last:]], taken)
         return (*made, *own, *first), rest
-    [at] = [k for k, one in enumerate(body) if buffer in declared([one])]
+    [at] = [k for k, one in enumerate(body) if buffer in touched([one])]
     node = body[at]
     if node.op is not Ops.LOOP or node.arg.kind != "par":
         raise Illegal(f"AT: {buffer.name} is not inside par loops alone")
@@ -240,8 +239,8 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     for lead in sorted(met(early, late), key=lambda one: one.name):
         if not own.get(lead):
             early, late = _rebased(early, late, lead, earlier)
-    clash = names_declared(direct(early, Ops.LET, Ops.BUFFER)) & names_declared(late)
-    clash |= {two.axis} & names_declared(early)
+    new = names_declared(direct(early, Ops.LET, Ops.BUFFER))
+    clash = new & names_declared(late) | {two.axis} & names_declared(early)
     if clash:
         raise Illegal(f"AT: {min(clash)} is a name in both loops")
     kind = one.kind if one.kind == two.kind else "red"
@@ -301,8 +300,8 @@ def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Stat
     """What stands before a loop, without the buffers that only it touches, at its own axis; and
     the body of the loop."""
     own = own_places(fused.src, axis_of(fused))
-    tiles = [source for one in find(fused.src, *TILES) for source in one.src]
-    outside = touched(before + after).union(tiles)
+    tiles = changed(find(fused.src, *TILES))
+    outside = touched(before + after) | tiles
     free = {one for one in direct(before, Ops.BUFFER) if own.get(one) and one not in outside}
     for group in tied(fused.src):
         common = set.intersection(*[own.get(one, set()) for one in group])
