@@ -121,6 +121,7 @@ REFUSED = {
     "  par i:8 @vec: par j:8 @reg: Z[i, j] = 1": "j stands in i @vec; expected grid > warpgroup",
     "  par i:8 @core: Y[i] = 1": "map @core; expected one of ('grid', 'warpgroup', 'warp',",
     # grid extents are known
+    "  ser i:8: par j:i+1 @warp: Z[i, j] = 1": "as many teams as i + 1; expected a constant.",
     "  ser i:8: par j:i+1 @grid: Z[i, j] = 1": "a grid loop counts to i; expected an extent of",
     # agents act together
     TILE + "  copy(r:8) T[r] = X[r]; par i:8 @thread: wait T[]": (

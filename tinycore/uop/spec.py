@@ -38,6 +38,8 @@ NEAR = {"packed", "group"}
 RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
 MAPS = (*RANKS, "unroll", "")
+TEAMS = ("warpgroup", "warp")
+"""Places whose iterations run side by side and wait for each other."""
 
 Rule = Callable[[Site], Defects]
 
@@ -235,12 +237,15 @@ def rebase_fits(site: Site) -> Defects:
 
 
 def maps_are_known(site: Site) -> Defects:
-    """A grid is counted from variables alone; after the pass reduce agents reduce nothing."""
+    """A grid is counted from variables alone, teams are known before a kernel runs; after the pass
+    reduce agents reduce nothing."""
     arg = site.statement.arg
     if arg.map not in MAPS:
         yield f"map @{arg.map}; expected one of {MAPS}."
     if site.boundary == "sync" and arg.kind == "red" and arg.map in ("thread", "lane"):
         yield f"red @{arg.map} after the pass reduce; expected partials, shuffles and a join."
+    if arg.map in TEAMS and not arg.extent.is_const:
+        yield f"as many teams as {Printer().index(arg.extent)}; expected a constant."
     for atom in atoms(arg.extent):
         if arg.map == "grid" and atom.kind != "variable":
             yield f"a grid loop counts to {atom}; expected an extent of variables alone."

@@ -113,6 +113,7 @@ REFUSED = [
     ("rows", "MAP(i0, moon)", "MAP: 'moon' is no place"),
     ("rows", "MAP(i0, grid) MAP(i0, vec)", "MAP: axis i0 is mapped to grid already"),
     ("rows", "MAP(i1, grid)", "MAP: no loop of i1 can run on grid"),
+    ("decode", "RFACTOR(i1) MAP(i1, warpgroup)", "MAP: axis i1 has no constant extent"),
     ("triangle", "MAP(i1, unroll)", "MAP: axis i1 has no constant extent"),
     ("transposed", "MAP(i1, grid)", "MAP: i1 stands in i0 @nothing"),
     ("transposed", "MAP(i0, vec) MAP(i1, reg)", "MAP: i1 stands in i0 @vec"),

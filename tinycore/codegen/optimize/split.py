@@ -42,11 +42,12 @@ from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
+from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
-FIXED = ("lane", "reg", "vec", "unroll")
+FIXED = (*TEAMS, "lane", "reg", "vec", "unroll")
 
 
 def split(kernel: Kernel, name: str, factor: int) -> Kernel:
@@ -110,8 +111,8 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """MAP(axis, place): where the iterations of an axis run.
 
     Legal for par loops everywhere, for red loops on thread, lane, vec and unroll; loops of the
-    axis that cannot run there stay as they are, unless none can. Register, vector and unrolled
-    axes have constant extents; places nest from grid to vec, from the outside in.
+    axis that cannot run there stay as they are, unless none can. Teams, lanes, register, vector
+    and unrolled axes have constant extents; places nest from grid to vec, from the outside in.
     """
     if place not in PLACES:
         raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")

@@ -44,7 +44,6 @@ from tinycore.uop.sites import under
 from tinycore.uop.tree import BODIES, GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
-TEAMS = ("warpgroup", "warp")  # loops whose iterations run side by side
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 

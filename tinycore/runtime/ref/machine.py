@@ -10,7 +10,7 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from tinycore.runtime.ref.frame import TEAMS, Frame, agents
+from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import (
     EMPTY,
     FILLS,
@@ -26,6 +26,7 @@ from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
 from tinycore.uop.sites import uses
+from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load
 from tinycore.util import prod
 
