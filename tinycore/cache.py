@@ -119,7 +119,9 @@ def _distrust(status: os.stat_result) -> str:
         return ""
     if status.st_uid != os.getuid():
         return "belongs to another user"
-    return "can be written by other users" if status.st_mode & 0o022 else ""
+    if status.st_mode & 0o022:
+        return "can be written by other users"
+    return ""
 
 
 def _head(table: str, key: str | bytes, value: bytes) -> bytes:
@@ -128,15 +130,18 @@ def _head(table: str, key: str | bytes, value: bytes) -> bytes:
 
 
 def _hash(text: str | bytes) -> bytes:
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
+    if isinstance(text, str):
+        text = text.encode()
+    return hashlib.sha256(text).digest()
 
 
 def _read(path: Path) -> bytes:
     """The file's content; empty if it is a link, or could have been written by others."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
-        foreign = _distrust(os.fstat(file.fileno()))
-        return b"" if foreign else file.read()
+        if _distrust(os.fstat(file.fileno())):
+            return b""
+        return file.read()
 
 
 def _write(path: Path, content: bytes) -> None:

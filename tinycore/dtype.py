@@ -32,7 +32,9 @@ class DType:
     lanes: int = 1
 
     def __repr__(self) -> str:
-        return f"dtypes.{self.name}" + (f".vec({self.lanes})" if self.lanes > 1 else "")
+        if self.lanes == 1:
+            return f"dtypes.{self.name}"
+        return f"dtypes.{self.name}.vec({self.lanes})"
 
     def __reduce__(self) -> tuple[Callable[[str, int], DType], tuple[str, int]]:
         return _vector, (self.name, self.lanes)
@@ -66,7 +68,9 @@ class DType:
         """The least value: -inf for floating point."""
         if self.is_float:
             return -math.inf
-        return -(1 << (self.bits - 1)) if self.kind == "i" else 0
+        if self.kind == "i":
+            return -(1 << (self.bits - 1))
+        return 0
 
     @property
     def max(self) -> int | float:
@@ -178,8 +182,9 @@ def weak_dtype(value: Scalar, other: DType, default_float: DType) -> DType:
     if isinstance(value, int) and other.kind != "b":
         return other
     alone = of_python(value, default_float)
-    widens = _standing(other)[0] < _standing(alone)[0]
-    return alone if widens else other
+    if _standing(other)[0] < _standing(alone)[0]:
+        return alone
+    return other
 
 
 class Narrow(NamedTuple):

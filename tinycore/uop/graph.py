@@ -289,7 +289,9 @@ def store_view(base: UOp, value: UOp, view: View) -> UOp:
 
 def detach(node: UOp) -> UOp:
     """`node`, through which no gradient flows."""
-    return node if node.op is Ops.DETACH else node.under(Ops.DETACH)
+    if node.op is Ops.DETACH:
+        return node
+    return node.under(Ops.DETACH)
 
 
 def contiguous(node: UOp, number: int) -> UOp:

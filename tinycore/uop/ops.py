@@ -260,7 +260,9 @@ def result_dtype(op: Ops, src: Nodes) -> DType:
     """The type of a scalar op: bool for comparisons, else that of its last source."""
     if op in COMPARISON:
         return dtypes.bool.vec(src[0].dtype.lanes)
-    return src[0].dtype if op in SHIFTS else src[-1].dtype
+    if op in SHIFTS:
+        return src[0].dtype
+    return src[-1].dtype
 
 
 _NEUTRAL: dict[Ops, Scalar] = {Ops.ADD: 0, Ops.MUL: 1, Ops.OR: 0, Ops.XOR: 0}
@@ -288,7 +290,9 @@ def _fold_where(op: Ops, mask: UOp, a: UOp, b: UOp) -> UOp | None:
 def _fold_neg(op: Ops, a: UOp) -> UOp | None:
     if a.op is Ops.CONST and a.dtype.kind != "b":
         return a.const_like(-a.arg)
-    return a.src[0] if a.op is Ops.NEG else None
+    if a.op is Ops.NEG:
+        return a.source
+    return None
 
 
 _FOLDS: dict[Ops, Callable[..., UOp | None]] = {Ops.WHERE: _fold_where, Ops.NEG: _fold_neg}
