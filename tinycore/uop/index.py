@@ -170,7 +170,9 @@ def simplest(value: Index | int) -> Index | int:
 
 def of_atom(atom: Atom) -> Index:
     """The index that is this atom alone."""
-    return make(0, ((atom, 1),)) if atom.lo < atom.hi else make(atom.lo)
+    if atom.lo >= atom.hi:
+        return make(atom.lo)
+    return make(0, ((atom, 1),))
 
 
 def axis(name: str, extent: Index | int) -> Index:
@@ -267,7 +269,8 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
         if found is not None:
             return found
     if modulus:
-        lo, hi = 0, min(modulus - 1, hi) if lo >= 0 else modulus - 1
+        hi = min(modulus - 1, hi) if lo >= 0 else modulus - 1
+        lo = 0
     return of_atom(Atom("digit", lo, hi, base=value, divisor=divisor, modulus=modulus))
 
 
@@ -281,7 +284,9 @@ def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
         if rest is value:
             return None
     low = digit(rest, divisor, modulus if rest.hi >= period else 0)
-    return low if modulus else whole + low
+    if modulus:
+        return low
+    return whole + low
 
 
 def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:

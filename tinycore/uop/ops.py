@@ -220,8 +220,9 @@ class UOp(Arithmetic):
         return self.const_like(other) + (-self)
 
     def __truediv__(self, other: UOp | Scalar) -> UOp:
-        divisor = other if isinstance(other, UOp) else self.const_like(other)
-        return self * divisor.alu(Ops.RECIP)
+        if not isinstance(other, UOp):
+            other = self.const_like(other)
+        return self * other.alu(Ops.RECIP)
 
 
 def const(value: Scalar, dtype: DType) -> UOp:
@@ -278,7 +279,9 @@ def _fold_pair(op: Ops, a: UOp, b: UOp) -> UOp | None:
             return x
         if y.dtype.kind == "b" and op in (Ops.AND, Ops.OR):
             return x if y.arg is (op is Ops.AND) else y
-    return a if a is b and op in _IDEMPOTENT else None
+    if a is b and op in _IDEMPOTENT:
+        return a
+    return None
 
 
 def _fold_where(op: Ops, mask: UOp, a: UOp, b: UOp) -> UOp | None:

@@ -43,7 +43,9 @@ def size(shape: Iterable[Dim]) -> int:
 
 def upper(extent: Dim) -> int:
     """The largest value of an extent."""
-    return extent if isinstance(extent, int) else extent.hi
+    if isinstance(extent, int):
+        return extent
+    return extent.hi
 
 
 def upper_shape(shape: Shape) -> tuple[int, ...]:

@@ -276,7 +276,9 @@ class PatternMatcher:
     def rewrite(self, node: UOp, ctx: Any = None) -> Result:
         """What the first fitting rule makes of `node` alone; None if no rule fits."""
         new = self.apply(node, ctx, Counters())
-        return None if new is node else new
+        if new is node:
+            return None
+        return new
 
 
 _RUNNING = threading.local()
