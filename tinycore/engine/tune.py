@@ -19,10 +19,10 @@ from typing import Any
 
 from tinycore import cache
 from tinycore.codegen.optimize import optimize
-from tinycore.codegen.optimize.actions import SCHEMA, apply_all
+from tinycore.codegen.optimize.actions import SCHEMA, Actions, apply_all
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.pieces import as_plan
-from tinycore.codegen.optimize.search import Actions, search
+from tinycore.codegen.optimize.search import search
 from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
 from tinycore.errors import warn
 from tinycore.runtime.device import OpenDevice

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from tests.codegen.optimize import assert_same, kernels
+from tinycore.codegen.optimize.actions import Actions, applied
 from tinycore.codegen.optimize.heuristic import heuristic
-from tinycore.codegen.optimize.search import Actions, applied, neighbours, search
+from tinycore.codegen.optimize.search import neighbours, search
 from tinycore.config import Context
 from tinycore.runtime.contract import Caps, Space
 from tinycore.uop.printer import show

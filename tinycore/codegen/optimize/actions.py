@@ -29,6 +29,7 @@ ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
     "FILL": (fill, str),
 }
 """What applies each action, and the types of its arguments."""
+Actions = tuple[str, ...]
 SCHEMA = 1
 """Grows when a text comes to mean something else: tuned entries of another schema are not used."""
 
@@ -61,3 +62,15 @@ def apply_all(kernel: Kernel, texts: Iterable[str]) -> Kernel:
     Raises: Illegal at the first that does not apply.
     """
     return reduce(apply, texts, kernel)
+
+
+def applied(kernel: Kernel, actions: Iterable[str]) -> tuple[Kernel, Actions]:
+    """The kernel after those actions that are legal, and these."""
+    legal = []
+    for text in actions:
+        try:
+            kernel = apply(kernel, text)
+        except Illegal:
+            continue
+        legal.append(text)
+    return kernel, tuple(legal)

@@ -79,11 +79,15 @@ class Contraction(NamedTuple):
     def _par_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a par axis: operands that move with it are vectors, the others are splatted.
 
-        Rows are of an axis that leaves the vectors in place.
+        Rows are of an axis that leaves the vectors in place. An operand is copied to a contiguous
+        tile first, if enough iterations use it then.
         """
         vectors_of = [one for one in self.loads if one.moves(vector)]
         strided = [one for one in vectors_of if one.stride(vector) != 1]
-        packed = self._to_pack(vector, vectors_of, strided)
+        packed = None
+        if strided or (len(vectors_of) == 1 and extent_of(vector) >= 64):
+            [found, *_] = strided or vectors_of
+            packed = found if self._uses(vector, found) >= _PACKING_PAYS else None
         if not vectors_of or strided not in ([], [packed]):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
@@ -96,15 +100,6 @@ class Contraction(NamedTuple):
                 most = min((self.caps.registers - 1) // vectors - 1, reuse)
                 sizes = [(vectors, rows)[: len(loops)] for rows in ROWS if rows <= most]
                 yield from self._tiles(loops, sizes, packed)
-
-    def _to_pack(
-        self, vector: UOp, vectors_of: list[Reference], strided: list[Reference]
-    ) -> Reference | None:
-        """The operand to copy to a contiguous tile first, if enough iterations use it then."""
-        if not strided and (len(vectors_of) != 1 or extent_of(vector) < 64):
-            return None
-        [found, *_] = strided or vectors_of
-        return found if self._uses(vector, found) >= _PACKING_PAYS else None
 
     def _uses(self, vector: UOp, packed: Reference) -> int:
         """How often each element of a packed operand is used."""

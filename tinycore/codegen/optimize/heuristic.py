@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
 
-from tinycore.codegen.optimize.actions import apply
+from tinycore.codegen.optimize.actions import applied
 from tinycore.codegen.optimize.analysis import (
     Reference,
     extent_of,
@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.analysis import (
     references,
 )
 from tinycore.codegen.optimize.contraction import Contraction, Tile
-from tinycore.codegen.optimize.edit import Illegal, find, loops_in
+from tinycore.codegen.optimize.edit import find, loops_in
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import Kernel
@@ -52,12 +52,9 @@ class _Choice:
 
     def take(self, text: str) -> bool:
         """Apply an action if it is legal."""
-        try:
-            self.kernel = apply(self.kernel, text)
-        except Illegal:
-            return False
-        self.taken.append(text)
-        return True
+        self.kernel, legal = applied(self.kernel, [text])
+        self.taken += legal
+        return bool(legal)
 
     # fusing
 

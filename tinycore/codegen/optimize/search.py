@@ -8,8 +8,8 @@ factor changes what follows. Nothing here runs anything: `evaluate` compiles, ti
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.actions import apply
-from tinycore.codegen.optimize.edit import Illegal, find, loops_in, read
+from tinycore.codegen.optimize.actions import Actions, applied
+from tinycore.codegen.optimize.edit import find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.config import DEBUG
 from tinycore.runtime.contract import Caps
@@ -18,7 +18,6 @@ from tinycore.uop.printer import show
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import format_seconds
 
-Actions = tuple[str, ...]
 Evaluate = Callable[[Sequence[Actions]], Sequence[float | str]]
 """Seconds of each candidate, or the reason why it has none."""
 
@@ -82,18 +81,6 @@ class _Beam:
             if not isinstance(outcome, str):
                 found.append(Found(outcome, actions))
         return sorted(found)
-
-
-def applied(kernel: Kernel, actions: Iterable[str]) -> tuple[Kernel, Actions]:
-    """The kernel after those actions that are legal, and these."""
-    legal = []
-    for text in actions:
-        try:
-            kernel = apply(kernel, text)
-        except Illegal:
-            continue
-        legal.append(text)
-    return kernel, tuple(legal)
 
 
 def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
