@@ -106,7 +106,7 @@ TINYCORE_PLUGINS = Setting("TINYCORE_PLUGINS", "", "the only plugins to load: A,
 TINYCORE_STRICT = Setting("TINYCORE_STRICT", 0, "1: a broken plugin raises even if unasked for")
 
 SETTINGS: dict[str, Setting[int] | Setting[str]] = {
-    row.name: row for row in list(globals().values()) if isinstance(row, Setting)
+    row.name: row for row in globals().values() if isinstance(row, Setting)
 }
 """Every setting by name; tools/settings.py makes the table in docs from it."""
 

@@ -52,7 +52,8 @@ Memo = dict[Index, Index]
 
 def rebuild(value: Index, leaf: Leaf) -> Index:
     """`value` with each of its atoms replaced by what `leaf` gives for it; None keeps the atom."""
-    const, factors, changed = value.const, dict[Atom, int](), False
+    const, changed = value.const, False
+    factors: dict[Atom, int] = {}
     for atom, factor in value.terms:
         new = leaf(atom)
         if new is None:
