@@ -80,8 +80,8 @@ class _Run:
     def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
         self.device = device
         self.launches = launches
-        self.steps = [launch.step for launch in launches]
-        self.calls = [bound(step, buffers) for step, buffers, _ in launches]
+        self.steps = [one.step for one in launches]
+        self.calls = [bound(one.step, one.buffers) for one in launches]
         self.inputs = inputs
         self.now = (inputs, {**BOUND})
         self.changing: list[int] = []

@@ -78,8 +78,10 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
     """
     with arena():
         if device.renderer.takes != "kernel":
-            return build_plan(plan_of(kernel, device), device.target)
-        binary = device.compiler.compile(device.renderer.render(kernel))
+            plan = plan_of(kernel, device)
+            return build_plan(plan, device.target)
+        source = device.renderer.render(kernel)
+        binary = device.compiler.compile(source)
         step = _step(kernel, binary, range(len(kernel.params)), Launch())
         return Artifact((step,), ())
 
@@ -99,7 +101,9 @@ def build_plan(plan: Plan, target: Target) -> Binary:
         if DEBUG.value >= 7:
             with suppress(Unsupported):
                 print(target.compiler.disassemble(binary))
-        launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
+        grid = _sizes(lowered.grid)
+        group = _sizes(lowered.group)
+        launch = Launch(grid, group, lowered.scratch_bytes)
         slots = [numbers[name] for name in buffers]
         steps.append(_step(kernel, binary, slots, launch))
     temps = [(node.dtype, size(node.arg.shape)) for node in plan.temps]

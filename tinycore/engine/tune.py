@@ -55,7 +55,8 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
             actions = search(kernel, device.caps, width, tuner.evaluate)
         found = {"beam": width, "actions": actions}
         if CACHELEVEL.value >= 2:
-            cache.shared().put(TABLE, key, json.dumps(found).encode())
+            entry = json.dumps(found).encode()
+            cache.shared().put(TABLE, key, entry)
     try:
         return as_plan(apply_all(kernel, found["actions"]))
     except Illegal:

@@ -95,8 +95,9 @@ class KernelProgram:
             count = size(param.arg.shape)
             arrays.append(np.frombuffer(handle, storage(param.dtype), count))
         names = [variable.arg[0] for variable in self.kernel.variables]
+        variables = dict(zip(names, values, strict=True))
         with arena():
-            run_kernel(self.kernel, arrays, dict(zip(names, values, strict=True)))
+            run_kernel(self.kernel, arrays, variables)
         return time.perf_counter() - start
 
 

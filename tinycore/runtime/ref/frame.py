@@ -213,7 +213,8 @@ class Frame:
         self.check(place, "load")
         stored = place.instance.data.take(place.cells, mode="clip")
         found = decode(stored, buffer.dtype)
-        return np.where(place.mask, found, constant(access.fill or 0, buffer.dtype))
+        fill = constant(access.fill or 0, buffer.dtype)
+        return np.where(place.mask, found, fill)
 
     def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
         """Store values; `how` is "" for plain ones, else how they come from what was there."""
@@ -275,7 +276,8 @@ class Frame:
             read, written = watch[instance]
             # what the iterations of a red loop combine they may read
             changes = not (reads or (watch.kind == "red" and not plain))
-            met = others(written, cells, who) & differ(instance.data[cells], new)
+            changed = differ(instance.data[cells], new)
+            met = others(written, cells, who) & changed
             # what an engine does among threads is ordered by WAIT and FREE
             if not (self.engine and watch.name == "threads"):
                 least, greatest = written if changes else read

@@ -137,10 +137,12 @@ class Instance:
         self.size = prod(bounds)
         self.slots = [Slot(node.name, arg.slots, at - arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
-        self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
+        iterations = np.arange(prod(home.shape))
+        self.base = iterations.reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
-            data = np.full(self.states.size, initial(arg.init, node.dtype))
+            element = initial(arg.init, node.dtype)
+            data = np.full(self.states.size, element)
             if not (node.dtype.is_float or arg.init or node in home.filled):
                 self.states[:] = UNWRITTEN
         self.data = data
