@@ -61,7 +61,9 @@ class DType:
 
     def vec(self, lanes: int) -> DType:
         """This type with `lanes` values side by side."""
-        return self if lanes == self.lanes else _vector(self.name, lanes)
+        if lanes == self.lanes:
+            return self
+        return _vector(self.name, lanes)
 
     @property
     def min(self) -> int | float:
@@ -98,7 +100,9 @@ class DType:
 @cache
 def _vector(name: str, lanes: int) -> DType:
     row = _BY_NAME[name]
-    return row if lanes == 1 else replace(row, lanes=lanes)
+    if lanes == 1:
+        return row
+    return replace(row, lanes=lanes)
 
 
 class dtypes:  # lower case, as in PyTorch and numpy: a public name

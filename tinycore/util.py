@@ -41,7 +41,9 @@ def dedup(items: Iterable[H]) -> list[H]:
 def listed(words: Iterable[str], empty: str = "none") -> str:
     """Words as a reader expects them: "a", "a and b", "a, b and c"."""
     *front, last = list(words) or [empty]
-    return f"{', '.join(front)} and {last}" if front else last
+    if not front:
+        return last
+    return f"{', '.join(front)} and {last}"
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:

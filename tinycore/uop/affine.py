@@ -62,7 +62,9 @@ def rebuild(value: Index, leaf: Leaf) -> Index:
             changed = True
             const += factor * new.const
             add(factors, new.terms, factor)
-    return collect(const, factors) if changed else value
+    if not changed:
+        return value
+    return collect(const, factors)
 
 
 def substitute(
@@ -154,7 +156,9 @@ def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
 def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
     if atom.base is not None:
         inner = evaluate(atom.base, read) // atom.divisor
-        return inner % atom.modulus if atom.modulus else inner
+        if atom.modulus:
+            inner %= atom.modulus
+        return inner
     if not atom.factors:
         return read(atom)
     return prod([_evaluate_atom(factor, read) for factor in atom.factors])

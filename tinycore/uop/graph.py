@@ -87,7 +87,9 @@ def uniform(node: UOp) -> UOp | None:
     """The CONST that every element of `node` equals, if movement shows it."""
     while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
         node = node.source
-    return node if node.op is Ops.CONST else None
+    if node.op is Ops.CONST:
+        return node
+    return None
 
 
 # Elementwise

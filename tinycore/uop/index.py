@@ -158,7 +158,9 @@ def make(const: int, terms: Terms = ()) -> Index:
 
 def as_index(value: Index | int) -> Index:
     """An integer as an index value; an index value as it is."""
-    return value if isinstance(value, Index) else make(value)
+    if isinstance(value, int):
+        return make(value)
+    return value
 
 
 def simplest(value: Index | int) -> Index | int:
