@@ -32,8 +32,15 @@ def expand(kernel: Kernel, caps: Caps) -> Lowered:
     values = expander.values
     COUNTERS["expand"].visits += values.visits
     grid = [node.arg.extent for node in loops_in(kernel.body) if node.arg.map == "grid"]
-    heads = kernel.params, kernel.variables, tuple(grid)
-    return Lowered(kernel.name, *heads, (), expander.most_bytes, tuple(values.body))
+    return Lowered(
+        kernel.name,
+        kernel.params,
+        kernel.variables,
+        grid=tuple(grid),
+        group=(),
+        scratch_bytes=expander.most_bytes,
+        uops=tuple(values.body),
+    )
 
 
 class Expander:
@@ -109,7 +116,8 @@ class Expander:
         storage = self.values.storage[statement]
         space, tag, lanes = REGISTER, self.values.moment(), storage.width
         if not lanes:
-            space, tag, lanes = SCRATCH, self.used_bytes, 1
+            lanes = 1
+            space, tag = SCRATCH, self.used_bytes
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
         arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)

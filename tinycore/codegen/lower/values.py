@@ -210,7 +210,8 @@ class Values(Indices):
         """The element of each lane."""
         if spot.step is None:
             return [index.const for index in self.by_lane(spot.offset)]
-        return [spot.offset.const + spot.step * lane for lane in range(spot.lanes)]
+        first = spot.offset.const
+        return [first + spot.step * lane for lane in range(spot.lanes)]
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
         dtype = self.buffers[buffer].dtype
