@@ -12,7 +12,7 @@ from typing import Self
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from tinycore.config import NO_GRAD, Context
-from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, fresh_number, stored_cell
+from tinycore.engine.cell import PENDING, STATES, Cell, buffer_of, fresh_number, new_node
 from tinycore.engine.realize import realize
 from tinycore.errors import GradientError
 from tinycore.gradient import gradient as differentiate
@@ -322,7 +322,7 @@ def _copy(node: UOp) -> UOp:
     old = buffer_of(node)
     new = Buffer(old.device, old.dtype, old.count)
     new.copyin(old.as_memoryview())
-    return stored_cell(new, node.arg.shape).uop
+    return new_node(new, shape_of(node))
 
 
 def _forget(written: set[UOp]) -> None:

@@ -11,7 +11,7 @@ from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
 from tinycore.uop import Ops, graph
-from tinycore.uop.index import Index, simplest
+from tinycore.uop.index import simplest
 from tinycore.uop.shape import Dim, Shape, size, upper
 from tinycore.util import ceildiv
 
@@ -62,7 +62,7 @@ class Movement(Frame):
                 f"reshape: shape {tuple(given)} has more than one -1; expected at most one. "
                 "Give the other extents"
             )
-        rest = [n for n in known if isinstance(n, Index) or n != -1]
+        rest = [n for n in known if n != -1]
         shape = extents([rest], "reshape")
         if len(rest) == len(known):
             return shape

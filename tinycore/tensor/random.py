@@ -19,7 +19,7 @@ from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
 from tinycore.tensor.base import DTypeLike, default_float, dtype_or
 from tinycore.tensor.creation import Creation, stored
-from tinycore.tensor.functions import Functions
+from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import extents, number, spelled
 from tinycore.uop import UOp, graph
 from tinycore.uop.shape import Shape, size, upper_shape
@@ -86,7 +86,7 @@ class _Seeds:
 SEEDS = _Seeds()
 
 
-class Random(Functions, Creation):
+class Random(Reduction, Creation):
     """Tensor methods that draw random numbers."""
 
     __slots__ = ()
@@ -273,8 +273,7 @@ class Random(Functions, Creation):
         place = keys.of_uop(graph.iota(n))
         is_earlier = place.unsqueeze(0) < place.unsqueeze(1)
         before = (theirs < mine) | (theirs.eq(mine) & is_earlier)
-        earlier = before.cast(dtypes.int32).uop
-        ranks = keys.of_uop(graph.reduce(earlier, [1], "sum")).reshape(n)
+        ranks = before.sum(1, dtype=dtypes.int32)
         return ranks.cast(dtype)._kept(True, kwargs.get("requires_grad"))
 
     # the starting values of layers
