@@ -285,15 +285,8 @@ class Random(Reduction, Creation):
         >>> Tensor.scaled_uniform(2, 3).shape
         (2, 3)
         """
-        count = size(extents(shape, "scaled_uniform"))
-        return cls._within(count**-0.5, shape, kwargs)
-
-    @classmethod
-    def _within(cls, bound: float, shape: tuple[Any, ...], kwargs: dict[str, Any]) -> Self:
-        """Uniform in +- `bound`, unless other bounds are given."""
-        kwargs.setdefault("low", -bound)
-        kwargs.setdefault("high", bound)
-        return cls.uniform(*shape, **kwargs)
+        bound = size(extents(shape, "scaled_uniform")) ** -0.5
+        return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
 
     @classmethod
     def glorot_uniform(cls, *shape: Any, **kwargs: Any) -> Self:
@@ -306,7 +299,7 @@ class Random(Reduction, Creation):
         """
         first, *rest = upper_shape(extents(shape, "glorot_uniform"))
         bound = sqrt(6 / (first + prod(rest)))
-        return cls._within(bound, shape, kwargs)
+        return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
 
     @classmethod
     def kaiming_uniform(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
@@ -317,8 +310,8 @@ class Random(Reduction, Creation):
         >>> Tensor.kaiming_uniform(2, 3).shape
         (2, 3)
         """
-        std = _kaiming_std(extents(shape, "kaiming_uniform"), a)
-        return cls._within(sqrt(3) * std, shape, kwargs)
+        bound = sqrt(3) * _kaiming_std(extents(shape, "kaiming_uniform"), a)
+        return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
 
     @classmethod
     def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
