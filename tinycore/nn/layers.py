@@ -21,7 +21,8 @@ def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, T
 
     Raises: ShapeError if it is no shape.
     """
-    inputs = size(extents(shape, type(layer).__name__)[1:])
+    sizes = extents(shape, type(layer).__name__)
+    inputs = size(sizes[1:])
     bound = 1 / sqrt(max(inputs, 1))
     weight = Tensor.uniform(*shape, low=-bound, high=bound)
     if not bias:
@@ -163,8 +164,10 @@ class BatchNorm:
         if self.track_running_stats:
             count = x.numel() // mean.numel()
             unbiased = variance * (count / max(count - 1, 1))
-            for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-                running.assign(running * (1 - self.momentum) + new.detach() * self.momentum)
+            moved = ((self.running_mean, mean), (self.running_var, unbiased))
+            for running, new in moved:
+                kept = running * (1 - self.momentum)
+                running.assign(kept + new.detach() * self.momentum)
             self.num_batches_tracked += 1
         return mean, variance
 
@@ -255,10 +258,12 @@ class GroupNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         grouped = x.reshape(x.shape[0], self.num_groups, -1)
-        result = grouped.layernorm(-1, self.eps).reshape(x.shape)
+        even = grouped.layernorm(-1, self.eps)
+        result = even.reshape(x.shape)
         if self.weight is None or self.bias is None:
             return result
-        shape = (1, -1, *[1] * (x.ndim - 2))
+        ones = [1] * (x.ndim - 2)
+        shape = (1, -1, *ones)
         scaled = result * self.weight.reshape(shape)
         return scaled + self.bias.reshape(shape)
 

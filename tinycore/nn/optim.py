@@ -198,8 +198,10 @@ class Adam(Optimizer):
             grad = grad + value * self.weight_decay
         m = self.m[number]
         v = self.v[number]
-        m.assign(m * self.b1 + grad * (1 - self.b1))
-        v.assign(v * self.b2 + grad * grad * (1 - self.b2))
+        first = grad * (1 - self.b1)
+        second = grad * grad * (1 - self.b2)
+        m.assign(m * self.b1 + first)
+        v.assign(v * self.b2 + second)
         mean = m / self.grown[0].cast(value.dtype)
         square = v / self.grown[1].cast(value.dtype)
         size = square.sqrt() + self.eps

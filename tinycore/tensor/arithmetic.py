@@ -121,7 +121,8 @@ class Arithmetic(Conversion):
             return self._float_quotient(x)[0]
         quotient = self._combined(Ops.IDIV, x)
         rest = self._combined(Ops.MOD, x)
-        return quotient - rest._overshoots(x).cast(self.dtype)
+        excess = rest._overshoots(x)
+        return quotient - excess.cast(self.dtype)
 
     def _float_quotient(self, x: Self) -> tuple[Self, Self]:
         """floor(self / x) and what is left. A quotient rounded across a whole number is put
@@ -189,7 +190,8 @@ class Arithmetic(Conversion):
         if self.dtype.kind not in "if":
             return self
         # a maximum of 0.0 and -0.0 may be either
-        return self.eq(0).where(0, self.maximum(-self))
+        larger = self.maximum(-self)
+        return self.eq(0).where(0, larger)
 
     def sign(self) -> Self:
         """-1, 0 or 1; NaN stays.
@@ -321,10 +323,12 @@ class Arithmetic(Conversion):
         """
         distance = (self - other).abs()
         is_near = distance <= other.abs() * rtol + atol
-        is_close = (is_near & other.isfinite()) | self.eq(other)
+        is_finite = other.isfinite()
+        is_close = (is_near & is_finite) | self.eq(other)
         if not equal_nan:
             return is_close
-        return is_close | (self.isnan() & other.isnan())
+        are_nan = self.isnan() & other.isnan()
+        return is_close | are_nan
 
     # bits and truth
 
@@ -369,7 +373,8 @@ class Arithmetic(Conversion):
         >>> (~Tensor([0])).tolist()
         [-1]
         """
-        return self._bits(Ops.XOR, self.dtype.cast(-1), "bitwise_not")
+        ones = self.dtype.cast(-1)
+        return self._bits(Ops.XOR, ones, "bitwise_not")
 
     @spelled
     def lshift(self, x: Self | int, reverse: bool = False) -> Self:
@@ -476,7 +481,8 @@ class Arithmetic(Conversion):
         [-1.0, -2.0]
         """
         size, model = self._floating().abs()._both(other, "copysign")
-        is_minus_zero = model.eq(0) & model.reciprocal().lt(0)
+        inverse = model.reciprocal()
+        is_minus_zero = model.eq(0) & (inverse < 0)
         is_negative = (model < 0) | is_minus_zero
         return is_negative.where(-size, size)
 

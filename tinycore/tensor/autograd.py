@@ -133,7 +133,8 @@ class Autograd(Frame):
                 self.grad = self.of_uop(grad)
                 return self
             total = self.grad._combined(Ops.ADD, self.of_uop(grad))
-            is_alike = (total.shape, total.dtype) == (self.grad.shape, self.grad.dtype)
+            before = (self.grad.shape, self.grad.dtype)
+            is_alike = (total.shape, total.dtype) == before
             if is_alike and not self.grad.movements:
                 self.grad.cell.write(graph.detach(total.uop))
             else:

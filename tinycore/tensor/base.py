@@ -25,6 +25,7 @@ DTypeLike = DType | str | None
 """A type, its name, or None for the usual one."""
 
 _MARKS = (Ops.DETACH, Ops.CAST)  # steps of a view that move nothing
+_STOP = (Ops.DETACH, None)
 
 
 class Frame:
@@ -64,7 +65,7 @@ class Frame:
         >>> Tensor.of_node(x.uop, x.device).tolist()
         [1, 2]
         """
-        steps = ((Ops.DETACH, None),) if NO_GRAD.value else ()
+        steps = (_STOP,) if NO_GRAD.value else ()
         return cls.of_cell(Cell(uop, device), steps)
 
     def of_uop(self, uop: UOp) -> Self:
@@ -190,7 +191,7 @@ class Frame:
         >>> x.detach().assign(Tensor([2.0])).tolist(), x.tolist()
         ([2.0], [2.0])
         """
-        return self.of_cell(self.cell, (*self.steps, (Ops.DETACH, None)))
+        return self.of_cell(self.cell, (*self.steps, _STOP))
 
     def _moved(self, op: Ops, arg: Any) -> Self:
         """A view: this tensor after a movement that keeps no value of its own."""
@@ -208,7 +209,8 @@ class Frame:
             self._check_device(value)
             return value.uop
         number = as_scalar(value)
-        return fitting(number, weak_dtype(number, self.dtype, default_float()))
+        dtype = weak_dtype(number, self.dtype, default_float())
+        return fitting(number, dtype)
 
     def _check_device(self, other: Frame) -> None:
         """Raise DeviceError if `other` lives on another device."""
@@ -226,7 +228,8 @@ class Frame:
                 return zeros._combined(op, 1 if value > 0 else -1, reverse)
             if op in (Ops.MAX, Ops.MIN):
                 value = nearest(value, self.dtype)
-        left, right = together(self.uop, self._operand(value), op.name.lower())
+        other = self._operand(value)
+        left, right = together(self.uop, other, op.name.lower())
         if reverse:
             left, right = right, left
         return self.of_uop(graph.elementwise(op, left, right))
@@ -402,7 +405,9 @@ def fitting(value: Scalar, dtype: DType) -> UOp:
 
 def nearest(value: Scalar, dtype: DType) -> Scalar:
     """`value`, or the end of an integer type's range that is next to it."""
-    return max(dtype.min, min(value, dtype.max)) if dtype.is_int else value
+    if not dtype.is_int:
+        return value
+    return max(dtype.min, min(value, dtype.max))
 
 
 def scalar_dtype(value: Scalar) -> DType:

@@ -46,7 +46,8 @@ class Contraction(Statistics, Random):
         left = self if self.ndim > 1 else self.unsqueeze(0)
         right = w if w.ndim > 1 else w.unsqueeze(1)
         rows = left.cast(wide).unsqueeze(-2)
-        columns = right.cast(wide).transpose(-1, -2).unsqueeze(-3)
+        turned = right.cast(wide).transpose(-1, -2)
+        columns = turned.unsqueeze(-3)
         products = rows * columns
         total = products._reduced("sum", -1).cast(kind)
         if w.ndim == 1:
@@ -189,8 +190,9 @@ class Contraction(Statistics, Random):
             key = key.repeat_interleave(shares, -3)
             value = value.repeat_interleave(shares, -3)
         kind = promote(self.dtype, key.dtype)
-        scores = self.dot(key.transpose(-2, -1), sum_dtype(kind))
-        scores = scores * (1 / sqrt(upper(self.shape[-1])))
+        width = upper(self.shape[-1])
+        scale = 1 / sqrt(width)
+        scores = self.dot(key.transpose(-2, -1), sum_dtype(kind)) * scale
         if is_causal:
             scores = scores._causal()
         if attn_mask is not None:

@@ -78,7 +78,8 @@ class Convolution(Contraction):
         x = self
         if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
             x = self._cut(axis, 0, places * window.stride)
-        return self.of_uop(graph.windows(x.uop, axis, *window[:3]))
+        node = graph.windows(x.uop, axis, window.size, window.stride, window.dilation)
+        return self.of_uop(node)
 
     @spelled
     def conv2d(
@@ -110,7 +111,8 @@ class Convolution(Contraction):
         x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
-        w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
+        apart = (1, groups, -1, weight.shape[1], *ones, *sizes)
+        w = weight.cast(wide).reshape(apart)
         summed = (3, *range(4 + count, 4 + 2 * count))
         total = (x * w)._reduced("sum", summed)
         result = total.cast(kind).flatten(1, 2)

@@ -227,12 +227,14 @@ class Creation(Joining, Autograd):
             stop = start
             start = 0
         usual = default_float()
-        if all(isinstance(number, int) for number in (start, stop, step)):
+        numbers = (start, stop, step)
+        if all(isinstance(number, int) for number in numbers):
             is_small = max(abs(start), abs(stop)) < 1 << 31
             usual = dtypes.int32 if is_small else dtypes.int64
         kind = dtype_or(dtype, usual)
-        count = max(math.ceil((stop - start) / step), 0)
-        return cls._formula(_progression(count, start, step, kind), **kwargs)
+        count = math.ceil((stop - start) / step)
+        node = _progression(max(count, 0), start, step, kind)
+        return cls._formula(node, **kwargs)
 
     @classmethod
     def linspace(
@@ -257,11 +259,13 @@ class Creation(Joining, Autograd):
         step = (stop - start) / max(steps - 1, 1)
         begin = stop - step * (steps - 1)
         device = Device.canonicalize(kwargs.get("device"))
-        up = cls.of_node(_progression(steps, start, step, wide), device)
-        down = cls.of_node(_progression(steps, begin, step, wide), device)
+        up = _progression(steps, start, step, wide)
+        down = _progression(steps, begin, step, wide)
         places = cls.of_node(graph.iota(steps), device)
         is_first_half = places < ceildiv(steps, 2)
-        numbers = is_first_half.where(up, down)
+        first = cls.of_node(up, device)
+        second = cls.of_node(down, device)
+        numbers = is_first_half.where(first, second)
         return cls._formula(numbers.cast(kind).uop, **kwargs)
 
     @classmethod
@@ -348,4 +352,5 @@ def _inferred(array: Any, is_list: bool) -> DType:
 def stored(array: Any, device: str, dtype: DType) -> Cell:
     """A cell over a copy of an array."""
     raw = np().ascontiguousarray(array).tobytes()
-    return Creation.of_bytes(raw, array.shape, dtype, device).cell
+    tensor = Creation.of_bytes(raw, array.shape, dtype, device)
+    return tensor.cell

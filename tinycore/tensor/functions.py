@@ -41,7 +41,8 @@ class Functions(Arithmetic):
         >>> Tensor([0.0]).exp2().tolist()
         [1.0]
         """
-        return (self._floating() * math.log(2)).exp()
+        x = self._floating() * math.log(2)
+        return x.exp()
 
     def log(self) -> Self:
         """The natural logarithm.
@@ -143,15 +144,18 @@ class Functions(Arithmetic):
         is_zero = self.eq(0)
         size = is_zero.where(1.0, self.abs())
         product = exponent * size.log()
-        is_one = (size.eq(1) | exponent.eq(0)) & product.isnan()
+        is_neutral = size.eq(1) | exponent.eq(0)
+        is_one = is_neutral & product.isnan()
         power = is_one.where(1.0, product.exp())
         unbounded = (exponent < 0).where(inf, 0.0)
-        at_zero = exponent.eq(0).where(1.0, exponent.isnan().where(exponent, unbounded))
+        otherwise = exponent.isnan().where(exponent, unbounded)
+        at_zero = exponent.eq(0).where(1.0, otherwise)
         half = exponent * 0.5
         is_whole = exponent.trunc().eq(exponent)
         is_odd = is_whole & half.trunc().ne(half)
         signed = is_odd.where(-power, power)
-        turned = (is_whole | size.eq(inf)).where(signed, nan)
+        is_real = is_whole | size.eq(inf)
+        turned = is_real.where(signed, nan)
         elsewhere = (self < 0).where(turned, power)
         return is_zero.where(at_zero.cast(self.dtype), elsewhere)
 
@@ -545,9 +549,13 @@ class Functions(Arithmetic):
         return self * gate * (1 / 6)
 
 
+def _erf_term(n: int) -> float:
+    """2/sqrt(pi) (-1)^n / (n! (2n + 1)): Abramowitz and Stegun 7.1.5."""
+    divisor = math.factorial(n) * (2 * n + 1)
+    term = _TWO_OVER_SQRT_PI / divisor
+    return -term if n % 2 else term
+
+
 # Coefficients of t, t^2, .. in Abramowitz and Stegun 7.1.26.
 _ERF_TAIL = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
-# 2/sqrt(pi) (-1)^n / (n! (2n + 1)) for n = 0 .. 8: Abramowitz and Stegun 7.1.5.
-_ERF_SERIES = tuple(
-    _TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(9)
-)
+_ERF_SERIES = tuple(map(_erf_term, range(9)))

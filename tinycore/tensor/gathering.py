@@ -35,7 +35,8 @@ class Gathering(Indexing):
         >>> Tensor([[1, 2], [3, 4]]).gather(1, Tensor([[1], [0]])).tolist()
         [[2], [3]]
         """
-        return self._taken(self._named(dim, index, "gather"))
+        chosen = self._named(dim, index, "gather")
+        return self._taken(chosen)
 
     def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
         """`index` along one axis, every place itself along the others."""
@@ -83,7 +84,8 @@ class Gathering(Indexing):
         value = self._value_of(src).cast(self.dtype)
         if value.ndim == 0:
             return value.expand(index.shape)
-        return value.shrink([(0, n) for n in index.shape])
+        box = [(0, extent) for extent in index.shape]
+        return value.shrink(box)
 
     def _scattered(
         self,
@@ -141,7 +143,8 @@ class Gathering(Indexing):
         [[0, 1], [1, 0]]
         """
         places = self.of_uop(graph.iota(num_classes, self.dtype))
-        return self.unsqueeze(-1).eq(places).cast(dtypes.int32)
+        is_place = self.unsqueeze(-1).eq(places)
+        return is_place.cast(dtypes.int32)
 
     @spelled
     def tril(self, diagonal: int = 0) -> Self:

@@ -122,7 +122,8 @@ class Indexing(Storage):
                 f"expected {-count} to {count - 1}. Check the index"
             )
         place %= count
-        return self._cut(axis, place, place + 1).squeeze(axis)
+        part = self._cut(axis, place, place + 1)
+        return part.squeeze(axis)
 
     def _sliced(self, axis: int, item: slice) -> Self:
         extent = self.shape[axis]
@@ -170,7 +171,8 @@ class Indexing(Storage):
     def _rows(self, chosen: Mapping[int, Self]) -> Rows:
         """The chosen axes in front as one, and one number for each place in it."""
         axes = list(chosen)
-        order = [*axes, *[axis for axis in range(self.ndim) if axis not in axes]]
+        rest = [axis for axis in range(self.ndim) if axis not in axes]
+        order = [*axes, *rest]
         front = self.permute(order)
         first = axes[0]
         span = axes[-1] + 1 - first
@@ -186,7 +188,8 @@ class Indexing(Storage):
 
     def _taken(self, chosen: Mapping[int, Self]) -> Self:
         table, ids, place, _ = self._rows(chosen)
-        found = self.of_uop(graph.gather(table.uop, ids.uop))
+        node = graph.gather(table.uop, ids.uop)
+        found = self.of_uop(node)
         count = ids.ndim
         order = list(range(count, found.ndim))
         order[place:place] = range(count)
@@ -200,16 +203,18 @@ class Indexing(Storage):
         shape[place:place] = ids.shape
         wide = value.expand(shape)
         end = place + ids.ndim
-        front = range(place, end)
-        order = [*front, *range(place), *range(end, wide.ndim)]
-        values = wide.permute(order).reshape(size(ids.shape), *rest)
+        chosen_axes = range(place, end)
+        order = [*chosen_axes, *range(place), *range(end, wide.ndim)]
+        front = wide.permute(order)
+        values = front.reshape(size(ids.shape), *rest)
         writer = table._last_writer(ids)
         new = self.of_uop(graph.gather(values.uop, writer.uop))
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
         written: Self = is_written.where(new.cast(self.dtype), table)
         apart = written.reshape([self.shape[axis] for axis in axes])
-        return apart.permute([axes.index(axis) for axis in range(self.ndim)])
+        places = [axes.index(axis) for axis in range(self.ndim)]
+        return apart.permute(places)
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last element of `ids` that names it, or -1."""

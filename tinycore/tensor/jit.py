@@ -155,9 +155,11 @@ class TinyJit(Generic[P, R]):
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
         """The arguments with their names; those of *args have numbers."""
-        names = self.names + [str(number) for number in range(len(self.names), len(args))]
-        positional = list(zip(names, args, strict=False))[int(self.is_method) :]
-        return [*positional, *kwargs.items()]
+        unnamed = range(len(self.names), len(args))
+        names = [*self.names, *map(str, unnamed)]
+        positional = list(zip(names, args, strict=False))
+        first = int(self.is_method)
+        return [*positional[first:], *kwargs.items()]
 
     def reset(self) -> None:
         """Forget every capture.
@@ -201,7 +203,8 @@ class TinyJit(Generic[P, R]):
 def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Captured]:
     """Call a function of these cells; returns its result, and how to get it again."""
     buffers = _buffers(inputs)
-    _store([cell for cell in list(PENDING) if cell.stored is not None])
+    rewritten = [cell for cell in list(PENDING) if cell.stored is not None]
+    _store(rewritten)
     pending = versions()
     requiring = list(REQUIRING.values())
     before = [None if tensor.grad is None else weakref.ref(tensor.grad) for tensor in requiring]
@@ -229,7 +232,8 @@ def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> A
     found.launches.replay(buffers)
     for grad in found.grads:
         grad.tensor.grad = grad.after
-    return _with_cells(found.result, dict(zip(found.inputs, cells, strict=True)))
+    swapped = dict(zip(found.inputs, cells, strict=True))
+    return _with_cells(found.result, swapped)
 
 
 def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:

@@ -82,9 +82,11 @@ class Joining(Arithmetic, Movement):
             )
         parts = [self]
         if before:
-            parts.insert(0, self._copied(axis, first, before, mode))
+            part = self._copied(axis, first, before, mode)
+            parts.insert(0, part)
         if after:
-            parts.append(self._copied(axis, second, after, mode))
+            part = self._copied(axis, second, after, mode)
+            parts.append(part)
         return parts[0].cat(*parts[1:], dim=axis)
 
     def _copied(self, axis: int, box: tuple[int, int], width: int, mode: str) -> Self:
@@ -100,10 +102,12 @@ class Joining(Arithmetic, Movement):
         pairs = [(0, 0) if item is None else item for item in padding]
         if not all(isinstance(item, tuple | list) for item in pairs):
             flat = [whole(item, "pad") for item in padding]
-            pairs = [flat[k : k + 2] for k in range(0, len(flat), 2)]
+            begins = range(0, len(flat), 2)
+            pairs = [flat[k : k + 2] for k in begins]
             missing = self.ndim - len(pairs)
             pairs = [(0, 0)] * missing + pairs[::-1]
-        if len(pairs) != self.ndim or any(len(item) != 2 for item in pairs):
+        is_even = all(len(item) == 2 for item in pairs)
+        if len(pairs) != self.ndim or not is_even:
             raise ArgumentError(
                 f"pad: {tuple(padding)} does not fit {self.ndim} axes; expected a pair for each "
                 "axis, or two widths an axis from the last. Pass (left, right, top, bottom, ..)"
@@ -123,7 +127,8 @@ class Joining(Arithmetic, Movement):
         missing = len(old) - len(wanted)
         if missing:
             wanted = (None,) * missing + wanted
-        widths = [0 if new is None else new - n for n, new in zip(old, wanted, strict=True)]
+        rows = zip(old, wanted, strict=True)
+        widths = [0 if new is None else new - n for n, new in rows]
         if min(widths, default=0) < 0:
             raise ShapeError(
                 f"pad_to: shape {self.shape} does not fit into {wanted}; "
@@ -153,7 +158,8 @@ class Joining(Arithmetic, Movement):
         dtype = common_dtype(parts)
         for part in parts:
             first._check_beside(part, axis)
-        ends = list(accumulate([upper(part.shape[axis]) for part in parts]))
+        counts = [upper(part.shape[axis]) for part in parts]
+        ends = list(accumulate(counts))
         placed = []
         for part, begin, end in zip(parts, [0, *ends], ends, strict=False):
             widths = [(0, 0)] * first.ndim
@@ -166,7 +172,8 @@ class Joining(Arithmetic, Movement):
         extent = upper(self.shape[axis])
         shape = [1] * self.ndim
         shape[axis] = extent
-        return self.of_uop(graph.iota(extent, dtype)).reshape(shape)
+        numbers = self.of_uop(graph.iota(extent, dtype))
+        return numbers.reshape(shape)
 
     def _check_beside(self, part: Self, axis: int) -> None:
         mine = self.shape

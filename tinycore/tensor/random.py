@@ -120,7 +120,9 @@ class Random(Reduction, Creation):
         if dtype is dtypes.float64:
             high = (a >> 5).cast(dtype) * float(1 << 26)
             low = (b >> 6).cast(dtype)
-            return (high + low) * 2.0**-53, (b.cast(dtype) + 0.5) * 2.0**-32
+            fine = (high + low) * 2.0**-53
+            coarse = (b.cast(dtype) + 0.5) * 2.0**-32
+            return fine, coarse
         return a._unit(dtype), b._unit(dtype)
 
     def _unit(self, dtype: DType) -> Self:
@@ -156,7 +158,8 @@ class Random(Reduction, Creation):
         (2, 3)
         """
         kind = _float_dtype("rand", dtype)
-        units, _ = cls._units(extents(shape, "rand"), device, kind)
+        sizes = extents(shape, "rand")
+        units, _ = cls._units(sizes, device, kind)
         return units._kept(contiguous, requires_grad)
 
     @classmethod
@@ -178,8 +181,10 @@ class Random(Reduction, Creation):
         """
         kind = _float_dtype("randn", dtype)
         wide = promote(kind, dtypes.float32)
-        u, v = cls._units(extents(shape, "randn"), device, wide)
-        radius = ((1.0 - u).log() * -2.0).sqrt()
+        sizes = extents(shape, "randn")
+        u, v = cls._units(sizes, device, wide)
+        square = (1.0 - u).log() * -2.0
+        radius = square.sqrt()
         angle = v * (2 * pi)
         numbers = radius * angle.sin()
         return numbers.cast(kind)._kept(contiguous, requires_grad)
@@ -207,7 +212,8 @@ class Random(Reduction, Creation):
                 f"randint: {low} to {high} holds {max(count, 0)} numbers; expected 1 to 2^32. "
                 "Pass low < high"
             )
-        words, _ = cls._words(extents(shape, "randint"), device)
+        sizes = extents(shape, "randint")
+        words, _ = cls._words(sizes, device)
         above = words.cast(dtypes.uint64) * count >> 32
         numbers = above.cast(dtypes.int64) + low
         return numbers.cast(dtype)._kept(True, requires_grad)
@@ -272,7 +278,8 @@ class Random(Reduction, Creation):
         theirs = keys.unsqueeze(0)
         place = keys.of_uop(graph.iota(n))
         is_earlier = place.unsqueeze(0) < place.unsqueeze(1)
-        before = (theirs < mine) | (theirs.eq(mine) & is_earlier)
+        is_tie = theirs.eq(mine) & is_earlier
+        before = (theirs < mine) | is_tie
         ranks = before.sum(1, dtype=dtypes.int32)
         return ranks.cast(dtype)._kept(True, kwargs.get("requires_grad"))
 
@@ -310,7 +317,8 @@ class Random(Reduction, Creation):
         >>> Tensor.kaiming_uniform(2, 3).shape
         (2, 3)
         """
-        bound = sqrt(3) * _kaiming_std(extents(shape, "kaiming_uniform"), a)
+        std = _kaiming_std(extents(shape, "kaiming_uniform"), a)
+        bound = sqrt(3) * std
         return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
 
     @classmethod

@@ -113,7 +113,8 @@ class Reduction(Functions, Joining):
 
     def _check_some(self, axis: Axes, operation: str) -> None:
         axes = axes_of(axis, self.ndim, operation)
-        if size([self.shape[k] for k in axes]) == 0:
+        extents = [self.shape[k] for k in axes]
+        if size(extents) == 0:
             raise ShapeError(
                 f"{operation}: shape {self.shape} has no element along axis {axis}; "
                 "expected at least one. Check for emptiness first"
@@ -126,7 +127,8 @@ class Reduction(Functions, Joining):
         >>> Tensor([0, 2]).any().item()
         True
         """
-        return self.bool()._reduced("max", axis, keepdim, "any")
+        truths = self.bool()
+        return truths._reduced("max", axis, keepdim, "any")
 
     @spelled
     def all(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -135,7 +137,8 @@ class Reduction(Functions, Joining):
         >>> Tensor([0, 2]).all().item()
         False
         """
-        return self.bool()._reduced("min", axis, keepdim, "all")
+        truths = self.bool()
+        return truths._reduced("min", axis, keepdim, "all")
 
     @spelled
     def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:

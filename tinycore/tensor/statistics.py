@@ -65,7 +65,8 @@ class Statistics(Reduction):
         x = self._floating()
         largest = x.detach().max(axis, True)
         below = x - largest
-        total = below.exp().sum(axis, True).log() + largest
+        powers = below.exp().sum(axis, True)
+        total = powers.log() + largest
         # inf - inf is no distance: an infinite or NaN maximum is the result itself
         result = largest.isfinite().where(total, largest)
         if keepdim:
@@ -127,8 +128,9 @@ class Statistics(Reduction):
         x = self._floating()
         if p == 2:
             # limited before the root, whose gradient at 0 is infinite
-            square = (x * x).sum(dim, True).maximum(eps * eps)
-            return x * square.rsqrt()
+            squares = (x * x).sum(dim, True)
+            limited = squares.maximum(eps * eps)
+            return x * limited.rsqrt()
         total = x.abs().pow(p).sum(dim, True)
         norm = total.pow(1 / p).maximum(eps)
         return x / norm

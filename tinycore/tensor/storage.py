@@ -51,7 +51,8 @@ class Storage(Reduction, Creation):
         >>> (Tensor([1]) + 1).realize().tolist()
         [2]
         """
-        realize_cells([self.cell, *[tensor.cell for tensor in lst]])
+        others = [tensor.cell for tensor in lst]
+        realize_cells([self.cell, *others])
         return self
 
     @property
@@ -106,7 +107,8 @@ class Storage(Reduction, Creation):
                 f"assign: values of shape {value.shape} do not broadcast to {shape}; "
                 "expected as many elements or fewer. Reshape them"
             )
-        node = graph.cast(graph.broadcast(value.uop, shape), self.dtype)
+        wide = graph.broadcast(value.uop, shape)
+        node = graph.cast(wide, self.dtype)
         if NO_GRAD.value:
             node = graph.detach(node)
         if moves:
@@ -188,8 +190,9 @@ class Storage(Reduction, Creation):
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
         shape = stored.arg.shape
-        array = np().frombuffer(raw, dtype=self.dtype.name).reshape(upper_shape(shape))
-        array = array[tuple(slice(_now(extent)) for extent in shape)]
+        flat = np().frombuffer(raw, dtype=self.dtype.name)
+        used = tuple(slice(_now(extent)) for extent in shape)
+        array = flat.reshape(upper_shape(shape))[used]
         for op, arg in self.movements:
             array = _VIEWS[op](array, _now(arg))
         return array
@@ -262,7 +265,8 @@ class Storage(Reduction, Creation):
         >>> Tensor([1.0]).allclose(Tensor([1.0]))
         True
         """
-        return bool(self.isclose(other, rtol, atol, equal_nan).all().item())
+        is_close = self.isclose(other, rtol, atol, equal_nan)
+        return bool(is_close.all().item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
@@ -355,12 +359,17 @@ def _now(arg: Any) -> Any:
     return arg
 
 
+def _stepped(array: Any, arg: graph.SkewArg) -> Any:
+    """A window of a view is one element: the view steps along an axis."""
+    places = np().arange(arg.extent) * arg.stride
+    return array.take(places, arg.axis)
+
+
 _VIEWS = {
     Ops.RESHAPE: lambda array, arg: array.reshape(arg),
     Ops.PERMUTE: lambda array, arg: array.transpose(arg),
     Ops.EXPAND: lambda array, arg: np().broadcast_to(array, arg),
     Ops.SHRINK: lambda array, arg: array[tuple(slice(*pair) for pair in arg)],
     Ops.FLIP: lambda array, arg: np().flip(array, arg),
-    # a view's window is one element: it steps along an axis
-    Ops.SKEW: lambda array, arg: array.take(np().arange(arg.extent) * arg.stride, arg.axis),
+    Ops.SKEW: _stepped,
 }
