@@ -51,7 +51,8 @@ class Report:
     @property
     def failed(self) -> bool:
         """True if there is no default, or a device that should work does not."""
-        return not self.default or any(row.state == "failed" for row in self.rows)
+        has_failed = any(row.state == "failed" for row in self.rows)
+        return has_failed or not self.default
 
 
 def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
@@ -73,11 +74,12 @@ def probe(device: OpenDevice) -> str:
 
     Raises: BackendError if the result is wrong.
     """
-    numbers = Tensor(list(range(_COUNT)), dtype="float32", device=device.name)
+    given = list(range(_COUNT))
+    numbers = Tensor(given, dtype="float32", device=device.name)
     start_s = time.perf_counter()
     total = (numbers * numbers).sum().item()
     time_s = time.perf_counter() - start_s
-    if total != sum(k * k for k in range(_COUNT)):
+    if total != sum(k * k for k in given):
         raise BackendError(f"the sum of {_COUNT} squares came out as {total}", device.name)
     return f"ran a kernel over {_COUNT} numbers in {format_seconds(time_s)}"
 
@@ -145,7 +147,8 @@ def _used(plugin: Plugin, name: str, default: bool) -> Row:
         row.detail = probe(device)
     except TinycoreError as error:
         row.state = "failed"
-        row.detail = " ".join(str(error).split())
+        words = str(error).split()
+        row.detail = " ".join(words)
     return row
 
 

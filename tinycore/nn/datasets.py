@@ -64,7 +64,9 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     tensors = [Tensor(pixels(raw), device) for raw in files]
     train, train_labels, test, test_labels = tensors
     shape = (-1, 1, 28, 28)
-    return train.reshape(shape), train_labels, test.reshape(shape), test_labels
+    images = train.reshape(shape)
+    test_images = test.reshape(shape)
+    return images, train_labels, test_images, test_labels
 
 
 def load(dataset: Dataset) -> Files:
@@ -105,7 +107,8 @@ def _fetched(dataset: Dataset) -> Files:
 def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
     """Raise ValueError if a file is not what it should be."""
     for raw, wanted in zip(files, hashes, strict=False):
-        found = hashlib.new(method, raw, usedforsecurity=False).hexdigest()
+        digest = hashlib.new(method, raw, usedforsecurity=False)
+        found = digest.hexdigest()
         if found != wanted:
             raise ValueError(f"its {method} is {found}; expected {wanted}")
 
@@ -129,11 +132,13 @@ def pixels(raw: bytes) -> object:
     if len(raw) < 4 or raw[:3] != _MAGIC:
         raise ValueError("this is no idx file of unsigned bytes")
     start = 4 + 4 * raw[3]
-    words = [raw[at : at + 4] for at in range(4, start, 4)]
+    begins = range(4, start, 4)
+    words = [raw[at : at + 4] for at in begins]
     shape = [int.from_bytes(word, "big") for word in words]
     if len(raw) != start + prod(shape):
         raise ValueError(f"an idx file of shape {shape} has {len(raw)} bytes")
-    return np().frombuffer(raw, "uint8", offset=start).reshape(shape)
+    flat = np().frombuffer(raw, "uint8", offset=start)
+    return flat.reshape(shape)
 
 
 def _idx(array: bytes, shape: Sequence[int]) -> bytes:
@@ -181,7 +186,8 @@ def _from_pip(folder: Path) -> Files:
             count = len(table)
             images = table[:, 1:].tobytes()
             labels = table[:, 0].tobytes()
-            files += [_idx(images, (count, 28, 28)), _idx(labels, (count,))]
+            files.append(_idx(images, (count, 28, 28)))
+            files.append(_idx(labels, (count,)))
     return files
 
 

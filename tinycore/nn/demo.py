@@ -54,7 +54,8 @@ class Net:
         ]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x.float() / 255).sequential(self.layers)
+        brightness = x.float() / 255
+        return brightness.sequential(self.layers)
 
 
 class Phases:
@@ -96,7 +97,8 @@ class Trainer:
     def _right(self, chosen: Tensor) -> Tensor:
         """How many of the test images of these numbers are read right."""
         with Tensor.train(False), Tensor.no_grad():
-            guesses = self.net(self.test_images[chosen]).argmax(1)
+            scores = self.net(self.test_images[chosen])
+            guesses = scores.argmax(1)
             is_right = guesses.eq(self.test_labels[chosen])
             return is_right.sum().realize()
 
@@ -226,4 +228,5 @@ def train(trainer: Trainer, options: Namespace, phases: Phases) -> tuple[int, in
             kernels = GlobalCounters.kernel_count - before
             if not options.json:
                 bar.show(number + 1, loss, (number + 1) * batch)
-    return max(len(batches) - 2, 0) * batch, kernels
+    replays = max(len(batches) - 2, 0)
+    return replays * batch, kernels

@@ -27,7 +27,8 @@ def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, T
     weight = Tensor.uniform(*shape, low=-bound, high=bound)
     if not bias:
         return weight, None
-    return weight, Tensor.uniform(shape[0], low=-bound, high=bound)
+    offset = Tensor.uniform(shape[0], low=-bound, high=bound)
+    return weight, offset
 
 
 class Linear:
@@ -41,10 +42,12 @@ class Linear:
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        self.weight, self.bias = _weights(self, (out_features, in_features), bias)
+        shape = (out_features, in_features)
+        self.weight, self.bias = _weights(self, shape, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.linear(self.weight.transpose(), self.bias)
+        weight = self.weight.transpose()
+        return x.linear(weight, self.bias)
 
 
 class Conv2d:
@@ -159,11 +162,13 @@ class BatchNorm:
         others = [axis for axis in range(x.ndim) if axis != 1]
         mean = x.mean(others)
         ones = [1] * (x.ndim - 2)
-        centred = x - mean.reshape(1, -1, *ones)
+        middle = mean.reshape(1, -1, *ones)
+        centred = x - middle
         variance = (centred * centred).mean(others)
         if self.track_running_stats:
             count = x.numel() // mean.numel()
-            unbiased = variance * (count / max(count - 1, 1))
+            growth = count / max(count - 1, 1)
+            unbiased = variance * growth
             moved = ((self.running_mean, mean), (self.running_var, unbiased))
             for running, new in moved:
                 kept = running * (1 - self.momentum)
@@ -222,7 +227,8 @@ class RMSNorm:
     def __call__(self, x: Tensor) -> Tensor:
         _check_end(x, (self.dim,), "RMSNorm")
         wide = x.float()
-        square = (wide * wide).mean(-1, True)
+        squares = wide * wide
+        square = squares.mean(-1, True)
         scale = (square + self.eps).rsqrt()
         result = (wide * scale).cast(x.dtype)
         if self.weight is None:

@@ -57,8 +57,9 @@ class Optimizer:
             for number, tensor in enumerate(self.params):
                 if tensor.grad is None:
                     continue
-                value = self._change(number, tensor.detach(), tensor.grad)
-                tensor.assign(value)
+                old = tensor.detach()
+                new = self._change(number, old, tensor.grad)
+                tensor.assign(new)
         self.zero_grad()
         return [*self.params, *self.buffers, *self._state()]
 
@@ -202,8 +203,9 @@ class Adam(Optimizer):
         second = grad * grad * (1 - self.b2)
         m.assign(m * self.b1 + first)
         v.assign(v * self.b2 + second)
-        mean = m / self.grown[0].cast(value.dtype)
-        square = v / self.grown[1].cast(value.dtype)
+        grown_m, grown_v = self.grown
+        mean = m / grown_m.cast(value.dtype)
+        square = v / grown_v.cast(value.dtype)
         size = square.sqrt() + self.eps
         return value - rate * mean / size
 

@@ -174,10 +174,12 @@ def safe_save(
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
-    text = json.dumps(header, separators=(",", ":")).encode()
+    dumped = json.dumps(header, separators=(",", ":"))
+    text = dumped.encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     with open(fn, "wb") as file:
-        file.write(len(text).to_bytes(_LENGTH_BYTES, "little"))
+        length = len(text).to_bytes(_LENGTH_BYTES, "little")
+        file.write(length)
         file.write(text)
         for tensor in tensors.values():
             file.write(tensor.raw())
@@ -227,7 +229,8 @@ def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
 def _entry(row: Mapping[str, Any]) -> _Entry:
     begin, end = map(int, row["data_offsets"])
     shape = tuple(map(int, row["shape"]))
-    return _Entry(_NAMES[row["dtype"]], shape, begin, end)
+    dtype = _NAMES[row["dtype"]]
+    return _Entry(dtype, shape, begin, end)
 
 
 def _broken(what: str) -> ArgumentError:

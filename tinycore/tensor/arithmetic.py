@@ -95,8 +95,9 @@ class Arithmetic(Conversion):
             return left._floor_quotient(right)
         if rounding_mode == "trunc":
             return left._trunc_quotient(right)
-        inverse = right._floating()._unary(Ops.RECIP)
-        return left._floating()._combined(Ops.MUL, inverse)
+        dividend = left._floating()
+        inverse = right.reciprocal()
+        return dividend._combined(Ops.MUL, inverse)
 
     def _both(
         self,
@@ -105,7 +106,8 @@ class Arithmetic(Conversion):
         reverse: bool = False,
     ) -> tuple[Self, Self]:
         """Two tensors of one shape and type; a number stays a constant of no shape."""
-        left, right = together(self.uop, self._operand(x), operation)
+        other = self._operand(x)
+        left, right = together(self.uop, other, operation)
         if reverse:
             left, right = right, left
         return self.of_uop(left), self.of_uop(right)
@@ -113,7 +115,8 @@ class Arithmetic(Conversion):
     def _trunc_quotient(self, x: Self) -> Self:
         if not self.dtype.is_float:
             return self._combined(Ops.IDIV, x)
-        size = self.abs()._floor_quotient(x.abs())
+        divisor = x.abs()
+        size = self.abs()._floor_quotient(divisor)
         return size * self.sign() * x.sign()
 
     def _floor_quotient(self, x: Self) -> Self:
@@ -132,12 +135,14 @@ class Arithmetic(Conversion):
         is_high = rest._overshoots(x)
         is_low = rest.abs() >= x.abs()
         down = is_high.where(-1.0, 0.0)
-        step = is_low.where(1.0, down).cast(self.dtype)
+        change = is_low.where(1.0, down)
+        step = change.cast(self.dtype)
         return quotient + step, rest - step._times(x)
 
     def _times(self, x: Self) -> Self:
         """self * x, but 0 where self is 0 and x infinite."""
-        return self.eq(0).where(0, self * x)
+        product = self * x
+        return self.eq(0).where(0, product)
 
     def _overshoots(self, divisor: Self) -> Self:
         """True where a remainder has the wrong sign for rounding down."""
@@ -155,7 +160,8 @@ class Arithmetic(Conversion):
         if left.dtype.is_float:
             return left._float_quotient(right)[1]
         rest = left._combined(Ops.MOD, right)
-        correction = rest._overshoots(right).where(right, 0)
+        is_beyond = rest._overshoots(right)
+        correction = is_beyond.where(right, 0)
         return rest + correction
 
     @spelled
@@ -168,7 +174,8 @@ class Arithmetic(Conversion):
         left, right = self._both(x, "fmod")
         if not left.dtype.is_float:
             return left._combined(Ops.MOD, right)
-        _, rest = left.abs()._float_quotient(right.abs())
+        divisor = right.abs()
+        _, rest = left.abs()._float_quotient(divisor)
         return rest * left.sign()
 
     def neg(self) -> Self:
@@ -215,7 +222,8 @@ class Arithmetic(Conversion):
         if not self.dtype.is_float:
             return self
         whole = self.trunc()
-        return (self < whole).where(whole - 1, whole)
+        is_above = self < whole
+        return is_above.where(whole - 1, whole)
 
     def trunc(self) -> Self:
         """Rounded toward zero.
@@ -418,7 +426,8 @@ class Arithmetic(Conversion):
         shapes = [shape_of(node) for node in nodes]
         shape = broadcast_shape("where", condition.shape, *shapes)
         parts = [stretched(node, shape) for node in (condition.uop, *nodes)]
-        return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
+        node = graph.elementwise(Ops.WHERE, *parts)
+        return self.of_uop(node)
 
     def _choice(self, value: Operand, dtype: DType) -> UOp:
         if isinstance(value, Frame):
@@ -452,8 +461,8 @@ class Arithmetic(Conversion):
             return self._combined(op, limit)
         if isinstance(limit, int):
             limit = nearest(limit, self.dtype)
-        beyond = self.lt(limit) if op is Ops.MAX else self.gt(limit)
-        return beyond.where(limit, self)
+        is_beyond = self.lt(limit) if op is Ops.MAX else self.gt(limit)
+        return is_beyond.where(limit, self)
 
     @spelled
     def masked_fill(self, mask: Self, value: Operand) -> Self:
@@ -480,7 +489,8 @@ class Arithmetic(Conversion):
         >>> Tensor([1.0, 2.0]).copysign(-1.0).tolist()
         [-1.0, -2.0]
         """
-        size, model = self._floating().abs()._both(other, "copysign")
+        size = self._floating().abs()
+        size, model = size._both(other, "copysign")
         inverse = model.reciprocal()
         is_minus_zero = model.eq(0) & (inverse < 0)
         is_negative = (model < 0) | is_minus_zero

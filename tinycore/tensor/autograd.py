@@ -132,7 +132,8 @@ class Autograd(Frame):
             if self.grad is None:
                 self.grad = self.of_uop(grad)
                 return self
-            total = self.grad._combined(Ops.ADD, self.of_uop(grad))
+            more = self.of_uop(grad)
+            total = self.grad._combined(Ops.ADD, more)
             before = (self.grad.shape, self.grad.dtype)
             is_alike = (total.shape, total.dtype) == before
             if is_alike and not self.grad.movements:
@@ -173,14 +174,15 @@ class Autograd(Frame):
             raise GradientError(
                 f"{operation}: gradients are off; expected NO_GRAD=0. Leave the no_grad block"
             )
-        nodes = [self.uop, *[target.uop for target in targets]]
-        (loss, *places), back = unrolled(nodes)
+        wanted = [target.uop for target in targets]
+        (loss, *places), back = unrolled([self.uop, *wanted])
         inside = _open_below(loss)
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
         seeds = None if seed is None else _like(seed.uop, loss)
-        grads = dict(zip(known, differentiate(loss, known, seeds), strict=True))
+        computed = differentiate(loss, known, seeds)
+        grads = dict(zip(known, computed, strict=True))
         return [None if p is None else _gradient_of(p, grads[p], back) for p in found]
 
     # modes
@@ -259,7 +261,8 @@ def carriers(roots: Iterable[UOp]) -> set[UOp]:
         if node.op is Ops.DETACH or not node.dtype.is_float:
             continue
         is_leaf = node.op is Ops.CAST and node.tag in REQUIRING
-        if is_leaf or node in ORIGINS or not found.isdisjoint(node.src):
+        is_reached = not found.isdisjoint(node.src)
+        if is_leaf or is_reached or node in ORIGINS:
             found.add(node)
     return found
 

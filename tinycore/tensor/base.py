@@ -164,7 +164,8 @@ class Frame:
         """
         if dim is None:
             return self.shape
-        return self.shape[axis_of(dim, self.ndim, "size")]
+        axis = axis_of(dim, self.ndim, "size")
+        return self.shape[axis]
 
     def dim(self) -> int:
         """The number of axes: PyTorch's name of `ndim`.
@@ -225,7 +226,8 @@ class Frame:
         if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
                 zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
-                return zeros._combined(op, 1 if value > 0 else -1, reverse)
+                side = 1 if value > 0 else -1
+                return zeros._combined(op, side, reverse)
             if op in (Ops.MAX, Ops.MIN):
                 value = nearest(value, self.dtype)
         other = self._operand(value)
@@ -260,7 +262,8 @@ class Conversion(Frame):
         if wanted is self.dtype:
             return self
         if wanted.kind == "b":
-            return self._combined(Ops.EQ, 0)._combined(Ops.XOR, True)
+            is_zero = self._combined(Ops.EQ, 0)
+            return is_zero._combined(Ops.XOR, True)
         return self.of_uop(graph.cast(self.uop, wanted))
 
     def bitcast(self, dtype: DType | str) -> Self:

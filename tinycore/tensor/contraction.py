@@ -41,7 +41,8 @@ class Contraction(Statistics, Random):
         """
         self._check_device(w)
         self._check_dot(w)
-        kind = dtype_or(dtype, promote(self.dtype, w.dtype))
+        usual = promote(self.dtype, w.dtype)
+        kind = dtype_or(dtype, usual)
         wide = sum_dtype(kind)
         left = self if self.ndim > 1 else self.unsqueeze(0)
         right = w if w.ndim > 1 else w.unsqueeze(1)
@@ -49,7 +50,8 @@ class Contraction(Statistics, Random):
         turned = right.cast(wide).transpose(-1, -2)
         columns = turned.unsqueeze(-3)
         products = rows * columns
-        total = products._reduced("sum", -1).cast(kind)
+        summed = products._reduced("sum", -1)
+        total = summed.cast(kind)
         if w.ndim == 1:
             total = total.squeeze(-1)
         if self.ndim == 1:
@@ -126,7 +128,8 @@ class Contraction(Statistics, Random):
         5
         """
         tensors: list[Self] = list(spread(operands))
-        names, result = _parsed(formula, [tensor.ndim for tensor in tensors])
+        ranks = [tensor.ndim for tensor in tensors]
+        names, result = _parsed(formula, ranks)
         letters = list(dict.fromkeys("".join(names)))
         kind = dtype_or(dtype, common_dtype(tensors))
         wide = sum_dtype(kind)
@@ -138,7 +141,8 @@ class Contraction(Statistics, Random):
         summed = [k for k, letter in enumerate(letters) if letter not in result]
         total = product._reduced("sum", summed).cast(kind)
         kept = [letter for letter in letters if letter in result]
-        return total.permute([kept.index(letter) for letter in result])
+        order = [kept.index(letter) for letter in result]
+        return total.permute(order)
 
     def _over(self, names: str, letters: Sequence[str]) -> Self:
         """This tensor with one axis for each letter, of extent 1 where it has no such axis."""
@@ -153,9 +157,11 @@ class Contraction(Statistics, Random):
             x = diagonal._reduced("sum", k)
             names = names[:k] + names[k + 1 :]
         present = [letter for letter in letters if letter in names]
-        x = x.permute([names.index(letter) for letter in present])
+        order = [names.index(letter) for letter in present]
+        x = x.permute(order)
         extents = dict(zip(present, x.shape, strict=True))
-        return x.reshape([extents.get(letter, 1) for letter in letters])
+        shape = [extents.get(letter, 1) for letter in letters]
+        return x.reshape(shape)
 
     @spelled
     def scaled_dot_product_attention(
@@ -192,13 +198,14 @@ class Contraction(Statistics, Random):
         kind = promote(self.dtype, key.dtype)
         width = upper(self.shape[-1])
         scale = 1 / sqrt(width)
-        scores = self.dot(key.transpose(-2, -1), sum_dtype(kind)) * scale
+        keys = key.transpose(-2, -1)
+        scores = self.dot(keys, sum_dtype(kind)) * scale
         if is_causal:
             scores = scores._causal()
         if attn_mask is not None:
             scores = scores._masked(attn_mask)
-        weights = scores.softmax(-1).cast(kind).dropout(dropout_p)
-        return weights.dot(value)
+        weights = scores.softmax(-1).cast(kind)
+        return weights.dropout(dropout_p).dot(value)
 
     def _shares(self, key: Self) -> int:
         mine = upper(self.shape[-3])

@@ -106,14 +106,16 @@ class Convolution(Contraction):
         count = weight.ndim - 2
         sizes = upper_shape(weight.shape[2:])
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
-        kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
+        usual = promote(self.dtype, weight.dtype)
+        kind = dtype_or(dtype, usual)
         wide = sum_dtype(kind)
         x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
         apart = (1, groups, -1, weight.shape[1], *ones, *sizes)
         w = weight.cast(wide).reshape(apart)
-        summed = (3, *range(4 + count, 4 + 2 * count))
+        inner = range(-count, 0)
+        summed = (3, *inner)
         total = (x * w)._reduced("sum", summed)
         result = total.cast(kind).flatten(1, 2)
         if bias is None:
@@ -170,7 +172,8 @@ class Convolution(Contraction):
         numbers = self.of_uop(graph.iota(beyond)).reshape(space)
         places = numbers._windows(windows, beyond, "max_pool2d")
         is_largest = x.eq(x.max(inner, True))
-        return largest, is_largest.where(places, beyond).min(inner)
+        chosen = is_largest.where(places, beyond)
+        return largest, chosen.min(inner)
 
     @spelled
     def avg_pool2d(
@@ -203,8 +206,8 @@ class Convolution(Contraction):
             counted = counted._around(asked, 1)
             rows = zip(windows, asked, strict=True)
             windows = [new._replace(before=0, after=new.after - old.after) for new, old in rows]
-        counts = counted._windows(windows, 0, "avg_pool2d").sum(inner)
-        return x.sum(inner) / counts
+        shares = counted._windows(windows, 0, "avg_pool2d")
+        return x.sum(inner) / shares.sum(inner)
 
     def _around(self, windows: Sequence[_Window], fill: Scalar) -> Self:
         """Padded along the last axes."""

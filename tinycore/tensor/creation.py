@@ -53,7 +53,8 @@ class Creation(Joining, Autograd):
         kind = None if dtype is None else to_dtype(dtype)
         if device is None and isinstance(data, Frame):
             device = data.device
-        self.cell = _cell_of(data, Device.canonicalize(device), kind)
+        home = Device.canonicalize(device)
+        self.cell = _cell_of(data, home, kind)
         self.steps = ()
         self.grad = None
         self.requires_grad_(requires_grad)
@@ -66,7 +67,8 @@ class Creation(Joining, Autograd):
         requires_grad: bool | None = None,
     ) -> Self:
         """A tensor made by a formula, in a node of its own."""
-        cell = Cell(own(uop), Device.canonicalize(device))
+        home = Device.canonicalize(device)
+        cell = Cell(own(uop), home)
         return cls.of_cell(cell).requires_grad_(requires_grad)
 
     @classmethod
@@ -116,7 +118,8 @@ class Creation(Joining, Autograd):
         [7, 7]
         """
         kind = dtype_or(dtype, scalar_dtype(fill_value))
-        node = graph.full(extents((shape,), "full"), fill_value, kind)
+        sizes = extents((shape,), "full")
+        node = graph.full(sizes, fill_value, kind)
         return cls._formula(node, device, requires_grad)
 
     @classmethod
@@ -152,7 +155,8 @@ class Creation(Joining, Autograd):
         """
         kind = dtype_or(dtype, default_float())
         sizes = upper_shape(extents(shape, "empty"))
-        buffer = Buffer(Device.canonicalize(device), kind, prod(sizes))
+        home = Device.canonicalize(device)
+        buffer = Buffer(home, kind, prod(sizes))
         cell = stored_cell(buffer, sizes)
         return cls.of_cell(cell).requires_grad_(requires_grad)
 
@@ -229,7 +233,8 @@ class Creation(Joining, Autograd):
         usual = default_float()
         numbers = (start, stop, step)
         if all(isinstance(number, int) for number in numbers):
-            is_small = max(abs(start), abs(stop)) < 1 << 31
+            largest = max(abs(start), abs(stop))
+            is_small = largest < 1 << 31
             usual = dtypes.int32 if is_small else dtypes.int64
         kind = dtype_or(dtype, usual)
         count = math.ceil((stop - start) / step)
@@ -307,14 +312,16 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
     if isinstance(data, UOp):
         return Cell(data, device)
     if isinstance(data, int | float):
-        number = graph.full((), data, dtype or scalar_dtype(data))
+        kind = dtype or scalar_dtype(data)
+        number = graph.full((), data, kind)
         return Cell(own(number), device)
     array = _array(data)
     is_list = isinstance(data, list | tuple | range)
     kind = dtype or _inferred(array, is_list)
     if kind in WIDENED:
         wide = stored(array.astype("float32"), device, dtypes.float32)
-        return Cell(graph.cast(wide.uop, kind), device)
+        narrow = graph.cast(wide.uop, kind)
+        return Cell(narrow, device)
     return stored(array.astype(kind.name), device, kind)
 
 

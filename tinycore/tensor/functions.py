@@ -326,7 +326,8 @@ class Functions(Arithmetic):
         if not self.dtype.is_float:
             return self
         whole = self.trunc()
-        return (self > whole).where(whole + 1, whole)
+        is_below = self > whole
+        return is_below.where(whole + 1, whole)
 
     def round(self) -> Self:
         """Rounded to the nearest whole number, halves to the even one.

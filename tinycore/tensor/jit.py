@@ -136,7 +136,8 @@ class TinyJit(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if not JIT.value or OPEN.recording is not None:
             return self.function(*args, **kwargs)
-        keys, cells = compared(self._named(args, kwargs))
+        named = self._named(args, kwargs)
+        keys, cells = compared(named)
         key = (*keys.items(), TRAINING.value, NO_GRAD.value, DEFAULT_FLOAT.value)
         _store(cells)
         found = self.captured.get(key)

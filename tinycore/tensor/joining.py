@@ -134,7 +134,8 @@ class Joining(Arithmetic, Movement):
                 f"pad_to: shape {self.shape} does not fit into {wanted}; "
                 "expected extents at least as large. Shrink it first"
             )
-        return self._padded([(0, width) for width in widths], value)
+        pairs = [(0, width) for width in widths]
+        return self._padded(pairs, value)
 
     # several into one
 
@@ -212,7 +213,8 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1, 2]).repeat(2).tolist()
         [1, 2, 1, 2]
         """
-        counts = extents([spread((repeats, *args))], "repeat")
+        given = spread((repeats, *args))
+        counts = extents([given], "repeat")
         missing = len(counts) - self.ndim
         if missing < 0:
             raise ShapeError(

@@ -32,7 +32,8 @@ class Movement(Frame):
         >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
         [[1, 2], [3, 4]]
         """
-        wanted = self._wanted(spread((shape, *args)))
+        parts = spread((shape, *args))
+        wanted = self._wanted(parts)
         count = size(self.shape)
         given = size(wanted)
         if given != count:
@@ -108,7 +109,8 @@ class Movement(Frame):
         (2,)
         """
         if dim is None:
-            return self.reshape([n for n in self.shape if n != 1])
+            kept = [n for n in self.shape if n != 1]
+            return self.reshape(kept)
         shape = list(self.shape)
         axis = axis_of(dim, len(shape), "squeeze")
         if shape and shape[axis] == 1:
@@ -207,7 +209,8 @@ class Movement(Frame):
             if wanted[k] in (None, -1):
                 wanted[k] = extent
         apart = self.reshape(old)
-        return apart._moved(Ops.EXPAND, extents([wanted], "expand"))
+        sizes = extents([wanted], "expand")
+        return apart._moved(Ops.EXPAND, sizes)
 
     def expand_as(self, other: Self) -> Self:
         """Expanded to the shape of another tensor.
@@ -242,7 +245,8 @@ class Movement(Frame):
         if step == 1 or extent <= 1:
             return self
         window = axis + 1
-        arg = graph.SkewArg(axis, window, step, 1, ceildiv(extent, step))
+        places = ceildiv(extent, step)
+        arg = graph.SkewArg(axis, window, step, 1, places)
         apart = self.unsqueeze(window)
         return apart._moved(Ops.SKEW, arg).squeeze(window)
 

@@ -118,9 +118,9 @@ class Random(Reduction, Creation):
         """Two tensors of independent numbers 0 <= u < 1, as fine as their type resolves."""
         a, b = cls._words(shape, device)
         if dtype is dtypes.float64:
-            high = (a >> 5).cast(dtype) * float(1 << 26)
+            high = (a >> 5).cast(dtype)
             low = (b >> 6).cast(dtype)
-            fine = (high + low) * 2.0**-53
+            fine = (high * 2.0**26 + low) * 2.0**-53
             coarse = (b.cast(dtype) + 0.5) * 2.0**-32
             return fine, coarse
         return a._unit(dtype), b._unit(dtype)
@@ -281,7 +281,8 @@ class Random(Reduction, Creation):
         is_tie = theirs.eq(mine) & is_earlier
         before = (theirs < mine) | is_tie
         ranks = before.sum(1, dtype=dtypes.int32)
-        return ranks.cast(dtype)._kept(True, kwargs.get("requires_grad"))
+        requires_grad = kwargs.get("requires_grad")
+        return ranks.cast(dtype)._kept(True, requires_grad)
 
     # the starting values of layers
 
@@ -367,7 +368,8 @@ class Random(Reduction, Creation):
         if not TRAINING.value or p == 0:
             return self
         words, _ = self._words(self.shape, self.device)
-        limit = min(int(p * 2**32), 2**32 - 1)
+        share = int(p * 2**32)
+        limit = min(share, 2**32 - 1)
         is_kept = (words >= limit)._kept(True, None)
         scale = 1 / (1 - p) if p < 1 else 0.0
         return is_kept.where(self * scale, 0)

@@ -131,9 +131,10 @@ class Statistics(Reduction):
             squares = (x * x).sum(dim, True)
             limited = squares.maximum(eps * eps)
             return x * limited.rsqrt()
-        total = x.abs().pow(p).sum(dim, True)
-        norm = total.pow(1 / p).maximum(eps)
-        return x / norm
+        powers = x.abs().pow(p)
+        total = powers.sum(dim, True)
+        norm = total.pow(1 / p)
+        return x / norm.maximum(eps)
 
     # losses
 
@@ -176,7 +177,8 @@ class Statistics(Reduction):
 
     def _picked(self, Y: Self, axis: int) -> Self:
         """The element of each class number, by comparison: -inf elsewhere does no harm."""
-        chosen = self._is_class(Y, axis).where(self, 0.0)
+        is_class = self._is_class(Y, axis)
+        chosen = is_class.where(self, 0.0)
         return chosen.sum(axis)
 
     def _is_class(self, Y: Self, axis: int) -> Self:
@@ -221,7 +223,8 @@ class Statistics(Reduction):
         weights = is_class.cast(self.dtype)
         if weight is not None:
             shape = [n if k == axis else 1 for k, n in enumerate(self.shape)]
-            weights = is_class.where(weight.reshape(shape), 0.0)
+            spread = weight.reshape(shape)
+            weights = is_class.where(spread, 0.0)
         if ignore_index is not None:
             counts = Y.ne(ignore_index).unsqueeze(axis)
             weights = counts.where(weights, 0.0)

@@ -148,7 +148,8 @@ class Storage(Reduction, Creation):
         >>> x.tolist()
         [1, 2]
         """
-        copy = self.of_uop(graph.contiguous(self.uop, fresh_number()))
+        node = graph.contiguous(self.uop, fresh_number())
+        copy = self.of_uop(node)
         return copy if device is None else copy.to(device)
 
     def to(self, device: str | None) -> Self:
@@ -162,7 +163,8 @@ class Storage(Reduction, Creation):
         home = Device.canonicalize(device)
         if home == self.device:
             return self
-        return self.of_node(copied(self.uop, home), home)
+        copy = copied(self.uop, home)
+        return self.of_node(copy, home)
 
     def to_(self, device: str | None) -> Self:
         """Move this tensor to another device.
@@ -182,7 +184,8 @@ class Storage(Reduction, Creation):
         """
         if self.dtype in WIDENED:
             return self.float().numpy()
-        return np().array(self._stored_array(), order="C")
+        seen = self._stored_array()
+        return np().array(seen, order="C")
 
     def _stored_array(self) -> Any:
         """The stored values seen through the view: the device's own memory, or a copy of it."""
