@@ -120,7 +120,9 @@ def _reason(error: Exception) -> str:
         lines = told.splitlines()
         return lines[-1] if lines else f"exit status {error.returncode}"
     lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    if lines:
+        return lines[0]
+    return type(error).__name__
 
 
 def pixels(raw: bytes) -> object:

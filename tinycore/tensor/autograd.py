@@ -214,7 +214,9 @@ def _open_below(loss: UOp) -> set[UOp]:
     """The nodes a loss was computed from, up to where gradients stop."""
 
     def sources(node: UOp) -> Nodes:
-        return () if node.op is Ops.DETACH else node.src
+        if node.op is Ops.DETACH:
+            return ()
+        return node.src
 
     return set(postorder([loss], sources))
 
@@ -227,7 +229,9 @@ def _within(node: UOp, inside: set[UOp]) -> UOp | None:
         return None
     marked = node.source
     is_mark = marked.dtype is node.dtype
-    return marked if is_mark and marked in inside else None
+    if is_mark and marked in inside:
+        return marked
+    return None
 
 
 def _like(seed: UOp, loss: UOp) -> UOp:
@@ -349,7 +353,9 @@ def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
 
     def sources(node: UOp) -> Nodes:
         origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
-        return node.src if origin is None else (origin,)
+        if origin is None:
+            return node.src
+        return (origin,)
 
     for node in postorder(roots, sources):
         found = tuple(new[source] for source in sources(node))

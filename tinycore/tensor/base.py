@@ -348,13 +348,17 @@ class Conversion(Frame):
 
     def _floating(self) -> Self:
         """This tensor if it is floating point, else cast to the default float."""
-        return self if self.dtype.is_float else self.cast(default_float())
+        if self.dtype.is_float:
+            return self
+        return self.cast(default_float())
 
 
 def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
     """One step of a view. Nothing is folded, so that a gradient finds the node of each view."""
     if op is Ops.DETACH:
-        return node if NO_GRAD.value else graph.detach(node)
+        if NO_GRAD.value:
+            return node
+        return graph.detach(node)
     if op is Ops.CAST:
         return own(node, arg)
     return node.under(op, arg)
@@ -381,7 +385,9 @@ def default_float() -> DType:
 
 def dtype_or(dtype: DTypeLike, otherwise: DType) -> DType:
     """The type that is asked for, or another if none is."""
-    return otherwise if dtype is None else to_dtype(dtype)
+    if dtype is None:
+        return otherwise
+    return to_dtype(dtype)
 
 
 def as_scalar(value: object) -> Scalar:
@@ -439,7 +445,9 @@ def stretched(node: UOp, shape: Shape) -> UOp:
     if len(old) < len(shape):
         old = _padded(old, len(shape))
         node = node.under(Ops.RESHAPE, old)
-    return node if old == shape else node.under(Ops.EXPAND, shape)
+    if old == shape:
+        return node
+    return node.under(Ops.EXPAND, shape)
 
 
 def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
@@ -456,7 +464,9 @@ def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
 
 def _broadcast(operation: str, left: Shape, right: Shape) -> Shape:
     rank = max(len(left), len(right))
-    rows = zip(_padded(left, rank), _padded(right, rank), strict=True)
+    long_left = _padded(left, rank)
+    long_right = _padded(right, rank)
+    rows = zip(long_left, long_right, strict=True)
     out = []
     for a, b in rows:
         if a != b and a != 1 and b != 1:
@@ -478,5 +488,6 @@ def common_dtype(values: Sequence[Operand]) -> DType:
     numbers = [value for value in values if not isinstance(value, Frame)]
     found = reduce(promote, kinds or [scalar_dtype(numbers[0])])
     for number in numbers:
-        found = promote(found, weak_dtype(number, found, default_float()))
+        weak = weak_dtype(number, found, default_float())
+        found = promote(found, weak)
     return found

@@ -108,7 +108,8 @@ class Functions(Arithmetic):
         base, exponent = self._both(x, "pow", reverse)
         if base.dtype.is_float:
             return base._general_pow(exponent)
-        power = base.double()._general_pow(exponent.double())
+        wide = exponent.double()
+        power = base.double()._general_pow(wide)
         return power.round().cast(base.dtype)
 
     def _pow_number(self, x: int | float) -> Self:
@@ -127,7 +128,9 @@ class Functions(Arithmetic):
             return base._general_pow(exponent)
         base = self._floating() if isinstance(x, float) else self
         power = base._repeated(int(abs(x)))
-        return power if x >= 0 else power.reciprocal()
+        if x < 0:
+            return power.reciprocal()
+        return power
 
     def _repeated(self, count: int) -> Self:
         """self multiplied `count` times, by squaring."""
@@ -137,7 +140,9 @@ class Functions(Arithmetic):
             return self
         half = self._repeated(count // 2)
         square = half * half
-        return square * self if count % 2 else square
+        if count % 2:
+            return square * self
+        return square
 
     def _general_pow(self, exponent: Self) -> Self:
         """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them."""
@@ -272,7 +277,8 @@ class Functions(Arithmetic):
         is_small = self.abs() < 1.0
         near = is_small.where(t, 0.0)
         small = near * 2.0 / (1.0 - near * near)
-        difference = self.exp() - (-self).exp()
+        mirrored = (-self).exp()
+        difference = self.exp() - mirrored
         large = difference * 0.5
         return is_small.where(small, large)
 
@@ -282,7 +288,8 @@ class Functions(Arithmetic):
         >>> Tensor([0.0]).cosh().tolist()
         [1.0]
         """
-        total = self.exp() + (-self).exp()
+        mirrored = (-self).exp()
+        total = self.exp() + mirrored
         return total * 0.5
 
     def erf(self) -> Self:
@@ -554,7 +561,9 @@ def _erf_term(n: int) -> float:
     """2/sqrt(pi) (-1)^n / (n! (2n + 1)): Abramowitz and Stegun 7.1.5."""
     divisor = math.factorial(n) * (2 * n + 1)
     term = _TWO_OVER_SQRT_PI / divisor
-    return -term if n % 2 else term
+    if n % 2:
+        return -term
+    return term
 
 
 # Coefficients of t, t^2, .. in Abramowitz and Stegun 7.1.26.

@@ -36,7 +36,9 @@ class Indexing(Storage):
 
     def __getitem__(self, index: Any) -> Self:
         view, chosen = self._selected(index)
-        return view._taken(chosen) if chosen else view
+        if chosen:
+            return view._taken(chosen)
+        return view
 
     def __setitem__(self, index: Any, value: Any) -> None:
         view, chosen = self._selected(index)
@@ -106,7 +108,8 @@ class Indexing(Storage):
     def _at(self, axis: int, item: Any) -> Self:
         """One place along an axis, which goes."""
         if isinstance(item, Index):
-            return self._cut(axis, item, item + 1).squeeze(axis)
+            part = self._cut(axis, item, item + 1)
+            return part.squeeze(axis)
         extent = self.shape[axis]
         count = upper(extent)
         try:
@@ -212,8 +215,10 @@ class Indexing(Storage):
         new = self.of_uop(node)
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
-        written: Self = is_written.where(new.cast(self.dtype), table)
-        apart = written.reshape([self.shape[axis] for axis in axes])
+        typed = new.cast(self.dtype)
+        written: Self = is_written.where(typed, table)
+        shape = [self.shape[axis] for axis in axes]
+        apart = written.reshape(shape)
         places = [axes.index(axis) for axis in range(self.ndim)]
         return apart.permute(places)
 

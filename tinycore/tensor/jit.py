@@ -63,7 +63,9 @@ class _Grad:
     def is_again(self) -> bool:
         """True if the gradient now is what it was before the call."""
         now = self.tensor.grad
-        return now is self.after if self.is_kept else (now is not None) == self.had
+        if self.is_kept:
+            return now is self.after
+        return (now is not None) == self.had
 
 
 class _Captured(NamedTuple):
@@ -244,7 +246,9 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
         return Tensor.of_cell(cell, value.steps)
     if isinstance(value, (list, tuple)):
         parts = [_with_cells(part, swapped) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if hasattr(value, "_fields"):
+            return type(value)(*parts)
+        return type(value)(parts)
     if isinstance(value, dict):
         return {name: _with_cells(value[name], swapped) for name in value}
     return value

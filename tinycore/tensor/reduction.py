@@ -164,7 +164,9 @@ class Reduction(Functions, Joining):
         """The least index among the elements that equal the result."""
         if axis is None:
             place = self.flatten()._place(combine, 0)
-            return place.reshape((1,) * self.ndim) if keepdim else place
+            if not keepdim:
+                return place
+            return place.reshape((1,) * self.ndim)
         operation = f"arg{combine}"
         along = axis_of(axis, self.ndim, operation)
         if self.ndim == 0:

@@ -82,7 +82,9 @@ def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
         raise ArgumentError(
             f"{operation}: axes {tuple(given)} name one twice; expected each once. Leave one out"
         )
-    return found if rank else ()
+    if rank:
+        return found
+    return ()
 
 
 def spread(args: Sequence[Any]) -> tuple[Any, ...]:

@@ -150,7 +150,9 @@ class Storage(Reduction, Creation):
         """
         node = graph.contiguous(self.uop, fresh_number())
         copy = self.of_uop(node)
-        return copy if device is None else copy.to(device)
+        if device is None:
+            return copy
+        return copy.to(device)
 
     def to(self, device: str | None) -> Self:
         """The same values on another device; None is the default one.
@@ -273,7 +275,9 @@ class Storage(Reduction, Creation):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
+        if dtype is None:
+            return array
+        return array.astype(dtype)
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -307,7 +311,9 @@ class Storage(Reduction, Creation):
         return self.item()
 
     def __format__(self, spec: str) -> str:
-        return format(self._only("format"), spec) if spec else str(self)
+        if spec:
+            return format(self._only("format"), spec)
+        return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and deep copies hold the values, in memory of their own."""
