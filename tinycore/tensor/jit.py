@@ -92,7 +92,7 @@ class TinyJit(Generic[P, R]):
     to them; a replay does not see that a name or an attribute was bound to another tensor. All
     that the function assigns to tensors is stored with every call, returned or not. Nothing else
     that it does in Python is done again. What it returns is overwritten by the next replay: clone
-    what must be kept.
+    what must be kept. Of more than 64 different calls the oldest is forgotten.
 
     Raises: CaptureError if the function reads the value of a tensor while it is captured, or for an
     argument that cannot be compared; ArgumentError for what is no function.
