@@ -50,11 +50,11 @@ class _Choice:
         self.taken: list[str] = []
         self.lanes = max(caps.vector_bytes // max(widest, default=4), 1)
 
-    def take(self, text: str) -> bool:
-        """Apply an action if it is legal."""
-        self.kernel, legal = applied(self.kernel, [text])
+    def take(self, *texts: str) -> bool:
+        """Apply each action that is legal; True if all are."""
+        self.kernel, legal = applied(self.kernel, texts)
         self.taken += legal
-        return bool(legal)
+        return legal == texts
 
     # fusing
 
@@ -108,18 +108,15 @@ class _Choice:
     def _tile_by_partial_sums(self, operands: Contraction, tile: Tile) -> None:
         vector, *sides = [loop.name for loop in tile.loops]
         inside = operands.red[operands.red.index(tile.loops[0]) + 1 :]
-        for loop in inside:
-            self.take(f"REORDER({vector}, {loop.name})")
-        self.take(f"SPLIT({vector}, {self.lanes})")
-        self.take(f"RFACTOR({vector}.1)")
-        self.take(f"MAP({vector}.1.j, vec)")
+        self.take(*[f"REORDER({vector}, {loop.name})" for loop in inside])
+        split = f"SPLIT({vector}, {self.lanes})"
+        self.take(split, f"RFACTOR({vector}.1)", f"MAP({vector}.1.j, vec)")
         cut = [*zip(sides, tile.counts[1:], strict=True)][::-1]
         sunk = [name for name, count in cut if count > 1 and self.take(f"SPLIT({name}, {count})")]
         below = inside[-1].name if inside else f"{vector}.0"
         self.take(f"MAP({vector}.1, vec)")
         for name in sunk:
-            self.take(f"REORDER({name}.1, {below})")
-            self.take(f"MAP({name}.1, reg)")
+            self.take(f"REORDER({name}.1, {below})", f"MAP({name}.1, reg)")
 
     # everything else
 
@@ -146,8 +143,7 @@ class _Choice:
         ragged = not whole and not is_root and extent > self.lanes
         if not ragged or not self.take(f"OVERLAP({name}, {self.lanes})"):
             self.take(f"SPLIT({name}, {self.lanes})")
-        self.take(f"MAP({name}.1, vec)")
-        self.take(f"MAP({name}.1', vec)")
+        self.take(f"MAP({name}.1, vec)", f"MAP({name}.1', vec)")
 
     def _vector_of_partial_sums(self, loop: UOp) -> None:
         name, extent = loop.name, extent_of(loop)
@@ -161,9 +157,8 @@ class _Choice:
         if extent % width:
             self.take(f"PEEL({name}.0)")
         for part, place in ((".1", "reg"), (".1.j", "unroll"), (".1'", "reg")):
-            self.take(f"SPLIT({name}{part}, {self.lanes})")
-            self.take(f"MAP({name}{part}.1, vec)")
-            self.take(f"MAP({name}{part}.0, {place})")
+            split = f"SPLIT({name}{part}, {self.lanes})"
+            self.take(split, f"MAP({name}{part}.1, vec)", f"MAP({name}{part}.0, {place})")
 
     def _sink_vector(self, name: str, position: int) -> None:
         if self.take(f"SPLIT({name}, {self.lanes})"):
@@ -225,14 +220,11 @@ class _RowTile:
         outer = [*self.others, f"{self.panel}.0", row]
         last = self._streamed()
         if block:
-            for name in [*parts, *reversed(outer)]:
-                self.take(f"REORDER({name}, {block})")
-        for name in parts:
-            self.take(f"REORDER({name}, {last})")
+            self.take(*[f"REORDER({name}, {block})" for name in (*parts, *reversed(outer))])
+        self.take(*[f"REORDER({name}, {last})" for name in parts])
         if block:
             self._update(row or f"{self.panel}.0", parts)
-        for name in parts:
-            self.take(f"MAP({name}, {'vec' if name is parts[0] else 'reg'})")
+        self.take(f"MAP({parts[0]}, vec)", *[f"MAP({name}, reg)" for name in parts[1:]])
         wanted = [*shares, f"{self.vector}.0", *outer]
         chain = [loop.name for loop in par_chain(self.choice.kernel.body)[0]]
         self._order(chain, {name: k for k, name in enumerate(wanted)})
@@ -245,8 +237,7 @@ class _RowTile:
     def _parts(self) -> list[str]:
         """Cut the axes of the tile: lanes, vectors, and rows if there are several."""
         lanes, panel = self.choice.lanes, self.panel
-        self.take(f"SPLIT({panel}, {lanes * self.vectors})")
-        self.take(f"SPLIT({panel}.1, {lanes})")
+        self.take(f"SPLIT({panel}, {lanes * self.vectors})", f"SPLIT({panel}.1, {lanes})")
         parts = [f"{panel}.1.1", f"{panel}.1.0"]
         if self.rows > 1 and self.take(f"SPLIT({self.row}, {self.rows})"):
             parts.append(f"{self.row}.1")
@@ -275,9 +266,8 @@ class _RowTile:
 
     def _update(self, at: str, parts: list[str]) -> None:
         total = self.operands.red[-1].src[-1].source.name
-        self.take(f"UPDATE({total}, {at}, {_layout(*reversed(parts))})")
-        self.take(f"FILL({total}.reg)")
-        self.take(f"MAP({parts[0]}', vec)")
+        update = f"UPDATE({total}, {at}, {_layout(*reversed(parts))})"
+        self.take(update, f"FILL({total}.reg)", f"MAP({parts[0]}', vec)")
 
     def _streamed(self) -> str:
         """Order the reduction loops so that the innermost moves least through what is splatted.
