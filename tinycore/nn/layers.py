@@ -1,7 +1,6 @@
 """Layers: plain classes that hold tensors and are called with one.
 
-Comes in: sizes. Goes out: objects whose tensors state.py finds by their names, which are PyTorch's.
-Next: optim.py.
+Comes in: sizes. Goes out: objects whose tensors state.py finds by PyTorch's names. Next: optim.py.
 """
 
 from collections.abc import Sequence
@@ -32,8 +31,7 @@ def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, T
 
 
 class Linear:
-    """x @ weight.T + bias. As in all layers, `requires_grad` of the parameters is None until an
-    optimizer takes them, or `requires_grad_()` is called on them.
+    """x @ weight.T + bias.
 
     Shapes: x (.., in), weight (out, in), bias (out,) give (.., out).
 
@@ -55,8 +53,8 @@ class Conv2d:
 
     Shapes: x (n, in, h, w), weight (out, in / groups, kh, kw), bias (out,).
 
-    >>> Conv2d(3, 8, 3, padding=1)(Tensor.zeros(1, 3, 5, 5)).shape
-    (1, 8, 5, 5)
+    >>> Conv2d(3, 8, 3)(Tensor.zeros(1, 3, 5, 5)).shape
+    (1, 8, 3, 3)
     """
 
     dims = 2
@@ -129,8 +127,8 @@ class BatchNorm:
     `momentum`; else it uses the running ones.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
 
-    >>> BatchNorm(3)(Tensor.zeros(2, 3, 4, 4)).shape
-    (2, 3, 4, 4)
+    >>> BatchNorm(3)(Tensor.zeros(2, 3, 4)).shape
+    (2, 3, 4)
     """
 
     def __init__(
@@ -158,7 +156,6 @@ class BatchNorm:
         return x.batchnorm(self.weight, self.bias, mean, invstd)
 
     def _measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The statistics of a batch, toward which the running ones move."""
         others = [axis for axis in range(x.ndim) if axis != 1]
         mean = x.mean(others)
         ones = [1] * (x.ndim - 2)
@@ -242,8 +239,8 @@ class GroupNorm:
     Raises: ShapeError if the channels do not form that many groups.
     Source: Wu and He 2018, arXiv:1803.08494.
 
-    >>> GroupNorm(2, 4)(Tensor.zeros(1, 4, 3, 3)).shape
-    (1, 4, 3, 3)
+    >>> GroupNorm(2, 4)(Tensor.zeros(1, 4, 3)).shape
+    (1, 4, 3)
     """
 
     def __init__(
@@ -275,7 +272,6 @@ class GroupNorm:
 
 
 def _affine(is_wanted: bool, *shape: int) -> tuple[Tensor | None, Tensor | None]:
-    """A weight and a bias that change nothing yet, if they are wanted."""
     if not is_wanted:
         return None, None
     return Tensor.ones(*shape), Tensor.zeros(*shape)

@@ -42,8 +42,8 @@ _MAX_HEADER_BYTES = 100_000_000
 def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
     """Every tensor below an object, by the path to it: attributes, keys and numbers, with dots.
 
-    >>> get_state_dict({"a": [Tensor([1]), Tensor([2])]}).keys()
-    dict_keys(['a.0', 'a.1'])
+    >>> list(get_state_dict({"a": [Tensor(1), Tensor(2)]}))
+    ['a.0', 'a.1']
     """
     found = {}
     work = [(prefix.rstrip("."), obj)]
@@ -61,7 +61,6 @@ def get_state_dict(obj: Any, prefix: str = "") -> dict[str, Tensor]:
 
 
 def _parts(item: Any) -> list[tuple[str, Any]]:
-    """What an object holds, by name."""
     if isinstance(item, list | tuple):
         names = getattr(item, "_fields", range(len(item)))
         item = dict(zip(names, item, strict=True))
@@ -75,7 +74,7 @@ def _parts(item: Any) -> list[tuple[str, Any]]:
 def get_parameters(obj: Any) -> list[Tensor]:
     """Every tensor below an object.
 
-    >>> len(get_parameters([Tensor([1]), Tensor([2])]))
+    >>> len(get_parameters([Tensor(1), Tensor(2)]))
     2
     """
     return list(get_state_dict(obj).values())
@@ -91,11 +90,8 @@ def load_state_dict(
 
     Raises: ArgumentError if names differ and strict is set; ShapeError if shapes do.
 
-    >>> x = {"a": Tensor([1.0])}
-    >>> load_state_dict(x, {"a": Tensor([2.0])})
+    >>> load_state_dict({"a": Tensor(1.0)}, {"a": Tensor(2.0)})
     ['a']
-    >>> x["a"].item()
-    2.0
     """
     targets = get_state_dict(model)
     if strict:
@@ -133,8 +129,6 @@ def _load(name: str, target: Tensor, value: Tensor) -> None:
 
 
 class _Entry(NamedTuple):
-    """One tensor in a file: its type, shape and place after the header."""
-
     dtype: DType
     shape: tuple[int, ...]
     begin: int
@@ -150,11 +144,8 @@ def safe_save(
 
     Raises: ArgumentError if a value is no tensor.
 
-    >>> import tempfile, os
-    >>> path = os.path.join(tempfile.mkdtemp(), "x.safetensors")
-    >>> safe_save({"a": Tensor([1.0, 2.0])}, path)
-    >>> safe_load(path)["a"].tolist()
-    [1.0, 2.0]
+    >>> import os
+    >>> safe_save({"a": Tensor(1.0)}, os.devnull)
     """
     words = {dtype: word for word, dtype in _NAMES.items()}
     header: dict[str, Any] = {}
@@ -188,12 +179,10 @@ def safe_save(
 def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of its bytes.
 
-    Raises: ArgumentError if the file is no such file, or its header does not fit its bytes.
+    Raises: ArgumentError if it is no such file, or its header does not fit its bytes.
 
-    >>> safe_load(b"")
-    Traceback (most recent call last):
-    ...
-    tinycore.errors.ArgumentError: safe_load: bytes of length 0 hold no header; ...
+    >>> safe_load(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}")
+    {}
     """
     name = "bytes" if isinstance(fn, bytes) else str(fn)
     raw = fn if isinstance(fn, bytes) else Path(fn).read_bytes()

@@ -1,7 +1,6 @@
 """Tensors: what users compute with; each topic is a file, tensor.py joins them.
 
-Comes in: data and calls. Goes out: `Tensor`, and `TinyJit`, which replays a function of tensors.
-Next floor: nn/.
+Comes in: data and calls. Goes out: `Tensor` and `TinyJit`. Next floor: nn/.
 """
 
 from tinycore.tensor.jit import TinyJit as TinyJit

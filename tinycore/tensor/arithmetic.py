@@ -1,7 +1,7 @@
 """Arithmetic, comparison, bits and choice, element by element.
 
-Comes in: tensors and numbers, broadcast and promoted (base.py). Goes out: lazy tensors. What the
-op table has no row for is composed of what it has. Next: functions.py.
+Comes in: tensors and numbers, broadcast and promoted (base.py). Goes out: lazy tensors. Next:
+functions.py.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ X = TypeVar("X")
 
 
 def _reflected(method: Callable[[A, X, bool], A]) -> Callable[[A, X], A]:
-    """A method as the operator of a tensor on the right of a number."""
+    """The operator of a tensor on the right of a number."""
 
     def operator(self: A, x: X) -> A:
         return method(self, x, True)
@@ -57,8 +57,8 @@ class Arithmetic(Conversion):
     def sub(self, x: Operand, reverse: bool = False) -> Self:
         """self - x, or x - self.
 
-        >>> (Tensor([1, 2]) - 3).tolist()
-        [-2, -1]
+        >>> (Tensor(1) - 3).item()
+        -2
         """
         left, right = self._both(x, "sub", reverse)
         negative = right._unary(Ops.NEG)
@@ -68,8 +68,8 @@ class Arithmetic(Conversion):
     def mul(self, x: Operand, reverse: bool = False) -> Self:
         """self * x.
 
-        >>> (Tensor([1, 2]) * 3).tolist()
-        [3, 6]
+        >>> (Tensor(2) * 3).item()
+        6
         """
         return self._combined(Ops.MUL, x, reverse)
 
@@ -84,10 +84,8 @@ class Arithmetic(Conversion):
 
         Raises: ArgumentError for another rounding_mode.
 
-        >>> (Tensor([3, 4]) / 2).tolist()
-        [1.5, 2.0]
-        >>> Tensor([-3]).div(2, rounding_mode="floor").tolist()
-        [-2]
+        >>> Tensor(3).div(2).item(), Tensor(3).div(2, rounding_mode="floor").item()
+        (1.5, 1)
         """
         choice("div", "rounding_mode", rounding_mode, (None, "trunc", "floor"))
         left, right = self._both(x, "div", reverse)
@@ -105,7 +103,7 @@ class Arithmetic(Conversion):
         operation: str,
         reverse: bool = False,
     ) -> tuple[Self, Self]:
-        """Two tensors of one shape and type; a number stays a constant of no shape."""
+        """Two tensors of one shape and type; a number keeps no shape."""
         other = self._operand(x)
         left, right = together(self.uop, other, operation)
         if reverse:
@@ -128,8 +126,8 @@ class Arithmetic(Conversion):
         return quotient - excess.cast(self.dtype)
 
     def _float_quotient(self, x: Self) -> tuple[Self, Self]:
-        """floor(self / x) and what is left. A quotient rounded across a whole number is put
-        right by the remainder, which is exact where the quotient is."""
+        """floor(self / x) and what is left. A quotient rounded across a whole number is put right
+        by the remainder, which is exact where the quotient is."""
         quotient = (self / x).floor()
         rest = self - quotient._times(x)
         is_high = rest._overshoots(x)
@@ -153,8 +151,8 @@ class Arithmetic(Conversion):
     def mod(self, x: Operand, reverse: bool = False) -> Self:
         """The remainder with the sign of the divisor, as Python's %.
 
-        >>> (Tensor([-3, 3]) % 2).tolist()
-        [1, 1]
+        >>> (Tensor(-3) % 2).item()
+        1
         """
         left, right = self._both(x, "mod", reverse)
         if left.dtype.is_float:
@@ -168,8 +166,8 @@ class Arithmetic(Conversion):
     def fmod(self, x: Operand) -> Self:
         """The remainder with the sign of the dividend, as C's fmod.
 
-        >>> Tensor([-3.0, 3.0]).fmod(2).tolist()
-        [-1.0, 1.0]
+        >>> Tensor(-3).fmod(2).item()
+        -1
         """
         left, right = self._both(x, "fmod")
         if not left.dtype.is_float:
@@ -181,8 +179,8 @@ class Arithmetic(Conversion):
     def neg(self) -> Self:
         """-self.
 
-        >>> (-Tensor([1, -2])).tolist()
-        [-1, 2]
+        >>> (-Tensor(1)).item()
+        -1
         """
         if self.dtype.kind == "b":
             return self.logical_not()
@@ -191,8 +189,8 @@ class Arithmetic(Conversion):
     def abs(self) -> Self:
         """The distance from zero.
 
-        >>> abs(Tensor([-3, 3])).tolist()
-        [3, 3]
+        >>> abs(Tensor(-3)).item()
+        3
         """
         if self.dtype.kind not in "if":
             return self
@@ -203,8 +201,8 @@ class Arithmetic(Conversion):
     def sign(self) -> Self:
         """-1, 0 or 1; NaN stays.
 
-        >>> Tensor([-3.0, 0.0, 3.0]).sign().tolist()
-        [-1.0, 0.0, 1.0]
+        >>> Tensor(-3).sign().item()
+        -1
         """
         above = (self > 0).cast(self.dtype)
         below = (self < 0).cast(self.dtype)
@@ -216,8 +214,8 @@ class Arithmetic(Conversion):
     def floor(self) -> Self:
         """Rounded down.
 
-        >>> Tensor([-1.5, 1.5]).floor().tolist()
-        [-2.0, 1.0]
+        >>> Tensor(-1.5).floor().item()
+        -2.0
         """
         if not self.dtype.is_float:
             return self
@@ -228,8 +226,8 @@ class Arithmetic(Conversion):
     def trunc(self) -> Self:
         """Rounded toward zero.
 
-        >>> Tensor([-1.5, 1.5]).trunc().tolist()
-        [-1.0, 1.0]
+        >>> Tensor(-1.5).trunc().item()
+        -1.0
         """
         if not self.dtype.is_float:
             return self
@@ -239,8 +237,8 @@ class Arithmetic(Conversion):
     def maximum(self, x: Operand) -> Self:
         """The larger of two elements; NaN if either is.
 
-        >>> Tensor([1, 5]).maximum(3).tolist()
-        [3, 5]
+        >>> Tensor(1).maximum(3).item()
+        3
         """
         return self._combined(Ops.MAX, x)
 
@@ -248,8 +246,8 @@ class Arithmetic(Conversion):
     def minimum(self, x: Operand) -> Self:
         """The smaller of two elements; NaN if either is.
 
-        >>> Tensor([1, 5]).minimum(3).tolist()
-        [1, 3]
+        >>> Tensor(1).minimum(3).item()
+        1
         """
         return self._combined(Ops.MIN, x)
 
@@ -258,16 +256,16 @@ class Arithmetic(Conversion):
     def lt(self, x: Operand) -> Self:
         """self < x.
 
-        >>> (Tensor([1, 2]) < 2).tolist()
-        [True, False]
+        >>> (Tensor(1) < 2).item()
+        True
         """
         return self._combined(Ops.LT, x)
 
     def gt(self, x: Operand) -> Self:
         """self > x.
 
-        >>> (Tensor([1, 2]) > 1).tolist()
-        [False, True]
+        >>> (Tensor(1) > 2).item()
+        False
         """
         return self._combined(Ops.LT, x, True)
 
@@ -275,8 +273,8 @@ class Arithmetic(Conversion):
     def eq(self, x: Operand) -> Self:
         """self == x.
 
-        >>> (Tensor([1, 2]) == 2).tolist()
-        [False, True]
+        >>> (Tensor(1) == 2).item()
+        False
         """
         return self._combined(Ops.EQ, x)
 
@@ -284,16 +282,16 @@ class Arithmetic(Conversion):
     def ne(self, x: Operand) -> Self:
         """self != x; true for NaN.
 
-        >>> (Tensor([1, 2]) != 2).tolist()
-        [True, False]
+        >>> (Tensor(1) != 2).item()
+        True
         """
         return self.eq(x).logical_not()
 
     def isnan(self) -> Self:
         """True where an element is NaN.
 
-        >>> Tensor([float("nan"), 1.0]).isnan().tolist()
-        [True, False]
+        >>> Tensor(float("nan")).isnan().item()
+        True
         """
         return self.ne(self)
 
@@ -301,8 +299,8 @@ class Arithmetic(Conversion):
     def isinf(self, detect_positive: bool = True, detect_negative: bool = True) -> Self:
         """True where an element is infinite, of the signs asked for.
 
-        >>> Tensor([float("inf"), 1.0]).isinf().tolist()
-        [True, False]
+        >>> Tensor(float("inf")).isinf().item()
+        True
         """
         highest = inf if detect_positive else nan
         lowest = -inf if detect_negative else nan
@@ -311,8 +309,8 @@ class Arithmetic(Conversion):
     def isfinite(self) -> Self:
         """True where an element is neither infinite nor NaN.
 
-        >>> Tensor([float("inf"), 1.0]).isfinite().tolist()
-        [False, True]
+        >>> Tensor(float("inf")).isfinite().item()
+        False
         """
         return self.abs() < inf
 
@@ -326,8 +324,8 @@ class Arithmetic(Conversion):
     ) -> Self:
         """True where |self - other| <= atol + rtol * |other|; infinities equal themselves.
 
-        >>> Tensor([1.0, 2.0]).isclose(Tensor([1.0, 2.1])).tolist()
-        [True, False]
+        >>> Tensor(1.0).isclose(Tensor(1.1)).item()
+        False
         """
         distance = (self - other).abs()
         is_near = distance <= other.abs() * rtol + atol
@@ -343,8 +341,8 @@ class Arithmetic(Conversion):
     def logical_not(self) -> Self:
         """True where an element is zero.
 
-        >>> Tensor([True, False]).logical_not().tolist()
-        [False, True]
+        >>> Tensor(0).logical_not().item()
+        True
         """
         return self.bool()._combined(Ops.XOR, True)
 
@@ -352,8 +350,8 @@ class Arithmetic(Conversion):
     def bitwise_and(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in both.
 
-        >>> (Tensor([6]) & 3).tolist()
-        [2]
+        >>> (Tensor(6) & 3).item()
+        2
         """
         return self._bits(Ops.AND, x, "bitwise_and", reverse)
 
@@ -361,8 +359,8 @@ class Arithmetic(Conversion):
     def bitwise_or(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in either.
 
-        >>> (Tensor([6]) | 3).tolist()
-        [7]
+        >>> (Tensor(6) | 3).item()
+        7
         """
         return self._bits(Ops.OR, x, "bitwise_or", reverse)
 
@@ -370,16 +368,16 @@ class Arithmetic(Conversion):
     def bitwise_xor(self, x: Operand, reverse: bool = False) -> Self:
         """Bits set in one of the two.
 
-        >>> (Tensor([6]) ^ 3).tolist()
-        [5]
+        >>> (Tensor(6) ^ 3).item()
+        5
         """
         return self._bits(Ops.XOR, x, "bitwise_xor", reverse)
 
     def bitwise_not(self) -> Self:
         """Every bit turned around; for bool, not.
 
-        >>> (~Tensor([0])).tolist()
-        [-1]
+        >>> (~Tensor(0)).item()
+        -1
         """
         ones = self.dtype.cast(-1)
         return self._bits(Ops.XOR, ones, "bitwise_not")
@@ -388,8 +386,8 @@ class Arithmetic(Conversion):
     def lshift(self, x: Self | int, reverse: bool = False) -> Self:
         """Bits moved up by x.
 
-        >>> (Tensor([1]) << 3).tolist()
-        [8]
+        >>> (Tensor(1) << 3).item()
+        8
         """
         return self._bits(Ops.SHL, x, "lshift", reverse)
 
@@ -397,8 +395,8 @@ class Arithmetic(Conversion):
     def rshift(self, x: Self | int, reverse: bool = False) -> Self:
         """Bits moved down by x; a signed number keeps its sign.
 
-        >>> (Tensor([8]) >> 3).tolist()
-        [1]
+        >>> (Tensor(8) >> 3).item()
+        1
         """
         return self._bits(Ops.SHR, x, "rshift", reverse)
 
@@ -440,10 +438,10 @@ class Arithmetic(Conversion):
         min_: Operand | None = None,
         max_: Operand | None = None,
     ) -> Self:
-        """Values below `min_` raised to it, above `max_` lowered to it.
+        """Limited to `min_` .. `max_`.
 
-        >>> Tensor([-1, 5]).clip(0, 3).tolist()
-        [0, 3]
+        >>> Tensor(5).clip(0, 3).item()
+        3
         """
         result = self
         if min_ is not None:
@@ -455,8 +453,8 @@ class Arithmetic(Conversion):
     clamp = clip
 
     def _limited(self, limit: Operand, op: Ops) -> Self:
-        """self up to a limit. At a limit that is a number the whole gradient passes, as in
-        PyTorch; of two tensors that are equal each gets half."""
+        """At a limit that is a number the whole gradient passes, as in PyTorch; of two equal
+        tensors each gets half."""
         if isinstance(limit, Frame):
             return self._combined(op, limit)
         if isinstance(limit, int):
@@ -477,8 +475,8 @@ class Arithmetic(Conversion):
     def lerp(self, end: Self, weight: Operand) -> Self:
         """self + (end - self) * weight.
 
-        >>> Tensor([0.0]).lerp(Tensor([2.0]), 0.5).tolist()
-        [1.0]
+        >>> Tensor(0).lerp(Tensor(2), 0.5).item()
+        1.0
         """
         return self + (end - self) * weight
 
@@ -486,8 +484,8 @@ class Arithmetic(Conversion):
     def copysign(self, other: Operand) -> Self:
         """The size of self with the sign of `other`; -0.0 counts as negative.
 
-        >>> Tensor([1.0, 2.0]).copysign(-1.0).tolist()
-        [-1.0, -2.0]
+        >>> Tensor(1).copysign(-0.0).item()
+        -1.0
         """
         size = self._floating().abs()
         size, model = size._both(other, "copysign")
@@ -499,8 +497,8 @@ class Arithmetic(Conversion):
     def reciprocal(self) -> Self:
         """1 / self.
 
-        >>> Tensor([4.0]).reciprocal().tolist()
-        [0.25]
+        >>> Tensor(4).reciprocal().item()
+        0.25
         """
         return self._floating()._unary(Ops.RECIP)
 

@@ -1,10 +1,7 @@
 """Gradients: the tensors that ask for one, what stored values were computed from, backward.
 
-Comes in: a loss and the tensors to differentiate by. Goes out: tensors of gradients, lazy like all
-others; the rules are in gradient.py. A tensor with requires_grad=True has a mark in its view, so
-that its node is its own: two `zeros(3)` are one node, their gradients two. The graph of a stored
-value that a gradient flows through is kept as long as its BUFFER lives, or until something it reads
-is overwritten: a loss that was read can still be differentiated. Next: creation.py.
+Comes in: a loss and its targets. Goes out: lazy gradients (gradient.py). The graph of a stored
+value is kept while its BUFFER lives and what it reads is not overwritten. Next: creation.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,11 +38,11 @@ class Autograd(Frame):
 
     @property
     def requires_grad(self) -> bool | None:
-        """True if backward() will reach this tensor, False if it shall not, None if nobody said.
+        """True if backward() reaches this tensor, False if it shall not, None if nobody said.
 
-        >>> x = Tensor([1.0], requires_grad=True)
-        >>> x.requires_grad, (x * 2).requires_grad, Tensor([1.0]).requires_grad
-        (True, True, None)
+        >>> x = Tensor(1.0, requires_grad=True)
+        >>> (x * 2).requires_grad
+        True
         """
         if self._requires_grad is not None:
             return self._requires_grad
@@ -54,12 +51,9 @@ class Autograd(Frame):
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool | None) -> None:
-        """The wish for a gradient; see requires_grad_.
+        """See requires_grad_.
 
-        >>> x = Tensor([1.0])
-        >>> x.requires_grad = True
-        >>> x.requires_grad
-        True
+        >>> Tensor(1.0).requires_grad = True
         """
         self.requires_grad_(wanted)
 
@@ -68,9 +62,8 @@ class Autograd(Frame):
 
         Raises: GradientError if the elements are no floating-point numbers.
 
-        >>> x = Tensor([3.0]).requires_grad_()
-        >>> (x * x).sum().backward().item(), x.grad.item()
-        (9.0, 6.0)
+        >>> Tensor(1.0).requires_grad_().requires_grad
+        True
         """
         if requires_grad and not self.dtype.is_float:
             raise GradientError(
@@ -92,8 +85,7 @@ class Autograd(Frame):
     def mark(self) -> int | None:
         """The number that keeps this tensor's node apart, if it has one.
 
-        >>> Tensor([1.0]).mark is None
-        True
+        >>> Tensor(1.0).mark
         """
         if not self.steps or self.steps[-1][0] is not Ops.CAST:
             return None
@@ -104,15 +96,12 @@ class Autograd(Frame):
     def backward(self, gradient: Self | None = None) -> Self:
         """Add the gradient of this tensor to `grad` of every tensor with requires_grad=True.
 
-        `gradient` is the gradient of this tensor itself; a single number needs none.
-        Raises: GradientError if no such tensor is reached, if gradients are off, or if this tensor
-        has several elements and no `gradient`.
+        `gradient` is that of this tensor itself; a single number needs none.
+        Raises: GradientError if no tensor is reached, gradients are off, or `gradient` is missing.
 
-        >>> x = Tensor([1.0, 2.0], requires_grad=True)
-        >>> (x * x).sum().backward().item()
-        5.0
-        >>> x.grad.tolist()
-        [2.0, 4.0]
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> (x * x).backward().item(), x.grad.item()
+        (9.0, 6.0)
         """
         leaves = [tensor for tensor in REQUIRING.values() if isinstance(tensor, type(self))]
         grads = self._gradients(leaves, gradient, "backward")
@@ -127,7 +116,7 @@ class Autograd(Frame):
         return self
 
     def _add_grad(self, grad: UOp) -> Self:
-        """Put a gradient, or add it in place: a captured function shall add to the same cell."""
+        """In place: a captured function shall add to the same cell."""
         with Context(NO_GRAD=1):
             if self.grad is None:
                 self.grad = self.of_uop(grad)
@@ -145,12 +134,11 @@ class Autograd(Frame):
     def gradient(self, *targets: Self, gradient: Self | None = None) -> list[Self]:
         """The gradient of this tensor by each target; the targets need not require it.
 
-        Raises: GradientError if a target was not used to compute this tensor, if gradients are
-        off, or if this tensor has several elements and no `gradient`.
+        Raises: GradientError if a target was not used, gradients are off, or `gradient` is missing.
 
-        >>> x = Tensor([1.0, 2.0])
-        >>> [grad.tolist() for grad in (x * x).sum().gradient(x)]
-        [[2.0, 4.0]]
+        >>> x = Tensor(3.0)
+        >>> (x * x).gradient(x)[0].item()
+        6.0
         """
         grads = self._gradients(targets, gradient, "gradient")
         found: list[Self] = []
@@ -169,7 +157,7 @@ class Autograd(Frame):
         seed: Self | None,
         operation: str,
     ) -> list[UOp | None]:
-        """The gradient of each target; None where this tensor was not computed from it."""
+        """The gradient of each target; None where this tensor does not depend on it."""
         if NO_GRAD.value:
             raise GradientError(
                 f"{operation}: gradients are off; expected NO_GRAD=0. Leave the no_grad block"
@@ -189,9 +177,9 @@ class Autograd(Frame):
 
     @staticmethod
     def no_grad() -> Context:
-        """Compute without gradients: for a `with` block or a decorated function.
+        """Compute without gradients, in a `with` block or a decorated function.
 
-        >>> x = Tensor([1.0], requires_grad=True)
+        >>> x = Tensor(1.0, requires_grad=True)
         >>> with Tensor.no_grad():
         ...     y = x * 2
         >>> y.requires_grad is None
@@ -201,7 +189,7 @@ class Autograd(Frame):
 
     @staticmethod
     def train(mode: bool = True) -> Context:
-        """Dropout drops and batchnorm learns: for a `with` block or a decorated function.
+        """Let dropout drop and batchnorm learn, in a `with` block or a decorated function.
 
         >>> with Tensor.train():
         ...     Tensor.training
@@ -257,7 +245,7 @@ def _check_histories(inside: set[UOp], operation: str) -> None:
 
 
 def carriers(roots: Iterable[UOp]) -> set[UOp]:
-    """The nodes under `roots` through which a gradient flows to a tensor that requires it."""
+    """The nodes under `roots` through which a gradient flows."""
     found: set[UOp] = set()
     if not REQUIRING:
         return found
@@ -275,10 +263,7 @@ def carriers(roots: Iterable[UOp]) -> set[UOp]:
 
 
 def realize_cells(cells: Iterable[Cell]) -> None:
-    """Store cells, and remember what those were computed from that a gradient may be asked of.
-
-    Raises: what compiling and running raise.
-    """
+    """Store cells, and remember what gradients need of what they were computed from."""
     pending = {}
     if REQUIRING or ORIGINS:
         pending = {cell: cell.stored for cell in [*PENDING]}
@@ -293,7 +278,7 @@ def realize_cells(cells: Iterable[Cell]) -> None:
 
 
 def _remember(stored: UOp, origin: UOp, written: set[UOp]) -> None:
-    """Keep what a BUFFER was computed from, unless that was just overwritten by it."""
+    """Keep what a BUFFER was computed from, unless this just overwrote that."""
     if written.isdisjoint(toposort([origin])):
         ORIGINS[stored] = origin
     elif origin in carriers([origin]):
@@ -314,7 +299,7 @@ def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
 
 
 def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
-    """The same, reading copies of the random counters, which the realization will move on."""
+    """The same, reading copies of the random counters, which the realization moves on."""
     if not nodes or not STATES:
         return nodes
     reached = set(toposort(nodes.values()))

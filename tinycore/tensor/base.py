@@ -1,9 +1,7 @@
-"""The frame every Tensor method stands on: a cell, a view of it, a type, and how results are made.
+"""The frame of every Tensor method: a cell, a view of it, and how results are made.
 
-Comes in: cells and graph nodes. Goes out: new tensors. A movement without fill is a view of the
-same cell, so that writing through it changes the original; every other operation makes a new cell
-(docs/ir.md, the graph). Next: movement.py and arithmetic.py, the first topics; tensor.py joins all
-topics.
+Comes in: cells and graph nodes. Goes out: new tensors: views of a cell for movements without fill,
+new cells for the rest (docs/ir.md). Next: movement.py and arithmetic.py.
 """
 
 from __future__ import annotations
@@ -29,10 +27,10 @@ _STOP = (Ops.DETACH, None)
 
 
 class Frame:
-    """A tensor without its topics: cell, view, dtype, device, shape.
+    """A tensor without its topics.
 
-    `steps` are the view: movements, and besides them (Ops.DETACH, None) where gradients stop and
-    (Ops.CAST, number) where they are asked for.
+    `steps` are the view: movements, (Ops.DETACH, None) where gradients stop, and (Ops.CAST, number)
+    where they are asked for.
     """
 
     __slots__ = ("__weakref__", "_requires_grad", "cell", "grad", "steps")
@@ -44,11 +42,10 @@ class Frame:
 
     @classmethod
     def of_cell(cls, cell: Cell, steps: View = ()) -> Self:
-        """A tensor that shows `cell` through the view made of `steps`.
+        """A tensor that shows `cell` through a view.
 
-        >>> x = Tensor([1, 2])
-        >>> Tensor.of_cell(x.cell).tolist()
-        [1, 2]
+        >>> Tensor.of_cell(Tensor(1).cell).item()
+        1
         """
         new = object.__new__(cls)
         new.cell = cell
@@ -61,9 +58,9 @@ class Frame:
     def of_node(cls, uop: UOp, device: str) -> Self:
         """A new tensor in a cell of its own; no gradient flows through it under NO_GRAD.
 
-        >>> x = Tensor([1, 2])
-        >>> Tensor.of_node(x.uop, x.device).tolist()
-        [1, 2]
+        >>> x = Tensor(1)
+        >>> Tensor.of_node(x.uop, x.device).item()
+        1
         """
         steps = (_STOP,) if NO_GRAD.value else ()
         return cls.of_cell(Cell(uop, device), steps)
@@ -71,16 +68,16 @@ class Frame:
     def of_uop(self, uop: UOp) -> Self:
         """A new tensor on this one's device.
 
-        >>> Tensor([1, 2]).of_uop(Tensor([3]).uop).tolist()
-        [3]
+        >>> Tensor(1).of_uop(Tensor(3).uop).item()
+        3
         """
         return self.of_node(uop, self.device)
 
     @property
     def uop(self) -> UOp:
-        """The graph node of the value now: the view applied to the cell's current version.
+        """The graph node of the value now.
 
-        >>> Tensor([1, 2]).reshape(2, 1).uop.op
+        >>> Tensor(1).reshape(1).uop.op
         Ops.RESHAPE
         """
         node = self.cell.uop
@@ -110,24 +107,24 @@ class Frame:
     def dtype(self) -> DType:
         """The element type.
 
-        >>> Tensor([1, 2]).dtype
+        >>> Tensor(1).dtype
         dtypes.int32
         """
         return self.cell.uop.dtype
 
     @property
     def device(self) -> str:
-        """The canonical name of the device the values live on.
+        """The canonical name of the device.
 
-        >>> Tensor([1, 2]).device == Tensor([3]).device
-        True
+        >>> Tensor(1, "REF").device
+        'REF'
         """
         return self.cell.device
 
     def is_floating_point(self) -> bool:
         """True if the elements are floating-point numbers.
 
-        >>> Tensor([1.0]).is_floating_point()
+        >>> Tensor(1.0).is_floating_point()
         True
         """
         return self.dtype.is_float
@@ -135,7 +132,7 @@ class Frame:
     def element_size(self) -> int:
         """Bytes of one element.
 
-        >>> Tensor([1.0]).element_size()
+        >>> Tensor(1.0).element_size()
         4
         """
         return self.dtype.itemsize
@@ -151,8 +148,8 @@ class Frame:
     def nbytes(self) -> int:
         """Bytes of all elements.
 
-        >>> Tensor.zeros(2, 3).nbytes()
-        24
+        >>> Tensor(1.0).nbytes()
+        4
         """
         return self.numel() * self.element_size()
 
@@ -168,7 +165,7 @@ class Frame:
         return self.shape[axis]
 
     def dim(self) -> int:
-        """The number of axes: PyTorch's name of `ndim`.
+        """PyTorch's name of `ndim`.
 
         >>> Tensor.zeros(2, 3).dim()
         2
@@ -177,7 +174,7 @@ class Frame:
 
     @property
     def movements(self) -> View:
-        """The movements of the view alone: what a write goes through.
+        """The movements of the view.
 
         >>> Tensor([1, 2]).flip(0).movements
         ((Ops.FLIP, (0,)),)
@@ -186,25 +183,24 @@ class Frame:
         return tuple(moves)
 
     def detach(self) -> Self:
-        """The same cell, through which no gradient flows; a write shows in the original.
+        """The same cell, through which no gradient flows.
 
-        >>> x = Tensor([1.0])
-        >>> x.detach().assign(Tensor([2.0])).tolist(), x.tolist()
-        ([2.0], [2.0])
+        >>> Tensor(1.0).detach().item()
+        1.0
         """
         return self.of_cell(self.cell, (*self.steps, _STOP))
 
     def _moved(self, op: Ops, arg: Any) -> Self:
-        """A view: this tensor after a movement that keeps no value of its own."""
+        """A view: this tensor after a movement."""
         before = self.uop
         if graph.move(before, op, arg) is before:
             return self.of_cell(self.cell, self.steps)
         return self.of_cell(self.cell, (*self.steps, (op, arg)))
 
     def _operand(self, value: Operand) -> UOp:
-        """What stands beside this tensor: the node of another, or a number as a constant.
+        """The node of another tensor, or a number as a constant.
 
-        Raises: DeviceError if it lives on another device; DTypeError if it is no number.
+        Raises: DeviceError if it lives on another device; DTypeError if it is neither.
         """
         if isinstance(value, Frame):
             self._check_device(value)
@@ -214,7 +210,6 @@ class Frame:
         return fitting(number, dtype)
 
     def _check_device(self, other: Frame) -> None:
-        """Raise DeviceError if `other` lives on another device."""
         if other.device != self.device:
             raise DeviceError(
                 f"operands: one is on {self.device}, the other on {other.device}; "
@@ -222,7 +217,7 @@ class Frame:
             )
 
     def _combined(self, op: Ops, value: Operand, reverse: bool = False) -> Self:
-        """An elementwise op of this tensor and another or a number, broadcast and promoted."""
+        """An elementwise op of this tensor and another or a number."""
         if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
                 zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
@@ -237,7 +232,6 @@ class Frame:
         return self.of_uop(graph.elementwise(op, left, right))
 
     def _unary(self, op: Ops) -> Self:
-        """One scalar op applied to every element."""
         return self.of_uop(graph.elementwise(op, self.uop))
 
 
@@ -255,8 +249,8 @@ class Conversion(Frame):
 
         Raises: DTypeError if there is no such type.
 
-        >>> Tensor([1.5, -1.5]).cast("int32").tolist()
-        [1, -1]
+        >>> Tensor(-1.5).cast("int32").item()
+        -1
         """
         wanted = to_dtype(dtype)
         if wanted is self.dtype:
@@ -271,8 +265,8 @@ class Conversion(Frame):
 
         Raises: DTypeError if the sizes differ.
 
-        >>> Tensor([1.0]).bitcast("int32").tolist()
-        [1065353216]
+        >>> Tensor(1.0).bitcast("int32").item()
+        1065353216
         """
         wanted = to_dtype(dtype)
         if wanted.itemsize != self.dtype.itemsize:
@@ -285,7 +279,7 @@ class Conversion(Frame):
     def float(self) -> Self:
         """Cast to float32.
 
-        >>> Tensor([1]).float().dtype
+        >>> Tensor(1).float().dtype
         dtypes.float32
         """
         return self.cast(dtypes.float32)
@@ -293,7 +287,7 @@ class Conversion(Frame):
     def double(self) -> Self:
         """Cast to float64.
 
-        >>> Tensor([1]).double().dtype
+        >>> Tensor(1).double().dtype
         dtypes.float64
         """
         return self.cast(dtypes.float64)
@@ -301,7 +295,7 @@ class Conversion(Frame):
     def half(self) -> Self:
         """Cast to float16.
 
-        >>> Tensor([1]).half().dtype
+        >>> Tensor(1).half().dtype
         dtypes.float16
         """
         return self.cast(dtypes.float16)
@@ -309,7 +303,7 @@ class Conversion(Frame):
     def bfloat16(self) -> Self:
         """Cast to bfloat16.
 
-        >>> Tensor([1]).bfloat16().dtype
+        >>> Tensor(1).bfloat16().dtype
         dtypes.bfloat16
         """
         return self.cast(dtypes.bfloat16)
@@ -317,15 +311,15 @@ class Conversion(Frame):
     def int(self) -> Self:
         """Cast to int32; fractions are cut off.
 
-        >>> Tensor([1.7]).int().tolist()
-        [1]
+        >>> Tensor(1.7).int().item()
+        1
         """
         return self.cast(dtypes.int32)
 
     def long(self) -> Self:
         """Cast to int64.
 
-        >>> Tensor([1]).long().dtype
+        >>> Tensor(1).long().dtype
         dtypes.int64
         """
         return self.cast(dtypes.int64)
@@ -333,7 +327,7 @@ class Conversion(Frame):
     def short(self) -> Self:
         """Cast to int16.
 
-        >>> Tensor([1]).short().dtype
+        >>> Tensor(1).short().dtype
         dtypes.int16
         """
         return self.cast(dtypes.int16)
@@ -341,20 +335,19 @@ class Conversion(Frame):
     def bool(self) -> Self:
         """True where an element is not zero.
 
-        >>> Tensor([0, 2]).bool().tolist()
-        [False, True]
+        >>> Tensor(2).bool().item()
+        True
         """
         return self.cast(dtypes.bool)
 
     def _floating(self) -> Self:
-        """This tensor if it is floating point, else cast to the default float."""
         if self.dtype.is_float:
             return self
         return self.cast(default_float())
 
 
 def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
-    """One step of a view. Nothing is folded, so that a gradient finds the node of each view."""
+    """One step of a view. Nothing is folded: a gradient finds the node of each view."""
     if op is Ops.DETACH:
         if NO_GRAD.value:
             return node
@@ -365,7 +358,7 @@ def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
 
 
 def own(node: UOp, number: int | None = None) -> UOp:
-    """The value of `node` as a node that nothing else is: a conversion to its own type.
+    """The value of `node` as a node that nothing else is.
 
     Two `ones(3)` are one node; a gradient must be able to ask for one of the two.
     """
@@ -379,19 +372,19 @@ def copied(node: UOp, device: str) -> UOp:
 
 
 def default_float() -> DType:
-    """The type of Python floats that stand alone (`DEFAULT_FLOAT`)."""
+    """The type of Python's floats (`DEFAULT_FLOAT`)."""
     return to_dtype(DEFAULT_FLOAT.value)
 
 
 def dtype_or(dtype: DTypeLike, otherwise: DType) -> DType:
-    """The type that is asked for, or another if none is."""
+    """The type that is asked for, or `otherwise`."""
     if dtype is None:
         return otherwise
     return to_dtype(dtype)
 
 
 def as_scalar(value: object) -> Scalar:
-    """A number as Python's own, numpy's scalars included. Raises: DTypeError if it is none."""
+    """A number, numpy's included, as Python's own. Raises: DTypeError if it is none."""
     if getattr(value, "shape", None) == ():
         value = value.item()  # type: ignore[attr-defined]
     if isinstance(value, int | float):
@@ -413,21 +406,21 @@ def fitting(value: Scalar, dtype: DType) -> UOp:
 
 
 def nearest(value: Scalar, dtype: DType) -> Scalar:
-    """`value`, or the end of an integer type's range that is next to it."""
+    """`value` limited to the range of an integer type."""
     if not dtype.is_int:
         return value
     return max(dtype.min, min(value, dtype.max))
 
 
 def scalar_dtype(value: Scalar) -> DType:
-    """The type of a Python number that becomes a tensor of its own."""
+    """The type of a tensor made of a Python number."""
     return of_python(value, default_float())
 
 
 def together(left: UOp, right: UOp, operation: str) -> tuple[UOp, UOp]:
     """Two nodes broadcast to one shape and promoted to one type.
 
-    Raises: ShapeError if the shapes do not broadcast.
+    Raises: ShapeError if they do not broadcast.
     """
     if left.dtype is not right.dtype:
         dtype = promote(left.dtype, right.dtype)
@@ -451,9 +444,9 @@ def stretched(node: UOp, shape: Shape) -> UOp:
 
 
 def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
-    """The shape that operands broadcast to, as numpy does it.
+    """The shape that operands broadcast to, as in numpy.
 
-    Raises: ShapeError if an extent differs and neither is 1.
+    Raises: ShapeError if extents differ and neither is 1.
     """
     first, *rest = shapes
     for shape in rest:

@@ -1,8 +1,7 @@
 """Contractions: sums of products over shared axes: dot, einsum, attention.
 
-Comes in: tensors. Goes out: lazy tensors. A product of matrices is EXPAND, MUL and REDUCE; the
-scheduler sees no more than that, and that attention runs without the table of all scores is its
-work. Next: convolution.py.
+Comes in: tensors. Goes out: lazy tensors of EXPAND, MUL and REDUCE; the scheduler makes attention
+run without a table of all scores. Next: convolution.py.
 """
 
 from collections.abc import Sequence
@@ -30,14 +29,13 @@ class Contraction(Statistics, Random):
 
     @spelled
     def dot(self, w: Self, dtype: DTypeLike = None) -> Self:
-        """The product of vectors, matrices or batches of matrices; `dtype` is the type of the
-        result and of the additions.
+        """The product of vectors, matrices or batches of matrices, added and returned in `dtype`.
 
         Shapes: (.., m, k) and (.., k, n) give (.., m, n); a vector has no m or no n.
         Raises: ShapeError if the shared extents differ.
 
-        >>> Tensor([[1, 2]]).dot(Tensor([[3], [4]])).tolist()
-        [[11]]
+        >>> Tensor([1, 2]).dot(Tensor([3, 4])).item()
+        11
         """
         self._check_device(w)
         self._check_dot(w)
@@ -90,8 +88,8 @@ class Contraction(Statistics, Random):
 
         Shapes: (.., in), weight (in, out), bias (out,) give (.., out).
 
-        >>> Tensor([[1, 2]]).linear(Tensor([[3], [4]]), Tensor([1])).tolist()
-        [[12]]
+        >>> Tensor([1]).linear(Tensor([[3]]), Tensor([1])).item()
+        4
         """
         x = self if dtype is None else self.cast(dtype)
         product = x * weight if weight.ndim == 1 else x.dot(weight, dtype)
@@ -101,7 +99,7 @@ class Contraction(Statistics, Random):
 
     @spelled
     def outer(self, w: Self) -> Self:
-        """Every element of one vector times every element of another: PyTorch's name.
+        """Every element of one vector times every element of another.
 
         >>> Tensor([1, 2]).outer(Tensor([3, 4])).tolist()
         [[3, 4], [6, 8]]
@@ -118,14 +116,11 @@ class Contraction(Statistics, Random):
         """Products summed over the letters left of "->" that are not right of it.
 
         A letter twice in one operand takes its diagonal; "..." stands for axes that broadcast.
-        Raises: ArgumentError if the formula does not fit the operands; ShapeError if extents of
-        one letter differ.
+        Raises: ArgumentError if the formula does not fit; ShapeError if extents of one letter
+        differ.
 
-        >>> x = Tensor([[1, 2], [3, 4]])
-        >>> Tensor.einsum("ij,jk->ik", x, x).tolist()
-        [[7, 10], [15, 22]]
-        >>> Tensor.einsum("ii", x).item()
-        5
+        >>> Tensor.einsum("i,j->ij", Tensor([1, 2]), Tensor([3])).tolist()
+        [[3], [6]]
         """
         tensors: list[Self] = list(spread(operands))
         ranks = [tensor.ndim for tensor in tensors]
@@ -178,13 +173,13 @@ class Contraction(Statistics, Random):
         Shapes: self (.., L, d), key (.., S, d), value (.., S, e) give (.., L, e). A mask of bools
         is true where a key may be seen; is_causal hides the keys after the query. enable_gqa lets
         several heads (axis -3) of self share one of key and value.
-        Raises: ArgumentError if a mask and is_causal are both given; ShapeError if heads cannot be
-        shared evenly.
+        Raises: ArgumentError for a mask with is_causal; ShapeError if heads cannot be shared
+        evenly.
         Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
 
-        >>> q = Tensor.ones(1, 2, 4)
-        >>> q.scaled_dot_product_attention(q, q, is_causal=True).shape
-        (1, 2, 4)
+        >>> q = Tensor.ones(2, 4)
+        >>> q.scaled_dot_product_attention(q, q).shape
+        (2, 4)
         """
         if is_causal and attn_mask is not None:
             raise ArgumentError(
@@ -218,7 +213,6 @@ class Contraction(Statistics, Random):
         return mine // theirs
 
     def _causal(self) -> Self:
-        """Scores with the keys after each query hidden."""
         queries = self._indices(self.ndim - 2)
         keys = self._indices(self.ndim - 1)
         return (queries < keys).where(-inf, self)

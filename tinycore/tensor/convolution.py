@@ -1,8 +1,7 @@
 """Windows over the last axes: convolution and pooling.
 
-Comes in: tensors whose last axes are space. Goes out: lazy tensors. A window is a movement
-(graph.windows), so that gradients of all of these are exact adjoints. Letters: n batch, g groups,
-o and c channels out and in. Next: indexing.py.
+Comes in: tensors whose last axes are space. Goes out: lazy tensors; a window is a movement
+(graph.windows). Letters: n batch, g groups, o and c channels out and in. Next: indexing.py.
 """
 
 from collections.abc import Sequence
@@ -31,11 +30,9 @@ class _Window(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Elements from the first to the last it touches."""
         return (self.size - 1) * self.dilation + 1
 
     def places(self, extent: int) -> int:
-        """How many windows fit."""
         return (extent - self.reach) // self.stride + 1
 
     def overhanging(self, extent: int) -> Self:
@@ -98,9 +95,8 @@ class Convolution(Contraction):
         is one number, one for each axis, or (left, right, top, bottom, ..).
         Raises: ShapeError if channels do not fit or no window does.
 
-        >>> x, w = Tensor.ones(1, 1, 3, 3), Tensor.ones(1, 1, 2, 2)
-        >>> x.conv2d(w).tolist()
-        [[[[4.0, 4.0], [4.0, 4.0]]]]
+        >>> Tensor.ones(1, 1, 2, 2).conv2d(Tensor.ones(1, 1, 2, 2)).item()
+        4.0
         """
         self._check_channels(weight, bias, groups)
         count = weight.ndim - 2
@@ -155,8 +151,8 @@ class Convolution(Contraction):
 
         Shapes: (.., h, w) gives (.., places h, places w).
 
-        >>> Tensor([[[[1, 2], [3, 4]]]]).max_pool2d().tolist()
-        [[[[4]]]]
+        >>> Tensor([[1, 2], [3, 4]]).max_pool2d().item()
+        4
         """
         windows = _pool_windows("max_pool2d", kernel_size, stride, dilation, padding)
         count = len(windows)
@@ -185,12 +181,10 @@ class Convolution(Contraction):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> Self:
-        """The average of each window; stride is the kernel's size if not given.
+        """The average of each window: see max_pool2d.
 
-        Shapes: (.., h, w) gives (.., places h, places w).
-
-        >>> Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).avg_pool2d().tolist()
-        [[[[2.5]]]]
+        >>> Tensor([[1, 2], [3, 4]]).avg_pool2d().item()
+        2.5
         """
         windows = asked = _pool_windows("avg_pool2d", kernel_size, stride, dilation, padding)
         count = len(windows)
@@ -210,7 +204,6 @@ class Convolution(Contraction):
         return x.sum(inner) / shares.sum(inner)
 
     def _around(self, windows: Sequence[_Window], fill: Scalar) -> Self:
-        """Padded along the last axes."""
         untouched = [(0, 0)] * (self.ndim - len(windows))
         widths = [(window.before, window.after) for window in windows]
         return self._padded([*untouched, *widths], fill)

@@ -1,7 +1,7 @@
 """Tensors from data and from nothing.
 
-Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors. Data is copied to the device at
-once; what a formula makes (zeros, ranges) stays a formula until it is needed. Next: random.py.
+Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors: data is copied to the device at
+once, a formula (zeros, ranges) stays one until it is needed. Next: random.py.
 """
 
 import math
@@ -46,8 +46,8 @@ class Creation(Joining, Autograd):
     ) -> None:
         """A tensor of numbers, nested lists, a numpy array, bytes or another tensor's value.
 
-        Without `dtype`, whole numbers become int32 (int64 where they need it), others the default
-        float; arrays keep their type.
+        Without `dtype`, whole numbers become int32 (or int64), others the default float; arrays
+        keep their type.
         Raises: ShapeError for lists of unequal length; DTypeError for what is no number.
         """
         kind = None if dtype is None else to_dtype(dtype)
@@ -66,7 +66,6 @@ class Creation(Joining, Autograd):
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
-        """A tensor made by a formula, in a node of its own."""
         home = Device.canonicalize(device)
         cell = Cell(own(uop), home)
         return cls.of_cell(cell).requires_grad_(requires_grad)
@@ -79,12 +78,12 @@ class Creation(Joining, Autograd):
         dtype: DType | str,
         device: str | None = None,
     ) -> Self:
-        """A tensor over a copy of bytes in row-major order, whatever the element type.
+        """A tensor over a copy of bytes in row-major order.
 
         Raises: ShapeError if their number does not fit.
 
-        >>> Tensor.of_bytes(bytes([0, 0, 128, 63]), (1,), "float32").tolist()
-        [1.0]
+        >>> Tensor.of_bytes(bytes([3, 4]), (2,), "uint8").tolist()
+        [3, 4]
         """
         kind = to_dtype(dtype)
         sizes = upper_shape(extents((shape,), "of_bytes"))
@@ -112,9 +111,9 @@ class Creation(Joining, Autograd):
         buffer: bool = True,
         requires_grad: bool | None = None,
     ) -> Self:
-        """One number in every element; `buffer` changes nothing here.
+        """One number in every element; `buffer` changes nothing.
 
-        >>> Tensor.full((2,), 7).tolist()
+        >>> Tensor.full(2, 7).tolist()
         [7, 7]
         """
         kind = dtype_or(dtype, scalar_dtype(fill_value))
@@ -148,7 +147,7 @@ class Creation(Joining, Autograd):
         dtype: DTypeLike = None,
         requires_grad: bool | None = None,
     ) -> Self:
-        """Memory with whatever is in it, to be written before it is read.
+        """Memory to be written before it is read.
 
         >>> Tensor.empty(2, 3).shape
         (2, 3)
@@ -161,7 +160,6 @@ class Creation(Joining, Autograd):
         return cls.of_cell(cell).requires_grad_(requires_grad)
 
     def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of a call, with this tensor's type and device where none is given."""
         kwargs.setdefault("dtype", self.dtype)
         kwargs.setdefault("device", self.device)
         return kwargs
@@ -169,16 +167,16 @@ class Creation(Joining, Autograd):
     def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
         """One number in every element, of this tensor's shape, type and device.
 
-        >>> Tensor([1, 2]).full_like(7).tolist()
-        [7, 7]
+        >>> Tensor(1).full_like(7).item()
+        7
         """
         return self.full(self.shape, fill_value, **self._like(kwargs))
 
     def const_like(self, b: Scalar, dtype: DTypeLike = None) -> Self:
-        """One number in every element, of this tensor's shape and device: see full_like.
+        """The same as full_like.
 
-        >>> Tensor([1, 2]).const_like(7).tolist()
-        [7, 7]
+        >>> Tensor(1).const_like(7).item()
+        7
         """
         kind = dtype_or(dtype, self.dtype)
         return self.full_like(b, dtype=kind)
@@ -186,21 +184,21 @@ class Creation(Joining, Autograd):
     def zeros_like(self, **kwargs: Any) -> Self:
         """Zeros of this tensor's shape, type and device.
 
-        >>> Tensor([1, 2]).zeros_like().tolist()
-        [0, 0]
+        >>> Tensor(1).zeros_like().item()
+        0
         """
         return self.full_like(0, **kwargs)
 
     def ones_like(self, **kwargs: Any) -> Self:
         """Ones of this tensor's shape, type and device.
 
-        >>> Tensor([1, 2]).ones_like().tolist()
-        [1, 1]
+        >>> Tensor(0).ones_like().item()
+        1
         """
         return self.full_like(1, **kwargs)
 
     def empty_like(self, **kwargs: Any) -> Self:
-        """Memory for a tensor of this one's shape, type and device.
+        """Memory for this tensor's shape, type and device.
 
         >>> Tensor([1, 2]).empty_like().shape
         (2,)
@@ -296,13 +294,11 @@ class Creation(Joining, Autograd):
 
 
 def _progression(count: int, start: float, step: float, dtype: DType) -> UOp:
-    """start + k * step for k below count."""
     numbers = graph.cast(graph.iota(count), dtype)
     return numbers * step + start
 
 
 def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
-    """The cell that holds `data` on a device."""
     if isinstance(data, Frame):
         node = data.uop
         if data.device != device:

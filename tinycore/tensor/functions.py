@@ -1,9 +1,7 @@
 """Functions of every element: powers, logarithms, angles, rounding, and activations.
 
-Comes in: tensors; integers become the default float. Goes out: lazy tensors. Each function stays
-accurate near zero and runs into no NaN for large arguments, nor does its gradient: branches not
-taken are given harmless arguments. At a kink the gradient is PyTorch's; NaN stays NaN. Next:
-movement.py.
+Comes in: tensors; integers become the default float. Goes out: lazy tensors, accurate near zero,
+without NaN for large arguments; so are the gradients, PyTorch's at a kink. Next: movement.py.
 """
 
 import math
@@ -23,23 +21,23 @@ _TWO_OVER_SQRT_PI = 2 / math.sqrt(pi)
 
 
 class Functions(Arithmetic):
-    """Tensor methods that are functions of a number, and stand between layers."""
+    """Tensor methods that are functions of one number."""
 
     __slots__ = ()
 
     def exp(self) -> Self:
         """e to the power of each element.
 
-        >>> Tensor([0.0]).exp().tolist()
-        [1.0]
+        >>> Tensor(0).exp().item()
+        1.0
         """
         return self._floating()._unary(Ops.EXP)
 
     def exp2(self) -> Self:
         """2 to the power of each element.
 
-        >>> Tensor([0.0]).exp2().tolist()
-        [1.0]
+        >>> Tensor(0).exp2().item()
+        1.0
         """
         x = self._floating() * math.log(2)
         return x.exp()
@@ -47,48 +45,48 @@ class Functions(Arithmetic):
     def log(self) -> Self:
         """The natural logarithm.
 
-        >>> Tensor([1.0]).log().tolist()
-        [0.0]
+        >>> Tensor(1).log().item()
+        0.0
         """
         return self._floating()._unary(Ops.LOG)
 
     def log2(self) -> Self:
         """The logarithm to base 2.
 
-        >>> Tensor([1.0]).log2().tolist()
-        [0.0]
+        >>> Tensor(1).log2().item()
+        0.0
         """
         return self.log() * (1 / math.log(2))
 
     def log10(self) -> Self:
         """The logarithm to base 10.
 
-        >>> Tensor([1.0]).log10().tolist()
-        [0.0]
+        >>> Tensor(1).log10().item()
+        0.0
         """
         return self.log() * (1 / math.log(10))
 
     def sqrt(self) -> Self:
         """The square root.
 
-        >>> Tensor([4.0]).sqrt().tolist()
-        [2.0]
+        >>> Tensor(4).sqrt().item()
+        2.0
         """
         return self._floating()._unary(Ops.SQRT)
 
     def rsqrt(self) -> Self:
         """1 / sqrt(self).
 
-        >>> Tensor([4.0]).rsqrt().tolist()
-        [0.5]
+        >>> Tensor(4).rsqrt().item()
+        0.5
         """
         return self.sqrt().reciprocal()
 
     def square(self) -> Self:
         """self * self.
 
-        >>> Tensor([3.0]).square().tolist()
-        [9.0]
+        >>> Tensor(3).square().item()
+        9
         """
         return self * self
 
@@ -100,8 +98,8 @@ class Functions(Arithmetic):
 
         Raises: DTypeError for an integer to a negative power.
 
-        >>> (Tensor([2.0, -3.0]) ** 3).tolist()
-        [8.0, -27.0]
+        >>> (Tensor(-3) ** 3).item()
+        -27
         """
         if not reverse and isinstance(x, int | float):
             return self._pow_number(x)
@@ -133,7 +131,6 @@ class Functions(Arithmetic):
         return power
 
     def _repeated(self, count: int) -> Self:
-        """self multiplied `count` times, by squaring."""
         if count == 0:
             return self.of_uop(graph.full(self.shape, 1, self.dtype))
         if count == 1:
@@ -145,7 +142,7 @@ class Functions(Arithmetic):
         return square
 
     def _general_pow(self, exponent: Self) -> Self:
-        """exp(y log |x|), with sign, zeros and NaN as IEEE 754 9.2.1 has them."""
+        """exp(y log |x|), with sign, zeros and NaN as in IEEE 754 9.2.1."""
         is_zero = self.eq(0)
         size = is_zero.where(1.0, self.abs())
         product = exponent * size.log()
@@ -167,27 +164,27 @@ class Functions(Arithmetic):
     # angles
 
     def sin(self) -> Self:
-        """The sine of angles in radians.
+        """The sine of radians.
 
-        >>> Tensor([0.0]).sin().tolist()
-        [0.0]
+        >>> Tensor(0).sin().item()
+        0.0
         """
         return self._floating()._unary(Ops.SIN)
 
     def cos(self) -> Self:
-        """The cosine of angles in radians: 1 - 2 sin(x/2)^2, as halving an angle rounds nothing.
+        """The cosine of radians: 1 - 2 sin(x/2)^2, as halving rounds nothing.
 
-        >>> Tensor([0.0]).cos().tolist()
-        [1.0]
+        >>> Tensor(0).cos().item()
+        1.0
         """
         half = (self._floating() * 0.5).sin()
         return 1.0 - half * half * 2.0
 
     def tan(self) -> Self:
-        """The tangent of angles in radians; of float32 to 1e-7 / |cos x|.
+        """The tangent of radians; of float32 to 1e-7 / |cos x|.
 
-        >>> Tensor([0.0]).tan().tolist()
-        [0.0]
+        >>> Tensor(0).tan().item()
+        0.0
         """
         return self.sin() / self.cos()
 
@@ -196,8 +193,8 @@ class Functions(Arithmetic):
     def tanh(self) -> Self:
         """The hyperbolic tangent.
 
-        >>> Tensor([0.0]).tanh().tolist()
-        [0.0]
+        >>> Tensor(0).tanh().item()
+        0.0
         """
         x = self._floating()
         is_negative = x < 0
@@ -212,8 +209,8 @@ class Functions(Arithmetic):
     def _tanh_fraction(self) -> Self:
         """x / (1 + x^2/(3 + x^2/(5 + ..))), as one quotient, for |x| <= 1/2.
 
-        Source: J. H. Lambert 1761, continued fraction of tanh; DLMF 4.39.1. Cut after 9 (float32)
-        or 15 (float64) the relative error is below 1e-10 or 1e-18.
+        Source: J. H. Lambert 1761; DLMF 4.39.1. Cut after 9 (float32) or 15 (float64) the relative
+        error is below 1e-10 or 1e-18.
         """
         square = self * self
         last = 15 if self._is_double() else 9
@@ -228,10 +225,10 @@ class Functions(Arithmetic):
         return self.dtype is dtypes.float64
 
     def expm1(self) -> Self:
-        """exp(x) - 1, accurate near 0: PyTorch's name.
+        """exp(x) - 1, accurate near 0.
 
-        >>> Tensor([0.0]).expm1().tolist()
-        [0.0]
+        >>> Tensor(0).expm1().item()
+        0.0
         """
         x = self._floating()
         is_positive = x > 0
@@ -244,10 +241,10 @@ class Functions(Arithmetic):
         return half * 2.0 / (1.0 - half)
 
     def log1p(self) -> Self:
-        """log(1 + x), accurate near 0: PyTorch's name.
+        """log(1 + x), accurate near 0.
 
-        >>> Tensor([0.0]).log1p().tolist()
-        [0.0]
+        >>> Tensor(0).log1p().item()
+        0.0
         """
         x = self._floating()
         is_near = (x >= -0.5) & (x <= 1.0)
@@ -258,7 +255,7 @@ class Functions(Arithmetic):
     def _log1p(self) -> Self:
         """log(1 + t) of -1/2 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
 
-        Source: DLMF 4.6.4 with z = (1 + s) / (1 - s). After 8 terms (float32) or 16 (float64) the
+        Source: DLMF 4.6.4, z = (1 + s) / (1 - s). After 8 terms (float32) or 16 (float64) the
         relative error is below 2e-9 or 2e-17.
         """
         s = self / (self + 2.0)
@@ -270,8 +267,8 @@ class Functions(Arithmetic):
     def sinh(self) -> Self:
         """The hyperbolic sine.
 
-        >>> Tensor([0.0]).sinh().tolist()
-        [0.0]
+        >>> Tensor(0).sinh().item()
+        0.0
         """
         t = (self._floating() * 0.5).tanh()
         is_small = self.abs() < 1.0
@@ -285,8 +282,8 @@ class Functions(Arithmetic):
     def cosh(self) -> Self:
         """The hyperbolic cosine.
 
-        >>> Tensor([0.0]).cosh().tolist()
-        [1.0]
+        >>> Tensor(0).cosh().item()
+        1.0
         """
         mirrored = (-self).exp()
         total = self.exp() + mirrored
@@ -295,10 +292,10 @@ class Functions(Arithmetic):
     def erf(self) -> Self:
         """The error function, to 2e-7.
 
-        Source: Abramowitz and Stegun 7.1.26 for |x| >= 1/2; below, its Taylor series 7.1.5.
+        Source: Abramowitz and Stegun 7.1.26 for |x| >= 1/2; below, 7.1.5.
 
-        >>> Tensor([0.0]).erf().tolist()
-        [0.0]
+        >>> Tensor(0).erf().item()
+        0.0
         """
         x = self._floating()
         is_negative = x < 0
@@ -327,8 +324,8 @@ class Functions(Arithmetic):
     def ceil(self) -> Self:
         """Rounded up.
 
-        >>> Tensor([-1.5, 1.5]).ceil().tolist()
-        [-1.0, 2.0]
+        >>> Tensor(-1.5).ceil().item()
+        -1.0
         """
         if not self.dtype.is_float:
             return self
@@ -339,8 +336,8 @@ class Functions(Arithmetic):
     def round(self) -> Self:
         """Rounded to the nearest whole number, halves to the even one.
 
-        >>> Tensor([0.5, 1.5, -0.7]).round().tolist()
-        [0.0, 2.0, -1.0]
+        >>> Tensor(1.5).round().item()
+        2.0
         """
         if not self.dtype.is_float:
             return self
@@ -358,8 +355,8 @@ class Functions(Arithmetic):
     def logaddexp(self, other: Operand) -> Self:
         """log(exp(self) + exp(other)), without overflow.
 
-        >>> Tensor([0.0]).logaddexp(-1000.0).tolist()
-        [0.0]
+        >>> Tensor(0).logaddexp(-1000).item()
+        0.0
         """
         x, y = self._floating()._both(other, "logaddexp")
         high = x.maximum(y)
@@ -379,8 +376,8 @@ class Functions(Arithmetic):
     def relu(self) -> Self:
         """x where it is positive, else 0.
 
-        >>> Tensor([-1.0, 2.0]).relu().tolist()
-        [0.0, 2.0]
+        >>> Tensor([-1, 2]).relu().tolist()
+        [0, 2]
         """
         return (self <= 0).where(0, self)
 
@@ -388,16 +385,16 @@ class Functions(Arithmetic):
     def leaky_relu(self, neg_slope: float = 0.01) -> Self:
         """x where it is positive, else neg_slope * x.
 
-        >>> Tensor([-1.0, 2.0]).leaky_relu(0.5).tolist()
-        [-0.5, 2.0]
+        >>> Tensor(-1.0).leaky_relu(0.5).item()
+        -0.5
         """
         return (self <= 0).where(self * neg_slope, self)
 
     def relu6(self) -> Self:
         """x limited to 0 .. 6.
 
-        >>> Tensor([-1.0, 7.0]).relu6().tolist()
-        [0.0, 6.0]
+        >>> Tensor(7).relu6().item()
+        6
         """
         return self.hardtanh(0, 6)
 
@@ -405,8 +402,8 @@ class Functions(Arithmetic):
     def hardtanh(self, min_val: float = -1, max_val: float = 1) -> Self:
         """x limited to min_val .. max_val; no gradient at the limits.
 
-        >>> Tensor([-3.0, 0.5]).hardtanh().tolist()
-        [-1.0, 0.5]
+        >>> Tensor(-3.0).hardtanh().item()
+        -1.0
         """
         is_below = self <= min_val
         is_above = self >= max_val
@@ -414,10 +411,10 @@ class Functions(Arithmetic):
         return is_above.where(max_val, raised)
 
     def sigmoid(self) -> Self:
-        """1 / (1 + exp(-x)), without overflow on either side.
+        """1 / (1 + exp(-x)), without overflow.
 
-        >>> Tensor([0.0]).sigmoid().tolist()
-        [0.5]
+        >>> Tensor(0).sigmoid().item()
+        0.5
         """
         x = self._floating()
         is_negative = x < 0
@@ -429,8 +426,8 @@ class Functions(Arithmetic):
     def softplus(self, beta: float = 1.0) -> Self:
         """log(1 + exp(beta * x)) / beta, a smooth relu.
 
-        >>> Tensor([1000.0]).softplus().tolist()
-        [1000.0]
+        >>> Tensor(1000).softplus().item()
+        1000.0
         """
         x = self._floating() * beta
         is_negative = x < 0
@@ -441,24 +438,24 @@ class Functions(Arithmetic):
     def logsigmoid(self) -> Self:
         """log(sigmoid(x)).
 
-        >>> Tensor([-1000.0]).logsigmoid().tolist()
-        [-1000.0]
+        >>> Tensor(-1000).logsigmoid().item()
+        -1000.0
         """
         return -(-self).softplus()
 
     def softsign(self) -> Self:
         """x / (1 + |x|).
 
-        >>> Tensor([1.0]).softsign().tolist()
-        [0.5]
+        >>> Tensor(1).softsign().item()
+        0.5
         """
         return self / (1 + self.abs())
 
     def silu(self) -> Self:
         """x * sigmoid(x).
 
-        >>> Tensor([0.0]).silu().tolist()
-        [0.0]
+        >>> Tensor(0).silu().item()
+        0.0
         """
         return self * self.sigmoid()
 
@@ -472,8 +469,8 @@ class Functions(Arithmetic):
         Source: Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2; (1 + tanh z)/2 is
         sigmoid(2z).
 
-        >>> Tensor([0.0]).gelu().tolist()
-        [0.0]
+        >>> Tensor(0).gelu().item()
+        0.0
         """
         choice("gelu", "approximate", approximate, ("tanh", "none"))
         x = self._floating()
@@ -485,20 +482,18 @@ class Functions(Arithmetic):
         return x * inner.sigmoid()
 
     def quick_gelu(self) -> Self:
-        """x * sigmoid(1.702 x), a rough gelu.
+        """x * sigmoid(1.702 x), a rough gelu. Source: as gelu.
 
-        Source: Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2.
-
-        >>> Tensor([0.0]).quick_gelu().tolist()
-        [0.0]
+        >>> Tensor(0).quick_gelu().item()
+        0.0
         """
         return self * (self * 1.702).sigmoid()
 
     def mish(self) -> Self:
         """x * tanh(softplus(x)).
 
-        >>> Tensor([0.0]).mish().tolist()
-        [0.0]
+        >>> Tensor(0).mish().item()
+        0.0
         """
         return self * self.softplus().tanh()
 
@@ -506,8 +501,8 @@ class Functions(Arithmetic):
     def elu(self, alpha: float = 1.0) -> Self:
         """x where it is positive, else alpha * (exp(x) - 1).
 
-        >>> Tensor([2.0]).elu().tolist()
-        [2.0]
+        >>> Tensor(2).elu().item()
+        2.0
         """
         x = self._floating()
         is_positive = x > 0
@@ -518,8 +513,8 @@ class Functions(Arithmetic):
     def celu(self, alpha: float = 1.0) -> Self:
         """x where it is positive, else alpha * (exp(x / alpha) - 1).
 
-        >>> Tensor([2.0]).celu().tolist()
-        [2.0]
+        >>> Tensor(2).celu().item()
+        2.0
         """
         x = self._floating()
         is_positive = x > 0
@@ -533,8 +528,8 @@ class Functions(Arithmetic):
 
         Source: Klambauer et al. 2017, arXiv:1706.02515, section 2.
 
-        >>> Tensor([0.0]).selu().tolist()
-        [0.0]
+        >>> Tensor(0).selu().item()
+        0.0
         """
         return self.elu(alpha) * gamma
 
@@ -542,16 +537,16 @@ class Functions(Arithmetic):
     def hardsigmoid(self, alpha: float = 1 / 6, beta: float = 0.5) -> Self:
         """alpha * x + beta, limited to 0 .. 1.
 
-        >>> Tensor([0.0, 9.0]).hardsigmoid().tolist()
-        [0.5, 1.0]
+        >>> Tensor(0).hardsigmoid().item()
+        0.5
         """
         return (self * alpha + beta).hardtanh(0, 1)
 
     def hardswish(self) -> Self:
         """x * relu6(x + 3) / 6.
 
-        >>> Tensor([0.0, 6.0]).hardswish().tolist()
-        [0.0, 6.0]
+        >>> Tensor(6).hardswish().item()
+        6.0
         """
         gate = (self + 3).relu6()
         return self * gate * (1 / 6)

@@ -1,8 +1,8 @@
 """Indexing by integers, slices, None, ..., and by tensors: reading and writing.
 
-Comes in: what stands between the brackets. Goes out: a view for integers and slices; a new tensor
-of gathered rows for tensors and lists. Writes through either change the original. A row number
-outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF. Next: gathering.py.
+Comes in: what stands between the brackets. Goes out: a view, or for tensors and lists gathered
+rows. A row number outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF.
+Next: gathering.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from tinycore.util import np, prod
 
 class Rows(NamedTuple):
     """Indexing by tensors as rows of a table: `table[ids]`, its first axes moved to `place`; the
-    table has the axes of the tensor in this order, the chosen ones as one."""
+    table has the tensor's axes in this order, the chosen ones as one."""
 
     table: Any
     ids: Any
@@ -54,7 +54,7 @@ class Indexing(Storage):
     # integers, slices, None and ...
 
     def _selected(self, index: Any) -> tuple[Self, dict[int, Self]]:
-        """The view that the simple parts of an index make, and for other axes their tensors."""
+        """The view that the simple parts of an index make, and the tensors for other axes."""
         view = self
         chosen = {}
         axis = 0
@@ -74,7 +74,7 @@ class Indexing(Storage):
         return view, chosen
 
     def _items(self, index: Any) -> list[Any]:
-        """The parts of an index: one for each axis, and None for each new one."""
+        """One part for each axis, and None for each new one."""
         given = list(index) if isinstance(index, tuple) else [index]
         items = [self._as_part(item) for item in given]
         used = sum(map(_axes_used, items))
@@ -90,7 +90,6 @@ class Indexing(Storage):
         return items
 
     def _as_part(self, item: Any) -> Any:
-        """One part of an index, with lists and arrays as tensors."""
         if isinstance(item, bool):
             raise IndexingError(
                 f"index: {item} cannot index; expected integers, slices or tensors. "
@@ -106,7 +105,6 @@ class Indexing(Storage):
         return item
 
     def _at(self, axis: int, item: Any) -> Self:
-        """One place along an axis, which goes."""
         if isinstance(item, Index):
             part = self._cut(axis, item, item + 1)
             return part.squeeze(axis)
@@ -154,7 +152,7 @@ class Indexing(Storage):
     # tensors
 
     def _row_numbers(self, item: Any, axis: int) -> list[Any]:
-        """A tensor of integers as it is; a mask as the places where it is true, read now."""
+        """Integers as they are; a mask as the places where it is true, read now."""
         if item.dtype.is_int:
             return [item]
         if item.dtype is not dtypes.bool:
@@ -232,7 +230,6 @@ class Indexing(Storage):
 
 
 def _axes_used(item: Any) -> int:
-    """How many axes a part of an index takes."""
     if item is None or item is Ellipsis:
         return 0
     is_mask = isinstance(item, Frame) and item.dtype is dtypes.bool

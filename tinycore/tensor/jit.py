@@ -1,8 +1,7 @@
 """TinyJit: a function of tensors is run, then captured, then replayed.
 
-Comes in: a function and its arguments. Goes out: what it returns, computed by the launches of its
-second call. A capture holds for one set of shapes, dtypes, devices, views, aliases and other
-arguments; any other set is captured anew. engine/capture.py replays.
+Comes in: a function and its arguments. Goes out: what it returns. A capture holds for one set of
+shapes, dtypes, devices, views, aliases and other arguments. Next: engine/capture.py, which replays.
 """
 
 import weakref
@@ -61,7 +60,6 @@ class _Grad:
         self.is_kept = before is not None and before() is tensor.grad
 
     def is_again(self) -> bool:
-        """True if the gradient now is what it was before the call."""
         now = self.tensor.grad
         if self.is_kept:
             return now is self.after
@@ -77,31 +75,26 @@ class _Captured(NamedTuple):
     grads: list[_Grad]
 
     def holds(self) -> bool:
-        """True if a replay does what the function would do."""
         return self.launches.holds() and all(grad.is_again() for grad in self.grads)
 
 
 class TinyJit(Generic[P, R]):
     """Runs a function once as written, captures its second call, and replays it from then on.
 
-    Tensors may be arguments, or lie in lists, tuples and dictionaries of them; they may differ from
-    call to call. Numbers, strings and other immutable arguments are compared: another value is
-    captured anew. Mutable objects, arrays too, are no arguments: pass a Tensor, or keep the object
-    in a closure or in the `self` of a method.
-    Tensors of closures and of `self` are read and written where they lie when captured, so assign
-    to them; a replay does not see that a name or an attribute was bound to another tensor. All
-    that the function assigns to tensors is stored with every call, returned or not. Nothing else
-    that it does in Python is done again. What it returns is overwritten by the next replay: clone
-    what must be kept. Of more than 64 different calls the oldest is forgotten.
+    Tensors may be arguments, or lie in lists, tuples and dictionaries. Numbers, strings and other
+    immutable arguments are compared: another value is captured anew. Mutable objects, arrays too,
+    are no arguments: pass a Tensor, or keep the object in a closure or in `self`.
+    Tensors of closures and of `self` are read and written where they lie when captured: assign to
+    them, as a replay does not see that a name was bound to another. What the function assigns to
+    tensors is stored with every call; nothing else that it does in Python is done again. What it
+    returns is overwritten by the next replay: clone what must be kept.
 
-    Raises: CaptureError if the function reads the value of a tensor while it is captured, or for an
-    argument that cannot be compared; ArgumentError for what is no function.
+    Raises: CaptureError if a value is read while it is captured, or an argument cannot be compared;
+    ArgumentError for what is no function.
 
-    >>> @TinyJit
-    ... def double(x):
-    ...     return (x * 2).realize()
-    >>> [double(Tensor([k])).tolist() for k in range(4)]
-    [[0], [2], [4], [6]]
+    >>> double = TinyJit(lambda x: (x * 2).realize())
+    >>> [double(Tensor([k])).item() for k in range(4)]
+    [0, 2, 4, 6]
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
@@ -167,8 +160,7 @@ class TinyJit(Generic[P, R]):
     def reset(self) -> None:
         """Forget every capture.
 
-        >>> double = TinyJit(lambda x: (x * 2).realize())
-        >>> double.reset()
+        >>> TinyJit(lambda x: x.realize()).reset()
         """
         self.captured.clear()
         self.seen.clear()
@@ -240,7 +232,7 @@ def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> A
 
 
 def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
-    """What the captured call returned, made of this call's inputs where it returned an input."""
+    """What the captured call returned, with this call's inputs in it."""
     if isinstance(value, Tensor):
         cell = swapped.get(value.cell, value.cell)
         return Tensor.of_cell(cell, value.steps)
@@ -258,8 +250,8 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
 
 
 def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
-    """What a call is compared by, part by part: of a tensor its kind and which one it is, of a
-    container its type and size, of a value itself; and the tensors' cells, in order."""
+    """What a call is compared by, part by part (of a tensor its kind and which one it is, of a
+    container its type and size, of a value itself), and the tensors' cells, in order."""
     keys: Keys = {}
     cells: list[Cell] = []
     first: dict[Cell, int] = {}
@@ -292,7 +284,7 @@ def _value_key(value: Any) -> tuple[Any, Any]:
 
 
 def _parts(name: str, value: Any) -> list[Named] | None:
-    """What a list, tuple, dictionary or frozen dataclass holds; None for any other value."""
+    """What a list, tuple, dictionary or frozen dataclass holds; None for others."""
     if isinstance(value, (list, tuple)):
         return [(f"{name}[{number}]", part) for number, part in enumerate(value)]
     if isinstance(value, dict):

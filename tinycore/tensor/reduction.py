@@ -1,7 +1,7 @@
 """Reductions: many elements become one, along some axes or all.
 
-Comes in: tensors. Goes out: lazy tensors without the reduced axes, or with extent 1 where keepdim
-is asked. Sums of integers are 64 bits wide, as in PyTorch. Next: statistics.py.
+Comes in: tensors. Goes out: lazy tensors; reduced axes go, or stay as 1 for keepdim. Sums of
+integers are 64 bits wide, as in PyTorch. Next: statistics.py.
 """
 
 from typing import Self
@@ -28,7 +28,7 @@ class Reduction(Functions, Joining):
         keepdim: bool = False,
         dtype: DTypeLike = None,
     ) -> Self:
-        """The sum; `dtype` is the type of the result and of the additions.
+        """The sum, added and returned in `dtype`.
 
         >>> Tensor([[1, 2], [3, 4]]).sum(0).tolist()
         [4, 6]
@@ -42,7 +42,7 @@ class Reduction(Functions, Joining):
         keepdim: bool = False,
         dtype: DTypeLike = None,
     ) -> Self:
-        """The product; `dtype` is the type of the result and of the multiplications.
+        """The product, multiplied and returned in `dtype`.
 
         >>> Tensor([2, 3]).prod().item()
         6
@@ -50,7 +50,6 @@ class Reduction(Functions, Joining):
         return self._total("prod", axis, keepdim, dtype)
 
     def _total(self, combine: str, axis: Axes, keepdim: bool, dtype: DTypeLike) -> Self:
-        """A sum or product in the type that is asked for, else in one wide enough for integers."""
         is_wide = self.dtype.is_float or self.dtype is dtypes.uint64
         kind = dtype_or(dtype, self.dtype if is_wide else dtypes.int64)
         total = self._reduced(combine, axis, keepdim, dtype=sum_dtype(kind))
@@ -64,7 +63,6 @@ class Reduction(Functions, Joining):
         operation: str = "",
         dtype: DType | None = None,
     ) -> Self:
-        """Elements combined along axes; an error names the operation, if not as the combine."""
         axes = axes_of(axis, self.ndim, operation or combine)
         node = graph.reduce(self.uop, axes, combine, dtype)
         result = self.of_uop(node)
@@ -78,8 +76,7 @@ class Reduction(Functions, Joining):
         return tuple(kept)
 
     def _divisor(self, axis: Axes) -> Self | int:
-        """What a sum is divided by: how many elements it has, counted in the graph where an
-        extent is a variable."""
+        """How many elements a sum has, counted in the graph where an extent is a variable."""
         axes = axes_of(axis, self.ndim, "sum")
         extents = tuple(self.shape[k] for k in axes)
         if all(isinstance(extent, int) for extent in extents):
@@ -105,8 +102,8 @@ class Reduction(Functions, Joining):
 
         Raises: ShapeError if there is no element.
 
-        >>> Tensor([[1, 5], [3, 4]]).min(1).tolist()
-        [1, 3]
+        >>> Tensor([3, 4]).min().item()
+        3
         """
         self._check_some(axis, "min")
         return self._reduced("min", axis, keepdim)
@@ -142,8 +139,8 @@ class Reduction(Functions, Joining):
 
     @spelled
     def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:
-        """The place of the largest element, the first of equal ones; of the flattened tensor if no
-        axis is given. A NaN counts as the largest.
+        """The first place of the largest element, of the flattened tensor without an axis; NaN is
+        the largest.
 
         >>> Tensor([1, 5, 5]).argmax().item()
         1
@@ -152,8 +149,7 @@ class Reduction(Functions, Joining):
 
     @spelled
     def argmin(self, axis: int | None = None, keepdim: bool = False) -> Self:
-        """The place of the smallest element, the first of equal ones; of the flattened tensor if
-        no axis is given. A NaN counts as the smallest.
+        """The first place of the smallest element: see argmax; NaN is the smallest.
 
         >>> Tensor([5, 1, 1]).argmin().item()
         1
@@ -161,7 +157,6 @@ class Reduction(Functions, Joining):
         return self._place("min", axis, keepdim)
 
     def _place(self, combine: str, axis: int | None, keepdim: bool = False) -> Self:
-        """The least index among the elements that equal the result."""
         if axis is None:
             place = self.flatten()._place(combine, 0)
             if not keepdim:
@@ -184,7 +179,7 @@ class Reduction(Functions, Joining):
     def mean(self, axis: Axes = None, keepdim: bool = False) -> Self:
         """The average; of integers in the default float.
 
-        >>> Tensor([1.0, 2.0]).mean().item()
+        >>> Tensor([1, 2]).mean().item()
         1.5
         """
         x = self._floating()
@@ -193,7 +188,7 @@ class Reduction(Functions, Joining):
         return average.cast(x.dtype)
 
     def _accumulated(self, axis: Axes, keepdim: bool) -> Self:
-        """The sum in the type it is added in, not yet rounded to this tensor's type."""
+        """The sum in the type it is added in, not yet rounded."""
         wide = sum_dtype(self.dtype)
         return self._reduced("sum", axis, keepdim, "mean", wide)
 
@@ -201,7 +196,7 @@ class Reduction(Functions, Joining):
     def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
         """The mean of squared distances from the mean, over n - correction.
 
-        >>> Tensor([1.0, 3.0]).var().item()
+        >>> Tensor([1, 3]).var().item()
         2.0
         """
         x = self._floating()
@@ -217,7 +212,7 @@ class Reduction(Functions, Joining):
     def std(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
         """The square root of the variance.
 
-        >>> Tensor([1.0, 1.0]).std().item()
+        >>> Tensor([1, 1]).std().item()
         0.0
         """
         return self.var(axis, keepdim, correction).sqrt()
@@ -231,7 +226,7 @@ class Reduction(Functions, Joining):
     ) -> tuple[Self, Self]:
         """The variance and the mean.
 
-        >>> [x.item() for x in Tensor([1.0, 3.0]).var_mean()]
+        >>> [x.item() for x in Tensor([1, 3]).var_mean()]
         [2.0, 2.0]
         """
         return self.var(axis, keepdim, correction), self.mean(axis, keepdim)
@@ -245,7 +240,7 @@ class Reduction(Functions, Joining):
     ) -> tuple[Self, Self]:
         """The standard deviation and the mean.
 
-        >>> [x.item() for x in Tensor([1.0, 1.0]).std_mean()]
+        >>> [x.item() for x in Tensor([1, 1]).std_mean()]
         [0.0, 1.0]
         """
         return self.std(axis, keepdim, correction), self.mean(axis, keepdim)

@@ -1,7 +1,7 @@
 """How arguments are spelled: keywords of several libraries, axes from the end, shapes in two forms.
 
-Comes in: arguments as a user wrote them. Goes out: the one form that methods work with, or an error
-that names the operation. Next: movement.py.
+Comes in: arguments as a user wrote them. Goes out: the one form that methods take. Next:
+movement.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,8 +38,7 @@ _KEYWORDS = {
 
 
 def spelled(method: Callable[P, R]) -> Callable[P, R]:
-    """Accept every library's word for the same argument: `dim` or `axis`, `unbiased` for
-    `correction`."""
+    """Accept every library's word for the same argument: `dim` or `axis`."""
     code = method.__code__
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
@@ -57,7 +56,7 @@ def spelled(method: Callable[P, R]) -> Callable[P, R]:
 def axis_of(axis: int, rank: int, operation: str) -> int:
     """An axis counted from the front.
 
-    Raises: IndexingError if there is no such axis; ArgumentError if it is no number.
+    Raises: IndexingError if there is none; ArgumentError if it is no number.
     """
     limit = max(rank, 1)
     found = number(axis, operation, "axis")
@@ -72,7 +71,7 @@ def axis_of(axis: int, rank: int, operation: str) -> int:
 def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
     """Axes counted from the front; None means all.
 
-    Raises: IndexingError if there is no such axis; ArgumentError if one is named twice.
+    Raises: as axis_of; ArgumentError if one is named twice.
     """
     if axes is None:
         return tuple(range(rank))
@@ -95,9 +94,9 @@ def spread(args: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def extents(args: Sequence[Any], operation: str) -> Shape:
-    """A shape from the arguments of a call; extents may be index values of variables.
+    """A shape from the arguments of a call.
 
-    Raises: ShapeError if one is negative or no whole number.
+    Raises: ShapeError if an extent is negative or no whole number.
     """
     return tuple(_extent(item, operation) for item in spread(args))
 
@@ -125,7 +124,7 @@ def whole(item: Any, operation: str) -> int:
 
 
 def choice(operation: str, name: str, value: object, known: Sequence[object]) -> None:
-    """Check an argument that is one of a few words. Raises: ArgumentError naming them."""
+    """Check an argument that is one of a few words. Raises: ArgumentError."""
     if value in known:
         return
     words = ", ".join(repr(word) for word in known)
@@ -133,7 +132,7 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
 
 
 def number(value: object, operation: str, name: str, least: float = -inf) -> int:
-    """An argument that is a whole number. Raises: ArgumentError if it is none, or is too small."""
+    """An argument that is a whole number. Raises: ArgumentError if it is none or too small."""
     try:
         found = index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -153,7 +152,7 @@ def pair(
 ) -> tuple[int, ...]:
     """One number for each of `count` axes: `2` means (2, 2).
 
-    Raises: ArgumentError if there are too many or too few, or one is less than `least`.
+    Raises: ArgumentError if the count differs, or one is less than `least`.
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
         return (number(value, operation, name, least),) * count

@@ -1,7 +1,7 @@
-"""Softmax and its kin, normalisation, and losses: reductions set against what they reduced.
+"""Softmax and its kin, normalisation, and losses.
 
-Comes in: tensors. Goes out: lazy tensors; a loss is one number unless reduction is "none". Nothing
-here is known to the compiler by name. Next: contraction.py.
+Comes in: tensors. Goes out: lazy tensors; a loss is one number unless reduction is "none". Next:
+contraction.py.
 """
 
 from typing import Self
@@ -15,7 +15,7 @@ _REDUCTIONS = ("mean", "sum", "none")
 
 
 class Statistics(Reduction):
-    """Tensor methods that set elements in relation to their sums and extremes, or measure error."""
+    """Tensor methods that set elements in relation to each other, or measure error."""
 
     __slots__ = ()
 
@@ -23,7 +23,7 @@ class Statistics(Reduction):
     def softmax(self, axis: int = -1, dtype: DTypeLike = None) -> Self:
         """exp(x) / sum(exp(x)) along an axis, without overflow.
 
-        >>> Tensor([0.0, 0.0]).softmax().tolist()
+        >>> Tensor([0, 0]).softmax().tolist()
         [0.5, 0.5]
         """
         powers = self._below_max(axis, dtype).exp()
@@ -33,7 +33,7 @@ class Statistics(Reduction):
     def softmin(self, axis: int = -1, dtype: DTypeLike = None) -> Self:
         """The softmax of -x.
 
-        >>> Tensor([0.0, 0.0]).softmin().tolist()
+        >>> Tensor([0, 0]).softmin().tolist()
         [0.5, 0.5]
         """
         return (-self).softmax(axis, dtype)
@@ -42,24 +42,24 @@ class Statistics(Reduction):
     def log_softmax(self, axis: int = -1, dtype: DTypeLike = None) -> Self:
         """log(softmax(x)).
 
-        >>> Tensor([0.0]).log_softmax().tolist()
-        [0.0]
+        >>> Tensor([0]).log_softmax().item()
+        0.0
         """
         below = self._below_max(axis, dtype)
         total = below.exp().sum(axis, True)
         return below - total.log()
 
     def _below_max(self, axis: Axes, dtype: DTypeLike = None) -> Self:
-        """x - max(x). The result does not depend on what is subtracted, nor does its gradient."""
+        """x - max(x). Neither the result nor its gradient depends on what is subtracted."""
         x = self._floating() if dtype is None else self.cast(dtype)
         largest = x.detach().max(axis, True)
         return x - largest
 
     @spelled
     def logsumexp(self, axis: Axes = None, keepdim: bool = False) -> Self:
-        """log(sum(exp(x))), without overflow; of infinities too.
+        """log(sum(exp(x))), without overflow.
 
-        >>> Tensor([1000.0]).logsumexp().item()
+        >>> Tensor([1000]).logsumexp().item()
         1000.0
         """
         x = self._floating()
@@ -80,7 +80,7 @@ class Statistics(Reduction):
 
         Source: Ba et al. 2016, arXiv:1607.06450.
 
-        >>> Tensor([1.0, 3.0]).layernorm(eps=0.0).tolist()
+        >>> Tensor([1.0, 3.0]).layernorm(eps=0).tolist()
         [-1.0, 1.0]
         """
         x = self._floating()
@@ -103,9 +103,8 @@ class Statistics(Reduction):
 
         Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
 
-        >>> x = Tensor([[1.0, 2.0]])
-        >>> x.batchnorm(None, None, Tensor([1.0, 1.0]), Tensor([2.0, 2.0])).tolist()
-        [[0.0, 2.0]]
+        >>> Tensor([[3]]).batchnorm(None, None, Tensor([1]), Tensor([2])).item()
+        4
         """
         axes = axes_of(axis, self.ndim, "batchnorm")
         shape = [n if k in axes else 1 for k, n in enumerate(self.shape)]
@@ -122,8 +121,8 @@ class Statistics(Reduction):
     def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Self:
         """Divided by its p-norm along an axis, or by `eps` if that is larger.
 
-        >>> [round(x, 6) for x in Tensor([[3.0, 4.0]]).normalize()[0].tolist()]
-        [0.6, 0.8]
+        >>> Tensor([[0, 4]]).normalize().tolist()
+        [[0.0, 1.0]]
         """
         x = self._floating()
         if p == 2:
@@ -158,12 +157,12 @@ class Statistics(Reduction):
     ) -> Self:
         """Minus the log of the probability that the softmax of self gives the right class.
 
-        Shapes: self (n, classes, ..) or (classes,); Y holds class numbers of shape (n, ..), or
-        probabilities of self's shape.
+        Shapes: self (n, classes, ..) or (classes,); Y class numbers (n, ..), or probabilities of
+        self's shape.
         Raises: ShapeError if Y has another shape; ArgumentError for an unknown reduction.
 
-        >>> round(Tensor([[0.0, 0.0]]).cross_entropy(Tensor([1])).item(), 4)
-        0.6931
+        >>> Tensor([[0, 99]]).cross_entropy(Tensor([0])).item()
+        99.0
         """
         axis = 0 if self.ndim == 1 else 1
         logs = self.log_softmax(axis)
@@ -182,12 +181,10 @@ class Statistics(Reduction):
         return chosen.sum(axis)
 
     def _is_class(self, Y: Self, axis: int) -> Self:
-        """True at the place on an axis that each class number names."""
         places = self._indices(axis, Y.dtype)
         return Y.unsqueeze(axis).eq(places)
 
     def _smoothed(self, logs: Self, axis: int, share: float) -> Self:
-        """Part of the wish for one class goes to all classes evenly."""
         if share == 0:
             return self
         even = logs.mean(axis)
@@ -212,9 +209,9 @@ class Statistics(Reduction):
         """Minus the log-probability of the right class, where self holds log-probabilities.
 
         Shapes: self (n, classes, ..) or (classes,), Y (n, ..) of class numbers, weight (classes,).
-        Raises: ShapeError if Y has another shape; ArgumentError for an unknown reduction.
+        Raises: as cross_entropy.
 
-        >>> Tensor([[-1.0, -2.0]]).nll_loss(Tensor([1])).item()
+        >>> Tensor([[-1, -2]]).nll_loss(Tensor([1])).item()
         2.0
         """
         axis = 0 if self.ndim == 1 else 1
@@ -243,11 +240,10 @@ class Statistics(Reduction):
         """cross_entropy with classes on the last axis; targets of ignore_index do not count.
 
         Shapes: self (.., classes), Y (..) of class numbers.
-        Raises: ShapeError if Y has another shape; ArgumentError for an unknown reduction.
+        Raises: as cross_entropy.
 
-        >>> x = Tensor([[0.0, 0.0], [5.0, 1.0]])
-        >>> round(x.sparse_categorical_crossentropy(Tensor([1, -1])).item(), 4)
-        0.6931
+        >>> Tensor([[0, 99]]).sparse_categorical_crossentropy(Tensor([0])).item()
+        99.0
         """
         axis = self.ndim - 1
         self._check_classes(Y, axis, "sparse_categorical_crossentropy")
@@ -261,13 +257,13 @@ class Statistics(Reduction):
 
     @spelled
     def binary_crossentropy(self, Y: Self, reduction: str = "mean") -> Self:
-        """-Y log(self) - (1 - Y) log(1 - self), where self holds probabilities; a logarithm counts
-        as -100 at least.
+        """-Y log(self) - (1 - Y) log(1 - self) of probabilities; a logarithm counts as -100 at
+        least.
 
         Raises: ArgumentError for an unknown reduction.
 
-        >>> round(Tensor([0.5]).binary_crossentropy(Tensor([1.0])).item(), 4)
-        0.6931
+        >>> Tensor(0.0).binary_crossentropy(Tensor(1.0)).item()
+        100.0
         """
         yes = self.log().clip(-100.0)
         no = (1 - self).log().clip(-100.0)
@@ -286,8 +282,8 @@ class Statistics(Reduction):
 
         Raises: ArgumentError for an unknown reduction.
 
-        >>> round(Tensor([0.0]).binary_crossentropy_logits(Tensor([1.0])).item(), 4)
-        0.6931
+        >>> Tensor(-99.0).binary_crossentropy_logits(Tensor(1.0)).item()
+        99.0
         """
         yes = Y * self.logsigmoid()
         no = (1 - Y) * (-self).logsigmoid()
