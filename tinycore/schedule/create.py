@@ -1,8 +1,7 @@
 """create_schedule: from the sinks of a graph to kernels in order, as a list of passes.
 
-Comes in: nodes to store, each with the buffer its cell had. Goes out: a `Schedule` of scheduled
-kernels, fused wherever no element is computed twice. Every pass walks stages or nodes once; the
-text of a kernel is uop/printer.py's, its actions are codegen/'s.
+Comes in: nodes to store, each with the buffer its cell had. Goes out: a `Schedule`, fused wherever
+no element is computed twice. Next file: nodes.py.
 """
 
 from collections.abc import Sequence
@@ -23,9 +22,8 @@ Sinks = Sequence[tuple[UOp, UOp | None]]
 class Schedule(NamedTuple):
     """Kernels in an order that respects reads and writes.
 
-    A buffer is named by a graph node: a BUFFER, or the node whose value is stored. `places[k]` is
-    where the value of sink k lies: its old BUFFER, or a node that needs a new buffer. Any other
-    node needs one for the time of the run. Shapes and types are the nodes'.
+    Buffers are named by graph nodes: a BUFFER, or the node that is stored. `places[k]` is where
+    sink k lies, its old BUFFER or a node that needs a new one; other nodes need one during the run.
     """
 
     kernels: tuple[ScheduledKernel, ...]
@@ -33,10 +31,8 @@ class Schedule(NamedTuple):
 
 
 def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
-    """The kernels that store every sink.
+    """The kernels that store every sink: a node, and the BUFFER its cell was stored in or None.
 
-    A sink is a node and the BUFFER its cell was stored in before, or None. The cells and who runs
-    along are the engine's (docs/ir.md, the graph).
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
     second = sum(caps.cache_bytes[1:2])
@@ -59,7 +55,7 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
 
 
 def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[UOp]:
-    """The schedule, or the writes that found no place and must be lowered to something else."""
+    """The schedule, or the writes that found no place and must be lowered otherwise."""
     lowered = lower_sinks([node for node, _ in sinks], writes)
     homes = [home_of(node) for node in lowered]
     pairs = list(zip(homes, sinks, strict=True))

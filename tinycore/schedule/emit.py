@@ -1,13 +1,8 @@
 """One kernel written: loops of the group, merged reductions, then the stores.
 
-Comes in: a group, and where values are stored. Goes out: a kernel tree and its parameters. `par G`,
-then runs, each one loop over which several reductions are combined, then one loop for each shape of
-what is stored: all values first, all stores last, since a store may overwrite what is read.
-
-Two reductions share a loop of equal extents if the later does not read the earlier, or reads it
-only as exp(x - m) beside its maximum (rebase, docs/ir.md rule 2), unless a cache holds the row, so
-that reading it again is cheaper. Factors that do not depend on the loop and come from a reduction
-leave their sum (FACTOR, a named rounding change).
+Comes in: a group, and where values are stored. Goes out: a kernel tree and its parameters. A run is
+a loop of several reductions: the later does not read the earlier, or reads it only as exp(x - m)
+beside its maximum (rebase, docs/ir.md rule 2), if no cache holds the row. Next file: writer.py.
 """
 
 from __future__ import annotations
@@ -31,15 +26,14 @@ _CHEAP_OPS = 8  # no dearer than a rebase
 
 
 class ScheduledKernel(NamedTuple):
-    """A kernel and the buffers behind its parameters, in order."""
+    """A kernel and the buffers behind its parameters."""
 
     kernel: Kernel
     buffers: Nodes
 
 
 def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> ScheduledKernel:
-    """The kernel of a group; `places` holds the buffers that nodes are stored in. `cached`: see
-    `Limits`."""
+    """The kernel of a group; `places` are the buffers of nodes, `cached` is that of `Limits`."""
     writer = Writer(places)
     runs = Runs(group.stages.values(), cached).runs
     ends = [[_stored(stage) for stage in loop] for loop in group.loops]
@@ -71,8 +65,8 @@ def _write_run(writer: Writer, run: Run) -> None:
 
 
 def _write(writer: Writer, outputs: Sequence[Output]) -> None:
-    """All values first, all stores last, inside loops over the same dimensions. Those on which a
-    reduction inside depends come first: it is then evaluated outside the rest."""
+    """All values first, since a store may overwrite what is read, then all stores, in loops over
+    the same dimensions; those that a reduction inside needs are outermost."""
     stage = outputs[0].stage
     values = [output.value for output in outputs]
     needed = {need for node in reductions(*values) for need in writer.depends[node]}
@@ -91,8 +85,7 @@ def _write(writer: Writer, outputs: Sequence[Output]) -> None:
 
 
 class Output(NamedTuple):
-    """A STORE in loops over the dimensions of a stage that are inside; when its target grows, the
-    states in `moved` follow."""
+    """A STORE in loops over a stage's inner dimensions; when its target grows, `moved` follow."""
 
     stage: Stage
     target: UOp
@@ -107,16 +100,18 @@ def _stored(stage: Stage) -> Output:
 
 
 class Run(NamedTuple):
-    """One loop over the steps that reductions have in common, and what it combines, in order;
-    after it, sums are multiplied by the factors that left them."""
+    """One loop that combines reductions; after it, sums are multiplied by the factors that left
+    them (FACTOR, a named rounding change)."""
 
     sums: list[Output]
     scaled: list[Output]
 
 
 class Runs:
-    """The runs over which the reductions among some stages are combined, in order. `done` holds,
-    for each state, the run after which it is final and what it combines."""
+    """The runs of the reductions among some stages, in order.
+
+    `done` holds, for each state, the run after which it is final and what it combines.
+    """
 
     def __init__(self, stages: Iterable[Stage], cached: int) -> None:
         self.cached = cached
@@ -128,7 +123,7 @@ class Runs:
                 self._add(stage)
 
     def _add(self, stage: Stage) -> None:
-        """Put a reduction into a run, its own if need be; running maxima are read through FIN."""
+        """Put a reduction into a run; running maxima are read through FIN."""
         leaving, term = self._divided(stage)
         number, leads = self._fitting(stage, term)
         if number == len(self.runs):
@@ -151,12 +146,11 @@ class Runs:
         self.done[stage.state] = number, output
 
     def _read(self, value: UOp) -> list[tuple[int, Output]]:
-        """The finished reductions of this kernel that an expression reads."""
         return [self.done[found] for found in self.depends[value] if found in self.done]
 
     def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
-        """The factors that leave a sum, since they come from a reduction and not from the loop;
-        and what stays."""
+        """The factors from a reduction that leave a sum, since they do not depend on its loop, and
+        the rest."""
         own = atoms(*stage.steps.axes)
         every = factors(stage.term) if stage.steps.combine == "sum" else []
         leaving = [one for one in every if self._read(one) and own.isdisjoint(self.depends[one])]
@@ -164,7 +158,7 @@ class Runs:
         return (leaving, _product(kept)) if leaving and kept else ([], stage.term)
 
     def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Output]]:
-        """The latest run that may hold a reduction, and those of it that it must follow."""
+        """The latest run that may hold a reduction, and those in it that it must follow."""
         read = self._read(term)
         for number in reversed(range(len(self.runs))):
             steps = self.runs[number].sums[0].stage.steps
@@ -176,8 +170,7 @@ class Runs:
         return len(self.runs), []
 
     def _follows(self, stage: Stage, term: UOp, leads: Sequence[Output]) -> bool:
-        """True if each maximum a sum reads stands in one factor exp(x - m) of it, for the x it is
-        the maximum of."""
+        """True if each maximum that a sum reads stands in one factor exp(x - m), with its own x."""
         every = factors(term)
         for lead in leads:
             is_plain = lead.combine == "max" and not lead.stage.inner and not lead.place.mask
@@ -192,8 +185,7 @@ class Runs:
         return True
 
     def _is_read_again(self, lead: Output) -> bool:
-        """True if what a maximum is taken of costs less to read again, from a cache, than an exp to
-        rebase by at every step."""
+        """True if the operand of a maximum costs less to read again than a rebase at every step."""
         if size(lead.stage.steps.extents) > self.cached:
             return False
         ops = [node.op for node in postorder([lead.value], parts)]

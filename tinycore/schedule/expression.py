@@ -1,11 +1,7 @@
 """Expressions of the kernel level before they have a place: scalar ops over LOADs.
 
-Comes in: a graph node and the indices of one of its elements. Goes out: the expression of that
-element, whose LOADs read buffers and stages: a BUFFER, or a node whose value another stage stores.
-Movement is gone, its effect is in indices and masks; a REDUCE with an `Inner` is a reduction where
-it is read. Also what expressions read, the axes they depend on, and copies with axes and loads
-replaced. No function here recurses: an expression may be longer than Python's stack. stages.py
-asks, for each stage.
+Comes in: a graph node and indices. Goes out: the expression of that element, with movement turned
+into indices and masks. Nothing recurses, since expressions may be deep. Next file: stages.py.
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
@@ -32,12 +28,11 @@ from tinycore.uop.tree import (
 )
 
 ZERO = make(0)
-_PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # an element is one of the source
+_PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # each element is one of the source
 
 
 class Inner(NamedTuple):
-    """The arg of a REDUCE inside an expression: its axes, their extents, its monoid, and the mask
-    under which it combines."""
+    """The arg of a REDUCE inside an expression."""
 
     axes: tuple[Index, ...]
     extents: tuple[Index, ...]
@@ -46,16 +41,16 @@ class Inner(NamedTuple):
 
 
 Indices = tuple[Index, ...]
-Load = Callable[[UOp, Access], UOp | None]  # what stands for a LOAD; None keeps it
+Load = Callable[[UOp, Access], UOp | None]  # None keeps the LOAD
 
 
 def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
-    """Axes that run over a shape, named by a letter and their number."""
+    """Axes over a shape, named by a letter and their number."""
     return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
-    """`values` with others at some places."""
+    """`values` with some places replaced."""
     found = dict(enumerate(values)) | dict(zip(places, new, strict=True))
     return tuple(found.values())
 
@@ -70,13 +65,13 @@ def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine
 
 
 def parts(node: UOp) -> Sequence[UOp]:
-    """The expressions a node is made of, those of gathered places included."""
+    """The expressions a node is made of, gathered places included."""
     found = gathered(node.arg)
     return found if node.op is Ops.LOAD else [*node.src, *found]
 
 
 def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
-    """What some expressions read, and where, in order of evaluation."""
+    """What expressions read and where, in order of evaluation."""
     found: dict[UOp, list[Access]] = {}
     for node in postorder(roots, parts):
         if node.op is Ops.LOAD:
@@ -100,7 +95,7 @@ class Dependence(dict[UOp, Needs]):
 
 
 def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
-    """The axes of `old` as what stands at their places in `new`."""
+    """What replaces the axes of `old`, at their places in `new`."""
     pairs = zip(old, new, strict=True)
     return {own.terms[0][0]: new for own, new in pairs if own.terms and own is not new}
 
@@ -108,10 +103,10 @@ def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
 class Rewrite(Rebuild):
     """Copies expressions with axes replaced, a mask put on every LOAD, and loads replaced.
 
-    `read` gives the expression for a LOAD whose access has been rewritten, None to keep it.
+    `read` gives the expression for a LOAD with its new access; None keeps it.
     """
 
-    parts = staticmethod(parts)  # a LOAD reads what stays as it is
+    parts = staticmethod(parts)  # what a LOAD reads stays
 
     def __init__(
         self, env: Mapping[Atom, Index], read: Load | None = None, mask: Mask = ()
@@ -121,7 +116,7 @@ class Rewrite(Rebuild):
         self.read = read
 
     def access(self, access: Access) -> Access:
-        """A place with axes replaced, under the mask of this copy."""
+        """An access with axes replaced, under the mask of this copy."""
         places, mask, _, fill = mapped(access, self.index)
         mask = both(mask, self.mask)
         return Access(places, mask, None, fill if mask else None)
@@ -143,11 +138,11 @@ class Rewrite(Rebuild):
 
 
 def reductions(*roots: UOp) -> list[UOp]:
-    """Every reduction evaluated inside expressions."""
+    """Every reduction inside expressions."""
     return [node for node in postorder(roots, parts) if node.op is Ops.REDUCE]
 
 
-# Indices pushed down: one state (node, indices, mask) is evaluated once
+# Indices pushed down
 
 
 class State(NamedTuple):
@@ -158,12 +153,14 @@ class State(NamedTuple):
     mask: Mask = ()
 
 
-Steps = Generator[State, Any, UOp]  # asks for elements of sources, returns its own expression
+Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
 
 
 class Push:
-    """Expressions of elements; `stored` holds the nodes that are read where they are stored, but
-    for `top`, which they are the expressions of. Steps of reductions are named after `letter`."""
+    """Expressions of elements, each made once.
+
+    Nodes of `stored` but `top` are read where they are stored; steps are named after `letter`.
+    """
 
     def __init__(
         self, stored: Container[UOp] = (), top: UOp | None = None, letter: str = "r"
@@ -224,8 +221,8 @@ class Push:
         return scalar(node.op, node.dtype, *values)
 
     def _moved(self, state: State) -> Steps:
-        """A masked movement: a LOAD below shows the fill itself, if all of a chain have one fill;
-        a sum of 0 takes no step; else it is chosen after the expression."""
+        """A masked movement: a LOAD below gets the fill, if it has no other; a sum of 0 takes no
+        step; else the fill is chosen after the expression."""
         node, indices, mask = state
         below, proof, fill = source_place(node, indices)
         inside = mask_of(map(unalias, proof))
@@ -248,8 +245,8 @@ class Push:
         return reduction(value, steps, extents, combine)
 
     def _gathered(self, state: State) -> Steps:
-        """A gathered element, at an index if the number of its row is one and valid. A LOAD masks
-        a wrong row itself, anything else must choose."""
+        """A gathered element, by a plain index if its row is known to be valid. A LOAD masks a
+        wrong row itself, anything else must choose."""
         rows, ids = state.node.src
         rank, extent = len(shape_of(ids)), _extent(rows)
         which: UOp = yield self._descend(ids, state.indices[:rank], state.mask)
@@ -281,12 +278,12 @@ def _extent(rows: UOp) -> int:
     return extent
 
 
-# One movement op, seen from its result: which element of its source each element is
+# One movement op, seen from its result
 
 
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
-    """Where the element of `node` at `indices` lies in its source, the mask under which it is
-    there, and what stands for it where it is not."""
+    """Where an element of `node` lies in its source, the mask under which it is there, and its
+    value elsewhere."""
     old = shape_of(node.source)
     arg = node.arg
     found = list(indices)
@@ -321,7 +318,7 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
 
 
 def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
-    """`index` with the bounds that a mask proves; nothing is within an empty axis."""
+    """`index` with the bounds that a mask proves."""
     if extent == 0:
         proof += NEVER
         return ZERO
@@ -330,8 +327,7 @@ def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
 
 
 def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
-    """An axis that stays keeps its index, others are digits of the row-major number, on which those
-    that stay have no influence."""
+    """An axis that stays keeps its index; the others are digits of the row-major number."""
     if 0 in old:
         return [ZERO] * len(old)
     keys = _strides(old)
@@ -343,6 +339,5 @@ def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
 
 
 def _strides(shape: Shape) -> list[tuple[int, int]]:
-    """The row-major stride of every axis, and its extent."""
     extents = upper_shape(shape)
     return [(prod(extents[k + 1 :]), extent) for k, extent in enumerate(extents)]

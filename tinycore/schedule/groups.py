@@ -1,15 +1,8 @@
 """Groups: which stages share one kernel, over which parallel axes, and what they store where.
 
-Comes in: stages in topological order. Goes out: groups, each with axes that all its stages have.
-A stage starts as a group of its own, which joins those it reads (a row), or one that reads the same
-data or does equal small work (a shared launch). Fused, unless that costs parallelism, the tiles of
-a contraction, or the place of a sink. Then its stages use one set of axes: those of the group, and
-for loops inside, or steps, of equal extents the same. Scalar ops of the group are inline, a
-reduction of it is a LOAD of a register buffer; all other LOADs read what is stored.
-
-A sink may overwrite the old buffer of its cell if, in its own kernel, every read of it is at the
-stored element or comes before the store in the same iteration, and if no kernel that must follow
-reads it; other readers run first. emit.py comes next.
+Comes in: stages in topological order. Goes out: groups, each with axes that all its stages have: a
+stage joins what it reads, or one that reads the same data or does small work, unless that costs
+parallelism, a contraction's tiles, or the place of a sink. Next file: emit.py.
 """
 
 from __future__ import annotations
@@ -24,18 +17,19 @@ from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import Access, load
 
-Dims = Mapping[Stage, tuple[int, ...]]  # the dimensions of each stage that are axes of a group
-Pairs = Mapping[int, int]  # for axes of a group, those of another that run beside them
-_CANDIDATES = 16  # a launch is shared with the latest groups, by as many stages
-_PART = 4  # what two stages read is large if it is one in so many of their elements
+Dims = Mapping[Stage, tuple[int, ...]]  # which dimensions are axes of a group
+Pairs = Mapping[int, int]  # axes of two groups, side by side
+_CANDIDATES = 16  # latest groups, and stages, that may share a launch
+_PART = 4  # large data has one in so many of a stage's elements
 
 
 class Group:
-    """Stages in one kernel. `extents` are those of its parallel loops; `dims[stage]` says which
-    dimensions of the stage these are. `bits` are the numbers of its stages, `before` those of all
-    that must run before it; a contraction keeps its own axes for `tiles`. Once settled, it has
-    `stages` in topological order over the `axes` of its loops, and `loops`, those that store: over
-    equal inner dimensions in one loop."""
+    """Stages in one kernel.
+
+    `extents` are those of its parallel loops, `dims` the dimensions of each stage that these are,
+    `bits` the numbers of its stages, `before` those of all that must run earlier. A contraction
+    keeps its axes for `tiles`. Each of the `loops` stores stages of equal inner dimensions.
+    """
 
     axes: Indices
     stages: dict[UOp, Stage]
@@ -59,12 +53,14 @@ class Group:
         return self.before & other.bits != 0
 
     def reads(self, node: UOp) -> bool:
-        """True if a stage of it reads what is stored in a node."""
+        """True if one of its stages reads a node."""
         return any(node in stage.reads for stage in self.dims)
 
     def settle(self, olds: Container[UOp]) -> None:
-        """Move its stages to the axes of the kernel and put what they read of it inside. What may
-        overwrite an old buffer is stored after all else, and last if without a loop."""
+        """Move its stages to the axes of the kernel and put what they read of it inside.
+
+        What may overwrite an old buffer is stored after all else.
+        """
         self.axes = axes_over("g", self.extents)
         self.stages = {}
         found: dict[Shape, list[Stage]] = {}
@@ -89,8 +85,8 @@ class Group:
         return stage.inlined(access)
 
     def allows(self, sink: Stage, old: UOp) -> bool:
-        """True if a sink may overwrite a buffer that is read here only where and when it may be: at
-        the stored element, or in a loop before where no other iteration of the group stores."""
+        """True if a sink may overwrite an old buffer: it is read here only at the stored element,
+        or before another iteration stores there."""
         if shape_of(sink.node) != shape_of(old) or sink.node.dtype is not old.dtype:
             return False
         if sink.scatters or not self.reads(old):
@@ -125,7 +121,7 @@ class Grouping:
             group.settle(olds)
 
     def places(self) -> dict[UOp, UOp]:
-        """The old buffers that sinks overwrite; their groups then run after all that read these."""
+        """The old buffers that sinks overwrite, their groups being put after all other readers."""
         found = {}
         for node, old in self.olds.items():
             group = self.group_of[node]
@@ -138,7 +134,7 @@ class Grouping:
         return found
 
     def run_after(self, group: Group, before: int) -> None:
-        """Let a group run after the stages in `before`, and so all that follow it."""
+        """Let a group, and all that follow it, run after the stages in `before`."""
         group.before = (group.before | before) & ~group.bits
         for other in self.groups:
             if other.follows(group):
@@ -176,13 +172,12 @@ class Grouping:
             self.groups.append(group)
 
     def _read_by(self, group: Group) -> set[Group]:
-        """The groups that a group reads."""
         found = {self.group_of.get(node, group) for stage in group.dims for node in stage.reads}
         return found - {group}
 
     def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
-        """Put another group into a group along pairs of axes, if nothing must run between them and
-        no sink loses its place."""
+        """Join two groups along pairs of axes, if nothing must run between and no sink loses its
+        place."""
         for first, last in ((group, other), (other, group)):
             if any(one.follows(first) for one in self._read_by(last) - {first}):
                 return False
@@ -204,7 +199,7 @@ class Grouping:
         return True
 
     def _loses(self, sinks: Dims, readers: Dims) -> bool:
-        """True if a reader reads an old buffer outside of the iteration that overwrites it."""
+        """True if a reader reads an old buffer outside the iteration that overwrites it."""
         for sink, places in sinks.items():
             old = self.olds.get(sink.node)
             for reader, dims in readers.items():
@@ -214,8 +209,8 @@ class Grouping:
         return False
 
     def _is_cheap(self, group: Group, reader: Group, pairs: Pairs) -> bool:
-        """True if what reads a group costs it neither parallelism nor the tiles of a contraction.
-        A reader that has joined another group already gives up no axis."""
+        """True if fusing a reader costs neither parallelism nor the tiles of a contraction; one
+        that has joined another group gives up no axis."""
         limits = self.limits
         kept = size(pick(group.extents, pairs))
         dropped = size(group.extents) // kept
@@ -229,8 +224,8 @@ class Grouping:
         return dropped <= may_drop and (inner <= limits.contraction_axes or not reader.tiles)
 
     def _is_shared(self, group: Group, sibling: Group) -> bool:
-        """True if a launch serves two groups of one space: they read the same large data in the
-        same loops, or their work is so small that a launch costs more."""
+        """True if two groups read the same large data in the same loops, or a launch costs more
+        than they do."""
         (first, *_), (stage,) = group.dims, sibling.dims
         alike = first.reduces == stage.reduces and first.writes == stage.writes
         if stage.scatters or first.scatters or not (alike or not group.extents):
@@ -257,7 +252,7 @@ def _match(group: Group, reader: Group) -> Pairs:
 
 
 def _reads(group: Group, source: Group) -> list[tuple[Indices, Indices]]:
-    """The reads of one group from another: where it is, and where it reads, along their axes."""
+    """The places in one group, and those it reads in another, along their axes."""
     found = []
     for stage, dims in group.dims.items():
         own = pick(stage.axes, dims)

@@ -1,9 +1,7 @@
 """The graph as the passes want it, and which of its nodes may be stored.
 
-Comes in: sinks as tensors built them. Goes out: equal sinks without DETACH, in which a STORE stands
-only where it may write in place: any other is a select by the adjoint of its view, and a SCATTER
-writes into a copy of its base; and the nodes that are stages. stages.py comes next. The thresholds
-were chosen on the kernels of docs/decisions/0003 and are not measured.
+Comes in: sinks as tensors built them. Goes out: equal sinks without DETACH, where a STORE may write
+in place and a SCATTER writes into a copy of its base; and what may be stored. Next: stages.py.
 """
 
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
@@ -22,26 +20,28 @@ _INLINE = ELEMENTWISE | MOVEMENT
 
 
 class Limits(NamedTuple):
-    """Thresholds; every setting gives the same values. Units: elements, unless a name says steps
-    or ops."""
+    """Thresholds in elements, steps or ops; every setting gives the same values.
+
+    They were chosen on the kernels of docs/decisions/0003, not measured.
+    """
 
     units: int = 1
     row: int = 1024
-    # Buffers of one kernel: what it reads and what it stores.
+    # Buffers that one kernel reads and stores.
     buffers: int = 64 * 1024
-    # A reduction inside its reader, and what the reader carries as state for it.
+    # Steps of a reduction evaluated inside its reader.
     recomputed_steps: int = 256
-    # Group axes given up for a row of inner loops: a row that a nearest cache holds.
+    # Group axes given up for a row that the nearest cache holds.
     row_axes: int = 1024
-    # The same where a contraction is: its tiles need those axes.
+    # The same for a contraction, whose tiles need them.
     contraction_axes: int = 16
-    # An operand of a contraction of more ops is stored before it.
+    # An operand of a contraction with more ops is stored.
     operand_ops: int = 8
-    # What several stages read is stored if each would evaluate more ops for it: work stays linear.
+    # What several stages read is stored if it takes more ops.
     repeated_ops: int = 48
-    # A row of fewer elements is read again from a cache rather than reduced with a rebase a step.
+    # A smaller row is read again rather than rebased.
     cached: int = 0
-    # Below this a launch costs more than the work: equal spaces share one without sharing data.
+    # Below this a launch costs more than the work.
     tiny: int = 64 * 1024
 
 
@@ -62,13 +62,13 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
 
 
 def home_of(node: UOp) -> UOp:
-    """The node in whose buffer another is stored: a SCATTER writes into the copy of its base."""
+    """The node in whose buffer another is stored, for a SCATTER the copy of its base."""
     copied = node.op is Ops.SCATTER and node.source.op is Ops.CONTIGUOUS
     return node.source if copied else node
 
 
 def _apart(sinks: Sequence[UOp]) -> list[UOp]:
-    """A second sink of one node, and one that is stored data already, is a copy of it."""
+    """Each sink as a node of its own, which is not stored already."""
     found: dict[UOp, None] = {}
     for number, node in enumerate(sinks):
         if node in found or node.op is Ops.BUFFER:
@@ -78,9 +78,9 @@ def _apart(sinks: Sequence[UOp]) -> list[UOp]:
 
 
 def selected(node: UOp) -> UOp:
-    """A STORE as where(viewed, value, base): the adjoint of the view moves the value there."""
+    """A STORE as where(viewed, value, base), by the adjoint of the view."""
     base, value = node.src
-    whole = graph.contiguous(base, -1)  # a stand-in: the view must not fold into its base
+    whole = graph.contiguous(base, -1)  # the view must not fold into its base
     moved = graph.apply_view(whole, node.arg)
     viewed = graph.full(shape_of(moved), True, dtypes.bool)
     while moved is not whole:
@@ -94,8 +94,7 @@ def selected(node: UOp) -> UOp:
 
 
 def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
-    """The nodes whose value may be stored, sources first; True for those that are read where they
-    are stored, never inline."""
+    """The nodes whose value may be stored, sources first; True for those never inline."""
     graph = Graph(sinks)
     chosen = dict.fromkeys(graph.sinks, False)
     chosen |= {node: True for node in graph.order if node.op in _KEPT}
@@ -109,12 +108,12 @@ def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
 
 _THROUGH = MOVEMENT | CASTS
 _CUTS = frozenset({Ops.SHRINK, Ops.PERMUTE})
-_NESTED = 4  # times an element may be evaluated in a sum of sums
-_OFTEN = 16  # uses of an operand from which on it is worth a trip to memory
+_NESTED = 4  # evaluations of an element in a sum of sums
+_OFTEN = 16  # uses of an operand that is worth storing
 
 
 class Graph:
-    """The nodes under some sinks, sources first, and who reads each of them."""
+    """The nodes under some sinks, sources first, and their readers."""
 
     def __init__(self, sinks: Sequence[UOp]) -> None:
         self.sinks = frozenset(sinks)
@@ -137,7 +136,7 @@ class Graph:
 
 
 def _is_nested(graph: Graph, node: UOp) -> bool:
-    """True for a sum that is moved into another, which alone reads it: they are one (NEST)."""
+    """True for a sum that only another reads, through movement: they are one (NEST)."""
     moved = graph.end(node, MOVEMENT - {Ops.EXPAND})
     if moved in graph.sinks or len(graph.consumers[moved]) != 1:
         return False
@@ -147,13 +146,13 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
 
 
 def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
-    """The nodes to store since their ops cost too much, or read too many buffers, where they are
-    read; True for those that nobody in the same kernel computes again."""
+    """The nodes whose ops cost too much, or read too many buffers, where they are read; True for
+    those never inline."""
     shared = _shared(graph, stored)
     operands = set(_operands(graph, limits))
     found = {}
     leaves = 0  # what is read, as bits
-    under: dict[UOp, int] = {}  # of that, what is read under a node, and the ops inline there
+    under: dict[UOp, int] = {}  # what is read under a node, and its inline ops
     bits = {node: 1 << number for number, node in enumerate(graph.order)}
     for node in graph.order:
         for source in sorted(node.src, key=lambda one: -(under[one] & leaves).bit_count()):
@@ -175,13 +174,12 @@ def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict
 
 
 def _joint(under: Mapping[UOp, int], node: UOp) -> int:
-    """What is under any source of a node."""
     return reduce(or_, [under[source] for source in node.src], 0)
 
 
 def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
     """The nodes where ways to different stages part."""
-    carrier: dict[UOp, UOp] = {}  # the one node or stage that all uses of a node pass through
+    carrier: dict[UOp, UOp] = {}  # what all uses of a node pass through
     found = set()
     for node in reversed(graph.order):
         ways = {carrier[user] for user in graph.consumers[node]}
@@ -192,8 +190,8 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
 
 
 def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
-    """The operands that contractions use often, but for those above a short reduction that may
-    be evaluated where it is read."""
+    """The operands that contractions use often; one above a short reduction must be used more, as
+    that may be inline."""
     short: set[UOp] = set()
     for node in graph.order:
         if node.op is not Ops.REDUCE:
@@ -219,7 +217,7 @@ def _below(node: UOp, through: Collection[Ops]) -> UOp:
 
 
 def _only_moves_ones(node: UOp) -> bool:
-    """True for a RESHAPE that adds or takes axes of extent 1 and nothing else."""
+    """True for a RESHAPE that only adds or takes axes of extent 1."""
     if node.op is not Ops.RESHAPE:
         return False
     old = [extent for extent in shape_of(node.source) if extent != 1]

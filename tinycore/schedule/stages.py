@@ -1,9 +1,7 @@
 """The stages of a graph: the nodes whose value may be stored, each with its expression.
 
-Comes in: sinks as nodes. Goes out: stages in topological order. What a stage reads are the LOADs
-of its expression; the graph is not needed after this file. A short reduction that its readers need
-once an element is no stage: it is a REDUCE in their expressions, and so are scalar ops over it.
-Decided by counting evaluations, never by what an expression means. groups.py comes next.
+Comes in: sinks as nodes. Goes out: stages in topological order. A short reduction that its readers
+need once an element is no stage but a REDUCE in their expressions. Next file: groups.py.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +33,7 @@ _NO_STEPS = Inner((), (), "")
 
 
 def pick(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
-    """Of some values, those at some places."""
+    """The values at some places."""
     return tuple(values[k] for k in places)
 
 
@@ -43,9 +41,8 @@ def pick(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
 class Stage:
     """One node with its expression over its own axes: a REDUCE if it is a reduction.
 
-    `axes` are its parallel axes, one a dimension of `shape`, constant where the extent is 1.
-    `place` is where in its base a STORE or SCATTER writes. `is_kept`: readers read it where it is
-    stored, never inline. `inner` are the dimensions that are loops inside its kernel.
+    `axes` are parallel, constant where the extent is 1. `place` is where in its base a write goes.
+    One that `is_kept` is never inline. `inner` dimensions are loops in its kernel.
     """
 
     number: int
@@ -71,7 +68,7 @@ class Stage:
             self.reads[home] = [Access(self.axes)]
 
     def settle(self, dims: Sequence[int], axes: Indices, read: Load) -> None:
-        """Take the axes of a kernel for some dimensions, with loops inside for the others."""
+        """Take the axes of a kernel, and loops inside for other dimensions."""
         self.inner = tuple(k for k in self.wide if k not in dims)
         own = replaced(self.axes, dims, axes)
         new = replaced(own, self.inner, axes_over("n", self.at(self.shape)))
@@ -83,32 +80,32 @@ class Stage:
         self.update(rewrite.node(self.value))
 
     def inlined(self, access: Access) -> UOp:
-        """Its value evaluated where it is read, under the mask and fill of a LOAD."""
+        """Its value where it is read, under the mask and fill of a LOAD."""
         value = Rewrite(renamed(self.axes, access.indices), mask=access.mask).node(self.value)
         return choose(access.mask, value, access.fill or 0)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
-        """Of one value a dimension, those of the loops inside."""
+        """The values, one a dimension, of the loops inside."""
         return pick(values, self.inner)
 
     @property
     def reduces(self) -> bool:
-        """True for a reduction: its value is combined over steps."""
+        """True if it is combined over steps."""
         return self.value.op is Ops.REDUCE
 
     @property
     def writes(self) -> bool:
-        """True if it changes a part of its base, in place."""
+        """True if it changes its base in place."""
         return self.node.op in WRITES
 
     @property
     def scatters(self) -> bool:
-        """True if what it combines is its base itself."""
+        """True if it combines into its base."""
         return self.node.op is Ops.SCATTER
 
     @property
     def is_inline(self) -> bool:
-        """True for scalar ops that are evaluated where they are read."""
+        """True for scalar ops evaluated where they are read."""
         return not (self.reduces or self.writes or self.is_stored)
 
     @property
@@ -123,7 +120,7 @@ class Stage:
 
     @property
     def state(self) -> UOp:
-        """Where a reduction of a kernel is combined: a register, or the base of a SCATTER."""
+        """The register, or the base of a SCATTER, in which a reduction is combined."""
         if self.scatters:
             return self.node
         shape, combine = upper_shape(self.at(self.shape)), self.steps.combine
@@ -131,22 +128,22 @@ class Stage:
 
     @property
     def stored_value(self) -> UOp:
-        """What is stored, once it is computed."""
+        """What is stored."""
         return load(self.state, Access(self.at(self.axes))) if self.reduces else self.value
 
     @property
     def touches(self) -> set[UOp]:
-        """What it reads, and itself."""
+        """It, and what it reads."""
         return {self.node, *self.reads}
 
     @property
     def wide(self) -> tuple[int, ...]:
-        """The dimensions whose extent is not 1."""
+        """The dimensions with an extent other than 1."""
         return tuple(k for k, extent in enumerate(self.shape) if extent != 1)
 
     @property
     def size(self) -> int:
-        """Elements of its value."""
+        """The elements of its value."""
         return size(self.shape)
 
 
@@ -191,7 +188,7 @@ def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
     value = push.value(written, inside)
     if ids:
         value = reduction(value, steps, extents, node.arg)
-    stored = chosen if ids else {base}  # also where a part of the view is stored apart
+    stored = chosen if ids else {base}  # even if a part of the view is stored
     (access,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
     return Stage(number, node, shape, axes, value, access.indices)
 
@@ -202,7 +199,7 @@ Read = tuple[Stage, Indices]  # a reader, and the place it reads
 
 
 def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
-    """The reductions, and the scalar ops over them, to evaluate where they are read."""
+    """The reductions, with scalar ops over them, to evaluate where they are read."""
     readers: dict[UOp, list[Read]] = {node: [] for node in stages}
     for stage in stages.values():
         for node in stage.reads.keys() & stages.keys():
@@ -218,7 +215,6 @@ def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
 
 
 def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> dict[Read, None]:
-    """Who reads a stage, also through scalar ops, and where."""
     found: dict[Read, None] = {}
     work = [(stage, stage.axes)]
     for inner, place in work:
@@ -232,8 +228,7 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> dict[Read, 
 
 
 def _pays(stage: Stage, reads: Sequence[Read], limits: Limits) -> bool:
-    """It saves memory for a result as large as what it reads, or launches for a small one whose
-    readers will merge: reductions over axes of one kind and extent."""
+    """True if the result is as large as what it reads, or if it is small and its readers merge."""
     users = {user for user, _ in reads}
     spaces = {_space(*read, limits) for read in reads}
     reducing = [user for user in users if user.reduces]
@@ -245,8 +240,8 @@ def _pays(stage: Stage, reads: Sequence[Read], limits: Limits) -> bool:
 
 
 def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:
-    """The axes that name what a reader needs, with extents, if each of its loops needs each element
-    once: distinct plain axes, one of them a step, few others; else nothing."""
+    """The axes, with extents, of a reader's elements, if each of its loops needs each once:
+    distinct plain axes, one of them a step, few others; else nothing."""
     found = [index for index in place if index.terms]
     steps = [index in stage.steps.axes for index in found]
     is_plain = {*stage.axes, *stage.steps.axes}.issuperset(found) and len({*found}) == len(found)

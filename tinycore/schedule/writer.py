@@ -1,9 +1,7 @@
 """Statements written in order, with every value computed at the loop of its deepest axis.
 
-Comes in: expressions, and loops opened and closed around them. Goes out: the statements of a
-kernel. A scalar op with two readers, or one that an inner loop would repeat, becomes a LET where
-its last axis is opened (masks count); a reduction inside an expression becomes a buffer and a loop
-there. emit.py says which loops and stores a kernel has.
+Comes in: expressions, and loops that emit.py opens and closes. Goes out: statements. A scalar op
+that is read twice or would be repeated becomes a LET; a reduction becomes a buffer and a loop.
 """
 
 from collections import Counter
@@ -20,12 +18,12 @@ from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
 from tinycore.uop.shape import Shape, shape_of, upper_shape
 from tinycore.uop.tree import GLOBAL, Access, BufferArg, StoreArg, buffer, let, load, loop
 
-_HEIGHT = 64  # scalar ops nested in one statement: programs that recurse into it are safe
+_HEIGHT = 64  # nested ops in a statement: others recurse into it
 
 
 class Scope(NamedTuple):
-    """The inside of some nested loops: their headers, how often each value is read there, what
-    changes in them, what is written, and the values placed there."""
+    """The inside of some loops: their headers, how often it reads each value, what changes in it,
+    and the statements and values written there."""
 
     loops: list[UOp]
     uses: Mapping[UOp, int]
@@ -37,7 +35,7 @@ class Scope(NamedTuple):
 class Writer(Rewrite):
     """Writes one kernel: a copy of expressions under the names of the kernel.
 
-    `homes` holds the buffer in which a node is stored, where that is not its own.
+    `homes` holds the buffers of nodes that are not stored in their own.
     """
 
     def __init__(self, homes: Mapping[UOp, UOp]) -> None:
@@ -51,7 +49,7 @@ class Writer(Rewrite):
         self.numbers = count()
         self.variables: set[tuple[object, ...]] = set()
 
-    # loops and statements
+    # Loops and statements
 
     def open(
         self,
@@ -61,8 +59,8 @@ class Writer(Rewrite):
         values: Sequence[UOp],
         states: Sequence[UOp] = (),
     ) -> None:
-        """Start nested loops; what is written until `close` is inside them: all of `values`, and
-        the states, declared before them, that they change at every step."""
+        """Start nested loops, in which all of `values` are computed and the `states`, declared
+        here, change."""
         self.write(*states)
         scope = Scope([], count_uses(values), atoms(*axes).union(states), [], [])
         for index, extent in zip(axes, extents, strict=True):
@@ -73,7 +71,7 @@ class Writer(Rewrite):
         self.scopes.append(scope)
 
     def close(self) -> None:
-        """End the loops of the last `open` and write them where they began."""
+        """End the loops of the last `open`."""
         scope = self.scopes.pop()
         for node in scope.placed:
             del self.memo[node]
@@ -90,15 +88,15 @@ class Writer(Rewrite):
     def store(
         self, target: UOp, place: Access, value: UOp, combine: str, moved: Sequence[UOp]
     ) -> None:
-        """Write a store of a value that is placed already, and what moves when it grows."""
+        """Write a store of a placed value, and what moves when it grows."""
         src = (self.param(target), value, *moved)
         arg = StoreArg((self.access(place),), combine, "exp" if moved else "")
         self.write(UOp(Ops.STORE, dtypes.void, src, arg))
 
-    # names of the kernel
+    # Names of the kernel
 
     def param(self, node: UOp) -> UOp:
-        """The parameter that holds the value of a graph node; a register stands for itself."""
+        """The parameter that holds a graph node; a register stands for itself."""
         if isinstance(node.arg, BufferArg):
             return node
         home = home_of(node)
@@ -114,14 +112,14 @@ class Writer(Rewrite):
         return index
 
     def index(self, value: Index) -> Index:
-        """An index under the names of the kernel; what it gathers by is placed first."""
+        """An index under the names of the kernel, after what it gathers by."""
         return self._noted(super().index(unalias(value)))
 
     def load(self, node: UOp) -> UOp:
-        """A LOAD from the parameter or register that holds its source."""
+        """A LOAD from a parameter or register."""
         return load(self.param(node.source), self.access(node.arg))
 
-    # values
+    # Values
 
     def node(self, root: UOp) -> UOp:
         """A value for use in the innermost loop; what is shared or repeated gets a name."""
@@ -138,7 +136,7 @@ class Writer(Rewrite):
         return self.memo[root]
 
     def name(self, value: UOp) -> UOp:
-        """A value computed here, before any statement that follows."""
+        """A value computed before the statements that follow."""
         placed = self.node(value)
         if placed.op in (Ops.CONST, Ops.LET) or _reads_register(placed):
             return placed
@@ -150,8 +148,7 @@ class Writer(Rewrite):
         return named
 
     def _level(self, node: UOp) -> int:
-        """The depth of the innermost loop that a value depends on; all are in those of the group,
-        at depth 1."""
+        """The depth of the innermost loop that a value depends on; the group's loops are at 1."""
         needs = self.depends[node]
         depth = len(self.scopes) - 1
         while depth > 1 and needs.isdisjoint(self.scopes[depth].changing):
@@ -177,7 +174,6 @@ class Writer(Rewrite):
         self.scopes[level].placed.append(node)
 
     def _written(self, node: UOp, level: int) -> UOp:
-        """A reduction written in the loop of its deepest axis; its value is then a register."""
         deeper = self.scopes[level + 1 :]
         del self.scopes[level + 1 :]
         arg = node.arg
