@@ -1,7 +1,6 @@
 """The compiler's data: nodes, index values, patterns, kernel trees and their text.
 
-In: `from tinycore.uop import UOp, Ops, Nodes, UPat, PatternMatcher, graph_rewrite`. Out: the same
-names. Next file: ops.py.
+The first file to read is table.py.
 """
 
 from tinycore.uop.ops import Nodes, Ops, UOp

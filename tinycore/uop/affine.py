@@ -1,7 +1,6 @@
 """What is done with index values: substitution, bounds under masks, evaluation.
 
-Comes in: values of uop/index.py. Goes out: other values, masks (conjunctions of "value >= 0"),
-or numbers. uop/tree.py places them on loads and stores, uop/printer.py writes them.
+Comes in: values of index.py. Goes out: values, masks or numbers. Next file: tree.py.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,14 +22,14 @@ from tinycore.uop.index import (
     split_multiples,
 )
 
-Mask = tuple[Index, ...]  # a conjunction: every entry is at least zero
+Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
 
 
 def at_least_zero(value: Index) -> Index:
-    """The normal form of the constraint value >= 0: 0 if it always holds, -1 if it never does.
+    """The normal form of value >= 0: 0 if it always holds, -1 if it never does.
 
-    Terms too small to change the answer are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
+    Terms too small to matter are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
     """
     if value.lo >= 0:
         return make(0)
@@ -51,7 +50,7 @@ Memo = dict[Index, Index]
 
 
 def rebuild(value: Index, leaf: Leaf) -> Index:
-    """`value` with each of its atoms replaced by what `leaf` gives for it; None keeps the atom."""
+    """`value` with each atom replaced by what `leaf` gives; None keeps it."""
     const, changed = value.const, False
     factors: dict[Atom, int] = {}
     for atom, factor in value.terms:
@@ -73,10 +72,9 @@ def substitute(
     on_node: Callable[[Any], Any] | None = None,
     memo: Memo | None = None,
 ) -> Index:
-    """`value` with the atoms of `env` replaced; digits above them are simplified again.
+    """`value` with the atoms of `env` replaced and digits above them simplified again.
 
-    `on_node` rewrites the node under a gathered atom. Calls with one `env` may share a `memo`, so
-    that long chains of digits are walked once.
+    `on_node` rewrites nodes under gathered atoms; calls with one `env` may share a `memo`.
     """
 
     def leaf(atom: Atom) -> Index | None:
@@ -90,7 +88,7 @@ def substitute(
 
 
 def unalias(value: Index) -> Index:
-    """`value` without aliases: what a mask proved is simplified into it and the mask kept apart."""
+    """`value` with what a mask proved simplified into it, the mask being kept apart."""
     return _replaced(value, _base_of_alias, TABLES.plain)
 
 
@@ -101,8 +99,6 @@ def _base_of_alias(atom: Atom) -> Index | None:
 
 
 def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
-    """`value` with what `leaf` gives for an atom in its place; where it gives None, with what the
-    atom is made of replaced."""
     found = memo.get(value)
     if found is None:
         found = rebuild(value, lambda atom: leaf(atom) or _of_new_parts(atom, leaf, memo))
@@ -149,7 +145,7 @@ def _atoms_in(values: Iterable[Index]) -> set[Atom]:
 
 
 def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
-    """The number that `value` is when `read` gives axes, variables and gathers; arrays work too."""
+    """The number or array that `value` is if `read` gives its axes, variables and gathers."""
     return sum([c * _evaluate_atom(atom, read) for atom, c in value.terms], value.const)
 
 
@@ -165,8 +161,7 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
 
 
 def mask_of(constraints: Iterable[Index]) -> Mask:
-    """The conjunction of values that must be at least zero: in normal form, sorted; of those that
-    differ by a number the least, which implies the others."""
+    """The conjunction of constraints in normal form, without those that others imply."""
     least: dict[Terms, Index] = {}
     for constraint in constraints:
         value = at_least_zero(constraint)

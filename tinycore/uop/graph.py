@@ -1,8 +1,6 @@
-"""Constructors of graph nodes: pure, shaped, checked, with the folds that cost nothing.
+"""Makes graph nodes: pure, with shapes that fit, folded where that costs nothing.
 
-Comes in: nodes and arguments. Goes out: the node, or an equal simpler one (a RESHAPE of a RESHAPE
-is one, an identity movement is none, a constant stays a constant through movement). Adjoints of
-movement ops are here because gradients and schedules both need them; shapes: uop/shape.py.
+Comes in: nodes and arguments. Goes out: the node, or an equal simpler one. Shapes: shape.py.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +16,11 @@ Pair = tuple[Dim, Dim]
 Pairs = tuple[Pair, ...]
 
 
-# The arguments of nodes
+# Arguments of nodes
 
 
 class GraphBuffer(NamedTuple):
-    """A buffer of the graph: its number, shape, laid out at its upper bounds, and device name."""
+    """A buffer of the graph, laid out at the upper bounds of its shape."""
 
     id: int
     shape: Shape
@@ -30,7 +28,7 @@ class GraphBuffer(NamedTuple):
 
 
 class PadArg(NamedTuple):
-    """(before, after) an axis, and the value outside."""
+    """(before, after) for each axis, and the value outside."""
 
     pairs: Pairs
     fill: float
@@ -39,8 +37,8 @@ class PadArg(NamedTuple):
 class SkewArg(NamedTuple):
     """A window: out[.. o .. j ..] = in[.. o*stride + j*dilation .. j ..].
 
-    o runs along `axis`, whose extent becomes `extent`; j runs along axis `window`. The inverse, its
-    adjoint, is out[i, j] = in[(i - j*dilation)/stride, j] where that exists, else 0.
+    o runs along `axis`, whose new extent is `extent`, and j along `window`. The inverse, its
+    adjoint, is out[i, j] = in[(i - j*dilation)/stride, j], 0 where that does not exist.
     """
 
     axis: int
@@ -52,7 +50,7 @@ class SkewArg(NamedTuple):
 
 
 class ReduceArg(NamedTuple):
-    """The axes a REDUCE combines (sorted) and its monoid; the node's dtype is the accumulator's."""
+    """The sorted axes that a REDUCE combines, and its monoid."""
 
     axes: tuple[int, ...]
     combine: str
@@ -62,12 +60,12 @@ class ReduceArg(NamedTuple):
 
 
 def graph_buffer(number: int, shape: Shape, dtype: DType, device: str) -> UOp:
-    """The leaf that stands for stored data; `number` is its identity."""
+    """The leaf that stands for stored data, identified by `number`."""
     return UOp(Ops.BUFFER, dtype, (), GraphBuffer(number, shape, device))
 
 
 def iota(extent: int, dtype: DType = dtypes.int32) -> UOp:
-    """0 .. extent - 1 along one axis: an index used as a value."""
+    """0 .. extent - 1 along one axis."""
     return UOp(Ops.IOTA, dtype, (), extent)
 
 
@@ -77,14 +75,14 @@ def full(shape: Shape, value: Scalar, dtype: DType) -> UOp:
 
 
 def broadcast(node: UOp, shape: Shape) -> UOp:
-    """`node` expanded to `shape` by numpy's rule: leading axes added, extents of 1 repeated."""
+    """`node` expanded to `shape` by numpy's rule."""
     old = shape_of(node)
     missing = len(shape) - len(old)
     return expand(reshape(node, (1,) * missing + old), shape)
 
 
 def uniform(node: UOp) -> UOp | None:
-    """The CONST that every element of `node` equals, if movement shows it."""
+    """The constant that every element equals, if movement shows it."""
     while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
         node = node.source
     if node.op is Ops.CONST:
@@ -96,23 +94,21 @@ def uniform(node: UOp) -> UOp | None:
 
 
 def elementwise(op: Ops, *src: UOp) -> UOp:
-    """A scalar op over equal shapes; constants of any shape are taken as scalars.
-
-    Raises: ShapeError if shapes differ; DTypeError if types do.
-    """
+    """A scalar op over equal shapes; constants may have any. Raises: ShapeError or DTypeError if
+    shapes or types differ."""
     shape = max(map(shape_of, src), key=len)
     plain = [uniform(x) or x for x in src]
     return broadcast(alu(op, *plain), shape)
 
 
 def cast(node: UOp, dtype: DType) -> UOp:
-    """`node` rounded or extended to `dtype`, element by element."""
+    """`node` rounded or extended to `dtype`."""
     value = uniform(node) or node
     return broadcast(value.cast(dtype), shape_of(node))
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
-    """The bits of `node` read as `dtype` of the same size."""
+    """The bits of `node` read as `dtype`."""
     if node.dtype is dtype:
         return node
     return UOp(Ops.BITCAST, dtype, (node,))
@@ -123,9 +119,7 @@ def bitcast(node: UOp, dtype: DType) -> UOp:
 
 def reshape(node: UOp, shape: Shape) -> UOp:
     """The same elements in row-major order under another shape; symbolic axes are kept whole.
-
-    Raises: ShapeError if the numbers of elements differ.
-    """
+    Raises: ShapeError if the numbers of elements differ."""
     old = shape_of(node)
     if shape == old:
         return node
@@ -140,7 +134,6 @@ def reshape(node: UOp, shape: Shape) -> UOp:
 
 
 def _signature(shape: Shape) -> list[Dim]:
-    """The symbolic extents in order, and the number of elements before, between and after them."""
     parts: list[Dim] = [1]
     for extent in shape:
         if isinstance(extent, int):
@@ -160,10 +153,7 @@ def permute(node: UOp, order: Sequence[int]) -> UOp:
 
 
 def expand(node: UOp, shape: Shape) -> UOp:
-    """Axes of extent 1 repeated to `shape`; the number of axes stays.
-
-    Raises: ShapeError if another extent would change.
-    """
+    """Axes of extent 1 repeated to `shape`. Raises: ShapeError if other extents change."""
     old = shape_of(node)
     if shape == old:
         return node
@@ -179,10 +169,7 @@ def expand(node: UOp, shape: Shape) -> UOp:
 
 
 def pad(node: UOp, pairs: Iterable[Pair], fill: Scalar = 0) -> UOp:
-    """`fill` added before and after each axis; widths may be index values of VARIABLEs.
-
-    Raises: ShapeError if a width may be negative.
-    """
+    """`fill` added before and after each axis. Raises: ShapeError if a width is negative."""
     widths = _simple(pairs)
     if set(widths) <= {(0, 0)}:
         return node
@@ -196,10 +183,7 @@ def _simple(pairs: Iterable[Pair]) -> Pairs:
 
 
 def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
-    """The box begin .. end - 1 of each axis; bounds may be index values of VARIABLEs.
-
-    Raises: ShapeError if a bound lies outside its axis.
-    """
+    """The box begin .. end - 1 of each axis. Raises: ShapeError if it lies outside."""
     box = _simple(pairs)
     old = shape_of(node)
     for extent, (begin, end) in zip(old, box, strict=True):
@@ -229,15 +213,12 @@ def flip(node: UOp, axes: Iterable[int]) -> UOp:
 
 
 def skew(node: UOp, arg: SkewArg) -> UOp:
-    """A window over an axis, or its adjoint: see `SkewArg`."""
+    """A window over an axis, or its adjoint."""
     return node.under(Ops.SKEW, arg)
 
 
 def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1) -> UOp:
-    """`axis` replaced by (places, size): all windows of `size` elements along it.
-
-    Raises: ShapeError if no window fits.
-    """
+    """`axis` replaced by (places, size): all windows along it. Raises: ShapeError if none fits."""
     shape = shape_of(node)
     extent = upper(shape[axis])
     places = (extent - dilation * (size - 1) - 1) // stride + 1
@@ -260,7 +241,7 @@ def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1)
 
 
 def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = None) -> UOp:
-    """`node` combined over `axes`, which stay with extent 1; `dtype` is the accumulator's."""
+    """`node` combined over `axes`, which stay with extent 1, in `dtype`."""
     shape = shape_of(node)
     kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
     node = cast(node, dtype or node.dtype)
@@ -270,22 +251,22 @@ def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = N
 
 
 def total(node: UOp, axes: Iterable[int]) -> UOp:
-    """A sum over `axes` in the accumulator of its type, rounded back to the type."""
+    """A sum over `axes`, rounded from its accumulator to the type of `node`."""
     return cast(reduce(node, axes, "sum", sum_dtype(node.dtype)), node.dtype)
 
 
 def gather(rows: UOp, ids: UOp) -> UOp:
-    """rows[ids]: one row for each integer; negatives count from the end, others outside give 0."""
+    """rows[ids]: negatives count from the end, other ids outside give 0."""
     return UOp(Ops.GATHER, rows.dtype, (rows, ids))
 
 
 def scatter(base: UOp, ids: UOp, values: UOp, combine: str = "sum") -> UOp:
-    """base with base[ids[k]] combined with values[k] for every k; ids outside are dropped."""
+    """`base` with base[ids[k]] combined with values[k]; ids outside are dropped."""
     return UOp(Ops.SCATTER, base.dtype, (base, ids, values), combine)
 
 
 def store_view(base: UOp, value: UOp, view: View) -> UOp:
-    """`base` with the part that `view` shows replaced by `value`."""
+    """`base` with the part under `view` replaced by `value`."""
     return UOp(Ops.STORE, base.dtype, (base, value), view)
 
 
@@ -297,7 +278,7 @@ def detach(node: UOp) -> UOp:
 
 
 def contiguous(node: UOp, number: int) -> UOp:
-    """`node` stored in a buffer of its own; `number` keeps two requests apart."""
+    """`node` in a buffer of its own; `number` tells requests apart."""
     return node.under(Ops.CONTIGUOUS, number)
 
 
@@ -305,7 +286,7 @@ def contiguous(node: UOp, number: int) -> UOp:
 
 
 def move(node: UOp, op: Ops, arg: Any) -> UOp:
-    """The movement `op` with `arg` applied to `node`."""
+    """The movement `op` of `node`."""
     return _MAKERS[op](node, arg)
 
 
@@ -317,7 +298,7 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
-    """The gradient of the source of movement `node`, given that of its result."""
+    """The gradient of the source of a movement, given that of its result."""
     return _ADJOINTS[node.op](grad, node.arg, shape_of(node.source))
 
 
@@ -330,7 +311,6 @@ _MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
     Ops.FLIP: flip,
     Ops.SKEW: skew,
 }
-"""What makes each movement of a node and the argument."""
 
 _ADJOINTS: dict[Ops, Callable[[UOp, Any, Shape], UOp]] = {
     Ops.RESHAPE: lambda grad, arg, old: reshape(grad, old),
@@ -347,4 +327,4 @@ _ADJOINTS: dict[Ops, Callable[[UOp, Any, Shape], UOp]] = {
         grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse)
     ),
 }
-"""What undoes each movement, of the gradient, the argument and the shape before it."""
+"""Takes the gradient, the argument, and the shape before."""

@@ -1,9 +1,7 @@
 """Index arithmetic as a value: constant + sum of integer coefficient x atom, interned and bounded.
 
-What comes in are loop axes, variables and integers; what goes out are addresses and masks in one
-normal form, so that equal indices are one object. No patterns and no fixpoint: every function is
-linear in the number of terms. uop/affine.py holds what is done with values: substitution, masks,
-evaluation.
+Comes in: axes, variables and integers. Goes out: addresses and masks in one normal form. Next file:
+affine.py.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ V = TypeVar("V")
 
 @dataclass(eq=False, repr=False, slots=True)
 class Atom:
-    """A bounded unknown of an index: what is multiplied by a coefficient.
+    """A bounded unknown of an index.
 
-    Kinds: "axis" (a loop), "variable" (bound at launch), "digit" ((base // divisor) % modulus,
-    modulus 0 meaning none), "alias" (base under a mask that proves tighter bounds), "product" (of
-    two atoms or more), "gather" (the integer loaded by `node`, negatives counted from `extent`).
+    Kinds: "axis" of a loop, "variable" bound at launch, "digit" (base // divisor) % modulus (no %
+    if modulus is 0), "alias" of a base whose bounds a mask tightens, "product" of `factors`,
+    "gather" of the integer that `node` loads, negatives counted from the end.
     """
 
     kind: str
@@ -35,7 +33,7 @@ class Atom:
     divisor: int = 1
     modulus: int = 0
     factors: tuple[Atom, ...] = ()
-    order: int = field(default_factory=count().__next__, init=False)  # of creation
+    order: int = field(default_factory=count().__next__, init=False)
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind} {self.order}>"
@@ -45,7 +43,7 @@ Terms = tuple[tuple[Atom, int], ...]
 
 
 class Index:
-    """An integer as a function of atoms; `lo` and `hi` are its inclusive bounds."""
+    """An integer as a function of atoms, with inclusive bounds `lo` and `hi`."""
 
     __slots__ = ("const", "hi", "lo", "terms")
 
@@ -105,12 +103,12 @@ class Index:
 
     @property
     def is_const(self) -> bool:
-        """True if no atom is in it."""
+        """True if it has no atoms."""
         return not self.terms
 
 
 class Table(dict[Any, V]):
-    """Values by the fields that they are made of; one that is missing is made."""
+    """Values by their fields; a missing one is made."""
 
     def __init__(self, make: Callable[..., V]) -> None:
         self.make = make
@@ -121,7 +119,7 @@ class Table(dict[Any, V]):
 
 
 class Tables:
-    """The intern tables, one for each kind of value; `clear` drops them between compilations."""
+    """The intern tables."""
 
     def __init__(self) -> None:
         self.created = 0
@@ -136,7 +134,7 @@ class Tables:
         self.atoms: dict[tuple[Index, ...], frozenset[Atom]] = {}
 
     def clear(self) -> None:
-        """Forgets every value but those of variables, which live tensors have in their shapes.
+        """Forgets all values but those of variables, which live tensors have in their shapes.
 
         Values still held stay valid but are no longer shared.
         """
@@ -152,19 +150,19 @@ class Tables:
 
 
 def make(const: int, terms: Terms = ()) -> Index:
-    """The interned value of these sorted, non-zero terms."""
+    """The interned value of sorted, non-zero terms."""
     return TABLES.values[const, terms]
 
 
 def as_index(value: Index | int) -> Index:
-    """An integer as an index value; an index value as it is."""
+    """An integer as an index value."""
     if isinstance(value, int):
         return make(value)
     return value
 
 
 def simplest(value: Index | int) -> Index | int:
-    """A plain integer where nothing symbolic is left, else the value."""
+    """An integer if nothing is symbolic."""
     if isinstance(value, int) or value.terms:
         return value
     return value.const
@@ -178,25 +176,22 @@ def of_atom(atom: Atom) -> Index:
 
 
 def axis(name: str, extent: Index | int) -> Index:
-    """The value of loop axis `name`, which runs 0 .. extent - 1."""
+    """The value of loop axis `name`."""
     return of_atom(TABLES.axes[name, as_index(extent).hi - 1])
 
 
 def variable(name: str, lo: int, hi: int) -> Index:
-    """A number bound at launch, between lo and hi inclusive."""
+    """A number bound at launch, `hi` included."""
     return of_atom(TABLES.variables[name, lo, hi])
 
 
 def gather(node: object, extent: int) -> Index:
-    """The integer that `node` computes, as a place in 0 .. extent - 1.
-
-    A negative number counts from the end; what is still outside masks its access.
-    """
+    """The place in 0 .. extent - 1 that `node` computes; what is outside masks its access."""
     return make(0, ((TABLES.gathers[node, extent], 1),))
 
 
 def alias(value: Index, lo: int, hi: int) -> Index:
-    """`value` under a mask that proves lo <= value <= hi, with those bounds until `unalias`."""
+    """`value` under a mask that proves lo <= value <= hi, until `unalias`."""
     lo, hi = max(lo, value.lo), min(hi, value.hi)
     if (lo, hi) == (value.lo, value.hi):
         return value
@@ -212,13 +207,13 @@ def _product(x: Atom, y: Atom) -> Index:
 
 
 def add(factors: dict[Atom, int], terms: Terms, times: int = 1) -> None:
-    """`terms`, each that many times, into a coefficient table."""
+    """Add `terms`, so many times, to a coefficient table."""
     for atom, factor in terms:
         factors[atom] = factors.get(atom, 0) + factor * times
 
 
 def collect(const: int, factors: dict[Atom, int]) -> Index:
-    """The value of a coefficient table, digits of one base put together again."""
+    """The value of a coefficient table, with digits of one base joined."""
     work = [atom for atom in factors if atom.modulus] if len(factors) > 1 else []
     while work:
         atom = work.pop()
@@ -241,7 +236,7 @@ def _base(atom: Atom) -> Index:
 
 
 def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | None:
-    """The atom that continues k*(x//d % m) as k*m*(x//(d*m) % n), if it is there."""
+    """The atom that continues k*(x//d % m) as k*m*(x//(d*m) % n)."""
     wanted = (atom.base, atom.divisor * atom.modulus, factor * atom.modulus)
     for other, times in factors.items():
         if (other.base, other.divisor, times) == wanted:
@@ -249,12 +244,12 @@ def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | Non
     return None
 
 
-# Digits. A period P is what a digit does not see: divisor * modulus, or without a modulus divisor,
-# whose multiples go straight into the quotient. Each rule is an identity of floor division.
+# Digits. A period P is what a digit does not see: divisor * modulus, or only divisor, whose
+# multiples go into the quotient. Each rule is an identity of floor division.
 
 
 def digit(value: Index, divisor: int, modulus: int) -> Index:
-    """(value // divisor) % modulus, rounding down; modulus 0 leaves the remainder out."""
+    """(value // divisor) % modulus, rounding down; modulus 0 leaves the % out."""
     if modulus == 1:
         return make(0)
     if divisor == 1 and (modulus == 0 or (value.lo >= 0 and value.hi < modulus)):
@@ -292,8 +287,7 @@ def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
 
 
 def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
-    """(q, r) with value = P*q + r and r.lo in [0, P); the coefficients of r keep their signs, or
-    are balanced around zero."""
+    """(q, r) with value = P*q + r and r.lo in [0, P)."""
     quotient = {}
     rest = {}
     for atom, factor in value.terms:
@@ -318,7 +312,7 @@ def _drop_inner_moduli(value: Index, period: int) -> Index:
 
 
 def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
-    """(q, r) with value = group * q + r, q holding the terms that group divides exactly."""
+    """(q, r) with value = group * q + r, q having the terms that group divides."""
     exact = tuple([(atom, c // group) for atom, c in value.terms if c % group == 0])
     rest = tuple([term for term in value.terms if term[1] % group])
     return make(value.const // group, exact), make(value.const % group, rest)
@@ -326,7 +320,7 @@ def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
 
 def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     """value = g*q + r with r in one block of g never carries into q: where g divides d, r is not
-    seen; where d divides g and g divides P, q and r have a part of the digit each."""
+    seen; where d divides g and g divides P, q and r each give a part."""
     factors = [c for _, c in value.terms]
     period = divisor * modulus
     groups = {gcd(divisor, *factors)}

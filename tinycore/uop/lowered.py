@@ -2,12 +2,10 @@
 
 Comes in: the list that codegen/lower made. Goes out: `Lowered`, checked. Next: codegen/render.
 
-Legend of the list. A LOOP is its own induction value (int64, from 0); LOOP and IF end at an END
-whose source they are. A register buffer holds scalars or vectors, one an element, at constant
-offsets; other offsets are int64, in elements, the first lane's for a vector. Constants,
-variables and parameters stand in no place; every other node stands once, above its users and in
-a block around them. `tag` tells apart nodes that mean different moments: loads, stores, loops; a
-sum and its product that are FUSED may be rounded once.
+A LOOP is its own counter (int64, from 0); LOOP and IF end at an END whose source they are. A
+register buffer is indexed by constants; other offsets are int64, in elements, a vector's that of
+its first lane. Every node but constants, variables and parameters stands once, above its users;
+`tag` tells apart equal ones.
 """
 
 from collections.abc import Iterator
@@ -24,10 +22,10 @@ Defects = Iterator[str]  # what is wrong with a node, if anything is
 
 
 class Lowered(NamedTuple):
-    """A program for one target.
+    """A program for one target, with `scratch_bytes` a worker.
 
-    `grid` holds the extents of the outermost parallel loops that workers share, `group` those of
-    the threads of one group; both are evaluated at launch. Units: `scratch_bytes` a worker.
+    `grid` holds the extents of the outermost parallel loops, which workers share, `group` those of
+    a group's threads; launches evaluate both.
     """
 
     name: str
@@ -42,13 +40,13 @@ class Lowered(NamedTuple):
 FUSED = "fused"
 
 REGISTER = "reg"
-"""The space of buffers whose elements are registers."""
+"""The space of register buffers."""
 
 SCRATCH = "packed"
-"""The space of a worker's own memory: `tag` of such a buffer is its first byte."""
+"""The space of a worker's own memory, where `tag` is the first byte of a buffer."""
 
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
-"""Ops that may be used without standing in the list."""
+"""Ops that stand nowhere in the list."""
 
 FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
 STATEMENTS = {
@@ -57,11 +55,11 @@ STATEMENTS = {
     Ops.LOAD: ("vei", "veimv"),
     Ops.STORE: ("-eiv", "-eivm"),
 }
-"""Signatures as in uop/table.py, with i int64, b bool, - none, e an element of a buffer of v."""
+"""Signatures as in uop/table.py: i int64, b bool, - none, e an element of a buffer of v."""
 
 
 def check_lowered(program: Lowered) -> None:
-    """Raises: SpecError if the program breaks a rule of this page."""
+    """Raises: SpecError if the program breaks a rule."""
     for node, what in _defects(program):
         raise SpecError(f"lowered: in {program.name}, {node!r} {what}; see uop/lowered.py")
 
@@ -84,7 +82,6 @@ def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
 
 
 def _broken(node: UOp) -> Defects:
-    """The rules that a node breaks alone."""
     if LOWERED not in node.op.row.levels:
         yield "is no lowered op"
     if node.op in STATEMENTS or node.op in ELEMENTWISE:
@@ -104,7 +101,7 @@ def _broken(node: UOp) -> Defects:
 
 
 def misfits(node: UOp) -> Defects:
-    """What in a node differs from the signature of its op."""
+    """How the types of a node differ from those of its op."""
     found = [one.dtype for one in (node, *node.src)]
     signatures = STATEMENTS.get(node.op) or (SIGNATURES[node.op.row.group],)
     fitting = [one for one in signatures if len(one) == len(found)]
@@ -122,7 +119,7 @@ def misfits(node: UOp) -> Defects:
 
 
 def show_lowered(program: Lowered) -> str:
-    """The program as text, a node a line; numbers name nodes in order of first appearance."""
+    """The program as text, a node a line."""
     names: dict[UOp, str] = {node: node.name for node in program.params}
     head = ", ".join([f"{node.arg.name} {node.dtype.short}" for node in program.params])
     lines = [f"lowered {program.name}({head}) scratch {program.scratch_bytes}"]
@@ -159,10 +156,9 @@ def _constant(node: UOp) -> str:
 
 
 def fused(total: UOp) -> UOp:
-    """A sum that may round together with its products, or a product with its sum, where the target
-    contracts.
+    """A sum and its products marked FUSED: they may be rounded once, where the target contracts.
 
-    Nothing else may: what another kernel computes again must come out the same.
+    No others may, so that another kernel computes the same value again.
     """
     if not total.dtype.is_float or total.op not in (Ops.ADD, Ops.MUL):
         return total

@@ -1,9 +1,6 @@
 """The node of every level of the compiler: `UOp(op, dtype, src, arg, tag)`, immutable and interned.
 
-Comes in: an operation with its sources. Goes out: the one node that means it, so that equal
-expressions are one object; at the end, the monoids by which states combine, and the dependent
-pairs, where a leading state moves others. What an op may hold is a row of uop/table.py, which
-comes next.
+Comes in: an operation with its sources. Goes out: the one node that means it. Next file: upat.py.
 """
 
 from __future__ import annotations
@@ -51,7 +48,7 @@ def _forget(reference: weakref.ref[UOp]) -> None:
 
 
 class Interning:
-    """The state of interning: the arena while something compiles, and a count of created nodes."""
+    """The arena while something compiles, and a count of created nodes."""
 
     arena: dict[Key, UOp] | None = None
     users = 0
@@ -62,8 +59,7 @@ class Interning:
 def arena() -> Iterator[None]:
     """Nodes created inside live in one table that is dropped whole at the end.
 
-    Arenas that overlap, nested or in other threads, share one table until the last ends. Index
-    tables are dropped with it when they have grown large.
+    Arenas that overlap, also in threads, share one table until the last ends.
     """
     Interning.users += 1
     if Interning.arena is None:
@@ -86,7 +82,7 @@ def _operator(op: Ops) -> Callable[[Value, Value | Scalar], Value]:
 
 
 class Arithmetic:
-    """Operators by `alu`: on nodes they make nodes, on patterns patterns."""
+    """Operators by `alu`, on nodes and patterns."""
 
     __slots__ = ()
 
@@ -118,10 +114,7 @@ class Arithmetic:
 
 
 class UOp(Arithmetic):
-    """One node of a graph, a kernel or a lowered program.
-
-    Equal nodes are one object: compare with `is`. `shape` is defined for graph nodes.
-    """
+    """One node of a graph, a kernel or a lowered program; equal nodes are one object."""
 
     __slots__ = ("__weakref__", "_shape", "arg", "dtype", "op", "src", "tag")
 
@@ -135,7 +128,7 @@ class UOp(Arithmetic):
     def __new__(
         cls, op: Ops, dtype: DType, src: Nodes = (), arg: Any = None, tag: Any = None
     ) -> UOp:
-        # repr keeps -0.0 and 0.0, and every NaN, apart from what compares equal to them
+        # repr keeps apart -0.0 and 0.0, which compare equal
         key = (op, dtype, src, arg if op is not Ops.CONST else repr(arg), tag)
         table = Interning.arena
         if table is not None and key in table:
@@ -170,19 +163,19 @@ class UOp(Arithmetic):
         return f"UOp({self.op}, {self.dtype!r}, ({sources}){arg})"
 
     def replace(self, **fields: Any) -> UOp:
-        """This node with some of op, dtype, src, arg, tag changed."""
+        """This node with some fields changed."""
         names = ("op", "dtype", "src", "arg", "tag")
         return UOp(*[fields.pop(name, getattr(self, name)) for name in names], **fields)
 
     @property
     def name(self) -> str:
-        """What a kernel calls this: the name of a buffer, or of the axis of a loop or role."""
+        """The name of a buffer, or of the axis of a loop or role."""
         found: str = self.arg.name if self.op is Ops.BUFFER else self.arg.axis
         return found
 
     @property
     def source(self) -> UOp:
-        """The only source, or the first: what a movement is of, or the buffer of a LOAD."""
+        """The first source."""
         return self.src[0]
 
     def over(self, src: Nodes) -> UOp:
@@ -192,21 +185,21 @@ class UOp(Arithmetic):
         return UOp(self.op, self.dtype, src, self.arg, self.tag)
 
     def under(self, op: Ops, arg: Any = None) -> UOp:
-        """`op` over this node alone, of its type."""
+        """`op` over this node alone."""
         return UOp(op, self.dtype, (self,), arg)
 
     def const_like(self, value: Scalar) -> UOp:
-        """`value` as a constant of this node's type."""
+        """A constant of this node's type."""
         return const(value, self.dtype)
 
     def alu(self, op: Ops, *others: UOp | Scalar) -> UOp:
-        """`op` applied to this node and `others`; numbers take the type of the last node."""
+        """`op` of this and `others`; numbers take the type of the last node."""
         typed = [node for node in (self, *others) if isinstance(node, UOp)][-1]
         nodes = [o if isinstance(o, UOp) else typed.const_like(o) for o in others]
         return alu(op, self, *nodes)
 
     def cast(self, dtype: DType) -> UOp:
-        """This value rounded or extended to `dtype`; a constant that stays exact is one."""
+        """This value as `dtype`; a constant that stays exact is one."""
         if self.dtype is dtype:
             return self
         if self.op is Ops.CONST and dtype.kind in "biuf" and _exact(self.arg, dtype):
@@ -226,12 +219,11 @@ class UOp(Arithmetic):
 
 
 def const(value: Scalar, dtype: DType) -> UOp:
-    """A constant of `dtype`; `value` is wrapped or converted to it."""
+    """`value` converted to a constant of `dtype`."""
     return UOp(Ops.CONST, dtype, (), dtype.scalar.cast(value))
 
 
 def _exact(value: Scalar, dtype: DType) -> bool:
-    """True if converting `value` to `dtype` rounds nothing, so that it may happen early."""
     if not isfinite(value):
         return dtype.is_float
     if dtype.is_float:
@@ -243,7 +235,7 @@ def _exact(value: Scalar, dtype: DType) -> bool:
 def alu(op: Ops, *src: UOp) -> UOp:
     """A scalar op with the folds that cost nothing; NaN and signed zero are kept.
 
-    Raises: DTypeError if the sources of a binary op differ in type.
+    Raises: DTypeError if two sources differ in type.
     """
     fold = _fold_pair if len(src) == 2 else _FOLDS.get(op)
     found = fold(op, *src) if fold else None
@@ -258,7 +250,7 @@ def alu(op: Ops, *src: UOp) -> UOp:
 
 
 def result_dtype(op: Ops, src: Nodes) -> DType:
-    """The type of a scalar op: bool for comparisons, else that of its last source."""
+    """The type of a scalar op over `src`."""
     if op in COMPARISON:
         return dtypes.bool.vec(src[0].dtype.lanes)
     if op in SHIFTS:
@@ -271,7 +263,7 @@ _IDEMPOTENT = (Ops.AND, Ops.OR, Ops.MAX, Ops.MIN)
 
 
 def _fold_pair(op: Ops, a: UOp, b: UOp) -> UOp | None:
-    """x + 0 = x, although of floats -0.0 alone is neutral: + 0.0 turns no value but -0.0."""
+    """x + 0 = x, although for floats only -0.0 is neutral."""
     for x, y in ((a, b), (b, a)):
         if y.op is not Ops.CONST:
             continue
@@ -305,12 +297,12 @@ T = TypeVar("T")
 
 
 def toposort(roots: Iterable[UOp]) -> list[UOp]:
-    """Every node under `roots`, sources before users, each once."""
+    """Every node under `roots` once, sources before users."""
     return postorder(roots, attrgetter("src"))
 
 
 def factors(root: UOp) -> list[UOp]:
-    """The factors of a product, in order; an expression that is no product is its own factor."""
+    """The factors of a product, in order."""
     found = []
     work = [root]
     while work:
@@ -325,14 +317,16 @@ def factors(root: UOp) -> list[UOp]:
 def postorder(
     roots: Iterable[T], below: Callable[[T], Sequence[T]], done: Container[T] = ()
 ) -> list[T]:
-    """All that is under some roots, each once, after what is `below` it; no recursion. What is
-    `done`, and what is under that alone, is left out."""
+    """All that is under `roots`, each once, after what is `below` it, without recursion.
+
+    What is `done`, and what is under that alone, is left out.
+    """
     order = []
     seen = set()
     work: list[Any] = [*roots][::-1]
     while work:
         one = work.pop()
-        if one is None:  # all below the one under this mark is behind it
+        if one is None:  # all below the one under this mark is done
             order.append(work.pop())
         elif one not in seen and one not in done:
             seen.add(one)
@@ -349,7 +343,7 @@ def postorder(
 
 
 class Monoid(NamedTuple):
-    """An associative combine with its identity; `op` combines two states."""
+    """An associative combine of states, with its identity."""
 
     op: Ops
     identity: float
@@ -365,30 +359,27 @@ MONOIDS: dict[str, Monoid] = {
 
 
 class Dependent(NamedTuple):
-    """A dependent pair: when its leading states move from r1 to r1', each state r2 that depends on
-    them becomes moved(r1, r1', r2). Partial states merge by the same function.
-
-    Source: docs/ir.md rule 2.
-    """
+    """When its leading states move from r1 to r1', a state r2 that depends on them becomes
+    moved(r1, r1', r2); partial states merge by the same function. Source: docs/ir.md rule 2."""
 
     leads: tuple[str, ...]
     moved: Callable[[Nodes, Nodes, UOp], UOp]
 
 
 def _exp(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """Sums of exp(x - old) become sums of exp(x - new); factor 1 where nothing moved."""
+    """Sums of exp(x - old) become sums of exp(x - new), even where both are infinite."""
     factor = (old[0] - new[0]).alu(Ops.EXP)
     factor = old[0].eq(new[0]).where(1, factor)
     return state * factor.cast(state.dtype)
 
 
 def _reset(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """A state that belonged to the old leader starts again from the identity of min."""
+    """A state of an old leader starts again from the identity of min."""
     return old[0].eq(new[0]).where(state, state.dtype.max)
 
 
 def _var(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """Squared deviations around the old mean, around the new one. Source: Welford 1962."""
+    """Squared deviations around the new mean. Source: Welford 1962."""
     count = old[0]
     old_mean = (count < 1).where(0, _mean(*old))
     shift = old_mean - _mean(*new)

@@ -1,8 +1,7 @@
 """Reads text in the notation of docs/ir.md as kernels and plans.
 
-Comes in: text, and integers for its capital letters. Goes out: `Kernel`s and `Plan`s by name, the
-very nodes that uop/printer.py printed. Beyond what it prints it reads several loops on a line, a
-body after ':', statements joined by ';' and names for index values.
+Comes in: text, and integers for its capital letters. Goes out: the nodes that uop/printer.py
+printed. It also reads several loops on a line, a body after ':' and ';'.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ SPACES = ("reg", "packed", "group", "global", "image")
 def parse(text: str, **sizes: int) -> dict[str, Unit]:
     """The kernels and plans of `text` by name, in order; `sizes` are its capital letters.
 
-    Raises: ParseError, which names the line, what was found and what was expected.
+    Raises: ParseError with the line, what was found and what was expected.
     """
     parser = Parser(text)
     parser.units = {}
@@ -36,14 +35,14 @@ def parse(text: str, **sizes: int) -> dict[str, Unit]:
 
 
 class Parser(Reader):
-    """A reader of statements that knows the units read."""
+    """A reader of statements."""
 
     units: dict[str, Any]
 
     # units
 
     def unit(self) -> Unit:
-        """One kernel or plan with its body."""
+        """One kernel or plan."""
         self.open()
         word = self.one_of(("kernel", "plan"))
         name = self.name("a name")
@@ -82,7 +81,7 @@ class Parser(Reader):
     # statements
 
     def deeper(self) -> Iterator[None]:
-        """Goes through the lines that stand deeper than this one, all equally deep."""
+        """Opens the deeper lines, all equally deep, one after another."""
         self.end()
         outer, depth = self.line.indent, self.lines[-1].indent
         while self.lines[-1].indent > outer:
@@ -93,25 +92,25 @@ class Parser(Reader):
             self.end()
 
     def indented(self) -> Nodes:
-        """The statements of the lines that stand deeper than this one."""
+        """The statements of deeper lines."""
         found: Nodes = ()
         for _ in self.deeper():
             found += self.statements()
         return found
 
     def body(self) -> Nodes:
-        """Statements after ':', or those of deeper lines."""
+        """Statements after ':' or on deeper lines."""
         return self.statements() if self.accept(":") else self.indented()
 
     def statements(self) -> Nodes:
-        """What is left of a line: statements joined by ';'."""
+        """Statements joined by ';'."""
         found = self.statement()
         while self.accept(";"):
             found += self.statement()
         return found
 
     def statement(self) -> Nodes:
-        """One statement, the axes that it introduces end with it; none for a name of an index."""
+        """One statement, whose axes then go out of scope; none for a name of an index."""
         read = _STATEMENTS.get(self.token)
         if read is None:
             return self.assignment()
@@ -124,7 +123,7 @@ class Parser(Reader):
         return (node,)
 
     def loop(self, kind: str) -> UOp:
-        """par i:4 @reg, or several of one kind, separated by ','."""
+        """par i:4 @reg"""
         name, extent = self.axis()
         place = self.after_at()
         body = (self.loop(kind),) if self.accept(",") else self.body()
@@ -144,13 +143,13 @@ class Parser(Reader):
         return _statement(Ops[word.upper()], tuple(numbers), *buffers)
 
     def after_at(self) -> str:
-        """@reg, where iterations run or what copies."""
+        """@reg"""
         return self.name("a name after '@'") if self.accept("@") else ""
 
     # buffers
 
     def declared(self, name: str) -> UOp:
-        """NAME type[shape] space slots 2 = sum swizzle 3 3 3 own(t:128) L = F"""
+        """NAME type[shape] space slots 2 = sum swizzle 3 3 3"""
         dtype = TYPES[self.one_of(TYPES)]
         shape = self.group(self.dimension, "[]")
         space = self.advance() if self.token in SPACES else tree.GLOBAL
@@ -167,11 +166,11 @@ class Parser(Reader):
         return node
 
     def dimension(self) -> tuple[str, Index]:
-        """64, or r:64 where `own` speaks of it."""
+        """64, or r:64"""
         return self.axis() if self.tokens[-2:-1] == [":"] else ("", self.index())
 
     def own(self) -> tree.Own:
-        """own(t:128) t//4 = 8*(r//16) + r%8"""
+        """own(t:128) t//4 = r%8"""
         self.group(self.axis)
         lane = self.index()
         self.expect("=")
@@ -180,7 +179,7 @@ class Parser(Reader):
     # assignments
 
     def assignment(self) -> Nodes:
-        """A STORE if the name is a buffer's, else a LET or a name for an index value."""
+        """A STORE, a LET, or a name for an index value."""
         found = self.names.get(self.token)
         if isinstance(found, UOp) and found.op is Ops.BUFFER:
             return (self.store(),)

@@ -1,13 +1,7 @@
-"""Writes kernels, plans and values as text in the notation of docs/ir.md; what keys are made of.
+"""The text of kernels, plans and values, in the notation of docs/ir.md.
 
-Comes in: `Kernel`, `Plan` or a node. Goes out: text that uop/parser.py reads back as the same
-nodes. One statement a line, children indented; the order of masks and terms does not depend on
-what was built before, so that equal kernels print equally.
-
-A canonical text is the one spelling of a kernel: axes i0, i1, buffers b0, b1 and values v0, v1
-numbered by first appearance, and box and lane axes x0, x1. An axis keeps its history (i0.0 is a
-child of a SPLIT of i0, i0_i1 a FUSE, a prime a PEEL); variables keep their names, since a launch
-binds them by name. Caches key on `kernel_key`; uop/spec.py comes next.
+Comes in: a `Kernel`, a `Plan` or a node. Goes out: text that uop/parser.py reads back as the same
+nodes; equal kernels print equally. Caches key on `kernel_key`. Next file: spec.py.
 """
 
 import math
@@ -26,12 +20,11 @@ from tinycore.uop.reader import ATOM, LEVELS
 from tinycore.uop.tree import GLOBAL, Access, Box, Kernel, Own, Plan, operands
 
 LONG = 4096
-Piece = tuple[str, int]  # text, and how tightly its outermost sign binds
+Piece = tuple[str, int]  # text, and how tightly its sign binds
 
 
 def show(what: Kernel | Plan | UOp) -> str:
-    """The text of a kernel, of a plan after its kernels, of a value, or of a statement without its
-    children."""
+    """The text of a kernel, of a plan after its kernels, of a value or of a statement's head."""
     printer = Printer()
     if isinstance(what, UOp):
         return printer.statement(what)
@@ -39,20 +32,23 @@ def show(what: Kernel | Plan | UOp) -> str:
 
 
 def canonical(kernel: Kernel) -> Kernel:
-    """`kernel` with names by first appearance; applied twice it changes nothing more."""
+    """`kernel` with its axes, buffers and values numbered by first appearance.
+
+    Axes keep their history: i0.0 comes from a SPLIT of i0, i0_i1 from a FUSE, a prime from a PEEL.
+    Variables keep their names, by which a launch binds them.
+    """
     found = parse(canonical_text(kernel))["k"]
     assert isinstance(found, Kernel), "canonical: a kernel is read as a plan"
     return found
 
 
 def canonical_text(kernel: Kernel, limit: float = math.inf) -> str:
-    """The text of `kernel` with names by first appearance, and a digest for an expression longer
-    than `limit` characters: with shared parts its text may grow without bound."""
+    """The text of the canonical kernel; an expression longer than `limit` becomes a digest."""
     return _Renamed(kernel, limit).kernel(kernel._replace(name="k"))
 
 
 def kernel_key(kernel: Kernel) -> str:
-    """A hash of what the kernel does: hexadecimal, equal for two spellings of one program."""
+    """A hash of what the kernel does: two spellings of one program have the same."""
     return _digest(canonical_text(kernel, LONG))
 
 
@@ -61,7 +57,7 @@ def _digest(text: str) -> str:
 
 
 class Printer:
-    """Writes one line after another; the text of a value is made once."""
+    """Writes the lines of kernels and plans; the text of a value is made once."""
 
     def __init__(self) -> None:
         self.pieces: dict[UOp, Piece] = {}
@@ -90,7 +86,7 @@ class Printer:
         return f"{word} {unit.name}({', '.join(params)})"
 
     def body(self, statements: Iterable[UOp], margin: str = "\n  ") -> str:
-        """Statements in order, children after their head."""
+        """Statements with their children indented."""
         text = ""
         for statement in statements:
             text += margin + self.statement(statement)
@@ -139,7 +135,7 @@ class Printer:
     # buffers and names
 
     def declaration(self, node: UOp) -> str:
-        """acc f32[12, 16] reg = sum; global memory is not told"""
+        """acc f32[12, 16] reg = sum"""
         arg = node.arg
         shape = ", ".join(map(self.index, arg.shape))
         if arg.names:
@@ -158,7 +154,7 @@ class Printer:
         return f" own({box}) {self.index(own.lane)} = {self.index(own.element)}"
 
     def box(self, axes: Box) -> str:
-        """r:64, c:32, the axes of one statement."""
+        """r:64, c:32"""
         return ", ".join([f"{self.axis(name)}:{self.index(extent)}" for name, extent in axes])
 
     def axis(self, name: str) -> str:
@@ -166,11 +162,11 @@ class Printer:
         return name
 
     def name(self, node: UOp) -> str:
-        """The name of a buffer or of a value."""
+        """The name of a buffer or value."""
         return tree.name_of(node)
 
     def place(self, buffer: UOp, access: Access) -> str:
-        """P[k; i, j | i < 4 else 1.0]; a scalar needs no brackets."""
+        """P[k; i, j | i < 4 else 1.0]"""
         inside = ", ".join(map(self.index, access.indices))
         if access.sequence is not None:
             inside = f"{self.index(access.sequence)}; {inside}"
@@ -183,7 +179,7 @@ class Printer:
     # index values and masks
 
     def index(self, value: Index) -> str:
-        """An index value; terms sorted by coefficient, then by name."""
+        """An index value, its terms sorted by coefficient, then by name."""
         plain = unalias(value)
         terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in plain.terms)
         alone = len(terms) == 1 and plain.const == 0
@@ -210,11 +206,11 @@ class Printer:
         return text + (f"%{atom.modulus}" if atom.modulus else "")
 
     def mask(self, mask: Mask) -> str:
-        """A conjunction, its comparisons sorted by their text."""
+        """Comparisons, sorted by their text."""
         return ", ".join(sorted(map(self.comparison, mask))) or "true"
 
     def comparison(self, value: Index) -> str:
-        """value >= 0, with what is negative in it on the other side."""
+        """The constraint value >= 0, with what is negative on the other side."""
         more = make(0, tuple((atom, c) for atom, c in value.terms if c > 0))
         less = make(0, tuple((atom, -c) for atom, c in value.terms if c < 0))
         if not value.terms:
@@ -226,7 +222,7 @@ class Printer:
     # values
 
     def value(self, node: UOp) -> str:
-        """An expression; not recursive, since it may be longer than Python's stack."""
+        """An expression, written without recursion: it may be deeper than Python's stack."""
         for inner in postorder([node], operands, self.pieces):
             self.pieces[inner] = self.piece(inner)
         return self.pieces[node][0]
@@ -257,16 +253,16 @@ class Printer:
         return f"{node.op.name.lower()}{kind}({', '.join(arguments)})", ATOM
 
     def operand(self, node: UOp, above: int) -> str:
-        """`node` as a source of a sign that binds as tightly as `above`."""
+        """The text of a source, in brackets unless it binds more tightly than `above`."""
         text, level = self.pieces[node]
         return text if level > above else f"({text})"
 
     def exact(self, node: UOp, above: int = 0) -> str:
-        """`node` where nothing beside it tells the type of a number."""
+        """The text of a source where nothing beside it tells the type of a number."""
         return _typed(node) if node.op is Ops.CONST else self.operand(node, above)
 
     def infix(self, node: UOp) -> Piece:
-        """a + b; a plus -b is a - b, and a times 1/b is a / b."""
+        """a + b; a - b for a plus -b, a / b for a times 1/b."""
         left, right = node.src
         sign = node.op.row.text
         inverse = _INVERSES.get((node.op, right.op))
@@ -280,7 +276,7 @@ class Printer:
 
 
 class _Renamed(Printer):
-    """Writes names by first appearance; `local` ones belong to one statement."""
+    """Names by first appearance; those in `local` belong to one statement."""
 
     def __init__(self, kernel: Kernel, limit: float) -> None:
         super().__init__()
@@ -292,17 +288,14 @@ class _Renamed(Printer):
         self.names: dict[UOp, str] = {}
 
     def fresh(self, letter: str) -> str:
-        """The next name of a letter that is no variable's."""
         name = f"{letter}{self.counts[letter]}"
         self.counts[letter] += 1
         return self.fresh(letter) if name in self.taken else name
 
     def name(self, node: UOp) -> str:
-        """The new name of a buffer or of a value."""
         return self.names[node]
 
     def axis(self, name: str) -> str:
-        """The new name of an axis, its history kept."""
         return self.local.get(name) or _BASE.sub(self._base, name)
 
     def _base(self, found: re.Match[str]) -> str:
@@ -312,12 +305,10 @@ class _Renamed(Printer):
         return self.bases[base]
 
     def box(self, axes: Box) -> str:
-        """The axes of one statement, under names of their own."""
         self.local |= {name: self.fresh("x") for name, _ in axes}
         return super().box(axes)
 
     def statement(self, node: UOp) -> str:
-        """A statement: here a value gets its name, also one that a scope before declared."""
         self.local, self.pieces = {}, {}
         self.counts["x"] = 0
         if node.op is Ops.LET:
@@ -325,12 +316,10 @@ class _Renamed(Printer):
         return super().statement(node)
 
     def declaration(self, node: UOp) -> str:
-        """A buffer, which gets its name."""
         self.names[node] = self.fresh("b")
         return super().declaration(node)
 
     def piece(self, node: UOp) -> Piece:
-        """The text of a node, or its digest."""
         text, level = super().piece(node)
         return (text, level) if len(text) < self.limit else (f"#{_digest(text)}", ATOM)
 
@@ -355,4 +344,4 @@ def _typed(node: UOp) -> str:
 _INVERSES = {(Ops.ADD, Ops.NEG): "-", (Ops.MUL, Ops.RECIP): "/"}
 _TIMES = {1: "", -1: "-"}
 _NAME = re.compile(r"[\w.']+")
-_BASE = re.compile(r"(?<![^_])[^._']+")  # the parts of an axis name without their history
+_BASE = re.compile(r"(?<![^_])[^._']+")  # an axis name without its history

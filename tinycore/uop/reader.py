@@ -1,10 +1,7 @@
 """Reads the expressions of kernel text: index values, masks, places in buffers, scalar values.
 
-Comes in: text and the names in scope. Goes out: `Index`, `Mask`, `Access` or a node that is never
-folded, so that what was printed is read back as it was. Axes and integers make index values,
-buffers and LETs make values; a number takes the type of what stands beside it, float32 or int32
-where nothing does. How tightly signs bind is told here, for uop/printer.py too. Statements:
-uop/parser.py.
+Comes in: text and the names in scope. Goes out: `Index`, `Mask`, `Access` or a node, never folded:
+printed text is read back as it was. Next file: parser.py, for statements.
 """
 
 import math
@@ -20,12 +17,12 @@ from tinycore.uop.index import Index, as_index, axis, digit, gather
 from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, result_dtype
 from tinycore.uop.tree import Access, both, index_value, load, mask_value
 
-Term = Index | UOp | float  # a float is a number that has no type yet; so is a constant Index
+Term = Index | UOp | float  # a float or a constant Index has no type yet
 Item = TypeVar("Item")
 
 _SIGNS = ("or", "^", "&", "< <= > >= ==", "in", "+ -", "* / // %")
 LEVELS = {sign: level for level, row in enumerate(_SIGNS, 1) for sign in row.split()}
-"""How tightly an infix sign binds. `in` makes a gathered index: ids[b] in 20."""
+"""How tightly infix signs bind; `in` makes a gathered index, ids[b] in 20."""
 ATOM = len(_SIGNS) + 1  # numbers, names and calls
 
 
@@ -43,7 +40,7 @@ _TOKENS = re.compile(
 
 
 class Line(NamedTuple):
-    """A line that says something: by how much it is indented, its number, its text."""
+    """A line that is not empty."""
 
     indent: int
     number: int
@@ -51,7 +48,7 @@ class Line(NamedTuple):
 
 
 class Reader:
-    """Reads a text; `lines` are those to come, the last first, below them one without indent.
+    """Reads a text whose lines to come are `lines`, the last first.
 
     `token` is the next one, empty at the end of a line; `names` are those in scope.
     """
@@ -73,13 +70,13 @@ class Reader:
         self.token = self.tokens[-1]
 
     def advance(self) -> str:
-        """The next token, taken."""
+        """Take the next token."""
         taken = self.tokens.pop()
         self.token = self.tokens[-1]
         return taken
 
     def accept(self, token: str) -> bool:
-        """True, and taken, if `token` comes next."""
+        """Take `token` if it comes next; True if it did."""
         if self.token != token:
             return False
         self.advance()
@@ -91,7 +88,7 @@ class Reader:
             self.fail(f"'{token}'")
 
     def name(self, what: str) -> str:
-        """Take a name; `what` says of what."""
+        """Take a name; `what` describes it in errors."""
         if not self.token[:1].isidentifier() or self.token in LEVELS:
             self.fail(what)
         return self.advance()
@@ -103,7 +100,7 @@ class Reader:
         return self.advance()
 
     def end(self) -> None:
-        """The line ends here."""
+        """Fail unless the line ends here."""
         if self.token:
             self.fail("the end of the line")
 
@@ -119,21 +116,21 @@ class Reader:
     # what expressions are made of
 
     def index(self, above: int = 0) -> Index:
-        """An index value whose infix signs bind more tightly than `above`."""
+        """An index value; see `term`."""
         term = self.term(above)
         if not isinstance(term, Index):
             self.refuse("found a value; expected an index. A loaded x becomes one by 'x in 8'.")
         return term
 
     def integer(self, above: int = 0, least: float = -math.inf) -> int:
-        """An integer that is known here, at least `least`."""
+        """A known integer, at least `least`."""
         value = self.index(above)
         if value.terms or value.const < least:
             self.refuse("found an axis, a variable or too small a number; expected an integer.")
         return value.const
 
     def axis(self) -> tuple[str, Index]:
-        """i:4, from here on an axis."""
+        """i:4, an axis from here on"""
         name = self.name("an axis")
         self.expect(":")
         extent = self.index()
@@ -141,16 +138,16 @@ class Reader:
         return name, extent
 
     def mask(self) -> Mask:
-        """Comparisons of index values, all of which hold."""
+        """Comparisons, all of which hold."""
         return reduce(both, self.listed(self._constraint))
 
     def place(self) -> tuple[UOp, Access]:
-        """b[sequence; indices | mask else fill]; a scalar buffer needs no brackets."""
+        """b[sequence; indices | mask else fill]"""
         buffer = self.buffer()
         return buffer, self._access(buffer.dtype)
 
     def buffer(self) -> UOp:
-        """The name of a buffer."""
+        """The buffer of a name."""
         name = self.name("a buffer")
         found = self.names.get(name)
         if not isinstance(found, UOp) or found.op is not Ops.BUFFER:
@@ -158,7 +155,7 @@ class Reader:
         return found
 
     def listed(self, read: Callable[[], Item], *ends: str) -> list[Item]:
-        """What `read` reads, separated by commas; nothing if a token of `ends` comes next."""
+        """What `read` reads, with commas between, up to a token of `ends`."""
         found = []
         while self.token not in ends:
             found.append(read())
@@ -210,7 +207,7 @@ class Reader:
         return left
 
     def _narrowed(self, left: Term, sign: str) -> Index:
-        """x//d%m is one digit: in two steps it might simplify to another form."""
+        """x//d%m is one digit: two steps might simplify it to another form."""
         if sign == "in":
             if not isinstance(left, UOp) or not left.dtype.is_int:
                 self.refuse("'in' makes an index of a loaded value; expected an integer before it.")
@@ -251,7 +248,7 @@ class Reader:
         return self._word(self.name("a number, a name, '-' or '('"))
 
     def _word(self, name: str) -> Term:
-        if self.token == "(":  # before names: the 33rd axis of a canonical text is called i32
+        if self.token == "(":  # before names: a canonical axis may be called i32
             return self._call(name)
         found = self.names.get(name)
         if isinstance(found, UOp) and found.op is Ops.BUFFER:
@@ -265,7 +262,7 @@ class Reader:
         self.refuse(f"'{name}' is not in scope; expected an axis, a buffer, a value or a size.")
 
     def _call(self, name: str) -> UOp:
-        """max(a, b), mask(i < 3, j < 4), bitcast.i32(x), f32(x), or a number or index with type."""
+        """max(a, b), mask(i < 3, j < 4), bitcast.i32(x), or f32(x)"""
         if name == "mask":
             return mask_value(reduce(both, self.group(self._constraint)))
         terms = self.group(self.term)
@@ -285,7 +282,7 @@ class Reader:
     # types
 
     def typed(self, term: Term, dtype: DType | None = None) -> UOp:
-        """`term` as a node; numbers and index values become `dtype` where they can."""
+        """`term` as a node; a number takes `dtype` where it can."""
         if isinstance(term, UOp):
             return term
         if isinstance(term, Index):
@@ -297,7 +294,6 @@ class Reader:
         return const(term, dtype)
 
     def _alike(self, *terms: Term) -> list[UOp]:
-        """The terms as nodes: numbers take the type of a value beside them."""
         known = [term.dtype for term in terms if isinstance(term, UOp)]
         types = dict.fromkeys([dtype for dtype in known if dtype is not dtypes.bool])
         if len(types) > 1:

@@ -1,7 +1,6 @@
 """Shapes of graph nodes: one rule an op, computed once a node.
 
-Comes in: a graph node. Goes out: its shape, a tuple of integers and index values of VARIABLEs.
-uop/graph.py builds and checks the nodes and names their arguments.
+Comes in: a node. Goes out: its shape. Next file: graph.py, which makes nodes.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,10 +16,7 @@ View = tuple[tuple[Ops, object], ...]
 
 
 def shape_of(node: UOp) -> Shape:
-    """The shape of a graph node.
-
-    Raises: ShapeError if elementwise sources differ in shape.
-    """
+    """The shape of a graph node. Raises: ShapeError if elementwise sources differ in shape."""
     if node._shape is None:
         for inner in postorder([node], _of_unknown_shape):
             inner._shape = _RULES[inner.op](inner)
@@ -32,12 +28,12 @@ def _of_unknown_shape(node: UOp) -> list[UOp]:
 
 
 def size_of(node: UOp) -> int:
-    """The number of elements of a node, symbolic extents at their upper bounds."""
+    """The `size` of a node's shape."""
     return size(shape_of(node))
 
 
 def size(shape: Iterable[Dim]) -> int:
-    """The number of elements of a shape, symbolic extents at their upper bounds."""
+    """The number of elements at the upper bounds of symbolic extents."""
     return prod(map(upper, shape))
 
 
@@ -49,7 +45,7 @@ def upper(extent: Dim) -> int:
 
 
 def upper_shape(shape: Shape) -> tuple[int, ...]:
-    """A shape with every extent at its upper bound: how buffers are laid out."""
+    """A shape at its upper bounds: how buffers are laid out."""
     return tuple(map(upper, shape))
 
 

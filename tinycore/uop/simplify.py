@@ -1,9 +1,8 @@
 """The simplifier: what the expressions of kernels are made through, one scalar op at a time.
 
 Comes in: an op over simple expressions. Goes out: an equal expression, bit for bit, with less to
-compute: ranges, causal masks and one-hot rows are INDEX and MASK. What changed a NaN, the sign of a
-zero or the wrap of an integer would be wrong. A rule makes one node over what it was given, so that
-only this needs another look. Folds that cost nothing are in `alu` and `UOp.cast`.
+compute: ranges and causal masks become INDEX and MASK. A rule makes one node over what it was
+given.
 """
 
 import operator
@@ -34,12 +33,12 @@ place_y = place.named("y")
 
 # Constants
 
-FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # NEG by alu; shifts may be too far
+FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # alu folds NEG; shifts may be too far
 
 
 @rule(UPat(FOLDED, src=constant))
 def folded(node: UOp) -> Result:
-    """Constants, by the numpy reference of the op; not of a type that numpy lacks."""
+    """Constants, by the op's numpy reference if numpy has the type."""
     numpy = np()
     reference = node.op.row.reference
     kind = node.source.dtype.name
@@ -53,7 +52,7 @@ def folded(node: UOp) -> Result:
 
 @rule(UPat(COMMUTATIVE, src=(c, x)))
 def constant_right(node: UOp, c: UOp, x: UOp) -> Result:
-    """c + x = x + c: one form of what is equal."""
+    """c + x = x + c."""
     if x.op is Ops.CONST:
         return None
     return alu(node.op, x, c)
@@ -76,13 +75,13 @@ def negate_product(x: UOp, c: UOp) -> UOp:
 
 @rule(x.cast())
 def cast_nothing(node: UOp, x: UOp) -> UOp:
-    """To the type it has, or of a constant that stays exact: `cast` makes no node."""
+    """To the same type, or of an exact constant, `cast` makes no node."""
     return x.cast(node.dtype)
 
 
 @rule(x.cast().cast())
 def cast_twice(node: UOp, x: UOp) -> Result:
-    """Through a type that holds every value of x, or among integers to fewer bits."""
+    """The type between holds every x, or integers only lose bits."""
     start, middle, end = x.dtype, node.source.dtype, node.dtype
     if start.is_int and middle.is_float:
         return None
@@ -105,7 +104,7 @@ AFFINE: dict[Ops, Callable[..., Index]] = {
 
 @rule(UPat(AFFINE, dtypes.ints, src=place))
 def index_arithmetic(node: UOp) -> Result:
-    """Sums and products of index values are index values, where they do not wrap."""
+    """Where they do not wrap, sums and products of index values are index values."""
     operands = [as_index(source.arg) for source in node.src]
     found = AFFINE[node.op](*operands)
     if not _fits(found, node.dtype):
@@ -115,7 +114,7 @@ def index_arithmetic(node: UOp) -> Result:
 
 @rule(UPat((Ops.IDIV, Ops.MOD), src=(index, c)))
 def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
-    """Rounding down and rounding toward zero agree where x >= 0 and c > 0."""
+    """Rounding down and toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:
         return None
     if node.op is Ops.IDIV:
@@ -137,7 +136,6 @@ def index_equal(x: UOp, y: UOp) -> UOp:
 
 
 def _all_of(*values: Index) -> UOp:
-    """The mask that all of `values` are at least zero."""
     return mask_value(mask_of(values))
 
 
@@ -156,7 +154,7 @@ def and_masks(x: UOp, y: UOp) -> UOp:
 
 @rule(~mask_x)
 def not_mask(x: UOp) -> Result:
-    """Not (v >= 0) is -v - 1 >= 0; the opposite of several at once is no conjunction."""
+    """Not (v >= 0) is -v - 1 >= 0; of several at once it is no conjunction."""
     if len(x.arg) > 1:
         return None
     return _all_of(-x.arg[0] - 1)
@@ -185,7 +183,7 @@ def choose_flags(m: UOp, a: UOp, b: UOp) -> Result:
 
 @rule((~m).where(a, b))
 def choose_by_negation(m: UOp, a: UOp, b: UOp) -> UOp:
-    """Not m turns the two around."""
+    """Negation swaps the two."""
     return m.where(b, a)
 
 
@@ -202,7 +200,6 @@ def choose_by_both(x: UOp, y: UOp, a: UOp, b: UOp) -> UOp:
 
 
 simplify = PatternMatcher([entry for entry in globals().values() if isinstance(entry, Rule)])
-"""Every rule of this file, in its order."""
 
 
 def simple(node: UOp) -> UOp:
@@ -214,7 +211,7 @@ def simple(node: UOp) -> UOp:
 
 
 def scalar(op: Ops, dtype: DType, *src: UOp) -> UOp:
-    """A scalar op over simple expressions; `dtype` is that of a conversion."""
+    """A scalar op over simple expressions; a conversion is to `dtype`."""
     if op in CASTS:
         return simple(UOp(op, dtype, src))
     return simple(alu(op, *src))
@@ -234,7 +231,7 @@ def number(value: Index, dtype: DType) -> UOp:
 
 
 def index_of(node: UOp) -> Index | None:
-    """The index that an integer expression is, if it is one."""
+    """The index that an integer expression is, if any."""
     if node.op in place.ops and node.dtype.is_int:
         return as_index(node.arg)
     return None

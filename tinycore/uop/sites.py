@@ -1,7 +1,6 @@
 """Where each statement of a kernel stands: what is around it, what names mean there, what it uses.
 
-Comes in: a `Kernel`. Goes out: one `Site` a statement, in source order, and the places in buffers
-that a statement reads and writes. uop/spec.py checks them.
+Comes in: a `Kernel`. Goes out: a `Site` for each statement, in source order. Next file: spec.py.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,9 @@ from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.tree import BODIES, STORES, Access, BlockArg, Kernel, Nodes, parts, values
 
 TILES = (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE, Ops.BARRIER)
-"""Statements of a team as a whole."""
+"""Statements of a whole team."""
 
-Names = dict[str, UOp | Index]  # buffers and values are nodes; axes and variables are indices
+Names = dict[str, UOp | Index]  # axes and variables are indices
 
 
 class Use(NamedTuple):
@@ -28,8 +27,8 @@ class Use(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A statement, the LOOPs, IFs and BLOCKs around it, of which the first holds the whole kernel,
-    what names mean there, the scalar nodes it evaluates and the places it touches."""
+    """A statement, what is around it (first the whole kernel), what names mean there, the scalar
+    nodes it evaluates and the places it touches."""
 
     boundary: str
     statement: UOp
@@ -45,7 +44,7 @@ class Site(NamedTuple):
 
 
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
-    """Every declaration of the head and every statement that may run, with its surroundings."""
+    """A site for each declaration of the head and each statement that may run."""
     body = (*kernel.variables, *kernel.params, *kernel.body)
     whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg("seq"))
     return _below(boundary, (whole,), {})
@@ -62,7 +61,7 @@ def _below(boundary: str, around: Nodes, names: Names) -> Iterator[Site]:
 
 
 def under(statements: Iterable[UOp]) -> list[UOp]:
-    """`statements` and all statements in them, in source order."""
+    """The statements and all in them, in source order."""
     found = []
     for statement in statements:
         found.append(statement)
@@ -72,7 +71,7 @@ def under(statements: Iterable[UOp]) -> list[UOp]:
 
 
 def declared(statement: UOp) -> Names:
-    """What a statement puts in scope, by its name: a buffer, a value, an axis or a variable."""
+    """The names that a statement puts in scope."""
     if statement.op in (Ops.BUFFER, Ops.LET):
         return {tree.name_of(statement): statement}
     if statement.op is Ops.VARIABLE:
@@ -81,17 +80,17 @@ def declared(statement: UOp) -> Names:
 
 
 def declared_name(statement: UOp) -> str:
-    """The name that a statement puts in scope."""
+    """The name that a statement puts in scope, or ""."""
     return next(iter(declared(statement)), "")
 
 
 def axes(statement: UOp) -> dict[str, Index]:
-    """The axes that a LOOP, a role, a COPY or a MMA runs over, by name."""
+    """The axes that a LOOP, a role, a COPY or an MMA runs over."""
     return {name: axis(name, extent) for name, extent in _extents(statement)}
 
 
 def limits(statement: UOp) -> list[Index]:
-    """What holds wherever something in a statement runs: each is at least zero."""
+    """Values that are at least zero wherever the inside of a statement runs."""
     if statement.op is Ops.IF:
         return list(statement.arg)
     return [extent - 1 - axis(name, extent) for name, extent in _extents(statement)]
@@ -103,17 +102,13 @@ def _extents(statement: UOp) -> tree.Box:
 
 
 def evaluated(statement: UOp) -> list[UOp]:
-    """The scalar nodes that a statement evaluates and the buffers it loads from, those under
-    gathered indices too.
-
-    A LET is among them, what it was computed from is not.
-    """
+    """The scalar nodes and buffers of a statement's expressions, down to LETs."""
     roots = (*values(statement), *tree.gathered(statement.arg))
     return postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
 
 
 def uses(statement: UOp) -> list[Use]:
-    """The places that a statement reads and writes, those of its expressions first."""
+    """The places that a statement reads or writes."""
     loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
     return [Use(node.source, node.arg, "load") for node in loads] + written(statement)
 

@@ -1,8 +1,7 @@
 """What a kernel must be at each boundary of the compiler, as a table of small rules.
 
-Comes in: a `Kernel` and a boundary: "schedule" (as create_schedule leaves it), "action" (after any
-action), "sync" (with barriers). Goes out: nothing, or SpecError, which names the rule and the
-statement. Values are REF's to check; the linear program is checked in uop/lowered.py.
+Comes in: a `Kernel` and a boundary, "schedule", "action" or "sync" (with barriers). Goes out:
+SpecError if a rule is broken. Next file: lowered.py.
 """
 
 from collections import defaultdict
@@ -31,9 +30,9 @@ PLAIN: dict[str, tuple[object, ...]] = {
     "slots": (1,),
     "own": (None,),
 }
-"""Fields that actions fill, and what they may be before."""
+"""Values of the fields that only actions fill."""
 
-POINTS = 1 << 14  # tried against an index that its mask does not prove
+POINTS = 1 << 14  # tried on an index
 NEAR = {"packed", "group"}
 RINGS = (Ops.COPY, Ops.WAIT, Ops.FREE)
 RANKS = {"grid": 0, "warpgroup": 1, "warp": 2, "thread": 3, "lane": 4, "own": 4, "reg": 5, "vec": 6}
@@ -45,7 +44,7 @@ Rule = Callable[[Site], Defects]
 
 
 def check(kernel: Kernel, boundary: str) -> None:
-    """Raises: SpecError if `kernel` breaks a rule of `boundary`: "schedule", "action" or "sync"."""
+    """Raises: SpecError if `kernel` breaks a rule of `boundary`."""
     if boundary == "sync" and not kernel.spmd:
         raise SpecError(f"spec: the head of kernel {kernel.name} lacks spmd; expected it by now.")
     for site in sites.sites(kernel, boundary):
@@ -87,15 +86,14 @@ def names_are_new(site: Site) -> Defects:
 
 
 def names_are_in_scope(site: Site) -> Defects:
-    """What is named is declared before, in a block around: buffers, values, axes and variables; no
-    index holds an alias."""
+    """What is named is declared before, in a block around; no index holds an alias."""
     known = site.names | axes(site.statement)
     statement = site.statement
     for node in (*site.nodes, *(() if statement.op in BODIES else statement.src)):
         for name, meaning in declared(node).items():
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
-    nodes = (*site.nodes, statement)  # an own relation speaks of names of its own
+    nodes = (*site.nodes, statement)  # `own` has names of its own
     args = [node.arg.shape if node.op is Ops.BUFFER else node.arg for node in nodes]
     for value in indices((*args,)):
         if unalias(value) is not value:
@@ -107,7 +105,7 @@ def names_are_in_scope(site: Site) -> Defects:
 
 
 def types_match(site: Site) -> Defects:
-    """A scalar op has sources of one type; what is loaded or stored has that of its buffer."""
+    """Sources have one type; what is loaded or stored has the type of its buffer."""
     for node in site.nodes:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
             yield f"`{show(node)}` {found}. Cast it."
@@ -121,7 +119,7 @@ def types_match(site: Site) -> Defects:
 
 
 def ranks_match(site: Site) -> Defects:
-    """A place has one index a dimension, and says which slot if there are several."""
+    """A place has one index a dimension, and a slot if there are several."""
     for use in site.uses:
         arg = use.buffer.arg
         found, expected = len(use.access.indices), len(arg.shape)
@@ -147,16 +145,13 @@ def indices_are_in_bounds(site: Site) -> Defects:
 
 
 def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | None:
-    """A point where every constraint holds and `value` < 0, if trying points finds one.
-
-    What no point refutes is left to REF, which sees values.
-    """
+    """A point where every constraint holds and `value` < 0, if trying points finds one."""
     if value.lo >= 0 or any((value - known).lo >= 0 for known in given):
         return None
     random = np().random.default_rng(0)
     points = {}
     for atom in sorted(atoms(value, *given), key=repr):
-        beyond = (atom.hi - atom.lo + 1) // 2  # each bound is tried a quarter of the time
+        beyond = (atom.hi - atom.lo + 1) // 2  # a quarter of the points is on each bound
         numbers = random.integers(atom.lo - beyond, atom.hi + beyond, POINTS, endpoint=True)
         points[atom] = numbers.clip(atom.lo, atom.hi)
     wrong = evaluate(value, points.__getitem__) < 0
@@ -168,7 +163,7 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
 
 
 def roles_hold_roles(site: Site) -> Defects:
-    """The children of roles are roles, and no role stands elsewhere."""
+    """The children of roles are roles, and roles stand nowhere else."""
     outer = getattr(site.around[-1].arg, "kind", "")
     inner = getattr(site.statement.arg, "kind", "")
     if (outer == "roles") != (inner == "role"):
@@ -179,12 +174,8 @@ def roles_hold_roles(site: Site) -> Defects:
 
 
 def iterations_stay_apart(site: Site) -> Defects:
-    """Iterations of a par loop, or of a role that is replicated, write no common place of a buffer
-    that outlives them; those of a red loop combine there.
-
-    An axis in a mask may leave a single iteration, which REF decides. What a gathered index
-    depends on is not counted: two rows may have one number.
-    """
+    """Iterations of a par loop or a role write no common place of a buffer that outlives them;
+    those of a red loop combine there. Masks and gathered indices pass: only values could tell."""
     masks = [value for outer in site.around if outer.op is Ops.IF for value in outer.arg]
     for use in written(site.statement):
         named = _names([*indices(use.access), *masks])
@@ -198,8 +189,7 @@ def iterations_stay_apart(site: Site) -> Defects:
 
 
 def states_are_rebased(site: Site) -> Defects:
-    """What a red loop changes has one combine, as sums and maxima do not commute; what depends on
-    a state that still changes is moved with it, by `rebase`."""
+    """A red loop combines a state in one way; `rebase` moves what depends on a state."""
     loop = site.statement
     inner = under(loop.src) if loop.arg.kind == "red" else []
     ways: dict[UOp, str] = {}
@@ -225,7 +215,7 @@ def states_are_rebased(site: Site) -> Defects:
 
 
 def rebase_fits(site: Site) -> Defects:
-    """A rebase has the leading states that its rule names."""
+    """A rebase follows the leading states that its rule names."""
     arg = site.statement.arg
     rules = {name: row.leads for name, row in DEPENDENT.items()}
     leads = (arg.combine,) * len(arg.places)
@@ -237,8 +227,8 @@ def rebase_fits(site: Site) -> Defects:
 
 
 def maps_are_known(site: Site) -> Defects:
-    """A grid is counted from variables alone, teams are known before a kernel runs; after the pass
-    reduce agents reduce nothing."""
+    """A grid is counted from variables alone, teams are constant; agents reduce nothing after the
+    pass reduce."""
     arg = site.statement.arg
     if arg.map not in MAPS:
         yield f"map @{arg.map}; expected one of {MAPS}."
@@ -258,8 +248,8 @@ def maps_nest(site: Site) -> Defects:
 
 
 def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
-    """The loops around that may not hold a statement: places nest as they are ranked, a grid stands
-    in a grid or in serial loops, and what agents do together stands outside finer loops."""
+    """The loops around that may not hold a statement: places nest by rank, a grid stands in grid or
+    serial loops, agents act together outside finer loops."""
     place = statement.arg.map if statement.op is Ops.LOOP else ""
     scope = statement.arg.engine if statement.op is Ops.MMA else "warp"
     for loop in loops:
@@ -277,7 +267,7 @@ def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
 
 
 def own_names_dimensions(site: Site) -> Defects:
-    """A fragment is a register buffer whose relation speaks of its dimensions by name."""
+    """A fragment is in registers, and its relation names its dimensions."""
     arg = site.statement.arg
     if arg.own is None:
         return
@@ -296,7 +286,7 @@ def own_loops_touch_fragments(site: Site) -> Defects:
 
 
 def mma_contracts(site: Site) -> Defects:
-    """Each box axis is in two of acc, A and B; what is in A and B alone is contracted."""
+    """Each box axis is in two of acc, A and B; what A and B alone share is contracted."""
     product, scope = site.statement.src[1], site.statement.arg.engine
     if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
         yield "a value that is no product of two LOADs; expected one."
@@ -314,8 +304,8 @@ def mma_contracts(site: Site) -> Defects:
 
 
 def rings_turn(site: Site) -> Defects:
-    """A slot that is copied to is waited for, and freed where it is filled again; a COPY that runs
-    ahead of the WAIT of its loop needs as many slots."""
+    """A slot is waited for after a COPY and freed before the next; a COPY runs ahead by fewer
+    sequence numbers than there are slots."""
     buffer = site.statement
     steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
     turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
@@ -365,4 +355,3 @@ _RULES_OF: dict[Ops, tuple[Rule, ...]] = {
     Ops.MMA: (iterations_stay_apart, maps_nest, mma_contracts),
     **dict.fromkeys((Ops.WAIT, Ops.FREE, Ops.BARRIER), (maps_nest,)),
 }
-"""The rules of every statement, and of some alone."""

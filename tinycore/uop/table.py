@@ -1,8 +1,7 @@
 """The op table: one member of `Ops` an op, and what the compiler knows about it in its row.
 
-Comes in: nothing. Goes out: `Ops`, `op.row` and the groups of ops. To add an op: a member here, a
-gradient rule, a spelling or a decomposition, a Tensor method. Beside a row stands what it means for
-NaN, signed zero, overflow and contraction where the field differs. Shape rules: uop/shape.py.
+To add an op, write a member here, a gradient rule, a spelling or a decomposition, and a Tensor
+method. Next file: ops.py.
 """
 
 from __future__ import annotations
@@ -24,17 +23,16 @@ SIGNATURES = {
     "cast": "v*",
     "choice": "vmvv",
 }
-"""The types of a scalar op, then of its sources, by its group: v what the first v is, m a bool for
-each lane of it, * any of as many lanes."""
+"""Types of a scalar op and its sources by group: v as the first v, m bools, * any, of as many
+lanes."""
 
 
 @dataclass(frozen=True)
 class Row:
     """The facts of one op.
 
-    `levels` may hold it. `group` is the set below that it belongs to. `text` is an infix sign, a
-    function's name or empty. `reference` is the meaning in numpy: called with the numpy module,
-    then the operands.
+    `group` is its set below, `text` an infix sign or a function's name; `reference` computes it,
+    called with the numpy module, then the operands.
     """
 
     levels: tuple[str, ...]
@@ -83,7 +81,7 @@ _LOWERED = Row((LOWERED,))
 
 
 def _scalar(group: str, text: str, meaning: str | Reference = "") -> Row:
-    """The row of a scalar op; `meaning` names a function of numpy if that is not called `text`."""
+    """The row of a scalar op whose `meaning` is a function, or a name in numpy if not `text`."""
 
     def named(np: Any, *operands: Any) -> Any:
         return getattr(np, str(meaning or text))(*operands)
@@ -99,19 +97,19 @@ class Ops(Enum):
 
     # leaves
     CONST = _EVERYWHERE
-    VARIABLE = _EVERYWHERE  # an integer bound at launch; arg is (name, lo, hi)
-    IOTA = _GRAPH  # 0 .. arg - 1 along one axis: an index used as a value
-    BUFFER = _EVERYWHERE  # graph: arg GraphBuffer; kernel and lowered: arg BufferArg
+    VARIABLE = _EVERYWHERE  # arg is (name, lo, hi)
+    IOTA = _GRAPH  # 0 .. arg - 1 along one axis
+    BUFFER = _EVERYWHERE  # arg GraphBuffer in the graph, else BufferArg
     # movement; docs/ir.md, the graph
     RESHAPE = _MOVEMENT
     PERMUTE = _MOVEMENT
     EXPAND = _MOVEMENT
     PAD = _MOVEMENT  # arg ((lo, hi) an axis, fill)
-    SHRINK = _MOVEMENT  # arg ((begin, end) an axis), index values
-    FLIP = _MOVEMENT  # arg is the sorted tuple of axes
-    SKEW = _MOVEMENT  # arg SkewArg: out[o, j] = in[o*stride + j*dilation, j], or inverse
+    SHRINK = _MOVEMENT  # arg (begin, end) an axis
+    FLIP = _MOVEMENT  # arg is the sorted axes
+    SKEW = _MOVEMENT  # arg SkewArg
     # scalar, one source
-    CAST = Row(_ALL, "cast")  # float to int truncates; out of range and NaN are unspecified
+    CAST = Row(_ALL, "cast")  # to int truncates; unspecified out of range and for NaN
     BITCAST = Row(_ALL, "cast", "bitcast")  # types of one size only
     NEG = _scalar("unary", "-", "negative")
     EXP = _scalar("unary", "exp")
@@ -133,20 +131,20 @@ class Ops(Enum):
     AND = _scalar("binary", "&", "bitwise_and")
     OR = _scalar("binary", "or", "bitwise_or")
     XOR = _scalar("binary", "^", "bitwise_xor")
-    SHL = _scalar("shift", "shl", _shift_left)  # a width or more, or less than 0: no bit is left
-    SHR = _scalar("shift", "shr", _shift_right)  # the same, filled with the sign of signed types
+    SHL = _scalar("shift", "shl", _shift_left)  # no bit is left outside 0 .. width - 1
+    SHR = _scalar("shift", "shr", _shift_right)  # the same; a signed type is filled with its sign
     # scalar, three sources
     WHERE = _scalar("choice", "where")
     # the rest of the graph
-    REDUCE = _GRAPH  # arg ReduceArg(axes, combine); axes stay with extent 1
+    REDUCE = _GRAPH  # arg ReduceArg; axes stay with extent 1
     GATHER = _GRAPH  # (x, ids): rows of x; negative ids count from the end, others 0
     SCATTER = _GRAPH  # (base, ids, values); arg combine
-    STORE = _EVERYWHERE  # graph: (base, value), arg is a view; else a statement
-    COPY = Row((GRAPH, KERNEL))  # graph: arg is a device; kernel: a tile assignment
+    STORE = _EVERYWHERE  # graph: (base, value), arg a view
+    COPY = Row((GRAPH, KERNEL))  # graph: arg is a device; kernel: a tile
     COLLECTIVE = _GRAPH  # arg (kind, combine, devices)
-    CALL = _GRAPH  # arg is a Python object with body and vjp
+    CALL = _GRAPH  # arg has body and vjp
     DETACH = _GRAPH
-    CONTIGUOUS = _GRAPH  # arg is a number that keeps it apart
+    CONTIGUOUS = _GRAPH
     # the kernel tree; docs/ir.md
     BLOCK = _KERNEL
     LOOP = _STATEMENT
@@ -161,16 +159,16 @@ class Ops(Enum):
     # made by lowering
     BARRIER = _STATEMENT
     DESC = _LOWERED
-    SHUFFLE = _LOWERED  # lanes arg[i] of the concatenated sources; splat, extract
+    SHUFFLE = _LOWERED  # lanes arg[i] of the concatenated sources
     END = _LOWERED  # closes a LOOP or an IF
 
     def __new__(cls, row: Row) -> Ops:
         member = object.__new__(cls)
-        member._value_ = len(cls.__members__)  # rows may be equal, members may not
+        member._value_ = len(cls.__members__)  # rows may be equal
         member.row = row
         return member
 
-    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python call
+    __hash__ = object.__hash__  # Enum's own hash is a Python call
 
     def __repr__(self) -> str:
         return f"Ops.{self.name}"

@@ -1,9 +1,7 @@
-"""The kernel as an explicit tree of loops: what each statement holds, names, uses; rebuilding it.
+"""The kernel as a tree of loops: what each statement holds, and how trees are walked and rebuilt.
 
-Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, whose statements are
-interned nodes; order is source order, the place of a statement is its scope (docs/ir.md rule 5). A
-value crosses statements by a LET, which is both the statement and the name of its value. Text form:
-uop/printer.py and parser.py; legality: uop/spec.py.
+Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, in which the place of
+a statement is its scope (docs/ir.md rule 5). Next files: printer.py, spec.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,11 +14,11 @@ from tinycore.uop.ops import Nodes as Nodes, Ops, UOp, const, postorder
 
 GLOBAL = "global"
 
-Box = tuple[tuple[str, Index], ...]  # axes by name, and how far each runs
+Box = tuple[tuple[str, Index], ...]  # axes and their extents
 
 
 class Access(NamedTuple):
-    """A place in a buffer: one index a dimension, a mask, and the sequence number of a ring slot.
+    """A place in a buffer: an index a dimension, a mask and the sequence number of a ring slot.
 
     A load under a false mask reads `fill` (None: 0) and touches no memory.
     """
@@ -32,7 +30,7 @@ class Access(NamedTuple):
 
 
 class LoopArg(NamedTuple):
-    """axis runs 0 .. extent - 1; kind is par, red or ser; map says where its iterations run."""
+    """`axis` runs 0 .. extent - 1; `kind` is par, red or ser; `map` is where iterations run."""
 
     axis: str
     extent: Index
@@ -41,14 +39,14 @@ class LoopArg(NamedTuple):
 
 
 class Own(NamedTuple):
-    """Lane t holds an element of a register buffer iff lane = element, an index over `names`."""
+    """Lane t holds an element of a register buffer where lane = element."""
 
     lane: Index
     element: Index
 
 
 class BufferArg(NamedTuple):
-    """A buffer of a kernel; `names` names its dimensions where `own` speaks of them."""
+    """A buffer of a kernel; `names` are its dimensions in `own`."""
 
     name: str
     shape: tuple[Index, ...]
@@ -61,11 +59,10 @@ class BufferArg(NamedTuple):
 
 
 class StoreArg(NamedTuple):
-    """Where `src` of a STORE goes: its first len(places) sources are buffers, as many values
-    follow, then the buffers that `rebase` moves when the leading state changes.
+    """What a STORE does: its sources are a buffer for each of `places`, a value for each, then what
+    `rebase` moves.
 
-    A COPY and a MMA are stores of all elements of a box: its axes are theirs alone, and `engine`
-    does the work. The value of a MMA is the product of two LOADs.
+    A COPY and an MMA, of a product of two LOADs, store a whole `box` by an `engine`.
     """
 
     places: tuple[Access, ...]
@@ -76,8 +73,7 @@ class StoreArg(NamedTuple):
 
 
 class BlockArg(NamedTuple):
-    """A block of statements in order ("seq"), side by side ("roles"), or one role for each
-    iteration of an axis."""
+    """A "seq" in order, "roles" side by side, or a "role", replicated along `axis`."""
 
     kind: str
     name: str = ""
@@ -86,7 +82,7 @@ class BlockArg(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A kernel: parameter buffers in order, variables bound at launch, and its statements."""
+    """Parameters, variables bound at launch, and statements."""
 
     name: str
     params: Nodes
@@ -96,7 +92,7 @@ class Kernel(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One step of a plan: a kernel, or a vendor's call by name, on buffers of the plan by name."""
+    """A step of a plan: a kernel, or a vendor's call by name."""
 
     name: str
     buffers: tuple[str, ...]
@@ -104,7 +100,7 @@ class Launch(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Ordered launches over parameters and temporaries."""
+    """Launches over parameters and temporaries."""
 
     name: str
     params: Nodes
@@ -113,13 +109,13 @@ class Plan(NamedTuple):
     launches: tuple[Launch, ...]
 
 
-# Statements. Each makes the one node that docs/ir.md describes.
+# Statements
 
 
 def buffer(
     name: str, dtype: DType, shape: Iterable[Index | int], space: str = GLOBAL, **more: Any
 ) -> UOp:
-    """A buffer declaration; in a register space `init` names the monoid whose identity fills it."""
+    """A buffer, filled with the identity of the monoid `init`."""
     arg = BufferArg(name, tuple(map(as_index, shape)), space, **more)
     return UOp(Ops.BUFFER, dtype, (), arg)
 
@@ -152,7 +148,7 @@ def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
 
 
 def mask_value(mask: Mask) -> UOp:
-    """A conjunction used as a boolean value."""
+    """A mask used as a boolean value."""
     if not mask or mask == NEVER:
         return const(not mask, dtypes.bool)
     return UOp(Ops.MASK, dtypes.bool, (), mask)
@@ -165,7 +161,7 @@ def both(first: Mask, second: Mask) -> Mask:
     return mask_of([*first, *second])
 
 
-# Walking.
+# Walking
 
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
 STORES = (Ops.STORE, Ops.COPY, Ops.MMA)
@@ -187,12 +183,12 @@ def name_of(node: UOp) -> str:
 
 
 def axis_of(statement: UOp) -> Index:
-    """The value of the axis of a loop or of a role."""
+    """The value of the axis of a loop or role."""
     return axis(statement.arg.axis, statement.arg.extent)
 
 
 def values(statement: UOp) -> Nodes:
-    """The scalar expressions a statement evaluates."""
+    """The expressions that a statement evaluates."""
     if statement.op in STORES:
         count = len(statement.arg.places)
         return statement.src[count : 2 * count]
@@ -205,17 +201,17 @@ def dependents(statement: UOp) -> Nodes:
 
 
 def operands(node: UOp) -> Nodes:
-    """The expressions that a node of an expression is computed from; none for a LOAD or LET."""
+    """The sources of a node in an expression; none for a LOAD or LET."""
     return () if node.op in (Ops.LOAD, Ops.LET) else node.src
 
 
 def parts(node: UOp) -> Sequence[UOp]:
-    """The sources of a node, and the nodes under its gathered indices."""
+    """The sources of a node, and those under its gathered indices."""
     return (*node.src, *gathered(node.arg)) if TABLES.gathers else node.src
 
 
 def indices(arg: Any) -> Iterator[Index]:
-    """Every index value in the argument of a node, at whatever depth, in order of its fields."""
+    """Every index value in an argument, at any depth."""
     if isinstance(arg, Index):
         yield arg
     elif isinstance(arg, tuple):
@@ -224,20 +220,19 @@ def indices(arg: Any) -> Iterator[Index]:
 
 
 def gathered(arg: Any) -> list[UOp]:
-    """The nodes that compute the gathered places in the argument of a node."""
+    """The nodes under gathered indices in an argument."""
     if not TABLES.gathers:
         return []
     return [atom.node for atom in atoms(*indices(arg)) if atom.kind == "gather"]
 
 
-# Rebuilding.
+# Rebuilding
 
 IndexMap = Callable[[Index], Index]
 
 
 def mapped(arg: Any, change: IndexMap) -> Any:
-    """The argument of a node with every index value in it changed; a field that is called mask is
-    brought to normal form again."""
+    """An argument with every index value changed and masks in normal form."""
     if isinstance(arg, Index):
         return change(arg)
     if not isinstance(arg, tuple):
@@ -250,7 +245,7 @@ def mapped(arg: Any, change: IndexMap) -> Any:
 
 
 def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
-    """A mask in normal form, of changed index values."""
+    """A mask of changed index values, in normal form."""
     new = tuple(map(change, mask))
     return mask if new == mask else mask_of(new)
 
@@ -258,13 +253,11 @@ def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
 class Rebuild:
     """Rebuilds trees and expressions with nodes and index atoms replaced, each node once.
 
-    `nodes` maps whole nodes, `env` maps atoms; both reach the nodes under gathered atoms. Two
-    subtrees that must change differently (a peeled copy) take two Rebuilds. `look` says what
-    becomes of each node over its new sources.
+    `nodes` maps nodes, `env` maps atoms, also under gathered atoms; `look` replaces a node whose
+    sources are new.
     """
 
     parts = staticmethod(parts)
-    """What is rebuilt before a node is."""
 
     def __init__(
         self,
@@ -273,7 +266,7 @@ class Rebuild:
         look: Callable[[UOp], UOp] | None = None,
     ) -> None:
         self.memo = dict(nodes or {})
-        self.env = env  # kept even if empty: a Writer fills it as it goes
+        self.env = env  # kept even if empty: a Writer fills it
         self.look = look
         self.indices: dict[Index, Index] = {}
 
@@ -285,7 +278,7 @@ class Rebuild:
         )
 
     def node(self, node: UOp) -> UOp:
-        """A statement or expression with everything under it replaced; not recursive."""
+        """A node with everything under it replaced, without recursion."""
         for inner in postorder([node], self.parts, self.memo):
             self.memo[inner] = self._rebuild(inner)
         return self.memo[node]
@@ -304,7 +297,7 @@ class Rebuild:
         return self.look(new) if self.look else new
 
     def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
-        """The node that replaces one whose sources or index values changed."""
+        """The node for one whose sources or index values changed."""
         if node.op is Ops.LOAD:
             return load(src[0], arg)
         if node.op is Ops.INDEX:

@@ -1,9 +1,7 @@
 """Patterns, rules, and what applies them: `PatternMatcher` to one node, two drivers to a graph.
 
-Comes in: ops, types, sources and names as a rule's author writes them; a graph. Goes out: `UPat`,
-which says how a node matches, `Rule`, which says what becomes of it, and the graph rewritten by
-`graph_rewrite` until no rule fits, or by `sweep` once everywhere. Both run without recursion and
-count what they do by the name of the pass. Next file: simplify.py, the rules of the simplifier.
+Comes in: a rule's pattern and function; a graph. Goes out: `UPat`, `Rule`, and the graph rewritten,
+by `graph_rewrite` until no rule fits, or by `sweep` once everywhere. Next file: simplify.py.
 """
 
 from __future__ import annotations
@@ -22,23 +20,22 @@ from tinycore.errors import ArgumentError, SpecError
 from tinycore.uop.ops import COMMUTATIVE, Arithmetic, Interning, Nodes, Ops, UOp, toposort
 from tinycore.uop.tree import Rebuild
 
-Bound = dict[str, Any]  # the nodes that names of a pattern stand for, and what else a rule takes
+Bound = dict[str, Any]  # what a rule may take, by name
 Function = Callable[..., Any]
-Result = UOp | None  # of a rule: None where it does not apply after all
+Result = UOp | None  # None: the rule does not apply after all
 Types = DType | Iterable[DType] | None
 _LEFT_OUT = ("None", "False", "()")
-GROWTH = 200  # looks that a fixpoint may take for each node it was given
-LEAST = 10_000  # and how many however small the graph is
+GROWTH = 200  # looks of a fixpoint for each node given
+LEAST = 10_000  # looks however small the graph is
 
 
 class UPat(Arithmetic):
     """A pattern of nodes: what is left out matches anything.
 
-    `op` and `dtype` are one or several; a scalar type also matches its vectors. `src` is a tuple
-    (in order), a list (in any order), or one pattern that every source must match, at least one.
-    `arg` is compared by ==. A `name` hands the node to the rule's function; the same name twice
-    means the same node. With `allow_any_len` there may be more sources than patterns. Arithmetic
-    makes the pattern of the node that the same arithmetic on nodes makes.
+    `op` and `dtype` may be several; a scalar type also matches its vectors. `src` is a tuple (in
+    order), a list (in any order), or one pattern for every source. A `name` hands the node to the
+    rule's function; the same name twice means the same node. With `allow_any_len` more sources may
+    follow. Arithmetic on patterns makes the pattern of that arithmetic on nodes.
 
     >>> UPat.var("x") + 0
     UPat(ops=(Ops.ADD,), src=[UPat(name='x'), UPat(ops=(Ops.CONST,), arg=0)])
@@ -72,7 +69,7 @@ class UPat(Arithmetic):
 
     @staticmethod
     def const(dtype: Types, value: Scalar) -> UPat:
-        """The constant `value`; -0.0 equals 0.0, and NaN is itself."""
+        """The constant `value`; -0.0 equals 0.0, and NaN equals NaN."""
         return UPat(Ops.CONST, dtype, arg=value)
 
     def named(self, name: str) -> UPat:
@@ -82,7 +79,7 @@ class UPat(Arithmetic):
         return new
 
     def alu(self, op: Ops, *others: UPat | Scalar) -> UPat:
-        """The pattern of `op` on this and `others`, in any order if the op does not mind."""
+        """The pattern of `op`; the order of sources is free if the op commutes."""
         patterns = [o if isinstance(o, UPat) else UPat.const(None, o) for o in others]
         sources = [self, *patterns]
         return UPat(op, src=sources if op in COMMUTATIVE else tuple(sources))
@@ -102,7 +99,7 @@ class UPat(Arithmetic):
     # matching
 
     def orders(self, count: int) -> Iterable[tuple[UPat, ...]]:
-        """The patterns of `count` sources, in each order they may stand; none for a wrong count."""
+        """The patterns of `count` sources in each order; none for a wrong count."""
         src = self.src
         if src is None:
             return [()]
@@ -115,7 +112,7 @@ class UPat(Arithmetic):
         return [src]
 
     def may_fit(self, node: UOp) -> bool:
-        """False if the op of `node`, or that of its first or middle source, rules a match out."""
+        """False if the op of `node`, or of its first or middle source, rules a match out."""
         src, middle = node.src, len(node.src) // 2
         orders = self.orders(len(src)) if self._has_op(node.op) else []
         return any(
@@ -124,7 +121,7 @@ class UPat(Arithmetic):
         )
 
     def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
-        """Every way in which `node` fits: what is bound already, and this pattern's names."""
+        """Each way in which `node` fits: `bound`, and what this pattern's names stand for."""
         if self._has_op(node.op) and self._fits(node.dtype, node.arg):
             if self.name:
                 if bound.get(self.name, node) is not node:
@@ -150,7 +147,6 @@ class UPat(Arithmetic):
 
 
 def _all_match(patterns: tuple[UPat, ...], nodes: Nodes, bound: Bound) -> Iterator[Bound]:
-    """Every way in which the first nodes fit one pattern each."""
     if not patterns:
         yield bound
         return
@@ -161,7 +157,7 @@ def _all_match(patterns: tuple[UPat, ...], nodes: Nodes, bound: Bound) -> Iterat
 class Rule(NamedTuple):
     """A named rewrite: where `pattern` matches, `function` gives the new node, or None to pass.
 
-    The function takes what it needs of the pattern's names, `node` (the root) and `ctx`.
+    The function takes the pattern's names, `node` (the root) and `ctx` as it needs them.
     """
 
     name: str
@@ -169,7 +165,7 @@ class Rule(NamedTuple):
     function: Function
 
     def apply(self, node: UOp, ctx: Any) -> Result:
-        """What becomes of `node`; None if this rule leaves it as it is."""
+        """What becomes of `node`, or None."""
         for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
             wanted = {name: bound[name] for name in parameters(self.function) if name in bound}
             new: Result = self.function(**wanted)
@@ -179,14 +175,14 @@ class Rule(NamedTuple):
 
 
 def rule(pattern: UPat) -> Callable[[Function], Rule]:
-    """Makes the function below it a rule of its name; its docstring is the proof."""
+    """Makes the function below a rule of its name; its docstring is the proof."""
     return lambda function: Rule(function.__name__, pattern, function)
 
 
 def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
-    """A rule; an unnamed one is called by file and line of its function.
+    """A rule; an unnamed one is called by file and line.
 
-    Raises: ArgumentError if the function is not written in Python, or takes what is not named.
+    Raises: ArgumentError if the function is not Python's or takes an unknown name.
     """
     pattern, function = entry[-2:]
     code = getattr(function, "__code__", None)
@@ -218,8 +214,7 @@ def parameters(function: Function) -> tuple[str, ...]:
 class Counters:
     """What the runs of one pass did: nodes visited, rules tried, nodes made, rules fired.
 
-    They depend on the program alone, not on the machine, so that CI can hold them; `created` also
-    counts what other threads make meanwhile. `last` names the rules that fired last.
+    They do not depend on the machine, so that CI can hold them; but `created` counts all threads.
     """
 
     def __init__(self) -> None:
@@ -231,14 +226,13 @@ class Counters:
 
 
 COUNTERS: defaultdict[str, Counters] = defaultdict(Counters)
-"""Name of a pass -> its counters, summed over all runs since `COUNTERS.clear()`."""
+"""Counters by the name of a pass, summed over its runs."""
 
 
 class PatternMatcher:
-    """Rules in order: where several fit a node, the first that returns a node wins.
+    """Rules in order: the first that returns a node wins.
 
-    An entry is `(pattern, function)` or a named `Rule`; matchers join with `+`. Which rules may fit
-    is decided once for an op and two of its sources: most nodes ask one dictionary.
+    An entry is `(pattern, function)` or a `Rule`; matchers join with `+`.
     Raises: ArgumentError if a function takes what its pattern does not name.
 
     >>> double = PatternMatcher([(UPat.var("x") + UPat.var("x"), lambda x: x * 2)])
@@ -252,11 +246,11 @@ class PatternMatcher:
         return PatternMatcher([*self.rules, *other.rules])
 
     def candidates(self, node: UOp) -> list[Rule]:
-        """The rules that may fit a node of this op over such first and middle sources."""
+        """The rules that may fit a node with such an op and such sources."""
         return [rule for rule in self.rules if rule.pattern.may_fit(node)]
 
     def apply(self, node: UOp, ctx: Any, counters: Counters) -> UOp:
-        """What the first fitting rule makes of `node`; `node` itself if there is none."""
+        """What the first fitting rule makes of `node`, or `node`."""
         counters.visits += 1
         src = node.src
         count = len(src)
@@ -274,7 +268,7 @@ class PatternMatcher:
         return node
 
     def rewrite(self, node: UOp, ctx: Any = None) -> Result:
-        """What the first fitting rule makes of `node` alone; None if no rule fits."""
+        """What the first fitting rule makes of `node` alone, or None."""
         new = self.apply(node, ctx, Counters())
         if new is node:
             return None
@@ -282,12 +276,11 @@ class PatternMatcher:
 
 
 _RUNNING = threading.local()
-"""`name` is that of the pass that this thread is in."""
 
 
 @contextmanager
 def _running(name: str) -> Iterator[Counters]:
-    """One run of a pass, which counts here. Raises: SpecError inside another."""
+    """One run of a pass. Raises: SpecError inside another."""
     outer = getattr(_RUNNING, "name", None)
     if outer is not None:
         raise SpecError(
@@ -306,7 +299,7 @@ def _running(name: str) -> Iterator[Counters]:
 def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "rewrite") -> UOp:
     """`root` rewritten until no rule of `pm` fits anywhere in it.
 
-    Rules see a node once its sources are done. Raises: SpecError if they do not come to an end.
+    Raises: SpecError if the rules do not come to an end.
     """
     order = toposort([root])
     limit = max(LEAST, GROWTH * len(order))
@@ -336,7 +329,6 @@ def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "r
 
 
 def _endless(name: str, given: int, counters: Counters) -> SpecError:
-    """The error of rules that go in a circle or ever further: their nodes wait for each other."""
     return SpecError(
         f"graph_rewrite: {name!r} made ever more of {given} nodes, last by rules "
         f"{', '.join(counters.last)}; expected rules that come to an end. Let one of them pass "
@@ -347,10 +339,9 @@ def _endless(name: str, given: int, counters: Counters) -> SpecError:
 def sweep(
     statements: Iterable[UOp], pm: PatternMatcher, ctx: Any = None, name: str = "sweep"
 ) -> Nodes:
-    """`statements` after one pass over all in them and what their indices gather.
+    """`statements` after each node in them, gathered ones too, was offered to the rules once.
 
-    Every node is offered to the rules once, over its new sources; what a rule returns is not
-    looked at again.
+    What a rule returns is not looked at again.
     """
     with _running(name) as counters:
         return Rebuild(look=lambda node: pm.apply(node, ctx, counters)).body(statements)
