@@ -1,8 +1,7 @@
-"""The one module a device package imports from tinycore.
+"""The one module a device package imports from tinycore; its names are stable under PLUGIN_API.
 
-In: names of the runtime and of code generation. Out: those names, stable under PLUGIN_API.
-Nothing in the core imports this module. A package starts from `tinycore_backend(core_api)`,
-returns a `Backend`, and is found through the entry point group `tinycore.backends`.
+A package starts from `tinycore_backend(core_api)`, returns a `Backend`, and is found through the
+entry point group `tinycore.backends`.
 """
 
 from tinycore.codegen.render.llvm import OPS as _OPS, LLVMRenderer as LLVMRenderer

@@ -1,9 +1,7 @@
 """A cache on disk, private to its user, shared by processes: bytes by (table, key).
 
-In: canonical text or bytes as key, bytes as value. Out: the same bytes, or None. Entries are
-checked by hash before anyone sees them: a truncated, altered or foreign file is a miss, is
-removed, and is made again by whoever asked. A cache that others can write to is not used.
-Next: the engine, which keeps compiled kernels and tuned actions here.
+Entries are checked by hash: a truncated, altered or foreign file is a miss, is removed, and is made
+again by whoever asked. A cache that others can write to is not used.
 """
 
 import functools
@@ -26,13 +24,13 @@ _FOLDERS = {"darwin": "Library/Caches", "win32": "AppData/Local"}
 
 
 class DiskCache:
-    """The cache below one folder; it is made, readable by its owner alone, at the first `put`."""
+    """The cache below one folder, which is made at the first `put`, readable by its owner alone."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def get(self, table: str, key: str | bytes) -> bytes | None:
-        """The value put under this key, or None if there is none that can be trusted."""
+        """The value put under this key, or None if none can be trusted."""
         if not self._usable():
             return None
         path = self._path(table, key)
@@ -45,7 +43,7 @@ class DiskCache:
         return None
 
     def put(self, table: str, key: str | bytes, value: bytes) -> None:
-        """Keep the value; a full disk or a refused folder only costs the next process time."""
+        """Keep the value, if the disk allows."""
         if not self._usable(make=True):
             return
         path = self._path(table, key)
@@ -61,7 +59,7 @@ class DiskCache:
         return self.root / table / name[:2] / name[2:]
 
     def _usable(self, make: bool = False) -> bool:
-        """True if the folder is there and nobody else can write to it; says why not, once."""
+        """True if the folder is there and nobody else can write to it; warns once why not."""
         try:
             if make and self.root.is_absolute():
                 self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,7 +68,7 @@ class DiskCache:
             if not make:
                 return False
             reason = f"cannot be made ({error.strerror})"
-        # Without a home folder the path is relative: no place to keep anything in.
+        # Without a home folder the path is relative.
         if not self.root.is_absolute():
             reason = "is no absolute path"
         if reason:
@@ -80,9 +78,9 @@ class DiskCache:
 
 @functools.cache
 def source_key(package: str) -> str:
-    """What a package that is imported consists of: a digest of its files' names, sizes and times.
+    """A digest of the names, sizes and times of an imported package's files.
 
-    What code makes is kept under it, so that an edited copy finds nothing that another one made.
+    What code makes is kept under it, so that an edited copy does not find it.
     """
     module = sys.modules[package]
     folders = getattr(module, "__path__", ())
@@ -95,7 +93,7 @@ def source_key(package: str) -> str:
 
 
 def default_root() -> Path:
-    """Where the cache lives: TINYCORE_CACHE, XDG_CACHE_HOME, or the platform's own place."""
+    """TINYCORE_CACHE, a folder in XDG_CACHE_HOME, or the platform's own place."""
     chosen = os.environ.get("TINYCORE_CACHE", "")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -109,12 +107,12 @@ _at = functools.cache(DiskCache)
 
 
 def shared() -> DiskCache:
-    """The cache of this user and environment; every caller in the process gets the same one."""
+    """The one cache of this process, in `default_root()`."""
     return _at(default_root())
 
 
 def _distrust(status: os.stat_result) -> str:
-    """Why a file or folder may hold what others wrote; empty if only its owner, we, could."""
+    """Why a file or folder may hold what others wrote, or ""."""
     if not hasattr(os, "getuid"):
         return ""
     if status.st_uid != os.getuid():
@@ -125,7 +123,7 @@ def _distrust(status: os.stat_result) -> str:
 
 
 def _head(table: str, key: str | bytes, value: bytes) -> bytes:
-    """What an entry starts with: it names all that the entry says."""
+    """The start of an entry, a hash of all that it says."""
     return _MAGIC + _hash(_hash(table) + _hash(key) + _hash(value))
 
 
@@ -136,7 +134,7 @@ def _hash(text: str | bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """The file's content; empty if it is a link, or could have been written by others."""
+    """The file's content; empty if it is a link or others could have written it."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         if _distrust(os.fstat(file.fileno())):
@@ -145,7 +143,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Put the file in place at once or not at all, whatever interrupts."""
+    """Put the file in place at once or not at all."""
     number, part = tempfile.mkstemp(".part", path.name, path.parent)
     try:
         with open(number, "wb") as file:

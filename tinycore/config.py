@@ -1,8 +1,7 @@
 """Settings: one table row each, read from the environment, overridden per thread by `Context`.
 
-In: environment variables and `Context(BEAM=2)`. Out: `DEBUG.value`, cheap enough for hot paths.
-A row's value is, in this order: the innermost `Context` of this thread, what the program `set`,
-the environment as it was when first asked, the default. Next: whoever reads a setting.
+A value is that of the innermost `Context` of this thread, else what the program `set`, else the
+environment's when first asked, else the default.
 """
 
 import os
@@ -19,16 +18,15 @@ from tinycore.util import listed, near
 
 Value = TypeVar("Value", bound=int | str)
 
-# What the `Context`s around us say, by name, and "": what was said outside of the innermost one.
+# What `Context`s say, by name; "" holds what is said outside the innermost.
 _local: ContextVar[Mapping[str, Any]] = ContextVar("settings", default=MappingProxyType({}))
 
 
 @dataclass(eq=False)
 class Setting(Generic[Value]):
-    """One named setting; `value` is what holds here and now.
+    """One named setting; a change of a `keyed` one may change compiled programs.
 
-    `low` and `high` bound a number, `keyed` says that a change may change compiled programs,
-    `aliases` are further names that the environment and `Context` accept.
+    The environment and `Context` also accept its `aliases`.
     """
 
     name: str
@@ -51,11 +49,11 @@ class Setting(Generic[Value]):
         return self._base
 
     def set(self, value: Value) -> None:
-        """Replace the environment's value for the whole process; a `Context` still overrides."""
+        """Replace the environment's value; a `Context` still overrides."""
         self._base = self.checked(value)
 
     def unset(self) -> None:
-        """Forget what was set or read: the environment is asked again at the next use."""
+        """Ask the environment again."""
         self._base = None
 
     def checked(self, value: Any) -> Value:
@@ -72,7 +70,7 @@ class Setting(Generic[Value]):
         )
 
     def from_environment(self) -> Value:
-        """What the environment says, or else the default. Raises: ConfigError for nonsense."""
+        """The environment's value or the default. Raises: ConfigError for nonsense."""
         for name in (self.name, *self.aliases):
             text = os.environ.get(name)
             if text:
@@ -81,7 +79,7 @@ class Setting(Generic[Value]):
         return self.default
 
 
-# name, default, meaning; then the highest value of a number
+# name, default, meaning, highest value
 _PRINTED = (
     "prints 1 devices, JIT; 2 kernels; 3 actions; 4 source; 5 UOps; 6 linear ones; 7 assembly"
 )
@@ -108,19 +106,18 @@ TINYCORE_STRICT = Setting("TINYCORE_STRICT", 0, "1: a broken plugin raises even 
 SETTINGS: dict[str, Setting[int] | Setting[str]] = {
     row.name: row for row in globals().values() if isinstance(row, Setting)
 }
-"""Every setting by name; tools/settings.py makes the table in docs from it."""
 
 _BY_ALIAS = {name: row for row in SETTINGS.values() for name in (row.name, *row.aliases)}
 
 
 class Context(ContextDecorator):
-    """Give settings other values in this thread, for a `with` block or a decorated function.
+    """Gives settings other values in this thread, in a `with` block or a decorated function.
 
     >>> with Context(DEBUG=2):
     ...     DEBUG.value
     2
 
-    Raises: ConfigError for an unknown name or a value that does not fit.
+    Raises: ConfigError if a name is unknown or a value does not fit.
     """
 
     def __init__(self, **values: int | str) -> None:
@@ -136,7 +133,7 @@ class Context(ContextDecorator):
 
 
 def lookup(name: str) -> Setting[int] | Setting[str]:
-    """The setting called `name`. Raises: ConfigError, naming those that look like it."""
+    """The setting called `name`. Raises: ConfigError with those that look like it."""
     row = _BY_ALIAS.get(name)
     if row is not None:
         return row
@@ -146,7 +143,7 @@ def lookup(name: str) -> Setting[int] | Setting[str]:
 
 
 def getenv(name: str, default: Value) -> Value:
-    """The environment variable `name` as the default's type; the default if unset or empty.
+    """The environment variable `name` as the default's type, or the default.
 
     >>> getenv("SURELY_NOT_SET", 7)
     7
@@ -155,5 +152,5 @@ def getenv(name: str, default: Value) -> Value:
 
 
 def key() -> tuple[tuple[str, int | str], ...]:
-    """The settings that may change compiled programs, for keys of caches."""
+    """The settings that may change compiled programs."""
     return tuple((row.name, row.value) for row in SETTINGS.values() if row.keyed)

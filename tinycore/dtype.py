@@ -1,6 +1,6 @@
-"""Element types: what comes in is a name or a Python value, what goes out is a `DType`.
+"""Element types as a table of rows.
 
-Every later floor speaks of element types through the rows of this table; uop/table.py is next.
+Comes in: a name or a Python value. Goes out: a `DType`. Next file: uop/table.py.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ Scalar = int | float | bool
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class DType:
-    """One element type, or `lanes` of them side by side in a vector register.
+    """One element type, or `lanes` of them in a vector register; equal types are one object.
 
-    Rows are interned: equal types are one object, compared by identity.
-    Units: `itemsize` is in bytes and counts one lane.
+    Units: `itemsize` is in bytes, of one lane.
     """
 
     name: str
     short: str
     itemsize: int
-    kind: str  # "b" bool, "i" signed, "u" unsigned, "f" floating point, "v" void
+    kind: str  # b bool, i signed, u unsigned, f float, v void
     lanes: int = 1
 
     def __repr__(self) -> str:
@@ -46,12 +45,12 @@ class DType:
 
     @property
     def is_float(self) -> bool:
-        """True for the floating-point types."""
+        """True for floats."""
         return self.kind == "f"
 
     @property
     def is_int(self) -> bool:
-        """True for signed and unsigned integers, not for bool."""
+        """True for integers."""
         return self.kind in "iu"
 
     @property
@@ -60,14 +59,14 @@ class DType:
         return self.vec(1)
 
     def vec(self, lanes: int) -> DType:
-        """This type with `lanes` values side by side."""
+        """`lanes` values of this type."""
         if lanes == self.lanes:
             return self
         return _vector(self.name, lanes)
 
     @property
     def min(self) -> int | float:
-        """The least value: -inf for floating point."""
+        """The least value, -inf for floats."""
         if self.is_float:
             return -math.inf
         if self.kind == "i":
@@ -76,18 +75,18 @@ class DType:
 
     @property
     def max(self) -> int | float:
-        """The greatest value: inf for floating point."""
+        """The greatest value, inf for floats."""
         if self.is_float:
             return math.inf
         return (1 << (self.bits - (self.kind == "i"))) - 1
 
     def holds(self, value: Scalar) -> bool:
-        """True if `value` is within the range of this type."""
+        """True if `value` is in range."""
         return self.is_float or self.min <= value <= self.max
 
     def cast(self, value: Scalar) -> Scalar:
-        """A Python number as a constant of this type; integers wrap, as every device does, but
-        what is infinite is the least or the greatest."""
+        """A Python number as a constant of this type; integers wrap, but infinities become the
+        least or greatest."""
         if self.is_float:
             return float(value)
         if abs(value) == math.inf:
@@ -105,8 +104,8 @@ def _vector(name: str, lanes: int) -> DType:
     return replace(row, lanes=lanes)
 
 
-class dtypes:  # lower case, as in PyTorch and numpy: a public name
-    """The element types by name: `dtypes.float32`, `dtypes.int`, `dtypes.half`."""
+class dtypes:  # lower case, as in PyTorch and numpy
+    """The element types by name: `dtypes.float32`."""
 
     void = DType("void", "void", 0, "v")
     bool = DType("bool", "bool", 1, "b")
@@ -134,10 +133,7 @@ _BY_NAME |= {row.short: row for row in dtypes.all}
 
 
 def to_dtype(value: DType | str) -> DType:
-    """The element type that a name such as `"float32"`, `"f32"` or `"half"` means.
-
-    Raises: DTypeError if there is no such type.
-    """
+    """The type called `"float32"`, `"f32"` or `"half"`. Raises: DTypeError if there is none."""
     if isinstance(value, DType):
         return value
     found = _BY_NAME.get(value)
@@ -149,10 +145,10 @@ def to_dtype(value: DType | str) -> DType:
 
 @cache
 def promote(a: DType, b: DType) -> DType:
-    """The type in which an operation of `a` and `b` is computed.
+    """The type in which `a` and `b` are combined.
 
-    Source: the promotion lattice of the array API standard, extended as JAX does by
-    float16 + bfloat16 = float32 and uint64 + signed = float32.
+    Source: the promotion lattice of the array API standard, extended as JAX does by float16 +
+    bfloat16 = float32 and uint64 + signed = float32.
     """
     if a is b:
         return a
@@ -170,7 +166,7 @@ def _standing(dtype: DType) -> tuple[int, int]:
 
 
 def of_python(value: Scalar, default_float: DType) -> DType:
-    """The type of a Python scalar that stands alone. Raises: DTypeError beyond 64 bits."""
+    """The type of a Python scalar alone. Raises: DTypeError if it needs more than 64 bits."""
     if isinstance(value, bool):
         return dtypes.bool
     if isinstance(value, float):
@@ -182,7 +178,7 @@ def of_python(value: Scalar, default_float: DType) -> DType:
 
 
 def weak_dtype(value: Scalar, other: DType, default_float: DType) -> DType:
-    """The type a Python scalar takes beside `other`: it never widens within its kind."""
+    """The type of a Python scalar beside `other`, never widened within its kind."""
     if isinstance(value, int) and other.kind != "b":
         return other
     alone = of_python(value, default_float)
@@ -192,11 +188,11 @@ def weak_dtype(value: Scalar, other: DType, default_float: DType) -> DType:
 
 
 class Narrow(NamedTuple):
-    """A float of few bits: its explicit mantissa bits, the exponent of its least normal number, the
-    bits of what is too large (infinity, or else NaN), and the bits of a NaN.
+    """A float of few bits: its mantissa bits, the exponent of its least normal number, the bits of
+    what is too large, and those of a NaN.
 
-    Source: IEEE 754-2019 table 3.5 for float16, its layout with 8 exponent bits for bfloat16; OCP
-    8-bit Floating Point Specification 1.0, table 1, for the others.
+    Source: IEEE 754-2019 table 3.5 for float16, with 8 exponent bits for bfloat16; OCP 8-bit
+    Floating Point Specification 1.0, table 1, for the others.
     """
 
     mantissa: int
@@ -211,14 +207,13 @@ NARROW = {
     dtypes.fp8e4m3: Narrow(3, -6, 0x7F, 0x7F),
     dtypes.fp8e5m2: Narrow(2, -14, 0x7C, 0x7E),
 }
-"""The floats of few bits."""
 
 COMPUTE = dict.fromkeys(NARROW, dtypes.float32)
-"""Types that are stored and moved but computed in a wider one."""
+"""Types that are computed in a wider one."""
 
 
 def to_bits(values: Any, dtype: DType) -> Any:
-    """The bits of the numbers of a narrow type nearest to `values`, ties to even, as an array."""
+    """The bits of the nearest numbers of a narrow type, ties to even."""
     numpy = np()
     row = NARROW[dtype.scalar]
     values = numpy.asarray(values, "float64")
@@ -234,13 +229,13 @@ def to_bits(values: Any, dtype: DType) -> Any:
 
 
 def from_bits(bits: Any, dtype: DType) -> Any:
-    """The numbers, as float32, that bits of a narrow type mean."""
+    """The float32 numbers that bits of a narrow type mean."""
     return _patterns(dtype.scalar)[bits]
 
 
 @cache
 def _patterns(dtype: DType) -> Any:
-    """The value of every bit pattern: float64 of the same fields, scaled."""
+    """Every bit pattern's value: float64 of the same fields, scaled."""
     row = NARROW[dtype]
     fields = np().arange(1 << (dtype.bits - 1), dtype="int64")
     shifted = fields << (52 - row.mantissa)
@@ -252,10 +247,7 @@ def _patterns(dtype: DType) -> Any:
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """The accumulator of a sum over `dtype`: wide enough that the sum of a row stays close.
-
-    Integers widen to 32 bits, bool counts as int32, storage-only floats accumulate in float32.
-    """
+    """The accumulator of a sum: integers and bool widen to 32 bits, narrow floats to float32."""
     if dtype.is_float:
         return COMPUTE.get(dtype, dtype)
     return promote(dtype, dtypes.uint32 if dtype.kind == "u" else dtypes.int32)

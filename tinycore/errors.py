@@ -1,8 +1,7 @@
-"""The errors and the one warning a user of tinycore can meet.
+"""The errors and the one warning that a user of tinycore can meet.
 
-In: nothing. Out: exception classes that inherit what users of numpy and PyTorch already catch.
-A message reads `<operation>: <what is wrong, with values>; <what was expected>. <what to do>`.
-Errors of devices are in runtime/errors.py.
+Each inherits what users of numpy and PyTorch already catch. A message reads `<operation>: <what is
+wrong, with values>; <what was expected>. <what to do>`.
 """
 
 import functools
@@ -10,39 +9,39 @@ import warnings
 
 
 class TinycoreError(Exception):
-    """Anything tinycore raises on purpose: catch this one to catch them all."""
+    """Anything tinycore raises on purpose."""
 
 
 class ShapeError(TinycoreError, ValueError, RuntimeError):
-    """Shapes or axes do not fit the operation."""
+    """Shapes or axes do not fit."""
 
 
 class IndexingError(TinycoreError, IndexError):
-    """An index lies outside its axis, or has a form that cannot index."""
+    """An index is out of range or cannot index."""
 
 
 class DTypeError(TinycoreError, TypeError, RuntimeError):
-    """A dtype is unknown, or the operation does not take it."""
+    """A dtype is unknown or does not fit."""
 
 
 class DeviceError(TinycoreError, ValueError, RuntimeError):
-    """A device name is unknown or malformed, or operands live on different devices."""
+    """A device is unknown, or operands live on different ones."""
 
 
 class ArgumentError(TinycoreError, ValueError):
-    """An argument has a value the operation does not accept."""
+    """An argument has a value that is not accepted."""
 
 
 class GradientError(TinycoreError, RuntimeError):
-    """A gradient was asked for where none is defined."""
+    """A gradient is not defined."""
 
 
 class CaptureError(TinycoreError, RuntimeError):
-    """A captured function does something that a replay could not do again."""
+    """A replay could not repeat what a function does."""
 
 
 class ConfigError(TinycoreError, ValueError):
-    """A setting is unknown, or its value is outside its range."""
+    """A setting is unknown, or its value out of range."""
 
 
 class DatasetError(TinycoreError, OSError):
@@ -54,19 +53,19 @@ class ParseError(TinycoreError, ValueError):
 
 
 class SpecError(TinycoreError, RuntimeError):
-    """A program breaks a rule of the compiler's IR: a defect of tinycore or of a plugin."""
+    """A program breaks a rule of the IR: a defect of tinycore or of a plugin."""
 
 
 class TinycoreWarning(UserWarning):
-    """Something was left out or worked around; the program goes on."""
+    """Something was left out or worked around."""
 
 
 def warn(text: str) -> None:
-    """Show one line of warning; the standard `warnings` filters apply to it."""
+    """Show one line of warning, through the standard `warnings`."""
     warnings.warn_explicit(text, TinycoreWarning, filename="tinycore", lineno=1)
 
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Show one line of warning, the first time alone."""
+    """Show a warning the first time alone."""
     warn(text)

@@ -1,7 +1,6 @@
 """Gradients, graph to graph: one rule an op, one walk backwards.
 
-Comes in: a loss and the nodes to differentiate by. Goes out: for each of them the node of its
-gradient, in its own shape and type. Loop trees are never differentiated; schedule/ is next.
+Comes in: a loss and targets. Goes out: the gradient of each. Next: schedule/.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +11,16 @@ from tinycore.uop import graph
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
-Rule = Callable[[UOp, UOp], UOp]  # (node, gradient of its result) -> gradient of one source
-_PLAIN = ELEMENTWISE | {Ops.REDUCE}  # their rules take a gradient that is one constant as a scalar
+Rule = Callable[[UOp, UOp], UOp]  # (node, its gradient) -> gradient of a source
+_PLAIN = ELEMENTWISE | {Ops.REDUCE}  # may get a constant gradient as a scalar
 
 
 def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list[UOp | None]:
     """The gradient of `loss` by each target; None where the loss does not depend on it.
 
-    `seed` is the gradient of the loss itself: ones unless given.
-    Shapes: `seed` as `loss`, which has one element if there is no seed; results as their targets.
-    Raises: GradientError if the loss or a target is no float, if a loss of many elements has no
-    seed, or if an op on the way has no gradient.
+    `seed` is the gradient of the loss, in its shape; a loss of one element needs none.
+    Raises: GradientError if the loss or a target is no float, a seed is missing, or an op has no
+    gradient.
     """
     _check(loss, targets, seed)
     flows = _flows(loss, targets)
@@ -62,8 +60,8 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
 
 
 def _flows(loss: UOp, targets: Sequence[UOp]) -> dict[UOp, list[tuple[UOp, Rule]]]:
-    """The nodes through which a gradient reaches a target, sources first, targets included; for
-    each the sources that it flows on to, and what it is there."""
+    """The nodes on the way to a target, sources first, each with the sources it flows to and their
+    rules."""
     ends = {target for target in targets if target.op is not Ops.CONST}
     found = {}
     for node in toposort([loss]):
@@ -98,7 +96,6 @@ def _same(node: UOp, grad: UOp) -> UOp:
 
 
 def _spread(node: UOp, value: UOp) -> UOp:
-    """A reduced value repeated over what was reduced."""
     return graph.broadcast(value, shape_of(node.source))
 
 
@@ -112,7 +109,7 @@ def _sine(node: UOp, grad: UOp) -> UOp:
 
 
 def _chosen(kept: int) -> Rule:
-    """The gradient of max or min by source `kept`: ties give half to each side."""
+    """Of max or min, by source `kept`: ties give half to each side."""
 
     def rule(node: UOp, grad: UOp) -> UOp:
         mine, theirs = node.src[kept], node.src[1 - kept]
@@ -126,7 +123,7 @@ def _chosen(kept: int) -> Rule:
 
 
 def _of_extremum(node: UOp, grad: UOp) -> UOp:
-    """Every element that equals the result has an equal share."""
+    """Elements that equal the result have equal shares."""
     x = node.source
     wins = x.eq(_spread(node, node))
     count = graph.total(_ones_where(wins, x), node.arg.axes)
@@ -170,7 +167,7 @@ def _scattered_values(node: UOp, grad: UOp) -> UOp:
 
 
 def _winners_share(node: UOp, grad: UOp) -> UOp:
-    """The gradient of a scattered max or min, divided by the number of values that equal it."""
+    """The gradient of a scattered max or min over the number of values that equal it."""
     if node.arg == "prod":
         raise GradientError(
             "gradient: scatter by prod has no gradient; expected sum, max or min. "
@@ -227,5 +224,4 @@ RULES: dict[Ops, tuple[Rule | None, ...]] = {
     Ops.CONTIGUOUS: (_same,),
     Ops.COPY: (_copied_back,),
 }
-"""One row an op: the gradient of each source, given the node and the gradient of its result; None
-where nothing flows."""
+"""The gradient of each source, given a node and its gradient; None where nothing flows."""

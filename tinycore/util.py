@@ -1,7 +1,4 @@
-"""Small pure helpers that every floor may use, and the one late road to numpy.
-
-In: plain Python values. Out: plain Python values.
-"""
+"""Small pure helpers that every floor may use, and the one late road to numpy."""
 
 import difflib
 import importlib
@@ -14,32 +11,32 @@ H = TypeVar("H", bound=Hashable)
 
 
 def np() -> ModuleType:
-    """The numpy module, imported at the first call: `import tinycore` must not pay for it."""
+    """The numpy module; `import tinycore` must not pay for it."""
     return importlib.import_module("numpy")
 
 
 def prod(numbers: Iterable[int]) -> int:
-    """The product of integers; 1 for none."""
+    """The product of integers."""
     return math.prod(numbers)
 
 
 def ceildiv(numerator: int, denominator: int) -> int:
-    """The quotient rounded up, in exact integers."""
+    """The quotient rounded up."""
     return -(-numerator // denominator)
 
 
 def round_up(number: int, multiple: int) -> int:
-    """The smallest multiple of `multiple` that is at least `number`."""
+    """The smallest multiple that is at least `number`."""
     return ceildiv(number, multiple) * multiple
 
 
 def dedup(items: Iterable[H]) -> list[H]:
-    """The items without repeats, in order of first appearance."""
+    """The items without repeats, by first appearance."""
     return list(dict.fromkeys(items))
 
 
 def listed(words: Iterable[str], empty: str = "none") -> str:
-    """Words as a reader expects them: "a", "a and b", "a, b and c"."""
+    """Words in a sentence: "a", "a and b", "a, b and c"."""
     *front, last = list(words) or [empty]
     if not front:
         return last
@@ -47,14 +44,14 @@ def listed(words: Iterable[str], empty: str = "none") -> str:
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:
-    """Up to three of the known words that look like `word`, the nearest first."""
+    """Up to three known words like `word`, the nearest first."""
     by_upper = {item.upper(): item for item in known}
     hits = difflib.get_close_matches(word.upper(), by_upper, n=3, cutoff=0.6)
     return [by_upper[hit] for hit in hits]
 
 
 def format_bytes(size_bytes: int) -> str:
-    """A size with a readable unit: `format_bytes(1536)` is "1.5 KiB"."""
+    """A readable size: `format_bytes(1536)` is "1.5 KiB"."""
     amount = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(amount) < 1024:
@@ -64,7 +61,7 @@ def format_bytes(size_bytes: int) -> str:
 
 
 def format_seconds(time_s: float) -> str:
-    """A duration with a readable unit: `format_seconds(0.0012)` is "1.20 ms"."""
+    """A readable duration: `format_seconds(0.0012)` is "1.20 ms"."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if abs(time_s) * scale >= 1:
             return f"{time_s * scale:.2f} {unit}"
