@@ -1,7 +1,7 @@
 """The errors and the one warning that a user of tinycore can meet.
 
-Each inherits what users of numpy and PyTorch already catch. A message reads `<operation>: <what is
-wrong, with values>; <what was expected>. <what to do>`.
+Each inherits what users of numpy and PyTorch already catch. A message reads
+`<operation>: <what is wrong, with values>; <what was expected>. <what to do>`.
 """
 
 import functools

@@ -109,7 +109,7 @@ def _sine(node: UOp, grad: UOp) -> UOp:
 
 
 def _chosen(kept: int) -> Rule:
-    """Of max or min, by source `kept`: ties give half to each side."""
+    """The gradient of max or min by source `kept`: ties give half to each."""
 
     def rule(node: UOp, grad: UOp) -> UOp:
         mine, theirs = node.src[kept], node.src[1 - kept]
