@@ -1,8 +1,7 @@
 """Lowering: a kernel tree after its actions becomes a program for one target.
 
-Comes in: `Kernel`, `Target`. Goes out: `Lowered`. `PASSES` is the table of contents; they are in
-stores.py, mapped.py and decompose.py, and expand.py follows them. One driver runs them, counts and
-times them, prints them at DEBUG >= 5 and, under SPEC, checks that the ops they remove are gone.
+In: a `Kernel` and a `Target`. Out: `Lowered`. Next files: stores.py, mapped.py, decompose.py,
+expand.py.
 """
 
 import time
@@ -27,7 +26,7 @@ from tinycore.uop.upat import COUNTERS
 
 
 class Pass(NamedTuple):
-    """One step of lowering: its name, its function and the ops that are gone from then on."""
+    """One step of lowering, and the ops that are gone after it."""
 
     name: str
     run: Callable[[Kernel, Caps], Kernel]
@@ -46,10 +45,7 @@ PASSES = (
 
 
 def lower(kernel: Kernel, target: Target) -> Lowered:
-    """The program of `kernel` for `target`.
-
-    Raises: Unsupported if the target cannot do what the kernel asks.
-    """
+    """The program of `kernel`. Raises: Unsupported if the target cannot do what it asks."""
     if SPEC.value:
         check(kernel, "sync" if kernel.spmd else "action")
     gone: set[Ops] = set()
@@ -71,12 +67,11 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
 
 
 SECONDS: dict[str, float] = {}
-"""Name of a pass -> seconds in it, summed since it was cleared; its nodes are in COUNTERS."""
+"""Seconds spent in each pass since this was cleared."""
 
 
 @contextmanager
 def _timed(name: str) -> Iterator[None]:
-    """Adds what a pass does to SECONDS and COUNTERS."""
     counters = COUNTERS[name]
     counted, made = counters.created, Interning.created
     begin = time.perf_counter()
@@ -86,7 +81,6 @@ def _timed(name: str) -> Iterator[None]:
 
 
 def _check(kernel: Kernel, name: str, gone: Set[Ops]) -> None:
-    """Raises: SpecError naming the pass and the node it should not have left."""
     for node in toposort(kernel.body):
         if node.op in gone:
             raise SpecError(

@@ -1,8 +1,6 @@
-"""Places nodes in blocks: each stands in the outermost one that knows all it is made of.
+"""Places each node in the outermost block that knows all its sources.
 
-Comes in: nodes with their sources already placed. Goes out: the linear list of the program.
-Code that does not change inside a loop so leaves it without a pass of its own. Loads leave a
-loop only if nothing in it stores to their buffer, and never leave a scope that may not run.
+In: nodes whose sources are placed. Out: the linear list of the program. Next file: indices.py.
 """
 
 from collections.abc import Sequence, Set
@@ -29,10 +27,7 @@ class Block:
 
 
 class Blocks:
-    """The open blocks, outermost first, and where each node stands.
-
-    Vectors are made here: splats, merges and steps, placed like any node.
-    """
+    """The open blocks, outermost first, and where each node stands."""
 
     def __init__(self) -> None:
         self.stack = [Block(None, 0, frozenset(), False)]
@@ -47,7 +42,7 @@ class Blocks:
         return self.stack[-1].body
 
     def moment(self) -> int:
-        """A number never given before: it tags nodes that stand for a moment."""
+        """A new number for the tag of a node that holds only from now on."""
         self.serial += 1
         return self.serial
 
@@ -58,7 +53,7 @@ class Blocks:
         return self._stand(node, self.deepest(node.src))
 
     def put_load(self, buffer: UOp, dtype: DType, src: Sequence[UOp], moment: int) -> UOp:
-        """A load from what stands for `buffer`, placed where it gives what it gives here."""
+        """A load, as far out as it crosses no firm block and no store to `buffer`."""
         outermost = self.deepest(src)
         block = self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
@@ -78,7 +73,7 @@ class Blocks:
         return node
 
     def block(self, node: UOp) -> Block:
-        """Where a node stands; constants and parameters are known everywhere."""
+        """Where a node stands: the outermost block for constants and parameters."""
         return self.home.get(node, self.stack[0])
 
     def deepest(self, nodes: Sequence[UOp]) -> Block:
@@ -97,7 +92,7 @@ class Blocks:
         self.stack.append(block)
 
     def close(self) -> None:
-        """End the innermost scope and stand it in the one around."""
+        """End the innermost scope and append it to the one around."""
         block = self.stack.pop()
         assert block.head is not None, "blocks: the outermost one is never closed"
         end = UOp(Ops.END, dtypes.void, (block.head,))
@@ -106,7 +101,7 @@ class Blocks:
     # vectors
 
     def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
-        """A scalar op, on single values or, lane by lane, on vectors."""
+        """A scalar op, on single values or lane by lane."""
         lanes = max([node.dtype.lanes for node in src])
         if lanes > 1:
             src = tuple([self.splat(node, lanes) for node in src])
@@ -122,11 +117,11 @@ class Blocks:
         return self.merge((node,), (0,) * lanes)
 
     def one(self, node: UOp, lane: int) -> UOp:
-        """One lane of `node`; a single value is the same in all."""
+        """One lane of `node`."""
         return self.merge((node,), (lane % node.dtype.lanes,))
 
     def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
-        """Some lanes of one value or several, numbered one after another."""
+        """A vector of some lanes of the parts, numbered one part after another."""
         first = parts[0]
         dtype = first.dtype.scalar.vec(len(lanes))
         if len(parts) == 1:
@@ -137,11 +132,10 @@ class Blocks:
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:
-        """Integers in another type, which they fit; `dtype` is that of one lane."""
+        """Integers as `dtype`, the type of one lane, which they fit."""
         return self.put(node.cast(dtype.vec(node.dtype.lanes)))
 
 
 def _steps(step: int, lanes: int, dtype: DType) -> UOp:
-    """The vector 0, step, 2*step ..., in no place yet."""
     numbers = [const(step * lane, dtype) for lane in range(lanes)]
     return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(range(lanes)))

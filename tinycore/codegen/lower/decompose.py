@@ -1,8 +1,7 @@
-"""Gives every scalar op a form that the target has, once, before lanes exist.
+"""Gives every scalar op a form that the target has.
 
-Comes in: a kernel tree. Goes out: the same tree whose ops the target spells, in types it computes.
-A float that is only stored is computed in its wider type and rounded after every op. Functions
-and conversions are in floats.py; the pass of reductions has run, expand.py comes later.
+In: a kernel tree that reduces in no lanes. Out: the same tree; a float that is only stored is
+computed in its wider type and rounded after every op. Next file: floats.py.
 """
 
 import math
@@ -19,14 +18,13 @@ from tinycore.uop.upat import PatternMatcher, UPat, rule, sweep
 
 
 def decompose(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` in ops that a device of these capabilities has. Raises: Unsupported."""
+    """`kernel` in ops that the target has. Raises: Unsupported if there is no way."""
     return kernel._replace(body=sweep(kernel.body, RULES, caps, "decompose"))
 
 
 @rule(UPat(UNARY | BINARY))
 def compute(node: UOp, ctx: Caps) -> UOp | None:
-    """An op in a type that is computed, of ops that are spelled; a target that names none has
-    every one."""
+    """An op in a type that the target computes; caps that name no ops allow all."""
     dtype = node.src[-1].dtype
     wide = dtype if dtype.name in ctx.dtypes else COMPUTE.get(dtype, dtype)
     means = ALWAYS.get(node.op)
@@ -51,7 +49,6 @@ def cast(node: UOp, ctx: Caps) -> UOp:
 
 
 def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
-    """`x` as `dtype`, where one of them may be narrow."""
     if x.dtype is dtype:
         return x
     if x.dtype in COMPUTE:
@@ -74,11 +71,11 @@ def _single(x: UOp) -> UOp:
     return to_odd(x.cast(dtypes.float64))
 
 
-# Decompositions: from the operands of an op to what it means.
+# Decompositions
 
 
 def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
-    """b where that is asked for, else a; NaN if either is."""
+    """b where `is_b`, else a; NaN if either is."""
     found = is_b.where(b, a)
     if b.op is Ops.CONST or not a.dtype.is_float:
         return found
@@ -146,7 +143,7 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
 
 
 def shift(op: Ops, a: UOp, b: UOp) -> UOp:
-    """a moved by b bits; by the width or more, or less than 0, only copies of the sign are left."""
+    """a moved by b bits; only copies of the sign are left if b is outside 0 .. width."""
     widest = a.dtype.bits - 1
     if b.op is Ops.CONST and 0 <= b.arg <= widest:
         return alu(op, a, b.cast(a.dtype))
@@ -167,7 +164,7 @@ ALWAYS: dict[Ops, Callable[..., UOp]] = {
     Ops.SHL: partial(shift, Ops.SHL),
     Ops.SHR: partial(shift, Ops.SHR),
 }
-"""Ops that lowered programs hold in a narrower sense than the tree does."""
+"""Ops that lowered programs define more narrowly than the tree does."""
 
 DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
     Ops.EXP: exp,
@@ -177,6 +174,6 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
     Ops.MAX: lambda a, b: either(a, b, a < b),
     Ops.MIN: lambda a, b: either(a, b, b < a),
 }
-"""Ops in terms of others, for targets that do not spell them."""
+"""Ops in terms of others, for targets that do not have them."""
 
 RULES = PatternMatcher([compute, cast])

@@ -1,8 +1,7 @@
 """Runs the statements of a kernel at compile time, writing the program that does the rest.
 
-Comes in: a tree of plain loops, stores and LETs. Goes out: `Lowered`. A loop over registers is
-run here, once for each number; a vector loop runs once, its axis standing for all lanes; a
-serial loop opens a block. Next: a renderer.
+In: a tree of plain loops, stores and LETs. Out: `Lowered`. Register loops run here, once for each
+number; vector loops once for all lanes. Next: a renderer.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +25,7 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 
 
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
-    """The program of a kernel whose statements are plain loops, IFs, LETs and stores."""
+    """The program of a kernel of plain loops, IFs, LETs and stores."""
     expander = Expander(kernel, caps.vector_bytes)
     expander.body(kernel.body)
     values = expander.values
@@ -53,7 +52,7 @@ class Expander:
         self.most_bytes = 0
 
     def body(self, statements: Iterable[UOp]) -> None:
-        """Statements in order; the scratch memory of their buffers is free again after them."""
+        """Statements in order; the scratch memory of their buffers is free again afterwards."""
         used = self.used_bytes
         for statement in statements:
             self.values.visits += 1
@@ -64,7 +63,7 @@ class Expander:
         self.used_bytes = used
 
     def condition(self, statement: UOp) -> None:
-        """An IF; a mask that is known decides it here."""
+        """An IF, decided here if its mask is known."""
         test = self.values.mask(statement.arg)
         if test.op is not Ops.CONST:
             head = UOp(Ops.IF, dtypes.void, (test,), None, self.values.moment())
@@ -73,7 +72,7 @@ class Expander:
             self.body(statement.src)
 
     def loop(self, statement: UOp) -> None:
-        """A LOOP, by the way it runs; that of one iteration has no axis in any index."""
+        """A LOOP, by its map; no index holds the axis of a single iteration."""
         run = _LOOPS.get(statement.arg.map, Expander.serial)
         run(self, statement, atom_of(statement))
 
@@ -101,7 +100,6 @@ class Expander:
         self._scoped(head, statement, statement.arg.extent.lo < 1)
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
-        """The body of `statement` in a block of its own."""
         stored = changed([statement])
         self.values.changed(*stored)
         self.values.open(head, stored, may_skip)
@@ -128,7 +126,6 @@ class Expander:
             self._fill(statement)
 
     def _fill(self, state: UOp) -> None:
-        """Put the identity of its monoid everywhere in a buffer."""
         name, shape = state.name, state.arg.shape
         value = state.const_like(MONOIDS[state.arg.init].identity)
         if self.values.storage[state].width:

@@ -1,8 +1,7 @@
-"""exp, log and sin as polynomials, and conversions to and from floats of few bits, in basic ops.
+"""exp, log and sin as polynomials, and conversions of narrow floats, in ops that every target has.
 
-Comes in: a value. Goes out: its function, or itself in another type, as arithmetic that every
-target has. Sums are Taylor's, as long as their terms are seen; reductions follow Cody and Waite,
-Software Manual for the Elementary Functions, 1980. decompose.py says when these are used.
+In: a value. Out: its function, or itself in another type. Sums are Taylor's; reductions follow Cody
+and Waite, Software Manual for the Elementary Functions, 1980.
 Legend: a narrow float is sign, exponent field, mantissa; float32 has 23 mantissa bits, bias 127.
 """
 
@@ -16,8 +15,10 @@ from tinycore.uop.ops import Ops, UOp, alu
 
 
 class Format(NamedTuple):
-    """A float format: mantissa bits, exponent bias; the range of exp, its
-    coefficients from x**2 on, ln 2 in two parts, the terms of log, and the bits of sqrt(1/2)."""
+    """What the functions need to know of a float type.
+
+    `exp_coefficients` begin at x**2, `ln2` is a sum, `root_half` the bits of sqrt(1/2).
+    """
 
     mantissa: int
     bias: int
@@ -52,14 +53,14 @@ PI = (3.141592651605606, 1.9841871583270443e-09, 1.034036596358821e-18)
 
 _TURN_BITS = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C4
 TURN = [(_TURN_BITS >> 29 * (5 - k)) % 2**29 * 2.0 ** (-29 * (k + 1)) for k in range(6)]
-"""1 / (2*pi) to 174 bits, as a sum of parts of 29: enough for numbers below 2**128."""
+"""1 / (2*pi) to 174 bits, in parts of 29: enough for numbers below 2**128."""
 
 
 def exp(x: UOp) -> UOp:
     """e to the power x: within 1.1 ULP, subnormal results and overflow included.
 
-    x = n*ln2 + r with |r| <= ln2/2; e^r = 1 + r + r^2*q(r); 2^n is multiplied in two halves, so
-    that neither leaves the range of normal numbers.
+    x = n*ln2 + r with |r| <= ln2/2; e^r = 1 + r + r^2*q(r). The product with 2^n is made in two
+    halves, so that neither leaves the range of normal numbers.
     """
     row = FORMATS[x.dtype]
     low, high = row.exp_range
@@ -105,7 +106,7 @@ def sin(x: UOp) -> UOp:
     """The sine: of every float32 within 1 ULP, and of float64 within 3 ULP for |x| <= 2**27.
 
     x = n*pi + r with |r| <= pi/2; sin(x) = (-1)^n * (r + r^3*P(r^2)) by Taylor's sum. In float64, r
-    loses bits as |x| grows: the error reaches 2**-30 at 2**50, and from 2**51 on the result is NaN.
+    loses bits as |x| grows: the error is 2**-30 at 2**50, and from 2**51 on the result is NaN.
     """
     is_single = x.dtype is dtypes.float32
     rounding = FORMATS[dtypes.float64].rounding
@@ -129,8 +130,10 @@ def sin(x: UOp) -> UOp:
 
 
 def _turns(x: UOp) -> UOp:
-    """x / (2*pi) less whole numbers: the product of 24 bits and each part of 1 / (2*pi) is exact,
-    as is what is left of it. Source: Payne and Hanek, SIGNUM Newsletter 18(1), 1983."""
+    """x / (2*pi) less whole numbers, exactly: so are the products of 24 bits and each part.
+
+    Source: Payne and Hanek, SIGNUM Newsletter 18(1), 1983.
+    """
     turns = x.const_like(0.0)
     for part in TURN:
         product = x * part
@@ -152,7 +155,7 @@ def bits(x: UOp) -> UOp:
 
 
 def number(x: UOp, dtype: DType) -> UOp:
-    """The number of a type of the same size that has the bits of `x`."""
+    """The number of type `dtype` with the bits of `x`."""
     return UOp(Ops.BITCAST, dtype, (x,))
 
 

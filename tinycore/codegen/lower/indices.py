@@ -1,10 +1,7 @@
-"""Index values and masks become nodes: numbers put in, sums shared between addresses.
+"""Turns index values and masks into nodes.
 
-Comes in: index values of the tree, and what its axes are at this point. Goes out: int64 nodes,
-placed; or vectors of numbers where an index runs along lanes. The variable part of a sum is one
-node for all addresses that differ by a constant, and is added up from the outermost loop inwards.
-Next: values.py.
-
+In: index values, and what each axis is here. Out: int64 nodes, or vectors where an index runs along
+lanes. Next file: values.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
@@ -25,9 +22,9 @@ FALSE = const(False, dtypes.bool)
 class Indices(Blocks):
     """Index values at one point of a program.
 
-    `copied` is what number each axis is whose loop is copied. `now` is what holds besides: of an
-    axis the node that counts it; of a buffer the moment it last changed; of a LET its node. `lane`
-    is the axis of the vector loop around, and `lanes` how many values have: 1 outside of one.
+    `copied` holds the numbers of copied axes; `now` the node of an axis or LET, and the moment a
+    buffer last changed. `lane` is the axis of the vector loop around, `lanes` the width of its
+    values.
     """
 
     def __init__(self) -> None:
@@ -48,7 +45,7 @@ class Indices(Blocks):
     # numbers put in
 
     def bind(self, index: Index) -> Index:
-        """The index with the numbers of copied axes and of gathered values put in."""
+        """The index with the numbers of copied axes and gathered values put in."""
         value, parts = self.form(index)
         if parts:
             return substitute(value, {atom: self._number_of(atom) for atom in parts})
@@ -108,14 +105,14 @@ class Indices(Blocks):
     # conditions
 
     def holds(self, mask: Iterable[Index], parts: Iterable[UOp] = ()) -> UOp:
-        """The truth of a conjunction of bound index values that are at least zero, and of nodes."""
+        """The truth of all `parts`, and of every bound index of `mask` being at least zero."""
         nodes = [*parts]
         for index in mask:
             if index.hi < 0:
                 return FALSE
             if index.lo < 0:
                 nodes.append(self._at_least_zero(index))
-        # Single truths before those of lanes, outer before inner.
+        # single truths before lanes, outer before inner
         nodes.sort(key=lambda node: (node.dtype.lanes, self.block(node).depth))
         total = TRUE
         for node in nodes:
@@ -123,7 +120,7 @@ class Indices(Blocks):
         return total
 
     def inside(self, index: Index) -> list[UOp]:
-        """The truths that what an index value gathers lies in its extent."""
+        """The truths that what an index gathers lies in its extent."""
         found = []
         for atom in self.form(index)[1]:
             if atom.kind == "gather":
@@ -132,7 +129,6 @@ class Indices(Blocks):
         return found
 
     def _at_least_zero(self, index: Index) -> UOp:
-        """The truth of index >= 0; as a sum below a bound where the sum is subtracted."""
         step = self.step(index)
         if step is None:
             numbers = self.value(index)
@@ -149,8 +145,7 @@ class Indices(Blocks):
     # nodes
 
     def value(self, index: Index, dtype: DType | None = None) -> UOp:
-        """The node of a bound index: a number in int64 or, where it differs from lane to lane,
-        a vector of `dtype`, which is the narrowest that does."""
+        """The node of a bound index: int64, or a vector of the narrowest type that holds it."""
         moving = [term for term in index.terms if self.runs(term[0])]
         if not moving:
             return self.same(index)
@@ -167,7 +162,6 @@ class Indices(Blocks):
         return self.put(alu(Ops.ADD, self._sum(index.terms), constant))
 
     def _sum(self, terms: Terms) -> UOp:
-        """The variable part of a sum, outer parts first."""
         total = self.sums.get(terms)
         if total is not None and self.block(total) in self.stack:
             return total
@@ -183,7 +177,6 @@ class Indices(Blocks):
         return total
 
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
-        """The node of an atom; `dtype` is int64 unless it differs from lane to lane."""
         if atom.factors:
             product = const(1, dtype)
             for factor in atom.factors:
@@ -204,7 +197,6 @@ class Indices(Blocks):
         return self.put(self.now[atom])
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
-        """A digit of `base`, which is at least zero; by shifts where they do."""
         assert atom.base is not None and atom.base.lo >= 0, f"lower: {atom} of a negative number"
         if _is_power(atom.divisor) and _is_power(atom.modulus):
             shift = atom.divisor.bit_length() - 1
@@ -222,8 +214,7 @@ class Indices(Blocks):
 
 
 def _form(index: Index) -> tuple[Index, list[Atom]]:
-    """An index value, aliases written out where that shows what is linear; if it is not in all, the
-    axes and gathered atoms it depends on, in order of creation."""
+    """An index without aliases and, unless it is linear, the atoms it depends on."""
     plain = rebuild(index, _alias_base)
     if all(atom.kind in ("axis", "variable") for atom, _ in plain.terms):
         return plain, []
@@ -232,7 +223,6 @@ def _form(index: Index) -> tuple[Index, list[Atom]]:
 
 
 def _alias_base(atom: Atom) -> Index | None:
-    """What an alias stands for; None for other atoms."""
     if atom.kind != "alias" or atom.base is None:
         return None
     return rebuild(atom.base, _alias_base)
@@ -243,7 +233,6 @@ def _is_power(number: int) -> bool:
 
 
 def _lane_dtype(index: Index) -> DType:
-    """The narrowest type that all numbers on the way to `index` fit, for arithmetic in lanes."""
     work = [index]
     for value in work:  # which grows as bases are found
         reach = abs(value.const)

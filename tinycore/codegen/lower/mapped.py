@@ -1,9 +1,7 @@
 """Gives mapped loops the form in which a target runs them: lanes, and one flat axis of tasks.
 
-Comes in: a kernel tree with loops @vec and @grid. Goes out: `reduce` makes all vector loops
-parallel, by a state for each lane that are joined after the loop; `tasks` leaves a single loop
-@grid, of whose axis those it replaced are digits; `lanes` keeps @vec where lanes can run. Targets
-with groups of threads will get descriptors of their own here.
+In: a kernel tree with loops @vec and @grid. Out: one with parallel lanes and a single grid loop.
+Next file: stores.py.
 """
 
 from tinycore.codegen.optimize.edit import (
@@ -33,10 +31,9 @@ MAX_LANES = 128
 
 
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with its reductions along lanes made parallel.
+    """`kernel` with a state in each lane where it reduces along lanes, joined after the loop.
 
-    RFACTOR makes the states of the lanes and the loop that joins them; there, halves combine until
-    one is left. What it refuses runs lane by lane.
+    What RFACTOR refuses runs lane by lane.
     """
     names = dedup([node.arg.axis for node in loops_in(kernel.body) if _joins_lanes(node)])
     if not names:
@@ -51,7 +48,6 @@ def _joins_lanes(node: UOp) -> bool:
 
 
 def _parted(kernel: Kernel, name: str) -> Kernel:
-    """`kernel` with a state in each lane of an axis, joined in a reduction along lanes."""
     try:
         found = rfactor(_on(kernel, name, ""), name)
         return _on(_on(found, name, "vec"), f"{name}.j", "vec")
@@ -66,14 +62,12 @@ def _on(kernel: Kernel, name: str, place: str) -> Kernel:
 
 
 def _joined(node: UOp) -> Nodes:
-    """A join of lanes as joins of halves, one statement of it after another."""
     if not _joins_lanes(node):
         return [node]
     return [part for statement in node.src for part in _in_halves(statement, node.arg)]
 
 
 def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
-    """A combining store, in the loops over the elements of its state."""
     count = prod(part.arg.extent.hi for part in loops_in([statement]))
     place = "reg" if count <= MAX_COPIES else ""
 
@@ -114,7 +108,6 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
 
 
 def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UOp]:
-    """Statements that put a value along an axis in a register, and the value in it."""
     part = buffer(f"{target.arg.name}.{name}", value.dtype, [lanes], "reg")
     place = Access((axis(name, lanes),))
     body = [store(part, place, value)]
@@ -122,9 +115,9 @@ def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UO
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with its grid loops made one.
+    """`kernel` with all its grid loops as one.
 
-    Raises: SpecError if grid loops follow one another, or a store to a parameter stands outside.
+    Raises: SpecError if they follow one another or a parameter is stored to outside of them.
     """
     first = next(filter(_is_grid, loops_in(kernel.body)), None)
     if first is None:
@@ -149,8 +142,7 @@ def _is_grid(node: UOp) -> bool:
 
 
 def _flat(outer: UOp) -> UOp:
-    """Grid loops with nothing between them whose inner extents are numbers, as one; a grid loop
-    that is deeper runs in order."""
+    """Grid loops directly inside each other as one; deeper ones run in order."""
     inner, *others = outer.src
     if not others and _is_grid(inner) and inner.arg.extent.is_const:
         return fused(outer, _flat(inner))
@@ -164,8 +156,7 @@ def lanes(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def decided(node: UOp) -> Nodes:
-    """A loop as it runs: @grid, @vec along lanes, @reg and @unroll as copies of its body, others in
-    order."""
+    """A loop as it runs: @grid, @vec in lanes, @reg and @unroll as copies, others in order."""
     if node.op is not Ops.LOOP:
         return [node]
     extent, place = node.arg.extent, node.arg.map
@@ -181,7 +172,7 @@ def decided(node: UOp) -> Nodes:
 
 
 def _has_lanes(node: UOp) -> bool:
-    """True if every iteration takes the same way through the body, one vector loop deep."""
+    """True if every iteration runs the same statements, one vector loop deep."""
     lane = atom_of(node)
     if lane is None or lane.hi >= MAX_LANES or node.arg.kind != "par" or node.arg.extent.terms:
         return False

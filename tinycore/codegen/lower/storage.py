@@ -1,8 +1,7 @@
-"""Where the elements of each buffer live: in registers, or in memory at an offset.
+"""Decides where the elements of each buffer live: in registers, or in memory at an offset.
 
-Comes in: a kernel tree whose loops say how they run (mapped.py). Goes out: a `Storage` a
-buffer. A register buffer stays in registers if every index is a number once expanded; the dimension
-that lanes run along becomes vectors. All others are memory. values.py reads and writes there.
+In: a kernel tree whose loops say how they run. Out: a `Storage` for each buffer. Next file:
+values.py.
 """
 
 from collections.abc import Iterable
@@ -22,8 +21,8 @@ MAX_REGISTERS = 1024
 class Storage(NamedTuple):
     """How an access becomes one offset.
 
-    `width` is the lanes of each register, 0 in memory; `size` the elements of all `slots`; `lane`
-    the vector axis around the declaration: each lane then has elements of its own, side by side.
+    `width` is the lanes of each register, 0 in memory; `size` counts the elements of all `slots`;
+    each lane of the vector axis `lane` has its own elements.
     """
 
     width: int
@@ -56,7 +55,7 @@ def in_memory(arg: BufferArg, lane: Atom | None = None) -> Storage:
 
 
 def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storage:
-    """Dimension `last` innermost, padded to whole registers; lanes of their own come after all."""
+    """Dimension `last` innermost, padded to whole registers, before lanes of their own."""
     extents = [extent.hi for extent in arg.shape]
     if own is not None:
         extents.append(own.hi + 1)
@@ -70,7 +69,7 @@ def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storag
 
 
 Uses = list[tuple[tuple[Index, ...], Nodes]]
-"""Of each access of a buffer, and first of its declaration, the indices and the loops around."""
+"""The indices and the loops around, for the declaration of a buffer and each access."""
 
 
 def plan(kernel: Kernel) -> dict[UOp, Storage]:
@@ -87,7 +86,6 @@ def plan(kernel: Kernel) -> dict[UOp, Storage]:
 
 
 def _storage(arg: BufferArg, seen: Uses) -> Storage:
-    """The best place for a buffer."""
     own = _lane(seen[0][1])
     memory = in_memory(arg, own)
     if arg.space != "reg" or arg.slots > 1:
@@ -111,5 +109,4 @@ def _storage(arg: BufferArg, seen: Uses) -> Storage:
 
 
 def _lane(loops: Iterable[UOp]) -> Atom | None:
-    """The axis of the vector loop among some."""
     return next((atom_of(loop) for loop in loops if loop.arg.map == "vec"), None)

@@ -1,8 +1,7 @@
-"""Makes stores plain: tile assignments become loops, combining stores a load, an op and a store.
+"""Makes stores plain: a COPY becomes loops, a combining store a load, an op and a store.
 
-Comes in: a tree after its actions; for `combine`, one whose red loops no lanes run along any more
-(mapped.py). Goes out: one without COPY, WAIT and FREE, for targets without engines that copy on
-their own; then one without combine and rebase. Loops that lowering itself writes are made here.
+In: a tree after its actions; for `combine`, one that reduces in no lanes. Out: one without COPY,
+WAIT and FREE; then one without combine and rebase. Next file: decompose.py.
 """
 
 from collections.abc import Sequence
@@ -50,7 +49,6 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def _loops(copy: UOp, caps: Caps) -> Statements:
-    """A COPY where it stands; the axis that its source lies along runs along lanes."""
     contiguous = _contiguous(copy.src[1])
     loops = [LoopArg(name, extent, "par") for name, extent in copy.arg.box]
     loops.sort(key=lambda arg: axis(arg.axis, arg.extent) in contiguous)
@@ -59,7 +57,6 @@ def _loops(copy: UOp, caps: Caps) -> Statements:
 
 
 def _contiguous(value: UOp) -> list[Index]:
-    """The axes along which the first load of a value moves by one element."""
     for node in toposort([value]):
         if node.op is Ops.LOAD:
             offset = in_memory(node.source.arg).offset(node.arg)
@@ -70,8 +67,8 @@ def _contiguous(value: UOp) -> list[Index]:
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with plain stores alone.
 
-    Where a leading state moves, its dependent buffers move with it by the rule's `moved`
-    (uop/ops.py), whole in the dimensions that the leading state does not have.
+    Where a leading state moves, its dependent buffers move by the rule's `moved` (uop/ops.py),
+    whole in the dimensions that it does not have.
     """
     return kernel._replace(body=edit(kernel.body, Combiner(kernel, caps).plain))
 
@@ -90,10 +87,7 @@ class Combiner:
         return plan(lanes(self.kernel, self.caps))
 
     def plain(self, statement: UOp) -> list[UOp]:
-        """A store as stores that combine with nothing.
-
-        Before a rebase, both states of the leaders are LETs and what depends on them moves.
-        """
+        """A store as stores that combine with nothing, after what a rebase moves."""
         if statement.op is not Ops.STORE or not statement.arg.combine:
             return [statement]
         arg = statement.arg
@@ -118,7 +112,6 @@ class Combiner:
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
     def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:
-        """The statements that move all of a dependent buffer with its leading state."""
         lead = arg.places[0].indices
         storage = self.storage[dependent]
         loops = [
@@ -133,7 +126,6 @@ class Combiner:
 
 
 def _needed(target: UOp, place: Access) -> Access:
-    """A place without its mask, if it is in bounds without it."""
     for index, extent in zip(place.indices, target.arg.shape, strict=False):
         if index.lo < 0 or index.hi >= extent.lo:
             return place
@@ -146,7 +138,7 @@ def place_in(loops: Sequence[LoopArg]) -> tuple[Index, ...]:
 
 
 def nest(loops: Sequence[LoopArg], statement: UOp, vector_bytes: int) -> Statements:
-    """A store in loops, the last of which runs along vectors of this size, if there are any."""
+    """A store in loops, of which the last runs along vectors of this size, if there are any."""
     found: Statements = (statement,)
     lanes = vector_bytes // statement.src[0].dtype.itemsize
     for arg in reversed(loops):
@@ -156,7 +148,6 @@ def nest(loops: Sequence[LoopArg], statement: UOp, vector_bytes: int) -> Stateme
 
 
 def _along_lanes(node: UOp, lanes: int) -> Statements:
-    """A loop as one over whole vectors and one over what is left."""
     name, extent = node.arg.axis, node.arg.extent
     if lanes < 2 or extent.terms:
         return (node,)

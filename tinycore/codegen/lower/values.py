@@ -1,8 +1,7 @@
-"""Evaluates the expressions of a kernel at one point of it, and reads and writes its buffers.
+"""Evaluates the expressions of a kernel at one point, and reads and writes its buffers.
 
-Comes in: a value of the tree, a STORE. Goes out: placed nodes, vectors where the value runs along
-lanes; equal nodes are one, so that copies of a loop share what they have in common. What no vector
-access can do (unequal steps) is done lane by lane. expand.py runs the statements.
+In: a value of the tree, a STORE. Out: placed nodes; equal ones are one, so that copies of a loop
+share them. Next file: expand.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,11 @@ from tinycore.util import dedup
 
 
 class Spot(NamedTuple):
-    """An access here: the buffer and where that lives, its offset, how far that moves from lane to
-    lane (None: lanes are apart), how many elements it has, its mask, and the truths that what it
-    gathers is in bounds."""
+    """An access here.
+
+    `step` is how far `offset` moves from lane to lane, None if unequally; `lanes` is how many
+    elements it has; `inside` are the truths that what it gathers is in bounds.
+    """
 
     buffer: UOp
     storage: Storage
@@ -35,8 +36,7 @@ class Spot(NamedTuple):
 class Values(Indices):
     """Expressions to nodes.
 
-    `buffers` holds what stands for a buffer that the tree declares; `visits` counts the nodes
-    looked at.
+    `buffers` holds what stands for each declared buffer; `visits` counts nodes.
     """
 
     def __init__(self, storage: dict[UOp, Storage]) -> None:
@@ -66,7 +66,7 @@ class Values(Indices):
         return done.get(value, value)
 
     def changed(self, *buffers: UOp) -> int:
-        """Note that buffers hold something new from here on; the moment they do."""
+        """Note that buffers hold something new from now on; the moment of that."""
         moment = self.moment()
         self.now.update(dict.fromkeys(buffers, moment))
         return moment
@@ -97,14 +97,13 @@ class Values(Indices):
         return self._read(spot, node.const_like(node.arg.fill or 0))
 
     def store(self, statement: UOp) -> None:
-        """Run a STORE, which combines with nothing any more."""
+        """Run a STORE that combines with nothing."""
         buffer, value = statement.src
         value = self.evaluate(value)
         spot = self._spot(buffer, statement.arg.places[0], value.dtype.lanes)
         self._write(spot, value)
 
     def _spot(self, buffer: UOp, access: Access, values: int = 1) -> Spot:
-        """An access that moves so many values."""
         storage = self.storage[buffer]
         place = self.offset(buffer, access)
         inside = self.inside(place)
@@ -127,7 +126,6 @@ class Values(Indices):
             yield Spot(spot.buffer, spot.storage, offset, 0, 1, mask, inside)
 
     def _read(self, spot: Spot, fill: UOp) -> UOp:
-        """What is at a spot, or the fill where its test is false."""
         if spot.step is None and not spot.storage.width:
             parts = [self._read(one, fill) for one in self._in_each_lane(spot)]
             lanes = range(len(parts))
@@ -144,7 +142,6 @@ class Values(Indices):
         return self._load(spot.buffer, fill.dtype.vec(spot.lanes), *src)
 
     def _write(self, spot: Spot, value: UOp) -> None:
-        """Put `value` at a spot where its test holds."""
         if spot.step is None:
             for lane, one in enumerate(self._in_each_lane(spot)):
                 self._write(one, self.one(value, lane))
@@ -207,7 +204,6 @@ class Values(Indices):
             self._store(buffer, self.number(unit), value)
 
     def _elements(self, spot: Spot) -> list[int]:
-        """The element of each lane."""
         if spot.step is None:
             return [index.const for index in self.by_lane(spot.offset)]
         first = spot.offset.const
