@@ -1,8 +1,7 @@
 """The optimiser: a scheduled kernel becomes a plan of mapped kernels.
 
-Comes in: a kernel, the capabilities of a target and, for a search, a way to time candidates. Goes
-out: a `Plan`, whose launches codegen/lower takes one by one. Files: actions.py (the vocabulary),
-heuristic.py (BEAM=0), search.py (BEAM=n), pieces.py (what cannot be one launch).
+In: a kernel and the capabilities of a target. Out: a `Plan`. Next files: actions.py (the
+vocabulary), heuristic.py (BEAM=0), search.py (BEAM=n).
 """
 
 from tinycore.codegen.optimize.heuristic import heuristic
@@ -13,10 +12,7 @@ from tinycore.uop.tree import Kernel, Plan
 
 
 def optimize(kernel: Kernel, caps: Caps) -> Plan:
-    """The launches that compute `kernel` on a target with these capabilities.
-
-    `NOOPT=1` leaves the kernel as scheduled. DEBUG=3 tells the actions.
-    """
+    """The launches that compute `kernel`; NOOPT=1 leaves it as scheduled."""
     if NOOPT.value:
         return as_plan(kernel)
     chosen, actions = heuristic(kernel, caps)

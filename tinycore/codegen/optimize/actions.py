@@ -1,7 +1,7 @@
 """The vocabulary of the optimiser as text: `SPLIT(i0, 12)`, `STAGE(b1, i1.0, packed, [i2][i1.1])`.
 
-Comes in: a kernel and actions as text. Goes out: the kernel after them, or Illegal. Text is what is
-searched, cached and shipped: it speaks of canonical axis names, so that it outlives a process.
+In: a kernel and actions, which name canonical axes, so that they can be searched, cached and
+shipped. Out: the kernel after them, or Illegal. Next file: split.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,16 +28,16 @@ ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
     "FACTOR": (factor, str),
     "FILL": (fill, str),
 }
-"""What applies each action, and the types of its arguments."""
+"""The function of each action, and the types of its arguments."""
 Actions = tuple[str, ...]
 SCHEMA = 1
-"""Grows when a text comes to mean something else: tuned entries of another schema are not used."""
+"""Grows when a text comes to mean something else; older tuned entries are then not used."""
 
 
 def apply(kernel: Kernel, text: str) -> Kernel:
     """The kernel after one action.
 
-    Raises: Illegal if the action is unknown, has other arguments, or does not apply.
+    Raises: Illegal if it is unknown, has other arguments or does not apply.
     """
     name, _, rest = text.strip().removesuffix(")").partition("(")
     if name not in ACTIONS:
@@ -57,10 +57,7 @@ def _read(text: str) -> str | int | Layout:
 
 
 def apply_all(kernel: Kernel, texts: Iterable[str]) -> Kernel:
-    """The kernel after several actions.
-
-    Raises: Illegal at the first that does not apply.
-    """
+    """The kernel after several actions. Raises: Illegal at the first that does not apply."""
     return reduce(apply, texts, kernel)
 
 

@@ -1,7 +1,7 @@
 """What the heuristic reads off a kernel: how each access moves along each axis.
 
-Comes in: a kernel tree. Goes out: references (an access under its loops) and their strides, in
-elements. heuristic.py decides from these alone, never from shapes it has seen before.
+In: a kernel tree. Out: references, each an access under its loops, and their strides in elements.
+Next file: heuristic.py.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,7 @@ from tinycore.uop.tree import Access, axis_of, load, walk
 
 
 class Reference(NamedTuple):
-    """One access to memory outside registers, and the loops around the statement it is in.
-
-    `address` is the place in the buffer as one number, counted in elements.
-    """
+    """One access outside registers, its loops, and its place in the buffer in elements."""
 
     buffer: UOp
     access: Access
@@ -29,7 +26,7 @@ class Reference(NamedTuple):
     address: Index
 
     def stride(self, loop: UOp) -> int | None:
-        """Elements the address moves when the loop's axis moves by one; None if it varies."""
+        """Elements the address moves in one step of the loop; None if that varies."""
         value = axis_of(loop)
         moved = moving_part(self.address, atoms(value)).terms
         if not moved:
@@ -88,7 +85,7 @@ def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
 
 
 def is_linear(statements: Iterable[UOp]) -> bool:
-    """True if no access has a digit in its index or mask: every axis moves at one pace."""
+    """True if no index or mask has a digit, so that every axis moves at one pace."""
     values = [value for one in references(statements) for value in (one.address, *one.access.mask)]
     return all(part.kind != "digit" for value in values for part, _ in value.terms)
 

@@ -1,9 +1,8 @@
-"""The register tile of a contraction: which axis becomes lanes, which becomes rows, what is packed.
+"""Chooses the register tile of a contraction: which axis becomes lanes, which rows, what is packed.
 
-Comes in: the loops and loads of a reduction whose operands are used again and again (a matmul, a
-convolution, their gradients). Goes out: a `Tile`, chosen by counting what each multiplication
-costs: lanes that do nothing, and loads that feed it. Source of the costs: studies of CPU kernels
-at the machine's limit; a tile of R rows and V vectors needs R*V + V + 1 registers.
+In: the loops and loads of a reduction. Out: the `Tile` that wastes fewest lanes and loads. Source:
+studies of CPU kernels at the machine's limit; a tile of R rows and V vectors needs R*V + V + 1
+registers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,9 @@ from tinycore.uop import Nodes, UOp
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
-_DEPTH = 256  # multiplications for which reading a tile and writing it back is little
+_DEPTH = 256  # multiplications for which reading and writing a tile is little
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
-_SCATTER = 64.0  # multiplications that storing an element elsewhere than its neighbour takes
+_SCATTER = 64.0  # multiplications that storing an element alone takes
 Block = tuple[UOp, int]
 Loops = Nodes
 Counts = tuple[int, ...]
@@ -30,8 +29,8 @@ class Tile(NamedTuple):
     """`counts` iterations of each of `loops` at once, and as many lanes of the first.
 
     `packed` is to be staged. `block` is a reduction loop that runs outside the tiles, and how many
-    of its iterations make one of their depths. `cost` is in vector multiplications an element-wise
-    multiplication takes, at best 1 / lanes.
+    of its iterations make one of their depths. Units: `cost` in vector multiplications for each
+    element's, at best 1 / lanes.
     """
 
     loops: Loops
@@ -42,7 +41,7 @@ class Tile(NamedTuple):
 
 
 class Contraction(NamedTuple):
-    """The loads of a reduction under its par and red loops, the accesses after it, the target."""
+    """The loads of a reduction under its par and red loops, and the accesses after it."""
 
     par: Loops
     red: Loops
@@ -66,7 +65,7 @@ class Contraction(NamedTuple):
         return False
 
     def best_tile(self) -> Tile | None:
-        """The cheapest tile, or None if nothing is used again or no axis can become lanes."""
+        """The cheapest tile; None if nothing is used again or no axis can become lanes."""
         if not self._reuses():
             return None
         tiles: list[Tile] = []
@@ -77,11 +76,7 @@ class Contraction(NamedTuple):
         return min(tiles, key=lambda tile: tile.cost, default=None)
 
     def _par_tiles(self, vector: UOp) -> Iterator[Tile]:
-        """Lanes along a par axis: operands that move with it are vectors, the others are splatted.
-
-        Rows are of an axis that leaves the vectors in place. An operand is copied to a contiguous
-        tile first, if enough iterations use it then.
-        """
+        """Lanes along a par axis; rows of an axis that leaves the vectors in place."""
         vectors_of = [one for one in self.loads if one.moves(vector)]
         strided = [one for one in vectors_of if one.stride(vector) != 1]
         packed = None
@@ -102,12 +97,11 @@ class Contraction(NamedTuple):
                 yield from self._tiles(loops, sizes, packed)
 
     def _uses(self, vector: UOp, packed: Reference) -> int:
-        """How often each element of a packed operand is used."""
         others = [loop for loop in self.par if loop is not vector]
         return prod(extent_of(loop) for loop in others if not packed.moves(loop))
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
-        """Lanes along a reduction axis: partial sums, all operands read as vectors."""
+        """Lanes along a reduction axis: partial sums of vectors."""
         if any(one.stride(vector) != 1 for one in self.loads):
             return
         free = self.caps.registers
@@ -140,8 +134,7 @@ class Contraction(NamedTuple):
             yield Tile(loops, counts, waste * pace + outside, packed, block)
 
     def _block(self, packed: Reference, row_bytes: int) -> Block | None:
-        """The outermost reduction loop and how much of it a packed panel may hold, where the panel
-        of all of it would not stay in the cache."""
+        """The outermost reduction loop, and how much of it a panel in the cache holds."""
         outer = self.red[0]
         depth = prod(extent_of(loop) for loop in self.red if packed.moves(loop))
         if depth * row_bytes <= self.near or not packed.moves(outer):
@@ -152,8 +145,7 @@ class Contraction(NamedTuple):
         return (outer, count) if count < extent else None
 
     def _outside(self, loops: Loops, packed: Reference | None, block: Block | None) -> float:
-        """What a tile costs around its inner loop, as a share of it: lanes scattered to be stored,
-        a packed operand's copies for each use, rows that lie far apart."""
+        """The cost around its inner loop: scattered stores, packing, far rows."""
         vector, *rows = loops
         if vector.arg.kind == "red":
             return 0.05

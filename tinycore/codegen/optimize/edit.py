@@ -1,7 +1,7 @@
 """Tools that every action uses to change a kernel tree: find loops, replace them, add masks.
 
-Comes in: a kernel and the name of an axis. Goes out: the kernel with every loop of that axis (or
-one) rebuilt. Nothing here decides whether a change is right: each action states its own legality.
+In: a kernel and the name of an axis. Out: the kernel with the loops of that axis rebuilt. Next
+file: split.py.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ Look = Callable[[UOp], UOp]
 
 
 class Illegal(TinycoreError):
-    """An action does not apply to this kernel; the text says why. Search drops the candidate."""
+    """An action does not apply to this kernel; the text says why."""
 
 
 # Finding
@@ -57,15 +57,12 @@ def loops_in(statements: Nodes) -> list[UOp]:
 
 
 def loops_named(statements: Nodes, name: str) -> list[UOp]:
-    """Every loop of an axis under `statements`, in source order."""
+    """Every loop of an axis under `statements`."""
     return [one for one in loops_in(statements) if one.name == name]
 
 
 def loops_of(kernel: Kernel, name: str) -> list[UOp]:
-    """Every loop of an axis, in source order.
-
-    Raises: Illegal if there is none.
-    """
+    """Every loop of an axis. Raises: Illegal if there is none."""
     found = loops_named(kernel.body, name)
     if not found:
         raise Illegal(f"no loop of axis {name}")
@@ -89,10 +86,7 @@ def declared(statements: Nodes) -> set[UOp]:
 
 
 def buffer_named(kernel: Kernel, name: str) -> UOp:
-    """The buffer of this name, a parameter or declared.
-
-    Raises: Illegal if there is none.
-    """
+    """The parameter or declared buffer of this name. Raises: Illegal if there is none."""
     for buffer in (*kernel.params, *find(kernel.body, Ops.BUFFER)):
         if buffer.name == name:
             return buffer
@@ -117,7 +111,7 @@ def nodes_in(statements: Nodes) -> dict[UOp, None]:
 
 
 def loads(statements: Nodes) -> list[UOp]:
-    """Every LOAD under `statements`, those of gathered indices included, in source order."""
+    """Every LOAD under `statements`, those of gathered indices included."""
     return direct(nodes_in(statements), Ops.LOAD)
 
 
@@ -148,12 +142,12 @@ def stores_to(statements: Nodes, buffer: UOp) -> list[UOp]:
 
 
 def tied(statements: Nodes) -> list[set[UOp]]:
-    """The states that a rebase moves together with their leading one: they share dimensions."""
+    """The states that a rebase moves together with their leading one."""
     return [set(targets(one)) for one in find(statements, Ops.STORE) if one.arg.rebase]
 
 
 def own_places(statements: Nodes, value: Index) -> dict[UOp, set[int]]:
-    """For each buffer used, the dimensions in which every access is at the axis `value` itself."""
+    """The dimensions of each buffer in which every access is at the axis `value` itself."""
     found: dict[UOp, set[int]] = {}
     for statement in under(statements):
         for buffer, access, _ in uses(statement):
@@ -163,7 +157,7 @@ def own_places(statements: Nodes, value: Index) -> dict[UOp, set[int]]:
 
 
 def names_in(kernel: Kernel) -> set[str]:
-    """Every name of a kernel: of parameters, variables, buffers, values and axes."""
+    """Every name of a kernel."""
     return names_declared((*kernel.params, *kernel.variables, *kernel.body))
 
 
@@ -181,7 +175,7 @@ def fresh(name: str, taken: set[str]) -> str:
 
 
 def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
-    """Each statement for which `alone` holds, and what stands between such as one."""
+    """Each statement for which `alone` holds by itself, and those between such together."""
     found: list[Statements] = [()]
     for one in statements:
         if alone(one):
@@ -200,7 +194,7 @@ def refit(node: UOp, **fields: Any) -> UOp:
 
 
 def renewed(node: UOp, **fields: Any) -> UOp:
-    """A loop with some fields of its argument changed, and its body at the axis this makes."""
+    """A loop with some fields changed, and its body at the new axis."""
     new = refit(node, **fields)
     return new.over(placed(node.src, {axis_of(node): axis_of(new)}))
 
@@ -229,20 +223,14 @@ def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Stateme
 
 
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
-    """The kernel with `change` applied to every loop of axis `name`.
-
-    Raises: Illegal if there is none.
-    """
+    """The kernel with `change` applied to every loop of an axis. Raises: Illegal if none."""
     ours = loops_of(kernel, name)
     body = edit(kernel.body, lambda one: change(one) if one in ours else (one,))
     return kernel._replace(body=body)
 
 
 def nested(kernel: Kernel, action: str) -> Kernel:
-    """The kernel, if every statement stands in loops that may hold it.
-
-    Raises: Illegal.
-    """
+    """The kernel itself. Raises: Illegal if a statement stands in loops that may not hold it."""
     for statement, around in walk(kernel.body):
         for found in misplaced(statement, around):
             raise Illegal(f"{action}: {found}")
@@ -250,7 +238,7 @@ def nested(kernel: Kernel, action: str) -> Kernel:
 
 
 def readdressed(node: UOp, change: Places) -> UOp:
-    """A load or store with its places changed: `change` is given each buffer and its place."""
+    """A load or store at the places that `change` gives for each buffer and place."""
     if node.op is Ops.LOAD:
         [buffer] = node.src
         return load(buffer, change(buffer, node.arg))
@@ -270,10 +258,9 @@ def resized(statements: Nodes, buffers: Mapping[UOp, UOp], change: Resize) -> St
 
 
 def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None:
-    """For a Rebuild: a mask on what reaches memory that is not `own`.
+    """For a Rebuild: a mask on stores and on loads at `places`, in memory that is not `own`.
 
-    A load is masked if its place depends on one of `places`, a store always: an iteration that
-    does not exist must leave no trace.
+    An iteration that does not exist must leave no trace.
     """
     names = {buffer.name for buffer in own}
     moved = atoms(*places)
@@ -302,7 +289,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
 
 
 def followed(body: Nodes, env: Mapping[Atom, Index]) -> dict[Atom, Index]:
-    """`env` with the axes whose bounds it changes: loops that run as far as an outer axis says."""
+    """`env` and the axes of those loops whose extents it changes."""
     found = dict(env)
     for inner in loops_in(body):
         extent = substitute(inner.arg.extent, found)

@@ -1,10 +1,7 @@
 """BEAM=0: the actions a kernel gets without a search, decided from strides and capabilities.
 
-Comes in: a kernel and the caps of a target. Goes out: action texts, applied one by one; one that
-turns out illegal is left out. Four cases: contractions get a register tile (contraction.py);
-other loops become vectors along the axis that is contiguous in most accesses: a par axis directly,
-a reduction axis by partial sums, an outer axis by sinking below the reductions. What is left of
-the outer par loops becomes the grid. No shape is looked up in a table.
+In: a kernel and the caps of a target. Out: action texts: register tiles for contractions, vectors
+along the axis contiguous in most accesses, a grid of the outer par loops. Next file: search.py.
 """
 
 from collections.abc import Mapping
@@ -41,7 +38,7 @@ def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
 
 
 class _Choice:
-    """A kernel, the actions taken so far, and what the target offers: lanes and caches."""
+    """A kernel and the actions taken so far."""
 
     def __init__(self, kernel: Kernel, caps: Caps) -> None:
         widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
@@ -78,8 +75,7 @@ class _Choice:
     # contractions
 
     def contraction(self, position: int) -> bool:
-        """Tile the root statement at `position` if it is a contraction, after an exchange of the
-        masks of sums for zeros that their factors read."""
+        """Tile a root statement that is a contraction, with zeros for the masks of its sums."""
         for made in find(self.kernel.body[position : position + 1], Ops.STORE):
             if made.arg.combine == "sum" and made.arg.places[0].mask:
                 self.take(f"FILL({made.source.name})")
@@ -94,7 +90,6 @@ class _Choice:
         return True
 
     def _operands(self, root: UOp) -> Contraction | None:
-        """The loops and loads of a root statement that is one reduction under par loops."""
         chain, body = par_chain((root,))
         reds = loops_in(body)
         nested = all(outer.src == (inner,) for outer, inner in pairwise(reds))
@@ -126,7 +121,7 @@ class _Choice:
         chosen = [(path[-1], _contiguous_axis(path)) for path in leaf_loops([root])]
         done: set[str] = set()
         for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
-            # one axis of lanes for a nest: leaves that have their own leave the outer axes alone
+            # one axis of lanes for a nest: leaves with their own leave the outer axes alone
             if loop is None or loop.name in done or (done and loop is not leaf):
                 continue
             done.add(loop.name)
@@ -180,7 +175,6 @@ class _Choice:
 
 
 def _contiguous_axis(path: Nodes) -> UOp | None:
-    """The loop of a path along which most accesses of its innermost body are neighbours."""
     inner = references(path[-1].src, path)
     best, best_score = None, 0.0
     for loop in reversed(path):
@@ -193,11 +187,7 @@ def _contiguous_axis(path: Nodes) -> UOp | None:
 
 
 class _RowTile:
-    """The actions that make a tile of rows; names are those that its axes have after each SPLIT.
-
-    Where a packed panel of the whole depth would not stay in the cache, the outer reduction runs
-    outside the tiles, which add to an accumulator in memory (UPDATE).
-    """
+    """The actions that make a tile of rows; names are those after each SPLIT."""
 
     def __init__(self, choice: _Choice, operands: Contraction, tile: Tile) -> None:
         self.choice = choice
@@ -211,7 +201,6 @@ class _RowTile:
         self.depth = [loop.name for loop in operands.red]
 
     def make(self) -> None:
-        """Take the actions."""
         packed = self.tile.packed
         block = self._block()
         shares = self._packed_panel(packed) if packed else []
@@ -235,7 +224,6 @@ class _RowTile:
             self.take(f"PEEL({row})")
 
     def _parts(self) -> list[str]:
-        """Cut the axes of the tile: lanes, vectors, and rows if there are several."""
         lanes, panel = self.choice.lanes, self.panel
         self.take(f"SPLIT({panel}, {lanes * self.vectors})", f"SPLIT({panel}.1, {lanes})")
         parts = [f"{panel}.1.1", f"{panel}.1.0"]
@@ -244,7 +232,7 @@ class _RowTile:
         return parts
 
     def _order(self, names: list[str], rank: Mapping[str, int]) -> list[str]:
-        """Bring nested loops, outermost first, in order of rank, as far as REORDER is legal."""
+        """Bring nested loops, outermost first, in order of rank, as far as that is legal."""
         for k, (outer, inner) in enumerate(pairwise(names)):
             wrong = rank.get(outer, -1) > rank.get(inner, -1)
             if wrong and self.take(f"REORDER({outer}, {inner})"):
@@ -254,7 +242,7 @@ class _RowTile:
     # reduction loops
 
     def _block(self) -> str:
-        """The reduction axis that runs outside the tiles, or nothing."""
+        """The reduction that runs outside the tiles, if all of it would leave the cache."""
         if self.tile.block is None:
             return ""
         name, count = self.tile.block[0].name, self.tile.block[1]
@@ -270,10 +258,7 @@ class _RowTile:
         self.take(update, f"FILL({total}.reg)", f"MAP({parts[0]}', vec)")
 
     def _streamed(self) -> str:
-        """Order the reduction loops so that the innermost moves least through what is splatted.
-
-        The name of the innermost axis.
-        """
+        """Order the reduction loops; the innermost, which is returned, moves splats least."""
         splats = [one for one in self.operands.loads if not one.moves(self.tile.loops[0])]
         rank: dict[str, int] = {}
         for loop in self.operands.red:
@@ -284,8 +269,7 @@ class _RowTile:
     # panels
 
     def _packed_panel(self, packed: Reference) -> list[str]:
-        """Cut the panel that is packed at once: half the second-level cache, and work for every
-        unit. The axes outside it that share its work."""
+        """Cut a packed panel that fits the cache and feeds all units; the axes that share it."""
         extent, units = extent_of(self.tile.loops[0]), self.choice.caps.units
         least = self.choice.lanes * self.vectors
         block, depth = self.tile.block or (None, 1)
@@ -298,7 +282,6 @@ class _RowTile:
         return self._shared(packed, shares) if -(-extent // width) < few else []
 
     def _shared(self, packed: Reference, shares: int) -> list[str]:
-        """The outer part of the longest axis that a panel does not move with, cut in shares."""
         may = [loop for loop in self.operands.par if loop.name in self.others]
         if self.tile.block is not None:
             may += self.tile.loops[1:]
@@ -322,8 +305,7 @@ class _RowTile:
         self.take(f"STAGE({packed.buffer.name}, {at}, packed, {layout})")
 
     def _box(self) -> None:
-        """Copy to a tile, at the first loop it fits in, what is read under masks or always used in
-        some function of it: there it is masked and computed once, not for every use."""
+        """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         for one in references(self.choice.kernel.body):
             axes = [loop.name for loop in one.loops]
             inner = [axes.index(name) for name in self.depth if name in axes]
@@ -337,5 +319,4 @@ class _RowTile:
 
 
 def _layout(*dims: str) -> str:
-    """The text of a tile's dimensions, each the axes it runs over."""
     return "".join([f"[{axes}]" for axes in dims])

@@ -1,13 +1,7 @@
-"""A body cut in pieces: a loop over each of them (REORDER), a launch of each (`as_plan`), or a loop
-that joins what each iteration of another has in a state of its own (RFACTOR).
+"""Cuts a body in pieces: loops (REORDER), launches (`as_plan`), or partial states (RFACTOR).
 
-Comes in: a kernel, for REORDER the axis that moves and the axis it goes below, for RFACTOR a red
-axis. Goes out: the kernel with each buffer that the loop shared between its pieces or iterations
-one dimension larger, or a `Plan`. Register tiles are made by REORDER: the par axes of a tile sink
-below the reduction, and the accumulator becomes a tile (docs/ir.md rule 9). MAP says whether the
-states of RFACTOR are lanes, registers, threads, or grid blocks (split-K; rule 8). Nothing orders
-two grid loops in one kernel, so a grid loop with something beside it at the root is a launch of
-its own, and what its launch shares with others becomes a temporary (rule 11).
+In: a kernel and axes. Out: the kernel, in which buffers shared between pieces are one dimension
+larger, or a `Plan` (docs/ir.md rules 8, 9, 11). Next file: place.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,8 +62,8 @@ UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     """REORDER(a, b): loop a, which holds loop b, goes just inside b.
 
-    Legal for a perfect pair of par and red loops, and for a par loop around anything: its
-    iterations are independent. Refused where an extent, a shape or an IF between depends on a.
+    Legal for a perfect pair of par and red loops, and for a par loop around anything. Refused where
+    an extent, a shape or an IF between depends on a.
     """
     new = edit_loops(kernel, moved, lambda node: _moved(node, below))
     if new == kernel:
@@ -98,7 +92,6 @@ def _sunk(node: UOp, below: str) -> Statements:
 
 
 def _entered(node: UOp, below: str) -> Statements:
-    """A loop over one statement, inside the loops of an axis in it."""
     *buffers, inner = node.src
     if atom_of(node) in atoms(*indices(inner.arg)):
         name = declared_name(inner) or "an IF"
@@ -112,8 +105,7 @@ def _entered(node: UOp, below: str) -> Statements:
 def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> Statements:
     """A par loop as a loop over each piece of its body.
 
-    Buffers and values that one piece writes and another reads are held outside, with one more
-    dimension; the rest stays where it is used.
+    What one piece writes and another reads is held outside, with one more dimension.
     """
     if find(node.src, *TILES, Ops.BLOCK):
         raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
@@ -131,7 +123,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
 
 
 def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
-    """What a loop has become, after the buffers that it held, with a dimension for its axis."""
+    """What a loop has become, after its buffers, which get a dimension for its axis."""
     for one in buffers:
         if atom_of(node) in atoms(*one.arg.shape):
             raise Illegal(f"REORDER: the shape of {one.name} depends on {node.name}")
@@ -140,10 +132,9 @@ def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
 
 
 def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Statements], list[UOp]]:
-    """Pieces in which no LET of another is read, and the buffers that hold such values now.
+    """Pieces that read no LET of another, and the buffers that hold such values now.
 
-    Declarations of buffers are left out, and so are pieces of nothing else.
-    A cheap value is written out again if its piece and those after store to nothing it reads.
+    A cheap value is written out again if nothing it reads is stored to since.
     """
     whole: dict[UOp, UOp] = {}
     made = []
@@ -200,11 +191,10 @@ def as_plan(kernel: Kernel) -> Plan:
 def separated(
     pieces: Sequence[Statements], taken: set[str]
 ) -> tuple[list[UOp], list[UOp], list[Statements]]:
-    """The global memory that pieces of a block share, other buffers, and the pieces, which share
-    nothing else.
+    """The global memory that pieces of a block share, their other buffers, and the pieces.
 
-    A sum that others read is copied to a place of its own when it is complete.
-    Raises: Illegal if a tile or a sum is written by several parts.
+    A complete sum that others read is copied. Raises: Illegal if several pieces write a tile or a
+    sum.
     """
     own = direct(chain(*pieces), Ops.BUFFER)
     bodies, made = crossing_values(pieces, GLOBAL)
@@ -230,7 +220,6 @@ def separated(
 
 
 def _copied(source: UOp, target: UOp) -> UOp:
-    """Statements that copy each element."""
     name = f"{source.name}."
     return each(source, name, lambda place: store(target, place, load(source, place)))
 
@@ -241,8 +230,8 @@ def _copied(source: UOp, target: UOp) -> UOp:
 def rfactor(kernel: Kernel, name: str) -> Kernel:
     """RFACTOR(axis): partial states along a red axis, and join loops over axis.j.
 
-    Legal where the red loops of the axis change what lies outside the reduction only by combining
-    stores to register buffers, which nothing else in the reduction touches.
+    Legal where its red loops change what is outside only by combining stores to register buffers,
+    which nothing else in the reduction touches.
     """
     reds = [found for found in loops_of(kernel, name) if found.arg.kind == "red"]
     if not reds or any(found.arg.map for found in reds):
@@ -254,7 +243,6 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
 
 
 def _combining(node: UOp) -> dict[UOp, UOp]:
-    """The states that a loop combines into, and the stores that do."""
     name, own = node.name, declared([node])
     others = find(node.src, *TILES, Ops.IF, Ops.BLOCK)
     if others:
@@ -274,10 +262,9 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
 
 
 def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements:
-    """The block that declares the states, with partial ones, the loop as one of these, and joins.
+    """The block with partial states, the loop over them, and joins.
 
-    The states hold identities before, so that they are joined one by one, leading states first,
-    and nothing needs to be moved.
+    Joined one by one from identities, leading states first, none needs to be moved.
     """
     name = node.name
     at = next(k for k, one in enumerate(body) if node in loops_in([one]))

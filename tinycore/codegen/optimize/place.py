@@ -1,10 +1,7 @@
 """AT and FACTOR: where a stage is computed, and what leaves a sum.
 
-Comes in: a kernel and a stage, named by the buffer it writes. Goes out: the kernel with the stage
-in a loop of its reader, written out where it is read, or stored at the root, where the group is
-cut: pieces.py makes a launch of each side. What only a merged loop touches loses a dimension, and
-is a value if none is left. Reductions merge also where the later one reads the state of the
-earlier, by rebase (docs/ir.md rule 2).
+In: a kernel and a stage, named by the buffer it writes. Out: the kernel with the stage inside its
+reader's loop, written into its readers, or stored at the root. Next file: stage.py.
 """
 
 from collections.abc import Iterable
@@ -67,10 +64,10 @@ from tinycore.uop.tree import (
 def at(kernel: Kernel, stage: str, place: str) -> Kernel:
     """AT(stage, loop | inline | root): where the stage that writes buffer `stage` is computed.
 
-    `inline`: its one elementwise store is written into its readers. A loop: the loop that writes
-    it merges with the next one beside it that holds a loop of this axis, as long as each
-    iteration needs nothing of another, or reads a maximum as one factor exp(x - maximum) of a
-    sum. `root`: the stage is stored, and what follows it stands in loops of its own.
+    `inline`: its one elementwise store is written into its readers. A loop: the loop that writes it
+    merges with the next one beside it that holds a loop of this axis, if iterations need nothing of
+    each other, or read a maximum as one factor exp(x - maximum) of a sum (docs/ir.md rule 2).
+    `root`: the stage is stored, and what follows stands in loops of its own.
     """
     buffer = buffer_named(kernel, stage)
     if buffer in kernel.params and place in ("inline", "root"):
@@ -106,7 +103,6 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
 
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
-    """The one statement of a block that writes a buffer, the one STORE in it, and the value."""
     found = [one for one in under(body) if buffer in targets(one)]
     plain = [one for one in direct(found, Ops.STORE) if one.src[: len(one.arg.places)] == (buffer,)]
     if len(found) != 1 or not plain:
@@ -116,7 +112,7 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
 
 
 def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
-    """The axes of `producer` that a value depends on, also by the places it reads."""
+    """The axes of `producer` that a value, or a place it reads, depends on."""
     nodes = evaluated(let("", value))
     used = atoms(*[index for node in nodes for index in indices(node.arg)])
     return used & atoms_in([producer])
@@ -132,7 +128,6 @@ def _again(value: UOp, place: Access, there: Access) -> UOp:
 
 
 def _pruned(body: Statements) -> Statements:
-    """The body without values nobody reads and loops that do nothing."""
     used = {*nodes_in(body), *touched(body)}
 
     def keep(one: UOp) -> Statements:
@@ -148,8 +143,7 @@ def _pruned(body: Statements) -> Statements:
 
 
 def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
-    """What stands before the cut after the last statement that writes the stage, and what stands
-    after; loops around are cut too, and what crosses is global."""
+    """What stands before and after a cut behind the last write of the stage."""
     if buffer in body:
         last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
         if buffer not in read(body[last:]) or not last:
@@ -214,7 +208,6 @@ def merged(body: Statements, stage: str, axis: str) -> Statements:
 
 
 def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
-    """Where the next loop that holds the axis stands, after the last that writes the stage."""
     writers = []
     for at, one in enumerate(body):
         if one.op is Ops.LOOP and stage in [buffer.name for buffer in changed([one])]:
@@ -225,10 +218,7 @@ def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
 
 
 def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
-    """Two loops over one index space as one, under the name of the second's axis.
-
-    Raises: Illegal if iterations of the one meet where those of the two do not.
-    """
+    """Two loops over one index space as one, named as the second."""
     one, two, late = first.arg, second.arg, second.src
     if one.extent is not two.extent or one.map != two.map:
         raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
@@ -272,8 +262,7 @@ def _rebased(
 
 
 def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
-    """True for a sum, at the place of the state that `made` changes, of products with one factor
-    exp(score - now)."""
+    """True for a sum, at the place of that state, of products with one factor exp(score - now)."""
     arg = sum_of.arg
     if sum_of.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
         return False
@@ -297,8 +286,7 @@ def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
 
 
 def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Statements, Statements]:
-    """What stands before a loop, without the buffers that only it touches, at its own axis; and
-    the body of the loop."""
+    """What stands before a loop and its body, where buffers that only it touches lose its axis."""
     own = own_places(fused.src, axis_of(fused))
     tiles = changed(find(fused.src, *TILES))
     outside = touched(before + after) | tiles
@@ -316,8 +304,6 @@ def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Stat
 
 
 def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
-    """`body` with a buffer that has lost dimension `at`, or with a value instead of it."""
-
     def less(indices: Indices) -> Indices:
         return indices[:at] + indices[at + 1 :]
 
@@ -329,10 +315,6 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
 
 
 def _as_value(body: Statements, buffer: UOp) -> Statements:
-    """The body after the buffer's declaration, or with a LET for it if it is stored to once.
-
-    A register that nothing stores to afterwards needs no second name.
-    """
     now = load(buffer, Access(()))
     stores = stores_to(body, buffer)
     at = body.index(stores[0]) if stores and stores[0] in body else 0

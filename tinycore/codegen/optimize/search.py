@@ -1,8 +1,7 @@
 """BEAM=n: the actions that measure best, found by changing those of the heuristic step by step.
 
-Comes in: a kernel, capabilities and a way to time candidates. Goes out: action texts. A candidate
-is a list of texts, of which those that are illegal where they stand are left out; so a changed
-factor changes what follows. Nothing here runs anything: `evaluate` compiles, times and verifies.
+In: a kernel, capabilities and a way to time candidates. Out: action texts. Next file:
+engine/tune.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,7 +65,7 @@ class _Beam:
         self.seen: set[str] = set()
 
     def measured(self, candidates: Iterable[Actions]) -> list[Found]:
-        """Those that are new, run and compute the same, the fastest first."""
+        """Those that are new and compute the same, the fastest first."""
         new: dict[str, Actions] = {}
         for actions in candidates:
             tree, legal = applied(self.kernel, actions)
@@ -84,7 +83,7 @@ class _Beam:
 
 
 def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
-    """Lists that differ in one decision: a factor, an action less, one before or some after."""
+    """Lists that differ in one decision: a factor, an action less, one before, some after."""
     for at, text in enumerate(actions):
         for other in _other_factors(text):
             yield (*actions[:at], other, *actions[at + 1 :])
@@ -97,7 +96,6 @@ def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
 
 
 def _other_factors(text: str) -> Iterator[str]:
-    """The text of a SPLIT or an OVERLAP with factors near its own."""
     head, _, tail = text.removesuffix(")").rpartition(" ")
     if not tail.isdigit():
         return
@@ -111,7 +109,6 @@ def _other_factors(text: str) -> Iterator[str]:
 
 
 def _first(kernel: Kernel) -> Iterator[str]:
-    """What stands before all loops are cut: places of stages, fused axes."""
     for buffer in find(kernel.body, Ops.BUFFER):
         yield f"AT({buffer.name}, inline)"
         yield f"AT({buffer.name}, root)"
@@ -122,7 +119,6 @@ def _first(kernel: Kernel) -> Iterator[str]:
 
 
 def _last(tree: Kernel) -> Iterator[Actions]:
-    """What may still be done to each loop without a place."""
     free: dict[str, UOp] = {}
     for loop in loops_in(tree.body):
         if not loop.arg.map:

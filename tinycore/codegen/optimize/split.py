@@ -1,12 +1,7 @@
 """SPLIT, FUSE, MAP, PEEL, OVERLAP, FILL: how an axis is cut, joined, given a place, and unmasked.
 
-Comes in: a kernel and an axis name. Goes out: the kernel after the action, or Illegal. Names carry
-their history: i splits into i.0 and i.1 (docs/ir.md rule 4). PEEL and OVERLAP keep the mask of a
-remainder out of the main loop: a second copy of its body runs the last iterations, and every axis,
-buffer and LET of it has a prime so that it can be addressed alone. Bounds then fold the masks of
-the first copy, or shrink the extents of the second (docs/ir.md rule 7). FILL drops the mask of a
-sum where a factor reads 0 anyway; a product with an infinity outside the mask changes, as the
-identity of the combine is used (rule 6).
+In: a kernel and an axis name. Out: the kernel, or Illegal. i splits into i.0 and i.1; copies of it
+have primes (docs/ir.md rules 4, 7). Next file: pieces.py.
 """
 
 from tinycore.codegen.optimize.edit import (
@@ -51,9 +46,9 @@ FIXED = (*TEAMS, "lane", "reg", "vec", "unroll")
 
 
 def split(kernel: Kernel, name: str, factor: int) -> Kernel:
-    """SPLIT(axis, n): a becomes a.0 (outer) and a.1 of n iterations; a mask cuts the remainder.
+    """SPLIT(axis, n): a becomes a.0 (outer) and a.1 of n iterations; masks cut the remainder.
 
-    Always legal on an axis without a place; an axis that n does not divide gets masked accesses.
+    Always legal on an axis without a place.
     """
 
     def change(node: UOp) -> list[UOp]:
@@ -99,7 +94,7 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
 
 def fused(node: UOp, inner: UOp) -> UOp:
-    """A perfect pair of loops, of which the inner one has a constant extent, as one loop."""
+    """A perfect pair of loops, the inner one of constant extent, as one loop."""
     first, count = node.arg, inner.arg.extent.const
     name, extent = f"{first.axis}_{inner.name}", first.extent * count
     whole = axis(name, extent)
@@ -110,9 +105,9 @@ def fused(node: UOp, inner: UOp) -> UOp:
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """MAP(axis, place): where the iterations of an axis run.
 
-    Legal for par loops everywhere, for red loops on thread, lane, vec and unroll; loops of the
-    axis that cannot run there stay as they are, unless none can. Teams, lanes, register, vector
-    and unrolled axes have constant extents; places nest from grid to vec, from the outside in.
+    Legal for par loops everywhere, for red loops on thread, lane, vec and unroll; loops of the axis
+    that cannot run there stay as they are, unless none can. All but grid and thread need constant
+    extents; places nest from grid to vec, from the outside in.
     """
     if place not in PLACES:
         raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")
@@ -139,8 +134,8 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
 def peel(kernel: Kernel, name: str) -> Kernel:
     """PEEL(axis): the last iteration of a loop stands alone, after the others.
 
-    Legal on an axis of constant extent above one that has no place or is a grid: there both
-    copies stay in the one loop, under conditions that all of a block agree on.
+    Legal on an axis of constant extent above one without a place, or on a grid: there both copies
+    stay in the one loop, under conditions.
     """
     primes = _Primes(kernel, name)
 
@@ -195,11 +190,7 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
 
 
 class _Primes:
-    """Gives copies new names: as many primes as make every name of a kernel new.
-
-    All copies of one action share their axes; a value or buffer that another copy has in its
-    block gets a prime more.
-    """
+    """Gives copies new names: as many primes as make every name of a kernel new."""
 
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.taken = names_in(kernel)
@@ -230,10 +221,6 @@ class _Primes:
 
 
 def _shrunk(body: Statements) -> Statements:
-    """The body with each axis cut to the iterations that any store lets through.
-
-    All loops of an axis are cut at once, with the dimension of the tiles they share.
-    """
     for node in loops_in(body):
         for atom in atoms(axis_of(node)):
             body = _cut(body, atom)
@@ -264,8 +251,8 @@ def _cut(body: Statements, atom: Atom) -> Statements:
 def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
     """The masks of all stores by which iterations of an axis of `body` reach anything else.
 
-    None if they reach it by more than stores, or in order. Tiles that have a dimension for the
-    axis and are touched at its own place alone do not count: each iteration has its own part.
+    None if they reach it otherwise, or in order. Tiles of which each iteration has its own part do
+    not count.
     """
     loops = [found for found in loops_in(body) if atom_of(found) is atom]
     own = declared(loops) | _private(body, atom).keys()
@@ -276,7 +263,6 @@ def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
 
 
 def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
-    """The buffers of `body` with a dimension for the axis, touched at its own place alone."""
     own, places = declared(body), own_places(body, of_atom(atom))
     return {tile: min(found) for tile, found in places.items() if found and tile in own}
 
@@ -287,8 +273,8 @@ def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
 def fill(kernel: Kernel, name: str) -> Kernel:
     """FILL(buffer): sums into `buffer` without the masks that a factor's fill makes needless.
 
-    Legal if the place is in the buffer anyway, some store's mask is also that of a load that is a
-    factor of its value and reads 0, and no factor can become infinite where loads read 0.
+    Legal if the place is in the buffer anyway, a factor is a load that reads 0 outside the mask,
+    and no factor can become infinite there (docs/ir.md rule 6).
     """
     stores = [one for one in find(kernel.body, Ops.STORE) if one.source.name == name]
     body = rebuild(kernel.body, {one: _filled(one) for one in stores})
@@ -301,7 +287,6 @@ def _filled(statement: UOp) -> UOp:
     place, *others = statement.arg.places
 
     def unmasked(buffer: UOp, access: Access) -> Access:
-        """The place without the mask of the sum, if it is in the buffer anyway."""
         for index, extent in zip(access.indices, buffer.arg.shape, strict=True):
             if index.lo < 0 or index.hi >= extent.lo:
                 return access

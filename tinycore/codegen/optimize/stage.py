@@ -1,12 +1,8 @@
 """STAGE and UPDATE: tiles in a nearer place, of what a loop reads or adds to again and again.
 
-Comes in: a kernel, a buffer, the axis at which the tile is filled, its space and layout. Goes out,
-for STAGE, the kernel with a COPY and a WAIT (for registers: stores) at the top of that loop, and
-unmasked reads of the tile: masks move into the COPY, and so does what is computed from an element
-alone (an activation in front of a convolution). Packing on a CPU, group memory on a GPU, the padded
-image of a convolution are this one action (docs/ir.md rule 9). For UPDATE, whose accumulator has
-grown too large for registers, a register tile for what an inner reduction adds, combined once an
-iteration of the outer one (docs/decisions/0008-update.md).
+In: a kernel, a buffer, an axis, a space and a layout. Out: the kernel with a tile; a COPY takes
+over masks and what is computed from an element alone (docs/ir.md rule 9,
+docs/decisions/0008-update.md). Next file: actions.py.
 """
 
 from collections.abc import Callable
@@ -64,10 +60,10 @@ ENGINES = {"reg": "", "packed": "loop", "group": "thread"}
 def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str) -> Kernel:
     """STAGE(buffer, axis, space, layout): a tile of `buffer`, filled at each iteration of `axis`.
 
-    `layout` lists the tile's dimensions, outermost first, each the axes inside `axis` that it
-    runs over: [j.1][k][j.2 j.3]; all reads have one index then. `box` is the bounding box, in each
-    dimension of the buffer, of what is read inside. Legal if nothing inside writes the buffer, and
-    every mask of a read is told by the place in the tile or keeps its iteration from storing.
+    `layout` lists the tile's dimensions, outermost first, each the axes inside `axis` that it runs
+    over: [j.1][k][j.2 j.3]; all reads have one index then. `box` is the bounding box of what is
+    read inside. Legal if nothing inside writes the buffer, and every mask of a read is told by the
+    place in the tile or keeps its iteration from storing.
     """
     if space not in ENGINES:
         raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
@@ -108,7 +104,6 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
 
 
 def _reads(node: UOp, source: UOp) -> list[UOp]:
-    """The loads of a buffer in a loop, if their places can be told."""
     name, reads = source.name, loads_of(node.src, source)
     if source in changed(node.src):
         raise Illegal(f"STAGE: {name} is written inside {node.name}")
@@ -125,7 +120,7 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
 
 
 class Use(NamedTuple):
-    """What is computed from each read alone, and the LETs on the way, which nothing else uses."""
+    """What is computed from each read alone, and the LETs on the way."""
 
     results: list[UOp]
     lets: list[UOp]
@@ -139,10 +134,7 @@ class Use(NamedTuple):
 
 
 def used_alone(body: Statements, reads: list[UOp]) -> Use:
-    """The widest expressions of one read each, if all reads enter the rest of `body` by the same.
-
-    Otherwise the reads themselves.
-    """
+    """The widest expressions of one read each, if all enter `body` by the same; else the reads."""
     statements = under(body)
     order = toposort([value for one in statements for value in values(one)])
     origin: dict[UOp, UOp | None] = {}
@@ -169,7 +161,6 @@ def _plain(node: UOp) -> UOp:
 
 
 def _filled(target: UOp, value: UOp) -> Statements:
-    """A COPY with its WAIT, or plain stores into registers."""
     name, shape = f"{target.name}.", target.arg.shape
     if target.arg.space == "reg":
         return (each(target, name, lambda place: store(target, place, value)),)
@@ -181,11 +172,9 @@ def _filled(target: UOp, value: UOp) -> Statements:
 
 
 class _Tile(NamedTuple):
-    """For each dimension of a tile the index of each read, the indices it is copied from, and
-    constraints in its axes.
+    """For each dimension of a tile the index of each read, and the indices it is copied from.
 
-    `told(number, value)` is what a constraint of a read means in the tile; what it cannot tell
-    still speaks of axes inside.
+    `told(number, value)` is a constraint of a read in the tile's axes, as far as it can tell.
     """
 
     dims: list[list[Index]]
@@ -215,7 +204,6 @@ def _is_dead(body: Statements, value: Index) -> bool:
 
 
 def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
-    """The layout that the action lists: axes become digits of the dimension they lie in."""
     places = reads[0].arg.indices
     if any(read.arg.indices != places for read in reads):
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
@@ -231,10 +219,6 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
 
 
 def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -> Indices:
-    """The place in a tile, each dimension over the axes inside a loop that are listed for it.
-
-    Raises: Illegal if one of them has no constant extent, or these are not what moves `places`.
-    """
     found = []
     extents = {one.name: one.arg.extent for one in loops_in(node.src)}
     for group in layout:
@@ -290,15 +274,13 @@ def moving_part(index: Index, moving: frozenset[Atom]) -> Index:
 def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
     """UPDATE(buffer, axis, layout): each iteration of `axis` adds to a register tile of `buffer`.
 
-    `layout` lists the tile's dimensions as STAGE does. What reads the sums afterwards gets axes of
-    its own, with a prime, since it need not run as the tiles do. Legal for an accumulator with one
-    combining store, in a reduction loop that holds `axis` inside par loops alone.
+    `layout` is as for STAGE. What reads the sums afterwards gets new axes. Legal for an accumulator
+    with one combining store, in a reduction loop that holds `axis` inside par loops alone.
     """
     wide, taken = buffer_named(kernel, source), names_in(kernel)
     name = fresh(f"{source}.reg", taken)
 
     def apart(one: UOp) -> Statements:
-        """A loop with a new name for its axis."""
         is_loop = one.op is Ops.LOOP
         return (renewed(one, axis=fresh(one.name, taken)) if is_loop else one,)
 
@@ -312,7 +294,6 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
 
 
 def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
-    """The loops around the store that adds to `wide`, up to that of the tile. Raises: Illegal."""
     loops = [one for one in loops_in(body) if stores_to([one], wide)]
     names = [one.name for one in loops]
     depth = names.index(at) if at in names else 0
@@ -327,7 +308,6 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
 
 
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
-    """The loop of the tile, with the tile declared in it and combined at its end."""
     [added] = stores_to(node.src, wide)
     [place] = added.arg.places
     inside = _place("UPDATE", name, node, layout, place.indices)
