@@ -1,10 +1,9 @@
-"""Writes a lowered program as LLVM IR text that needs no pass: vectors, phis and branches as is.
+"""Writes a lowered program as LLVM IR text that needs no pass.
 
-Comes in: `Lowered`. Goes out: a module with one function, void NAME(ptr args, i64 tid, i64 nt).
-args holds slots of 8 bytes: the buffers, the variables, then the address of scratch memory, of
-which worker tid has its own part. The grid loop of worker tid runs from tid*G/nt to (tid+1)*G/nt;
-a program without one is run by worker 0. Register buffers become values and phis, never memory.
-What stands between branches is spelled in llvm_instructions.py.
+In: `Lowered`. Out: a module with one function, void NAME(ptr args, i64 tid, i64 nt). args holds
+slots of 8 bytes: the buffers, the variables, then the scratch memory of all workers. Worker tid
+runs the grid loop from tid*G/nt to (tid+1)*G/nt; worker 0 runs a program without one. Next file:
+llvm_instructions.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +18,11 @@ from tinycore.uop.lowered import REGISTER, Lowered
 Register = tuple[UOp, int]  # a register buffer and a place in it
 
 OPS = tuple(sorted(op.name for op in SPELLED))
-"""The scalar ops this renderer spells, for `Caps.ops`; the core decomposes the others."""
+"""The scalar ops this renderer has, for `Caps.ops`."""
 
 
 class LLVMRenderer(Renderer[Lowered]):
-    """Renders for any target of LLVM; vectors are as wide as `caps.vector_bytes` says."""
+    """Renders for any target of LLVM, with vectors of `caps.vector_bytes`."""
 
     def render(self, program: Lowered) -> str:
         """The module of a program. Raises: Unsupported, naming op and dtype."""
@@ -33,8 +32,10 @@ class LLVMRenderer(Renderer[Lowered]):
 
 
 class Scope(NamedTuple):
-    """An open LOOP or IF: its label, the label before it, and what the registers that change inside
-    were called before and are inside."""
+    """An open LOOP or IF.
+
+    `before` is the label before it; `outside` and `inside` name the registers that change in it.
+    """
 
     name: str
     before: str
@@ -102,7 +103,7 @@ class Module(Text):
         return super().load(node)
 
     def store(self, node: UOp) -> None:
-        """A STORE; to a register it gives the register another name."""
+        """A STORE; to a register it gives another name."""
         buffer, offset, value, *_ = node.src
         if buffer.arg.space == REGISTER:
             self.registers[buffer, offset.arg] = self.name(value)
@@ -112,13 +113,13 @@ class Module(Text):
     # loops and branches
 
     def begin(self, node: UOp) -> str | None:
-        """The head of a LOOP or an IF: what is written up to its body."""
+        """What is written up to the body of a LOOP or an IF."""
         scope = self.loop(node) if node.op is Ops.LOOP else self.condition(node)
         self.open.append(scope)
         return next(scope)
 
     def end(self, node: UOp) -> None:
-        """The end of the innermost scope: what is written after its body."""
+        """What is written after the body of the innermost scope."""
         next(self.open.pop(), None)
 
     def loop(self, node: UOp) -> Iterator[str | None]:
@@ -165,7 +166,6 @@ class Module(Text):
         self.registers.update(scope.inside)
 
     def _scope(self, start: str, head: UOp) -> Scope:
-        """A scope and the registers that change in it; not those declared inside."""
         outside = {}
         uops = self.program.uops
         for node in uops[uops.index(head) :]:
@@ -180,7 +180,6 @@ class Module(Text):
         return Scope(name, self.label, outside, inside)
 
     def _phis(self, scope: Scope) -> list[str]:
-        """What each changing register is: what it was before, or at the end of this block."""
         found = []
         for register, before in scope.outside.items():
             kind, after = register_type(register[0].dtype), self.registers[register]

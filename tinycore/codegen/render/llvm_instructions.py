@@ -1,8 +1,7 @@
 """The LLVM IR of one instruction after another: scalar ops, shuffles, loads and stores.
 
-Comes in: a node whose sources have names. Goes out: its name; at the end, lines. llvm.py writes
-the control flow between them. Types and numbers are spelled here: bool is i1 in registers and i8 in
-memory; floats that LLVM would compute by calls are their bits.
+In: a node whose sources have names. Out: its name; at the end, lines. A bool is i1 in registers and
+i8 in memory. Next file: llvm.py.
 Source: LLVM 22 Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
@@ -43,14 +42,14 @@ UNSIGNED = SIGNED | {
 }
 BOOL = UNSIGNED | {Ops.ADD: "or", Ops.MUL: "and"}
 PLAIN = {"f": FLOAT, "i": SIGNED, "u": UNSIGNED, "b": BOOL}
-"""Operands of one type, by kind of that type."""
+"""Ops whose operands have one type, by the kind of that type."""
 
 OF_ONE = {Ops.NEG: ("sub", 0), Ops.RECIP: ("fdiv", 1.0)}
 """Ops on a number and the operand."""
 
 FUNCTIONS = {Ops.SQRT: "sqrt", Ops.TRUNC: "trunc"}
 SPELLED = frozenset({*FLOAT, *SIGNED, *OF_ONE, *FUNCTIONS, *CASTS, Ops.WHERE})
-"""The scalar ops there are spellings for."""
+"""The scalar ops that have a spelling here."""
 
 _CONVERSIONS = {"fi": "fptosi", "fu": "fptoui", "if": "sitofp", "uf": "uitofp", "bf": "uitofp"}
 _NARROWER = {"f": "fptrunc", "i": "trunc", "u": "trunc"}
@@ -103,10 +102,7 @@ def number(value: Scalar, dtype: DType) -> str:
 
 
 class Text:
-    """The lines of a function, the names of its values and the intrinsics it calls.
-
-    A method for a node is given one whose sources have names, and returns the name of its result.
-    """
+    """The lines of a function, the names of its values and the intrinsics it calls."""
 
     def __init__(self, contracts: bool) -> None:
         self.contracts = contracts
@@ -132,7 +128,7 @@ class Text:
         return f"{start}{self.count}"
 
     def name(self, node: UOp) -> str:
-        """What a source is called: its name, or its literal."""
+        """The name of a source, or its literal."""
         if node.op is Ops.CONST:
             return literal(node.arg, node.dtype)
         return self.names[node]
@@ -148,12 +144,12 @@ class Text:
         self.block(label)
 
     def branch(self, test: str, yes: str, no: str) -> None:
-        """Begin the block `yes`, which runs where a test holds; else `no` comes next."""
+        """Begin the block `yes`, which runs if a test holds; else `no` comes next."""
         self.line(f"br i1 {test}, label %{yes}, label %{no}")
         self.block(yes)
 
     def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
-        """The call of an intrinsic on (type, value) pairs, which is declared."""
+        """The call of an intrinsic, which is declared, on (type, value) pairs."""
         kinds = ", ".join([kind for kind, _ in arguments])
         given = ", ".join([f"{kind} {value}" for kind, value in arguments])
         self.declared[f"declare {result} @llvm.{name}({kinds})"] = None
@@ -162,7 +158,7 @@ class Text:
     # values
 
     def scalar(self, node: UOp) -> str:
-        """A scalar op on scalars or, lane by lane, on vectors. Raises: Unsupported."""
+        """A scalar op, lane by lane on vectors. Raises: Unsupported."""
         op, dtype = node.op, node.source.dtype
         kind = register_type(dtype)
         operands = [(register_type(source.dtype), self.name(source)) for source in node.src]
@@ -236,8 +232,7 @@ class Text:
     # memory
 
     def load(self, node: UOp) -> str | None:
-        """A LOAD. A single one under a false mask reads element 0 of its buffer instead, which is
-        there, and takes the fill; vectors use the masked intrinsics."""
+        """A LOAD; a single one under a false mask reads element 0, which is there."""
         dtype, stored = node.dtype, in_memory(node.dtype)
         kind = register_type(stored)
         offset, mask, fill = [*map(self.name, node.src[1:]), "", ""][:3]
@@ -285,5 +280,4 @@ class Text:
 
 
 def _masked(place: str, mask: str, dtype: DType) -> list[tuple[str, str]]:
-    """What the masked intrinsics are told of a place: type and value of each argument."""
     return [("ptr", place), ("i32", str(dtype.itemsize)), (f"<{dtype.lanes} x i1>", mask)]
