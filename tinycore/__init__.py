@@ -1,7 +1,6 @@
 """tinycore: tensors, gradients and a small compiler, each accelerator in a package of its own.
 
-In: `from tinycore import Tensor` and the other names of EXPORTS. Out: the same names, each loaded
-from its floor at first use, so that `import tinycore` costs almost nothing. Next file: errors.py.
+Out: the names of EXPORTS, each loaded at first use, to keep the import fast. Next file: errors.py.
 
 >>> import tinycore
 >>> sorted(tinycore.EXPORTS)[:3]
@@ -36,7 +35,7 @@ EXPORTS = {
     "getenv": "tinycore.config",
     "nn": "tinycore",
 }
-"""Where each public name lives; a name found at `tinycore` itself is a package of it."""
+"""Where each public name lives; a name of `tinycore` itself is a package."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""Replays a run: the launches one call of a function made, on other inputs.
+"""Replays the launches of one call of a function on other inputs.
 
-Comes in: what run.py recorded and the buffers that were inputs. Goes out: a `Captured`, whose
-replay costs one native call where the device has graphs, and which names the pending cells that
-must be stored before. tensor/jit.py decides what is captured and when a replay is legal.
+In: what run.py recorded and the buffers that were inputs. Out: a `Captured`. Next: tensor/jit.py,
+which decides when a replay is legal.
 """
 
 import weakref
@@ -15,7 +14,7 @@ from tinycore.engine.run import BOUND, Buffers, Recorded, Recording, bound, copi
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, toposort
 
-# Held weakly: what a call drops shall not be computed for those that read what it writes.
+# Held weakly, so that what a call drops is not computed for its readers.
 Versions = weakref.WeakKeyDictionary[Cell, UOp]
 
 
@@ -25,17 +24,12 @@ def versions() -> Versions:
 
 
 def written_since(before: Versions) -> list[Cell]:
-    """The pending cells that were written since then, of those that existed: what was stored was
-    stored then too."""
+    """The pending cells that existed before and were written since."""
     return [cell for cell in PENDING if cell.stored or before.get(cell, cell.uop) is not cell.uop]
 
 
 class Captured:
-    """The launches of one captured call, in order, in runs on one device each.
-
-    `before` are the cells that were pending before the call; a replay is legal while those that it
-    read or wrote are as they were.
-    """
+    """The launches of one captured call, in runs on one device each."""
 
     def __init__(self, recorded: Recording, inputs: Buffers, before: Versions) -> None:
         by_device = groupby(recorded.launches, key=attrgetter("device"))
@@ -50,12 +44,11 @@ class Captured:
         self.before = Versions(kept)
 
     def holds(self) -> bool:
-        """True if no cell that was pending when this was captured, and used, was written since."""
+        """True if no cell that was pending and used at the capture was written since."""
         return all(cell.uop is uop for cell, uop in self.before.items())
 
     def waiting(self, inputs: Buffers) -> list[Cell]:
-        """The pending cells to store before a replay: those stored where it reads or writes, and
-        those that read what it overwrites."""
+        """The pending cells to store first: where a replay reads or writes, or what reads that."""
         written = self.written.union(inputs[k] for k in self.changed)
         return [
             cell
@@ -65,8 +58,10 @@ class Captured:
         ]
 
     def replay(self, inputs: Buffers) -> None:
-        """Run every launch again, on these inputs; one that lies where a launch reads or writes,
-        such as the last result, is copied first. Raises: LaunchError, DeviceLost."""
+        """Run every launch again; an input that a launch uses itself is copied first.
+
+        Raises: LaunchError, DeviceLost.
+        """
         if not self.used.isdisjoint(inputs):
             inputs = [copied(one, one.device) if one in self.used else one for one in inputs]
         for run in self.runs:
@@ -74,8 +69,7 @@ class Captured:
 
 
 class _Run:
-    """Consecutive launches on one device; a call is made anew only where an input or a variable
-    stands in it and has changed."""
+    """Consecutive launches on one device; calls are made anew for changed inputs or variables."""
 
     def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
         self.device = device

@@ -1,7 +1,7 @@
 """What a Tensor is a view of: a cell that holds the current version of one stored array.
 
-Comes in: graph nodes. Goes out: cells, whose realization is recorded here, never in a node: two
-`zeros(n)` are one node in two cells and become two buffers. Next: realize.py runs what is pending.
+In: graph nodes. Out: cells; two `zeros(n)` are one node, two cells and two buffers. Next file:
+realize.py.
 """
 
 import itertools
@@ -70,7 +70,7 @@ def stored_cell(buffer: Buffer, shape: tuple[int, ...]) -> Cell:
 
 
 def new_node(buffer: Buffer, shape: Shape) -> UOp:
-    """The BUFFER node that stands for `buffer` from now on; it keeps the data alive."""
+    """A BUFFER node for `buffer`, which keeps the data alive."""
     node = graph_buffer(fresh_number(), shape, buffer.dtype, buffer.device)
     _data[node] = buffer
     return node

@@ -1,8 +1,7 @@
 """A scheduled kernel becomes launches of a device, by way of two caches.
 
-Comes in: a kernel tree and an open device. Goes out: programs with what a launch of each needs.
-A kernel met before in this process costs a dictionary lookup; one met by another process is read
-from disk, and neither optimised, lowered nor compiled. Next: plan.py puts launches in order.
+In: a kernel tree and an open device. Out: programs with what a launch of each needs. Next file:
+plan.py.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ from tinycore.uop.tree import Kernel, Plan
 
 
 class Artifact(NamedTuple, Generic[Code]):
-    """What became of one scheduled kernel: the launches in order, and the element type and count of
-    each temporary. The slots of a step number the kernel's parameters, then the temporaries.
+    """The launches of one scheduled kernel, with type and count of each temporary.
 
-    On disk a step has its object code, on a device its program.
+    The slots of a step number the kernel's parameters, then the temporaries.
     """
 
     steps: tuple[Step[Code], ...]
@@ -45,8 +43,7 @@ _loaded: dict[tuple[str, str], Artifact[Program]] = {}
 
 
 def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
-    """The launches of `kernel` on `device`, from memory, from disk or made now; the first counts
-    the work of all.
+    """The launches of `kernel` on `device`, cached; the first counts the work of all.
 
     Raises: CompileError, Unsupported.
     """
@@ -72,10 +69,7 @@ def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
 
 
 def build(kernel: Kernel, device: OpenDevice) -> Binary:
-    """Optimise, lower, render and compile `kernel`, whatever the caches hold.
-
-    Raises: CompileError, Unsupported.
-    """
+    """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
     with arena():
         if device.renderer.takes != "kernel":
             plan = plan_of(kernel, device)
@@ -116,6 +110,5 @@ def _step(kernel: Kernel, binary: bytes, slots: Sequence[int], launch: Launch) -
 
 
 def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
-    """Extents at their upper bounds as x, y, z; a kernel bounds what variables make smaller."""
     x, y, z, *_ = *[extent.hi for extent in extents], 1, 1, 1
     return x, y, z

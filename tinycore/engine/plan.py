@@ -1,9 +1,6 @@
 """A graph to run becomes a list of launches over numbered slots, kept for the next equal graph.
 
-Comes in: sinks (a node and the buffer its cell had). Goes out: an `ExecutionPlan`, in which
-temporaries of separate times share memory, and the leaves it reads. The key is the graph with
-buffers numbered by first appearance, so that the second training step, on other buffers or the
-same, costs one walk. Next: run.py binds slots and launches.
+In: sinks. Out: an `ExecutionPlan` and the leaves it reads. Next file: run.py.
 """
 
 from collections.abc import Sequence
@@ -31,7 +28,7 @@ class Sink(NamedTuple):
 class ExecutionPlan(NamedTuple):
     """Launches over slots: first the leaves, then the sinks, then the regions of temporaries.
 
-    Units: `region_bytes` in bytes. A sink in place uses the slot of its old buffer.
+    A sink in place uses the slot of its old buffer.
     """
 
     steps: Steps
@@ -43,10 +40,7 @@ _plans: dict[Any, ExecutionPlan] = {}
 
 
 def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]]:
-    """The plan of these sinks on `device`, and the BUFFERs behind its leaf slots.
-
-    Raises: CompileError, Unsupported.
-    """
+    """The plan of these sinks on `device`, and the BUFFERs behind its leaf slots."""
     key, leaves = graph_key(sinks)
     full = (key, device.name, config.key())
     plan = _plans.get(full) if config.SCACHE.value else None
@@ -59,8 +53,7 @@ def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, 
 def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
     """The graph as a tuple of numbers and arguments, and its BUFFERs in order of appearance.
 
-    Buffers and CONTIGUOUS numbers are replaced by their order, so equal graphs over other data,
-    aliased alike, have one key.
+    Equal graphs over other data, aliased alike, have one key.
     """
     place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
@@ -83,7 +76,6 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
 
 
 def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
-    """The steps of a schedule, with temporaries packed into shared regions."""
     schedule = create_schedule(sinks, device.caps)
     slot = {leaf: k for k, leaf in enumerate(leaves)}
     for number, place in enumerate(schedule.places, len(leaves)):
@@ -120,10 +112,7 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
 
 
 class Lifetime(NamedTuple):
-    """A temporary that is written first at step `first` and read last at step `last`.
-
-    Units: `size_bytes` in bytes.
-    """
+    """A temporary and the steps of its first write and its last read."""
 
     size_bytes: int
     first: int
@@ -131,7 +120,7 @@ class Lifetime(NamedTuple):
 
 
 class MemoryPlan(NamedTuple):
-    """The region of each temporary, in the order asked, and the size of each region in bytes."""
+    """The region of each temporary, and the size of each region."""
 
     region_of: tuple[int, ...]
     region_bytes: tuple[int, ...]
@@ -140,8 +129,7 @@ class MemoryPlan(NamedTuple):
 def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
     """Regions such that temporaries alive at one step never share one.
 
-    Best fit in the order given, that of first use: the smallest free region that is large enough,
-    else the largest free one grown, else a new one.
+    Best fit: the smallest free region that is large enough, else the largest free one grown.
     """
     regions: list[tuple[int, int]] = []  # the size of each, and the step that it is busy until
     region_of = []

@@ -1,8 +1,7 @@
-"""The one conductor of the stages: cells whose value is asked for become stored data.
+"""Turns cells whose value is asked for into stored data, by calling every stage.
 
-Comes in: cells. Goes out: the same cells, settled in buffers; every stage between is called here
-and nowhere else: create_schedule, optimise, lower, render, compile (compile.py), run (plan.py).
-docs/ir.md says who runs along and who may be overwritten.
+In: cells. Out: the same cells, settled in buffers. docs/ir.md says what is run along and what may
+be overwritten. Next file: plan.py.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def _is_symbolic(root: UOp) -> bool:
 
 
 def _sinks(cells: Sequence[Cell]) -> list[Sink]:
-    """One node for each cell: a second sink for one node, or a bare BUFFER, becomes a copy."""
+    """One node for each cell; one that is taken, or a bare BUFFER, becomes a copy."""
     taken = set()
     sinks = []
     for cell in cells:
@@ -100,8 +99,7 @@ def _sinks(cells: Sequence[Cell]) -> list[Sink]:
 
 
 def _with_company(cells: list[Cell]) -> list[Cell]:
-    """The cells, the states they read (random counters), and the pending readers of what they
-    overwrite."""
+    """The cells, the random counters they read, and the pending readers of what they overwrite."""
     states = [state for state in STATES if not state.is_realized]
     reached = set(toposort([cell.uop for cell in cells])) if states else set()
     found = dict.fromkeys(cells + [state for state in states if state.stored in reached])
@@ -115,7 +113,7 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
 
 
 def _without_copies(sinks: list[Sink]) -> list[Sink]:
-    """The sinks with every COPY done: its source is realized where it lives, then bytes move."""
+    """The sinks with every COPY done, once its source is realized where it lives."""
     if all(node.op is not Ops.COPY for node in toposort([sink.node for sink in sinks])):
         return sinks
 

@@ -1,9 +1,7 @@
 """Launches: slots are bound to memory, programs run in order, work is counted.
 
-Comes in: steps of an execution plan and the memory behind its slots. Goes out: nothing; buffers
-are filled. At DEBUG=2 every kernel is waited for and told in a line: a name made of its loops, its
-arithmetic operations, and the bytes its parameters hold, the least it has to move. While a
-`Recording` is open in this thread, what runs is also written down for capture.py to replay.
+In: steps of an execution plan and the memory behind its slots. Out: filled buffers, and an open
+`Recording` of what ran. Next file: capture.py.
 """
 
 import threading
@@ -56,7 +54,7 @@ class Recorded(NamedTuple):
 
 
 class Recording:
-    """What a captured call did: its launches, the nodes it stored, the buffers these went to."""
+    """What a captured call did: its launches, and the nodes and buffers it stored."""
 
     def __init__(self) -> None:
         self.launches: list[Recorded] = []
@@ -70,7 +68,7 @@ class _Open(threading.local):
 
 OPEN = _Open()
 BOUND: dict[str, int] = {}
-"""The number every variable stands for now; realize.bind_variable keeps pending work right."""
+"""The number every variable stands for now; realize.bind_variable sets it."""
 
 
 @contextmanager
@@ -140,9 +138,9 @@ def tell(step: Loaded, device: str, seconds: float) -> None:
 
 
 def copied(source: Buffer, device: str) -> Buffer:
-    """A copy of a buffer on a device: made by it if the buffer is there too, else by the host.
+    """A copy of a buffer on a device, by way of the host unless it is there too.
 
-    Raises: CaptureError while a capture is open: a replay could not do it again.
+    Raises: CaptureError while a capture is open.
     """
     forbid_while_recording("copy")
     target = Buffer(device, source.dtype, source.count)
@@ -153,8 +151,7 @@ def copied(source: Buffer, device: str) -> Buffer:
 
 
 def work_of(kernel: Kernel) -> tuple[int, int]:
-    """Arithmetic operations and bytes of one run, symbolic extents at their upper bounds; the bytes
-    are those its parameters hold, the least it has to move."""
+    """Arithmetic operations of one run, and the bytes that its parameters hold, at upper bounds."""
     operations = 0
     for statement, loops in walk(kernel.body):
         each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
@@ -166,7 +163,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
 
 
 def name_of(kernel: Kernel) -> str:
-    """A name by the loops: `reduce_128x10_784` sums 784 elements for each of 128 x 10 results."""
+    """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
     loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
     words = ("reduce" if red else "map", "x".join(par), "x".join(red))

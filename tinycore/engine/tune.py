@@ -1,8 +1,7 @@
-"""BEAM: the plan of a kernel by measurement, or from the actions that were measured before.
+"""BEAM: the plan of a kernel by measurement, now or earlier.
 
-Comes in: a scheduled kernel and an open device. Goes out: a plan. Candidates are compiled by
-several worker processes and run by another, so that one that crashes or hangs costs itself alone;
-what is found is kept on disk as text (worker.py, codegen/optimize/search.py).
+In: a scheduled kernel and an open device. Out: a plan. Worker processes run candidates, so that one
+that crashes or hangs costs itself alone. Next file: worker.py.
 """
 
 import json
@@ -64,16 +63,14 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
 
 
 class Worker:
-    """A process that answers requests, under a `name` for messages; one that is lost is started
-    anew at the next."""
+    """A process that answers requests; one that is lost is started anew at the next."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.process: Popen[bytes] | None = None
 
     def ask(self, timeout_s: float, *request: Any) -> Any:
-        """The answer to a request, or as text why there is none: a worker crashed, was ended
-        because it took too long, or says what was wrong."""
+        """The answer, or as text why there is none: the worker crashed or took too long."""
         process = self.process = self.process or _start()
         assert process.stdin and process.stdout
         timer = Timer(timeout_s, process.kill)
@@ -98,7 +95,7 @@ class Worker:
 
 
 def _start() -> Popen[bytes]:
-    """A worker that sees the same packages and settings; it may not search, and prints nothing."""
+    """A worker with our packages and settings that does not search."""
     paths = os.pathsep.join(path for path in sys.path if path)
     changed = [row for row in SETTINGS.values() if row.value != row.default]
     chosen = {row.name: str(row.value) for row in changed}
@@ -139,7 +136,6 @@ class Tuner:
         return [found[actions] for actions in candidates]
 
     def _compiled(self, actions: Actions) -> object:
-        """An artifact, which workers read, or why there is none; each thread has a worker."""
         if actions not in self.compiled:
             worker = self.idle.get()
             request = ("compile", self.device, self.arch, self.text, actions)
@@ -148,7 +144,6 @@ class Tuner:
         return self.compiled[actions]
 
     def _seconds(self, actions: Actions) -> float | str:
-        """The time of a first run; a new runner first computes what is wanted."""
         artifact = self._compiled(actions)
         if isinstance(artifact, str):
             return artifact
@@ -158,7 +153,6 @@ class Tuner:
         return answer
 
     def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:
-        """Times of candidates that ran well, measured in turns."""
         if len(close) < 2 or not self.runner.process:
             return {}
         artifacts = [self.compiled[actions] for actions in close]

@@ -1,7 +1,6 @@
 """A process that compiles, runs and times candidates, so that none can take its asker down.
 
-Comes in: requests on standard input, as `Worker.ask` in tune.py writes them. Goes out: answers on
-what was standard output, until the input ends. Run as `python -m tinycore.engine.worker`.
+In: requests of `Worker.ask` (tune.py) on standard input. Out: answers on standard output.
 """
 
 import os
@@ -34,12 +33,11 @@ Run = Callable[[], float]  # launches once and waits; the seconds it took
 
 
 class Bench:
-    """What a worker is asked: to compile, to prepare the buffers of one kernel and what it must
-    compute, then to run candidates for it."""
+    """What a worker can be asked."""
 
     @staticmethod
     def compile(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
-        """The artifact of a kernel after some actions. Needs no device, only its package."""
+        """The artifact of a kernel after some actions; needs the package, but no device."""
         name, _, _ = device.partition(":")
         backend = Device.plugins()[name].ready()
         with arena():
@@ -102,7 +100,6 @@ def _kernel(text: str) -> Kernel:
 
 
 def _seconds(run: Run) -> float:
-    """The best of some runs."""
     times = [run(), run(), run()]
     while sum(times) < SHORTEST_S:
         times.append(run())
@@ -110,7 +107,6 @@ def _seconds(run: Run) -> float:
 
 
 def _random(param: UOp, numbers: Any) -> Any:
-    """Stored elements of a parameter: numbers whose sums every type can hold."""
     count = size(param.arg.shape)
     if param.dtype.is_float:
         return encode(numbers.uniform(-1, 1, count), param.dtype)
@@ -119,7 +115,6 @@ def _random(param: UOp, numbers: Any) -> Any:
 
 
 def _close(want: Any, got: Any, dtype: DType) -> bool:
-    """True if two outputs differ by no more than another order of sums may."""
     want, got = decode(want, dtype), decode(got, dtype)
     if not dtype.is_float:
         return bool((want == got).all())
