@@ -1,8 +1,7 @@
 """REF: the interpreter of kernels that says what every other device must compute.
 
-In: kernels and plans as trees, numpy arrays. Out: the arrays changed in place, or RefError. It has
-two entries: the oracle, and the checked run of trees that actions or lowering made.
-Next: memory.py, frame.py, machine.py; backend.py is the device.
+In: kernels and plans as trees, numpy arrays. Out: the arrays changed in place, or RefError. Next
+files: memory.py, frame.py, machine.py, backend.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from tinycore.uop.tree import Kernel, Plan
 __all__ = ["RefError", "check_kernel", "run_kernel", "run_plan"]
 Arrays = Sequence[Array]
 Values = Mapping[str, int] | None
-Entry = Callable[..., None]  # run_kernel or check_kernel
+Entry = Callable[..., None]
 
 
 def run_kernel(
@@ -26,10 +25,9 @@ def run_kernel(
 ) -> None:
     """Run a kernel: by the oracle if it is as scheduled, else by the checked entry.
 
-    Shapes: each array is flat or shaped like its parameter at upper bounds, in C order.
-    bfloat16 and fp8 are unsigned integers that hold the bits. `seed` orders what has no order.
-    CHECK_OOB=1 refuses a gathered index outside its axis instead of masking it.
-    Raises: RefError.
+    Shapes: each array is flat or shaped like its parameter at upper bounds, in C order; bfloat16
+    and fp8 are their bits as unsigned integers. `seed` orders what has no order. CHECK_OOB=1
+    refuses a gathered index outside its axis instead of masking it. Raises: RefError.
     """
     machine = Machine(kernel, Random(seed), checked)
     if len(arrays) != len(kernel.params):
@@ -57,10 +55,9 @@ def run_kernel(
 
 
 def check_kernel(kernel: Kernel, arrays: Arrays, variables: Values = None, seed: int = 0) -> None:
-    """Run any kernel tree and refuse what a device may not do; arguments as for run_kernel.
+    """Run any kernel tree and refuse what docs/ir.md forbids a device; arguments as for run_kernel.
 
-    Slots by sequence number, races of agents and iterations, ownership of fragments, deadlock of
-    roles, places outside their buffers: the rules of docs/ir.md. Raises: RefError.
+    Raises: RefError.
     """
     run_kernel(kernel, arrays, variables, seed, checked=True)
 

@@ -1,8 +1,6 @@
 """The device REF: kernels run as they were scheduled, interpreted with numpy.
 
-In: kernels as their text, buffers of host memory. Out: the buffers changed. It is built in, slow,
-and right: what every other device is compared with. It takes over at the level of kernels, so that
-nothing of codegen is between the schedule and the result.
+In: kernels as their text, buffers of host memory. Out: the buffers changed. It is slow and right.
 """
 
 import time
@@ -102,7 +100,7 @@ class KernelProgram:
 
 
 class RefDevice(contract.Device):
-    """The interpreter as a device; work is done when it is started."""
+    """The interpreter as a device."""
 
     def __init__(self, target: contract.Target) -> None:
         self.target = target

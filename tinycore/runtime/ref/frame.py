@@ -1,8 +1,8 @@
 """What a thread of control sees, and the values and elements that expressions mean there.
 
-In: expressions, index values and places in buffers. Out: arrays, and numbers of elements.
-Loops that run all at once are axes of numpy: a value at depth n has at most n axes, the innermost
-loop first, so that values of outer loops broadcast into inner ones. Next file: machine.py.
+In: expressions, index values and places in buffers. Out: arrays. Loops that run all at once are
+axes of numpy, the innermost first, so that outer values broadcast into inner loops. Next file:
+machine.py.
 """
 
 from collections import defaultdict
@@ -47,7 +47,7 @@ SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
-Watches = tuple[tuple[Watch, Array], ...]  # what must not meet, and the number of who runs
+Watches = tuple[tuple[Watch, Array], ...]  # what must not meet, and who runs
 
 
 class RefError(SpecError):
@@ -63,7 +63,7 @@ class Place(NamedTuple):
     mask: Array
 
     def rows(self, *arrays: Array) -> list[Array]:
-        """The cells and arrays that belong to them, each as one row, where the mask is true."""
+        """The cells and arrays that belong to them, as rows, where the mask is true."""
         *whole, where = np.broadcast_arrays(self.cells, *arrays, self.mask)
         if self.mask is np.True_:
             return [one.ravel() for one in whole]
@@ -73,15 +73,10 @@ class Place(NamedTuple):
 class Frame:
     """One thread of control inside some loops.
 
-    `names` gives axes, LETs, variables and buffers; `shape` is that of the loops that run at once,
-    `mask` is where the IFs around are true. `watches` are the loops around with the numbers of
-    their iterations, `path` and `lane` say who runs (no lane: a team as a whole; `engine`: a copy
-    or MMA). `random` orders what has no order; without it the kernel, which is as scheduled, is
-    trusted.
-
-    The kernel, its facts and `threads` (a watch over each team, at None over the teams) are one for
-    all frames: buffers that are `stored` to, those that copies have `filled`, loops that run at
-    once, and the `consumers` of slots.
+    `shape` is that of the loops that run at once, `mask` is where the IFs around are true.
+    `watches` are the loops around with the numbers of their iterations; `path` and `lane` say who
+    runs (no lane: a team as a whole; `engine`: a copy or MMA). `random` orders what has no order;
+    without it the kernel is trusted. `threads` watches over each team, and at None over all.
     """
 
     shape: tuple[int, ...] = ()
@@ -107,10 +102,7 @@ class Frame:
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
     def at(self, place: Index, start: Array, count: int = 1) -> Self:
-        """A frame for `count` iterations of a loop from `start`, all at once.
-
-        What is named there is not known here.
-        """
+        """A frame for `count` iterations of a loop from `start`, all at once."""
         inner = copy(self)
         numbers = start
         if count != 1:
@@ -217,11 +209,11 @@ class Frame:
         return np.where(place.mask, found, fill)
 
     def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
-        """Store values; `how` is "" for plain ones, else how they come from what was there."""
+        """Store values; `how` is "" for plain ones, else how they combine with what was there."""
         place, combine = self.place(buffer, access), COMBINE.get(how)
         if not combine:
             self.put(place, values, how)
-        elif buffer.dtype in COMPUTE:  # each step rounds, so that none runs at once with another
+        elif buffer.dtype in COMPUTE:  # each step rounds: one at a time
             old = self.load(buffer, access)
             self.put(place, combine(old, values), how)
         else:
@@ -292,7 +284,6 @@ class Frame:
                 self.fail(wrong, "a barrier between, or buffers of their own")
 
     def _watches(self, instance: Instance) -> Watches:
-        """What must not meet in a buffer, with the number of who touches it now."""
         node = instance.node
         if node in self.filled or node not in self.stored:
             return ()
@@ -329,8 +320,8 @@ def consumers(body: Iterable[UOp], path: Path = ()) -> Iterator[tuple[UOp, Path]
 def is_at_once(loop: UOp) -> bool:
     """True if the iterations of a loop may run at once, as an axis of numpy.
 
-    Nothing in a par loop is done by a team as a whole. A red loop only combines, and neither rounds
-    after each step nor moves a state.
+    Nothing in a par loop is done by a team. A red loop only combines, and neither rounds after each
+    step nor moves a state.
     """
     for statement in under([loop]):
         fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)

@@ -1,7 +1,6 @@
 """Runs the statements of a kernel: loops at once or one by one, roles and teams side by side.
 
-In: a frame, statements. Out: effects on the arrays, or RefError at the first thing that a device
-may not do, with its statement. Next file: __init__.py, which starts it.
+In: a frame, statements. Out: effects on the arrays, or RefError. Next file: __init__.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +39,7 @@ class Machine(Frame):
     """A frame that runs statements: one with op LET is run by `do_let`."""
 
     def body(self, statements: Sequence[UOp]) -> Steps:
-        """Run statements; no copy fills a buffer that ends, those that read it are waited for."""
+        """Run statements; copies that read a buffer which ends are waited for."""
         for statement in statements:
             self.statement = statement
             run = getattr(self, f"do_{statement.op.name.lower()}")
@@ -125,7 +124,7 @@ class Machine(Frame):
     # stores
 
     def do_store(self, statement: UOp) -> None:
-        """Store values; each state that depends on what is stored is moved, all its elements."""
+        """Store values; each state that depends on them is moved whole."""
         arg, src = statement.arg, statement.src
         count = len(arg.places)
         moved = src[2 * count :]
@@ -161,8 +160,8 @@ class Machine(Frame):
     def lane_of(self, statement: UOp) -> Array | None:
         """The lane that runs a store of each element: the one around, or the first that may.
 
-        Inside a loop mapped `own` the lanes that hold the target run it, and must hold what it
-        reads, unless a reduction crosses lanes; if none holds it, those that hold all it reads.
+        Inside a loop mapped `own` the lanes that hold the target may, or if none does those that
+        hold all it reads. Unless a reduction crosses lanes, they hold both.
         """
         owned = [use for use in uses(statement) if use.buffer.arg.own]
         owned.sort(key=lambda use: use.how == "load")  # targets first
@@ -195,7 +194,7 @@ class Machine(Frame):
     # copies, their WAIT and FREE
 
     def do_copy(self, statement: UOp) -> Steps:
-        """Begin a copy once its slot is free: until the WAIT what it writes is poison."""
+        """Begin a copy once its slot is free; what it writes is poison until the WAIT."""
         arg = statement.arg
         target, source = statement.src
         outward = target.arg.space == GLOBAL
@@ -215,7 +214,7 @@ class Machine(Frame):
         slot.begin(sequence, READ if outward else FILLS, place.instance, cells)
 
     def do_wait(self, statement: UOp) -> Steps:
-        """Go on when each copy is complete; it is visible to the role or team that waited."""
+        """Go on when each copy is complete; the role or team that waited sees it."""
         for buffer, index in zip(statement.src, statement.arg, strict=True):
             ((slot, sequence),) = self.slots(buffer, index)
             while not slot.holds(sequence):

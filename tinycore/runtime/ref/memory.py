@@ -1,9 +1,7 @@
 """Elements and buffers while a kernel runs: how they are stored, what slots hold, who touched what.
 
-In: a `DType` and arrays; declarations. Out: numbers, in the type they are computed in; `Instance`s,
-whose elements have one number each; whether a slot may be used; whether two met in an element. A
-type that numpy lacks is stored as its bits and computed in float32, where every value of it is
-exact. Next file: frame.py.
+In: a `DType` and arrays; declarations. Out: numbers, and `Instance`s. A type that numpy lacks is
+stored as its bits and computed in float32. Next file: frame.py.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 np = util.np()  # REF is loaded late as a whole
 Array = Any  # a numpy array or a numpy scalar
-Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, from the outermost in
+Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, outermost first
 
 AS_BITS = NARROW.keys() - {dtypes.float16}  # types that numpy lacks
 
@@ -34,7 +32,7 @@ EMPTY, FILLS, FULL, READ = "empty", "being filled", "full", "being read by a cop
 
 @cache
 def storage(dtype: DType) -> Any:
-    """The numpy type of an element in memory; unsigned bits where numpy has no such type."""
+    """The numpy type of an element in memory; unsigned bits where numpy has none."""
     return np.dtype(f"uint{dtype.bits}" if dtype in AS_BITS else dtype.name)
 
 
@@ -72,8 +70,7 @@ def initial(combine: str, dtype: DType) -> Array:
 
 @dataclass
 class Slot:
-    """One of `count` slots: its state, the sequence number it holds or held last, and who waited
-    for it and freed it. Without a sequence number a place names whatever is there."""
+    """One of `count` slots: its state, its last number, who waited and who freed."""
 
     name: str
     count: int
@@ -98,7 +95,7 @@ class Slot:
         return self.state == EMPTY and sequence in (None, self.sequence + self.count)
 
     def begin(self, sequence: int | None, state: str, target: Instance, cells: Array) -> None:
-        """A copy starts: what it writes is there, and poison until it has arrived."""
+        """A copy starts: what it writes is poison until it has arrived."""
         self.sequence = self.sequence + self.count if sequence is None else sequence
         self.state = state
         self.target = target
@@ -121,8 +118,7 @@ class Slot:
 class Instance:
     """A buffer at run time: one tile for each slot, and for each iteration that runs at once.
 
-    `data` is flat; `base` is where the tile of an iteration starts. It was declared inside of
-    `watches`, which are over what is outside of them.
+    The tile of an iteration starts at `base` in `data`.
     """
 
     def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
@@ -152,8 +148,7 @@ class Instance:
 class Watch(dict[Instance, Array]):
     """What runs side by side: none may read what another writes, nor two write unequal values.
 
-    It keeps the least and the greatest number of those who read each element, and of those who
-    wrote it.
+    It keeps the least and greatest number of those who read, and of those who wrote, each element.
     """
 
     name: str
