@@ -1,8 +1,7 @@
 """A run of elements in device memory, the only mutable value there is, and the running totals.
 
-In: a device name, a dtype and an element count; shapes belong to tensors. Out: bytes in and out,
-and a handle that programs take. Memory is taken at first use and given back when the last
-reference goes. Next: the engine, which runs programs on buffers.
+In: a device name, a dtype and a count. Out: bytes, and a handle that programs take. Next: the
+engine.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _ids = itertools.count()
 
 
 class Counters:
-    """Running totals. Units: operations, bytes, seconds, launches; `reset` starts them anew."""
+    """Running totals. Units: operations, bytes, seconds, launches."""
 
     __slots__ = ("global_mem", "global_ops", "kernel_count", "mem_used", "time_sum_s")
 
@@ -31,20 +30,20 @@ class Counters:
         self.reset()
 
     def reset(self) -> None:
-        """Set what counts work to zero; `mem_used`, which is live, stays."""
+        """Set what counts work to zero; `mem_used` stays."""
         self.global_ops = self.global_mem = self.kernel_count = 0
         self.time_sum_s = 0.0
 
 
 GlobalCounters = Counters()
-"""The process's totals, as printed by DEBUG=2 and read by benchmarks."""
+"""The totals of this process."""
 
 
 @dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Buffer:
     """`count` elements of `dtype` on one device; `id` tells buffers apart for ever.
 
-    Units: `size_bytes` counts the elements alone; the memory behind may be larger.
+    Units: `size_bytes` counts the elements alone.
     """
 
     device: str
@@ -97,8 +96,7 @@ class Buffer:
     def as_memoryview(self, share: bool = False) -> memoryview:
         """Its bytes after all queued work is done: a copy, or with `share` the memory itself.
 
-        Shared memory is valid while the buffer lives, and only some devices have it; the others
-        copy.
+        Shared memory is valid while the buffer lives; devices without it copy.
         """
         if share:
             self.opened.synchronize()

@@ -1,13 +1,7 @@
 """What a device package gives the core: its capabilities, its programs, five classes to subclass.
 
-In: a package's `tinycore_backend(core_api)` returns a `Backend`. Out: `Caps`, `Target`, `Device`,
-`Allocator` and `Program`, which the compiler reads and the engine drives; all but `Caps` and the
-five classes is optional. Next: registry.py, which finds, checks and opens them. Vendors import all
-from tinycore.backend.
-
-The core never requires these base classes: any object with the required members will do, so a
-closed or native package can be one too. Errors are those of runtime/errors.py; whatever else
-escapes from vendor code is caught, kept and shown under the device's name.
+In: a package's `tinycore_backend(core_api)`. Out: a `Backend`. Any object with the required members
+will do. Next file: registry.py.
 """
 
 from abc import ABC, abstractmethod
@@ -55,14 +49,14 @@ def _hint(default: Any) -> Any:
 class Caps:
     """The capabilities of one architecture; a field left at its default claims the least.
 
-    `dtypes` are computed natively, `emulated` by longer code, `storage` only loaded and stored;
-    all three hold names of tinycore.dtype. `ops` names lowered ops; none means every one.
-    `spaces` starts with the default space, `tile_spaces` are the places STAGE may use.
-    `max_group` and `max_grid` are x, y, z. `virtual` is how many indexes may share one device.
-    `thread_safety`: 0 one thread, 1 one at a time, 2 distinct objects, 3 any.
-    Hints: `units` are workers side by side (cores, multiprocessors), `lanes` the threads that run
-    as one, `registers` vector registers of `vector_bytes` each, `cache_bytes` from the nearest
-    level, `row` the elements of a stage above which it must not share a narrow kernel.
+    `dtypes` are computed natively, `emulated` by longer code, `storage` only loaded and stored; all
+    are names of tinycore.dtype. `ops` names lowered ops; none means every one. `spaces` starts with
+    the default space, `tile_spaces` are the places STAGE may use. `max_group` and `max_grid` are x,
+    y, z. `virtual` is how many indexes may share one device. `thread_safety`: 0 one thread, 1 one
+    at a time, 2 distinct objects, 3 any.
+    Hints: `units` work side by side (cores, multiprocessors), `lanes` are threads that run as one,
+    `registers` hold `vector_bytes` each, `cache_bytes` starts at the nearest level; a stage of more
+    than `row` elements must not share a narrow kernel.
     """
 
     dtypes: tuple[str, ...]
@@ -107,12 +101,12 @@ class Caps:
         self.supported_dtypes()
 
     def supported_dtypes(self) -> tuple[DType, ...]:
-        """Every dtype a buffer of this device may have: native, emulated and storage only."""
+        """Every dtype a buffer of this device may have."""
         names = self.dtypes + self.emulated + self.storage
         return tuple(dict.fromkeys(map(to_dtype, names)))
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values, contract and hints apart, for reports."""
+        """The fields as plain JSON values, contract and hints apart."""
         values = asdict(self)
         version = values.pop("version")
         hints = {row.name: values.pop(row.name) for row in fields(self) if row.metadata}
@@ -143,15 +137,14 @@ class Program(Protocol):
     ) -> float | None:
         """Run once, in order after earlier work of this device.
 
-        `buffers` and `values` follow the order of the kernel's parameters; `descs` are
-        host-computed descriptions of views. With `wait`, return after the kernel is done.
-        Units: the seconds the kernel itself took, or None if the device cannot tell.
-        Raises: LaunchError, DeviceLost.
+        `buffers` and `values` follow the kernel's parameters; `descs` are host-computed
+        descriptions of views. With `wait`, return after the kernel is done. Units: the seconds the
+        kernel itself took, or None if the device cannot tell. Raises: LaunchError, DeviceLost.
         """
 
 
 class Call(NamedTuple):
-    """One program with its arguments, as graphs take it."""
+    """One program with its arguments."""
 
     program: Program
     buffers: Sequence[Handle]
@@ -161,7 +154,7 @@ class Call(NamedTuple):
 
 
 class Graph(Protocol):
-    """Replays a recorded run with less work than one launch after another; unlocks fast JIT."""
+    """Replays a recorded run with less work than one launch after another."""
 
     def replay(self, calls: Sequence[Call]) -> None:
         """Run the calls in order; programs and launches are those of the first replay."""
@@ -190,30 +183,29 @@ class Allocator(ABC):
         """Fill `target` with the first bytes of the memory, once all earlier work is done."""
 
     def offset(self, handle: Handle, offset_bytes: int, size_bytes: int) -> Handle | None:
-        """Optional: a handle for a part of the memory; None if the device has no such thing.
+        """Optional: a handle for a part of the memory, never freed; None if there is none.
 
-        `offset_bytes` is a multiple of `Caps.offset_alignment`; the part is never freed.
+        `offset_bytes` is a multiple of `Caps.offset_alignment`.
         """
         return None
 
     def view(self, handle: Handle, size_bytes: int) -> memoryview | None:
-        """Optional: a writable view of the memory itself, no copy; None if the host cannot see it.
+        """Optional: a writable view of the memory itself; None if the host cannot see it.
 
         The caller has synchronized, and keeps the buffer alive while it uses the view.
         """
         return None
 
     def transfer(self, target: Handle, source: Handle, size_bytes: int) -> bool:
-        """Optional: copy within the device (or from a peer); False if it must go by the host."""
+        """Optional: copy within the device (or from a peer); False if the host must."""
         return False
 
 
 class Renderer(ABC, Generic[Source]):
     """Writes a kernel as the text its compiler reads.
 
-    `takes` says where it takes over from the core. "lanes": a lowered program, every value a
-    scalar or a vector, so it is a `Renderer[Lowered]`. "kernel": the scheduled kernel, a tree of
-    loops nothing was done to, so it is a `Renderer[Kernel]`. `caps` are those of its target.
+    `takes` is "lanes" for a lowered program of scalars and vectors (`Renderer[Lowered]`), or
+    "kernel" for the kernel as scheduled (`Renderer[Kernel]`).
     """
 
     takes: str = "lanes"
@@ -236,8 +228,8 @@ class Renderer(ABC, Generic[Source]):
 class Compiler(ABC):
     """Turns rendered text into an object that `Device.load` takes.
 
-    `key` changes whenever the object could: compiler, driver and firmware versions, flags,
-    architecture. It is part of the key of the disk cache, so a lie here runs stale kernels.
+    `key` changes whenever the object could: with the versions of compiler, driver and firmware,
+    flags, architecture. The disk cache trusts it: a lie runs stale kernels.
     """
 
     key: str
@@ -253,9 +245,9 @@ class Compiler(ABC):
 
 @dataclass(frozen=True)
 class Target:
-    """One architecture by name: all that is needed to compile for it, with no device at hand.
+    """One architecture: all that is needed to compile for it, with no device at hand.
 
-    A device without code generation (`caps.codegen` false) has neither renderer nor compiler.
+    Without code generation (`caps.codegen`) there is neither renderer nor compiler.
     """
 
     arch: str
@@ -286,20 +278,20 @@ class Device(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Return when all queued work is done. Raises: LaunchError for work that failed late."""
+        """Return when all queued work is done. Raises: LaunchError if some failed late."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give everything back; nothing is called after it. Called at most once."""
+        """Give everything back. Called at most once, and last."""
 
 
 class Backend(ABC):
     """One kind of device: says what there is, opens nothing until asked.
 
-    `name` is the canonical device name and equals the entry point's. `api` is the PLUGIN_API it
-    was written for, `version` the package's own. Higher `priority` wins when a default is chosen.
-    `renderers` are names a user may append to DEV (`DEV=NAME:RENDERER`); the first is used unless
-    `open` is told otherwise. `fork_safe` says that a child process may go on using an open device.
+    `name` equals the entry point's, `api` is the PLUGIN_API it was written for, `version` the
+    package's own. The highest `priority` becomes the default. Users may choose among `renderers`
+    (`DEV=NAME:RENDERER`), of which the first is usual. `fork_safe`: a child process may go on using
+    an open device.
     """
 
     name: str
@@ -312,7 +304,7 @@ class Backend(ABC):
 
     @abstractmethod
     def count(self) -> int:
-        """How many devices there are, in less than 200 ms, opening none and never raising.
+        """How many devices there are, in less than 200 ms, opening none.
 
         Raises: Unavailable where there could be one, with the reason (a driver too old).
         """
@@ -326,9 +318,9 @@ class Backend(ABC):
 
     @abstractmethod
     def target(self, arch: str) -> Target:
-        """The target of a named architecture; needs no device and no driver.
+        """The target of a named architecture, "" for the host's own; needs no device and no driver.
 
-        "" means the host's own where that makes sense. Raises: Unsupported, naming the known.
+        Raises: Unsupported, naming the known.
         """
 
     def describe(self, index: int) -> Mapping[str, str]:

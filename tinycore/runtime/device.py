@@ -1,8 +1,7 @@
 """One open device as the core sees it: the vendor's device behind a guard, and its memory.
 
-In: a plugin and an index. Out: an `OpenDevice`, whose methods raise our errors alone, under the
-device's name. Memory that is freed is kept for the next buffer; object code is made once for all
-processes. Next: registry.py, which keeps one device for each name; buffer.py, which owns blocks.
+In: a plugin and an index. Out: an `OpenDevice`, which raises our errors alone. Next file:
+buffer.py.
 """
 
 import gc
@@ -25,7 +24,7 @@ _SMALLEST_BYTES = 64
 
 
 class OpenDevice:
-    """A device that can be used now; `Device["NAME"]` gives it."""
+    """A device that can be used now."""
 
     def __init__(self, name: str, plugin: Plugin, index: int, renderer: str = "") -> None:
         self.name = name
@@ -43,7 +42,7 @@ class OpenDevice:
 
     @property
     def renderer(self) -> Renderer[Any]:
-        """What writes kernels as text for this device. Raises: Unsupported if nothing does."""
+        """What writes kernels as text for it. Raises: Unsupported if nothing does."""
         return self.target.renderer or self._generates_nothing("renderer")
 
     @property
@@ -53,7 +52,7 @@ class OpenDevice:
 
     @property
     def usable_here(self) -> bool:
-        """False if the device was lost, closed, or opened before this process was forked."""
+        """False if it was lost, closed, or opened before this process was forked."""
         here = self.process == os.getpid() or self.plugin.fact("fork_safe")
         return bool(here) and not self.closed and self.plugin.state != "lost"
 
@@ -72,7 +71,7 @@ class OpenDevice:
             self.device.synchronize()
 
     def memory(self, operation: str, *arguments: Any) -> Any:
-        """What an operation of the vendor's allocator answers; None if it has none such."""
+        """What an operation of the vendor's allocator answers; None if it has none."""
         method = getattr(self.device.allocator, operation, None)
         with self.guard(operation):
             return method(*arguments) if method else None
@@ -84,7 +83,7 @@ class OpenDevice:
             return dict(method(self.index)) if method else {}
 
     def close(self) -> None:
-        """Give the device back; nothing of it can be used after."""
+        """Give the device back."""
         if not self.usable_here:
             return
         self.closed = True
@@ -96,15 +95,14 @@ class OpenDevice:
     def guard(self, operation: str) -> Iterator[None]:
         """Run vendor code: what it raises becomes a BackendError under this name.
 
-        Our own errors of other kinds (an index out of bounds) pass. DeviceLost takes the device
-        out of use for the rest of the process.
+        Our other errors (an index out of bounds) pass. DeviceLost takes the device out of use.
         """
         try:
             yield
         except (Exception, SystemExit) as error:
             if isinstance(error, DeviceLost):
                 self.plugin.fail(error, operation)
-            # One that already says all: ours, and under a name if it is a device's.
+            # Ours, and under a name if it is a device's: it says all.
             if isinstance(error, TinycoreError) and getattr(error, "device", True):
                 raise
             ours = as_backend_error(error, self.name, operation)
@@ -128,11 +126,10 @@ class Block(NamedTuple):
 
 
 class CachingAllocator:
-    """Allocates in a device's first space, and keeps what is freed in lists by size, up to a limit;
-    when the device is full, all that waits goes back and the request is tried again.
+    """Allocates in a device's first space, and keeps what is freed, up to a limit.
 
-    Calls vendor code unguarded: callers are within `OpenDevice.guard`.
-    Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
+    When the device is full, what waits goes back and the request is repeated. Callers are within
+    `OpenDevice.guard`. Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
     """
 
     def __init__(self, device: Device) -> None:
@@ -149,10 +146,7 @@ class CachingAllocator:
         self._lock = threading.RLock()
 
     def alloc(self, size_bytes: int) -> Block:
-        """A block with room for `size_bytes`, from the waiting ones if one has the size.
-
-        Raises: OutOfMemory; the device stays usable.
-        """
+        """A block with room for `size_bytes`. Raises: OutOfMemory; the device stays usable."""
         room = bucket(size_bytes)
         if room > self.largest_bytes:
             room = max(size_bytes, 1)
@@ -176,7 +170,7 @@ class CachingAllocator:
                 self.give_back()
 
     def give_back(self) -> None:
-        """Give everything waiting back; blocks still in use are the device's to reclaim."""
+        """Give everything waiting back to the device."""
         with self._lock:
             if self.cached_bytes:
                 self.device.synchronize()
@@ -209,7 +203,7 @@ def bucket(size_bytes: int) -> int:
 
 
 def cached(table: str, key: str, make: Callable[[], bytes]) -> bytes:
-    """What `make` gave in this process or another for the same key. What raises is not kept."""
+    """What `make` gave in this process or another for the same key."""
     if not (CCACHE.value and CACHELEVEL.value):
         return make()
     found = cache.shared().get(table, key)
@@ -220,15 +214,12 @@ def cached(table: str, key: str, make: Callable[[], bytes]) -> bytes:
 
 
 def compiler_key(compiler: Compiler) -> str:
-    """What the object code depends on besides its source: the compiler's key, the vendor's code."""
+    """What object code depends on besides its source: the compiler's key and code."""
     package = type(compiler).__module__.partition(".")[0]
     return f"{compiler.key}|{cache.source_key(package)}"
 
 
 def compile_cached(compiler: Compiler, source: str) -> bytes:
-    """The object code of `source`, compiled only if no process did before with the same key.
-
-    Raises: CompileError, which is never cached.
-    """
+    """The object code of `source`, made once for each key. Raises: CompileError."""
     key = f"{compiler_key(compiler)}\n{source}"
     return cached("compiled", key, lambda: compiler.compile(source))

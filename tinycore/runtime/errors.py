@@ -1,7 +1,7 @@
 """What can go wrong with a device, as classes that users, vendors and BEAM workers share.
 
-In: a message, the device's name and a hint. Out: one line `DEVICE: message. hint`.
-Every class survives pickling, since compile workers send their failures home.
+In: a message, the device's name and a hint. Out: one line `DEVICE: message. hint`. Every class
+survives pickling.
 """
 
 from tinycore.errors import TinycoreError
@@ -10,7 +10,7 @@ from tinycore.errors import TinycoreError
 class BackendError(TinycoreError, RuntimeError):
     """A device or its package failed: `message` says how, `hint` what to do about it.
 
-    `state` is what a plugin is in once this was its failure.
+    `state` is what a plugin is in after this failure.
     """
 
     state = "broken"
@@ -39,11 +39,11 @@ class Unavailable(BackendError):
 
 
 class Unsupported(BackendError, NotImplementedError):
-    """The device cannot do this; raised when scheduling, before anything is queued."""
+    """The device cannot do this; raised before anything is queued."""
 
 
 class CompileError(BackendError):
-    """A vendor's compiler refused a kernel: keeps its `source`, the `line` and the `log`."""
+    """A vendor's compiler refused a kernel."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class CompileError(BackendError):
 
 
 class OutOfMemory(BackendError, MemoryError):
-    """The device has no room for a buffer; the device stays usable."""
+    """The device has no room for a buffer; it stays usable."""
 
 
 class LaunchError(BackendError):
@@ -73,7 +73,7 @@ class DeviceLost(BackendError):
 
 
 class ApiMismatch(BackendError):
-    """The device package and this core speak versions of the contract that do not meet."""
+    """The package and this core speak versions of the contract that do not meet."""
 
     state = "incompatible"
 
@@ -81,7 +81,7 @@ class ApiMismatch(BackendError):
 def as_backend_error(error: BaseException, device: str, operation: str) -> BackendError:
     """What vendor code raised, as one of our classes, under the name of the device.
 
-    A fresh object each time: an error that is kept and raised again must not collect tracebacks.
+    It is a fresh object: one that is raised again must not collect tracebacks.
     """
     if isinstance(error, BackendError):
         kinds = [kind for kind in type(error).__mro__ if kind.__module__ == __name__]

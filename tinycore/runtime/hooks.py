@@ -1,11 +1,7 @@
 """The hooks a package may implement, and the managers that call them.
 
-In: plugins, each an object whose functions are called `tinycore_...`; pluggy's marker is needed
-for its options alone (tryfirst, wrapper). Out: what the plugins answered. This module imports
-pluggy, so it is imported late, by plugins.py, or by who calls a hook anyway.
-
-A device package has a `Manager` of its own. Cross-cutting plugins (profilers, commands) share
-one: a plugin that raises is switched off with one warning; the others, and the run, go on.
+In: plugins, objects with functions called `tinycore_...`. Out: their answers. Imported late, since
+it imports pluggy.
 """
 
 from __future__ import annotations
@@ -71,7 +67,7 @@ class GlobalHooks:
 class Manager(pluggy.PluginManager):
     """A pluggy manager that takes every routine called `tinycore_...` for a hook.
 
-    So a native module, whose functions carry no marks, can be a plugin too.
+    So a native module, whose functions carry no marks, can be a plugin.
     """
 
     def __init__(self, hooks: type) -> None:
@@ -80,17 +76,17 @@ class Manager(pluggy.PluginManager):
         self.add_hookspecs(hooks)
 
     def parse_hookspec_opts(self, holder: Any, name: str) -> pluggy.HookspecOpts | None:
-        """The options of a specification: none; None if the name is not a hook's."""
+        """No options; None if the name is not a hook's."""
         return cast(pluggy.HookspecOpts, {}) if name in self.known else None
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
-        """The options of one hook implementation; None if the name is not a hook's."""
+        """The options of an implementation; None if the name is not a hook's."""
         if not name.startswith(PREFIX) or not inspect.isroutine(getattr(plugin, name, None)):
             return None
         return super().parse_hookimpl_opts(plugin, name) or cast(pluggy.HookimplOpts, {})
 
     def unknown_hooks(self, plugin: Any) -> list[str]:
-        """Names of the plugin that look like hooks, but that no specification has."""
+        """The plugin's names that look like hooks, but that no specification has."""
         callers = self.get_hookcallers(plugin) or []
         return [caller.name for caller in callers if caller.name not in self.known]
 

@@ -1,8 +1,7 @@
 """Installed packages: found by metadata alone, imported late, kept apart when they fail.
 
-In: entry points. Out: `Entry` records; those of the group `tinycore.backends` become `Plugin`s,
-each with a state and, once it is loaded, a `Backend`; the first failure is kept and shown at every
-use. Next: registry.py, which chooses among them and opens devices.
+In: entry points. Out: `Entry` records; those of the group `tinycore.backends` become `Plugin`s.
+Next file: registry.py.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _REQUIRED = ("name", "api", "version", "count", "open", "target")
 class Entry:
     """One entry point, and the wheel and version it comes from.
 
-    `point` is the EntryPoint of importlib.metadata, None for what comes with the core.
+    `point` is None for what comes with the core.
     """
 
     name: str
@@ -61,7 +60,7 @@ class Plugin(Entry):
     """One device name: who provides it, how far it got, and what stopped it.
 
     `state` goes from discovered to ready, or to disabled, conflict, unavailable, incompatible,
-    broken or lost, with the `error` that says why.
+    broken or lost.
     """
 
     state: str = "discovered"
@@ -81,10 +80,7 @@ class Plugin(Entry):
         return self.state in ("conflict", "incompatible", "broken", "lost")
 
     def load(self) -> Backend:
-        """The backend, imported at the first call, whether or not there is a device.
-
-        Raises: BackendError, the first failure, each time.
-        """
+        """The backend, imported at the first call. Raises: BackendError, the same each time."""
         if self.backend is None:
             self.check()
             self.backend = _read(self)
@@ -125,7 +121,7 @@ class Plugin(Entry):
 
     @contextmanager
     def guard(self, operation: str) -> Iterator[None]:
-        """Run the plugin's own code: what it raises is its failure, an attempt to exit included."""
+        """Run the plugin's own code: what it raises, SystemExit too, is its failure."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -133,7 +129,7 @@ class Plugin(Entry):
 
 
 def discover() -> dict[str, Plugin]:
-    """Every device name there is, by metadata alone: nothing is imported."""
+    """Every device name there is, by metadata alone."""
     found = {name: [Entry(name, "tinycore", __version__)] for name in BUILT_IN}
     for entry in installed(GROUP):
         found.setdefault(entry.name.upper(), []).append(entry)
@@ -143,13 +139,13 @@ def discover() -> dict[str, Plugin]:
 def installed(group: str) -> list[Entry]:
     """Every entry of the group; of two copies of one wheel, the first on the path counts.
 
-    A wheel whose metadata cannot be read has none, with a warning.
+    A wheel whose metadata cannot be read is left out with a warning.
     """
     wheels: dict[str, list[Entry]] = {}
     for distribution in importlib.import_module("importlib.metadata").distributions():
         wheel = "a package"
         try:
-            # Most wheels have no entry of ours: look at the text before anything is parsed.
+            # Most wheels have no entry of ours: look before parsing.
             if group not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             wheel, version = distribution.name, distribution.version
@@ -220,7 +216,6 @@ def _checked_backend(plugin: Plugin, manager: Manager, module: object) -> Backen
 
 
 def _check_api(plugin: Plugin, major: int, minor: int) -> None:
-    """The core takes its own major version up to its own minor one."""
     ours, newest = PLUGIN_API
     if major == ours and minor <= newest:
         return

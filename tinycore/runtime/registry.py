@@ -1,8 +1,7 @@
 """Which devices there are, which one is meant, and the open ones: `Device`.
 
-In: names such as "FOO", "foo:1", or none at all. Out: canonical names and open devices.
-A name someone asked for raises with its cause; a plugin nobody asked for is left out with one
-warning line. Next: buffer.py, which allocates on the devices opened here.
+In: names such as "FOO", "foo:1", or none. Out: canonical names and open devices. A name someone
+asked for raises; other failures cost a warning. Next file: device.py.
 """
 
 import atexit
@@ -37,7 +36,7 @@ class Spelling(NamedTuple):
 
 
 class Devices:
-    """Every device of this machine by name; nothing is looked up before the first question."""
+    """Every device of this machine by name; nothing is looked up before it is asked."""
 
     def __init__(self, look: Callable[[], dict[str, Plugin]] = discover) -> None:
         self._look = look
@@ -70,8 +69,8 @@ class Devices:
     def canonicalize(self, name: str | None = None) -> str:
         """The one spelling of a device name: "foo:0" is "FOO"; None is the default.
 
-        Raises: DeviceError if nothing installed has the name, saying what is; BackendError with
-        the cause if that plugin is out of use.
+        Raises: DeviceError if nothing installed has the name; BackendError if that plugin is out of
+        use.
         """
         if name is None:
             return self.DEFAULT
@@ -92,7 +91,7 @@ class Devices:
         return device
 
     def get_available_devices(self) -> list[str]:
-        """The names that are ready, the best first; broken plugins are left out with a warning."""
+        """The names that are ready, the best first; broken plugins cost a warning."""
         return [plugin.name for core in (False, True) for plugin in self._ready(core)]
 
     def synchronize(self, name: str | None = None) -> None:
@@ -146,7 +145,6 @@ class Devices:
         )
 
     def _opened(self, spelling: Spelling) -> OpenDevice:
-        """The open device, opened with the renderer that its name or DEV gives it."""
         name, renderer = spelling.canonical, spelling.renderer
         chosen = spell(DEV.value or name)
         if not renderer and chosen.canonical == name:
@@ -178,7 +176,7 @@ class Devices:
         return self.canonicalize(names[0]) if names else ""
 
     def _best(self) -> str:
-        # The core's own device is not even imported where there is another.
+        # The core's own device is not imported where there is another.
         ready = self._ready(built_in=False) or self._ready(built_in=True)
         names = tuple(plugin.name for plugin in ready)
         if not ready:
@@ -209,7 +207,6 @@ class Devices:
             )
 
     def _ready(self, built_in: bool) -> list[Plugin]:
-        """The ready plugins, those of higher priority first, then by name."""
         asked = [row for row in self.plugins().values() if row.built_in == built_in]
         ready = [row for row in asked if self._is_ready(row)]
         return sorted(ready, key=lambda row: (-row.fact("priority"), row.name))
