@@ -12,8 +12,8 @@ from pathlib import Path
 SIZE_BYTES = 300_000
 STRIPPED_BYTES = 150_000
 
-REACHED_BYTES = 360_000
-"""What the wheel weighs while it is over SIZE_BYTES: it may only fall, as tools/budget.py says."""
+REACHED_BYTES = 235_000
+"""Weight without docstrings while it is over STRIPPED_BYTES: it may only fall (decision 0005)."""
 
 
 def build(project: Path, folder: Path) -> Path:

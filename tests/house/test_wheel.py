@@ -15,13 +15,18 @@ def core_wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel.build(tree, tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.mark.slow  # make test-all: an issue is resolved only when the weight holds
-def test_the_wheel_keeps_its_weight(core_wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_keeps_its_weight(core_wheel: Path) -> None:
+    assert core_wheel.stat().st_size <= wheel.SIZE_BYTES
+
+
+def test_a_stripped_wheel_over_its_weight_may_only_fall(core_wheel: Path, tmp_path: Path) -> None:
+    bare = wheel.strip(core_wheel, tmp_path / "stripped.zip").stat().st_size
+    assert bare <= max(wheel.STRIPPED_BYTES, wheel.REACHED_BYTES)
+
+
+@pytest.mark.slow  # make test-all: red until the stripped wheel fits (docs/decisions/0005-totals.md)
+def test_the_wheel_keeps_every_budget(core_wheel: Path, tmp_path: Path) -> None:
     holds(wheel.check(core_wheel, tmp_path))
-
-
-def test_a_wheel_over_its_weight_may_only_fall(core_wheel: Path) -> None:
-    assert core_wheel.stat().st_size <= max(wheel.SIZE_BYTES, wheel.REACHED_BYTES)
 
 
 def test_the_wheel_holds_types_licence_and_command(core_wheel: Path) -> None:
