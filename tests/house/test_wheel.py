@@ -24,7 +24,7 @@ def test_a_stripped_wheel_over_its_weight_may_only_fall(core_wheel: Path, tmp_pa
     assert bare <= max(wheel.STRIPPED_BYTES, wheel.REACHED_BYTES)
 
 
-@pytest.mark.slow  # make test-all: red until the stripped wheel fits (docs/decisions/0005-totals.md)
+@pytest.mark.slow  # make test-all is red here until the stripped wheel fits (decision 0010)
 def test_the_wheel_keeps_every_budget(core_wheel: Path, tmp_path: Path) -> None:
     holds(wheel.check(core_wheel, tmp_path))
 
