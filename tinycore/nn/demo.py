@@ -1,7 +1,6 @@
 """The demo: a convolutional network learns to read handwritten digits, and says how fast.
 
 Comes in: the words of a command line. Goes out: the accuracy on the test images, in the last line.
-`tinycore demo` and examples/mnist.py run it.
 """
 
 import json
@@ -30,7 +29,7 @@ _REDRAW_S = 0.2
 
 
 class Net:
-    """The network: two blocks of two convolutions, then a linear layer.
+    """Two blocks of two convolutions, then a linear layer.
 
     Shapes: images (n, 1, 28, 28) give (n, 10).
     """
@@ -59,7 +58,7 @@ class Net:
 
 
 class Phases:
-    """Seconds spent on each part of the work, by name, in order."""
+    """Seconds spent on each part of the work."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -95,7 +94,6 @@ class Trainer:
             return loss.realize(*self.optimizer.schedule_step())
 
     def _right(self, chosen: Tensor) -> Tensor:
-        """How many of the test images of these numbers are read right."""
         with Tensor.train(False), Tensor.no_grad():
             scores = self.net(self.test_images[chosen])
             guesses = scores.argmax(1)
@@ -103,7 +101,7 @@ class Trainer:
             return is_right.sum().realize()
 
     def accuracy(self) -> float:
-        """The part of all test images that is read right."""
+        """The part of the test images that is read right."""
         count = len(self.test_labels)
         numbers = np().arange(count, dtype="int32")
         total = 0
@@ -114,7 +112,7 @@ class Trainer:
 
 
 class Bar:
-    """The progress of the training, as a line that is drawn again; ten lines without a terminal."""
+    """The progress, as a line that is drawn again; ten lines without a terminal."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -122,7 +120,7 @@ class Bar:
         self.redraws = sys.stdout.isatty()
 
     def show(self, done: int, loss: Tensor, images: int) -> None:
-        """Draw the bar after `done` steps, unless it was drawn just now."""
+        """Draw the bar, unless it was drawn just now."""
         now_s = time.perf_counter()
         is_last = done == self.total
         tenths_before = (done - 1) * 10 // self.total
@@ -141,7 +139,7 @@ class Bar:
 
 
 def positive(text: str) -> int:
-    """An option that is a number of 1 or more."""
+    """A number of 1 or more."""
     found = int(text)
     if found < 1:
         raise ArgumentTypeError(f"{found} is too few; expected 1 or more")
@@ -169,9 +167,9 @@ def main(argv: Sequence[str] | None = None, make_net: Callable[[], Network] = Ne
 
 
 def run(options: Namespace, make_net: Callable[[], Network] = Net) -> int:
-    """main, with the options already read.
+    """main, with options already read.
 
-    Raises: DatasetError if the images cannot be had.
+    Raises: DatasetError without images.
     """
     phases = Phases()
     device = Device[Device.DEFAULT]
@@ -205,7 +203,7 @@ def run(options: Namespace, make_net: Callable[[], Network] = Net) -> int:
 
 
 def train(trainer: Trainer, options: Namespace, phases: Phases) -> tuple[int, int]:
-    """All epochs; returns how many images the phase "run" took in, and the kernels of a step."""
+    """All epochs; returns the images of the phase "run", and the kernels of a step."""
     numbers = np().random.default_rng(options.seed)
     count = len(trainer.labels)
     batch = options.batch

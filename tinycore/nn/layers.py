@@ -16,10 +16,7 @@ Numbers = int | Sequence[int]
 
 
 def _weights(layer: object, shape: Sequence[int], bias: bool) -> tuple[Tensor, Tensor | None]:
-    """A weight of a shape (outputs, inputs, ..) and a bias, uniform in +- 1 / sqrt(inputs).
-
-    Raises: ShapeError if it is no shape.
-    """
+    """A weight of a shape (outputs, inputs, ..) and a bias, uniform in +- 1 / sqrt(inputs)."""
     sizes = extents(shape, type(layer).__name__)
     inputs = size(sizes[1:])
     bound = 1 / sqrt(max(inputs, 1))
@@ -123,12 +120,12 @@ class Embedding:
 class BatchNorm:
     """Normalises each channel (axis 1) over all other axes.
 
-    While training it uses the statistics of the batch and moves the running ones toward them by
-    `momentum`; else it uses the running ones.
+    Training uses the batch's statistics and moves the running ones toward them by `momentum`; else
+    the running ones are used.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
 
-    >>> BatchNorm(3)(Tensor.zeros(2, 3, 4)).shape
-    (2, 3, 4)
+    >>> BatchNorm(3)(Tensor.zeros(2, 3)).shape
+    (2, 3)
     """
 
     def __init__(
@@ -180,7 +177,7 @@ BatchNorm2d = BatchNorm3d = BatchNorm
 class LayerNorm:
     """Normalises over the last axes, those of `normalized_shape`.
 
-    Raises: ShapeError if the input does not end in that shape.
+    Raises: ShapeError if the input ends in others.
     Source: Ba et al. 2016, arXiv:1607.06450.
 
     >>> LayerNorm(4)(Tensor.zeros(2, 4)).shape
@@ -209,7 +206,7 @@ class LayerNorm:
 class RMSNorm:
     """Divides by the root of the mean square over the last axis.
 
-    Raises: ShapeError if the input does not end in an axis of `dim`.
+    Raises: ShapeError if that is not `dim`.
     Source: Zhang and Sennrich 2019, arXiv:1910.07467.
 
     >>> RMSNorm(4)(Tensor.ones(2, 4)).shape
@@ -236,11 +233,11 @@ class RMSNorm:
 class GroupNorm:
     """Normalises groups of channels (axis 1), each sample by itself.
 
-    Raises: ShapeError if the channels do not form that many groups.
+    Raises: ShapeError if channels do not form them.
     Source: Wu and He 2018, arXiv:1803.08494.
 
-    >>> GroupNorm(2, 4)(Tensor.zeros(1, 4, 3)).shape
-    (1, 4, 3)
+    >>> GroupNorm(2, 4)(Tensor.zeros(1, 4)).shape
+    (1, 4)
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Optimizers: they change parameters by their gradients, in place.
 
-Comes in: parameters with `grad`. Goes out: the same tensors with new values. Learning rate and step
-count are tensors, so that all steps are one graph. Next: state.py.
+Comes in: parameters with `grad`. Goes out: the same, changed. Rates and counts are tensors, so that
+all steps are one graph. Next: state.py.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,10 @@ Tensors = list[Tensor]
 
 
 class Optimizer:
-    """What all optimizers share; a subclass says in `_change` what one parameter becomes.
+    """A subclass says in `_change` what one parameter becomes.
 
-    Tensors with requires_grad=False, such as running statistics, are not changed, but realized with
-    every step.
-    Raises: ArgumentError if there is nothing to change, or what is given are no tensors.
+    Tensors with requires_grad=False, such as running statistics, are realized with every step.
+    Raises: ArgumentError for nothing to change, or what is no tensor.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
@@ -38,7 +37,7 @@ class Optimizer:
         self.lr = Tensor([lr], device=self.device, requires_grad=False)
 
     def zero_grad(self) -> None:
-        """Drop the gradients of all parameters."""
+        """Drop all gradients."""
         for tensor in self.params:
             tensor.grad = None
 
@@ -48,8 +47,7 @@ class Optimizer:
         changed[0].realize(*changed[1:])
 
     def schedule_step(self) -> Tensors:
-        """Change every parameter that has a gradient, but compute nothing yet; returns what to
-        realize."""
+        """Change every parameter that has a gradient, lazily; returns what to realize."""
         with Context(NO_GRAD=1):
             self._begin()
             for number, tensor in enumerate(self.params):
@@ -62,7 +60,7 @@ class Optimizer:
         return [*self.params, *self.buffers, *self._state()]
 
     def _begin(self) -> None:
-        """What happens once a step, before any parameter."""
+        """Once a step, before any parameter."""
 
     def _change(self, number: int, value: Tensor, grad: Tensor) -> Tensor:
         raise NotImplementedError
@@ -99,10 +97,9 @@ class SGD(Optimizer):
     Source: PyTorch's formula; Sutskever et al. 2013 for the momenta.
     Raises: ArgumentError for Nesterov's momentum without momentum.
 
-    >>> x = Tensor([1.0], requires_grad=True)
-    >>> optimizer = SGD([x], lr=0.5)
-    >>> loss = (x * x).backward()
-    >>> optimizer.step()
+    >>> x = Tensor([1.0])
+    >>> x.grad = Tensor([2.0])
+    >>> SGD([x], lr=0.5).step()
     >>> x.item()
     0.0
     """
@@ -146,10 +143,9 @@ class Adam(Optimizer):
     `weight_decay` is added to the gradient; AdamW subtracts it from the value instead.
     Source: Kingma and Ba 2014, arXiv:1412.6980, algorithm 1.
 
-    >>> x = Tensor([1.0], requires_grad=True)
-    >>> optimizer = Adam([x], lr=0.5)
-    >>> loss = (x * x).backward()
-    >>> optimizer.step()
+    >>> x = Tensor([1.0])
+    >>> x.grad = Tensor([2.0])
+    >>> Adam([x], lr=0.5).step()
     >>> round(x.item(), 4)
     0.5
     """
@@ -209,7 +205,11 @@ class AdamW(Adam):
 
     Source: Loshchilov and Hutter 2017, arXiv:1711.05101, algorithm 2.
 
-    >>> AdamW([Tensor(1.0)]).step()
+    >>> x = Tensor([1.0])
+    >>> x.grad = Tensor([0.0])
+    >>> AdamW([x], lr=0.5, weight_decay=0.5).step()
+    >>> x.item()
+    0.75
     """
 
     is_decoupled = True

@@ -90,7 +90,7 @@ def load_state_dict(
 
     Raises: ArgumentError if names differ and strict is set; ShapeError if shapes do.
 
-    >>> load_state_dict({"a": Tensor(1.0)}, {"a": Tensor(2.0)})
+    >>> load_state_dict({"a": Tensor(1)}, {"a": Tensor(2)})
     ['a']
     """
     targets = get_state_dict(model)
@@ -179,7 +179,7 @@ def safe_save(
 def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of its bytes.
 
-    Raises: ArgumentError if it is no such file, or its header does not fit its bytes.
+    Raises: ArgumentError if it is none, or its header does not fit.
 
     >>> safe_load(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}")
     {}
@@ -196,7 +196,6 @@ def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]
 
 
 def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
-    """The entries of a file, checked against its length, and where their bytes begin."""
     length = int.from_bytes(raw[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length
     is_short = len(raw) < _LENGTH_BYTES or start > len(raw)

@@ -1,7 +1,6 @@
 """Arithmetic, comparison, bits and choice, element by element.
 
-Comes in: tensors and numbers, broadcast and promoted (base.py). Goes out: lazy tensors. Next:
-functions.py.
+Comes in: tensors and numbers. Goes out: lazy tensors. Next: functions.py.
 """
 
 from collections.abc import Callable
@@ -31,8 +30,6 @@ X = TypeVar("X")
 
 
 def _reflected(method: Callable[[A, X, bool], A]) -> Callable[[A, X], A]:
-    """The operator of a tensor on the right of a number."""
-
     def operator(self: A, x: X) -> A:
         return method(self, x, True)
 
@@ -40,7 +37,7 @@ def _reflected(method: Callable[[A, X, bool], A]) -> Callable[[A, X], A]:
 
 
 class Arithmetic(Conversion):
-    """Tensor methods behind the operators."""
+    """The methods behind the operators."""
 
     __slots__ = ()
 
@@ -80,12 +77,12 @@ class Arithmetic(Conversion):
         reverse: bool = False,
         rounding_mode: str | None = None,
     ) -> Self:
-        """self / x in floating point; rounding_mode "trunc" or "floor" keeps integers integer.
+        """self / x; rounding_mode "trunc" or "floor" keeps integers integer.
 
-        Raises: ArgumentError for another rounding_mode.
+        Raises: ArgumentError for another mode.
 
-        >>> Tensor(3).div(2).item(), Tensor(3).div(2, rounding_mode="floor").item()
-        (1.5, 1)
+        >>> (Tensor(3) / 2).item()
+        1.5
         """
         choice("div", "rounding_mode", rounding_mode, (None, "trunc", "floor"))
         left, right = self._both(x, "div", reverse)
@@ -103,7 +100,6 @@ class Arithmetic(Conversion):
         operation: str,
         reverse: bool = False,
     ) -> tuple[Self, Self]:
-        """Two tensors of one shape and type; a number keeps no shape."""
         other = self._operand(x)
         left, right = together(self.uop, other, operation)
         if reverse:
@@ -126,8 +122,7 @@ class Arithmetic(Conversion):
         return quotient - excess.cast(self.dtype)
 
     def _float_quotient(self, x: Self) -> tuple[Self, Self]:
-        """floor(self / x) and what is left. A quotient rounded across a whole number is put right
-        by the remainder, which is exact where the quotient is."""
+        """floor(self / x) and the rest; by it a quotient rounded to a whole number is put right."""
         quotient = (self / x).floor()
         rest = self - quotient._times(x)
         is_high = rest._overshoots(x)
@@ -143,7 +138,7 @@ class Arithmetic(Conversion):
         return self.eq(0).where(0, product)
 
     def _overshoots(self, divisor: Self) -> Self:
-        """True where a remainder has the wrong sign for rounding down."""
+        """Where a remainder has the wrong sign for rounding down."""
         differs = (self < 0) ^ (divisor < 0)
         return self.ne(0) & differs
 
@@ -235,7 +230,7 @@ class Arithmetic(Conversion):
 
     @spelled
     def maximum(self, x: Operand) -> Self:
-        """The larger of two elements; NaN if either is.
+        """The larger of two, or NaN.
 
         >>> Tensor(1).maximum(3).item()
         3
@@ -244,7 +239,7 @@ class Arithmetic(Conversion):
 
     @spelled
     def minimum(self, x: Operand) -> Self:
-        """The smaller of two elements; NaN if either is.
+        """The smaller of two, or NaN.
 
         >>> Tensor(1).minimum(3).item()
         1
@@ -288,7 +283,7 @@ class Arithmetic(Conversion):
         return self.eq(x).logical_not()
 
     def isnan(self) -> Self:
-        """True where an element is NaN.
+        """True for NaN.
 
         >>> Tensor(float("nan")).isnan().item()
         True
@@ -297,7 +292,7 @@ class Arithmetic(Conversion):
 
     @spelled
     def isinf(self, detect_positive: bool = True, detect_negative: bool = True) -> Self:
-        """True where an element is infinite, of the signs asked for.
+        """True for infinities of the signs asked for.
 
         >>> Tensor(float("inf")).isinf().item()
         True
@@ -307,10 +302,10 @@ class Arithmetic(Conversion):
         return self.eq(highest) | self.eq(lowest)
 
     def isfinite(self) -> Self:
-        """True where an element is neither infinite nor NaN.
+        """True for neither infinities nor NaN.
 
-        >>> Tensor(float("inf")).isfinite().item()
-        False
+        >>> Tensor(1.0).isfinite().item()
+        True
         """
         return self.abs() < inf
 
@@ -339,7 +334,7 @@ class Arithmetic(Conversion):
     # bits and truth
 
     def logical_not(self) -> Self:
-        """True where an element is zero.
+        """True for zeros.
 
         >>> Tensor(0).logical_not().item()
         True
@@ -374,7 +369,7 @@ class Arithmetic(Conversion):
         return self._bits(Ops.XOR, x, "bitwise_xor", reverse)
 
     def bitwise_not(self) -> Self:
-        """Every bit turned around; for bool, not.
+        """Every bit turned around; not, for bools.
 
         >>> (~Tensor(0)).item()
         -1
@@ -415,8 +410,8 @@ class Arithmetic(Conversion):
     def where(self, x: Operand, y: Operand) -> Self:
         """x where this condition holds, else y.
 
-        >>> Tensor([True, False]).where(1, 2).tolist()
-        [1, 2]
+        >>> Tensor(True).where(1, 2).item()
+        1
         """
         condition = self.bool()
         dtype = common_dtype([x, y])
@@ -453,8 +448,8 @@ class Arithmetic(Conversion):
     clamp = clip
 
     def _limited(self, limit: Operand, op: Ops) -> Self:
-        """At a limit that is a number the whole gradient passes, as in PyTorch; of two equal
-        tensors each gets half."""
+        """At a limit that is a number the whole gradient passes, as in PyTorch; between equal
+        tensors half."""
         if isinstance(limit, Frame):
             return self._combined(op, limit)
         if isinstance(limit, int):
@@ -466,8 +461,8 @@ class Arithmetic(Conversion):
     def masked_fill(self, mask: Self, value: Operand) -> Self:
         """`value` where `mask` is true, else self.
 
-        >>> Tensor([1, 2]).masked_fill(Tensor([True, False]), 0).tolist()
-        [0, 2]
+        >>> Tensor(1).masked_fill(Tensor(True), 0).item()
+        0
         """
         return mask.where(value, self)
 
@@ -553,5 +548,5 @@ class Arithmetic(Conversion):
 
 
 def _comparable(x: object) -> bool:
-    """False for what Python should compare by identity, such as None."""
+    """Python compares others, such as None, by identity."""
     return x is not None and not isinstance(x, str)

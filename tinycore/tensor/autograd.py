@@ -1,7 +1,7 @@
 """Gradients: the tensors that ask for one, what stored values were computed from, backward.
 
-Comes in: a loss and its targets. Goes out: lazy gradients (gradient.py). The graph of a stored
-value is kept while its BUFFER lives and what it reads is not overwritten. Next: creation.py.
+Comes in: a loss and its targets. Goes out: lazy gradients. The graph of a stored value is kept
+while its BUFFER lives and what it reads is not overwritten. Next: creation.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ REQUIRING = WeakValueDictionary[int, Frame]()
 ORIGINS = WeakKeyDictionary[UOp, UOp]()
 
 
-# BUFFERs whose history was lost, since something it reads was overwritten.
+# BUFFERs whose history was lost: what it reads was overwritten.
 LOST = WeakSet[UOp]()
 
 
@@ -38,10 +38,9 @@ class Autograd(Frame):
 
     @property
     def requires_grad(self) -> bool | None:
-        """True if backward() reaches this tensor, False if it shall not, None if nobody said.
+        """Whether backward() reaches this tensor; None if nobody said.
 
-        >>> x = Tensor(1.0, requires_grad=True)
-        >>> (x * 2).requires_grad
+        >>> Tensor(1.0, requires_grad=True).requires_grad
         True
         """
         if self._requires_grad is not None:
@@ -60,7 +59,7 @@ class Autograd(Frame):
     def requires_grad_(self, requires_grad: bool | None = True) -> Self:
         """Set whether backward() shall fill `grad`.
 
-        Raises: GradientError if the elements are no floating-point numbers.
+        Raises: GradientError for other than floating-point elements.
 
         >>> Tensor(1.0).requires_grad_().requires_grad
         True
@@ -83,7 +82,7 @@ class Autograd(Frame):
 
     @property
     def mark(self) -> int | None:
-        """The number that keeps this tensor's node apart, if it has one.
+        """The number that keeps this tensor's node apart, if any.
 
         >>> Tensor(1.0).mark
         """
@@ -132,9 +131,9 @@ class Autograd(Frame):
         return self
 
     def gradient(self, *targets: Self, gradient: Self | None = None) -> list[Self]:
-        """The gradient of this tensor by each target; the targets need not require it.
+        """The gradient of this tensor by each target, whether it requires one or not.
 
-        Raises: GradientError if a target was not used, gradients are off, or `gradient` is missing.
+        Raises: as backward.
 
         >>> x = Tensor(3.0)
         >>> (x * x).gradient(x)[0].item()
@@ -157,7 +156,6 @@ class Autograd(Frame):
         seed: Self | None,
         operation: str,
     ) -> list[UOp | None]:
-        """The gradient of each target; None where this tensor does not depend on it."""
         if NO_GRAD.value:
             raise GradientError(
                 f"{operation}: gradients are off; expected NO_GRAD=0. Leave the no_grad block"
@@ -177,7 +175,7 @@ class Autograd(Frame):
 
     @staticmethod
     def no_grad() -> Context:
-        """Compute without gradients, in a `with` block or a decorated function.
+        """A `with` block, or a decorator, without gradients.
 
         >>> x = Tensor(1.0, requires_grad=True)
         >>> with Tensor.no_grad():
@@ -189,7 +187,7 @@ class Autograd(Frame):
 
     @staticmethod
     def train(mode: bool = True) -> Context:
-        """Let dropout drop and batchnorm learn, in a `with` block or a decorated function.
+        """A `with` block, or a decorator, in which dropout drops and batchnorm learns.
 
         >>> with Tensor.train():
         ...     Tensor.training
@@ -199,8 +197,6 @@ class Autograd(Frame):
 
 
 def _open_below(loss: UOp) -> set[UOp]:
-    """The nodes a loss was computed from, up to where gradients stop."""
-
     def sources(node: UOp) -> Nodes:
         if node.op is Ops.DETACH:
             return ()
@@ -210,7 +206,7 @@ def _open_below(loss: UOp) -> set[UOp]:
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:
-    """The node in the graph of the loss: itself, or what it marks if the mark came later."""
+    """The node in the graph of the loss, or what it marks if it was marked later."""
     if node in inside:
         return node
     if node.op is not Ops.CAST:
@@ -228,7 +224,6 @@ def _like(seed: UOp, loss: UOp) -> UOp:
 
 
 def _gradient_of(place: UOp, grad: UOp | None, back: dict[UOp, UOp]) -> UOp:
-    """The gradient, reading stored values where they are; zeros where none flows."""
     if grad is None:
         return graph.full(shape_of(place), 0, place.dtype)
     return Rebuild(back).node(grad)
@@ -263,7 +258,7 @@ def carriers(roots: Iterable[UOp]) -> set[UOp]:
 
 
 def realize_cells(cells: Iterable[Cell]) -> None:
-    """Store cells, and remember what gradients need of what they were computed from."""
+    """Store cells, and remember what gradients need."""
     pending = {}
     if REQUIRING or ORIGINS:
         pending = {cell: cell.stored for cell in [*PENDING]}
@@ -286,7 +281,7 @@ def _remember(stored: UOp, origin: UOp, written: set[UOp]) -> None:
 
 
 def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
-    """The nodes of cells that a gradient flows through, or that belong to a leaf."""
+    """The nodes that a gradient flows through, or of leaves."""
     nodes = {cell: cell.uop for cell in pending}
     leaves = {tensor.cell for tensor in REQUIRING.values()}
     flowing = carriers(nodes.values())
@@ -299,7 +294,7 @@ def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
 
 
 def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
-    """The same, reading copies of the random counters, which the realization moves on."""
+    """The same, reading copies of the random counters, which a realization moves on."""
     if not nodes or not STATES:
         return nodes
     reached = set(toposort(nodes.values()))
@@ -332,7 +327,7 @@ def _forget(written: set[UOp]) -> None:
 
 
 def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
-    """`roots` with stored values replaced by what they were computed from, and the way back."""
+    """`roots` with stored values replaced by what made them, and the way back."""
     new: dict[UOp, UOp] = {}
     back = {}
 

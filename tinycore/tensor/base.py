@@ -1,7 +1,7 @@
 """The frame of every Tensor method: a cell, a view of it, and how results are made.
 
-Comes in: cells and graph nodes. Goes out: new tensors: views of a cell for movements without fill,
-new cells for the rest (docs/ir.md). Next: movement.py and arithmetic.py.
+Comes in: cells and graph nodes. Goes out: new tensors; movements are views (docs/ir.md). Next:
+movement.py.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _STOP = (Ops.DETACH, None)
 class Frame:
     """A tensor without its topics.
 
-    `steps` are the view: movements, (Ops.DETACH, None) where gradients stop, and (Ops.CAST, number)
-    where they are asked for.
+    `steps`: movements, (Ops.DETACH, None) where gradients stop, (Ops.CAST, number) where they are
+    asked for.
     """
 
     __slots__ = ("__weakref__", "_requires_grad", "cell", "grad", "steps")
@@ -56,10 +56,9 @@ class Frame:
 
     @classmethod
     def of_node(cls, uop: UOp, device: str) -> Self:
-        """A new tensor in a cell of its own; no gradient flows through it under NO_GRAD.
+        """A new tensor in a cell of its own.
 
-        >>> x = Tensor(1)
-        >>> Tensor.of_node(x.uop, x.device).item()
+        >>> Tensor.of_node(Tensor(1).uop, "REF").item()
         1
         """
         steps = (_STOP,) if NO_GRAD.value else ()
@@ -89,8 +88,8 @@ class Frame:
     def shape(self) -> Shape:
         """The extents of the axes.
 
-        >>> Tensor.zeros(2, 3).shape
-        (2, 3)
+        >>> Tensor([1, 2]).shape
+        (2,)
         """
         return shape_of(self.uop)
 
@@ -98,8 +97,8 @@ class Frame:
     def ndim(self) -> int:
         """The number of axes.
 
-        >>> Tensor.zeros(2, 3).ndim
-        2
+        >>> Tensor(1).ndim
+        0
         """
         return len(self.shape)
 
@@ -122,7 +121,7 @@ class Frame:
         return self.cell.device
 
     def is_floating_point(self) -> bool:
-        """True if the elements are floating-point numbers.
+        """True for floating-point elements.
 
         >>> Tensor(1.0).is_floating_point()
         True
@@ -156,8 +155,8 @@ class Frame:
     def size(self, dim: int | None = None) -> Shape | Dim:
         """The shape, or the extent of one axis.
 
-        >>> Tensor.zeros(2, 3).size(1)
-        3
+        >>> Tensor([1, 2]).size(0)
+        2
         """
         if dim is None:
             return self.shape
@@ -165,10 +164,10 @@ class Frame:
         return self.shape[axis]
 
     def dim(self) -> int:
-        """PyTorch's name of `ndim`.
+        """The same as `ndim`.
 
-        >>> Tensor.zeros(2, 3).dim()
-        2
+        >>> Tensor(1).dim()
+        0
         """
         return self.ndim
 
@@ -191,17 +190,13 @@ class Frame:
         return self.of_cell(self.cell, (*self.steps, _STOP))
 
     def _moved(self, op: Ops, arg: Any) -> Self:
-        """A view: this tensor after a movement."""
         before = self.uop
         if graph.move(before, op, arg) is before:
             return self.of_cell(self.cell, self.steps)
         return self.of_cell(self.cell, (*self.steps, (op, arg)))
 
     def _operand(self, value: Operand) -> UOp:
-        """The node of another tensor, or a number as a constant.
-
-        Raises: DeviceError if it lives on another device; DTypeError if it is neither.
-        """
+        """The node of another tensor or of a number."""
         if isinstance(value, Frame):
             self._check_device(value)
             return value.uop
@@ -217,7 +212,6 @@ class Frame:
             )
 
     def _combined(self, op: Ops, value: Operand, reverse: bool = False) -> Self:
-        """An elementwise op of this tensor and another or a number."""
         if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
                 zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
@@ -245,9 +239,9 @@ class Conversion(Frame):
     __slots__ = ()
 
     def cast(self, dtype: DType | str) -> Self:
-        """Every element rounded or extended to `dtype`.
+        """Rounded or extended to `dtype`.
 
-        Raises: DTypeError if there is no such type.
+        Raises: DTypeError if there is none.
 
         >>> Tensor(-1.5).cast("int32").item()
         -1
@@ -333,7 +327,7 @@ class Conversion(Frame):
         return self.cast(dtypes.int16)
 
     def bool(self) -> Self:
-        """True where an element is not zero.
+        """True for elements other than zero.
 
         >>> Tensor(2).bool().item()
         True
@@ -347,7 +341,7 @@ class Conversion(Frame):
 
 
 def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
-    """One step of a view. Nothing is folded: a gradient finds the node of each view."""
+    """One step of a view, not folded: a gradient finds the node of each view."""
     if op is Ops.DETACH:
         if NO_GRAD.value:
             return node
@@ -358,10 +352,7 @@ def _shown(node: UOp, op: Ops, arg: Any) -> UOp:
 
 
 def own(node: UOp, number: int | None = None) -> UOp:
-    """The value of `node` as a node that nothing else is.
-
-    Two `ones(3)` are one node; a gradient must be able to ask for one of the two.
-    """
+    """A node that nothing else is: of two `ones(3)`, a gradient must be able to ask for one."""
     tag = fresh_number() if number is None else number
     return UOp(Ops.CAST, node.dtype, (node,), None, tag)
 
@@ -406,7 +397,7 @@ def fitting(value: Scalar, dtype: DType) -> UOp:
 
 
 def nearest(value: Scalar, dtype: DType) -> Scalar:
-    """`value` limited to the range of an integer type."""
+    """`value` within the range of an integer type."""
     if not dtype.is_int:
         return value
     return max(dtype.min, min(value, dtype.max))
@@ -446,7 +437,7 @@ def stretched(node: UOp, shape: Shape) -> UOp:
 def broadcast_shape(operation: str, *shapes: Shape) -> Shape:
     """The shape that operands broadcast to, as in numpy.
 
-    Raises: ShapeError if extents differ and neither is 1.
+    Raises: ShapeError if extents differ and none is 1.
     """
     first, *rest = shapes
     for shape in rest:

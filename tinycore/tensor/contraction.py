@@ -1,7 +1,6 @@
 """Contractions: sums of products over shared axes: dot, einsum, attention.
 
-Comes in: tensors. Goes out: lazy tensors of EXPAND, MUL and REDUCE; the scheduler makes attention
-run without a table of all scores. Next: convolution.py.
+Comes in: tensors. Goes out: lazy tensors; the scheduler fuses attention. Next: convolution.py.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
 from tinycore.uop.shape import upper
 
-# Letters for the axes that "..." stands for, from the last; no formula can hold them.
+# Letters for the axes of "...", from the last; no formula can hold them.
 _DOTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
@@ -29,10 +28,10 @@ class Contraction(Statistics, Random):
 
     @spelled
     def dot(self, w: Self, dtype: DTypeLike = None) -> Self:
-        """The product of vectors, matrices or batches of matrices, added and returned in `dtype`.
+        """The product of vectors, matrices or batches of them, added and returned in `dtype`.
 
         Shapes: (.., m, k) and (.., k, n) give (.., m, n); a vector has no m or no n.
-        Raises: ShapeError if the shared extents differ.
+        Raises: ShapeError if the extents k differ.
 
         >>> Tensor([1, 2]).dot(Tensor([3, 4])).item()
         11
@@ -84,7 +83,7 @@ class Contraction(Statistics, Random):
         bias: Self | None = None,
         dtype: DTypeLike = None,
     ) -> Self:
-        """self @ weight + bias; a weight of one axis multiplies element by element.
+        """self @ weight + bias; a weight of one axis multiplies each element.
 
         Shapes: (.., in), weight (in, out), bias (out,) give (.., out).
 
@@ -99,10 +98,10 @@ class Contraction(Statistics, Random):
 
     @spelled
     def outer(self, w: Self) -> Self:
-        """Every element of one vector times every element of another.
+        """Every element of one vector times every one of another.
 
-        >>> Tensor([1, 2]).outer(Tensor([3, 4])).tolist()
-        [[3, 4], [6, 8]]
+        >>> Tensor([1, 2]).outer(Tensor([3])).tolist()
+        [[3], [6]]
         """
         column = self.reshape(-1, 1)
         row = w.reshape(1, -1)
@@ -116,11 +115,10 @@ class Contraction(Statistics, Random):
         """Products summed over the letters left of "->" that are not right of it.
 
         A letter twice in one operand takes its diagonal; "..." stands for axes that broadcast.
-        Raises: ArgumentError if the formula does not fit; ShapeError if extents of one letter
-        differ.
+        Raises: ArgumentError if the formula does not fit; ShapeError if extents of a letter differ.
 
-        >>> Tensor.einsum("i,j->ij", Tensor([1, 2]), Tensor([3])).tolist()
-        [[3], [6]]
+        >>> Tensor.einsum("i,i->", Tensor([1, 2]), Tensor([3, 4])).item()
+        11
         """
         tensors: list[Self] = list(spread(operands))
         ranks = [tensor.ndim for tensor in tensors]
@@ -140,7 +138,6 @@ class Contraction(Statistics, Random):
         return total.permute(order)
 
     def _over(self, names: str, letters: Sequence[str]) -> Self:
-        """This tensor with one axis for each letter, of extent 1 where it has no such axis."""
         x = self
         for k in reversed(range(len(names))):
             first = names.index(names[k])
@@ -170,8 +167,8 @@ class Contraction(Statistics, Random):
     ) -> Self:
         """softmax(self @ key.T / sqrt(d) + mask) @ value; scores of 16 bits are kept in 32.
 
-        Shapes: self (.., L, d), key (.., S, d), value (.., S, e) give (.., L, e). A mask of bools
-        is true where a key may be seen; is_causal hides the keys after the query. enable_gqa lets
+        Shapes: self (.., L, d), key (.., S, d), value (.., S, e) give (.., L, e). Bools of a mask
+        are true where a key may be seen; is_causal hides the keys after the query. With enable_gqa
         several heads (axis -3) of self share one of key and value.
         Raises: ArgumentError for a mask with is_causal; ShapeError if heads cannot be shared
         evenly.
@@ -224,7 +221,6 @@ class Contraction(Statistics, Random):
 
 
 def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of each operand and of the result, dots written out."""
     left, arrow, right = formula.replace(" ", "").partition("->")
     parts = left.split(",")
     if len(parts) != len(ranks):

@@ -1,7 +1,7 @@
 """Windows over the last axes: convolution and pooling.
 
-Comes in: tensors whose last axes are space. Goes out: lazy tensors; a window is a movement
-(graph.windows). Letters: n batch, g groups, o and c channels out and in. Next: indexing.py.
+Comes in: tensors whose last axes are space. Goes out: lazy tensors. Letters: n batch, g groups, o
+and c channels out and in. Next: indexing.py.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,6 @@ Numbers = int | Sequence[int]
 
 
 class _Window(NamedTuple):
-    """The window along one axis, and the padding before and after it."""
-
     size: int
     stride: int
     dilation: int
@@ -51,10 +49,7 @@ class Convolution(Contraction):
     __slots__ = ()
 
     def _windows(self, windows: Sequence[_Window], fill: Scalar, operation: str) -> Self:
-        """The last axes (.., h, w), padded, as (.., places h, places w, size h, size w).
-
-        Raises: ShapeError if no window fits.
-        """
+        """The last axes (.., h, w) as (.., places h, places w, size h, size w)."""
         batch = self.ndim - len(windows)
         x = self._around(windows, fill)
         for k, window in enumerate(windows):
@@ -92,7 +87,7 @@ class Convolution(Contraction):
         """Correlation with `weight` over any number of axes of space.
 
         Shapes: self (n, g*c, h, w), weight (g*o, c, kh, kw), bias (g*o,) give (n, g*o, ..). Padding
-        is one number, one for each axis, or (left, right, top, bottom, ..).
+        is one number, one an axis, or (left, right, top, bottom, ..).
         Raises: ShapeError if channels do not fit or no window does.
 
         >>> Tensor.ones(1, 1, 2, 2).conv2d(Tensor.ones(1, 1, 2, 2)).item()
@@ -146,10 +141,11 @@ class Convolution(Contraction):
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        """The largest element of each window; stride is the kernel's size if not given. With
-        return_indices a pair: these, and their places in the flattened space.
+        """The largest element of each window; return_indices adds their places in the flattened
+        space.
 
-        Shapes: (.., h, w) gives (.., places h, places w).
+        Shapes: (.., h, w) gives (.., places h, places w); the stride is the kernel's size if not
+        given.
 
         >>> Tensor([[1, 2], [3, 4]]).max_pool2d().item()
         4
@@ -230,7 +226,7 @@ def _windows_of(
     dilation: Numbers,
     padding: Numbers | str,
 ) -> list[_Window]:
-    """A window for each axis; padding is one number, one an axis, or two an axis from the last."""
+    """Padding is one number, one an axis, or two an axis from the last."""
     count = len(sizes)
     strides = pair(stride, count, operation, "stride", 1)
     dilations = pair(dilation, count, operation, "dilation", 1)

@@ -1,7 +1,7 @@
 """Tensors from data and from nothing.
 
-Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors: data is copied to the device at
-once, a formula (zeros, ranges) stays one until it is needed. Next: random.py.
+Comes in: numbers, lists, arrays, bytes, shapes. Goes out: tensors. Data is copied to the device at
+once; zeros and ranges stay formulas until needed. Next: random.py.
 """
 
 import math
@@ -33,7 +33,7 @@ WIDENED = (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2)
 
 
 class Creation(Joining, Autograd):
-    """Tensor's constructor and the functions that make tensors."""
+    """Tensor's constructor and others that make tensors."""
 
     __slots__ = ()
 
@@ -80,10 +80,10 @@ class Creation(Joining, Autograd):
     ) -> Self:
         """A tensor over a copy of bytes in row-major order.
 
-        Raises: ShapeError if their number does not fit.
+        Raises: ShapeError if they do not fit.
 
-        >>> Tensor.of_bytes(bytes([3, 4]), (2,), "uint8").tolist()
-        [3, 4]
+        >>> Tensor.of_bytes(bytes([3]), (1,), "uint8").item()
+        3
         """
         kind = to_dtype(dtype)
         sizes = upper_shape(extents((shape,), "of_bytes"))
@@ -123,7 +123,7 @@ class Creation(Joining, Autograd):
 
     @classmethod
     def zeros(cls, *shape: Any, **kwargs: Any) -> Self:
-        """Zeros of the default float, or of `dtype`.
+        """Zeros of `dtype`, or of the default float.
 
         >>> Tensor.zeros(2).tolist()
         [0.0, 0.0]
@@ -132,7 +132,7 @@ class Creation(Joining, Autograd):
 
     @classmethod
     def ones(cls, *shape: Any, **kwargs: Any) -> Self:
-        """Ones of the default float, or of `dtype`.
+        """Ones of `dtype`, or of the default float.
 
         >>> Tensor.ones(2).tolist()
         [1.0, 1.0]
@@ -149,8 +149,8 @@ class Creation(Joining, Autograd):
     ) -> Self:
         """Memory to be written before it is read.
 
-        >>> Tensor.empty(2, 3).shape
-        (2, 3)
+        >>> Tensor.empty(2).shape
+        (2,)
         """
         kind = dtype_or(dtype, default_float())
         sizes = upper_shape(extents(shape, "empty"))
@@ -165,7 +165,7 @@ class Creation(Joining, Autograd):
         return kwargs
 
     def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
-        """One number in every element, of this tensor's shape, type and device.
+        """`full` of this shape, type and device.
 
         >>> Tensor(1).full_like(7).item()
         7
@@ -182,7 +182,7 @@ class Creation(Joining, Autograd):
         return self.full_like(b, dtype=kind)
 
     def zeros_like(self, **kwargs: Any) -> Self:
-        """Zeros of this tensor's shape, type and device.
+        """`zeros` of this shape, type and device.
 
         >>> Tensor(1).zeros_like().item()
         0
@@ -190,7 +190,7 @@ class Creation(Joining, Autograd):
         return self.full_like(0, **kwargs)
 
     def ones_like(self, **kwargs: Any) -> Self:
-        """Ones of this tensor's shape, type and device.
+        """`ones` of this shape, type and device.
 
         >>> Tensor(0).ones_like().item()
         1
@@ -198,10 +198,10 @@ class Creation(Joining, Autograd):
         return self.full_like(1, **kwargs)
 
     def empty_like(self, **kwargs: Any) -> Self:
-        """Memory for this tensor's shape, type and device.
+        """`empty` of this shape, type and device.
 
-        >>> Tensor([1, 2]).empty_like().shape
-        (2,)
+        >>> Tensor(1).empty_like().shape
+        ()
         """
         return self.empty(self.shape, **self._like(kwargs))
 
@@ -218,7 +218,7 @@ class Creation(Joining, Autograd):
     ) -> Self:
         """start, start + step, .. below stop; from 0 if one number is given.
 
-        Raises: ArgumentError if step is 0.
+        Raises: ArgumentError for step 0.
 
         >>> Tensor.arange(1, 7, 2).tolist()
         [1, 3, 5]
@@ -250,7 +250,7 @@ class Creation(Joining, Autograd):
     ) -> Self:
         """`steps` numbers from start to stop, both included.
 
-        Raises: ArgumentError if there are to be fewer than 0.
+        Raises: ArgumentError for less than 0 steps.
 
         >>> Tensor.linspace(0, 1, 3).tolist()
         [0.0, 0.5, 1.0]
@@ -322,7 +322,6 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
 
 
 def _array(data: Any) -> Any:
-    """Data as a numpy array. Raises: ShapeError or DTypeError."""
     if isinstance(data, bytes | bytearray | memoryview):
         return np().frombuffer(data, dtype="uint8")
     try:
@@ -343,7 +342,6 @@ def _array(data: Any) -> Any:
 
 
 def _inferred(array: Any, is_list: bool) -> DType:
-    """An array's own type; lists take the types of Python's numbers."""
     kind = to_dtype(array.dtype.name)
     if is_list and kind.is_float:
         return default_float()

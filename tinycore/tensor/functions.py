@@ -1,7 +1,7 @@
 """Functions of every element: powers, logarithms, angles, rounding, and activations.
 
-Comes in: tensors; integers become the default float. Goes out: lazy tensors, accurate near zero,
-without NaN for large arguments; so are the gradients, PyTorch's at a kink. Next: movement.py.
+Comes in: tensors; integers become the default float. Goes out: lazy tensors, without NaN for large
+arguments; at a kink the gradient is PyTorch's. Next: movement.py.
 """
 
 import math
@@ -21,12 +21,12 @@ _TWO_OVER_SQRT_PI = 2 / math.sqrt(pi)
 
 
 class Functions(Arithmetic):
-    """Tensor methods that are functions of one number."""
+    """Tensor methods of one number."""
 
     __slots__ = ()
 
     def exp(self) -> Self:
-        """e to the power of each element.
+        """e to the power of self.
 
         >>> Tensor(0).exp().item()
         1.0
@@ -34,7 +34,7 @@ class Functions(Arithmetic):
         return self._floating()._unary(Ops.EXP)
 
     def exp2(self) -> Self:
-        """2 to the power of each element.
+        """2 to the power of self.
 
         >>> Tensor(0).exp2().item()
         1.0
@@ -94,7 +94,7 @@ class Functions(Arithmetic):
 
     @spelled
     def pow(self, x: Operand, reverse: bool = False) -> Self:
-        """self to the power x; a small whole number x is done by multiplying.
+        """self to the power x.
 
         Raises: DTypeError for an integer to a negative power.
 
@@ -172,7 +172,7 @@ class Functions(Arithmetic):
         return self._floating()._unary(Ops.SIN)
 
     def cos(self) -> Self:
-        """The cosine of radians: 1 - 2 sin(x/2)^2, as halving rounds nothing.
+        """The cosine of radians.
 
         >>> Tensor(0).cos().item()
         1.0
@@ -188,7 +188,7 @@ class Functions(Arithmetic):
         """
         return self.sin() / self.cos()
 
-    # hyperbolic functions and their like
+    # hyperbolic functions
 
     def tanh(self) -> Self:
         """The hyperbolic tangent.
@@ -209,8 +209,8 @@ class Functions(Arithmetic):
     def _tanh_fraction(self) -> Self:
         """x / (1 + x^2/(3 + x^2/(5 + ..))), as one quotient, for |x| <= 1/2.
 
-        Source: J. H. Lambert 1761; DLMF 4.39.1. Cut after 9 (float32) or 15 (float64) the relative
-        error is below 1e-10 or 1e-18.
+        Source: Lambert 1761; DLMF 4.39.1. Relative error below 1e-10 after 9 (float32), 1e-18 after
+        15.
         """
         square = self * self
         last = 15 if self._is_double() else 9
@@ -255,8 +255,8 @@ class Functions(Arithmetic):
     def _log1p(self) -> Self:
         """log(1 + t) of -1/2 <= t <= 1: 2 artanh(t / (2 + t)), a series in s^2 <= 1/9.
 
-        Source: DLMF 4.6.4, z = (1 + s) / (1 - s). After 8 terms (float32) or 16 (float64) the
-        relative error is below 2e-9 or 2e-17.
+        Source: DLMF 4.6.4, z = (1 + s) / (1 - s). Relative error below 2e-9 after 8 terms
+        (float32), 2e-17 after 16.
         """
         s = self / (self + 2.0)
         square = s * s
@@ -312,7 +312,6 @@ class Functions(Arithmetic):
         return is_small.where(small, signed)
 
     def _polynomial(self, coefficients: Sequence[float]) -> Self:
-        """c0 + c1 x + c2 x^2 + .., by Horner's rule."""
         total: Self | float = coefficients[-1]
         for coefficient in reversed(coefficients[:-1]):
             total = self * total + coefficient
@@ -334,7 +333,7 @@ class Functions(Arithmetic):
         return is_below.where(whole + 1, whole)
 
     def round(self) -> Self:
-        """Rounded to the nearest whole number, halves to the even one.
+        """Rounded to the nearest whole number, halves to even.
 
         >>> Tensor(1.5).round().item()
         2.0
@@ -362,7 +361,7 @@ class Functions(Arithmetic):
         high = x.maximum(y)
         gap = x.minimum(y) - high
         total = high + gap.exp()._log1p()
-        # equal infinities have no distance, and need none
+        # equal infinities have no distance
         return high.isinf().where(high, total)
 
     def __pow__(self, x: Operand) -> Self:
@@ -376,8 +375,8 @@ class Functions(Arithmetic):
     def relu(self) -> Self:
         """x where it is positive, else 0.
 
-        >>> Tensor([-1, 2]).relu().tolist()
-        [0, 2]
+        >>> Tensor(-1).relu().item()
+        0
         """
         return (self <= 0).where(0, self)
 

@@ -27,19 +27,18 @@ class Gathering(Indexing):
 
     @spelled
     def gather(self, dim: int, index: Self) -> Self:
-        """Along one axis, the elements that `index` names: out[i][j] = self[index[i][j]][j].
+        """The elements that `index` names along one axis: out[i][j] = self[index[i][j]][j].
 
         Shapes: `index` has as many axes as self, and is no longer along the others.
         Raises: ShapeError if it is.
 
-        >>> Tensor([[1, 2]]).gather(1, Tensor([[1]])).item()
+        >>> Tensor([1, 2]).gather(0, Tensor([1])).item()
         2
         """
         chosen = self._named(dim, index, "gather")
         return self._taken(chosen)
 
     def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
-        """`index` along one axis, every place itself along the others."""
         axis = axis_of(dim, self.ndim, operation)
         mine = list(upper_shape(self.shape))
         theirs = list(upper_shape(index.shape))
@@ -63,8 +62,7 @@ class Gathering(Indexing):
         src: Operand,
         reduce: str | None = None,
     ) -> Self:
-        """A copy with self[index[i][j]][j] = src[i][j]; reduce "add" or "multiply" combines with
-        what is there.
+        """A copy with self[index[i][j]][j] = src[i][j]; reduce "add" or "multiply" combines.
 
         Raises: ShapeError if shapes do not fit; ArgumentError for another word.
 
@@ -106,7 +104,7 @@ class Gathering(Indexing):
         include_self: bool = True,
     ) -> Self:
         """A copy with src combined into it by "sum", "prod", "mean", "amax" or "amin"; without
-        include_self, places that something goes to start empty.
+        include_self, only src counts where it goes.
 
         Raises: as scatter.
 
@@ -136,7 +134,7 @@ class Gathering(Indexing):
 
     @spelled
     def one_hot(self, num_classes: int) -> Self:
-        """A new last axis with 1 at the place each element names, else 0.
+        """A new last axis: 1 at the place each element names, else 0.
 
         >>> Tensor(1).one_hot(2).tolist()
         [0, 1]
@@ -164,7 +162,6 @@ class Gathering(Indexing):
         return self._below(diagonal - 1).where(0, self)
 
     def _below(self, diagonal: int) -> Self:
-        """True on a diagonal of the last two axes and below it."""
         rows = self._indices(self.ndim - 2)
         columns = self._indices(self.ndim - 1)
         return columns < rows + (diagonal + 1)

@@ -1,7 +1,7 @@
 """Indexing by integers, slices, None, ..., and by tensors: reading and writing.
 
 Comes in: what stands between the brackets. Goes out: a view, or for tensors and lists gathered
-rows. A row number outside its axis reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF.
+rows; outside its axis a row number reads 0 and writes nothing, unless CHECK_OOB=1 raises on REF.
 Next: gathering.py.
 """
 
@@ -20,8 +20,8 @@ from tinycore.util import np, prod
 
 
 class Rows(NamedTuple):
-    """Indexing by tensors as rows of a table: `table[ids]`, its first axes moved to `place`; the
-    table has the tensor's axes in this order, the chosen ones as one."""
+    """Indexing by tensors as `table[ids]`, its first axes moved to `place`; `order` is that of the
+    tensor's axes in the table, the chosen ones as one."""
 
     table: Any
     ids: Any
@@ -54,7 +54,6 @@ class Indexing(Storage):
     # integers, slices, None and ...
 
     def _selected(self, index: Any) -> tuple[Self, dict[int, Self]]:
-        """The view that the simple parts of an index make, and the tensors for other axes."""
         view = self
         chosen = {}
         axis = 0
@@ -74,7 +73,6 @@ class Indexing(Storage):
         return view, chosen
 
     def _items(self, index: Any) -> list[Any]:
-        """One part for each axis, and None for each new one."""
         given = list(index) if isinstance(index, tuple) else [index]
         items = [self._as_part(item) for item in given]
         used = sum(map(_axes_used, items))
@@ -197,7 +195,7 @@ class Indexing(Storage):
         return found.permute(order)
 
     def _replaced(self, chosen: Mapping[int, Self], value: Self) -> Self:
-        """This tensor with rows replaced; of several values for one row the last one stays."""
+        """Of several values for one row the last stays."""
         table, ids, place, axes = self._rows(chosen)
         rest = table.shape[1:]
         shape = list(rest)
@@ -221,7 +219,7 @@ class Indexing(Storage):
         return apart.permute(places)
 
     def _last_writer(self, ids: Self) -> Self:
-        """For each row the number of the last element of `ids` that names it, or -1."""
+        """For each row the number of the last of `ids` that names it, or -1."""
         count = size(ids.shape)
         numbers = self.of_uop(graph.iota(count)).reshape(ids.shape)
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)
@@ -246,7 +244,7 @@ def _check_bounds(bounds: Sequence[object]) -> None:
 
 
 def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
-    """Indices of several axes as one number; where one lies outside, a number outside."""
+    """Indices of several axes as one number, outside where one is outside."""
     count = prod(extents)
     wide = dtypes.int64 if count >= 1 << 31 else dtypes.int32
     total: Any = 0

@@ -1,7 +1,6 @@
 """TinyJit: a function of tensors is run, then captured, then replayed.
 
-Comes in: a function and its arguments. Goes out: what it returns. A capture holds for one set of
-shapes, dtypes, devices, views, aliases and other arguments. Next: engine/capture.py, which replays.
+Comes in: a function and its arguments. Goes out: what it returns. Next: engine/capture.py.
 """
 
 import weakref
@@ -51,8 +50,6 @@ _MOST_SEEN = 64
 
 
 class _Grad:
-    """What a captured call did to the gradient of a tensor."""
-
     def __init__(self, tensor: Frame, before: weakref.ref[Frame] | None) -> None:
         self.tensor = tensor
         self.had = before is not None
@@ -67,8 +64,6 @@ class _Grad:
 
 
 class _Captured(NamedTuple):
-    """A replayable call: its launches, and how what it returned is made from its inputs."""
-
     launches: Captured
     result: Any
     inputs: Sequence[Cell]
@@ -81,13 +76,12 @@ class _Captured(NamedTuple):
 class TinyJit(Generic[P, R]):
     """Runs a function once as written, captures its second call, and replays it from then on.
 
-    Tensors may be arguments, or lie in lists, tuples and dictionaries. Numbers, strings and other
-    immutable arguments are compared: another value is captured anew. Mutable objects, arrays too,
-    are no arguments: pass a Tensor, or keep the object in a closure or in `self`.
-    Tensors of closures and of `self` are read and written where they lie when captured: assign to
-    them, as a replay does not see that a name was bound to another. What the function assigns to
-    tensors is stored with every call; nothing else that it does in Python is done again. What it
-    returns is overwritten by the next replay: clone what must be kept.
+    Tensors may be arguments, or lie in lists, tuples and dictionaries. Another shape, dtype,
+    device, view or immutable value, such as a number, is captured anew. Mutable objects, arrays
+    too, are no arguments: pass a Tensor, or keep the object in a closure or in `self`.
+    Tensors of closures and of `self` are used where they lie when captured: assign to them, as a
+    replay does not see a name bound to another. A replay repeats what the function assigns to
+    tensors, nothing else, and overwrites what the last one returned: clone what must be kept.
 
     Raises: CaptureError if a value is read while it is captured, or an argument cannot be compared;
     ArgumentError for what is no function.
@@ -113,7 +107,7 @@ class TinyJit(Generic[P, R]):
         self.names = [p.name for p in parameters if p.kind <= Parameter.POSITIONAL_OR_KEYWORD]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As an attribute of a class: a method, captured for every instance apart."""
+        """Every instance has captures of its own."""
         if instance is None:
             return self
         number = id(instance)
@@ -125,7 +119,6 @@ class TinyJit(Generic[P, R]):
         return MethodType(self.methods[number], instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy has captured nothing."""
         return type(self), (self.function,)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -150,7 +143,6 @@ class TinyJit(Generic[P, R]):
         return result  # type: ignore[no-any-return]
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
-        """The arguments with their names; those of *args have numbers."""
         unnamed = range(len(self.names), len(args))
         names = [*self.names, *map(str, unnamed)]
         positional = list(zip(names, args, strict=False))
@@ -168,7 +160,7 @@ class TinyJit(Generic[P, R]):
             method.reset()
 
     def _see(self, key: Any, keys: Keys) -> None:
-        """Note a first call; of calls that differ every time, say why and forget the oldest."""
+        """Of many calls that differ, say why and forget the oldest."""
         if len(self.seen) >= _MOST_SEEN:
             last = next(reversed(self.seen))
             changed = [name for name, value in keys.items() if (name, value) not in last]
@@ -196,7 +188,6 @@ class TinyJit(Generic[P, R]):
 
 
 def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Captured]:
-    """Call a function of these cells; returns its result, and how to get it again."""
     buffers = _buffers(inputs)
     rewritten = [cell for cell in list(PENDING) if cell.stored is not None]
     _store(rewritten)
@@ -232,7 +223,7 @@ def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> A
 
 
 def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
-    """What the captured call returned, with this call's inputs in it."""
+    """What the captured call returned, with this call's inputs."""
     if isinstance(value, Tensor):
         cell = swapped.get(value.cell, value.cell)
         return Tensor.of_cell(cell, value.steps)
@@ -250,8 +241,7 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
 
 
 def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
-    """What a call is compared by, part by part (of a tensor its kind and which one it is, of a
-    container its type and size, of a value itself), and the tensors' cells, in order."""
+    """What a call is compared by, part by part, and its tensors' cells, in order."""
     keys: Keys = {}
     cells: list[Cell] = []
     first: dict[Cell, int] = {}
@@ -274,7 +264,7 @@ def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
 
 
 def _value_key(value: Any) -> tuple[Any, Any]:
-    """A value that cannot change, as a key that keeps it alive; else OPAQUE and its type."""
+    """A value that cannot change, as a key that keeps it alive; else OPAQUE."""
     kind = type(value)
     if isinstance(value, (float, complex)):
         return kind, repr(value)  # NaN is itself, and 0.0 is not -0.0
@@ -284,7 +274,6 @@ def _value_key(value: Any) -> tuple[Any, Any]:
 
 
 def _parts(name: str, value: Any) -> list[Named] | None:
-    """What a list, tuple, dictionary or frozen dataclass holds; None for others."""
     if isinstance(value, (list, tuple)):
         return [(f"{name}[{number}]", part) for number, part in enumerate(value)]
     if isinstance(value, dict):

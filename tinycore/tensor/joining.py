@@ -23,7 +23,7 @@ Widths = Sequence[tuple[int, int]]
 
 
 class Joining(Arithmetic, Movement):
-    """Tensor methods that make one tensor of several, or several of one."""
+    """Tensor methods that join and part."""
 
     __slots__ = ()
 
@@ -34,8 +34,8 @@ class Joining(Arithmetic, Movement):
         """Elements added around: (left, right, top, bottom, ..) from the last axis, or a pair for
         each axis; negative widths cut off. Modes: constant, reflect, replicate, circular.
 
-        Raises: ArgumentError for another mode or an odd number of widths; ShapeError if a mode has
-        too few elements to copy.
+        Raises: ArgumentError for another mode or an odd number of widths; ShapeError for too few
+        elements to copy.
 
         >>> Tensor([1, 2]).pad((1, 0), value=9).tolist()
         [9, 1, 2]
@@ -95,7 +95,6 @@ class Joining(Arithmetic, Movement):
         return part.expand(shape)
 
     def _widths(self, padding: Sequence[Any]) -> Widths:
-        """(before, after) for each axis, from the flat form or the form in pairs."""
         pairs = [(0, 0) if item is None else item for item in padding]
         if not all(isinstance(item, tuple | list) for item in pairs):
             flat = [whole(item, "pad") for item in padding]
@@ -114,10 +113,10 @@ class Joining(Arithmetic, Movement):
     def pad_to(self, shape: Any, *args: Any, value: Scalar = 0) -> Self:
         """`value` added at the end of each axis, up to a shape; None keeps an extent.
 
-        Raises: ShapeError if the shape is smaller.
+        Raises: ShapeError if it is smaller.
 
-        >>> Tensor([1, 2]).pad_to(3).tolist()
-        [1, 2, 0]
+        >>> Tensor([1]).pad_to(3).tolist()
+        [1, 0, 0]
         """
         wanted = spread((shape, *args))
         old = upper_shape(self.shape)
@@ -142,8 +141,8 @@ class Joining(Arithmetic, Movement):
 
         Raises: ShapeError if other extents differ; DeviceError if devices do.
 
-        >>> Tensor([1, 2]).cat(Tensor([3])).tolist()
-        [1, 2, 3]
+        >>> Tensor([1]).cat(Tensor([3])).tolist()
+        [1, 3]
         """
         given = _several(self, args)
         parts = [part for part in given if part.shape != (0,)] or [self]
@@ -166,7 +165,6 @@ class Joining(Arithmetic, Movement):
         return _chosen(placed, placed[0]._indices(axis), ends)
 
     def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
-        """0 .. n - 1 along an axis, with extent 1 along the others."""
         extent = upper(self.shape[axis])
         shape = [1] * self.ndim
         shape[axis] = extent
@@ -192,8 +190,8 @@ class Joining(Arithmetic, Movement):
 
         Raises: ShapeError if shapes differ.
 
-        >>> Tensor([1]).stack(Tensor([3])).tolist()
-        [[1], [3]]
+        >>> Tensor(1).stack(Tensor(3)).tolist()
+        [1, 3]
         """
         rows = []
         for part in _several(self, args):
@@ -205,7 +203,7 @@ class Joining(Arithmetic, Movement):
     def repeat(self, repeats: Any, *args: Any) -> Self:
         """The whole tensor repeated along each axis, as numpy's tile.
 
-        Raises: ShapeError if there are fewer numbers than axes.
+        Raises: ShapeError for fewer numbers than axes.
 
         >>> Tensor([1, 2]).repeat(2).tolist()
         [1, 2, 1, 2]
@@ -230,7 +228,7 @@ class Joining(Arithmetic, Movement):
 
     @spelled
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
-        """Each element repeated along an axis; without an axis, of the flattened tensor.
+        """Each element repeated along an axis, flattened without one.
 
         >>> Tensor([1, 2]).repeat_interleave(2).tolist()
         [1, 1, 2, 2]
@@ -247,9 +245,9 @@ class Joining(Arithmetic, Movement):
 
     @spelled
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
-        """Pieces along an axis: of one size, the last may be smaller, or of the sizes given.
+        """Pieces of one size along an axis, the last may be smaller, or of the sizes given.
 
-        Raises: ArgumentError if the sizes do not add up to the extent.
+        Raises: ArgumentError if the sizes do not add up.
 
         >>> [part.tolist() for part in Tensor([1, 2, 3]).split(2)]
         [[1, 2], [3]]
@@ -276,7 +274,7 @@ class Joining(Arithmetic, Movement):
     def chunk(self, chunks: int, dim: int = 0) -> list[Self]:
         """At most `chunks` pieces of one size along an axis; the last may be smaller.
 
-        Raises: ArgumentError if there are to be none.
+        Raises: ArgumentError for none.
 
         >>> len(Tensor([1, 2, 3]).chunk(2))
         2
@@ -290,7 +288,7 @@ class Joining(Arithmetic, Movement):
 
 
 def _chosen(parts: Sequence[A], places: A, ends: Sequence[int]) -> A:
-    """Each part up to its end. Choosing keeps every bit; a sum would turn -0.0 into 0.0."""
+    """Each part up to its end; a sum would turn -0.0 into 0.0."""
     result = parts[-1]
     rows = list(zip(parts, ends, strict=True))
     for part, end in reversed(rows[:-1]):

@@ -1,7 +1,6 @@
 """Movement: the same elements in another shape, order or number.
 
-Comes in: tensors. Goes out: views of the same cell, so that a write through one shows in all. Next:
-joining.py.
+Comes in: tensors. Goes out: views, so that a write through one shows in all. Next: joining.py.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from tinycore.util import ceildiv
 
 
 class Movement(Frame):
-    """Tensor methods that compute nothing."""
+    """Tensor methods that move elements."""
 
     __slots__ = ()
 
@@ -28,8 +27,8 @@ class Movement(Frame):
 
         Raises: ShapeError if the number of elements differs.
 
-        >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
-        [[1, 2], [3, 4]]
+        >>> Tensor([1, 2]).reshape(-1, 1).tolist()
+        [[1], [2]]
         """
         parts = spread((shape, *args))
         wanted = self._wanted(parts)
@@ -73,8 +72,8 @@ class Movement(Frame):
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
         """Axes start_dim .. end_dim as one.
 
-        >>> Tensor.zeros(2, 3, 4).flatten(1).shape
-        (2, 12)
+        >>> Tensor.zeros(2, 3).flatten().shape
+        (6,)
         """
         shape = list(self.shape)
         first = axis_of(start_dim, len(shape), "flatten")
@@ -84,10 +83,10 @@ class Movement(Frame):
 
     @spelled
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
-        """One axis taken apart into axes of the given sizes.
+        """One axis taken apart into axes of these sizes.
 
-        >>> Tensor.zeros(2, 12).unflatten(1, (3, 4)).shape
-        (2, 3, 4)
+        >>> Tensor.zeros(6).unflatten(0, (2, 3)).shape
+        (2, 3)
         """
         shape = list(self.shape)
         axis = axis_of(dim, len(shape), "unflatten")
@@ -103,7 +102,7 @@ class Movement(Frame):
     def squeeze(self, dim: int | None = None) -> Self:
         """Without axes of extent 1, or without one of them.
 
-        >>> Tensor.zeros(1, 2, 1).squeeze().shape
+        >>> Tensor.zeros(1, 2).squeeze().shape
         (2,)
         """
         if dim is None:
@@ -119,8 +118,8 @@ class Movement(Frame):
     def unsqueeze(self, dim: int) -> Self:
         """With an axis of extent 1 before axis `dim`.
 
-        >>> Tensor([1, 2]).unsqueeze(-1).shape
-        (2, 1)
+        >>> Tensor(1).unsqueeze(0).shape
+        (1,)
         """
         shape = list(self.shape)
         axis = axis_of(dim, len(shape) + 1, "unsqueeze")
@@ -132,10 +131,10 @@ class Movement(Frame):
     def permute(self, order: Any, *args: Any) -> Self:
         """The axes in another order.
 
-        Raises: ArgumentError if `order` does not name every axis once.
+        Raises: ArgumentError if `order` does not name each once.
 
-        >>> Tensor.zeros(2, 3, 4).permute(2, 0, 1).shape
-        (4, 2, 3)
+        >>> Tensor.zeros(2, 3).permute(1, 0).shape
+        (3, 2)
         """
         given = spread((order, *args))
         axes = axes_of(given, self.ndim, "permute")
@@ -189,10 +188,10 @@ class Movement(Frame):
     def expand(self, shape: Any, *args: Any) -> Self:
         """Extents of 1 repeated, axes added in front; -1 or None keeps an extent.
 
-        Raises: ShapeError if another extent would change.
+        Raises: ShapeError for other extents.
 
-        >>> Tensor([1]).expand(2, 2).tolist()
-        [[1, 1], [1, 1]]
+        >>> Tensor(1).expand(2).tolist()
+        [1, 1]
         """
         given = spread((shape, *args))
         missing = len(given) - self.ndim
@@ -221,7 +220,7 @@ class Movement(Frame):
     def shrink(self, arg: Sequence[tuple[Dim, Dim] | None]) -> Self:
         """The box begin .. end - 1 of each axis; None keeps an axis whole.
 
-        Raises: ShapeError if a bound lies outside its axis.
+        Raises: ShapeError for bounds outside.
 
         >>> Tensor([1, 2, 3]).shrink(((1, 2),)).tolist()
         [2]
@@ -238,7 +237,6 @@ class Movement(Frame):
         return self._moved(Ops.SHRINK, tuple(boxes))
 
     def _every(self, axis: int, step: int) -> Self:
-        """Elements 0, step, 2 * step, .. along an axis, as a view."""
         extent = upper(self.shape[axis])
         if step == 1 or extent <= 1:
             return self

@@ -1,6 +1,6 @@
-"""Random numbers: Threefry of a counter, so that equal seeds give equal numbers on every device.
+"""Random numbers: Threefry of a counter; equal seeds give equal numbers on every device.
 
-Comes in: shapes. Goes out: lazy tensors. Each device stores its counter, so that two equal steps of
+Comes in: shapes. Goes out: lazy tensors. Each device stores its counter: two equal steps of
 training are one graph. Next: contraction.py.
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.2:
 Threefry-2x32 with its 20 rounds and constants.
@@ -33,15 +33,13 @@ _MASK = (1 << 32) - 1
 
 
 class _State:
-    """The key and the counter of one device."""
-
     def __init__(self, device: str, seed: int) -> None:
         self.key = _words_cell(_key(device, seed), device)
         self.counter = _words_cell([0], device)
         STATES.add(self.counter)
 
     def restart(self, seed: int) -> None:
-        """A new key and the counter at 0, in the same memory: captured calls read it there."""
+        """The memory stays: captured calls read it there."""
         fresh = _State(self.key.device, seed)
         _write(self.key, fresh.key)
         _write(self.counter, fresh.counter)
@@ -61,8 +59,6 @@ class _State:
 
 
 class _Seeds:
-    """The states of all devices, and the seed of those not met yet."""
-
     def __init__(self) -> None:
         self.seed: int | None = None
         self.states: dict[str, _State] = {}
@@ -92,7 +88,7 @@ class Random(Reduction, Creation):
     def manual_seed(seed: int = 0) -> None:
         """Start the random numbers of all devices anew.
 
-        Raises: ArgumentError if the seed is no whole number.
+        Raises: ArgumentError for no whole number.
 
         >>> Tensor.manual_seed(7)
         """
@@ -143,7 +139,7 @@ class Random(Reduction, Creation):
     ) -> Self:
         """Numbers equally likely in 0 <= x < 1; stored when drawn, unless contiguous is False.
 
-        Raises: DTypeError if `dtype` is not floating point.
+        Raises: DTypeError if `dtype` is not floating-point.
 
         >>> Tensor.rand(2).shape
         (2,)
@@ -162,7 +158,7 @@ class Random(Reduction, Creation):
         contiguous: bool = True,
         requires_grad: bool | None = None,
     ) -> Self:
-        """Normally distributed numbers of mean 0 and standard deviation 1.
+        """Numbers of the standard normal distribution.
 
         Raises: as rand.
         Source: Box and Muller 1958.
@@ -192,7 +188,7 @@ class Random(Reduction, Creation):
     ) -> Self:
         """Whole numbers equally likely in low <= x < high.
 
-        Raises: ArgumentError if there is none, or more than 2^32.
+        Raises: ArgumentError for none, or more than 2^32.
 
         >>> Tensor.randint(2, low=5, high=6).tolist()
         [5, 5]
@@ -220,7 +216,7 @@ class Random(Reduction, Creation):
         requires_grad: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Numbers equally likely in low <= x < high; rounded down for an integer `dtype`.
+        """Numbers equally likely in low <= x < high; rounded down for integers.
 
         >>> Tensor.uniform(2).shape
         (2,)
@@ -293,8 +289,8 @@ class Random(Reduction, Creation):
 
         Source: Glorot and Bengio 2010, equation 16.
 
-        >>> Tensor.glorot_uniform(2, 3).shape
-        (2, 3)
+        >>> Tensor.glorot_uniform(2).shape
+        (2,)
         """
         first, *rest = upper_shape(extents(shape, "glorot_uniform"))
         bound = sqrt(6 / (first + prod(rest)))
@@ -302,7 +298,7 @@ class Random(Reduction, Creation):
 
     @classmethod
     def kaiming_uniform(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
-        """Uniform with the variance that keeps that of a leaky_relu of slope `a`.
+        """Uniform, so that a leaky_relu of slope `a` keeps the variance.
 
         Source: He et al. 2015, arXiv:1502.01852, equations 10 and 14.
 
@@ -315,9 +311,7 @@ class Random(Reduction, Creation):
 
     @classmethod
     def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
-        """Normal with the variance that keeps that of a leaky_relu of slope `a`.
-
-        Source: as for kaiming_uniform.
+        """Like kaiming_uniform, normally distributed.
 
         >>> Tensor.kaiming_normal(2, 3).shape
         (2, 3)
@@ -328,25 +322,25 @@ class Random(Reduction, Creation):
     # like another tensor
 
     def rand_like(self, **kwargs: Any) -> Self:
-        """rand of this tensor's shape, type and device.
+        """rand of this shape, type and device.
 
-        >>> Tensor.zeros(2).rand_like().shape
-        (2,)
+        >>> Tensor(1.0).rand_like().shape
+        ()
         """
         return self.rand(self.shape, **self._like(kwargs))
 
     def randn_like(self, dtype: DTypeLike = None, **kwargs: Any) -> Self:
-        """randn of this tensor's shape, type and device.
+        """randn of this shape, type and device.
 
-        >>> Tensor.zeros(2).randn_like().shape
-        (2,)
+        >>> Tensor(1.0).randn_like().shape
+        ()
         """
         kwargs["dtype"] = dtype_or(dtype, self.dtype)
         return self.randn(self.shape, **self._like(kwargs))
 
     @spelled
     def dropout(self, p: float = 0.5) -> Self:
-        """While training, elements are zero with probability p, the others scaled by 1 / (1 - p).
+        """While training, zeros with probability p, other elements scaled by 1 / (1 - p).
 
         Raises: ArgumentError if p is not in 0 .. 1.
         Source: Srivastava et al. 2014.
@@ -382,7 +376,6 @@ def _kaiming_std(shape: Shape, slope: float) -> float:
 
 
 def _key(device: str, seed: int) -> list[int]:
-    """Two words that differ by seed and by the index of the device, not by its kind."""
     _, _, index = device.partition(":")
     low = seed & _MASK
     high = (seed >> 32) + int(index or 0)
@@ -400,7 +393,7 @@ def _words_cell(words: Sequence[int], device: str) -> Cell:
 
 
 def threefry(key: Pair, counter: Pair) -> Pair:
-    """Two words of a key and two of a counter, mixed element by element."""
+    """Two words of a key and two of a counter, mixed."""
     keys = (*key, key[0] ^ key[1] ^ _PARITY)
     x = counter[0] + keys[0]
     y = counter[1] + keys[1]

@@ -1,7 +1,7 @@
 """Reductions: many elements become one, along some axes or all.
 
-Comes in: tensors. Goes out: lazy tensors; reduced axes go, or stay as 1 for keepdim. Sums of
-integers are 64 bits wide, as in PyTorch. Next: statistics.py.
+Comes in: tensors. Goes out: lazy tensors; sums of integers are 64 bits wide, as in PyTorch. Next:
+statistics.py.
 """
 
 from typing import Self
@@ -76,7 +76,7 @@ class Reduction(Functions, Joining):
         return tuple(kept)
 
     def _divisor(self, axis: Axes) -> Self | int:
-        """How many elements a sum has, counted in the graph where an extent is a variable."""
+        """The number of elements, in the graph where an extent is a variable."""
         axes = axes_of(axis, self.ndim, "sum")
         extents = tuple(self.shape[k] for k in axes)
         if all(isinstance(extent, int) for extent in extents):
@@ -86,21 +86,21 @@ class Reduction(Functions, Joining):
 
     @spelled
     def max(self, axis: Axes = None, keepdim: bool = False) -> Self:
-        """The largest element; NaN if there is one.
+        """The largest element, or NaN.
 
-        Raises: ShapeError if there is no element.
+        Raises: ShapeError if there is none.
 
-        >>> Tensor([[1, 5], [3, 4]]).max(1).tolist()
-        [5, 4]
+        >>> Tensor([3, 4]).max().item()
+        4
         """
         self._check_some(axis, "max")
         return self._reduced("max", axis, keepdim)
 
     @spelled
     def min(self, axis: Axes = None, keepdim: bool = False) -> Self:
-        """The smallest element; NaN if there is one.
+        """The smallest element, or NaN.
 
-        Raises: ShapeError if there is no element.
+        Raises: as max.
 
         >>> Tensor([3, 4]).min().item()
         3
@@ -139,8 +139,7 @@ class Reduction(Functions, Joining):
 
     @spelled
     def argmax(self, axis: int | None = None, keepdim: bool = False) -> Self:
-        """The first place of the largest element, of the flattened tensor without an axis; NaN is
-        the largest.
+        """The first place of the largest element, flattened without an axis; NaN is largest.
 
         >>> Tensor([1, 5, 5]).argmax().item()
         1
@@ -149,7 +148,7 @@ class Reduction(Functions, Joining):
 
     @spelled
     def argmin(self, axis: int | None = None, keepdim: bool = False) -> Self:
-        """The first place of the smallest element: see argmax; NaN is the smallest.
+        """The first place of the smallest element, flattened without an axis; NaN is smallest.
 
         >>> Tensor([5, 1, 1]).argmin().item()
         1
@@ -188,13 +187,12 @@ class Reduction(Functions, Joining):
         return average.cast(x.dtype)
 
     def _accumulated(self, axis: Axes, keepdim: bool) -> Self:
-        """The sum in the type it is added in, not yet rounded."""
         wide = sum_dtype(self.dtype)
         return self._reduced("sum", axis, keepdim, "mean", wide)
 
     @spelled
     def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
-        """The mean of squared distances from the mean, over n - correction.
+        """The sum of squared distances from the mean, over n - correction.
 
         >>> Tensor([1, 3]).var().item()
         2.0

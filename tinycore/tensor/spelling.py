@@ -1,7 +1,6 @@
-"""How arguments are spelled: keywords of several libraries, axes from the end, shapes in two forms.
+"""How arguments are spelled: keywords, axes from the end, shapes in two forms.
 
-Comes in: arguments as a user wrote them. Goes out: the one form that methods take. Next:
-movement.py.
+Comes in: what a user wrote. Goes out: the one form that methods take. Next: movement.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Axes = int | Sequence[int] | None
 
-# Keyword -> what it may be called in our signatures. PyTorch says dim, numpy axis.
+# Keyword -> what signatures call it. PyTorch says dim, numpy axis.
 _KEYWORDS = {
     "axis": ("dim",),
     "dim": ("axis", "dims"),
@@ -38,7 +37,7 @@ _KEYWORDS = {
 
 
 def spelled(method: Callable[P, R]) -> Callable[P, R]:
-    """Accept every library's word for the same argument: `dim` or `axis`."""
+    """Accept every library's word for an argument: `dim` or `axis`."""
     code = method.__code__
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
@@ -56,7 +55,7 @@ def spelled(method: Callable[P, R]) -> Callable[P, R]:
 def axis_of(axis: int, rank: int, operation: str) -> int:
     """An axis counted from the front.
 
-    Raises: IndexingError if there is none; ArgumentError if it is no number.
+    Raises: IndexingError if there is none; ArgumentError for no number.
     """
     limit = max(rank, 1)
     found = number(axis, operation, "axis")
@@ -71,7 +70,7 @@ def axis_of(axis: int, rank: int, operation: str) -> int:
 def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
     """Axes counted from the front; None means all.
 
-    Raises: as axis_of; ArgumentError if one is named twice.
+    Raises: as axis_of; ArgumentError for one twice.
     """
     if axes is None:
         return tuple(range(rank))
@@ -96,7 +95,7 @@ def spread(args: Sequence[Any]) -> tuple[Any, ...]:
 def extents(args: Sequence[Any], operation: str) -> Shape:
     """A shape from the arguments of a call.
 
-    Raises: ShapeError if an extent is negative or no whole number.
+    Raises: ShapeError if an extent is negative or not whole.
     """
     return tuple(_extent(item, operation) for item in spread(args))
 
@@ -124,7 +123,7 @@ def whole(item: Any, operation: str) -> int:
 
 
 def choice(operation: str, name: str, value: object, known: Sequence[object]) -> None:
-    """Check an argument that is one of a few words. Raises: ArgumentError."""
+    """Check one of a few words. Raises: ArgumentError."""
     if value in known:
         return
     words = ", ".join(repr(word) for word in known)
@@ -132,7 +131,7 @@ def choice(operation: str, name: str, value: object, known: Sequence[object]) ->
 
 
 def number(value: object, operation: str, name: str, least: float = -inf) -> int:
-    """An argument that is a whole number. Raises: ArgumentError if it is none or too small."""
+    """A whole number. Raises: ArgumentError if it is none or too small."""
     try:
         found = index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -152,7 +151,7 @@ def pair(
 ) -> tuple[int, ...]:
     """One number for each of `count` axes: `2` means (2, 2).
 
-    Raises: ArgumentError if the count differs, or one is less than `least`.
+    Raises: ArgumentError for another count, or less than `least`.
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
         return (number(value, operation, name, least),) * count

@@ -15,7 +15,7 @@ _REDUCTIONS = ("mean", "sum", "none")
 
 
 class Statistics(Reduction):
-    """Tensor methods that set elements in relation to each other, or measure error."""
+    """Tensor methods that compare elements, or measure error."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class Statistics(Reduction):
         below = x - largest
         powers = below.exp().sum(axis, True)
         total = powers.log() + largest
-        # inf - inf is no distance: an infinite or NaN maximum is the result itself
+        # an infinite or NaN maximum is the result itself
         result = largest.isfinite().where(total, largest)
         if keepdim:
             return result
@@ -119,7 +119,7 @@ class Statistics(Reduction):
 
     @spelled
     def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Self:
-        """Divided by its p-norm along an axis, or by `eps` if that is larger.
+        """Divided by its p-norm along an axis, but at least by `eps`.
 
         >>> Tensor([[0, 4]]).normalize().tolist()
         [[0.0, 1.0]]
@@ -138,7 +138,6 @@ class Statistics(Reduction):
     # losses
 
     def _summed_up(self, reduction: str, operation: str, weights: Self | None = None) -> Self:
-        """All losses, their sum, or their mean: over the sum of their weights if there are any."""
         choice(operation, "reduction", reduction, _REDUCTIONS)
         if reduction == "none":
             return self
@@ -157,11 +156,10 @@ class Statistics(Reduction):
     ) -> Self:
         """Minus the log of the probability that the softmax of self gives the right class.
 
-        Shapes: self (n, classes, ..) or (classes,); Y class numbers (n, ..), or probabilities of
-        self's shape.
-        Raises: ShapeError if Y has another shape; ArgumentError for an unknown reduction.
+        Shapes: self (n, classes, ..) or (classes,); Y class numbers (n, ..), or probabilities.
+        Raises: ShapeError for another Y; ArgumentError for another reduction.
 
-        >>> Tensor([[0, 99]]).cross_entropy(Tensor([0])).item()
+        >>> Tensor([0, 99]).cross_entropy(Tensor(0)).item()
         99.0
         """
         axis = 0 if self.ndim == 1 else 1
@@ -175,7 +173,7 @@ class Statistics(Reduction):
         return losses._summed_up(reduction, "cross_entropy")
 
     def _picked(self, Y: Self, axis: int) -> Self:
-        """The element of each class number, by comparison: -inf elsewhere does no harm."""
+        """By comparison: -inf elsewhere does no harm."""
         is_class = self._is_class(Y, axis)
         chosen = is_class.where(self, 0.0)
         return chosen.sum(axis)
@@ -206,12 +204,12 @@ class Statistics(Reduction):
         ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> Self:
-        """Minus the log-probability of the right class, where self holds log-probabilities.
+        """Minus the right class's log-probability, which self holds.
 
-        Shapes: self (n, classes, ..) or (classes,), Y (n, ..) of class numbers, weight (classes,).
+        Shapes: self and Y as cross_entropy, weight (classes,).
         Raises: as cross_entropy.
 
-        >>> Tensor([[-1, -2]]).nll_loss(Tensor([1])).item()
+        >>> Tensor([-1, -2]).nll_loss(Tensor(1)).item()
         2.0
         """
         axis = 0 if self.ndim == 1 else 1
@@ -239,7 +237,6 @@ class Statistics(Reduction):
     ) -> Self:
         """cross_entropy with classes on the last axis; targets of ignore_index do not count.
 
-        Shapes: self (.., classes), Y (..) of class numbers.
         Raises: as cross_entropy.
 
         >>> Tensor([[0, 99]]).sparse_categorical_crossentropy(Tensor([0])).item()
@@ -257,10 +254,9 @@ class Statistics(Reduction):
 
     @spelled
     def binary_crossentropy(self, Y: Self, reduction: str = "mean") -> Self:
-        """-Y log(self) - (1 - Y) log(1 - self) of probabilities; a logarithm counts as -100 at
-        least.
+        """-Y log(self) - (1 - Y) log(1 - self); a logarithm counts as -100 at least.
 
-        Raises: ArgumentError for an unknown reduction.
+        Raises: ArgumentError for another reduction.
 
         >>> Tensor(0.0).binary_crossentropy(Tensor(1.0)).item()
         100.0
@@ -277,10 +273,9 @@ class Statistics(Reduction):
         reduction: str = "mean",
         pos_weight: Self | None = None,
     ) -> Self:
-        """binary_crossentropy of sigmoid(self), without overflow; pos_weight multiplies the first
-        term.
+        """binary_crossentropy of sigmoid(self); pos_weight multiplies the first term.
 
-        Raises: ArgumentError for an unknown reduction.
+        Raises: as binary_crossentropy.
 
         >>> Tensor(-99.0).binary_crossentropy_logits(Tensor(1.0)).item()
         99.0

@@ -1,8 +1,7 @@
 """Where values are kept: realizing, writing, copying, moving between devices, reading.
 
-Comes in: tensors. Goes out: the same, stored or with a new version; copies of values. A view is
-read by applying it to the stored array here, so that indexing in a loop compiles nothing. Next:
-indexing.py.
+Comes in: tensors. Goes out: the same, stored or written; copies of values. A view is read from the
+stored array: indexing in a loop compiles nothing. Next: indexing.py.
 """
 
 import operator
@@ -32,8 +31,6 @@ _SHOWN = 1000
 
 
 def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[A, Operand], A]:
-    """An operator that writes its result into the tensor on its left."""
-
     def write(self: A, x: Operand) -> A:
         return self.assign(function(self, x))
 
@@ -41,12 +38,12 @@ def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[A, Operand], A]:
 
 
 class Storage(Reduction, Creation):
-    """Tensor methods about cells and their values."""
+    """Tensor methods about stored values."""
 
     __slots__ = ()
 
     def realize(self, *lst: Frame, do_update_stats: bool = True) -> Self:
-        """Compute and store this tensor and others together; returns this one.
+        """Compute and store this tensor and others; returns this one.
 
         >>> Tensor(1).realize().item()
         1
@@ -69,12 +66,11 @@ class Storage(Reduction, Creation):
     def assign(self, x: Any) -> Self:
         """Put new values into this tensor's place, for every tensor that shows it.
 
-        Shapes: `x` broadcasts to this tensor.
-        Raises: ShapeError if it does not, or this tensor repeats elements; DTypeError if types,
-        DeviceError if devices differ.
+        Raises: ShapeError if they do not broadcast, or elements repeat; DTypeError or DeviceError
+        if types or devices differ.
 
-        >>> Tensor([1, 2]).assign(Tensor([3, 4])).tolist()
-        [3, 4]
+        >>> Tensor(1).assign(Tensor(2)).item()
+        2
         """
         value = self._value_of(x)
         if promote(self.dtype, value.dtype) is not self.dtype:
@@ -85,7 +81,6 @@ class Storage(Reduction, Creation):
         return self._write(value)
 
     def _value_of(self, x: Any) -> Self:
-        """What is to be written, as a tensor on this device; numbers take this tensor's type."""
         if isinstance(x, type(self)):
             self._check_device(x)
             return x
@@ -93,7 +88,6 @@ class Storage(Reduction, Creation):
         return type(self)(x, self.device, dtype)
 
     def _write(self, value: Self) -> Self:
-        """Replace what this tensor shows by values of any type that broadcast to its shape."""
         moves = self.movements
         if any(op is Ops.EXPAND for op, _ in moves):
             raise ShapeError(
@@ -116,7 +110,7 @@ class Storage(Reduction, Creation):
         return self
 
     def replace(self, x: Self) -> Self:
-        """Make this tensor show what `x` shows; other views of its old cell stay.
+        """Make this tensor show what `x` shows; other views stay.
 
         >>> Tensor(1).replace(Tensor(2)).item()
         2
@@ -130,8 +124,8 @@ class Storage(Reduction, Creation):
     def contiguous(self, **kwargs: Any) -> Self:
         """Stored by itself in row-major order: this tensor, if it is.
 
-        >>> Tensor([[1, 2]]).T.contiguous().tolist()
-        [[1], [2]]
+        >>> Tensor(1).contiguous().item()
+        1
         """
         if self.cell.uop.op is Ops.BUFFER and not self.movements:
             return self
@@ -150,7 +144,7 @@ class Storage(Reduction, Creation):
         return copy.to(device)
 
     def to(self, device: str | None) -> Self:
-        """The same values on another device; None is the default one.
+        """The same values on another device; None is the default.
 
         Raises: DeviceError if there is no such device.
 
@@ -174,7 +168,7 @@ class Storage(Reduction, Creation):
     # reading
 
     def numpy(self) -> Any:
-        """The values as a numpy array of its own; bfloat16 and 8-bit floats become float32.
+        """The values as a numpy array; bfloat16 and 8-bit floats become float32.
 
         >>> Tensor([1]).numpy()
         array([1], dtype=int32)
@@ -185,7 +179,6 @@ class Storage(Reduction, Creation):
         return np().array(seen, order="C")
 
     def _stored_array(self) -> Any:
-        """The stored values seen through the view: the device's own memory, or a copy of it."""
         forbid_while_recording("read")
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
@@ -200,7 +193,7 @@ class Storage(Reduction, Creation):
     def data(self) -> memoryview:
         """The values as memory in row-major order.
 
-        Raises: DTypeError if Python has no name for the element type.
+        Raises: DTypeError if Python has no name for the type.
 
         >>> Tensor([1, 2]).data().tolist()
         [1, 2]
@@ -229,7 +222,7 @@ class Storage(Reduction, Creation):
         return buffer_of(stored).as_memoryview()
 
     def tolist(self) -> Any:
-        """The values as nested lists of Python numbers; one number for a tensor of no axes.
+        """The values as nested lists of Python numbers, or as one number.
 
         >>> Tensor([[1, 2]]).tolist()
         [[1, 2]]
@@ -260,7 +253,7 @@ class Storage(Reduction, Creation):
         atol: float = 1e-08,
         equal_nan: bool = False,
     ) -> bool:
-        """True if all elements are close: see isclose. Computes at once.
+        """True if isclose is true everywhere. Computes at once.
 
         >>> Tensor(1).allclose(Tensor(1))
         True
@@ -311,7 +304,6 @@ class Storage(Reduction, Creation):
         return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and deep copies hold the values, in memory of their own."""
         facts = (self.shape, self.dtype, self.device, self._requires_grad)
         return _restored, (type(self), bytes(self.raw()), *facts)
 
@@ -355,7 +347,6 @@ def _restored(
 
 
 def _now(arg: Any) -> Any:
-    """The argument of a movement with its variables as the numbers they stand for now."""
     if isinstance(arg, Index):
         return evaluate(arg, lambda atom: BOUND[atom.name])
     if isinstance(arg, tuple) and not isinstance(arg, graph.SkewArg):

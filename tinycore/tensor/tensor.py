@@ -15,8 +15,6 @@ from tinycore.uop.index import Index, variable
 
 
 class _Modes(type):
-    """Makes `Tensor.training` an attribute of the class that can be read and set."""
-
     @property
     def training(cls) -> bool:
         """True while dropout drops and batchnorm learns."""
@@ -28,7 +26,7 @@ class _Modes(type):
 
 
 class Tensor(Convolution, Gathering, metaclass=_Modes):
-    """A block of numbers on a device, computed when its values are asked for.
+    """A block of numbers on a device, computed when they are asked for.
 
     >>> x = Tensor([[1, 2], [3, 4]])
     >>> (x @ x).tolist()
@@ -52,7 +50,6 @@ class Tensor(Convolution, Gathering, metaclass=_Modes):
 class Variable:
     """A whole number from `lo` to `hi`, known by its name; one compiled kernel serves every value.
 
-    >>> from tinycore import Variable
     >>> n = Variable("n", 1, 4)
     >>> [Tensor.ones(4)[: n.bind(k)].sum().item() for k in (1, 2)]
     [1.0, 2.0]
@@ -76,9 +73,8 @@ class Variable:
     def bind(self, value: int) -> Index:
         """Let the variable stand for `value` from now on; gives what slices and shapes take.
 
-        Raises: ArgumentError if the value is out of bounds.
+        Raises: ArgumentError if it is out of bounds.
 
-        >>> from tinycore import Variable
         >>> Variable("n", 1, 4).bind(2).hi
         4
         """
