@@ -71,6 +71,20 @@ def test_six_steps_follow_the_formula(make: Callable[..., Optimizer], rule: Rule
 
 
 @pytest.mark.parametrize(("make", "rule"), CASES)
+def test_a_parameter_of_no_axis_follows_the_formula(
+    make: Callable[..., Optimizer], rule: Rule
+) -> None:
+    x = Tensor(3.0)
+    optimizer = make([x])
+    wanted, state = np.array(3.0), {}
+    for _ in range(3):
+        (x * x).backward()
+        optimizer.step()
+        wanted = rule(wanted, 2 * wanted, state)
+        np.testing.assert_allclose(x.numpy(), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("make", "rule"), CASES)
 def test_captured_steps_are_the_same_steps(make: Callable[..., Optimizer], rule: Rule) -> None:
     x = Tensor(START)
     optimizer = make([x])

@@ -137,6 +137,7 @@ def test_what_is_computed_without_gradients_is_a_constant() -> None:
     x = leaf(2.0)
     with Tensor.no_grad():
         y = x * 3
+        assert y.requires_grad is None
     assert y.requires_grad is None
     (x * y).sum().backward()
     assert x.grad.tolist() == [6.0]

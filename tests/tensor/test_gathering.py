@@ -90,6 +90,12 @@ def test_an_index_that_does_not_fit_is_refused() -> None:
     )
 
 
+def test_nothing_is_gathered_along_no_axis() -> None:
+    assert message(ShapeError, lambda: Tensor(1).gather(0, Tensor(0))) == (
+        "gather: a tensor of shape () has no axis; expected at least one. Reshape it to (1,)"
+    )
+
+
 def test_an_unknown_word_is_refused() -> None:
     assert message(
         ArgumentError, lambda: Tensor(N).scatter(0, Tensor([[0]]), 1.0, reduce="sum")

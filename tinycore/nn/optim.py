@@ -55,7 +55,7 @@ class Optimizer:
                     continue
                 old = tensor.detach()
                 new = self._change(number, old, tensor.grad)
-                tensor.assign(new)
+                tensor.assign(new.reshape(old.shape))  # rates have an axis, a scalar has none
         self.zero_grad()
         return [*self.params, *self.buffers, *self._state()]
 

@@ -45,7 +45,8 @@ class Autograd(Frame):
         """
         if self._requires_grad is not None:
             return self._requires_grad
-        node = self.uop
+        with Context(NO_GRAD=0):  # a tensor made without gradients is detached in a block or not
+            node = self.uop
         return node in carriers([node]) or None
 
     @requires_grad.setter

@@ -40,6 +40,11 @@ class Gathering(Indexing):
 
     def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
         axis = axis_of(dim, self.ndim, operation)
+        if self.ndim == 0:
+            raise ShapeError(
+                f"{operation}: a tensor of shape () has no axis; expected at least one. "
+                "Reshape it to (1,)"
+            )
         mine = list(upper_shape(self.shape))
         theirs = list(upper_shape(index.shape))
         same_rank = len(mine) == len(theirs)
