@@ -14,6 +14,7 @@ from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks
 from tinycore.schedule.stages import find_stages
 from tinycore.uop.ops import Nodes, UOp, arena
+from tinycore.uop.shape import size_of
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]
@@ -59,8 +60,9 @@ def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[U
     lowered = lower_sinks([node for node, _ in sinks], writes)
     homes = [home_of(node) for node in lowered]
     pairs = list(zip(homes, sinks, strict=True))
-    olds = {home: old for home, (_, old) in pairs if old}
-    grouping = Grouping(find_stages(lowered, limits), olds, limits)
+    olds = {home: old for home, (_, old) in pairs if old and size_of(home)}
+    stages = find_stages([node for node in lowered if size_of(node)], limits)
+    grouping = Grouping(stages, olds, limits)
     places = grouping.places()
     lost = {node for home, (node, _) in pairs if home.op in WRITES and home not in places}
     if lost:

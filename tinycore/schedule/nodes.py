@@ -9,9 +9,9 @@ from functools import reduce
 from operator import or_
 from typing import NamedTuple
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import Scalar, dtypes
 from tinycore.uop import graph
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
+from tinycore.uop.ops import CASTS, ELEMENTWISE, MONOIDS, MOVEMENT, Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
 
 WRITES = frozenset({Ops.STORE, Ops.SCATTER})
@@ -50,7 +50,9 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     new: dict[UOp, UOp] = {}
     for node in toposort(sinks):
         low = node.over(tuple(new[source] for source in node.src))
-        if node.op is Ops.DETACH:
+        if size_of(low) and not all(map(size_of, low.src)):
+            low = _of_nothing(low)
+        elif node.op is Ops.DETACH:
             low = low.source
         elif node.op is Ops.STORE and node not in writes:
             low = selected(low)
@@ -59,6 +61,18 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
             low = low.over((graph.contiguous(base, -1 - len(sinks) - len(new)), *more))
         new[node] = low
     return _apart([new[sink] for sink in sinks])
+
+
+def _of_nothing(node: UOp) -> UOp:
+    """What an op has elements of whose source has none: nothing is computed from that."""
+    if node.op in WRITES:
+        return node.source
+    fill: Scalar = 0
+    if node.op is Ops.REDUCE:
+        fill = node.dtype.cast(MONOIDS[node.arg.combine].identity)
+    elif node.op is Ops.PAD:
+        fill = node.arg.fill
+    return graph.full(shape_of(node), fill, node.dtype)
 
 
 def home_of(node: UOp) -> UOp:
