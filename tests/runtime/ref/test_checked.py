@@ -381,3 +381,17 @@ def test_an_mma_is_run_by_a_team_as_a_whole() -> None:
     assert "mma is not run by a team as a whole" in refused(outside, a, a, a)
     inside = text.replace("    mma", "    par t:2 @thread: mma")
     assert "mma is not run by a team as a whole" in refused(inside, a, a, a)
+
+
+def test_a_value_that_was_never_computed_is_named() -> None:
+    text = """
+kernel k(Y f32[2], n in 0..1)
+  if n >= 1
+    v = Y[0]
+    Y[1] = v
+"""
+    kernel = kernel_of(text)
+    (branch,) = kernel.body
+    bare = kernel._replace(body=branch.src[1:])
+    with pytest.raises(RefError, match="v has no value here"):
+        check_kernel(bare, [zeros(2)], {"n": 1})

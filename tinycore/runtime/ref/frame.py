@@ -124,6 +124,12 @@ class Frame:
         place = f" in `{show(self.statement)}`" if self.statement else ""
         raise RefError(f"ref: {self.kernel.name}: {wrong}{place}; expected {expected}.")
 
+    def known(self, key: Atom | UOp, name: str) -> Any:
+        """What a name means here."""
+        if key not in self.names:
+            self.fail(f"{name} has no value here", "a statement around or before that gives one")
+        return self.names[key]
+
     # index values, masks and places
 
     def index(self, value: Index) -> Array:
@@ -133,7 +139,7 @@ class Frame:
     def _atom(self, atom: Atom) -> Array:
         if atom.kind == "gather":
             return self._gathered(atom) % (atom.hi + 1)
-        return self.names[atom]
+        return self.known(atom, atom.name)
 
     def _gathered(self, atom: Atom) -> Array:
         return self.value(atom.node).astype(np.int64)
@@ -154,7 +160,7 @@ class Frame:
 
     def place(self, buffer: UOp, access: Access) -> Place:
         """The elements that `access` means; where the mask is false, any number."""
-        instance: Instance = self.names[buffer]
+        instance: Instance = self.known(buffer, buffer.name)
         mask = self.where(access.mask, access.indices)
         cells = instance.base
         for value, (extent, stride) in zip(access.indices, instance.dimensions, strict=True):
@@ -195,7 +201,9 @@ class Frame:
                 stored = encode(sources[0], node.source.dtype)
                 return decode(stored.view(storage(dtype)), dtype)
         reference = node.op.row.reference
-        return convert(reference(np, *sources), dtype) if reference else self.names[node]
+        if not reference:
+            return self.known(node, node.arg)
+        return convert(reference(np, *sources), dtype)
 
     # elements
 
