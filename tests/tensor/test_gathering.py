@@ -5,7 +5,7 @@ import pytest
 
 from tests.tensor.compare import message, same
 from tests.tensor.differences import check_gradient
-from tinycore.errors import ArgumentError, ShapeError
+from tinycore.errors import ArgumentError, DTypeError, ShapeError
 from tinycore.tensor import Tensor
 
 rng = np.random.default_rng(9)
@@ -87,6 +87,12 @@ def test_an_index_that_does_not_fit_is_refused() -> None:
     assert message(ShapeError, lambda: Tensor(N).gather(1, Tensor([0, 1]))) == (
         "gather: an index of shape (2,) does not fit (3, 4) along axis 1; expected as many axes, "
         "none longer. Expand or shrink it"
+    )
+
+
+def test_an_index_that_is_no_integer_is_refused() -> None:
+    assert message(DTypeError, lambda: Tensor([1.0, 2.0]).gather(0, Tensor([0.5]))) == (
+        "gather: the index has type dtypes.float32; expected integers. Cast it"
     )
 
 

@@ -8,7 +8,7 @@ from operator import lt
 from typing import Self
 
 from tinycore.dtype import dtypes
-from tinycore.errors import ShapeError
+from tinycore.errors import DTypeError, ShapeError
 from tinycore.tensor.base import Operand
 from tinycore.tensor.indexing import Indexing
 from tinycore.tensor.spelling import axis_of, choice, spelled
@@ -40,6 +40,10 @@ class Gathering(Indexing):
 
     def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
         axis = axis_of(dim, self.ndim, operation)
+        if not index.dtype.is_int:
+            raise DTypeError(
+                f"{operation}: the index has type {index.dtype!r}; expected integers. Cast it"
+            )
         if self.ndim == 0:
             raise ShapeError(
                 f"{operation}: a tensor of shape () has no axis; expected at least one. "
