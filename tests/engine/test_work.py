@@ -1,6 +1,8 @@
 """What a kernel is said to do: each operation counted once, where it runs."""
 
-from tinycore.engine.run import work_of
+import pytest
+
+from tinycore.engine.run import name_of, work_of
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Kernel
 
@@ -23,3 +25,17 @@ def test_a_value_of_an_outer_loop_is_counted_outside() -> None:
         "    par j:8: Y[i,j] = v + 1.0\n"
     )
     assert operations(text) == 4 + 32
+
+
+@pytest.mark.parametrize(
+    ("loops", "index", "name"),
+    [
+        ("par i:2: par j:3:", "i, j", "map_2x3"),
+        ("par i:2: par j:3: par a:2: par b:3: par c:2:", "i, j", "map_2x3x2x3_more"),
+    ],
+)
+def test_a_name_tells_the_first_loops(loops: str, index: str, name: str) -> None:
+    text = f"kernel k(X f32[2, 3], Y f32[2, 3])\n  {loops} Y[{index}] = X[{index}]\n"
+    kernel = parse(text)["k"]
+    assert isinstance(kernel, Kernel)
+    assert name_of(kernel) == name

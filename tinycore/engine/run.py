@@ -166,5 +166,9 @@ def name_of(kernel: Kernel) -> str:
     """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
     loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
-    words = ("reduce" if red else "map", "x".join(par), "x".join(red))
-    return "_".join(filter(None, words))
+    words = ["reduce" if red else "map"]
+    for sizes in filter(None, (par, red)):
+        words.append("x".join(sizes[:4]))
+        if len(sizes) > 4:
+            words.append("more")
+    return "_".join(words)
