@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from tinycore.config import Context
+from tinycore.dtype import dtypes
 from tinycore.engine import compile as compiling, plan as planning
+from tinycore.engine.cell import Cell, Cells
 from tinycore.engine.plan import Sink, graph_key
 from tinycore.runtime.buffer import GlobalCounters
 from tinycore.tensor import Tensor
+from tinycore.uop import graph
 
 
 def count(tensor: Tensor) -> int:
@@ -89,3 +92,15 @@ def test_source_is_told_at_debug_4_and_assembly_at_debug_7(
     assert "define void @" not in told[3]
     assert "define void @" in told[4] and ".text" not in told[4]
     assert "define void @" in told[7] and ".text" in told[7]
+
+
+def test_cells_may_be_made_while_one_looks_at_them() -> None:
+    cells = Cells()
+    kept = [Cell(graph.full((1,), 0, dtypes.int32), "REF") for _ in range(3)]
+    for cell in kept:
+        cells.add(cell)
+    more = []
+    for cell in cells:
+        more.append(Cell(cell.uop, cell.device))
+        cells.add(more[-1])
+    assert (len(cells), len(more)) == (6, 3)

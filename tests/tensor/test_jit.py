@@ -102,6 +102,15 @@ def cache(jit: Callable[..., Any]) -> list[Any]:
     return [*outs, rows.tolist()]
 
 
+def test_a_variable_is_bound_outside_of_what_is_captured() -> None:
+    n = Variable("inside", 1, 4)
+    f = TinyJit(lambda x: x[: n.bind(2)].sum().realize())
+    x = Tensor([1.0, 2.0, 3.0, 4.0]).realize()
+    assert f(x).item() == 3.0
+    with pytest.raises(CaptureError, match="bind: inside is bound inside a captured function"):
+        f(x)
+
+
 def statistics(jit: Callable[..., Any]) -> list[Any]:
     """A batch norm learns without an optimizer."""
     norm = BatchNorm(2)
@@ -464,3 +473,11 @@ def test_replays_compile_and_capture_nothing_again() -> None:
             state.assign(state - 1)
             f(Tensor([float(k)]))
     assert len(calls) == 2
+
+
+def test_another_default_device_is_another_call() -> None:
+    f = TinyJit(lambda: (Tensor.ones(3).contiguous() + 1).realize())
+    for _ in range(3):
+        assert f().device != "REF"
+    with Context(DEV="REF"):
+        assert f().device == "REF"

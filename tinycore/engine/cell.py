@@ -5,6 +5,8 @@ realize.py.
 """
 
 import itertools
+from collections.abc import Iterator
+from threading import RLock
 from weakref import WeakKeyDictionary, WeakSet
 
 from tinycore.runtime.buffer import Buffer
@@ -14,6 +16,26 @@ from tinycore.uop.shape import Shape
 
 _numbers = itertools.count()
 _data: WeakKeyDictionary[UOp, Buffer] = WeakKeyDictionary()
+
+
+class Cells(WeakSet["Cell"]):
+    """Cells while they live; those of a moment are looked at while other threads change them."""
+
+    _lock = RLock()
+
+    def __iter__(self) -> Iterator["Cell"]:
+        with self._lock:
+            return iter([*super().__iter__()])
+
+    def add(self, cell: "Cell") -> None:
+        """Add one cell."""
+        with self._lock:
+            super().add(cell)
+
+    def discard(self, cell: "Cell") -> None:
+        """Take one cell out, if it is there."""
+        with self._lock:
+            super().discard(cell)
 
 
 class Cell:
@@ -45,10 +67,10 @@ class Cell:
 
 # Cells whose current version is not stored: a realization that overwrites a buffer in place first
 # runs those of them that still read it (docs/ir.md, the graph, 4).
-PENDING: WeakSet[Cell] = WeakSet()
+PENDING = Cells()
 
 # Cells that every realization which reads them also moves on: the counters of random numbers.
-STATES: WeakSet[Cell] = WeakSet()
+STATES = Cells()
 
 # Buffers that captures use: a cell that is stored in one stays there.
 PINNED: WeakSet[Buffer] = WeakSet()

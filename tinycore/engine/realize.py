@@ -12,7 +12,7 @@ from tinycore.dtype import dtypes
 from tinycore.engine.cell import PENDING, PINNED, STATES, Cell, buffer_of, fresh_number, new_node
 from tinycore.engine.plan import Sink, plan_for
 from tinycore.engine.run import BOUND, OPEN, copied, run_steps
-from tinycore.errors import ArgumentError
+from tinycore.errors import ArgumentError, CaptureError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.uop import graph
@@ -67,8 +67,13 @@ def _stable(node: UOp, old: UOp | None) -> UOp:
 def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
     """Let a variable stand for `value`; what is pending on its old number is computed first.
 
-    Raises: ArgumentError if the value lies outside lo .. hi.
+    Raises: ArgumentError if the value lies outside lo .. hi; CaptureError while a capture is open.
     """
+    if OPEN.recording:
+        raise CaptureError(
+            f"bind: {name} is bound inside a captured function; a replay would read the number it "
+            "has then. Bind it outside and pass it."
+        )
     if not lo <= value <= hi:
         raise ArgumentError(
             f"bind: {name} = {value} lies outside its bounds; expected {lo} to {hi}. "

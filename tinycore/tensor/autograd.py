@@ -262,7 +262,7 @@ def realize_cells(cells: Iterable[Cell]) -> None:
     """Store cells, and remember what gradients need."""
     pending = {}
     if REQUIRING or ORIGINS:
-        pending = {cell: cell.stored for cell in [*PENDING]}
+        pending = {cell: cell.stored for cell in PENDING}
     origins = _wanted(pending)
     realize(cells)
     settled = [cell for cell in pending if cell.is_realized]
@@ -299,7 +299,7 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
     if not nodes or not STATES:
         return nodes
     reached = set(toposort(nodes.values()))
-    moving = [state.stored for state in [*STATES] if not state.is_realized]
+    moving = [state.stored for state in STATES if not state.is_realized]
     copies = {stored: _copy(stored) for stored in moving if stored in reached}
     if not copies:
         return nodes

@@ -20,7 +20,7 @@ from types import (
 )
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from tinycore.config import DEFAULT_FLOAT, JIT, NO_GRAD, TRAINING
+from tinycore.config import DEFAULT_FLOAT, DEV, JIT, NO_GRAD, TRAINING
 from tinycore.dtype import DType
 from tinycore.engine.capture import Captured, versions, written_since
 from tinycore.engine.cell import PENDING, Cell, buffer_of
@@ -41,6 +41,7 @@ OPAQUE = object()  # in place of a value that may change unseen
 
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 _VALUES = (int, str, bytes, NoneType, EllipsisType, range, DType, Index, Enum)
+_SETTINGS = (TRAINING, NO_GRAD, DEFAULT_FLOAT, DEV)  # under others a call is another one
 _FIXED = (*_VALUES, *_CODE, Number)  # numpy's scalars are Numbers
 
 P = ParamSpec("P")
@@ -126,7 +127,7 @@ class TinyJit(Generic[P, R]):
             return self.function(*args, **kwargs)
         named = self._named(args, kwargs)
         keys, cells = compared(named)
-        key = (*keys.items(), TRAINING.value, NO_GRAD.value, DEFAULT_FLOAT.value)
+        key = (*keys.items(), *[setting.value for setting in _SETTINGS])
         _store(cells)
         found = self.captured.get(key)
         if found is not None:
@@ -189,7 +190,7 @@ class TinyJit(Generic[P, R]):
 
 def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Captured]:
     buffers = _buffers(inputs)
-    rewritten = [cell for cell in list(PENDING) if cell.stored is not None]
+    rewritten = [cell for cell in PENDING if cell.stored is not None]
     _store(rewritten)
     pending = versions()
     requiring = list(REQUIRING.values())
