@@ -15,14 +15,17 @@ from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.codegen.optimize.split import PLACES
 from tinycore.runtime.contract import Caps, Space
+from tinycore.runtime.ref.frame import is_at_once
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel, Plan, walk
+from tinycore.util import prod
 
 FACTORS = (1, 2, 3, 4, 5, 8, 16)
+MOST_STEPS = 50_000  # that REF takes one by one, some 10 s: a copy in four loops has millions
 
 
 def action(name: str, *arguments: str | int | tuple[tuple[str, ...], ...]) -> str:
@@ -136,6 +139,15 @@ MAKERS = {
 }
 
 
+def steps_of(kernel: Kernel) -> int:
+    """How many statements REF runs: iterations that run at once are one."""
+    total = 0
+    for _, around in walk(kernel.body):
+        alone = [loop.arg.extent.hi for loop in around if not is_at_once(loop)]
+        total += prod(alone)
+    return total
+
+
 def run(seed: int, length: int = 8, verbose: bool = False) -> int:
     """One kernel and some legal actions on it; returns how many there were."""
     random = Random(seed)
@@ -147,7 +159,7 @@ def run(seed: int, length: int = 8, verbose: bool = False) -> int:
             changed = apply(tree, text)
         except Illegal:
             continue
-        if len(show(changed)) > 8000:
+        if len(show(changed)) > 8000 or steps_of(changed) > MOST_STEPS:
             continue
         tree = changed
         taken.append(text)
