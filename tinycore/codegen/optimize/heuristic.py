@@ -219,9 +219,9 @@ class _RowTile:
         self._order(chain, {name: k for k, name in enumerate(wanted)})
         if packed:
             self._pack(packed, block or f"{self.vector}.0")
-        self._box()
         if extent_of(self.tile.loops[-1]) % self.rows:
             self.take(f"PEEL({row})")
+        self._box()
 
     def _parts(self) -> list[str]:
         lanes, panel = self.choice.lanes, self.panel
