@@ -136,16 +136,16 @@ class Tables:
     def clear(self) -> None:
         """Forgets all values but those of variables, which live tensors have in their shapes.
 
-        Values still held stay valid but are no longer shared.
+        Values still held stay valid but are no longer shared; loops find their axes again.
         """
         kept = {
             key: value
             for key, value in self.values.items()
             if {atom.kind for atom, _ in value.terms} == {"variable"}
         }
-        for table in vars(self).values():
-            if isinstance(table, dict) and table is not self.variables:
-                table.clear()
+        indices = (self.values, self.digits, self.aliases, self.gathers)
+        for table in (*indices, self.products, self.plain, self.atoms):
+            table.clear()
         self.values.update(kept)
 
 

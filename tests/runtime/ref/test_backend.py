@@ -9,8 +9,9 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Backend, Handle, Launch
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import RefError
-from tinycore.runtime.ref.backend import BACKEND, HostAllocator
+from tinycore.runtime.ref.backend import BACKEND, HostAllocator, KernelProgram
 from tinycore.runtime.registry import Device
+from tinycore.uop.index import TABLES
 
 TEXT = """
 kernel scaled(X f32[4], ids i32[2], Y f32[2], n in 1..9)
@@ -82,3 +83,14 @@ def test_memory_is_aligned_and_shared() -> None:
 def test_another_architecture_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="'sm_90' is unknown; expected numpy"):
         BACKEND.target("sm_90")
+
+
+def test_a_program_outlives_the_tables_of_index_values() -> None:
+    body = "par i:2: par j:6: Y[i, j] = X[(6*i + j)//4, (6*i + j)%4]"
+    program = KernelProgram(f"kernel k(X f32[3, 4], Y f32[2, 6])\n  {body}\n")
+    x, y = np.arange(12, dtype=np.float32), np.zeros(12, np.float32)
+    for _ in range(2):
+        TABLES.clear()
+        y[:] = 0
+        program([x.view(np.uint8), y.view(np.uint8)], [])
+        assert y.tolist() == list(range(12))
