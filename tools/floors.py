@@ -26,7 +26,8 @@ LATE: Mapping[str, str] = {
 
 MODULE = re.compile(r"tinycore\.\w+(\.\w+)*")
 
-SOURCE_FOLDERS = (".", "plugins/tinycore-cpu/src", "conformance/src")
+PLUGIN_FOLDERS = ("plugins/tinycore-cpu/src", "plugins/tinycore-qcom/src")
+SOURCE_FOLDERS = (".", *PLUGIN_FOLDERS, "conformance/src")
 
 
 def check(tree: Path) -> list[str]:

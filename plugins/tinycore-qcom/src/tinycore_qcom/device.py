@@ -1,0 +1,53 @@
+"""An OpenCL device that is open: its target, memory and programs.
+
+In: a `Found` device. Out: a `Device`. backend.py opens it.
+"""
+
+from __future__ import annotations
+
+from tinycore.backend import Device, LaunchError, Program, Target
+from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.capabilities import capabilities
+from tinycore_qcom.compiler import load_program
+from tinycore_qcom.memory import QueueAllocator
+from tinycore_qcom.platforms import CPU, Found
+from tinycore_qcom.program import Binary, QueuedProgram
+from tinycore_qcom.queue import Queue
+
+
+class QueueDevice(Device):
+    """One device with a context and a queue of its own."""
+
+    def __init__(self, target: Target, queue: Queue) -> None:
+        self.target = target
+        self.allocator = QueueAllocator(queue, target.caps.spaces[0].size_bytes)
+        if queue.found.kind == CPU:
+            self.allocator.prefer_host()
+        self._queue = queue
+
+    def load(self, binary: bytes, name: str) -> Program:
+        """A kernel of the driver's binary, ready to run. Raises: LaunchError."""
+        queue = self._queue
+        pointer = load_program(queue.library, queue.context, queue.found, binary)
+        try:
+            return QueuedProgram(Binary(queue, pointer), name)
+        except OpenCLError as error:
+            raise LaunchError(f"load: {error}; expected a kernel called {name}") from error
+
+    def synchronize(self) -> None:
+        """Return when the queue is empty. Raises: LaunchError, naming what failed late."""
+        self._queue.finish()
+
+    def close(self) -> None:
+        """Give the queue and the context back."""
+        self._queue.close()
+
+
+def open_device(found: Found) -> Device:
+    """A context and a queue of the device."""
+    return QueueDevice(make_target(found), Queue(found))
+
+
+def make_target(found: Found) -> Target:
+    """What compiles for the device."""
+    return Target(found.arch, capabilities(found))

@@ -1,0 +1,151 @@
+"""A loaded kernel.
+
+In: memory and integers. Out: a run, queued after all earlier ones.
+
+A kernel takes its buffers as pointers to global memory, then its values as 64-bit integers. The
+driver keeps the arguments of a kernel from launch to launch, so that only those that changed are
+set again. Next: graph.py runs many launches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+
+from tinycore.backend import BackendError, Handle, Launch, LaunchError, Unsupported
+from tinycore_qcom import codes
+from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.memory import Memory
+from tinycore_qcom.queue import Queue
+
+_ARGUMENT_COUNT = 0x1191
+_LARGEST_GROUP = 0x11B0
+_SLOT_BYTES = 8
+_AXES = 3
+
+Sizes = ctypes.c_size_t * _AXES
+
+
+class Binary:
+    """A program as the driver loaded it; given back when its kernels are gone."""
+
+    def __init__(self, queue: Queue, pointer: int) -> None:
+        self.queue = queue
+        self.pointer = pointer
+
+    def __del__(self) -> None:
+        self.queue.release("clReleaseProgram", self.pointer)
+
+
+class Kernel:
+    """One kernel object of the driver: its arguments, and how it is queued."""
+
+    def __init__(self, binary: Binary, name: str) -> None:
+        self.name = name
+        self.binary = binary
+        self.queue = queue = binary.queue
+        self.pointer = queue.library.create("clCreateKernel", binary.pointer, name.encode())
+        self.count = queue.library.number_of("clGetKernelInfo", self.pointer, _ARGUMENT_COUNT)
+        self._enqueue = queue.library.function("clEnqueueNDRangeKernel")
+        self._set = queue.library.function("clSetKernelArg")
+        self._places = [ctypes.c_uint32(place) for place in range(self.count)]
+        self._buffers: list[int] = []
+        self._values: list[int] = []
+        self._launch: Launch | None = None
+        self._sizes = Sizes(), Sizes()
+
+    def fill(self, buffers: Sequence[Handle], values: Sequence[int]) -> None:
+        """Set the arguments that differ from the last ones. Raises: OpenCLError, LaunchError."""
+        if (len(buffers), len(values)) != (len(self._buffers), len(self._values)):
+            self._lay_out(len(buffers), len(values))
+        for place, memory in enumerate(buffers):
+            assert isinstance(memory, Memory), f"{memory!r} is no memory of an OpenCL device"
+            if self._buffers[place] != memory.number:
+                self._argument(place, memory.reference)
+                self._buffers[place] = memory.number
+        if self._values != list(values):
+            for place, value in enumerate(values, len(buffers)):
+                self._argument(place, ctypes.byref(ctypes.c_int64(value)))
+            self._values = list(values)
+
+    def enqueue(self, launch: Launch) -> int:
+        """Queue a run with the arguments as they are; its event. Raises: OpenCLError."""
+        if launch is not self._launch:
+            (x, y, z), group = launch.grid, launch.group
+            self._sizes = Sizes(x * group[0], y * group[1], z * group[2]), Sizes(*group)
+            self._launch = launch
+        event = ctypes.c_void_p()
+        ends = 0, None, ctypes.byref(event)
+        queue = self.queue.pointer
+        code = self._enqueue(queue, self.pointer, _AXES, None, *self._sizes, *ends)
+        if code:
+            raise OpenCLError("clEnqueueNDRangeKernel", code)
+        return event.value or 0
+
+    def refused(self, error: OpenCLError, launch: Launch) -> BackendError:
+        """Why a launch could not be queued."""
+        if error.code not in codes.TOO_MANY_THREADS:
+            return self.queue.explained(error, self.name)
+        subject = self.pointer, self.queue.device, _LARGEST_GROUP
+        most = self.queue.library.number_of("clGetKernelWorkGroupInfo", *subject)
+        wrong = f"{self.name}: {error} for groups of {launch.group} threads"
+        return LaunchError(f"{wrong}; this device runs at most {most} of this kernel in one group")
+
+    def _argument(self, place: int, reference: object) -> None:
+        code = self._set(self.pointer, self._places[place], _SLOT_BYTES, reference)
+        if code:
+            self._buffers, self._values = [], []
+            raise OpenCLError("clSetKernelArg", code)
+
+    def _lay_out(self, buffers: int, values: int) -> None:
+        if buffers + values != self.count:
+            given = f"{buffers} buffers and {values} values"
+            raise LaunchError(f"{self.name}: {given} given; it takes {self.count} in all")
+        self._buffers, self._values = [0] * buffers, []
+
+    def __del__(self) -> None:
+        if hasattr(self, "pointer"):
+            self.queue.release("clReleaseKernel", self.pointer)
+
+
+class QueuedProgram:
+    """A kernel ready to run; safe to use from several threads, one launch after another."""
+
+    def __init__(self, binary: Binary, name: str) -> None:
+        self.name = name
+        self.binary = binary
+        self._kernel = Kernel(binary, name)
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        buffers: Sequence[Handle],
+        values: Sequence[int],
+        launch: Launch,
+        wait: bool = False,
+        descs: Sequence[bytes] = (),
+    ) -> float | None:
+        """Queue one run; with `wait`, return when it is done, with the seconds it took.
+
+        Raises: LaunchError if the driver refuses the arguments or the group.
+        """
+        if descs or launch.scratch_bytes:
+            raise self._unsupported(launch, descs)
+        if 0 in launch.grid:
+            return 0.0 if wait else None
+        kernel, queue = self._kernel, self._kernel.queue
+        try:
+            with self._lock:
+                kernel.fill(buffers, values)
+                event = kernel.enqueue(launch)
+            if wait:
+                return queue.seconds(event)
+            queue.launched(self.name, event)
+        except OpenCLError as error:
+            raise kernel.refused(error, launch) from error
+        return None
+
+    def _unsupported(self, launch: Launch, descs: Sequence[bytes]) -> Unsupported:
+        given = f"{len(descs)} descriptors and {launch.scratch_bytes} bytes of scratch"
+        return Unsupported(f"{self.name}: {given} given; expected none of either")

@@ -1,0 +1,149 @@
+"""One context and its in-order queue: what is queued, what failed, what is still to be waited for.
+
+In: commands. Out: their events, and the package's errors in the words of our classes. OpenCL says
+late that a command failed, so that every launch is kept until the next wait has seen its status.
+Next: memory.py and program.py, which queue commands.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from tinycore.backend import BackendError, DeviceLost, LaunchError, OutOfMemory
+from tinycore_qcom import api, codes
+from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.platforms import Found
+
+PROFILING = 1 << 1
+# Launches ahead of the device; drivers have limits of their own, and some of them crash there.
+_AHEAD = 1024
+_EXECUTION_STATUS = 0x11D3
+_STARTED, _ENDED = 0x1282, 0x1283
+_NAMED = 8
+
+
+class Flight(NamedTuple):
+    """A queued launch: the kernel's name, and its event."""
+
+    name: str
+    event: int
+
+
+class Queue:
+    """The commands of one device, which run one after another."""
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.library = library = api.library()
+        self.device = found.pointer
+        device = ctypes.c_void_p(found.pointer)
+        one = ctypes.byref(device)
+        self.context = library.create("clCreateContext", None, 1, one, None, None)
+        self.pointer = library.create("clCreateCommandQueue", self.context, device, PROFILING)
+        self._flights: deque[Flight] = deque()
+        self._failed: list[str] = []
+        self._lock = threading.RLock()
+
+    def launched(self, name: str, event: int) -> None:
+        """Keep a launch until its status is known; waits when there are too many."""
+        self._flights.append(Flight(name, event))
+        if len(self._flights) > _AHEAD:
+            with self._lock, suppress(OpenCLError):
+                self._wait(self._flights[0].event)
+                self._land()
+
+    def seconds(self, event: int) -> float:
+        """Wait for a launch; how long it ran, by the device's clock. Raises: OpenCLError."""
+        ask = "clGetEventProfilingInfo"
+        try:
+            self._wait(event)
+            start, end = (self.library.number_of(ask, event, key) for key in (_STARTED, _ENDED))
+        finally:
+            self.release("clReleaseEvent", event)
+        return max(end - start, 1) * 1e-9
+
+    def finish(self) -> None:
+        """Return when all is done. Raises: LaunchError, naming launches that failed."""
+        with self.errors("synchronize"):
+            self.library.call("clFinish", self.pointer)
+            self._tell_failed()
+
+    def info(self, key: int, size_bytes: int = 0) -> Iterator[int]:
+        """The numbers that the device tells under a key."""
+        return self.library.numbers_of("clGetDeviceInfo", self.device, key, size_bytes=size_bytes)
+
+    @contextmanager
+    def errors(self, operation: str, full: Set[int] = codes.NO_MEMORY) -> Iterator[None]:
+        """Turn what the driver refuses into our errors; statuses of `full` say "no room"."""
+        try:
+            yield
+        except OpenCLError as error:
+            raise self.explained(error, operation, full) from error
+
+    def explained(
+        self, error: OpenCLError, operation: str, full: Set[int] = codes.NO_MEMORY
+    ) -> BackendError:
+        """The driver's refusal as one of our classes; tries whether the device still answers."""
+        told = f"{operation}: {error}"
+        if error.code in full:
+            return OutOfMemory(told, hint="Free tensors, or use smaller ones")
+        names = self.in_flight()
+        if names:
+            told = f"{told}, with launches in flight: {', '.join(names)}"
+        if error.code in codes.GONE or not self._answers():
+            return DeviceLost(told, hint="Start the process anew")
+        return LaunchError(told)
+
+    def in_flight(self) -> list[str]:
+        """The last launches that no wait has seen the end of, the last one last."""
+        return [flight.name for flight in self._flights][-_NAMED:]
+
+    def close(self) -> None:
+        """Wait for what is queued and give everything back."""
+        with suppress(OpenCLError):
+            self.library.call("clFinish", self.pointer)
+        while self._flights:
+            self.release("clReleaseEvent", self._flights.popleft().event)
+        self.release("clReleaseCommandQueue", self.pointer)
+        self.release("clReleaseContext", self.context)
+
+    def release(self, function: str, pointer: int) -> None:
+        """Give back what a create function made; drivers may be gone when Python ends."""
+        if not sys.is_finalizing():
+            with suppress(OpenCLError):
+                self.library.call(function, pointer)
+
+    def _wait(self, event: int) -> None:
+        self.library.call("clWaitForEvents", 1, ctypes.byref(ctypes.c_void_p(event)))
+
+    def _land(self) -> None:
+        """Let go of the launches that are done, and keep the names of those that failed."""
+        while self._flights:
+            name, event = self._flights[0]
+            status = self._status(event)
+            if status > 0:
+                return
+            self._flights.popleft()
+            self.release("clReleaseEvent", event)
+            if status < 0:
+                self._failed.append(f"{name}: {OpenCLError('it', status)}")
+
+    def _status(self, event: int) -> int:
+        told = self.library.bytes_of("clGetEventInfo", event, _EXECUTION_STATUS)
+        return int.from_bytes(told, sys.byteorder, signed=True)
+
+    def _tell_failed(self) -> None:
+        with self._lock:
+            self._land()
+            failed, self._failed = self._failed, []
+        if failed:
+            raise LaunchError(f"synchronize: launches failed: {'; '.join(failed[:_NAMED])}")
+
+    def _answers(self) -> bool:
+        return not self.library.function("clFinish")(self.pointer)

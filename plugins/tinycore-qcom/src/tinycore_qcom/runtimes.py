@@ -1,0 +1,101 @@
+"""Which OpenCL runtimes the loader is to find, those that came as Python packages among them.
+
+In: .icd files, each with the name of one runtime's library. Out: a folder of such files for the
+loader, and what is wrong with any. A wheel's file may name the place its library was built for;
+the library is then looked for where the wheel put it. Next: platforms.py.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CHOICES = ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES")
+"""Variables by which a user chooses runtimes; with one of them set, nothing is added."""
+
+_SYSTEM_FOLDER = "/etc/OpenCL/vendors"
+_ELSEWHERE = "OPENCL_VENDOR_PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An .icd file and the library it stands for; `problem` says why that cannot be loaded."""
+
+    file: Path
+    library: str
+    problem: str = ""
+
+
+def chosen() -> dict[str, str]:
+    """What the user set in the environment to choose runtimes."""
+    return {name: os.environ[name] for name in CHOICES if os.environ.get(name)}
+
+
+def of_system() -> list[Runtime]:
+    """The runtimes that a loader finds without help."""
+    return _runtimes(Path(os.environ.get(_ELSEWHERE) or _SYSTEM_FOLDER))
+
+
+def of_packages() -> list[Runtime]:
+    """The runtimes that were installed by pip into this environment, or for this user."""
+    prefixes = [sys.prefix]
+    if site.ENABLE_USER_SITE and site.USER_BASE:
+        prefixes.append(site.USER_BASE)
+    rows = [_repaired(row, Path(prefix)) for prefix in prefixes for row in _in_prefix(prefix)]
+    own = {Path(row.library).name for row in of_system() if not row.problem}
+    return [row for row in rows if Path(row.library).name not in own]
+
+
+@contextmanager
+def visible() -> Iterator[None]:
+    """Let a loader that is used for the first time find the packages' runtimes too.
+
+    It takes either a folder from the environment or the system's own: ours holds both. The
+    variable is set in this block alone, so that other programs are not touched.
+    """
+    added = [row for row in of_packages() if not row.problem]
+    if chosen() or not added:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tinycore-icd-") as folder:
+        for number, row in enumerate([*of_system(), *added]):
+            Path(folder, f"{number:02}-{row.file.name}").write_text(row.library + "\n")
+        os.environ[CHOICES[0]] = folder
+        try:
+            yield
+        finally:
+            del os.environ[CHOICES[0]]
+
+
+def _in_prefix(prefix: str) -> list[Runtime]:
+    return _runtimes(Path(prefix, "etc", "OpenCL", "vendors"))
+
+
+def _runtimes(folder: Path) -> list[Runtime]:
+    return [_read(file) for file in sorted(folder.glob("*.icd"))]
+
+
+def _read(file: Path) -> Runtime:
+    try:
+        library = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return Runtime(file, "", f"{file} cannot be read: {error}")
+    if not library:
+        return Runtime(file, "", f"{file} is empty; expected the name of a library")
+    missing = os.path.isabs(library) and not os.path.exists(library)
+    return Runtime(file, library, f"{file} names {library}, which does not exist" * missing)
+
+
+def _repaired(row: Runtime, prefix: Path) -> Runtime:
+    """The row with the library of that name in the prefix, if there is one."""
+    here = prefix / "lib" / Path(row.library).name
+    is_path = os.path.isabs(row.library)
+    if not row.library or (is_path and not row.problem) or not here.exists():
+        return row
+    return Runtime(row.file, str(here))
