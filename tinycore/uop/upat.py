@@ -122,13 +122,17 @@ class UPat(Arithmetic):
 
     def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
         """Each way in which `node` fits: `bound`, and what this pattern's names stand for."""
-        if self._has_op(node.op) and self._fits(node.dtype, node.arg):
-            if self.name:
-                if bound.get(self.name, node) is not node:
-                    return
-                bound = {**bound, self.name: node}
-            for order in self.orders(len(node.src)):
-                yield from _all_match(order, node.src, bound)
+        if not self._has_op(node.op) or not self._fits(node.dtype, node.arg):
+            return
+        if self.name:
+            if bound.get(self.name, node) is not node:
+                return
+            bound = {**bound, self.name: node}
+        for order in self.orders(len(node.src)):
+            ways = [bound]
+            for pattern, source in zip(order, node.src, strict=False):
+                ways = [more for way in ways for more in pattern.matches(source, way)]
+            yield from ways
 
     def _has_op(self, op: Ops) -> bool:
         return not self.ops or op in self.ops
@@ -144,14 +148,6 @@ class UPat(Arithmetic):
         inner = (self.src,) if isinstance(self.src, UPat) else self.src or ()
         own = {self.name} if self.name else set()
         return own.union(*map(UPat.names, inner))
-
-
-def _all_match(patterns: tuple[UPat, ...], nodes: Nodes, bound: Bound) -> Iterator[Bound]:
-    if not patterns:
-        yield bound
-        return
-    for inner in patterns[0].matches(nodes[0], bound):
-        yield from _all_match(patterns[1:], nodes[1:], inner)
 
 
 class Rule(NamedTuple):
@@ -217,10 +213,9 @@ class Counters:
     They do not depend on the machine, so that CI can hold them; but `created` counts all threads.
     """
 
+    visits = attempts = created = 0
+
     def __init__(self) -> None:
-        self.visits = 0
-        self.attempts = 0
-        self.created = 0
         self.fired: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=3)
 
@@ -270,9 +265,7 @@ class PatternMatcher:
     def rewrite(self, node: UOp, ctx: Any = None) -> Result:
         """What the first fitting rule makes of `node` alone, or None."""
         new = self.apply(node, ctx, Counters())
-        if new is node:
-            return None
-        return new
+        return None if new is node else new
 
 
 _RUNNING = threading.local()
@@ -324,16 +317,12 @@ def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "r
                     became[node] = (new,)
                     work.append(node)
             if len(work) > limit:
-                raise _endless(name, len(order), counters)
+                raise SpecError(
+                    f"graph_rewrite: {name!r} made ever more of {len(order)} nodes, last by "
+                    f"rules {', '.join(counters.last)}; expected rules that come to an end. "
+                    "Let one of them pass (return None) on what the others make."
+                )
     return done[root]
-
-
-def _endless(name: str, given: int, counters: Counters) -> SpecError:
-    return SpecError(
-        f"graph_rewrite: {name!r} made ever more of {given} nodes, last by rules "
-        f"{', '.join(counters.last)}; expected rules that come to an end. Let one of them pass "
-        "(return None) on what the others make."
-    )
 
 
 def sweep(
