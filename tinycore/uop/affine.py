@@ -7,20 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import gcd, prod
 from typing import Any
 
-from tinycore.uop.index import (
-    TABLES,
-    Atom,
-    Index,
-    Terms,
-    add,
-    alias,
-    collect,
-    digit,
-    gather,
-    make,
-    of_atom,
-    split_multiples,
-)
+from tinycore.uop.index import TABLES, Atom, Index, alias, digit, gather, make, of_atom, rebuild
 
 Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
@@ -35,35 +22,16 @@ def at_least_zero(value: Index) -> Index:
         return make(0)
     if value.hi < 0:
         return NEVER[0]
-    for group in sorted({abs(c) for _, c in value.terms}, reverse=True):
-        quotient, rest = split_multiples(value, group)
+    factors = [abs(c) for _, c in value.terms]
+    for group in sorted({gcd(*factors), *factors}, reverse=True):
+        quotient, rest = value.split(group)
         if group > 1 and rest.lo // group == rest.hi // group:
             return at_least_zero(quotient + rest.lo // group)
-    common = gcd(*[c for _, c in value.terms])
-    if common > 1:
-        return at_least_zero(split_multiples(value, common)[0])
     return value
 
 
 Leaf = Callable[[Atom], Index | None]
 Memo = dict[Index, Index]
-
-
-def rebuild(value: Index, leaf: Leaf) -> Index:
-    """`value` with each atom replaced by what `leaf` gives; None keeps it."""
-    const, changed = value.const, False
-    factors: dict[Atom, int] = {}
-    for atom, factor in value.terms:
-        new = leaf(atom)
-        if new is None:
-            add(factors, ((atom, factor),))
-        else:
-            changed = True
-            const += factor * new.const
-            add(factors, new.terms, factor)
-    if not changed:
-        return value
-    return collect(const, factors)
 
 
 def substitute(
@@ -116,10 +84,7 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
         return digit(base, atom.divisor, atom.modulus)
     if not atom.factors:
         return None
-    total = make(1)
-    for factor in atom.factors:
-        total *= leaf(factor) or _of_new_parts(factor, leaf, memo) or of_atom(factor)
-    return total
+    return prod([_replaced(of_atom(factor), leaf, memo) for factor in atom.factors], start=make(1))
 
 
 def atoms(*values: Index) -> frozenset[Atom]:
@@ -133,8 +98,7 @@ def atoms(*values: Index) -> frozenset[Atom]:
 def _atoms_in(values: Iterable[Index]) -> set[Atom]:
     found: set[Atom] = set()
     work = [atom for value in values for atom, _ in value.terms]
-    while work:
-        atom = work.pop()
+    for atom in work:  # which grows by the factors of products
         if atom.base is not None:
             found |= atoms(atom.base)
         elif atom.factors:
@@ -162,7 +126,7 @@ def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
 
 def mask_of(constraints: Iterable[Index]) -> Mask:
     """The conjunction of constraints in normal form, without those that others imply."""
-    least: dict[Terms, Index] = {}
+    least: dict[Any, Index] = {}
     for constraint in constraints:
         value = at_least_zero(constraint)
         known = least.get(value.terms, value)
@@ -170,8 +134,4 @@ def mask_of(constraints: Iterable[Index]) -> Mask:
     if NEVER[0] in least.values():
         return NEVER
     least.pop((), None)  # always true
-    return tuple(sorted(least.values(), key=_mask_order))
-
-
-def _mask_order(value: Index) -> tuple[list[tuple[int, int]], int]:
-    return [(atom.order, c) for atom, c in value.terms], value.const
+    return tuple(sorted(least.values(), key=lambda value: (value.terms, value.const)))

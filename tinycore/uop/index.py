@@ -29,11 +29,14 @@ class Atom:
     hi: int
     name: str = ""
     node: Any = None
-    base: Index | None = None
+    base: Any = None
     divisor: int = 1
     modulus: int = 0
     factors: tuple[Atom, ...] = ()
     order: int = field(default_factory=count().__next__, init=False)
+
+    def __lt__(self, other: Atom) -> bool:
+        return self.order < other.order
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind} {self.order}>"
@@ -100,6 +103,12 @@ class Index:
     def __repr__(self) -> str:
         terms = [f"{c}*{atom}" for atom, c in self.terms]
         return f"Index({' + '.join([*terms, str(self.const)])})"
+
+    def split(self, group: int) -> tuple[Index, Index]:
+        """(q, r) with this = group * q + r, q having the terms that group divides."""
+        exact = tuple([(atom, c // group) for atom, c in self.terms if c % group == 0])
+        rest = tuple([term for term in self.terms if term[1] % group])
+        return make(self.const // group, exact), make(self.const % group, rest)
 
     @property
     def is_const(self) -> bool:
@@ -200,7 +209,7 @@ def alias(value: Index, lo: int, hi: int) -> Index:
 
 def _product(x: Atom, y: Atom) -> Index:
     parts = (x.factors or (x,)) + (y.factors or (y,))
-    factors = tuple(sorted(parts, key=lambda atom: atom.order))
+    factors = tuple(sorted(parts))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
     atom = Atom("product", min(corners), max(corners), factors=factors)
     return of_atom(TABLES.products.setdefault(factors, atom))
@@ -222,17 +231,25 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
         if upper is None:
             continue
         del factors[atom], factors[upper]
-        whole = digit(_base(atom), atom.divisor, atom.modulus * upper.modulus)
+        whole = digit(atom.base, atom.divisor, atom.modulus * upper.modulus)
         const += factor * whole.const
         add(factors, whole.terms, factor)
         work += dict(whole.terms)
-    terms = [term for term in factors.items() if term[1]]
-    return make(const, tuple(sorted(terms, key=lambda term: term[0].order)))
+    return make(const, tuple(sorted([term for term in factors.items() if term[1]])))
 
 
-def _base(atom: Atom) -> Index:
-    assert atom.base is not None, f"index: {atom} has no base"
-    return atom.base
+def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
+    """`value` with each atom replaced by what `leaf` gives; None keeps it."""
+    found = {atom: leaf(atom) for atom, _ in value.terms}
+    if not any(found.values()):
+        return value
+    const = value.const
+    factors: dict[Atom, int] = {}
+    for atom, factor in value.terms:
+        new = found[atom] or make(0, ((atom, 1),))
+        const += factor * new.const
+        add(factors, new.terms, factor)
+    return collect(const, factors)
 
 
 def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | None:
@@ -302,20 +319,12 @@ def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
 
 def _drop_inner_moduli(value: Index, period: int) -> Index:
     """c * ((x // d) % m) is c * (x // d) modulo P when P divides c * m."""
-    total = make(value.const)
-    for atom, factor in value.terms:
-        part = of_atom(atom)
-        if atom.modulus and factor * atom.modulus % period == 0:
-            part = _base(atom) // atom.divisor
-        total += part * factor
-    return total
-
-
-def split_multiples(value: Index, group: int) -> tuple[Index, Index]:
-    """(q, r) with value = group * q + r, q having the terms that group divides."""
-    exact = tuple([(atom, c // group) for atom, c in value.terms if c % group == 0])
-    rest = tuple([term for term in value.terms if term[1] % group])
-    return make(value.const // group, exact), make(value.const % group, rest)
+    whole = {
+        atom: atom.base // atom.divisor
+        for atom, factor in value.terms
+        if atom.modulus and factor * atom.modulus % period == 0
+    }
+    return rebuild(value, whole.get)
 
 
 def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
@@ -326,7 +335,7 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     groups = {gcd(divisor, *factors)}
     groups |= {gcd(c, n) for c in factors for n in (divisor, period)}
     for group in sorted(groups, reverse=True):
-        quotient, rest = split_multiples(value, group)
+        quotient, rest = value.split(group)
         block = rest.lo // group
         if group == 1 or block != rest.hi // group:
             continue
@@ -345,14 +354,14 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     if others or factor != 1 or atom.kind != "digit":
         return None
     if atom.modulus == 0:
-        inner = _base(atom) + value.const * atom.divisor
+        inner = atom.base + value.const * atom.divisor
         return digit(inner, atom.divisor * divisor, modulus)
     if value.const or atom.modulus % divisor:
         return None
     left = atom.modulus // divisor
     if modulus and left % modulus and modulus % left:
         return None
-    return digit(_base(atom), atom.divisor * divisor, min(left, modulus or left))
+    return digit(atom.base, atom.divisor * divisor, min(left, modulus or left))
 
 
 TABLES = Tables()

@@ -11,8 +11,8 @@ from typing import Any
 
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes, to_dtype
-from tinycore.uop.affine import atoms, rebuild, substitute
-from tinycore.uop.index import Atom, Index, Terms, make, of_atom
+from tinycore.uop.affine import atoms, substitute
+from tinycore.uop.index import Atom, Index, Terms, make, of_atom, rebuild
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 TRUE = const(True, dtypes.bool)
