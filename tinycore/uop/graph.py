@@ -299,7 +299,22 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of a movement, given that of its result."""
-    return _ADJOINTS[node.op](grad, node.arg, shape_of(node.source))
+    arg, old = node.arg, shape_of(node.source)
+    match node.op:
+        case Ops.PERMUTE:
+            return permute(grad, [arg.index(k) for k in range(len(arg))])
+        case Ops.EXPAND:
+            return total(grad, [k for k, n in enumerate(old) if n == 1])
+        case Ops.PAD:
+            pairs = zip(old, arg.pairs, strict=True)
+            return shrink(grad, [(before, before + n) for n, (before, _) in pairs])
+        case Ops.SHRINK:
+            return pad(grad, [(begin, n - end) for n, (begin, end) in zip(old, arg, strict=True)])
+        case Ops.FLIP:
+            return flip(grad, arg)
+        case Ops.SKEW:
+            return skew(grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse))
+    return reshape(grad, old)
 
 
 _MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
@@ -311,20 +326,3 @@ _MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
     Ops.FLIP: flip,
     Ops.SKEW: skew,
 }
-
-_ADJOINTS: dict[Ops, Callable[[UOp, Any, Shape], UOp]] = {
-    Ops.RESHAPE: lambda grad, arg, old: reshape(grad, old),
-    Ops.PERMUTE: lambda grad, arg, old: permute(grad, [arg.index(k) for k in range(len(arg))]),
-    Ops.EXPAND: lambda grad, arg, old: total(grad, [k for k, n in enumerate(old) if n == 1]),
-    Ops.PAD: lambda grad, arg, old: shrink(
-        grad, [(before, before + n) for n, (before, _) in zip(old, arg.pairs, strict=True)]
-    ),
-    Ops.SHRINK: lambda grad, arg, old: pad(
-        grad, [(begin, n - end) for n, (begin, end) in zip(old, arg, strict=True)]
-    ),
-    Ops.FLIP: lambda grad, arg, old: flip(grad, arg),
-    Ops.SKEW: lambda grad, arg, old: skew(
-        grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse)
-    ),
-}
-"""Takes the gradient, the argument, and the shape before."""

@@ -3,7 +3,8 @@
 Comes in: a node. Goes out: its shape. Next file: graph.py, which makes nodes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Index, simplest
@@ -19,7 +20,7 @@ def shape_of(node: UOp) -> Shape:
     """The shape of a graph node. Raises: ShapeError if elementwise sources differ in shape."""
     if node._shape is None:
         for inner in postorder([node], _of_unknown_shape):
-            inner._shape = _RULES[inner.op](inner)
+            inner._shape = _derived(inner)
     return node._shape  # type: ignore[no-any-return]
 
 
@@ -49,7 +50,36 @@ def upper_shape(shape: Shape) -> tuple[int, ...]:
     return tuple(map(upper, shape))
 
 
-def _elementwise(node: UOp) -> Shape:
+def _derived(node: UOp) -> Any:
+    """The shape of a node whose sources have theirs."""
+    arg, op = node.arg, node.op
+    if op in ELEMENTWISE:
+        return _common(node)
+    shape = node.source._shape if node.src else ()
+    match op:
+        case Ops.BUFFER:
+            return arg.shape
+        case Ops.IOTA:
+            return (arg,)
+        case Ops.RESHAPE | Ops.EXPAND:
+            return arg
+        case Ops.PERMUTE:
+            return tuple([shape[axis] for axis in arg])
+        case Ops.PAD:
+            pairs = zip(shape, arg.pairs, strict=True)
+            return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
+        case Ops.SHRINK:
+            return tuple([simplest(end - begin) for begin, end in arg])
+        case Ops.SKEW:
+            return (*shape[: arg.axis], arg.extent, *shape[arg.axis + 1 :])
+        case Ops.REDUCE:
+            return tuple([1 if k in arg.axes else n for k, n in enumerate(shape)])
+        case Ops.GATHER:
+            return (*node.src[1]._shape, *shape[1:])
+    return shape
+
+
+def _common(node: UOp) -> Shape:
     shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
     if len(shapes) > 1:
         raise ShapeError(
@@ -57,52 +87,3 @@ def _elementwise(node: UOp) -> Shape:
             "expected equal shapes. Expand the smaller one."
         )
     return shapes[0] if shapes else ()
-
-
-def _skew(node: UOp) -> Shape:
-    shape = list(node.source._shape)
-    shape[node.arg.axis] = node.arg.extent
-    return tuple(shape)
-
-
-def _reduce(node: UOp) -> Shape:
-    axes = node.arg.axes
-    return tuple([1 if k in axes else n for k, n in enumerate(node.source._shape)])
-
-
-def _pad(node: UOp) -> Shape:
-    pairs = zip(node.source._shape, node.arg.pairs, strict=True)
-    return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
-
-
-def _gather(node: UOp) -> Shape:
-    rows, ids = node.src
-    return (*ids._shape, *rows._shape[1:])
-
-
-def _first(node: UOp) -> Shape:
-    return node.source._shape  # type: ignore[no-any-return]
-
-
-def _given(node: UOp) -> Shape:
-    return node.arg  # type: ignore[no-any-return]
-
-
-_ALIKE = (Ops.FLIP, Ops.SCATTER, Ops.STORE, Ops.COPY, Ops.COLLECTIVE, Ops.DETACH, Ops.CONTIGUOUS)
-_RULES: dict[Ops, Callable[[UOp], Shape]] = {
-    Ops.CONST: lambda node: (),
-    Ops.VARIABLE: lambda node: (),
-    Ops.IOTA: lambda node: (node.arg,),
-    Ops.BUFFER: lambda node: node.arg.shape,
-    Ops.RESHAPE: _given,
-    Ops.EXPAND: _given,
-    Ops.PERMUTE: lambda node: tuple([node.source._shape[axis] for axis in node.arg]),
-    Ops.PAD: _pad,
-    Ops.SHRINK: lambda node: tuple([simplest(end - begin) for begin, end in node.arg]),
-    Ops.SKEW: _skew,
-    Ops.REDUCE: _reduce,
-    Ops.GATHER: _gather,
-    Ops.CALL: lambda node: node.arg.shape,
-    **dict.fromkeys(_ALIKE, _first),
-    **dict.fromkeys(ELEMENTWISE, _elementwise),
-}
