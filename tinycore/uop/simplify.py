@@ -16,11 +16,7 @@ from tinycore.uop.tree import both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np
 
-x = UPat.var("x")
-y = UPat.var("y")
-a = UPat.var("a")
-b = UPat.var("b")
-m = UPat.var("m")
+x, y, a, b, m = map(UPat.var, "xyabm")
 c = UPat.cvar("c")
 constant = UPat.cvar()
 flag = UPat.var("x", dtypes.bool)
@@ -117,9 +113,8 @@ def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
     """Rounding down and toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:
         return None
-    if node.op is Ops.IDIV:
-        return index_value(x.arg // c.arg, node.dtype)
-    return index_value(x.arg % c.arg, node.dtype)
+    found = x.arg // c.arg if node.op is Ops.IDIV else x.arg % c.arg
+    return index_value(found, node.dtype)
 
 
 @rule(place_x < place_y)

@@ -62,12 +62,7 @@ def _below(boundary: str, around: Nodes, names: Names) -> Iterator[Site]:
 
 def under(statements: Iterable[UOp]) -> list[UOp]:
     """The statements and all in them, in source order."""
-    found = []
-    for statement in statements:
-        found.append(statement)
-        if statement.op in BODIES:
-            found += under(statement.src)
-    return found
+    return [statement for statement, _ in tree.walk(statements)]
 
 
 def declared(statement: UOp) -> Names:

@@ -272,10 +272,9 @@ class Rebuild:
 
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
-        found = self.indices.get(value)
-        return (
-            substitute(value, self.env or {}, self.node, self.indices) if found is None else found
-        )
+        if value not in self.indices:
+            substitute(value, self.env or {}, self.node, self.indices)
+        return self.indices[value]
 
     def node(self, node: UOp) -> UOp:
         """A node with everything under it replaced, without recursion."""
