@@ -42,10 +42,6 @@ ELSEWHERE: Mapping[tuple[str, str], str] = {
     ("SHR", "gradient rule"): INTEGERS,
     ("FIN", "gradient rule"): "the scheduler writes it, after all gradients",
     ("FIN", "Tensor method"): "the scheduler writes it, for running maxima",
-    ("COLLECTIVE", "gradient rule"): "comes with sharded tensors, which raise until then",
-    ("COLLECTIVE", "Tensor method"): "comes with sharded tensors, which raise until then",
-    ("CALL", "gradient rule"): "its vjp is the caller's: comes with `function`",
-    ("CALL", "Tensor method"): "comes with `function`",
     ("SKEW", "Tensor method"): "the half of a window: pooling and convolution write it",
 }
 """Ops that need no such place: (op, place), and the reason."""

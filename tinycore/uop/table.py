@@ -49,22 +49,15 @@ class Row:
 def _truncated_quotient(np: Any, a: Any, b: Any) -> Any:
     """Division that rounds toward zero; x // 0 is 0 so that no device may trap."""
     safe = b + (b == 0)
-    quotient = np.floor_divide(a, safe)
-    inexact = quotient * safe != a
-    rounded = quotient + (inexact & ((a < 0) != (safe < 0))).astype(quotient.dtype)
-    return rounded * (b != 0)
+    return (a - np.fmod(a, safe)) // safe * (b != 0)
 
 
 def _remainder(np: Any, a: Any, b: Any) -> Any:
     return a - _truncated_quotient(np, a, b) * b
 
 
-def _shift_left(np: Any, a: Any, b: Any) -> Any:
-    return np.left_shift(a, b.astype(a.dtype))
-
-
-def _shift_right(np: Any, a: Any, b: Any) -> Any:
-    return np.right_shift(a, b.astype(a.dtype))
+def _shift(side: str) -> Reference:
+    return lambda np, a, b: getattr(np, f"{side}_shift")(a, b.astype(a.dtype))
 
 
 def _finite_or_zero(np: Any, a: Any) -> Any:
@@ -131,8 +124,8 @@ class Ops(Enum):
     AND = _scalar("binary", "&", "bitwise_and")
     OR = _scalar("binary", "or", "bitwise_or")
     XOR = _scalar("binary", "^", "bitwise_xor")
-    SHL = _scalar("shift", "shl", _shift_left)  # no bit is left outside 0 .. width - 1
-    SHR = _scalar("shift", "shr", _shift_right)  # the same; a signed type is filled with its sign
+    SHL = _scalar("shift", "shl", _shift("left"))  # no bit is left outside 0 .. width - 1
+    SHR = _scalar("shift", "shr", _shift("right"))  # the same; filled with the sign
     # scalar, three sources
     WHERE = _scalar("choice", "where")
     # the rest of the graph
@@ -141,8 +134,6 @@ class Ops(Enum):
     SCATTER = _GRAPH  # (base, ids, values); arg combine
     STORE = _EVERYWHERE  # graph: (base, value), arg a view
     COPY = Row((GRAPH, KERNEL))  # graph: arg is a device; kernel: a tile
-    COLLECTIVE = _GRAPH  # arg (kind, combine, devices)
-    CALL = _GRAPH  # arg has body and vjp
     DETACH = _GRAPH
     CONTIGUOUS = _GRAPH
     # the kernel tree; docs/ir.md
@@ -158,7 +149,6 @@ class Ops(Enum):
     MASK = _KERNEL
     # made by lowering
     BARRIER = _STATEMENT
-    DESC = _LOWERED
     SHUFFLE = _LOWERED  # lanes arg[i] of the concatenated sources
     END = _LOWERED  # closes a LOOP or an IF
 
