@@ -49,11 +49,10 @@ ELSEWHERE: Mapping[tuple[str, str], str] = {
 
 def check(tree: Path, elsewhere: Mapping[tuple[str, str], str] = ELSEWHERE) -> list[str]:
     """Every op that misses a place."""
-    ops = op_names(tree)
     defects: list[str] = []
     groups = _groups(tree)
     for place in PLACES:
-        wanted = [op for op in ops if place.groups <= groups[op]]
+        wanted = [op for op in groups if place.groups <= groups[op]]
         wanted = [op for op in wanted if (op, place.name) not in elsewhere]
         defects += _missing(tree, place, wanted, groups)
     return defects
@@ -69,13 +68,7 @@ def _missing(tree: Path, place: Place, ops: list[str], groups: Mapping[str, set[
 
 def op_names(tree: Path) -> list[str]:
     """The names of all ops of a tree, in the order of their enumeration."""
-    body = ast.parse((tree / "tinycore/uop/table.py").read_text()).body
-    classes = [node for node in body if isinstance(node, ast.ClassDef)]
-    (owner,) = [node for node in classes if node.name == "Ops"]
-    lines = [node for node in owner.body if isinstance(node, ast.Assign)]
-    targets = [node.targets[0] for node in lines]
-    names = [target.id for target in targets if isinstance(target, ast.Name)]
-    return [name for name in names if name.isupper()]
+    return list(_groups(tree))
 
 
 def _words(path: Path) -> set[str]:

@@ -71,7 +71,9 @@ def declared(statement: UOp) -> Names:
         return {tree.name_of(statement): statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
-    return dict(axes(statement)) if statement.op in BODIES else {}
+    if statement.op in BODIES:
+        return dict(axes(statement))
+    return {}
 
 
 def declared_name(statement: UOp) -> str:
@@ -92,8 +94,9 @@ def limits(statement: UOp) -> list[Index]:
 
 
 def _extents(statement: UOp) -> tree.Box:
-    name = getattr(statement.arg, "axis", "")
-    return ((name, statement.arg.extent),) if name else getattr(statement.arg, "box", ())
+    arg = statement.arg
+    name = getattr(arg, "axis", "")
+    return ((name, arg.extent),) if name else getattr(arg, "box", ())
 
 
 def evaluated(statement: UOp) -> list[UOp]:
@@ -112,5 +115,6 @@ def written(statement: UOp) -> list[Use]:
     """The places that a statement writes."""
     if statement.op not in STORES:
         return []
-    how = statement.arg.combine or "store"
-    return [Use(*pair, how) for pair in zip(statement.src, statement.arg.places, strict=False)]
+    arg = statement.arg
+    pairs = zip(statement.src, arg.places, strict=False)
+    return [Use(*pair, arg.combine or "store") for pair in pairs]
