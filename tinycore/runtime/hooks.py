@@ -18,7 +18,7 @@ import pluggy
 from tinycore.errors import warn
 from tinycore.runtime.contract import Backend, Device
 from tinycore.runtime.errors import cause
-from tinycore.runtime.plugins import Entry, installed
+from tinycore.runtime.plugins import installed
 
 GROUP = "tinycore.hooks"
 PREFIX = "tinycore_"
@@ -85,21 +85,16 @@ class Manager(pluggy.PluginManager):
             return None
         return super().parse_hookimpl_opts(plugin, name) or cast(pluggy.HookimplOpts, {})
 
-    def unknown_hooks(self, plugin: Any) -> list[str]:
-        """The plugin's names that look like hooks, but that no specification has."""
-        callers = self.get_hookcallers(plugin) or []
-        return [caller.name for caller in callers if caller.name not in self.known]
-
 
 class Hooks:
     """The hook plugins of this process, imported when the first hook is called."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self) -> None:
         self._manager = Manager(GlobalHooks)
-        for entry in entries:
-            name = f"{entry.name} of {entry.source}"
+        for plugin in [plugin for plugin in installed(GROUP) if plugin.allowed]:
+            name = f"{plugin.name} of {plugin.source}"
             with self._guard(name, "import"):
-                self._manager.register(entry.point.load(), name)
+                self._manager.register(plugin.point.load(), name)
         self.call("tinycore_configure")
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
@@ -121,7 +116,5 @@ class Hooks:
             warn(f"hooks: {name} is switched off: {step} failed with {cause(error)}")
 
 
-@functools.cache
-def hooks() -> Hooks:
-    """The process's hook plugins, those of TINYCORE_PLUGINS if that is set."""
-    return Hooks([entry for entry in installed(GROUP) if entry.allowed])
+hooks = functools.cache(Hooks)
+"""The process's hook plugins, those of TINYCORE_PLUGINS if that is set."""

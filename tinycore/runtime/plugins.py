@@ -1,7 +1,7 @@
 """Installed packages: found by metadata alone, imported late, kept apart when they fail.
 
-In: entry points. Out: `Entry` records; those of the group `tinycore.backends` become `Plugin`s.
-Next file: registry.py.
+In: entry points. Out: a `Plugin` for each; those of `tinycore.backends` are devices. Next file:
+registry.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
@@ -19,9 +19,6 @@ from tinycore.errors import warn
 from tinycore.runtime.contract import PLUGIN_API, Backend
 from tinycore.runtime.errors import ApiMismatch, BackendError, Unavailable, as_backend_error, cause
 from tinycore.util import listed, near
-
-if TYPE_CHECKING:
-    from tinycore.runtime.hooks import Manager
 
 GROUP = "tinycore.backends"
 BUILT_IN = {"REF": "tinycore.runtime.ref.backend"}
@@ -32,16 +29,21 @@ _REQUIRED = ("name", "api", "version", "count", "open", "target")
 
 
 @dataclass
-class Entry:
-    """One entry point, and the wheel and version it comes from.
+class Plugin:
+    """One entry point: the wheel and version it comes from, how far it got, what stopped it.
 
-    `point` is None for what comes with the core.
+    `point` is None for what comes with the core. `state` goes from discovered to ready, or to
+    disabled, conflict, unavailable, incompatible, broken or lost.
     """
 
     name: str
     wheel: str
     version: str
     point: Any = None
+    state: str = "discovered"
+    error: BackendError | None = None
+    backend: Backend | None = None
+    devices: int = 0
 
     @property
     def source(self) -> str:
@@ -53,21 +55,6 @@ class Entry:
         """True if TINYCORE_PLUGINS lets it load: it lists names, or is empty."""
         names = TINYCORE_PLUGINS.value.upper().replace(" ", "")
         return not names or self.name.upper() in names.split(",")
-
-
-@dataclass
-class Plugin(Entry):
-    """One device name: who provides it, how far it got, and what stopped it.
-
-    `state` goes from discovered to ready, or to disabled, conflict, unavailable, incompatible,
-    broken or lost.
-    """
-
-    state: str = "discovered"
-    error: BackendError | None = None
-    backend: Backend | None = None
-    hooks: Manager | None = None
-    devices: int = 0
 
     @property
     def built_in(self) -> bool:
@@ -90,15 +77,15 @@ class Plugin(Entry):
         """The backend of at least one device, counted at the first call. Raises: as `load`."""
         self.check()
         backend = self.load()
-        if self.state != "discovered":
-            return backend
-        with self.guard(f"count() of {self.source}"):
-            self.devices = count = backend.count()
-            if not isinstance(count, int) or count < 0:
-                raise BackendError(f"count() of {self.source} gave {count!r}; expected 0 or more")
-            if count == 0:
-                raise Unavailable(f"{self.source} finds no such device on this machine")
-        self.state = "ready"
+        if self.state == "discovered":
+            with self.guard(f"count() of {self.source}"):
+                self.devices = count = backend.count()
+                if not isinstance(count, int) or count < 0:
+                    found = f"gave {count!r}; expected 0 or more"
+                    raise BackendError(f"count() of {self.source} {found}")
+                if count == 0:
+                    raise Unavailable(f"{self.source} finds no such device on this machine")
+                self.state = "ready"
         return backend
 
     def check(self) -> None:
@@ -130,18 +117,19 @@ class Plugin(Entry):
 
 def discover() -> dict[str, Plugin]:
     """Every device name there is, by metadata alone."""
-    found = {name: [Entry(name, "tinycore", __version__)] for name in BUILT_IN}
-    for entry in installed(GROUP):
-        found.setdefault(entry.name.upper(), []).append(entry)
+    found = {name: [Plugin(name, "tinycore", __version__)] for name in BUILT_IN}
+    for plugin in installed(GROUP):
+        plugin.name = plugin.name.upper()
+        found.setdefault(plugin.name, []).append(plugin)
     return {name: _one_of(name, found[name]) for name in sorted(found)}
 
 
-def installed(group: str) -> list[Entry]:
+def installed(group: str) -> list[Plugin]:
     """Every entry of the group; of two copies of one wheel, the first on the path counts.
 
     A wheel whose metadata cannot be read is left out with a warning.
     """
-    wheels: dict[str, list[Entry]] = {}
+    wheels: dict[str, list[Plugin]] = {}
     for distribution in importlib.import_module("importlib.metadata").distributions():
         wheel = "a package"
         try:
@@ -151,11 +139,11 @@ def installed(group: str) -> list[Entry]:
             wheel, version = distribution.name, distribution.version
             plain = wheel.lower().replace("_", "-").replace(".", "-")
             points = distribution.entry_points.select(group=group)
-            entries = [Entry(point.name, wheel, version, point) for point in points]
-            wheels.setdefault(plain, entries)
+            plugins = [Plugin(point.name, wheel, version, point) for point in points]
+            wheels.setdefault(plain, plugins)
         except Exception as error:
             warn(f"{group}: metadata of {wheel} cannot be read: {cause(error)}")
-    return [entry for entries in wheels.values() for entry in entries]
+    return [plugin for plugins in wheels.values() for plugin in plugins]
 
 
 def call_hooks(name: str, **arguments: Any) -> list[Any]:
@@ -164,14 +152,13 @@ def call_hooks(name: str, **arguments: Any) -> list[Any]:
     return answers
 
 
-def _one_of(name: str, entries: list[Entry]) -> Plugin:
+def _one_of(name: str, found: list[Plugin]) -> Plugin:
     variable = f"TINYCORE_PREFER_{name}"
-    preferred = [entry for entry in entries if entry.wheel == os.environ.get(variable)]
-    last = (preferred or entries)[-1]
-    plugin = Plugin(name, last.wheel, last.version, last.point)
-    if len(entries) > 1 and not preferred:
-        plugin.wheel, plugin.version = listed(sorted(entry.wheel for entry in entries)), ""
-        sources = listed(sorted(entry.source for entry in entries))
+    preferred = [plugin for plugin in found if plugin.wheel == os.environ.get(variable)]
+    plugin = (preferred or found)[-1]
+    if len(found) > 1 and not preferred:
+        sources = listed(sorted(rival.source for rival in found))
+        plugin.wheel, plugin.version = listed(sorted(rival.wheel for rival in found)), ""
         wrong = f"{sources} both provide it, so neither is used; expected one"
         hint = f"Set {variable} to the wheel you want, or uninstall the other"
         plugin.state, plugin.error = "conflict", Unavailable(wrong, name, hint)
@@ -187,12 +174,12 @@ def _read(plugin: Plugin) -> Backend:
             return cast(Backend, importlib.import_module(BUILT_IN[plugin.name]).BACKEND)
         module = plugin.point.load()
     with plugin.guard(f"tinycore_backend of {plugin.source}"):
-        hooks = importlib.import_module(_HOOKS)
-        plugin.hooks = hooks.Manager(hooks.BackendHooks)
-        return _checked_backend(plugin, plugin.hooks, module)
+        return _checked_backend(plugin, module)
 
 
-def _checked_backend(plugin: Plugin, manager: Manager, module: object) -> Backend:
+def _checked_backend(plugin: Plugin, module: object) -> Backend:
+    hooks = importlib.import_module(_HOOKS)
+    manager = hooks.Manager(hooks.BackendHooks)
     if not hasattr(module, "tinycore_backend"):
         alike = near("tinycore_backend", sorted(set(dir(module)) - set(manager.known)))
         found = f"it has {alike[0]}" if alike else "it has nothing like it"
@@ -208,10 +195,12 @@ def _checked_backend(plugin: Plugin, manager: Manager, module: object) -> Backen
         wrong = f"the backend of {plugin.source} calls itself {backend.name}"
         raise BackendError(f"{wrong}; expected {plugin.name}, as its entry point says")
     _check_api(plugin, *backend.api)
-    for name in manager.unknown_hooks(module):
-        alike = near(name, manager.known)
-        expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
-        raise BackendError(f"{plugin.source} has a hook {name} that does not exist; {expected}")
+    for caller in manager.get_hookcallers(module) or ():
+        if not caller.has_spec():
+            alike = near(caller.name, manager.known)
+            expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
+            wrong = f"{plugin.source} has a hook {caller.name} that does not exist"
+            raise BackendError(f"{wrong}; {expected}")
     return cast(Backend, backend)
 
 
