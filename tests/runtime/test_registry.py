@@ -1,7 +1,9 @@
 """Which device is meant: names, the default, ranks, renderers, indexes, forks, loss."""
 
+import gc
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -308,3 +310,23 @@ def test_a_hook_may_pick_the_default(site: Site) -> None:
     code = "from tinycore.runtime.registry import Device; print(Device.DEFAULT)"
     assert site.run(code).stdout == "FOO\n"
     assert site.run(code, TINYCORE_PLUGINS="FOO,BAR").stdout == "BAR\n"
+
+
+def test_what_a_guard_raises_keeps_nothing_alive(devices: Devices) -> None:
+    class Held:
+        """Stands for a buffer of the caller."""
+
+    def fail() -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        with devices["FAKE"].guard("step"):
+            raise ValueError("no")
+
+    seen: list[weakref.ref[Held]] = []
+    gc.disable()
+    try:
+        with pytest.raises(BackendError):
+            fail()
+        assert seen[0]() is None
+    finally:
+        gc.enable()

@@ -105,11 +105,8 @@ class OpenDevice:
             # Ours, and under a name if it is a device's: it says all.
             if isinstance(error, TinycoreError) and getattr(error, "device", True):
                 raise
-            ours = as_backend_error(error, self.name, operation)
-            try:
-                raise ours from error
-            finally:
-                del ours  # else its traceback, this frame and the caller's buffers are a cycle
+            # Never in a variable: it would make its traceback, with the caller's buffers, a cycle.
+            raise as_backend_error(error, self.name, operation) from error
 
     def _generates_nothing(self, name: str) -> NoReturn:
         raise Unsupported(f"{name}: this device runs no generated code", self.name)
