@@ -5,6 +5,7 @@ asked for raises; other failures cost a warning. Next file: device.py.
 """
 
 import atexit
+import functools
 import os
 import re
 import threading
@@ -39,8 +40,7 @@ class Devices:
     """Every device of this machine by name; nothing is looked up before it is asked."""
 
     def __init__(self, look: Callable[[], dict[str, Plugin]] = discover) -> None:
-        self._look = look
-        self._found: dict[str, Plugin] | None = None
+        self._look = functools.cache(look)
         self._open: dict[str, OpenDevice] = {}
         self._canonical: dict[str, str] = {}
         self._automatic = ""
@@ -102,9 +102,7 @@ class Devices:
     def plugins(self) -> Mapping[str, Plugin]:
         """Everything installed, by name, in whatever state."""
         with self._lock:
-            if self._found is None:
-                self._found = self._look()
-            return self._found
+            return self._look()
 
     def close(self) -> None:
         """Close every open device, the last opened first."""
@@ -119,12 +117,11 @@ class Devices:
             plugin = self._plugin(spelling.name)
             plugin.ready()
             spelling = spelling._replace(name=plugin.name)
-            limit = plugin.devices
-            if spelling.number >= limit:
-                limit *= self[plugin.name].caps.virtual
-            if spelling.number >= limit:
-                there = f"expected {plugin.name}, with an index below {limit}"
-                raise DeviceError(f"device: there is no {spelling.canonical}; {there}")
+            if spelling.number >= plugin.devices:
+                limit = plugin.devices * self[plugin.name].caps.virtual
+                if spelling.number >= limit:
+                    there = f"expected {plugin.name}, with an index below {limit}"
+                    raise DeviceError(f"device: there is no {spelling.canonical}; {there}")
             if spelling.renderer:
                 self._opened(spelling)
         return spelling.canonical
@@ -207,21 +204,18 @@ class Devices:
             )
 
     def _ready(self, built_in: bool) -> list[Plugin]:
-        asked = [row for row in self.plugins().values() if row.built_in == built_in]
-        ready = [row for row in asked if self._is_ready(row)]
+        ready = []
+        for plugin in [row for row in self.plugins().values() if row.built_in == built_in]:
+            try:
+                with self._lock:
+                    plugin.ready()
+                ready.append(plugin)
+            except BackendError as error:
+                if plugin.faulty and TINYCORE_STRICT.value:
+                    raise
+                if plugin.faulty:
+                    warn_once(f"{plugin.name} is left out: {error.told}")
         return sorted(ready, key=lambda row: (-row.fact("priority"), row.name))
-
-    def _is_ready(self, plugin: Plugin) -> bool:
-        try:
-            with self._lock:
-                plugin.ready()
-        except BackendError as error:
-            if plugin.faulty and TINYCORE_STRICT.value:
-                raise
-            if plugin.faulty:
-                warn_once(f"{plugin.name} is left out: {error.told}")
-            return False
-        return True
 
 
 def spell(name: object) -> Spelling:
