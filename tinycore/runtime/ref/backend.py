@@ -20,7 +20,6 @@ from tinycore.uop.printer import canonical_text
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
 
-ARCH = "numpy"
 CAPS = Caps(
     dtypes=tuple(row.name for row in dtypes.all),
     spaces=(Space("host", 1 << 40, host_visible=True, coherent=True),),
@@ -88,10 +87,10 @@ class KernelProgram:
     ) -> float:
         """Run once, whatever the launch. Units: seconds. Raises: RefError."""
         start = time.perf_counter()
-        arrays = []
-        for param, handle in zip(self.kernel.params, buffers, strict=True):
-            count = size(param.arg.shape)
-            arrays.append(np.frombuffer(handle, storage(param.dtype), count))
+        arrays = [
+            np.frombuffer(handle, storage(param.dtype), size(param.arg.shape))
+            for param, handle in zip(self.kernel.params, buffers, strict=True)
+        ]
         names = [variable.arg[0] for variable in self.kernel.variables]
         variables = dict(zip(names, values, strict=True))
         with arena():
@@ -99,12 +98,14 @@ class KernelProgram:
         return time.perf_counter() - start
 
 
+TARGET = contract.Target("numpy", CAPS, KernelRenderer(CAPS), TextCompiler())
+
+
 class RefDevice(contract.Device):
     """The interpreter as a device."""
 
-    def __init__(self, target: contract.Target) -> None:
-        self.target = target
-        self.allocator = HostAllocator()
+    target = TARGET
+    allocator = HostAllocator()
 
     def load(self, binary: bytes, name: str) -> KernelProgram:
         """The kernel that the text says."""
@@ -132,13 +133,13 @@ class RefBackend(contract.Backend):
 
     def open(self, index: int, renderer: str = "") -> RefDevice:
         """The interpreter."""
-        return RefDevice(self.target(ARCH))
+        return RefDevice()
 
     def target(self, arch: str) -> contract.Target:
         """The one architecture. Raises: Unsupported for another."""
-        if arch not in ("", ARCH):
-            raise Unsupported(f"target: {arch!r} is unknown; expected {ARCH}", self.name)
-        return contract.Target(ARCH, CAPS, KernelRenderer(CAPS), TextCompiler())
+        if arch not in ("", TARGET.arch):
+            raise Unsupported(f"target: {arch!r} is unknown; expected {TARGET.arch}", self.name)
+        return TARGET
 
 
 BACKEND = RefBackend()

@@ -69,6 +69,11 @@ class Place(NamedTuple):
             return [one.ravel() for one in whole]
         return [one[where] for one in whole]
 
+    def values(self) -> Array:
+        """What they hold; where the mask is false, anything."""
+        found = self.instance.data.take(self.cells, mode="clip")
+        return decode(found, self.instance.node.dtype)
+
 
 class Frame:
     """One thread of control inside some loops.
@@ -89,14 +94,13 @@ class Frame:
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
-        filled = [s.src[0] for s in statements if s.op is Ops.COPY and s.src[0].arg.space != GLOBAL]
+        copied = [s.src[0] for s in statements if s.op is Ops.COPY]
+        oracle = all(s.op in SCHEDULED and not getattr(s.arg, "own", None) for s in statements)
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
-        self.filled = set(filled)
-        self.has_lanes = any(s.op is Ops.BUFFER and s.arg.own for s in statements)
-        is_scheduled = not self.has_lanes and all(s.op in SCHEDULED for s in statements)
-        self.random = random if checked or kernel.spmd or not is_scheduled else None
+        self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
+        self.random = None if oracle and not (checked or kernel.spmd) else random
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
         self.consumers = set(consumers(kernel.body))
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
@@ -167,7 +171,7 @@ class Frame:
             index = self.index(value)
             if np.any(((index < 0) | (index >= extent)) & mask):
                 bounds = f"indices below {extent} where the mask is true"
-                self.fail(f"{instance.name} is indexed out of bounds", bounds)
+                self.fail(f"{buffer.name} is indexed out of bounds", bounds)
             cells = cells + index * stride
         if access.sequence is not None:
             slot = self.index(access.sequence) % len(instance.slots)
@@ -211,33 +215,23 @@ class Frame:
         """The elements of a buffer as values, the fill where the mask is false."""
         place = self.place(buffer, access)
         self.check(place, "load")
-        stored = place.instance.data.take(place.cells, mode="clip")
-        found = decode(stored, buffer.dtype)
         fill = constant(access.fill or 0, buffer.dtype)
-        return np.where(place.mask, found, fill)
-
-    def write(self, buffer: UOp, access: Access, values: Array, how: str) -> None:
-        """Store values; `how` is "" for plain ones, else how they combine with what was there."""
-        place, combine = self.place(buffer, access), COMBINE.get(how)
-        if not combine:
-            self.put(place, values, how)
-        elif buffer.dtype in COMPUTE:  # each step rounds: one at a time
-            old = self.load(buffer, access)
-            self.put(place, combine(old, values), how)
-        else:
-            self.check(place, how)
-            values = np.broadcast_to(convert(values, buffer.dtype), self.shape)
-            combine.at(place.instance.data, *place.rows(values))
+        return np.where(place.mask, place.values(), fill)
 
     def put(self, place: Place, values: Array, how: str) -> None:
-        """Replace elements; those that meet may store equal values alone."""
-        instance = place.instance
-        stored = encode(values, instance.node.dtype)
+        """Replace elements, or combine them; plain stores that meet must be of equal values."""
+        data, dtype, combine = place.instance.data, place.instance.node.dtype, COMBINE.get(how)
+        if combine and dtype in COMPUTE:  # each step rounds: one at a time
+            values, combine = combine(place.values(), values), None
+        stored = encode(values, dtype)
         self.check(place, how, stored)
-        cells, stored = place.rows(stored)
-        instance.data[cells] = stored
-        if differ(instance.data[cells], stored).any():
-            self.fail(f"two at once meet in {instance.name}", "places of their own")
+        cells, stored = place.rows(np.broadcast_to(stored, self.shape))
+        if combine:
+            combine.at(data, cells, stored)
+            return
+        data[cells] = stored
+        if differ(data[cells], stored).any():
+            self.fail(f"two at once meet in {place.instance.node.name}", "places of their own")
 
     # what may be touched
 
@@ -257,9 +251,10 @@ class Frame:
         if not self.random:
             return
         instance, reads, plain = place.instance, how == "load", how in ("", "copy")
-        for slot, sequence in self.slots(instance.node, place.sequence) if how != "copy" else ():
+        node = instance.node
+        for slot, sequence in self.slots(node, place.sequence) if how != "copy" else ():
             fine = reads or slot.state != READ
-            if instance.node in self.filled:
+            if node in self.filled:
                 fine = reads and slot.visible(sequence, self.path)
             if not fine:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
@@ -269,7 +264,7 @@ class Frame:
         cells, new, *agents = place.rows(stored, *agents)
         state = instance.states[cells].max(initial=PRESENT)
         if state > (PRESENT if reads else UNWRITTEN):
-            self.fail(f"{instance.name} is touched, {ABSENT[state]}", "a store or a wait before")
+            self.fail(f"{node.name} is touched, {ABSENT[state]}", "a store or a wait before")
         if not reads:
             instance.states[cells] = PRESENT
         for (watch, _), who in zip(watches, agents, strict=True):
@@ -288,7 +283,7 @@ class Frame:
             if changes:
                 met |= others(read, cells, who)
             if met.any():
-                wrong = f"two {watch.name} meet in {instance.name}"
+                wrong = f"two {watch.name} meet in {node.name}"
                 self.fail(wrong, "a barrier between, or buffers of their own")
 
     def _watches(self, instance: Instance) -> Watches:

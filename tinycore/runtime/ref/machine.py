@@ -26,7 +26,7 @@ from tinycore.uop.index import axis
 from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
 from tinycore.uop.sites import uses
 from tinycore.uop.spec import TEAMS
-from tinycore.uop.tree import GLOBAL, Access, axis_of, let, load
+from tinycore.uop.tree import GLOBAL, Access, axis_of, dependents, let, load, values
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -60,7 +60,7 @@ class Machine(Frame):
         found = self.names[buffer] = Instance(buffer, self)
         bits, base, _ = buffer.arg.swizzle or (0, 0, 0)
         if found.size % (1 << (base + bits)):
-            self.fail(f"the swizzle of {found.name} leaves its slots", "whole periods in each")
+            self.fail(f"the swizzle of {buffer.name} leaves its slots", "whole periods in each")
 
     def do_if(self, statement: UOp) -> Steps:
         """Run the body where the mask is true."""
@@ -125,24 +125,21 @@ class Machine(Frame):
 
     def do_store(self, statement: UOp) -> None:
         """Store values; each state that depends on them is moved whole."""
-        arg, src = statement.arg, statement.src
-        count = len(arg.places)
-        moved = src[2 * count :]
+        arg, moved = statement.arg, dependents(statement)
         old = self.noted("old", statement) if moved else ()
-        inner = self
-        if self.has_lanes:
-            inner = copy(self)
+        inner = copy(self)
+        if self.random:
             inner.lane = self.lane_of(statement)
-        values = [inner.value(value) for value in src[count : 2 * count]]
-        for stored in zip(src, arg.places, values, strict=False):
-            inner.write(*stored, arg.combine or arg.rebase)
+        given = [inner.value(value) for value in values(statement)]
+        for buffer, access, value in zip(statement.src, arg.places, given, strict=False):
+            inner.put(inner.place(buffer, access), value, arg.combine or arg.rebase)
         new = self.noted("new", statement) if moved else ()
         for state in moved:
-            first, *_ = arg.places
-            box = [(f"~{at}", extent) for at, extent in enumerate(state.arg.shape)]
-            box = box[len(first.indices) :]
+            lead, *_ = arg.places
+            extents = state.arg.shape[len(lead.indices) :]
+            box = [(f"~{at}", extent) for at, extent in enumerate(extents)]
             axes = [axis(*one) for one in box]
-            place = first._replace(indices=(*first.indices, *axes))
+            place = lead._replace(indices=(*lead.indices, *axes))
             value = DEPENDENT[arg.rebase].moved(old, new, load(state, place))
             goal = arg._replace(places=(place,), combine="")
             move = statement.replace(src=(state, value), arg=goal)
@@ -167,18 +164,18 @@ class Machine(Frame):
         owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
-        relations = [use.buffer.arg.own.lane for use in owned]
-        count = 1 + max(lane.hi for lane in atoms(*relations))
+        count = 1 + max(lane.hi for lane in atoms(*[use.buffer.arg.own.lane for use in owned]))
         lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
         loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
         if "red" in loops:
             owned = owned[:1]
         held = [self.holds(lanes, use.buffer, use.access) for use in owned]
-        running = held[0] if owned[0].how != "load" else reduce(and_, held)
+        running = whole = reduce(and_, held)
         if not loops:
             running = lanes == self.lane
-        fine = all((running <= one).all() for one in held)
-        if not (fine and running.any(axis=0).all()):
+        elif owned[0].how != "load":
+            running = held[0]
+        if not ((running <= whole).all() and running.any(axis=0).all()):
             names = ", ".join(use.buffer.name for use in owned)
             self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
         return np.argmax(running, axis=0)

@@ -125,7 +125,6 @@ class Instance:
         arg = node.arg
         bounds = [extent.hi for extent in arg.shape]
         self.node = node
-        self.name = node.name
         self.watches = len(home.watches)
         self.dimensions = [
             (home.index(extent), prod(bounds[at:])) for at, extent in enumerate(arg.shape, 1)
@@ -133,8 +132,7 @@ class Instance:
         self.size = prod(bounds)
         self.slots = [Slot(node.name, arg.slots, at - arg.slots) for at in range(arg.slots)]
         tile = arg.slots * self.size
-        iterations = np.arange(prod(home.shape))
-        self.base = iterations.reshape(home.shape) * tile
+        self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
             element = initial(arg.init, node.dtype)
