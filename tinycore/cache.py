@@ -85,9 +85,7 @@ def source_key(package: str) -> str:
     module = sys.modules[package]
     folders = getattr(module, "__path__", ())
     files = [file for folder in folders for file in Path(folder).rglob("*.py")]
-    if not files:
-        files = [Path(module.__file__ or "")]
-    stats = [(file.name, file.stat()) for file in sorted(files)]
+    stats = [(file.name, file.stat()) for file in sorted(files or [Path(module.__file__ or "")])]
     facts = [(name, one.st_size, one.st_mtime_ns) for name, one in stats]
     return _hash(repr(facts)).hex()
 

@@ -11,7 +11,7 @@ from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from tinycore.errors import ConfigError
 from tinycore.util import listed, near
@@ -58,16 +58,14 @@ class Setting(Generic[Value]):
 
     def checked(self, value: Any) -> Value:
         """The value as this row's type. Raises: ConfigError if it does not fit."""
-        if isinstance(self.default, str):
-            if isinstance(value, str):
-                return cast("Value", value)
-            raise ConfigError(f"{self.name}: {value!r} is no text; expected a string")
-        if isinstance(value, int) and self.low <= value <= self.high:
-            return cast("Value", int(value))
-        raise ConfigError(
-            f"{self.name}: {value!r} does not fit; "
-            f"expected a whole number from {self.low} to {self.high}"
-        )
+        fits = isinstance(value, str)
+        expected = "is no text; expected a string"
+        if not isinstance(self.default, str):
+            fits = isinstance(value, int) and self.low <= value <= self.high
+            expected = f"does not fit; expected a whole number from {self.low} to {self.high}"
+        if not fits:
+            raise ConfigError(f"{self.name}: {value!r} {expected}")
+        return type(self.default)(value)
 
     def from_environment(self) -> Value:
         """The environment's value or the default. Raises: ConfigError for nonsense."""

@@ -150,13 +150,11 @@ def promote(a: DType, b: DType) -> DType:
     Source: the promotion lattice of the array API standard, extended as JAX does by float16 +
     bfloat16 = float32 and uint64 + signed = float32.
     """
-    if a is b:
-        return a
     if a.is_int and b.is_int:
-        least, most = min(a.min, b.min), max(a.max, b.max)
-        fitting = [row for row in dtypes.ints if row.min <= least and most <= row.max]
+        extremes = (a.min, a.max, b.min, b.max)
+        fitting = [row for row in dtypes.ints if all(map(row.holds, extremes))]
         return fitting[0] if fitting else dtypes.float32
-    if a.is_float and b.is_float and a.itemsize == b.itemsize:
+    if a is not b and a.is_float and b.is_float and a.itemsize == b.itemsize:
         return dtypes.float16 if a.itemsize == 1 else dtypes.float32
     return max(a, b, key=_standing)
 

@@ -65,7 +65,5 @@ def warn(text: str) -> None:
     warnings.warn_explicit(text, TinycoreWarning, filename="tinycore", lineno=1)
 
 
-@functools.cache
-def warn_once(text: str) -> None:
-    """Show a warning the first time alone."""
-    warn(text)
+warn_once = functools.cache(warn)
+"""Show a warning the first time alone."""

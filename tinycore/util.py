@@ -2,8 +2,8 @@
 
 import difflib
 import importlib
-import math
 from collections.abc import Hashable, Iterable
+from math import prod as prod
 from types import ModuleType
 from typing import TypeVar
 
@@ -13,11 +13,6 @@ H = TypeVar("H", bound=Hashable)
 def np() -> ModuleType:
     """The numpy module; `import tinycore` must not pay for it."""
     return importlib.import_module("numpy")
-
-
-def prod(numbers: Iterable[int]) -> int:
-    """The product of integers."""
-    return math.prod(numbers)
 
 
 def ceildiv(numerator: int, denominator: int) -> int:
@@ -35,9 +30,9 @@ def dedup(items: Iterable[H]) -> list[H]:
     return list(dict.fromkeys(items))
 
 
-def listed(words: Iterable[str], empty: str = "none") -> str:
-    """Words in a sentence: "a", "a and b", "a, b and c"."""
-    *front, last = list(words) or [empty]
+def listed(words: Iterable[str]) -> str:
+    """Words in a sentence: "none", "a", "a and b", "a, b and c"."""
+    *front, last = list(words) or ["none"]
     if not front:
         return last
     return f"{', '.join(front)} and {last}"
