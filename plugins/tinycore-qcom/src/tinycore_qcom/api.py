@@ -81,7 +81,7 @@ _SYSTEM = {
     "darwin": ("/System/Library/Frameworks/OpenCL.framework/OpenCL",),
 }
 # The second is Android's, where the GPU's driver itself has this name.
-_SYSTEM_ELSEWHERE = ("libOpenCL.so.1", "libOpenCL.so")
+SYSTEM_ELSEWHERE = ("libOpenCL.so.1", "libOpenCL.so")
 _PLATFORM_NOT_FOUND = -1001
 
 
@@ -183,11 +183,14 @@ def library() -> Library:
     Raises: Unavailable if there is none.
     """
     with _LOADING:
-        return _library()
+        return _opened()
 
 
-@functools.cache
-def _library() -> Library:
+def open_library() -> Library:
+    """The first that loads of the loaders there may be; it looks for runtimes now, and never again.
+
+    Raises: Unavailable if there is none.
+    """
     tried: list[str] = []
     for path in _paths():
         try:
@@ -204,8 +207,11 @@ def _library() -> Library:
     )
 
 
+_opened = functools.cache(open_library)
+
+
 def _paths() -> Iterator[str]:
-    yield from _SYSTEM.get(sys.platform, _SYSTEM_ELSEWHERE)
+    yield from _SYSTEM.get(sys.platform, SYSTEM_ELSEWHERE)
     spec = importlib.util.find_spec(_WRAPPER)
     if spec is None or spec.origin is None:
         return

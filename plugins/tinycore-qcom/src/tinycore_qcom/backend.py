@@ -16,7 +16,7 @@ from tinycore_qcom.platforms import GPU, Found
 
 CL_PLATFORM = Setting("CL_PLATFORM", "", "part of the name of the only OpenCL platform to use")
 
-_INSTALL = "Install the GPU vendor's driver, or for the CPU `pip install tinycore-qcom[cpu]`"
+INSTALL = "Install the GPU vendor's driver, or for the CPU `pip install tinycore-qcom[cpu]`"
 _ADRENO = "Adreno GPUs need Qualcomm's OpenCL driver; other OpenCL devices are CL"
 
 
@@ -38,13 +38,10 @@ class OpenCLBackend(Backend):
         return len(found)
 
     def open(self, index: int, renderer: str = "") -> Device:
-        """Open device `index`. Raises: Unavailable."""
+        """Open device `index`; those from `count()` on share the devices. Raises: Unavailable."""
         if renderer not in ("", *self.renderers):
             raise Unavailable(f"open: renderer {renderer!r} is unknown; expected OPENCL")
-        found = self.found()
-        if not 0 <= index < len(found):
-            raise Unavailable(f"open: there is no device {index}; expected one of {len(found)}")
-        device: Device = _device_module().open_device(found[index])
+        device: Device = _device_module().open_device(self._at(index))
         return device
 
     def target(self, arch: str) -> Target:
@@ -62,7 +59,7 @@ class OpenCLBackend(Backend):
 
     def describe(self, index: int) -> Mapping[str, str]:
         """Vendor, product, platform and the driver's version."""
-        row = self.found()[index]
+        row = self._at(index)
         return {
             "vendor": row.vendor,
             "product": row.name,
@@ -77,7 +74,7 @@ class OpenCLBackend(Backend):
         every = platforms.devices()
         found = [row for row in every if self.takes(row)]
         if not every:
-            raise Unavailable(no_runtime(), hint=_INSTALL)
+            raise Unavailable(no_runtime(), hint=INSTALL)
         if not found:
             raise self.none_fits(every)
         return found
@@ -91,6 +88,10 @@ class OpenCLBackend(Backend):
         names = ", ".join(sorted({row.platform for row in every}))
         wanted = f"CL_PLATFORM={CL_PLATFORM.value}"
         return Unavailable(f"{wanted} is in the name of no platform; expected part of: {names}")
+
+    def _at(self, index: int) -> Found:
+        found = self.found()
+        return found[index % len(found)]
 
     def _present(self) -> list[Found]:
         try:
@@ -120,8 +121,7 @@ def no_runtime() -> str:
     """That the loader found nothing, and what it was told to look at."""
     said = "OpenCL finds no runtime"
     chosen = [f"{name}={value}" for name, value in runtimes.chosen().items()]
-    rows = [] if chosen else [*runtimes.of_system(), *runtimes.of_packages()]
-    causes = chosen or [row.problem or f"{row.file} names {row.library}" for row in rows]
+    causes = [*chosen, *filter(None, (row.trouble for row in runtimes.candidates()))]
     return f"{said}: {'; '.join(causes)}" if causes else said
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
+from tinycore_qcom import tinycore_doctor as tinycore_doctor
+
 if TYPE_CHECKING:
     from tinycore.backend import Backend
 

@@ -11,7 +11,7 @@ import ctypes
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -23,7 +23,6 @@ from tinycore_qcom.platforms import Found
 PROFILING = 1 << 1
 # Launches ahead of the device; drivers have limits of their own, and some of them crash there.
 _AHEAD = 1024
-_EXECUTION_STATUS = 0x11D3
 _STARTED, _ENDED = 0x1282, 0x1283
 _NAMED = 8
 
@@ -54,25 +53,30 @@ class Queue:
         """Keep a launch until its status is known; waits when there are too many."""
         self._flights.append(Flight(name, event))
         if len(self._flights) > _AHEAD:
-            with self._lock, suppress(OpenCLError):
-                self._wait(self._flights[0].event)
-                self._land()
+            with self._lock:
+                self._land(_AHEAD // 2)
 
     def seconds(self, event: int) -> float:
         """Wait for a launch; how long it ran, by the device's clock. Raises: OpenCLError."""
-        ask = "clGetEventProfilingInfo"
+        start, end = ctypes.c_uint64(0), ctypes.c_uint64(0)
         try:
-            self._wait(event)
-            start, end = (self.library.number_of(ask, event, key) for key in (_STARTED, _ENDED))
+            self._wait([event])
+            for key, time_ns in ((_STARTED, start), (_ENDED, end)):
+                told = key, 8, ctypes.byref(time_ns), None
+                self.library.call("clGetEventProfilingInfo", event, *told)
         finally:
             self.release("clReleaseEvent", event)
-        return max(end - start, 1) * 1e-9
+        return max(end.value - start.value, 1) * 1e-9
 
     def finish(self) -> None:
         """Return when all is done. Raises: LaunchError, naming launches that failed."""
         with self.errors("synchronize"):
             self.library.call("clFinish", self.pointer)
-            self._tell_failed()
+        with self._lock:
+            self._land(len(self._flights))
+            failed, self._failed = self._failed, []
+        if failed:
+            raise LaunchError(f"synchronize: launches failed: {'; '.join(failed[:_NAMED])}")
 
     def info(self, key: int, size_bytes: int = 0) -> Iterator[int]:
         """The numbers that the device tells under a key."""
@@ -119,31 +123,28 @@ class Queue:
             with suppress(OpenCLError):
                 self.library.call(function, pointer)
 
-    def _wait(self, event: int) -> None:
-        self.library.call("clWaitForEvents", 1, ctypes.byref(ctypes.c_void_p(event)))
+    def _wait(self, events: Sequence[int]) -> None:
+        count = len(events)
+        self.library.call("clWaitForEvents", count, (ctypes.c_void_p * count)(*events))
 
-    def _land(self) -> None:
-        """Let go of the launches that are done, and keep the names of those that failed."""
-        while self._flights:
-            name, event = self._flights[0]
-            status = self._status(event)
-            if status > 0:
-                return
-            self._flights.popleft()
-            self.release("clReleaseEvent", event)
-            if status < 0:
-                self._failed.append(f"{name}: {OpenCLError('it', status)}")
+    def _land(self, count: int) -> None:
+        """Wait for the first launches and let go of them; keep the names of those that failed.
 
-    def _status(self, event: int) -> int:
-        told = self.library.bytes_of("clGetEventInfo", event, _EXECUTION_STATUS)
-        return int.from_bytes(told, sys.byteorder, signed=True)
+        A wait tells what failed; a question after an event's status may be answered "complete".
+        """
+        landed = [self._flights.popleft() for _ in range(min(count, len(self._flights)))]
+        if landed and self._failure([flight.event for flight in landed]):
+            causes = [(flight.name, self._failure([flight.event])) for flight in landed]
+            self._failed += [f"{name}: {cause}" for name, cause in causes if cause]
+        for flight in landed:
+            self.release("clReleaseEvent", flight.event)
 
-    def _tell_failed(self) -> None:
-        with self._lock:
-            self._land()
-            failed, self._failed = self._failed, []
-        if failed:
-            raise LaunchError(f"synchronize: launches failed: {'; '.join(failed[:_NAMED])}")
+    def _failure(self, events: Sequence[int]) -> str:
+        try:
+            self._wait(events)
+        except OpenCLError as error:
+            return str(error)
+        return ""
 
     def _answers(self) -> bool:
         return not self.library.function("clFinish")(self.pointer)

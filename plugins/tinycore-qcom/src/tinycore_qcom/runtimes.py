@@ -2,11 +2,12 @@
 
 In: .icd files, each with the name of one runtime's library. Out: a folder of such files for the
 loader, and what is wrong with any. A wheel's file may name the place its library was built for;
-the library is then looked for where the wheel put it. Next: platforms.py.
+the library is then looked for where the wheel put it. Next: api.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import site
 import sys
@@ -25,16 +26,40 @@ _ELSEWHERE = "OPENCL_VENDOR_PATH"
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """An .icd file and the library it stands for; `problem` says why that cannot be loaded."""
+    """An .icd file and the library it stands for.
+
+    `problem` says why that cannot be loaded, `note` what else there is to say.
+    """
 
     file: Path
     library: str
     problem: str = ""
+    note: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not load, found by loading it; empty if it does."""
+        if self.problem:
+            return self.problem
+        try:
+            ctypes.CDLL(self.library)
+        except OSError as error:
+            return f"{self.file} names {self.library}, which does not load: {error}"
+        return ""
 
 
 def chosen() -> dict[str, str]:
     """What the user set in the environment to choose runtimes."""
     return {name: os.environ[name] for name in CHOICES if os.environ.get(name)}
+
+
+def candidates() -> list[Runtime]:
+    """Every runtime that the loader may try: those chosen, else the system's and packages'."""
+    values = chosen()
+    if not values:
+        return [*of_system(), *of_packages()]
+    places = [Path(part) for value in values.values() for part in value.split(os.pathsep)]
+    return [row for place in places for row in _of_choice(place)]
 
 
 def of_system() -> list[Runtime]:
@@ -43,7 +68,7 @@ def of_system() -> list[Runtime]:
 
 
 def of_packages() -> list[Runtime]:
-    """The runtimes that were installed by pip into this environment, or for this user."""
+    """The runtimes that pip installed into this environment or for this user, and no others."""
     prefixes = [sys.prefix]
     if site.ENABLE_USER_SITE and site.USER_BASE:
         prefixes.append(site.USER_BASE)
@@ -81,6 +106,16 @@ def _runtimes(folder: Path) -> list[Runtime]:
     return [_read(file) for file in sorted(folder.glob("*.icd"))]
 
 
+def _of_choice(place: Path) -> list[Runtime]:
+    """What a value of a variable stands for: a folder, an .icd file or a library."""
+    if place.suffix == ".icd":
+        return [_read(place)]
+    if not place.is_dir():
+        missing = place.is_absolute() and not place.exists()
+        return [Runtime(place, str(place), f"{place} does not exist" * missing)]
+    return _runtimes(place) or [Runtime(place, "", f"{place} holds no file that ends in .icd")]
+
+
 def _read(file: Path) -> Runtime:
     try:
         library = file.read_text().strip()
@@ -98,4 +133,5 @@ def _repaired(row: Runtime, prefix: Path) -> Runtime:
     is_path = os.path.isabs(row.library)
     if not row.library or (is_path and not row.problem) or not here.exists():
         return row
-    return Runtime(row.file, str(here))
+    note = f"{row.problem}; {here} is used" if row.problem else ""
+    return Runtime(row.file, str(here), note=note)

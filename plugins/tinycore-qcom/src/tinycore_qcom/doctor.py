@@ -1,0 +1,78 @@
+"""Why an OpenCL device is there or not, step by step: loader, runtimes, platforms, devices.
+
+In: one of the backends. Out: checks, each with what to do. Nothing is opened, so that they tell
+what stops a device from opening.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tinycore.backend import BackendError, Unavailable
+from tinycore_qcom import api, platforms, runtimes
+from tinycore_qcom.backend import INSTALL, OpenCLBackend
+from tinycore_qcom.platforms import Found
+from tinycore_qcom.runtimes import Runtime
+
+
+class Check(NamedTuple):
+    """One step: what was looked at, whether it is well, what was found, what to do."""
+
+    name: str
+    passed: bool
+    detail: str
+    hint: str = ""
+
+
+def checks(backend: OpenCLBackend) -> list[Check]:
+    """Every step, the failed ones with a hint."""
+    return [_loader(), *_runtimes(), _platforms(), _devices(backend)]
+
+
+def _loader() -> Check:
+    try:
+        return Check("loader", True, api.library().path)
+    except Unavailable as error:
+        return Check("loader", False, error.message, error.hint)
+
+
+def _runtimes() -> Iterator[Check]:
+    for name, value in runtimes.chosen().items():
+        yield Check("choice", True, f"{name}={value} leaves out the runtimes of Python packages")
+    rows, found = runtimes.candidates(), bool(_present())
+    if not rows:
+        yield Check("runtime", found, "there is no .icd file for the loader to read", INSTALL)
+    # A wheel may bring files for runtimes that another wheel would have brought.
+    spare = runtimes.of_packages() if found else []
+    for row in rows:
+        yield _runtime(row, row in spare)
+
+
+def _runtime(row: Runtime, spare: bool) -> Check:
+    trouble = row.trouble
+    if not trouble:
+        return Check("runtime", True, row.note or f"{row.file} names {row.library}, which loads")
+    hint = f"Install the runtime that {row.file.name} belongs to again, or remove the file"
+    return Check("runtime", spare, trouble, hint)
+
+
+def _platforms() -> Check:
+    found = _present()
+    names = [f"{row.name} ({row.kind}) of {row.platform}, driver {row.driver}" for row in found]
+    return Check("platforms", bool(found), "; ".join(names) or "none", "" if found else INSTALL)
+
+
+def _present() -> tuple[Found, ...]:
+    try:
+        return platforms.devices()
+    except Unavailable:
+        return ()
+
+
+def _devices(backend: OpenCLBackend) -> Check:
+    try:
+        count = backend.count()
+    except BackendError as error:
+        return Check("devices", False, error.message, error.hint)
+    return Check("devices", True, f"{count} for {backend.name}")

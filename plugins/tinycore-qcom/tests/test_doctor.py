@@ -1,0 +1,63 @@
+"""The doctor names what is missing or wrong, and works where no device opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinycore.backend import PLUGIN_API, Unavailable
+from tinycore_qcom import opencl, platforms, tinycore_backend
+from tinycore_qcom.doctor import Check
+from tinycore_qcom.runtimes import CHOICES
+
+
+def told() -> dict[str, Check]:
+    """The checks of CL, those that fail before others of the same name."""
+    found = opencl.tinycore_doctor(opencl.tinycore_backend(PLUGIN_API))
+    return {check.name: check for check in sorted(found, key=lambda check: not check.passed)[::-1]}
+
+
+def test_where_all_is_well_every_step_passes() -> None:
+    checks = told()
+    assert list(checks.values()) and all(check.passed for check in checks.values())
+    assert "driver" in checks["platforms"].detail
+
+
+def test_an_adreno_that_is_not_there_is_the_last_step() -> None:
+    *others, last = opencl.tinycore_doctor(tinycore_backend(PLUGIN_API))
+    assert all(check.passed for check in others)
+    assert (last.name, last.passed) == ("devices", False)
+    assert "no Adreno GPU is here" in last.detail
+
+
+def nothing() -> tuple[()]:
+    raise Unavailable("there is no loader", hint="Install one")
+
+
+def test_a_wrong_file_is_named_with_what_is_wrong_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gpu.icd").write_text("/not/here/libgpu.so")
+    monkeypatch.setenv(CHOICES[0], str(tmp_path))
+    monkeypatch.setattr(platforms, "devices", lambda: ())
+    checks = told()
+    detail = f"{tmp_path}/gpu.icd names /not/here/libgpu.so, which does not exist"
+    assert checks["runtime"] == Check("runtime", False, detail, checks["runtime"].hint)
+    assert "gpu.icd belongs to" in checks["runtime"].hint
+    assert checks["choice"].detail.startswith(f"{CHOICES[0]}={tmp_path} leaves out")
+    assert not checks["platforms"].passed
+    assert checks["devices"].detail.startswith("OpenCL finds no runtime: ")
+
+
+def test_without_any_file_the_packages_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENCL_VENDOR_PATH", str(tmp_path))
+    monkeypatch.delenv(CHOICES[0], raising=False)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr("site.ENABLE_USER_SITE", False)
+    monkeypatch.setattr(platforms, "devices", nothing)
+    check = told()["runtime"]
+    assert (check.passed, check.detail) == (False, "there is no .icd file for the loader to read")
+    assert "pip install tinycore-qcom[cpu]" in check.hint

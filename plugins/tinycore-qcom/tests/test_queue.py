@@ -1,0 +1,87 @@
+"""What fails late is told at the next wait, by name, and what is lost is told as lost."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tinycore.backend import Device, DeviceLost, Launch, LaunchError, OutOfMemory, Program
+from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.memory import SPACE, QueueAllocator
+from tinycore_qcom.platforms import Found
+from tinycore_qcom.queue import Queue
+
+FAILED = -5
+
+
+@pytest.fixture
+def queue(found: Found) -> Iterator[Queue]:
+    """A queue of its own."""
+    made = Queue(found)
+    yield made
+    made.close()
+
+
+def queue_failure(queue: Queue, name: str) -> None:
+    """Queue a copy that waits for an event, and let the event fail: the copy is then given up."""
+    library = ctypes.CDLL(queue.library.path)
+    library.clCreateUserEvent.restype = ctypes.c_void_p
+    event = ctypes.c_void_p(library.clCreateUserEvent(ctypes.c_void_p(queue.context), None))
+    allocator = QueueAllocator(queue, 1 << 20)
+    source, target = (allocator.alloc(64, SPACE, 64).pointer for _ in range(2))  # type: ignore[attr-defined]
+    copy = ctypes.c_void_p()
+    after = 1, ctypes.byref(event), ctypes.byref(copy)
+    arguments = queue.pointer, source, target, 0, 0, 64, *after
+    queue.library.call("clEnqueueCopyBuffer", *arguments)
+    queue.launched(name, copy.value or 0)
+    library.clSetUserEventStatus(event, FAILED)
+
+
+def test_a_launch_that_fails_late_is_named_once(queue: Queue) -> None:
+    queue_failure(queue, "culprit")
+    with pytest.raises(LaunchError, match=r"synchronize: launches failed: culprit: .*\(-\d+\)"):
+        queue.finish()
+    queue.finish()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (-4, OutOfMemory),
+        (-6, OutOfMemory),
+        (-61, OutOfMemory),
+        (-5, LaunchError),
+        (-52, LaunchError),
+        (-36, DeviceLost),
+        (-2, DeviceLost),
+    ],
+)
+def test_each_status_is_one_of_our_errors(queue: Queue, code: int, kind: type[Exception]) -> None:
+    error = queue.explained(OpenCLError("clEnqueueNDRangeKernel", code), "add")
+    assert type(error) is kind
+    assert f"({code})" in str(error)
+
+
+def test_a_device_that_answers_no_more_is_lost_with_what_was_in_flight(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_failure(queue, "last words")
+    monkeypatch.setattr(Queue, "_answers", lambda queue: False)
+    error = queue.explained(OpenCLError("clFinish", -5), "synchronize")
+    assert type(error) is DeviceLost
+    assert "with launches in flight: last words" in str(error)
+
+
+def test_the_queue_does_not_grow_without_end(
+    device: Device, load: Callable[[str], Program]
+) -> None:
+    program = load("shape")
+    handle = device.allocator.alloc(64, SPACE, 64)
+    for _ in range(5000):
+        program((handle,), (), Launch((8, 1, 1), (1, 1, 1)))
+    waiting = device._queue._flights  # type: ignore[attr-defined]
+    assert len(waiting) <= 1024
+    device.synchronize()
+    assert not waiting
