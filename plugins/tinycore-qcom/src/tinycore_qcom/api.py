@@ -82,7 +82,7 @@ _SYSTEM = {
 }
 # The second is Android's, where the GPU's driver itself has this name.
 SYSTEM_ELSEWHERE = ("libOpenCL.so.1", "libOpenCL.so")
-_PLATFORM_NOT_FOUND = -1001
+_NO_FUNCTION = -59
 
 
 class OpenCLError(Exception):
@@ -131,6 +131,23 @@ class Library:
             found = self._functions[name] = self._library[name]
             found.restype = ctypes.c_void_p if name in _POINTER else ctypes.c_int32
             found.argtypes = [_TYPES[letter] for letter in _POINTER.get(name) or _STATUS[name]]
+        return found
+
+    def extension(self, platform: int, name: str, letters: str, makes: bool = False) -> Any:
+        """A function of an extension; `makes` says that it returns a pointer.
+
+        Raises: OpenCLError if the platform has no such function.
+        """
+        found = self._functions.get(name)
+        if found is None:
+            find = self._library["clGetExtensionFunctionAddressForPlatform"]
+            find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
+            address = find(platform, name.encode())
+            if not address:
+                raise OpenCLError(name, _NO_FUNCTION)
+            answer = ctypes.c_void_p if makes else ctypes.c_int32
+            types = [_TYPES[letter] for letter in letters]
+            found = self._functions[name] = ctypes.CFUNCTYPE(answer, *types)(address)
         return found
 
     def bytes_of(self, name: str, *subject: Any) -> bytes:

@@ -99,6 +99,7 @@ def capabilities(found: Found) -> Caps:
         lanes=next(filter(None, map(number, _WIDTHS)), _USUAL_WIDTH),
         registers=_REGISTERS.get(found.kind, _USUAL_REGISTERS),
         cache_bytes=(number(_CACHE_BYTES),),
+        graph=True,
     )
 
 

@@ -4,14 +4,16 @@ In: memory and integers. Out: a run, queued after all earlier ones.
 
 A kernel takes its buffers as pointers to global memory, then its values as 64-bit integers. The
 driver keeps the arguments of a kernel from launch to launch, so that only those that changed are
-set again. Next: graph.py runs many launches.
+set again. Memory of a thread or a group is declared in the kernel itself. Next: graph.py runs many
+launches.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tinycore.backend import BackendError, Handle, Launch, LaunchError, Unsupported
 from tinycore_qcom import codes
@@ -22,9 +24,18 @@ from tinycore_qcom.queue import Queue
 _ARGUMENT_COUNT = 0x1191
 _LARGEST_GROUP = 0x11B0
 _SLOT_BYTES = 8
-_AXES = 3
 
-Sizes = ctypes.c_size_t * _AXES
+AXES = 3
+"""The number of axes of every launch."""
+
+Sizes: TypeAlias = "ctypes.Array[ctypes.c_size_t]"
+
+
+def sizes_of(launch: Launch) -> tuple[Sizes, Sizes]:
+    """The threads of a launch and those of a group, as OpenCL counts them."""
+    (x, y, z), group = launch.grid, launch.group
+    row = ctypes.c_size_t * AXES
+    return row(x * group[0], y * group[1], z * group[2]), row(*group)
 
 
 class Binary:
@@ -47,13 +58,10 @@ class Kernel:
         self.queue = queue = binary.queue
         self.pointer = queue.library.create("clCreateKernel", binary.pointer, name.encode())
         self.count = queue.library.number_of("clGetKernelInfo", self.pointer, _ARGUMENT_COUNT)
-        self._enqueue = queue.library.function("clEnqueueNDRangeKernel")
         self._set = queue.library.function("clSetKernelArg")
         self._places = [ctypes.c_uint32(place) for place in range(self.count)]
         self._buffers: list[int] = []
         self._values: list[int] = []
-        self._launch: Launch | None = None
-        self._sizes = Sizes(), Sizes()
 
     def fill(self, buffers: Sequence[Handle], values: Sequence[int]) -> None:
         """Set the arguments that differ from the last ones. Raises: OpenCLError, LaunchError."""
@@ -69,19 +77,20 @@ class Kernel:
                 self._argument(place, ctypes.byref(ctypes.c_int64(value)))
             self._values = list(values)
 
-    def enqueue(self, launch: Launch) -> int:
-        """Queue a run with the arguments as they are; its event. Raises: OpenCLError."""
-        if launch is not self._launch:
-            (x, y, z), group = launch.grid, launch.group
-            self._sizes = Sizes(x * group[0], y * group[1], z * group[2]), Sizes(*group)
-            self._launch = launch
-        event = ctypes.c_void_p()
-        ends = 0, None, ctypes.byref(event)
-        queue = self.queue.pointer
-        code = self._enqueue(queue, self.pointer, _AXES, None, *self._sizes, *ends)
-        if code:
-            raise OpenCLError("clEnqueueNDRangeKernel", code)
-        return event.value or 0
+    def enqueuer(self, launch: Launch) -> Callable[[object], None]:
+        """What queues a run with the arguments as they are; takes the event, or None.
+
+        Raises, when called: OpenCLError.
+        """
+        enqueue = self.queue.library.function("clEnqueueNDRangeKernel")
+        begin = self.queue.pointer, self.pointer, AXES, None, *sizes_of(launch), 0, None
+
+        def enqueued(event: object) -> None:
+            code = enqueue(*begin, event)
+            if code:
+                raise OpenCLError("clEnqueueNDRangeKernel", code)
+
+        return enqueued
 
     def refused(self, error: OpenCLError, launch: Launch) -> BackendError:
         """Why a launch could not be queued."""
@@ -117,6 +126,8 @@ class QueuedProgram:
         self.binary = binary
         self._kernel = Kernel(binary, name)
         self._lock = threading.Lock()
+        self._launch = Launch()
+        self._enqueue = self._kernel.enqueuer(self._launch)
 
     def __call__(
         self,
@@ -130,22 +141,21 @@ class QueuedProgram:
 
         Raises: LaunchError if the driver refuses the arguments or the group.
         """
-        if descs or launch.scratch_bytes:
-            raise self._unsupported(launch, descs)
+        if descs:
+            raise Unsupported(f"{self.name}: {len(descs)} descriptors given; expected none")
         if 0 in launch.grid:
             return 0.0 if wait else None
         kernel, queue = self._kernel, self._kernel.queue
+        event = ctypes.c_void_p()
         try:
             with self._lock:
                 kernel.fill(buffers, values)
-                event = kernel.enqueue(launch)
+                if launch is not self._launch:
+                    self._enqueue, self._launch = kernel.enqueuer(launch), launch
+                self._enqueue(ctypes.byref(event))
             if wait:
-                return queue.seconds(event)
-            queue.launched(self.name, event)
+                return queue.seconds(event.value or 0)
+            queue.launched(self.name, event.value or 0)
         except OpenCLError as error:
             raise kernel.refused(error, launch) from error
         return None
-
-    def _unsupported(self, launch: Launch, descs: Sequence[bytes]) -> Unsupported:
-        given = f"{len(descs)} descriptors and {launch.scratch_bytes} bytes of scratch"
-        return Unsupported(f"{self.name}: {given} given; expected none of either")

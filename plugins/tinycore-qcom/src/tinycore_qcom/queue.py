@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinycore.backend import BackendError, DeviceLost, LaunchError, OutOfMemory
 from tinycore_qcom import api, codes
@@ -82,6 +82,10 @@ class Queue:
         """The numbers that the device tells under a key."""
         return self.library.numbers_of("clGetDeviceInfo", self.device, key, size_bytes=size_bytes)
 
+    def extension(self, name: str, letters: str, makes: bool = False) -> Any:
+        """A function beyond the core of OpenCL. Raises: OpenCLError if the driver has none."""
+        return self.library.extension(self.found.platform_pointer, name, letters, makes)
+
     @contextmanager
     def errors(self, operation: str, full: Set[int] = codes.NO_MEMORY) -> Iterator[None]:
         """Turn what the driver refuses into our errors; statuses of `full` say "no room"."""
@@ -122,6 +126,11 @@ class Queue:
         if not sys.is_finalizing():
             with suppress(OpenCLError):
                 self.library.call(function, pointer)
+
+    def release_by(self, extension: str, pointer: int) -> None:
+        """The same by a function of an extension."""
+        if not sys.is_finalizing():
+            self.extension(extension, "p")(pointer)
 
     def _wait(self, events: Sequence[int]) -> None:
         count = len(events)
