@@ -35,12 +35,12 @@ class Reference(NamedTuple):
 
     def moves(self, loop: UOp) -> bool:
         """True if the address depends on the loop's axis."""
-        return not atoms(self.address).isdisjoint(atoms(axis_of(loop)))
+        return self.stride(loop) != 0
 
     def is_computed(self) -> bool:
         """True if what is used of the element is always one function of it alone."""
         element = load(self.buffer, self.access)
-        return used_alone(self.loops[-1].src, [element]).results != [element]
+        return used_alone(self.loops[-1].src, [element])[element] is not element
 
     def box(self, depth: int) -> int:
         """Elements of the box that the loops inside loop number `depth` walk over."""

@@ -99,7 +99,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     if later & read([let("", value)]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
     reads = {node: _again(value, place, node.arg) for node in loads_of(body, buffer)}
-    return _pruned(rebuild(edit(body, lambda one: () if one is made else (one,)), reads))
+    return pruned(rebuild(edit(body, lambda one: () if one is made else (one,)), reads))
 
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
@@ -127,7 +127,8 @@ def _again(value: UOp, place: Access, there: Access) -> UOp:
     return alu(Ops.WHERE, mask_value(there.mask), found, fill)
 
 
-def _pruned(body: Statements) -> Statements:
+def pruned(body: Statements) -> Statements:
+    """`body` without buffers and values that nothing reads, and loops that change nothing."""
     used = {*nodes_in(body), *touched(body)}
 
     def keep(one: UOp) -> Statements:
@@ -136,7 +137,7 @@ def _pruned(body: Statements) -> Statements:
         return () if idle or unread else (one,)
 
     less = edit(body, keep)
-    return less if less == body else _pruned(less)
+    return less if less == body else pruned(less)
 
 
 # root
@@ -187,7 +188,7 @@ def _factored(body: Statements, buffer: UOp) -> Statements:
     after = each(buffer, f"{name}.", lambda place: store(buffer, place, outside, "prod"))
     at = body.index(producer) + 1
     body = rebuild(body, {made: made.over((buffer, reduce(mul, left)))})
-    return _pruned((*body[:at], after, *body[at:]))
+    return pruned((*body[:at], after, *body[at:]))
 
 
 def merged(body: Statements, stage: str, axis: str) -> Statements:

@@ -15,7 +15,6 @@ from tinycore.codegen.optimize.edit import (
     atoms_in,
     buffer_named,
     changed,
-    direct,
     each,
     edit,
     edit_loops,
@@ -32,6 +31,7 @@ from tinycore.codegen.optimize.edit import (
     renewed,
     stores_to,
 )
+from tinycore.codegen.optimize.place import pruned
 from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
@@ -42,6 +42,7 @@ from tinycore.uop.sites import under
 from tinycore.uop.tree import (
     Access,
     Kernel,
+    Rebuild,
     StoreArg,
     buffer,
     indices,
@@ -88,19 +89,15 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
         tile = _box(name, node, reads)
     else:
         tile = _listed(name, node, reads, layout)
-    masks = {_mask(node, tile, number, one) for number, one in enumerate(reads)}
+    masks = {_mask(node, tile, one) for one in reads}
     if len(masks) > 1:
         raise Illegal(f"STAGE: reads of {source.name} have several masks")
-    element = load(source, reads[0].arg._replace(indices=tile.source, mask=masks.pop()))
-    use = used_alone(node.src, reads)
-    value = use.of(reads[0], element)
-    shape = [max(place.hi for place in dim) + 1 for dim in tile.dims]
-    held = buffer(name, value.dtype, shape, space)
-    now = {}
-    for number, result in enumerate(use.results):
-        now[result] = load(held, Access(tuple(dim[number] for dim in tile.dims)))
-    body = edit(node.src, lambda one: () if one in use.lets else (one,))
-    return node.over((held, *_filled(held, value), *rebuild(body, now)))
+    element = load(source, reads[0].arg._replace(indices=tile.origin, mask=masks.pop()))
+    results = used_alone(node.src, reads)
+    value = _function(results[reads[0]], reads[0], element)
+    held = buffer(name, value.dtype, tile.shape, space)
+    now = {results[one]: load(held, Access(tile.places[one])) for one in reads}
+    return node.over((held, *_filled(held, value), *pruned(rebuild(node.src, now))))
 
 
 def _reads(node: UOp, source: UOp) -> list[UOp]:
@@ -119,45 +116,33 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
     return reads
 
 
-class Use(NamedTuple):
-    """What is computed from each read alone, and the LETs on the way."""
-
-    results: list[UOp]
-    lets: list[UOp]
-
-    def of(self, read: UOp, element: UOp, number: int = 0) -> UOp:
-        """Result `number` with `element` in place of its read."""
-        nodes = {read: element}
-        for one in self.lets:
-            [nodes[one]] = rebuild(one.src, nodes)
-        return rebuild([self.results[number]], nodes)[0]
-
-
-def used_alone(body: Statements, reads: list[UOp]) -> Use:
-    """The widest expressions of one read each, if all enter `body` by the same; else the reads."""
+def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
+    """The widest expression of each read alone, if all enter `body` by the same; else the read."""
     statements = under(body)
+    origin = {one: one for one in reads}
     order = toposort([value for one in statements for value in values(one)])
-    origin: dict[UOp, UOp | None] = {}
     for node in order:
-        sources = {origin[one] for one in node.src if one.op is not Ops.CONST}
-        alone = node.op in _PURE and len(sources) == 1
-        origin[node] = node if node in reads else sources.pop() if alone else None
-    ends = [one for node in order if not origin[node] for one in node.src]
+        sources = [origin.get(one) for one in node.src if one.op is not Ops.CONST]
+        if node.op in _PURE and len({*sources}) == 1 and sources[0]:
+            origin[node] = sources[0]
+    ends = [one for node in order if node not in origin for one in node.src]
     ends += [value for one in statements if one.op is not Ops.LET for value in values(one)]
-    found = [{_plain(end) for end in ends if origin[end] is read} for read in reads]
-    plain = Use(reads, [])
-    if any(len(tops) != 1 for tops in found):
-        return plain
-    lets = [one for one in direct(statements, Ops.LET) if origin.get(one) and one not in ends]
-    use = Use([tops.pop() for tops in found], lets)
-    functions = {use.of(read, reads[0], number) for number, read in enumerate(reads)}
-    if len(functions) > 1 or use.results[0].dtype is dtypes.bool:
-        return plain
-    return use
+    tops = {(origin[end], _plain(end)) for end in ends if end in origin}
+    results = dict(tops)
+    if len(tops) == len(results) == len(reads):
+        functions = {_function(top, one, reads[0]) for one, top in tops}
+        if len(functions) == 1 and functions.pop().dtype is not dtypes.bool:
+            return results
+    return {one: one for one in reads}
 
 
 def _plain(node: UOp) -> UOp:
     return _plain(node.source) if node.op is Ops.LET else node
+
+
+def _function(result: UOp, read: UOp, element: UOp) -> UOp:
+    """What is computed from a read, of another element; LETs on the way are written out."""
+    return Rebuild({read: element}, look=_plain).node(result)
 
 
 def _filled(target: UOp, value: UOp) -> Statements:
@@ -172,27 +157,28 @@ def _filled(target: UOp, value: UOp) -> Statements:
 
 
 class _Tile(NamedTuple):
-    """For each dimension of a tile the index of each read, and the indices it is copied from.
+    """The dimensions of a tile, the indices it is copied from, and the place of each read in it.
 
-    `told(number, value)` is a constraint of a read in the tile's axes, as far as it can tell.
+    `told(read, value)` is a constraint of a read in the tile's axes, as far as it can tell.
     """
 
-    dims: list[list[Index]]
-    source: Indices
-    told: Callable[[int, Index], Index]
+    shape: list[int]
+    origin: Indices
+    places: dict[UOp, Indices]
+    told: Callable[[UOp, Index], Index]
 
 
-def _mask(node: UOp, tile: _Tile, number: int, read: UOp) -> Mask:
+def _mask(node: UOp, tile: _Tile, read: UOp) -> Mask:
     """The mask of the copy as one read wants it; a tile may be larger than the buffer."""
     moving, [source] = atoms_in(node.src), read.src
     found = []
     for value in read.arg.mask:
-        new = tile.told(number, value)
+        new = tile.told(read, value)
         if not atoms(new) & moving:
             found.append(new)
         elif not _is_dead(node.src, value):
             raise Illegal(f"STAGE: a mask of {source.name} is not told by the tile")
-    for index, extent in zip(tile.source, source.arg.shape, strict=True):
+    for index, extent in zip(tile.origin, source.arg.shape, strict=True):
         found += (index, extent - 1 - index)
     return mask_of(found)
 
@@ -205,17 +191,18 @@ def _is_dead(body: Statements, value: Index) -> bool:
 
 def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     places = reads[0].arg.indices
-    if any(read.arg.indices != places for read in reads):
+    if any(one.arg.indices != places for one in reads):
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
     inside = _place("STAGE", name, node, layout, places)
     env = {}
-    axes = own_axes(f"{name}.", [place.hi + 1 for place in inside])
-    for whole, place in zip(axes, inside, strict=True):
+    shape = [place.hi + 1 for place in inside]
+    for whole, place in zip(own_axes(f"{name}.", shape), inside, strict=True):
         for atom, stride in place.terms:
             env[atom] = whole // stride % (atom.hi + 1)
-    source = tuple(substitute(index, env) for index in places)
-    dims = [[place] * len(reads) for place in inside]
-    return _Tile(dims, source, lambda number, value: substitute(value, env))
+    origin = tuple(substitute(index, env) for index in places)
+    return _Tile(
+        shape, origin, dict.fromkeys(reads, inside), lambda _, value: substitute(value, env)
+    )
 
 
 def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -> Indices:
@@ -236,9 +223,8 @@ def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -
 
 def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
     """A dimension for each of the buffer's that moves inside, as wide as all reads together."""
-    dims: list[list[Index]] = []
-    source = []
-    moving = atoms_in(node.src)
+    moving, origin, shape = atoms_in(node.src), list[Index](), list[int]()
+    places: dict[UOp, Indices] = dict.fromkeys(reads, ())
     for column in zip(*[one.arg.indices for one in reads], strict=True):
         inside = [moving_part(index, moving) + index.const for index in column]
         if atoms(*inside) - moving:
@@ -248,18 +234,20 @@ def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
             raise Illegal(f"STAGE: reads of {reads[0].source.name} lie in several boxes")
         lo = min(part.lo for part in inside)
         extent = max(part.hi for part in inside) - lo + 1
-        source.append(base.pop() + lo + axis(f"{name}.{len(dims)}", extent))
+        origin.append(base.pop() + lo + axis(f"{name}.{len(shape)}", extent))
         if extent > 1:
-            dims.append([part - lo for part in inside])
+            shape.append(extent)
+            for one, part in zip(reads, inside, strict=True):
+                places[one] += (part - lo,)
 
-    def told(number: int, value: Index) -> Index:
-        for new, old in zip(source, reads[number].arg.indices, strict=True):
+    def told(read: UOp, value: Index) -> Index:
+        for new, old in zip(origin, read.arg.indices, strict=True):
             for atom, factor in moving_part(old, moving).terms[:1]:
                 times, rest = divmod(dict(value.terms).get(atom, 0), factor)
                 value += 0 if rest else (new - old) * times
         return value
 
-    return _Tile(dims, tuple(source), told)
+    return _Tile(shape, tuple(origin), places, told)
 
 
 def moving_part(index: Index, moving: frozenset[Atom]) -> Index:
