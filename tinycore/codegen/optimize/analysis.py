@@ -28,10 +28,9 @@ class Reference(NamedTuple):
     def stride(self, loop: UOp) -> int | None:
         """Elements the address moves in one step of the loop; None if that varies."""
         value = axis_of(loop)
-        moved = moving_part(self.address, atoms(value)).terms
-        if not moved:
-            return 0
-        return moved[0][1] if len(moved) == 1 and moved[0][0] is value.terms[0][0] else None
+        moved = moving_part(self.address, atoms(value))
+        step = sum(dict(moved.terms).values())
+        return step if moved is value * step else None
 
     def moves(self, loop: UOp) -> bool:
         """True if the address depends on the loop's axis."""
@@ -62,10 +61,9 @@ def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
 
 
 def _address(buffer: UOp, access: Access) -> Index:
-    total, pitch = make(0), 1
-    for index, extent in zip(reversed(access.indices), reversed(buffer.arg.shape), strict=True):
-        total = total + index * pitch
-        pitch *= extent.hi
+    total = make(0)
+    for index, extent in zip(access.indices, buffer.arg.shape, strict=True):
+        total = total * extent.hi + index
     return total
 
 

@@ -6,7 +6,7 @@ registers.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import chain, permutations
 from math import prod
 from typing import NamedTuple
 
@@ -68,11 +68,7 @@ class Contraction(NamedTuple):
         """The cheapest tile; None if nothing is used again or no axis can become lanes."""
         if not self._reuses():
             return None
-        tiles: list[Tile] = []
-        for vector in self.par:
-            tiles += self._par_tiles(vector)
-        for vector in self.red:
-            tiles += self._red_tiles(vector)
+        tiles = chain(*map(self._par_tiles, self.par), *map(self._red_tiles, self.red))
         return min(tiles, key=lambda tile: tile.cost, default=None)
 
     def _par_tiles(self, vector: UOp) -> Iterator[Tile]:

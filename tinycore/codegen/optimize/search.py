@@ -5,6 +5,7 @@ engine/tune.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.actions import Actions, applied
@@ -34,14 +35,15 @@ class Found(NamedTuple):
 
 def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Actions:
     """The best candidate after some rounds of changing the `width` best ones."""
-    beam = _Beam(kernel, evaluate)
+    seen: set[str] = set()
+    measured = partial(_measured, kernel, evaluate, seen)
     first = tuple(heuristic(kernel, caps)[1])
-    best = beam.measured([first, ()])
+    best = measured([first, ()])
     if not best:
         return first
     for number in range(ROUNDS):
         changed = [new for one in best[:width] for new in neighbours(kernel, one.actions)]
-        found = beam.measured(changed)
+        found = measured(changed)
         least = best[0].seconds
         best = sorted([*best, *found])[:width]
         if DEBUG.value >= 1:
@@ -51,35 +53,32 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
             print(f"  {' '.join(best[0].actions)}")
         if not found or best[0].seconds > least * ENOUGH:
             break
-    beam.seen.clear()
-    again = beam.measured([*[one.actions for one in best], first])
+    seen.clear()
+    again = measured([*[one.actions for one in best], first])
     return again[0].actions if again else first
 
 
-class _Beam:
-    """What was tried: two lists of actions that give one tree are one candidate."""
+def _measured(
+    kernel: Kernel, evaluate: Evaluate, seen: set[str], candidates: Iterable[Actions]
+) -> list[Found]:
+    """Those that are new and compute the same, the fastest first.
 
-    def __init__(self, kernel: Kernel, evaluate: Evaluate) -> None:
-        self.kernel = kernel
-        self.evaluate = evaluate
-        self.seen: set[str] = set()
-
-    def measured(self, candidates: Iterable[Actions]) -> list[Found]:
-        """Those that are new and compute the same, the fastest first."""
-        new: dict[str, Actions] = {}
-        for actions in candidates:
-            tree, legal = applied(self.kernel, actions)
-            new.setdefault(show(tree), legal)
-        texts = [text for text in new if text not in self.seen][:MOST]
-        self.seen.update(texts)
-        chosen = [new[text] for text in texts]
-        found = []
-        for outcome, actions in zip(self.evaluate(chosen), chosen, strict=True):
-            if DEBUG.value >= 4:
-                print(f"  {outcome}: {' '.join(actions)}")
-            if not isinstance(outcome, str):
-                found.append(Found(outcome, actions))
-        return sorted(found)
+    Two lists of actions that give one tree are one candidate.
+    """
+    new: dict[str, Actions] = {}
+    for actions in candidates:
+        tree, legal = applied(kernel, actions)
+        new.setdefault(show(tree), legal)
+    texts = [text for text in new if text not in seen][:MOST]
+    seen.update(texts)
+    chosen = [new[text] for text in texts]
+    found = []
+    for outcome, actions in zip(evaluate(chosen), chosen, strict=True):
+        if DEBUG.value >= 4:
+            print(f"  {outcome}: {' '.join(actions)}")
+        if not isinstance(outcome, str):
+            found.append(Found(outcome, actions))
+    return sorted(found)
 
 
 def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
