@@ -12,7 +12,8 @@ from tinycore.codegen.optimize.pieces import reorder, rfactor
 from tinycore.codegen.optimize.place import at, factor
 from tinycore.codegen.optimize.split import fill, fuse, map_axis, overlap, peel, split
 from tinycore.codegen.optimize.stage import Layout, stage, update
-from tinycore.uop.tree import Kernel
+from tinycore.uop.spec import misplaced
+from tinycore.uop.tree import Kernel, walk
 
 ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
     "SPLIT": (split, str, int),
@@ -37,7 +38,8 @@ SCHEMA = 1
 def apply(kernel: Kernel, text: str) -> Kernel:
     """The kernel after one action.
 
-    Raises: Illegal if it is unknown, has other arguments or does not apply.
+    Raises: Illegal if it is unknown, has other arguments or does not apply, or if a statement
+    stands in loops that may not hold it.
     """
     name, _, rest = text.strip().removesuffix(")").partition("(")
     if name not in ACTIONS:
@@ -47,7 +49,11 @@ def apply(kernel: Kernel, text: str) -> Kernel:
     if len(arguments) != len(types) or not all(map(isinstance, arguments, types)):
         expected = ", ".join(kind.__name__ for kind in types)
         raise Illegal(f"{text!r} has other arguments; expected {expected}")
-    return function(kernel, *arguments)
+    changed = function(kernel, *arguments)
+    for statement, around in walk(changed.body):
+        for found in misplaced(statement, around):
+            raise Illegal(f"{name}: {found}")
+    return changed
 
 
 def _read(text: str) -> str | int | Layout:

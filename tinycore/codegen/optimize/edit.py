@@ -9,12 +9,12 @@ from typing import Any
 
 from tinycore.errors import TinycoreError
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms, mask_of, substitute
+from tinycore.uop.affine import Mask, atoms, substitute
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.sites import declared_name, evaluated, under, uses
-from tinycore.uop.spec import misplaced
 from tinycore.uop.tree import (
     BODIES,
+    STORES,
     Access,
     Kernel,
     Rebuild,
@@ -22,7 +22,7 @@ from tinycore.uop.tree import (
     both,
     load,
     loop,
-    walk,
+    rebuild,
 )
 
 Nodes = Iterable[UOp]
@@ -30,8 +30,6 @@ Statements = tuple[UOp, ...]
 Change = Callable[[UOp], Nodes]
 Places = Callable[[UOp, Access], Access]
 Indices = tuple[Index, ...]
-Resize = Callable[[Indices], Indices]
-Look = Callable[[UOp], UOp]
 
 
 class Illegal(TinycoreError):
@@ -95,9 +93,7 @@ def buffer_named(kernel: Kernel, name: str) -> UOp:
 
 def targets(statement: UOp) -> list[UOp]:
     """The buffers that a statement changes, those that a rebase moves last."""
-    if statement.op in (Ops.STORE, Ops.COPY):
-        return direct(statement.src, Ops.BUFFER)
-    return [statement.source] if statement.op is Ops.MMA else []
+    return direct(statement.src, Ops.BUFFER) if statement.op in STORES else []
 
 
 def changed(statements: Nodes) -> set[UOp]:
@@ -107,7 +103,8 @@ def changed(statements: Nodes) -> set[UOp]:
 
 def nodes_in(statements: Nodes) -> dict[UOp, None]:
     """Every scalar node that `statements` evaluate, in source order."""
-    return dict.fromkeys([node for one in under(statements) for node in evaluated(one)])
+    found = [node for one in under(statements) for node in evaluated(one)]
+    return dict.fromkeys(found)
 
 
 def loads(statements: Nodes) -> list[UOp]:
@@ -131,19 +128,9 @@ def touched(statements: Nodes) -> set[UOp]:
     return read(statements).union(direct(sources, Ops.BUFFER))
 
 
-def met(first: Nodes, second: Nodes) -> set[UOp]:
-    """The buffers by which two groups of statements depend on each other's order."""
-    return changed(first) & touched(second) | changed(second) & read(first)
-
-
 def stores_to(statements: Nodes, buffer: UOp) -> list[UOp]:
     """The STOREs under `statements` that change `buffer`, by rebase too."""
     return [one for one in find(statements, Ops.STORE) if buffer in targets(one)]
-
-
-def tied(statements: Nodes) -> list[set[UOp]]:
-    """The states that a rebase moves together with their leading one."""
-    return [set(targets(one)) for one in find(statements, Ops.STORE) if one.arg.rebase]
 
 
 def own_places(statements: Nodes, value: Index) -> dict[UOp, set[int]]:
@@ -174,18 +161,7 @@ def fresh(name: str, taken: set[str]) -> str:
     return name
 
 
-def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
-    """Each statement for which `alone` holds by itself, and those between such together."""
-    found: list[Statements] = [()]
-    for one in statements:
-        if alone(one):
-            found += [(one,), ()]
-        else:
-            found[-1] += (one,)
-    return found
-
-
-# Changing
+# Changing# Changing
 
 
 def refit(node: UOp, **fields: Any) -> UOp:
@@ -212,14 +188,11 @@ def edit(statements: Nodes, change: Change) -> Statements:
 def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
 
-    def on(statement: UOp) -> Nodes:
-        if statement.op in BODIES and buffer in statement.src:
-            statement = statement.over(change(statement.src))
-        return (statement,)
-
-    whole = buffer in (*kernel.params, *kernel.body)
-    body = change(kernel.body) if whole else edit(kernel.body, on)
-    return kernel._replace(body=body)
+    blocks = [one for one in find(kernel.body, *BODIES) if buffer in one.src]
+    if not blocks:
+        return kernel._replace(body=change(kernel.body))
+    new = {one: one.over(change(one.src)) for one in blocks}
+    return kernel._replace(body=rebuild(kernel.body, new))
 
 
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
@@ -227,14 +200,6 @@ def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
     ours = loops_of(kernel, name)
     body = edit(kernel.body, lambda one: change(one) if one in ours else (one,))
     return kernel._replace(body=body)
-
-
-def nested(kernel: Kernel, action: str) -> Kernel:
-    """The kernel itself. Raises: Illegal if a statement stands in loops that may not hold it."""
-    for statement, around in walk(kernel.body):
-        for found in misplaced(statement, around):
-            raise Illegal(f"{action}: {found}")
-    return kernel
 
 
 def readdressed(node: UOp, change: Places) -> UOp:
@@ -247,56 +212,33 @@ def readdressed(node: UOp, change: Places) -> UOp:
     return node
 
 
-def resized(statements: Nodes, buffers: Mapping[UOp, UOp], change: Resize) -> Statements:
-    """Statements with other buffers, at other indices, in place of some."""
-    new = set(buffers.values())
-
-    def moved(buffer: UOp, place: Access) -> Access:
-        return place._replace(indices=change(place.indices)) if buffer in new else place
-
-    return Rebuild(buffers, look=lambda node: readdressed(node, moved)).body(statements)
-
-
-def masking(mask: Mask, places: Iterable[Index], own: Nodes = ()) -> Look | None:
-    """For a Rebuild: a mask on stores and on loads at `places`, in memory that is not `own`.
-
-    An iteration that does not exist must leave no trace.
-    """
-    names = {buffer.name for buffer in own}
-    moved = atoms(*places)
-
-    def masked(buffer: UOp, place: Access) -> Access:
-        if buffer.name in names:
-            return place
-        return place._replace(mask=both(place.mask, mask))
-
-    def look(node: UOp) -> UOp:
-        still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
-        return node if still else readdressed(node, masked)
-
-    return look if mask else None
-
-
 def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> Statements:
-    """Statements where axes are at other values, under a mask."""
+    """Statements where axes are at other values, under a mask; extents follow.
+
+    An iteration that does not exist leaves no trace: its stores are masked, and its loads where
+    places move, but in memory of its own.
+    """
     own = declared(body)
     tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
     if mask and tiles:
         name = min(one.name for one in tiles)
         raise Illegal(f"a mask does not reach the tile statement on {name}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
-    return Rebuild({}, followed(body, env), masking(mask, places.values(), own)).body(body)
-
-
-def followed(body: Nodes, env: Mapping[Atom, Index]) -> dict[Atom, Index]:
-    """`env` and the axes of those loops whose extents it changes."""
-    found = dict(env)
     for inner in loops_in(body):
-        extent = substitute(inner.arg.extent, found)
+        extent = substitute(inner.arg.extent, env)
         if extent.hi != inner.arg.extent.hi:
-            value = axis(inner.name, extent)
-            found |= dict.fromkeys(atoms(axis_of(inner)), value)
-    return found
+            env |= dict.fromkeys(atoms(axis_of(inner)), axis(inner.name, extent))
+    names = names_declared(own)
+    moved = atoms(*places.values())
+
+    def masked(buffer: UOp, place: Access) -> Access:
+        return place if buffer.name in names else place._replace(mask=both(place.mask, mask))
+
+    def look(node: UOp) -> UOp:
+        still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
+        return node if still else readdressed(node, masked)
+
+    return Rebuild({}, env, look if mask else None).body(body)
 
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
@@ -311,8 +253,3 @@ def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
 def own_axes(name: str, shape: Iterable[Index | int]) -> Indices:
     """The axes name0, name1, ... of these extents."""
     return tuple(axis(f"{name}{k}", extent) for k, extent in enumerate(shape))
-
-
-def constraint(value: Index) -> Mask:
-    """The mask `value >= 0`."""
-    return mask_of([value])

@@ -4,12 +4,13 @@ In: a kernel and axes. Out: the kernel, in which buffers shared between pieces a
 larger, or a `Plan` (docs/ir.md rules 8, 9, 11). Next file: place.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
+    Indices,
     Nodes,
     Statements,
     atom_of,
@@ -26,14 +27,11 @@ from tinycore.codegen.optimize.edit import (
     loops_named,
     loops_of,
     names_in,
-    nested,
     nodes_in,
     read,
+    readdressed,
     refit,
-    resized,
-    runs,
     targets,
-    tied,
     touched,
 )
 from tinycore.uop import Ops, UOp
@@ -46,6 +44,7 @@ from tinycore.uop.tree import (
     Kernel,
     Launch,
     Plan,
+    Rebuild,
     axis_of,
     buffer,
     indices,
@@ -68,10 +67,11 @@ def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     new = edit_loops(kernel, moved, lambda node: _moved(node, below))
     if new == kernel:
         raise Illegal(f"REORDER: no loop {below} inside {moved}")
-    return nested(new, "REORDER")
+    return new
 
 
 def _moved(node: UOp, below: str) -> Statements:
+    """A loop inside the loops of an axis, and over each run of what stands beside them."""
     inner = loops_named(node.src, below)
     if not inner:
         return (node,)
@@ -79,27 +79,31 @@ def _moved(node: UOp, below: str) -> Statements:
         return _entered(node, below)
     if node.arg.kind != "par":
         raise Illegal(f"REORDER: {node.name} is no par loop and {below} not its whole body")
-    return _sunk(node, below)
-
-
-def _sunk(node: UOp, below: str) -> Statements:
-    """A par loop inside the loops of an axis, and over each run of what stands beside them."""
-    pieces = runs(node.src, lambda one: loops_named([one], below))
     out: list[UOp] = []
-    for one in distributed(node, pieces):
+    for one in distributed(node, runs(node.src, lambda one: loops_named([one], below))):
         out += _entered(one, below) if loops_named([one], below) else [one]
     return tuple(out)
 
 
 def _entered(node: UOp, below: str) -> Statements:
+    """What holds the loops of an axis, with a loop around it moved inside."""
     *buffers, inner = node.src
     if atom_of(node) in atoms(*indices(inner.arg)):
         name = declared_name(inner) or "an IF"
         raise Illegal(f"REORDER: the extent of {name} depends on {node.name}")
-    inside = node.over(inner.src)
-    is_below = inner.op is Ops.LOOP and inner.name == below
-    body = (inside,) if is_below else _sunk(inside, below)
+    body = _moved(node.over(inner.src), below)
     return _hoisted(node, buffers, [inner.over(body)])
+
+
+def tied(statements: Nodes) -> list[set[UOp]]:
+    """The states that a rebase moves together with their leading one."""
+    return [set(targets(one)) for one in find(statements, Ops.STORE) if one.arg.rebase]
+
+
+def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
+    """Each statement for which `alone` holds by itself, and those between such together."""
+    groups = groupby(statements, lambda one: object() if alone(one) else None)
+    return [tuple(group) for _, group in groups]
 
 
 def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> Statements:
@@ -127,8 +131,8 @@ def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
     for one in buffers:
         if atom_of(node) in atoms(*one.arg.shape):
             raise Illegal(f"REORDER: the shape of {one.name} depends on {node.name}")
-    wide = {one: widened(one, node) for one in buffers}
-    return (*wide.values(), *widening(loops, wide, node)) if wide else tuple(loops)
+    wide, inner = widened(loops, buffers, node) if buffers else ({}, loops)
+    return (*wide.values(), *inner)
 
 
 def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Statements], list[UOp]]:
@@ -156,16 +160,27 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
     return [rebuild(piece, crossing) for piece in kept if piece], made
 
 
-def widened(buffer: UOp, node: UOp, suffix: str = "") -> UOp:
-    """A buffer with one more leading dimension, for the axis of a loop."""
-    shape = (node.arg.extent, *buffer.arg.shape)
-    return refit(buffer, name=buffer.name + suffix, shape=shape)
+def widened(
+    statements: Nodes, buffers: Nodes, node: UOp, suffix: str = ""
+) -> tuple[dict[UOp, UOp], Statements]:
+    """Buffers with one more leading dimension, for the axis of a loop; statements that use them."""
+    place, extent = axis_of(node), node.arg.extent
+    wide = {
+        one: refit(one, name=one.name + suffix, shape=(extent, *one.arg.shape)) for one in buffers
+    }
+    return wide, resized(statements, wide, lambda indices: (place, *indices))
 
 
-def widening(statements: Nodes, wide: Mapping[UOp, UOp], node: UOp) -> Statements:
-    """Statements that use wider buffers, at the axis of a loop."""
-    place = axis_of(node)
-    return resized(statements, wide, lambda indices: (place, *indices))
+def resized(
+    statements: Nodes, buffers: Mapping[UOp, UOp], change: Callable[[Indices], Indices]
+) -> Statements:
+    """Statements with other buffers, at other indices, in place of some."""
+    new = set(buffers.values())
+
+    def moved(buffer: UOp, place: Access) -> Access:
+        return place._replace(indices=change(place.indices)) if buffer in new else place
+
+    return Rebuild(buffers, look=lambda node: readdressed(node, moved)).body(statements)
 
 
 def as_plan(kernel: Kernel) -> Plan:
@@ -268,8 +283,15 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
     """
     name = node.name
     at = next(k for k, one in enumerate(body) if node in loops_in([one]))
-    _check_alone(node, stores, body[:at], body)
-    parts = {state: widened(state, node, f".{name}") for state in stores}
+    before, [now, *after] = body[:at], body[at:]
+    around = edit([now], lambda one: () if one is node else (one,))
+    if stores.keys() & changed(before) and any(made.arg.rebase for made in stores.values()):
+        raise Illegal(f"RFACTOR: a state of {name} has a value before its loop")
+    if not stores.keys() <= {*body}:
+        raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
+    if stores.keys() & touched(around):
+        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")
+    parts, inner = widened(node.src, stores, node, f".{name}")
     joined = refit(node, axis=f"{name}.j")
 
     def part(state: UOp, place: Access) -> UOp:
@@ -288,21 +310,7 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
     joins = []
     for leading in (True, False):
         states = [state for state, made in stores.items() if bool(made.arg.rebase) is leading]
-        inner = [each(state, joined.name, partial(combined, state)) for state in states]
-        joins += [joined.over(tuple(inner))] if inner else []
-    par = refit(node, kind="par").over(widening(node.src, parts, node))
-    before, [now, *after] = body[:at], body[at:]
+        own = [each(state, joined.name, partial(combined, state)) for state in states]
+        joins += [joined.over(tuple(own))] if own else []
+    par = refit(node, kind="par").over(inner)
     return (*before, *parts.values(), *rebuild([now], {node: par}), *joins, *after)
-
-
-def _check_alone(
-    node: UOp, stores: Mapping[UOp, UOp], before: Statements, body: Statements
-) -> None:
-    name, at = node.name, len(before)
-    around = edit(body[at : at + 1], lambda one: () if one is node else (one,))
-    if stores.keys() & changed(before) and any(made.arg.rebase for made in stores.values()):
-        raise Illegal(f"RFACTOR: a state of {name} has a value before its loop")
-    if not stores.keys() <= {*body}:
-        raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
-    if stores.keys() & touched(around):
-        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")

@@ -23,8 +23,6 @@ from tinycore.codegen.optimize.edit import (
     loads_of,
     loops_in,
     loops_named,
-    masking,
-    met,
     names_declared,
     names_in,
     nodes_in,
@@ -32,24 +30,21 @@ from tinycore.codegen.optimize.edit import (
     placed,
     read,
     refit,
-    resized,
     stores_to,
     targets,
-    tied,
     touched,
 )
-from tinycore.codegen.optimize.pieces import distributed, separated
+from tinycore.codegen.optimize.pieces import distributed, resized, separated, tied
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make
-from tinycore.uop.ops import alu, const, factors, toposort
+from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     BODIES,
     GLOBAL,
     Access,
     Kernel,
-    Rebuild,
     StoreArg,
     axis_of,
     indices,
@@ -87,7 +82,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
     place = made.arg.places[0]
-    if made.arg.combine or made.arg.rebase or place.mask:
+    if made.arg.combine or place.mask:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
     axes = {axis_of(one) for one in loops_in([producer])}
     if not {make(0), *axes}.issuperset(place.indices):
@@ -96,10 +91,14 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
         raise Illegal(f"AT: {name} is no function of its place")
     later = changed(body[body.index(producer) :]) - {buffer}
-    if later & read([let("", value)]):
+    now = {made: let(name, value)}
+    if later & read([now[made]]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
-    reads = {node: _again(value, place, node.arg) for node in loads_of(body, buffer)}
-    return pruned(rebuild(edit(body, lambda one: () if one is made else (one,)), reads))
+    for node in loads_of(body, buffer):
+        places = dict(zip(place.indices, node.arg.indices, strict=True))
+        [found] = placed((now[made],), places, node.arg.mask)
+        now[node] = mask_value(node.arg.mask).where(found.source, node.arg.fill or 0)
+    return pruned(rebuild(body, now))
 
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
@@ -116,15 +115,6 @@ def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
     nodes = evaluated(let("", value))
     used = atoms(*[index for node in nodes for index in indices(node.arg)])
     return used & atoms_in([producer])
-
-
-def _again(value: UOp, place: Access, there: Access) -> UOp:
-    """The value that is stored at `place`, as a load of `there` finds it under its mask."""
-    pairs = zip(place.indices, there.indices, strict=True)
-    env = {atom: new for old, new in pairs for atom, _ in old.terms}
-    found = Rebuild({}, env, masking(there.mask, there.indices)).node(value)
-    fill = const(there.fill or 0, value.dtype)
-    return alu(Ops.WHERE, mask_value(there.mask), found, fill)
 
 
 def pruned(body: Statements) -> Statements:
@@ -177,7 +167,7 @@ def factor(kernel: Kernel, stage: str) -> Kernel:
 def _factored(body: Statements, buffer: UOp) -> Statements:
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
-    if made.arg.combine != "sum" or made.arg.rebase:
+    if made.arg.combine != "sum":
         raise Illegal(f"FACTOR: {name} is no plain sum")
     every, stored = factors(value), changed([producer])
     left = [one for one in every if _moving(one, producer) or stored & read([let("", one)])]
@@ -199,13 +189,18 @@ def merged(body: Statements, stage: str, axis: str) -> Statements:
     at, to = _pair(body, stage, axis)
     between, after = body[at + 1 : to], body[to + 1 :]
     before = body[:at] + between
-    if met([body[at]], between):
+    if _met(body[at : at + 1], between):
         raise Illegal(f"AT: what stands between the loops needs {stage} there")
     fused = _fused(body[at], body[to], changed(before))
     before, inner = _contracted(before, fused, after)
     if fused.name != axis:
         inner = merged(inner, stage, axis)
     return (*before, fused.over(inner), *after)
+
+
+def _met(first: Statements, second: Statements) -> set[UOp]:
+    """The buffers by which two groups of statements depend on each other's order."""
+    return changed(first) & touched(second) | changed(second) & read(first)
 
 
 def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
@@ -227,7 +222,7 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
         raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
     early = placed(first.src, {axis_of(first): axis_of(second)})
     own = own_places(early + late, axis_of(second))
-    for lead in sorted(met(early, late), key=lambda one: one.name):
+    for lead in sorted(_met(early, late), key=lambda one: one.name):
         if not own.get(lead):
             early, late = _rebased(early, late, lead, earlier)
     new = names_declared(direct(early, Ops.LET, Ops.BUFFER))
@@ -265,7 +260,7 @@ def _rebased(
 def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     """True for a sum, at the place of that state, of products with one factor exp(score - now)."""
     arg = sum_of.arg
-    if sum_of.op is not Ops.STORE or arg.combine != "sum" or arg.rebase:
+    if sum_of.op is not Ops.STORE or arg.combine != "sum":
         return False
     lead, place = made.arg.places[0], arg.places[0]
     leads = place._replace(indices=place.indices[: len(lead.indices)])

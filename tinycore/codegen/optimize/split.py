@@ -4,25 +4,25 @@ In: a kernel and an axis name. Out: the kernel, or Illegal. i splits into i.0 an
 have primes (docs/ir.md rules 4, 7). Next file: pieces.py.
 """
 
+from functools import reduce
+
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Statements,
     atom_of,
     atoms_in,
     changed,
-    constraint,
     declared,
     direct,
+    edit,
     edit_loops,
     find,
-    followed,
     fresh,
     loads,
     loops_in,
     loops_of,
     names_declared,
     names_in,
-    nested,
     own_places,
     placed,
     read,
@@ -33,12 +33,12 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.affine import Mask, atoms, mask_of
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.spec import TEAMS
-from tinycore.uop.tree import Access, Kernel, Rebuild, axis_of, loop, rebuild
+from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, axis_of, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -67,7 +67,7 @@ def tiled(node: UOp, factor: int) -> UOp:
     name, extent, kind, _ = node.arg
     count = (extent + (factor - 1)) // factor
     value = axis(f"{name}.0", count) * factor + axis(f"{name}.1", factor)
-    mask = constraint(extent - 1 - value)
+    mask = mask_of([extent - 1 - value])
     if mask and atom_of(node) in atoms(*[one.arg.extent for one in loops_in(node.src)]):
         raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
     inner = loop(kind, f"{name}.1", factor, placed(node.src, {axis_of(node): value}, mask))
@@ -125,7 +125,7 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
     if place == "grid" and len(mapped.body) > 1:
         as_plan(mapped)
-    return nested(mapped, "MAP")
+    return mapped
 
 
 # Remainders
@@ -144,7 +144,8 @@ def peel(kernel: Kernel, name: str) -> Kernel:
         if arg.map not in ("", "grid") or not arg.extent.is_const or arg.extent.const < 2:
             raise Illegal(f"PEEL: axis {name} is mapped or has no constant extent above one")
         last = arg.extent.const - 1
-        copy = _shrunk(primes.copy(node, make(last)))
+        copy = primes.copy(node, make(last))
+        copy = reduce(_cut, loops_in(copy), copy)
         if not arg.map:
             return (renewed(node, extent=make(last)), *copy)
         here = axis_of(node)
@@ -156,7 +157,7 @@ def peel(kernel: Kernel, name: str) -> Kernel:
 
 
 def _if(condition: Index, body: Statements) -> UOp:
-    return UOp(Ops.IF, dtypes.void, body, constraint(condition))
+    return UOp(Ops.IF, dtypes.void, body, mask_of([condition]))
 
 
 def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
@@ -171,8 +172,8 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
         arg = node.arg
         if arg.kind != "par" or arg.map or not arg.extent.is_const or arg.extent.const < factor:
             raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
-        own, stores = declared(node.src), find(node.src, Ops.STORE, Ops.MMA)
-        combining = [one for one in stores if one.op is Ops.MMA or one.arg.combine]
+        own = declared(node.src)
+        combining = [one for one in find(node.src, *STORES) if one.arg.combine]
         if changed(combining) - own:
             raise Illegal(f"OVERLAP: {name} holds a combining store")
         if (changed(node.src) - own) & read(node.src):
@@ -220,17 +221,11 @@ class _Primes:
 # Extents that a mask shrinks
 
 
-def _shrunk(body: Statements) -> Statements:
-    for node in loops_in(body):
-        for atom in atoms(axis_of(node)):
-            body = _cut(body, atom)
-    return body
-
-
-def _cut(body: Statements, atom: Atom) -> Statements:
+def _cut(body: Statements, node: UOp) -> Statements:
     """The body with one axis cut; a mask `c - atom >= 0` lets c + 1 iterations through."""
-    masks = masks_of(body, atom)
-    if not masks:
+    atom = atom_of(node)
+    masks = atom and masks_of(body, atom)
+    if not atom or not masks:
         return body
     limits = [[one.const + 1 for one in mask if one.terms == ((atom, -1),)] for mask in masks]
     extent = max([min(found, default=atom.hi + 1) for found in limits])
@@ -240,12 +235,9 @@ def _cut(body: Statements, atom: Atom) -> Statements:
     for tile, at in _private(body, atom).items():
         shape = tile.arg.shape
         nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
-
-    def look(new: UOp) -> UOp:
-        is_ours = new.op is Ops.LOOP and atom_of(new) is atom
-        return refit(new, extent=make(extent)) if is_ours else new
-
-    return Rebuild(nodes, followed(body, {atom: axis(atom.name, extent)}), look).body(body)
+    ours = [one for one in loops_in(body) if atom_of(one) is atom]
+    cut = edit(body, lambda one: (renewed(one, extent=make(extent)) if one in ours else one,))
+    return rebuild(cut, nodes)
 
 
 def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
@@ -297,8 +289,8 @@ def _filled(statement: UOp) -> UOp:
     if others or filled is statement or statement.arg.combine != "sum":
         return statement
     value = statement.src[1]
-    reads = [one for one in direct(factors(value), Ops.LOAD) if not one.arg.fill]
-    zeros = [one for one in reads if {*place.mask} <= {*one.arg.mask}]
+    reads = direct(factors(value), Ops.LOAD)
+    zeros = [one for one in reads if not one.arg.fill and {*place.mask} <= {*one.arg.mask}]
     if not zeros or any(node.op in UNBOUNDED for node in toposort([value])):
         return statement
     still = [one for one in loads([statement]) if one is not zeros[0]]

@@ -24,7 +24,6 @@ from tinycore.codegen.optimize.edit import (
     loads_of,
     loops_in,
     names_in,
-    nested,
     own_axes,
     read,
     refit,
@@ -78,7 +77,7 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
     staged = edit_loops(kernel, at, on_loop)
     if staged == kernel:
         raise Illegal(f"STAGE: {source} is not read inside {at}")
-    return nested(staged, "STAGE")
+    return staged
 
 
 def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str) -> UOp:
@@ -209,12 +208,11 @@ def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -
     found = []
     extents = {one.name: one.arg.extent for one in loops_in(node.src)}
     for group in layout:
-        inside, stride = make(0), 1
-        for listed in reversed(group):
+        inside = make(0)
+        for listed in group:
             if listed not in extents or not extents[listed].is_const:
                 raise Illegal(f"{action}: {listed} is no inner axis of constant extent")
-            inside += axis(listed, extents[listed]) * stride
-            stride *= extents[listed].const
+            inside = inside * extents[listed].const + axis(listed, extents[listed])
         found.append(inside)
     if atoms(*places) & atoms_in(node.src) != atoms(*found):
         raise Illegal(f"{action}: the layout lists other axes than the index of {name} holds")
