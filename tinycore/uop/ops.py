@@ -164,14 +164,15 @@ class UOp(Arithmetic):
 
     def replace(self, **fields: Any) -> UOp:
         """This node with some fields changed."""
-        names = ("op", "dtype", "src", "arg", "tag")
-        return UOp(*[fields.pop(name, getattr(self, name)) for name in names], **fields)
+        kept = {name: getattr(self, name) for name in ("op", "dtype", "src", "arg", "tag")}
+        return UOp(**(kept | fields))
 
     @property
     def name(self) -> str:
-        """The name of a buffer, or of the axis of a loop or role."""
-        found: str = self.arg.name if self.op is Ops.BUFFER else self.arg.axis
-        return found
+        """The name of a buffer or LET, or of the axis of a loop or role."""
+        if self.op is Ops.LET:
+            return str(self.arg)
+        return str(self.arg.name if self.op is Ops.BUFFER else self.arg.axis)
 
     @property
     def source(self) -> UOp:
@@ -227,8 +228,7 @@ def _exact(value: Scalar, dtype: DType) -> bool:
     if not isfinite(value):
         return dtype.is_float
     if dtype.is_float:
-        quarters = float(value * 4)
-        return float(value) == value and abs(value) < 256 and quarters.is_integer()
+        return abs(value) < 256 and float(value * 4).is_integer()
     return value == int(value) and dtype.holds(value)
 
 
@@ -246,16 +246,15 @@ def alu(op: Ops, *src: UOp) -> UOp:
             f"{op.name.lower()}: operands have types {src[0].dtype!r} and {src[1].dtype!r}; "
             "expected one type. Cast one of them."
         )
-    return UOp(op, result_dtype(op, src), src)
+    return unfolded(op, *src)
 
 
-def result_dtype(op: Ops, src: Nodes) -> DType:
-    """The type of a scalar op over `src`."""
+def unfolded(op: Ops, *src: UOp) -> UOp:
+    """A scalar op as it stands, of the type that its sources give it."""
+    dtype = src[0 if op in SHIFTS else -1].dtype
     if op in COMPARISON:
-        return dtypes.bool.vec(src[0].dtype.lanes)
-    if op in SHIFTS:
-        return src[0].dtype
-    return src[-1].dtype
+        dtype = dtypes.bool.vec(dtype.lanes)
+    return UOp(op, dtype, src)
 
 
 _NEUTRAL: dict[Ops, Scalar] = {Ops.ADD: 0, Ops.MUL: 1, Ops.OR: 0, Ops.XOR: 0}

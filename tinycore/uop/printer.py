@@ -163,7 +163,7 @@ class Printer:
 
     def name(self, node: UOp) -> str:
         """The name of a buffer or value."""
-        return tree.name_of(node)
+        return node.name
 
     def place(self, buffer: UOp, access: Access) -> str:
         """P[k; i, j | i < 4 else 1.0]"""
@@ -211,8 +211,8 @@ class Printer:
 
     def comparison(self, value: Index) -> str:
         """The constraint value >= 0, with what is negative on the other side."""
-        more = make(0, tuple((atom, c) for atom, c in value.terms if c > 0))
-        less = make(0, tuple((atom, -c) for atom, c in value.terms if c < 0))
+        more = make(0, tuple(term for term in value.terms if term[1] > 0))
+        less = more - value + value.const
         if not value.terms:
             return _number(value.const >= 0)
         if not less.terms or (more.terms and value.const >= 0):

@@ -12,10 +12,10 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
-from tinycore.uop.affine import NEVER, Mask, mask_of
+from tinycore.uop.affine import NEVER, Mask
 from tinycore.uop.index import Index, as_index, axis, digit, gather
-from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, result_dtype
-from tinycore.uop.tree import Access, both, index_value, load, mask_value
+from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, unfolded
+from tinycore.uop.tree import Access, all_of, both, index_value, load, mask_value
 
 Term = Index | UOp | float  # a float or a constant Index has no type yet
 Item = TypeVar("Item")
@@ -229,11 +229,11 @@ class Reader:
             return _INDEX_SIGNS[sign](left, right)
         first, second = self._alike(left, right)
         if sign == "/" and first.dtype.is_float:
-            sign, second = "*", _node(Ops.RECIP, second)
+            sign, second = "*", unfolded(Ops.RECIP, second)
         if sign not in SIGNS:
             found = f"found '{sign}' of {first.dtype.short}"
             self.refuse(f"{found}; expected one of - > {' '.join(sorted(SIGNS))}.")
-        return _node(SIGNS[sign], first, second)
+        return unfolded(SIGNS[sign], first, second)
 
     def _unary(self) -> Term:
         if self.accept("-"):
@@ -277,7 +277,7 @@ class Reader:
             known = [text for text, op in FUNCTIONS.items() if op.row.sources == len(terms)]
             found = f"found {name} with {len(terms)} arguments"
             self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")
-        return _node(op, *(map(self.typed, terms) if op in SHIFTS else self._alike(*terms)))
+        return unfolded(op, *(map(self.typed, terms) if op in SHIFTS else self._alike(*terms)))
 
     # types
 
@@ -302,22 +302,14 @@ class Reader:
         return [self.typed(term, next(iter(types), None)) for term in terms]
 
 
-def _node(op: Ops, *sources: UOp) -> UOp:
-    return UOp(op, result_dtype(op, sources), sources)
-
-
 def _negated(term: Term) -> Term:
-    return _node(Ops.NEG, term) if isinstance(term, UOp) else -term
-
-
-def _where(*values: Index) -> UOp:
-    return mask_value(mask_of(values))
+    return unfolded(Ops.NEG, term) if isinstance(term, UOp) else -term
 
 
 _INDEX_SIGNS: dict[str, Callable[[Index, Index], Term]] = {
     "+": Index.__add__,
     "*": Index.__mul__,
-    "<": lambda a, b: _where(b - a - 1),
-    "<=": lambda a, b: _where(b - a),
-    "==": lambda a, b: _where(a - b, b - a),
+    "<": lambda a, b: all_of(b - a - 1),
+    "<=": lambda a, b: all_of(b - a),
+    "==": lambda a, b: all_of(a - b, b - a),
 }

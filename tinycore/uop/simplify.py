@@ -9,10 +9,10 @@ import operator
 from collections.abc import Callable
 
 from tinycore.dtype import DType, Scalar, dtypes, promote
-from tinycore.uop.affine import Mask, mask_of
+from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index, as_index
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, UOp, alu, const
-from tinycore.uop.tree import both, index_value, mask_value
+from tinycore.uop.tree import all_of, both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np
 
@@ -120,18 +120,14 @@ def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
 @rule(place_x < place_y)
 def index_below(x: UOp, y: UOp) -> UOp:
     """x < y is y - x - 1 >= 0."""
-    return _all_of(as_index(y.arg) - as_index(x.arg) - 1)
+    return all_of(as_index(y.arg) - as_index(x.arg) - 1)
 
 
 @rule(place_x.eq(place_y))
 def index_equal(x: UOp, y: UOp) -> UOp:
     """x == y is x - y >= 0 and y - x >= 0."""
     difference = as_index(x.arg) - as_index(y.arg)
-    return _all_of(difference, -difference)
-
-
-def _all_of(*values: Index) -> UOp:
-    return mask_value(mask_of(values))
+    return all_of(difference, -difference)
 
 
 def _fits(value: Index, dtype: DType) -> bool:
@@ -152,7 +148,7 @@ def not_mask(x: UOp) -> Result:
     """Not (v >= 0) is -v - 1 >= 0; of several at once it is no conjunction."""
     if len(x.arg) > 1:
         return None
-    return _all_of(-x.arg[0] - 1)
+    return all_of(-x.arg[0] - 1)
 
 
 @rule(flag.eq(c))

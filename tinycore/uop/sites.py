@@ -68,7 +68,7 @@ def under(statements: Iterable[UOp]) -> list[UOp]:
 def declared(statement: UOp) -> Names:
     """The names that a statement puts in scope."""
     if statement.op in (Ops.BUFFER, Ops.LET):
-        return {tree.name_of(statement): statement}
+        return {statement.name: statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
     if statement.op in BODIES:

@@ -154,6 +154,11 @@ def mask_value(mask: Mask) -> UOp:
     return UOp(Ops.MASK, dtypes.bool, (), mask)
 
 
+def all_of(*values: Index) -> UOp:
+    """A flag: every value is at least zero."""
+    return mask_value(mask_of(values))
+
+
 def both(first: Mask, second: Mask) -> Mask:
     """The conjunction of two masks."""
     if not first or not second:
@@ -174,12 +179,6 @@ def walk(statements: Iterable[UOp], loops: Nodes = ()) -> Iterator[tuple[UOp, No
         if statement.op in BODIES:
             inner = (*loops, statement) if statement.op is Ops.LOOP else loops
             yield from walk(statement.src, inner)
-
-
-def name_of(node: UOp) -> str:
-    """The name of a buffer or of a LET."""
-    found: str = node.arg.name if node.op is Ops.BUFFER else node.arg
-    return found
 
 
 def axis_of(statement: UOp) -> Index:
