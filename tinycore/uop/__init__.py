@@ -3,14 +3,9 @@
 The first file to read is table.py.
 """
 
-from tinycore.uop.ops import Nodes, Ops, UOp
-from tinycore.uop.upat import PatternMatcher, UPat, graph_rewrite
-
-__all__ = [
-    "Nodes",
-    "Ops",
-    "PatternMatcher",
-    "UOp",
-    "UPat",
-    "graph_rewrite",
-]
+from tinycore.uop.ops import Nodes as Nodes, Ops as Ops, UOp as UOp
+from tinycore.uop.upat import (
+    PatternMatcher as PatternMatcher,
+    UPat as UPat,
+    graph_rewrite as graph_rewrite,
+)

@@ -124,10 +124,8 @@ def reshape(node: UOp, shape: Shape) -> UOp:
     if shape == old:
         return node
     if _signature(old) != _signature(shape):
-        raise ShapeError(
-            f"reshape: shape {old} does not fit {shape}; expected as many elements, "
-            "symbolic axes kept whole. Pass a shape of equal size."
-        )
+        found = f"reshape: shape {old} does not fit {shape}; expected as many elements"
+        raise ShapeError(f"{found}, symbolic axes kept whole. Pass a shape of equal size.")
     if node.op is Ops.RESHAPE:
         return reshape(node.source, shape)
     return node.under(Ops.RESHAPE, shape)
@@ -159,10 +157,8 @@ def expand(node: UOp, shape: Shape) -> UOp:
         return node
     pairs = zip(old, shape, strict=False)
     if len(old) != len(shape) or any(a not in (1, b) for a, b in pairs):
-        raise ShapeError(
-            f"expand: shape {old} cannot become {shape}; "
-            "expected equal extents or 1. Reshape first."
-        )
+        found = f"expand: shape {old} cannot become {shape}"
+        raise ShapeError(f"{found}; expected equal extents or 1. Reshape first.")
     if node.op is Ops.EXPAND:
         return expand(node.source, shape)
     return node.under(Ops.EXPAND, shape)
@@ -189,10 +185,8 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
     for extent, (begin, end) in zip(old, box, strict=True):
         least = min(as_index(begin).lo, as_index(end - begin).lo)
         if least < 0 or upper(end) > upper(extent):
-            raise ShapeError(
-                f"shrink: box {box} does not lie in shape {old}; "
-                "expected 0 <= begin <= end <= extent. Pad first."
-            )
+            found = f"shrink: box {box} does not lie in shape {old}"
+            raise ShapeError(f"{found}; expected 0 <= begin <= end <= extent. Pad first.")
     if box == tuple([(0, extent) for extent in old]):
         return node
     if node.op is Ops.SHRINK:
@@ -223,10 +217,8 @@ def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1)
     extent = upper(shape[axis])
     places = (extent - dilation * (size - 1) - 1) // stride + 1
     if places < 1:
-        raise ShapeError(
-            f"windows: size {size} with dilation {dilation} does not fit an axis of {extent}; "
-            "expected a smaller window. Pad the input."
-        )
+        found = f"windows: size {size} with dilation {dilation} does not fit an axis of {extent}"
+        raise ShapeError(f"{found}; expected a smaller window. Pad the input.")
     before, after = shape[: axis + 1], shape[axis + 1 :]
     column = reshape(node, (*before, 1, *after))
     if size == 1 and stride == 1:

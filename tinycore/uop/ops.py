@@ -238,14 +238,12 @@ def alu(op: Ops, *src: UOp) -> UOp:
     Raises: DTypeError if two sources differ in type.
     """
     fold = _fold_pair if len(src) == 2 else _FOLDS.get(op)
-    found = fold(op, *src) if fold else None
-    if found is not None:
-        return found
+    folded = fold(op, *src) if fold else None
+    if folded is not None:
+        return folded
     if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in SHIFTS:
-        raise DTypeError(
-            f"{op.name.lower()}: operands have types {src[0].dtype!r} and {src[1].dtype!r}; "
-            "expected one type. Cast one of them."
-        )
+        found = f"{op.name.lower()}: operands have types {src[0].dtype!r} and {src[1].dtype!r}"
+        raise DTypeError(f"{found}; expected one type. Cast one of them.")
     return unfolded(op, *src)
 
 

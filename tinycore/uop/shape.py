@@ -82,8 +82,6 @@ def _derived(node: UOp) -> Any:
 def _common(node: UOp) -> Shape:
     shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
     if len(shapes) > 1:
-        raise ShapeError(
-            f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ; "
-            "expected equal shapes. Expand the smaller one."
-        )
+        found = f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ"
+        raise ShapeError(f"{found}; expected equal shapes. Expand the smaller one.")
     return shapes[0] if shapes else ()

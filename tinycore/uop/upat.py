@@ -183,21 +183,17 @@ def as_rule(entry: Rule | tuple[UPat, Function]) -> Rule:
     pattern, function = entry[-2:]
     code = getattr(function, "__code__", None)
     if code is None:
-        raise ArgumentError(
-            f"PatternMatcher: {function!r} is no Python function; expected one with named "
-            "parameters. Wrap it in a lambda."
-        )
+        text = f"PatternMatcher: {function!r} is no Python function"
+        raise ArgumentError(f"{text}; expected one with named parameters. Wrap it in a lambda.")
     name = f"{basename(code.co_filename)}:{code.co_firstlineno}"
     found = entry if isinstance(entry, Rule) else Rule(name, pattern, function)
     known = pattern.names()
     needed = parameters(function)[: -len(function.__defaults__ or ()) or None]
     missing = [word for word in needed if word not in (*known, "self", "node", "ctx")]
     if missing:
-        raise ArgumentError(
-            f"PatternMatcher: rule {found.name} takes {missing[0]!r}, which its pattern does "
-            f"not name; expected some of: {', '.join(sorted(known)) or 'none'}. "
-            "Name it in the pattern."
-        )
+        text = f"PatternMatcher: rule {found.name} takes {missing[0]!r}, which its pattern does not"
+        names = ", ".join(sorted(known)) or "none"
+        raise ArgumentError(f"{text} name; expected some of: {names}. Name it in the pattern.")
     return found
 
 
@@ -276,10 +272,8 @@ def _running(name: str) -> Iterator[Counters]:
     """One run of a pass. Raises: SpecError inside another."""
     outer = getattr(_RUNNING, "name", None)
     if outer is not None:
-        raise SpecError(
-            f"graph_rewrite: {name!r} was started inside a rule of {outer!r}; "
-            "expected rules that only build nodes. Return the node: the driver rewrites it."
-        )
+        found = f"graph_rewrite: {name!r} was started inside a rule of {outer!r}; expected rules"
+        raise SpecError(f"{found} that only build nodes. Return the node: the driver rewrites it.")
     counters, before = COUNTERS[name], Interning.created
     _RUNNING.name = name
     try:
