@@ -46,11 +46,9 @@ def substitute(
     """
 
     def leaf(atom: Atom) -> Index | None:
-        if atom in env:
-            return env[atom]
-        if on_node is None or atom.kind != "gather":
-            return None
-        return gather(on_node(atom.node), atom.hi + 1)
+        if on_node and atom.kind == "gather" and atom not in env:
+            return gather(on_node(atom.node), atom.hi + 1)
+        return env.get(atom)
 
     return _replaced(value, leaf, {} if memo is None else memo)
 
@@ -75,16 +73,14 @@ def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
 
 
 def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
-    if atom.base is not None:
-        base = _replaced(atom.base, leaf, memo)
-        if base is atom.base:
-            return None
-        if atom.kind == "alias":
-            return alias(base, atom.lo, atom.hi)
-        return digit(base, atom.divisor, atom.modulus)
-    if not atom.factors:
+    if atom.factors:
+        return prod([_replaced(of_atom(one), leaf, memo) for one in atom.factors], start=make(1))
+    base = atom.base and _replaced(atom.base, leaf, memo)
+    if base is atom.base:
         return None
-    return prod([_replaced(of_atom(factor), leaf, memo) for factor in atom.factors], start=make(1))
+    if atom.kind == "alias":
+        return alias(base, atom.lo, atom.hi)
+    return digit(base, atom.divisor, atom.modulus)
 
 
 def atoms(*values: Index) -> frozenset[Atom]:
@@ -116,9 +112,7 @@ def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
 def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
     if atom.base is not None:
         inner = evaluate(atom.base, read) // atom.divisor
-        if atom.modulus:
-            inner %= atom.modulus
-        return inner
+        return inner % atom.modulus if atom.modulus else inner
     if not atom.factors:
         return read(atom)
     return prod([_evaluate_atom(factor, read) for factor in atom.factors])

@@ -72,9 +72,7 @@ class Index:
 
     def __mul__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            if other == 0:
-                return make(0)
-            scaled = tuple([(atom, factor * other) for atom, factor in self.terms])
+            scaled = tuple([(atom, factor * other) for atom, factor in self.terms if other])
             return make(self.const * other, scaled)
         total = self * other.const + make(0, other.terms) * self.const
         for x, x_factor in self.terms:
@@ -133,8 +131,7 @@ class Tables:
     def __init__(self) -> None:
         self.created = 0
         self.values = Table(Index)
-        self.axes = Table(lambda name, hi: Atom("axis", 0, hi, name))
-        self.variables = Table(lambda name, lo, hi: Atom("variable", lo, hi, name))
+        self.named = Table(Atom)
         self.digits = Table(_digit)
         self.aliases = Table(lambda base, lo, hi: Atom("alias", lo, hi, base=base))
         self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
@@ -152,9 +149,9 @@ class Tables:
             for key, value in self.values.items()
             if {atom.kind for atom, _ in value.terms} == {"variable"}
         }
-        indices = (self.values, self.digits, self.aliases, self.gathers)
-        for table in (*indices, self.products, self.plain, self.atoms):
-            table.clear()
+        for name, table in vars(self).items():
+            if name not in ("created", "named"):
+                table.clear()
         self.values.update(kept)
 
 
@@ -186,12 +183,12 @@ def of_atom(atom: Atom) -> Index:
 
 def axis(name: str, extent: Index | int) -> Index:
     """The value of loop axis `name`."""
-    return of_atom(TABLES.axes[name, as_index(extent).hi - 1])
+    return of_atom(TABLES.named["axis", 0, as_index(extent).hi - 1, name])
 
 
 def variable(name: str, lo: int, hi: int) -> Index:
     """A number bound at launch, `hi` included."""
-    return of_atom(TABLES.variables[name, lo, hi])
+    return of_atom(TABLES.named["variable", lo, hi, name])
 
 
 def gather(node: object, extent: int) -> Index:

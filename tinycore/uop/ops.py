@@ -41,10 +41,10 @@ class _Reference(weakref.ref["UOp"]):
 _weak: dict[Key, _Reference] = {}
 
 
-def _forget(reference: weakref.ref[UOp]) -> None:
-    assert isinstance(reference, _Reference), "uop: foreign reference in the intern table"
-    if _weak.get(reference.key) is reference:
-        del _weak[reference.key]
+def _forget(reference: Any) -> None:
+    key: Key = reference.key
+    if _weak.get(key) is reference:
+        del _weak[key]
 
 
 class Interning:

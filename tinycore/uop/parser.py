@@ -74,7 +74,7 @@ class Parser(Reader):
                 temps += (self.declared(self.name("a buffer")),)
                 continue
             name = self.name("the name of a kernel or of a vendor's call")
-            buffers = [buffer.arg.name for buffer in self.group(self.buffer)]
+            buffers = [buffer.name for buffer in self.group(self.buffer)]
             launches += (Launch(name, tuple(buffers), self.units.get(name)),)
         return temps, launches
 
@@ -119,7 +119,7 @@ class Parser(Reader):
         node = read(self, self.advance())
         self.names = names
         if node.op is Ops.BUFFER:
-            names[node.arg.name] = node
+            names[node.name] = node
         return (node,)
 
     def loop(self, kind: str) -> UOp:
@@ -155,9 +155,8 @@ class Parser(Reader):
         space = self.advance() if self.token in SPACES else tree.GLOBAL
         slots = self.integer() if self.accept("slots") else 1
         init = self.one_of(MONOIDS) if self.accept("=") else ""
-        swizzle = None
-        if self.accept("swizzle"):
-            swizzle = self.integer(), self.integer(), self.integer()
+        has_swizzle = self.accept("swizzle")
+        swizzle = (self.integer(), self.integer(), self.integer()) if has_swizzle else None
         own = self.own() if self.accept("own") else None
         names = tuple(name for name, _ in shape if name and own)
         extents = tuple(extent for _, extent in shape)

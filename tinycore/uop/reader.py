@@ -58,9 +58,10 @@ class Reader:
     def __init__(self, text: str) -> None:
         self.lines = [Line(-1, 0, "")]
         for number, line in reversed([*enumerate(text.splitlines(), 1)]):
-            code = line.split("#")[0]
-            if code.strip():
-                self.lines.append(Line(len(code) - len(code.lstrip()), number, code.strip()))
+            code = line.split("#")[0].rstrip()
+            if code:
+                text = code.lstrip()
+                self.lines.append(Line(len(code) - len(text), number, text))
         self.tokens: list[str] = []
 
     def open(self) -> None:
@@ -178,11 +179,10 @@ class Reader:
         sequence = None
         indices = self.listed(self.index, "]", "|")
         if len(indices) == 1 and self.accept(";"):
-            sequence = indices[0]
-            indices = self.listed(self.index, "]", "|")
+            sequence, indices = indices[0], self.listed(self.index, "]", "|")
         mask = self.mask() if self.accept("|") else ()
         fill = self.typed(self.term(), dtype) if self.accept("else") else None
-        if fill is not None and fill.op is not Ops.CONST:
+        if fill and fill.op is not Ops.CONST:
             self.refuse("found a value after else; expected a number.")
         self.expect("]")
         return Access(tuple(indices), mask, sequence, fill.arg if fill else None)
@@ -266,16 +266,17 @@ class Reader:
         if name == "mask":
             return mask_value(reduce(both, self.group(self._constraint)))
         terms = self.group(self.term)
+        count = len(terms)
         word, _, kind = name.partition(".")
         op, dtype = FUNCTIONS.get(word), TYPES.get(kind or name)
-        if dtype and len(terms) == 1 and op is Ops.BITCAST:
+        if dtype and count == 1 and op is Ops.BITCAST:
             return UOp(op, dtype, (self.typed(terms[0]),))
-        if dtype and len(terms) == 1 and not kind:
+        if dtype and count == 1 and not kind:
             node = self.typed(terms[0], dtype)
             return node if node.dtype is dtype else UOp(Ops.CAST, dtype, (node,))
-        if op is None or kind or op.row.sources != len(terms):
-            known = [text for text, op in FUNCTIONS.items() if op.row.sources == len(terms)]
-            found = f"found {name} with {len(terms)} arguments"
+        if op is None or kind or op.row.sources != count:
+            known = [text for text, op in FUNCTIONS.items() if op.row.sources == count]
+            found = f"found {name} with {count} arguments"
             self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")
         return unfolded(op, *(map(self.typed, terms) if op in SHIFTS else self._alike(*terms)))
 
@@ -294,8 +295,8 @@ class Reader:
         return const(term, dtype)
 
     def _alike(self, *terms: Term) -> list[UOp]:
-        known = [term.dtype for term in terms if isinstance(term, UOp)]
-        types = dict.fromkeys([dtype for dtype in known if dtype is not dtypes.bool])
+        types = dict.fromkeys([term.dtype for term in terms if isinstance(term, UOp)])
+        types.pop(dtypes.bool, None)
         if len(types) > 1:
             names = " and ".join([dtype.short for dtype in types])
             self.refuse(f"operands have types {names}; expected one type. Cast one of them.")

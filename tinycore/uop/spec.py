@@ -7,6 +7,7 @@ SpecError if a rule is broken. Next file: lowered.py.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
+from typing import Any
 
 from tinycore.errors import SpecError
 from tinycore.uop import sites
@@ -114,7 +115,7 @@ def types_match(site: Site) -> Defects:
         moved += zip(site.statement.src, values(site.statement), strict=False)
     for buffer, value in moved:
         if value.dtype is not buffer.dtype:
-            text = f"{value.dtype.short} at {buffer.arg.name} of {buffer.dtype.short}"
+            text = f"{value.dtype.short} at {buffer.name} of {buffer.dtype.short}"
             yield f"{text}; expected one type. Cast it."
 
 
@@ -139,7 +140,7 @@ def indices_are_in_bounds(site: Site) -> Defects:
         for value, goal in goals:
             point = counterexample(goal, [*around, *use.access.mask])
             if point is not None:
-                place = f"{Printer().index(value)} of {use.buffer.arg.name}"
+                place = f"{Printer().index(value)} of {use.buffer.name}"
                 number = evaluate(value, point.__getitem__)
                 yield f"index {place} is {number} at {point}; expected a mask or a larger extent."
 
@@ -154,9 +155,9 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
         beyond = (atom.hi - atom.lo + 1) // 2  # a quarter of the points is on each bound
         numbers = random.integers(atom.lo - beyond, atom.hi + beyond, POINTS, endpoint=True)
         points[atom] = numbers.clip(atom.lo, atom.hi)
-    wrong = evaluate(value, points.__getitem__) < 0
-    for known in given:
-        wrong = wrong & (evaluate(known, points.__getitem__) >= 0)
+    wrong: Any = True
+    for known in (-1 - value, *given):
+        wrong &= evaluate(known, points.__getitem__) >= 0
     for place in np().flatnonzero(wrong):
         return {atom: int(column[place]) for atom, column in points.items()}
     return None
@@ -198,7 +199,7 @@ def states_are_rebased(site: Site) -> Defects:
         if use.how == "store" or use.buffer in inner:
             continue
         if use.how != ways.setdefault(use.buffer, use.how):
-            yield f"{use.buffer.arg.name} is combined in two ways; expected one. Use two buffers."
+            yield f"{use.buffer.name} is combined in two ways; expected one. Use two buffers."
         if loop.arg.axis not in _names(use.access.indices):
             moved[use.buffer] |= {*dependents(statement)}
     depends = defaultdict(set, {state: {state} for state in moved})
@@ -210,8 +211,8 @@ def states_are_rebased(site: Site) -> Defects:
                 continue
             for state in read:
                 if target not in moved[state]:
-                    text = f"`{show(statement)}` depends on {state.arg.name}, which changes"
-                    yield f"{text}; expected {target.arg.name} in its rebase."
+                    text = f"`{show(statement)}` depends on {state.name}, which changes"
+                    yield f"{text}; expected {target.name} in its rebase."
 
 
 def rebase_fits(site: Site) -> Defects:
@@ -307,9 +308,10 @@ def rings_turn(site: Site) -> Defects:
     """A slot is waited for after a COPY and freed before the next; a COPY runs ahead by fewer
     sequence numbers than there are slots."""
     buffer = site.statement
-    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
-    turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
-    copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
+    around = site.around[-1].src if buffer.arg.space in NEAR else ()
+    turns = [pair for pair in walk(around) if pair[0].op in RINGS]
+    turns = [pair for pair in turns if buffer in toposort(pair[0].src)]
+    copies, waits, frees = [[pair for pair in turns if pair[0].op is op] for op in RINGS]
     filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
     again = any(loop.arg.extent.hi > 1 for _, loops in filled for loop in loops)
     if filled and not waits:

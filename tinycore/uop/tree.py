@@ -236,11 +236,10 @@ def mapped(arg: Any, change: IndexMap) -> Any:
         return change(arg)
     if not isinstance(arg, tuple):
         return arg
-    if not hasattr(arg, "_fields"):
-        return tuple([mapped(part, change) for part in arg])
-    named = zip(arg._fields, arg, strict=True)
-    parts = [(mapped_mask if name == "mask" else mapped)(part, change) for name, part in named]
-    return type(arg)(*parts)
+    parts = [mapped(part, change) for part in arg]
+    if isinstance(arg, Access):
+        parts[1] = mapped_mask(arg.mask, change)
+    return type(arg)(*parts) if hasattr(arg, "_fields") else tuple(parts)
 
 
 def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
