@@ -6,7 +6,7 @@ nodes; equal kernels print equally. Caches key on `kernel_key`. Next file: spec.
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -249,10 +249,10 @@ class Printer:
         if node.op.row.text in LEVELS and len(node.src) == 2:
             return self.infix(node)
         kind = f".{node.dtype.short}" if node.op is Ops.BITCAST else ""
-        arguments = [self.pieces[source][0] for source in node.src]
-        return f"{node.op.name.lower()}{kind}({', '.join(arguments)})", ATOM
+        arguments = ", ".join(map(self.operand, node.src))
+        return f"{node.op.name.lower()}{kind}({arguments})", ATOM
 
-    def operand(self, node: UOp, above: int) -> str:
+    def operand(self, node: UOp, above: int = 0) -> str:
         """The text of a source, in brackets unless it binds more tightly than `above`."""
         text, level = self.pieces[node]
         return text if level > above else f"({text})"
@@ -283,7 +283,7 @@ class _Renamed(Printer):
         self.limit = limit
         self.taken = {variable.arg[0] for variable in kernel.variables}
         self.counts: Counter[str] = Counter()
-        self.bases: dict[str, str] = {}
+        self.bases = defaultdict[str, str](lambda: self.fresh("i"))
         self.local: dict[str, str] = {}
         self.names: dict[UOp, str] = {}
 
@@ -296,13 +296,7 @@ class _Renamed(Printer):
         return self.names[node]
 
     def axis(self, name: str) -> str:
-        return self.local.get(name) or _BASE.sub(self._base, name)
-
-    def _base(self, found: re.Match[str]) -> str:
-        base = found[0]
-        if base not in self.bases:
-            self.bases[base] = self.fresh("i")
-        return self.bases[base]
+        return self.local.get(name) or _BASE.sub(lambda found: self.bases[found[0]], name)
 
     def box(self, axes: Box) -> str:
         self.local |= {name: self.fresh("x") for name, _ in axes}
