@@ -86,12 +86,8 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
 def atoms(*values: Index) -> frozenset[Atom]:
     """The axes, variables and gathers that `values` depend on."""
     known = TABLES.atoms.get(values)
-    if known is None:
-        known = TABLES.atoms[values] = frozenset(_atoms_in(values))
-    return known
-
-
-def _atoms_in(values: Iterable[Index]) -> set[Atom]:
+    if known is not None:
+        return known
     found: set[Atom] = set()
     work = [atom for value in values for atom, _ in value.terms]
     for atom in work:  # which grows by the factors of products
@@ -101,21 +97,22 @@ def _atoms_in(values: Iterable[Index]) -> set[Atom]:
             work += atom.factors
         else:
             found.add(atom)
-    return found
+    return TABLES.atoms.setdefault(values, frozenset(found))
 
 
 def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
     """The number or array that `value` is if `read` gives its axes, variables and gathers."""
-    return sum([c * _evaluate_atom(atom, read) for atom, c in value.terms], value.const)
-
-
-def _evaluate_atom(atom: Atom, read: Callable[[Atom], Any]) -> Any:
-    if atom.base is not None:
-        inner = evaluate(atom.base, read) // atom.divisor
-        return inner % atom.modulus if atom.modulus else inner
-    if not atom.factors:
-        return read(atom)
-    return prod([_evaluate_atom(factor, read) for factor in atom.factors])
+    total: Any = value.const
+    for atom, factor in value.terms:
+        if atom.base is not None:
+            part = evaluate(atom.base, read) // atom.divisor
+            part = part % atom.modulus if atom.modulus else part
+        elif atom.factors:
+            part = prod([evaluate(of_atom(one), read) for one in atom.factors])
+        else:
+            part = read(atom)
+        total = total + factor * part
+    return total
 
 
 def mask_of(constraints: Iterable[Index]) -> Mask:

@@ -224,11 +224,13 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
     while work:
         atom = work.pop()
         factor = factors.get(atom, 0)
-        upper = _next_digit(atom, factor, factors) if factor else None
-        if upper is None:
+        # k * (x//d % m) is continued by k * m * (x//(d * m) % n)
+        upper = (atom.base, atom.divisor * atom.modulus, factor * atom.modulus)
+        found = [one for one, c in factors.items() if (one.base, one.divisor, c) == upper]
+        if not factor or not found:
             continue
-        del factors[atom], factors[upper]
-        whole = digit(atom.base, atom.divisor, atom.modulus * upper.modulus)
+        del factors[atom], factors[found[0]]
+        whole = digit(atom.base, atom.divisor, atom.modulus * found[0].modulus)
         const += factor * whole.const
         add(factors, whole.terms, factor)
         work += dict(whole.terms)
@@ -247,15 +249,6 @@ def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
         const += factor * new.const
         add(factors, new.terms, factor)
     return collect(const, factors)
-
-
-def _next_digit(atom: Atom, factor: int, factors: dict[Atom, int]) -> Atom | None:
-    """The atom that continues k*(x//d % m) as k*m*(x//(d*m) % n)."""
-    wanted = (atom.base, atom.divisor * atom.modulus, factor * atom.modulus)
-    for other, times in factors.items():
-        if (other.base, other.divisor, times) == wanted:
-            return other
-    return None
 
 
 # Digits. A period P is what a digit does not see: divisor * modulus, or only divisor, whose
