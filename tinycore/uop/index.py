@@ -205,8 +205,7 @@ def alias(value: Index, lo: int, hi: int) -> Index:
 
 
 def _product(x: Atom, y: Atom) -> Index:
-    parts = (x.factors or (x,)) + (y.factors or (y,))
-    factors = tuple(sorted(parts))
+    factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,))))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
     atom = Atom("product", min(corners), max(corners), factors=factors)
     return of_atom(TABLES.products.setdefault(factors, atom))

@@ -15,17 +15,21 @@ from typing import Any, NamedTuple, Self, TypeVar
 from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
-from tinycore.uop.table import (
-    BINARY as BINARY,
-    CASTS as CASTS,
-    COMMUTATIVE as COMMUTATIVE,
-    COMPARISON as COMPARISON,
-    ELEMENTWISE as ELEMENTWISE,
-    MOVEMENT as MOVEMENT,
-    SHIFTS as SHIFTS,
-    UNARY as UNARY,
-    Ops as Ops,
-)
+from tinycore.uop.table import SIGNATURES, Ops as Ops
+
+
+def _group(*names: str) -> frozenset[Ops]:
+    return frozenset(op for op in Ops if op.row.group in names)
+
+
+MOVEMENT = _group("movement")
+UNARY = _group("unary")
+COMPARISON = _group("comparison")
+SHIFTS = _group("shift")
+BINARY = _group("binary", "comparison", "shift")
+CASTS = _group("cast")
+ELEMENTWISE = _group(*SIGNATURES)
+COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
 
 Nodes = tuple["UOp", ...]
 Key = tuple[Ops, DType, Nodes, Any, Any]

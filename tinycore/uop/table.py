@@ -162,17 +162,3 @@ class Ops(Enum):
 
     def __repr__(self) -> str:
         return f"Ops.{self.name}"
-
-
-def _group(*names: str) -> frozenset[Ops]:
-    return frozenset(op for op in Ops if op.row.group in names)
-
-
-MOVEMENT = _group("movement")
-UNARY = _group("unary")
-COMPARISON = _group("comparison")
-SHIFTS = _group("shift")
-BINARY = _group("binary", "comparison", "shift")
-CASTS = _group("cast")
-ELEMENTWISE = _group(*SIGNATURES)
-COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
