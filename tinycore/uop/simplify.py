@@ -5,7 +5,6 @@ compute: ranges and causal masks become INDEX and MASK. A rule makes one node ov
 given.
 """
 
-import operator
 from collections.abc import Callable
 
 from tinycore.dtype import DType, Scalar, dtypes, promote
@@ -92,9 +91,9 @@ def cast_twice(node: UOp, x: UOp) -> Result:
 
 AFFINE: dict[Ops, Callable[..., Index]] = {
     Ops.CAST: as_index,
-    Ops.NEG: operator.neg,
-    Ops.ADD: operator.add,
-    Ops.MUL: operator.mul,
+    Ops.NEG: Index.__neg__,
+    Ops.ADD: Index.__add__,
+    Ops.MUL: Index.__mul__,
 }
 
 
@@ -120,13 +119,13 @@ def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
 @rule(place_x < place_y)
 def index_below(x: UOp, y: UOp) -> UOp:
     """x < y is y - x - 1 >= 0."""
-    return all_of(as_index(y.arg) - as_index(x.arg) - 1)
+    return all_of(as_index(y.arg - x.arg) - 1)
 
 
 @rule(place_x.eq(place_y))
 def index_equal(x: UOp, y: UOp) -> UOp:
     """x == y is x - y >= 0 and y - x >= 0."""
-    difference = as_index(x.arg) - as_index(y.arg)
+    difference = as_index(x.arg - y.arg)
     return all_of(difference, -difference)
 
 
@@ -217,8 +216,7 @@ def number(value: Index, dtype: DType) -> UOp:
     """An index as a number of `dtype`, wrapped where it does not fit."""
     if _fits(value, dtype):
         return index_value(value, dtype)
-    whole = index_value(value, dtypes.int64)
-    return scalar(Ops.CAST, dtype, whole)
+    return scalar(Ops.CAST, dtype, index_value(value, dtypes.int64))
 
 
 def index_of(node: UOp) -> Index | None:
