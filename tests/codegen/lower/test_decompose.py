@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.codegen.harness import TARGET, Built, caps, kernel_of, run, target
+from tests.codegen.harness import NATIVE, TARGET, Built, caps, kernel_of, run, target
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.dtype import NARROW, DType, dtypes, to_bits
 from tinycore.runtime.contract import Target
@@ -219,6 +219,19 @@ def test_narrowing_rounds_to_nearest_and_ties_to_even(dtype: DType) -> None:
     with np.errstate(all="ignore"):
         expected = encode(x, dtype)
     assert np.array_equal(decode(found, dtype), decode(expected, dtype), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["exp(X)", "log(X)", "sin(X)", "sqrt(X)", "trunc(X)", "max(X, Y)", "idiv(X, Y)", "mod(X, Y)"],
+)
+def test_a_target_that_computes_half_precision_needs_no_function_of_it(expression: str) -> None:
+    native = target(dtypes=(*NATIVE, "float16"), storage=())
+    random = np.random.default_rng(0).uniform(0.1, 9, (2, 4096)).astype(np.float16)
+    inputs = [(row, dtypes.float16) for row in random]
+    found = apply(expression, dtypes.float16, *inputs, on=native)
+    expected = apply(expression, dtypes.float16, *inputs, on_ref=True)
+    assert np.array_equal(found, expected)
 
 
 def test_half_precision_needs_no_hardware() -> None:

@@ -24,15 +24,19 @@ def decompose(kernel: Kernel, caps: Caps) -> Kernel:
 
 @rule(UPat(UNARY | BINARY))
 def compute(node: UOp, ctx: Caps) -> UOp | None:
-    """An op in a type that the target computes; caps that name no ops allow all."""
+    """An op in a type that the target computes; what stands for one computes in a wide type.
+
+    Caps that name no ops allow all.
+    """
     dtype = node.src[-1].dtype
-    wide = dtype if dtype.name in ctx.dtypes else COMPUTE.get(dtype, dtype)
     means = ALWAYS.get(node.op)
     if means is None and ctx.ops and node.op.name not in ctx.ops:
         means = DECOMPOSITIONS.get(node.op)
         if means is None:
             name = node.op.name
-            raise Unsupported(f"lower: the target has no {name} on {wide!r}, nor is there a way")
+            raise Unsupported(f"lower: the target has no {name} on {dtype!r}, nor is there a way")
+    is_native = dtype.name in ctx.dtypes and not means
+    wide = dtype if is_native else COMPUTE.get(dtype, dtype)
     if wide is dtype:
         return means(*node.src) if means else None
     src = [_converted(source, wide, ctx) for source in node.src]
