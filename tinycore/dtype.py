@@ -6,7 +6,6 @@ Comes in: a name or a Python value. Goes out: a `DType`. Next file: uop/table.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ class DType:
             return f"dtypes.{self.name}"
         return f"dtypes.{self.name}.vec({self.lanes})"
 
-    def __reduce__(self) -> tuple[Callable[[str, int], DType], tuple[str, int]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _vector, (self.name, self.lanes)
 
     @property
@@ -210,6 +209,40 @@ COMPUTE = dict.fromkeys(NARROW, dtypes.float32)
 """Types that are computed in a wider one."""
 
 
+AS_BITS = NARROW.keys() - {dtypes.float16}
+"""Types that numpy lacks."""
+
+
+@cache
+def storage(dtype: DType) -> Any:
+    """The numpy type of an element in memory; unsigned bits where numpy has none."""
+    return np().dtype(f"uint{dtype.bits}" if dtype in AS_BITS else dtype.name)
+
+
+def decode(stored: Any, dtype: DType) -> Any:
+    """Elements of memory as the values that are computed with."""
+    if dtype in AS_BITS:
+        return _patterns(dtype)[stored]
+    return stored.astype(storage(COMPUTE.get(dtype, dtype)), copy=False)
+
+
+def encode(values: Any, dtype: DType) -> Any:
+    """Values as elements of memory: rounded to nearest, ties to even; integers wrap."""
+    if dtype in AS_BITS:
+        return to_bits(values, dtype)
+    return np().asarray(values).astype(storage(dtype), copy=False)
+
+
+def convert(values: Any, dtype: DType) -> Any:
+    """Values of any type as values of `dtype`, as precise as it is."""
+    return decode(encode(values, dtype), dtype)
+
+
+def constant(value: Scalar, dtype: DType) -> Any:
+    """A Python number as a value of `dtype`."""
+    return convert(dtype.cast(value), dtype)
+
+
 def to_bits(values: Any, dtype: DType) -> Any:
     """The bits of the nearest numbers of a narrow type, ties to even."""
     numpy = np()
@@ -224,11 +257,6 @@ def to_bits(values: Any, dtype: DType) -> Any:
     bits = numpy.where(numpy.isnan(size), row.nan, bits)
     sign = numpy.ldexp(numpy.signbit(values), dtype.bits - 1)
     return (bits + sign).astype(f"uint{dtype.bits}")
-
-
-def from_bits(bits: Any, dtype: DType) -> Any:
-    """The float32 numbers that bits of a narrow type mean."""
-    return _patterns(dtype.scalar)[bits]
 
 
 @cache

@@ -12,16 +12,16 @@ from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
-from tinycore.dtype import DType
+from tinycore.dtype import DType, decode, encode
 from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
-from tinycore.runtime.ref.memory import decode, encode, np
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
+from tinycore.util import np
 
 TOLERANCE = {8: 1e-9, 4: 1e-3, 2: 3e-2, 1: 0.3}
 """How far elements may differ, by their size in bytes: relative, and of the largest."""
@@ -47,7 +47,7 @@ class Bench:
     def prepare(self, device: str, text: str, reference: Binary) -> None:
         """Make inputs of the kernel, and what it computes of them."""
         kernel = _kernel(text)
-        numbers = np.random.default_rng(0)
+        numbers = np().random.default_rng(0)
         self.device = Device[device]
         self.params = kernel.params
         BOUND.update({node.arg[0]: node.arg[2] for node in kernel.variables})
@@ -90,7 +90,7 @@ class Bench:
         for buffer, data in pairs:
             buffer.copyin(data.tobytes())
         run()
-        return [np.frombuffer(buffer.as_memoryview(), data.dtype) for buffer, data in pairs]
+        return [np().frombuffer(buffer.as_memoryview(), data.dtype) for buffer, data in pairs]
 
 
 def _kernel(text: str) -> Kernel:
@@ -119,8 +119,8 @@ def _close(want: Any, got: Any, dtype: DType) -> bool:
     if not dtype.is_float:
         return bool((want == got).all())
     bound = TOLERANCE[dtype.itemsize]
-    most = np.abs(want[np.isfinite(want)]).max(initial=1e-6)
-    return bool(np.allclose(got, want, bound, bound * most, equal_nan=True))
+    most = np().abs(want[np().isfinite(want)]).max(initial=1e-6)
+    return bool(np().allclose(got, want, bound, bound * most, equal_nan=True))
 
 
 def serve() -> None:

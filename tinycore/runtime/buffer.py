@@ -7,7 +7,6 @@ engine.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tinycore.dtype import DType
@@ -39,24 +38,22 @@ GlobalCounters = Counters()
 """The totals of this process."""
 
 
-@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Buffer:
     """`count` elements of `dtype` on one device; `id` tells buffers apart for ever.
 
     Units: `size_bytes` counts the elements alone.
     """
 
-    device: str
-    dtype: DType
-    count: int
-    id: int = field(init=False, default_factory=_ids.__next__)
-    size_bytes: int = field(init=False)
-    _held: tuple[OpenDevice, Block] | None = field(init=False, default=None)
+    __slots__ = ("__weakref__", "_held", "count", "device", "dtype", "id", "size_bytes")
 
-    def __post_init__(self) -> None:
-        assert self.count >= 0, f"a buffer of {self.count} elements"
-        self.device = Device.canonicalize(self.device)
-        self.size_bytes = self.count * self.dtype.itemsize * self.dtype.lanes
+    def __init__(self, device: str, dtype: DType, count: int) -> None:
+        assert count >= 0, f"a buffer of {count} elements"
+        self.device = Device.canonicalize(device)
+        self.dtype = dtype
+        self.count = count
+        self.id = next(_ids)
+        self.size_bytes = count * dtype.itemsize * dtype.lanes
+        self._held: tuple[OpenDevice, Block] | None = None
 
     @property
     def opened(self) -> OpenDevice:

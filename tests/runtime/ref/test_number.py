@@ -6,36 +6,37 @@ import numpy as np
 import pytest
 
 from tests.runtime.ref import kernel_of
-from tinycore.dtype import COMPUTE, DType, dtypes
-from tinycore.runtime.ref import memory, run_kernel
+from tinycore.dtype import COMPUTE, DType, constant, convert, decode, dtypes, encode, storage
+from tinycore.runtime.ref import run_kernel
+from tinycore.runtime.ref.memory import initial
 
 NARROW = [dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2]
 
 
 def all_bits(dtype: DType) -> np.ndarray:
     """Every bit pattern of a narrow type."""
-    return np.arange(1 << dtype.bits).astype(memory.storage(dtype))
+    return np.arange(1 << dtype.bits).astype(storage(dtype))
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_every_bit_pattern_survives_decode_and_encode(dtype: DType) -> None:
     bits = all_bits(dtype)
-    values = memory.decode(bits, dtype)
+    values = decode(bits, dtype)
     numbers = ~np.isnan(values)
-    assert (memory.encode(values, dtype)[numbers] == bits[numbers]).all()
-    assert np.isnan(memory.decode(memory.encode(values, dtype), dtype))[~numbers].all()
+    assert (encode(values, dtype)[numbers] == bits[numbers]).all()
+    assert np.isnan(decode(encode(values, dtype), dtype))[~numbers].all()
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_halfway_rounds_to_even_and_less_or_more_to_the_nearer(dtype: DType) -> None:
-    values = memory.decode(all_bits(dtype), dtype).astype(np.float64)
+    values = decode(all_bits(dtype), dtype).astype(np.float64)
     ordered = np.unique(values[np.isfinite(values)])
     low, high = ordered[:-1], ordered[1:]
     middle = (low + high) / 2
-    even = np.where(memory.encode(low, dtype) % 2 == 0, low, high)
+    even = np.where(encode(low, dtype) % 2 == 0, low, high)
     below, above = np.nextafter(middle, -math.inf), np.nextafter(middle, math.inf)
     for given, expected in ((middle, even), (below, low), (above, high)):
-        assert (memory.decode(memory.encode(given, dtype), dtype) == expected).all()
+        assert (decode(encode(given, dtype), dtype) == expected).all()
 
 
 def test_bfloat16_rounds_as_its_bits_say() -> None:
@@ -43,7 +44,7 @@ def test_bfloat16_rounds_as_its_bits_say() -> None:
     values = values[np.isfinite(values)]
     bits = values.view(np.uint32)
     expected = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    assert (memory.encode(values, dtypes.bfloat16) == expected).all()
+    assert (encode(values, dtypes.bfloat16) == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -58,29 +59,29 @@ def test_bfloat16_rounds_as_its_bits_say() -> None:
 def test_what_is_too_large_is_infinite_or_nan(
     dtype: DType, largest: float, beyond: float, stored: int
 ) -> None:
-    assert memory.decode(memory.encode(np.float64(largest), dtype), dtype) == largest
-    assert memory.encode(np.float64(beyond), dtype) == stored
-    assert memory.encode(np.float64(-math.inf), dtype) == stored | 1 << (dtype.bits - 1)
+    assert decode(encode(np.float64(largest), dtype), dtype) == largest
+    assert encode(np.float64(beyond), dtype) == stored
+    assert encode(np.float64(-math.inf), dtype) == stored | 1 << (dtype.bits - 1)
 
 
 def test_minus_zero_keeps_its_sign() -> None:
     for dtype in (*NARROW, dtypes.float16, dtypes.float32):
-        assert np.signbit(memory.constant(-0.0, dtype))
-        assert np.signbit(memory.decode(memory.encode(np.float32(-0.0), dtype), dtype))
+        assert np.signbit(constant(-0.0, dtype))
+        assert np.signbit(decode(encode(np.float32(-0.0), dtype), dtype))
 
 
 @pytest.mark.parametrize("dtype", COMPUTE, ids=str)
 def test_values_of_narrow_types_are_computed_in_float32(dtype: DType) -> None:
-    third = memory.constant(1 / 3, dtype)
+    third = constant(1 / 3, dtype)
     assert third.dtype == np.float32
-    assert third == memory.convert(third, dtype) != np.float32(1 / 3)
+    assert third == convert(third, dtype) != np.float32(1 / 3)
 
 
 def test_casts_to_integers_truncate_and_wrap() -> None:
-    assert memory.convert(np.float32(-2.9), dtypes.int32) == -2
-    assert memory.convert(np.int32(300), dtypes.uint8) == 44
-    assert memory.convert(np.int32(200), dtypes.int8) == -56
-    assert memory.convert(np.float32(math.nan), dtypes.bool)
+    assert convert(np.float32(-2.9), dtypes.int32) == -2
+    assert convert(np.int32(300), dtypes.uint8) == 44
+    assert convert(np.int32(200), dtypes.int8) == -56
+    assert convert(np.float32(math.nan), dtypes.bool)
 
 
 def test_a_bitcast_keeps_the_bits() -> None:
@@ -98,14 +99,14 @@ kernel k(X bf16[1], H u16[1], Y u16[1], Z f16[1])
 
 
 def test_identities_of_integers_are_their_bounds() -> None:
-    assert memory.initial("max", dtypes.int8) == -128
-    assert memory.initial("min", dtypes.uint8) == 255
-    assert not memory.initial("max", dtypes.bool)
-    assert memory.initial("max", dtypes.bfloat16) == 0xFF80
-    assert memory.initial("prod", dtypes.int64) == 1
+    assert initial("max", dtypes.int8) == -128
+    assert initial("min", dtypes.uint8) == 255
+    assert not initial("max", dtypes.bool)
+    assert initial("max", dtypes.bfloat16) == 0xFF80
+    assert initial("prod", dtypes.int64) == 1
 
 
 def test_poison_is_nan_or_the_least_integer() -> None:
-    assert np.isnan(memory.initial("", dtypes.float16))
-    assert memory.initial("", dtypes.bfloat16) == 0x7FC0
-    assert memory.initial("", dtypes.int16) == -(2**15)
+    assert np.isnan(initial("", dtypes.float16))
+    assert initial("", dtypes.bfloat16) == 0x7FC0
+    assert initial("", dtypes.int16) == -(2**15)

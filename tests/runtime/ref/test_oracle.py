@@ -9,9 +9,8 @@ import pytest
 
 from tests.runtime.ref import ENTRIES, kernel_of, run
 from tinycore.config import Context
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType, dtypes, storage
 from tinycore.runtime.ref import RefError, check_kernel, machine, run_kernel, run_plan
-from tinycore.runtime.ref.memory import storage
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Plan
 

@@ -7,9 +7,10 @@ files: memory.py, frame.py, machine.py, backend.py.
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from tinycore.dtype import constant, storage
 from tinycore.runtime.ref.frame import RefError
 from tinycore.runtime.ref.machine import Machine
-from tinycore.runtime.ref.memory import Array, Instance, constant, initial, np, storage
+from tinycore.runtime.ref.memory import Array, Instance, initial, np
 from tinycore.uop.index import variable
 from tinycore.uop.shape import size, upper_shape
 from tinycore.uop.tree import Kernel, Plan
@@ -41,10 +42,8 @@ def run_kernel(
             machine = machine.at(variable(name, lo, hi), value)
             machine.names[node] = constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            shape = upper_shape(node.arg.shape)
-            dtype = storage(node.dtype)
-            shapes = (shape, (size(shape),))
-            fits = array.shape in shapes and array.flags.c_contiguous
+            shape, dtype = upper_shape(node.arg.shape), storage(node.dtype)
+            fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
             if not fits or array.dtype != dtype:
                 given = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
                 wrong = f"{node.name} is given {given}"

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinycore import __version__
-from tinycore.dtype import dtypes
+from tinycore.dtype import dtypes, storage
 from tinycore.runtime import contract
 from tinycore.runtime.contract import Caps, Space
 from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import run_kernel
-from tinycore.runtime.ref.memory import Array, np, storage
+from tinycore.runtime.ref.memory import Array, np
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical_text

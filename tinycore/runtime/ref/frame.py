@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
 
 from tinycore.config import CHECK_OOB
-from tinycore.dtype import COMPUTE
+from tinycore.dtype import COMPUTE, constant, convert, decode, encode, storage
 from tinycore.errors import SpecError
 from tinycore.runtime.ref.memory import (
     ABSENT,
@@ -27,14 +27,9 @@ from tinycore.runtime.ref.memory import (
     Path,
     Slot,
     Watch,
-    constant,
-    convert,
-    decode,
     differ,
-    encode,
     np,
     others,
-    storage,
 )
 from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis

@@ -9,18 +9,9 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
+from tinycore.dtype import decode, encode
 from tinycore.runtime.ref.frame import Frame, agents
-from tinycore.runtime.ref.memory import (
-    EMPTY,
-    FILLS,
-    READ,
-    Array,
-    Instance,
-    Watch,
-    decode,
-    encode,
-    np,
-)
+from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Watch, np
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
@@ -47,7 +38,7 @@ class Machine(Frame):
         for buffer in [node for node in statements if node.op is Ops.BUFFER]:
             for slot in self.names[buffer].slots:
                 if slot.state == FILLS:
-                    self.fail(f"{slot.name} ends while a copy fills it", "a wait before")
+                    self.fail(f"{buffer.name} ends while a copy fills it", "a wait before")
                 if slot.state == READ:
                     slot.complete()
 

@@ -1,7 +1,6 @@
-"""Elements and buffers while a kernel runs: how they are stored, what slots hold, who touched what.
+"""Buffers while a kernel runs: what their elements and slots hold, and who touched what.
 
-In: a `DType` and arrays; declarations. Out: numbers, and `Instance`s. A type that numpy lacks is
-stored as its bits and computed in float32. Next file: frame.py.
+In: declarations. Out: `Instance`s. Next file: frame.py.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tinycore import util
-from tinycore.dtype import COMPUTE, NARROW, DType, Scalar, dtypes, from_bits, to_bits
+from tinycore.dtype import DType, encode
 from tinycore.uop.ops import MONOIDS, UOp
 from tinycore.util import prod
 
@@ -23,41 +22,9 @@ np = util.np()  # REF is loaded late as a whole
 Array = Any  # a numpy array or a numpy scalar
 Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, outermost first
 
-AS_BITS = NARROW.keys() - {dtypes.float16}  # types that numpy lacks
-
 PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element; what a copy moves is poison
 ABSENT = ("", "that nobody wrote", "that a copy writes")
 EMPTY, FILLS, FULL, READ = "empty", "being filled", "full", "being read by a copy"
-
-
-@cache
-def storage(dtype: DType) -> Any:
-    """The numpy type of an element in memory; unsigned bits where numpy has none."""
-    return np.dtype(f"uint{dtype.bits}" if dtype in AS_BITS else dtype.name)
-
-
-def decode(stored: Array, dtype: DType) -> Array:
-    """Elements of memory as values."""
-    if dtype in AS_BITS:
-        return from_bits(stored, dtype)
-    return stored.astype(storage(COMPUTE.get(dtype, dtype)), copy=False)
-
-
-def encode(values: Array, dtype: DType) -> Array:
-    """Values as elements of memory: rounded to nearest, ties to even; integers wrap."""
-    if dtype in AS_BITS:
-        return to_bits(values, dtype)
-    return np.asarray(values).astype(storage(dtype), copy=False)
-
-
-def convert(values: Array, dtype: DType) -> Array:
-    """Values of any type as values of `dtype`, as precise as it is."""
-    return decode(encode(values, dtype), dtype)
-
-
-def constant(value: Scalar, dtype: DType) -> Array:
-    """A Python number as a value of `dtype`."""
-    return convert(dtype.cast(value), dtype)
 
 
 @cache
@@ -130,7 +97,7 @@ class Instance:
             (home.index(extent), prod(bounds[at:])) for at, extent in enumerate(arg.shape, 1)
         ]
         self.size = prod(bounds)
-        self.slots = [Slot(node.name, arg.slots, at - arg.slots) for at in range(arg.slots)]
+        self.slots = [Slot(node.name, arg.slots, number) for number in range(-arg.slots, 0)]
         tile = arg.slots * self.size
         self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
