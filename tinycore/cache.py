@@ -92,10 +92,10 @@ def source_key(package: str) -> str:
 
 def default_root() -> Path:
     """TINYCORE_CACHE, a folder in XDG_CACHE_HOME, or the platform's own place."""
-    chosen = os.environ.get("TINYCORE_CACHE", "")
+    chosen = os.getenv("TINYCORE_CACHE", "")
     if chosen:
         return Path(chosen).expanduser().absolute()
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    xdg = Path(os.getenv("XDG_CACHE_HOME", ""))
     if xdg.is_absolute():
         return xdg / "tinycore"
     return Path(os.path.expanduser("~")) / _FOLDERS.get(sys.platform, ".cache") / "tinycore"
@@ -126,9 +126,7 @@ def _head(table: str, key: str | bytes, value: bytes) -> bytes:
 
 
 def _hash(text: str | bytes) -> bytes:
-    if isinstance(text, str):
-        text = text.encode()
-    return hashlib.sha256(text).digest()
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
 def _read(path: Path) -> bytes:

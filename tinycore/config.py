@@ -70,7 +70,7 @@ class Setting(Generic[Value]):
     def from_environment(self) -> Value:
         """The environment's value or the default. Raises: ConfigError for nonsense."""
         for name in (self.name, *self.aliases):
-            text = os.environ.get(name)
+            text = os.getenv(name)
             if text:
                 number = isinstance(self.default, int) and re.fullmatch(r"-?\d+", text)
                 return self.checked(int(text) if number else text)

@@ -98,9 +98,7 @@ class DType:
 @cache
 def _vector(name: str, lanes: int) -> DType:
     row = _BY_NAME[name]
-    if lanes == 1:
-        return row
-    return replace(row, lanes=lanes)
+    return row if lanes == 1 else replace(row, lanes=lanes)
 
 
 class dtypes:  # lower case, as in PyTorch and numpy

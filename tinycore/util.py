@@ -41,7 +41,7 @@ def listed(words: Iterable[str]) -> str:
 def near(word: str, known: Iterable[str]) -> list[str]:
     """Up to three known words like `word`, the nearest first."""
     by_upper = {item.upper(): item for item in known}
-    hits = difflib.get_close_matches(word.upper(), by_upper, n=3, cutoff=0.6)
+    hits = difflib.get_close_matches(word.upper(), by_upper)
     return [by_upper[hit] for hit in hits]
 
 

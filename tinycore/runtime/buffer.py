@@ -7,22 +7,17 @@ engine.
 from __future__ import annotations
 
 import itertools
-from typing import TypeAlias
 
 from tinycore.dtype import DType
 from tinycore.runtime.contract import Handle
 from tinycore.runtime.device import Block, OpenDevice
 from tinycore.runtime.registry import Device
 
-Bytes: TypeAlias = bytes | bytearray | memoryview
-
 _ids = itertools.count()
 
 
 class Counters:
     """Running totals. Units: operations, bytes, seconds, launches."""
-
-    __slots__ = ("global_mem", "global_ops", "kernel_count", "mem_used", "time_sum_s")
 
     def __init__(self) -> None:
         self.mem_used = 0
@@ -75,7 +70,7 @@ class Buffer:
             GlobalCounters.mem_used += self.size_bytes
         return self._held[1].handle
 
-    def copyin(self, source: Bytes) -> Buffer:
+    def copyin(self, source: bytes | bytearray | memoryview) -> Buffer:
         """Fill it with bytes of exactly its size."""
         view = memoryview(source).cast("B")
         assert len(view) == self.size_bytes, f"{len(view)} bytes into {self.size_bytes}"

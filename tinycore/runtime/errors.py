@@ -4,22 +4,25 @@ In: a message, the device's name and a hint. Out: one line `DEVICE: message. hin
 survives pickling.
 """
 
+from dataclasses import astuple, dataclass
+
 from tinycore.errors import TinycoreError
 
 
+@dataclass(eq=False, repr=False)
 class BackendError(TinycoreError, RuntimeError):
     """A device or its package failed: `message` says how, `hint` what to do about it.
 
     `state` is what a plugin is in after this failure.
     """
 
+    message: str
+    device: str = ""
+    hint: str = ""
     state = "broken"
 
-    def __init__(self, message: str, device: str = "", hint: str = "", *details: object) -> None:
-        super().__init__(message, device, hint, *details)
-        self.message = message
-        self.device = device
-        self.hint = hint
+    def __post_init__(self) -> None:
+        self.args = astuple(self)  # what pickle gives the class
 
     @property
     def told(self) -> str:
@@ -42,20 +45,13 @@ class Unsupported(BackendError, NotImplementedError):
     """The device cannot do this; raised before anything is queued."""
 
 
+@dataclass(eq=False, repr=False)
 class CompileError(BackendError):
     """A vendor's compiler refused a kernel."""
 
-    def __init__(
-        self,
-        message: str,
-        device: str = "",
-        hint: str = "",
-        source: str = "",
-        line: int = 0,
-        log: str = "",
-    ) -> None:
-        super().__init__(message, device, hint, source, line, log)
-        self.source, self.line, self.log = source, line, log
+    source: str = ""
+    line: int = 0
+    log: str = ""
 
 
 class OutOfMemory(BackendError, MemoryError):

@@ -86,24 +86,24 @@ class Manager(pluggy.PluginManager):
         return super().parse_hookimpl_opts(plugin, name) or cast(pluggy.HookimplOpts, {})
 
 
-class Hooks:
+class Hooks(Manager):
     """The hook plugins of this process, imported when the first hook is called."""
 
     def __init__(self) -> None:
-        self._manager = Manager(GlobalHooks)
+        super().__init__(GlobalHooks)
         for plugin in [plugin for plugin in installed(GROUP) if plugin.allowed]:
             name = f"{plugin.name} of {plugin.source}"
             with self._guard(name, "import"):
-                self._manager.register(plugin.point.load(), name)
+                self.register(plugin.point.load(), name)
         self.call("tinycore_configure")
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """The answers of every plugin that has the hook, None left out."""
         answers = []
-        for name, plugin in self._manager.list_name_plugin():
-            others = self._manager.get_plugins() - {plugin}
+        for name, plugin in self.list_name_plugin():
+            others = self.get_plugins() - {plugin}
             with self._guard(name, hook):
-                answers += self._manager.subset_hook_caller(hook, others)(**arguments)
+                answers += self.subset_hook_caller(hook, others)(**arguments)
         return answers
 
     @contextmanager
@@ -111,8 +111,8 @@ class Hooks:
         try:
             yield
         except (Exception, SystemExit) as error:
-            if self._manager.has_plugin(name):
-                self._manager.unregister(name=name)
+            if self.has_plugin(name):
+                self.unregister(name=name)
             warn(f"hooks: {name} is switched off: {step} failed with {cause(error)}")
 
 

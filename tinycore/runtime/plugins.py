@@ -70,7 +70,7 @@ class Plugin:
         """The backend, imported at the first call. Raises: BackendError, the same each time."""
         if self.backend is None:
             self.check()
-            self.backend = _read(self)
+            self.backend = cast(Backend, _read(self))
         return self.backend
 
     def ready(self) -> Backend:
@@ -154,7 +154,7 @@ def call_hooks(name: str, **arguments: Any) -> list[Any]:
 
 def _one_of(name: str, found: list[Plugin]) -> Plugin:
     variable = f"TINYCORE_PREFER_{name}"
-    preferred = [plugin for plugin in found if plugin.wheel == os.environ.get(variable)]
+    preferred = [plugin for plugin in found if plugin.wheel == os.getenv(variable)]
     plugin = (preferred or found)[-1]
     if len(found) > 1 and not preferred:
         sources = listed(sorted(rival.source for rival in found))
@@ -168,16 +168,16 @@ def _one_of(name: str, found: list[Plugin]) -> Plugin:
     return plugin
 
 
-def _read(plugin: Plugin) -> Backend:
+def _read(plugin: Plugin) -> Any:
     with plugin.guard(f"import of {plugin.source}"):
         if plugin.built_in:
-            return cast(Backend, importlib.import_module(BUILT_IN[plugin.name]).BACKEND)
+            return importlib.import_module(BUILT_IN[plugin.name]).BACKEND
         module = plugin.point.load()
     with plugin.guard(f"tinycore_backend of {plugin.source}"):
         return _checked_backend(plugin, module)
 
 
-def _checked_backend(plugin: Plugin, module: object) -> Backend:
+def _checked_backend(plugin: Plugin, module: object) -> Any:
     hooks = importlib.import_module(_HOOKS)
     manager = hooks.Manager(hooks.BackendHooks)
     if not hasattr(module, "tinycore_backend"):
@@ -201,7 +201,7 @@ def _checked_backend(plugin: Plugin, module: object) -> Backend:
             expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
             wrong = f"{plugin.source} has a hook {caller.name} that does not exist"
             raise BackendError(f"{wrong}; {expected}")
-    return cast(Backend, backend)
+    return backend
 
 
 def _check_api(plugin: Plugin, major: int, minor: int) -> None:

@@ -166,7 +166,7 @@ class Devices:
         return device
 
     def _flagged(self) -> str:
-        names = [name for name in self.plugins() if os.environ.get(name) == "1"]
+        names = [name for name in self.plugins() if os.getenv(name) == "1"]
         if len(names) > 1:
             flags = listed(f"{name}=1" for name in names)
             raise DeviceError(f"device: {flags} are all set; expected one. Unset the others")

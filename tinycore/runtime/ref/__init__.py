@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from tinycore.dtype import constant, storage
-from tinycore.runtime.ref.frame import RefError
+from tinycore.runtime.ref.frame import RefError as RefError
 from tinycore.runtime.ref.machine import Machine
 from tinycore.runtime.ref.memory import Array, Instance, initial, np
 from tinycore.uop.index import variable
 from tinycore.uop.shape import size, upper_shape
 from tinycore.uop.tree import Kernel, Plan
 
-__all__ = ["RefError", "check_kernel", "run_kernel", "run_plan"]
 Arrays = Sequence[Array]
 Values = Mapping[str, int] | None
 Entry = Callable[..., None]
@@ -69,9 +68,7 @@ def run_plan(
     Raises: RefError, also for a vendor's call.
     """
     held = {node.name: array for node, array in zip(plan.params, arrays, strict=True)}
-    for temp in plan.temps:
-        unwritten = initial("", temp.dtype)
-        held[temp.name] = np.full(size(temp.arg.shape), unwritten)
+    held |= {t.name: np.full(size(t.arg.shape), initial("", t.dtype)) for t in plan.temps}
     for name, buffers, kernel in plan.launches:
         if kernel is None:
             wrong = f"ref: {plan.name}: {name} is a vendor's call"

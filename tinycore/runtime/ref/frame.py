@@ -114,8 +114,7 @@ class Frame:
         """A frame in which all of a box runs at once, its first axis outermost."""
         inner = self
         for name, extent in box:
-            count = int(self.index(extent))
-            inner = inner.at(axis(name, extent), 0, count)
+            inner = inner.at(axis(name, extent), 0, int(self.index(extent)))
         return inner
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
