@@ -177,9 +177,7 @@ def weak_dtype(value: Scalar, other: DType, default_float: DType) -> DType:
     if isinstance(value, int) and other.kind != "b":
         return other
     alone = of_python(value, default_float)
-    if _standing(other)[0] < _standing(alone)[0]:
-        return alone
-    return other
+    return alone if _standing(other)[0] < _standing(alone)[0] else other
 
 
 class Narrow(NamedTuple):

@@ -1,18 +1,17 @@
 """Small pure helpers that every floor may use, and the one late road to numpy."""
 
 import difflib
+import functools
 import importlib
 from collections.abc import Hashable, Iterable
 from math import prod as prod
-from types import ModuleType
 from typing import TypeVar
 
 H = TypeVar("H", bound=Hashable)
 
 
-def np() -> ModuleType:
-    """The numpy module; `import tinycore` must not pay for it."""
-    return importlib.import_module("numpy")
+np = functools.cache(lambda: importlib.import_module("numpy"))
+"""The numpy module, imported at the first call: `import tinycore` must not pay for it."""
 
 
 def ceildiv(numerator: int, denominator: int) -> int:
@@ -47,12 +46,10 @@ def near(word: str, known: Iterable[str]) -> list[str]:
 
 def format_bytes(size_bytes: int) -> str:
     """A readable size: `format_bytes(1536)` is "1.5 KiB"."""
-    amount = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(amount) < 1024:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
+    power = min((size_bytes.bit_length() - 1) // 10, 4)
+    if power < 1:
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1024**power:.1f} {'KMGT'[power - 1]}iB"
 
 
 def format_seconds(time_s: float) -> str:

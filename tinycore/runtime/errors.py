@@ -4,7 +4,7 @@ In: a message, the device's name and a hint. Out: one line `DEVICE: message. hin
 survives pickling.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 
 from tinycore.errors import TinycoreError
 
@@ -80,10 +80,9 @@ def as_backend_error(error: BaseException, device: str, operation: str) -> Backe
     It is a fresh object: one that is raised again must not collect tracebacks.
     """
     if isinstance(error, BackendError):
-        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == __name__]
-        named: BackendError = kinds[0](
-            error.message, error.device or device, error.hint, *error.args[3:]
-        )
+        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+        named: BackendError = kind(*[getattr(error, row.name) for row in fields(kind)])
+        named.device = named.device or device
         return named
     if isinstance(error, MemoryError):
         return OutOfMemory(f"{operation}: out of memory {error}".rstrip(), device)

@@ -17,20 +17,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 from tinycore.config import CHECK_OOB
 from tinycore.dtype import COMPUTE, constant, convert, decode, encode, storage
 from tinycore.errors import SpecError
-from tinycore.runtime.ref.memory import (
-    ABSENT,
-    PRESENT,
-    READ,
-    UNWRITTEN,
-    Array,
-    Instance,
-    Path,
-    Slot,
-    Watch,
-    differ,
-    np,
-    others,
-)
+from tinycore.runtime.ref.memory import READ, Array, Instance, Path, Slot, Watch, differ, np, others
 from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
@@ -90,12 +77,14 @@ class Frame:
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
         copied = [s.src[0] for s in statements if s.op is Ops.COPY]
-        oracle = all(s.op in SCHEDULED and not getattr(s.arg, "own", None) for s in statements)
+        is_scheduled = all(s.op in SCHEDULED for s in statements)
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
-        self.random = None if oracle and not (checked or kernel.spmd) else random
+        self.has_lanes = any(getattr(s.arg, "own", None) for s in statements)
+        trusted = is_scheduled and not (checked or kernel.spmd or self.has_lanes)
+        self.random = None if trusted else random
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
         self.consumers = set(consumers(kernel.body))
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
@@ -219,10 +208,10 @@ class Frame:
             values, combine = combine(place.values(), values), None
         stored = encode(values, dtype)
         self.check(place, how, stored)
-        cells, stored = place.rows(np.broadcast_to(stored, self.shape))
         if combine:
-            combine.at(data, cells, stored)
+            combine.at(data, *place.rows(np.broadcast_to(stored, self.shape)))
             return
+        cells, stored = place.rows(stored)
         data[cells] = stored
         if differ(data[cells], stored).any():
             self.fail(f"two at once meet in {place.instance.node.name}", "places of their own")
@@ -256,11 +245,9 @@ class Frame:
         watches = self._watches(instance)
         agents = [who for _, who in watches]
         cells, new, *agents = place.rows(stored, *agents)
-        state = instance.states[cells].max(initial=PRESENT)
-        if state > (PRESENT if reads else UNWRITTEN):
-            self.fail(f"{node.name} is touched, {ABSENT[state]}", "a store or a wait before")
-        if not reads:
-            instance.states[cells] = PRESENT
+        lack = instance.touch(cells, reads)
+        if lack:
+            self.fail(f"{node.name} is touched, {lack}", "a store or a wait before")
         for (watch, _), who in zip(watches, agents, strict=True):
             read, written = watch[instance]
             # what the iterations of a red loop combine they may read

@@ -118,8 +118,9 @@ class Machine(Frame):
         """Store values; each state that depends on them is moved whole."""
         arg, moved = statement.arg, dependents(statement)
         old = self.noted("old", statement) if moved else ()
-        inner = copy(self)
-        if self.random:
+        inner = self
+        if self.has_lanes:
+            inner = copy(self)
             inner.lane = self.lane_of(statement)
         given = [inner.value(value) for value in values(statement)]
         for buffer, access, value in zip(statement.src, arg.places, given, strict=False):

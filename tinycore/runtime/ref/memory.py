@@ -108,6 +108,13 @@ class Instance:
                 self.states[:] = UNWRITTEN
         self.data = data
 
+    def touch(self, cells: Array, reads: bool) -> str:
+        """Why elements may not be read or written, or ""; those that are written are present."""
+        state = self.states[cells].max(initial=PRESENT)
+        if not reads:
+            self.states[cells] = PRESENT
+        return ABSENT[state] if state > (PRESENT if reads else UNWRITTEN) else ""
+
 
 @dataclass(eq=False)
 class Watch(dict[Instance, Array]):
