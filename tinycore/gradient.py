@@ -180,11 +180,8 @@ def _winners_share(node: UOp, grad: UOp) -> UOp:
 
 
 def _copied_back(node: UOp, grad: UOp) -> UOp:
-    for inner in reversed(toposort(node.src)):
-        if inner.op in (Ops.BUFFER, Ops.COPY):
-            device = inner.arg if inner.op is Ops.COPY else inner.arg.device
-            return grad.under(Ops.COPY, device)
-    return grad
+    device = graph.device_of(node.source)
+    return grad.under(Ops.COPY, device) if device else grad
 
 
 RULES: dict[Ops, tuple[Rule | None, ...]] = {

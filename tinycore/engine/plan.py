@@ -10,19 +10,14 @@ from tinycore import config
 from tinycore.engine.compile import load_kernel
 from tinycore.engine.run import Steps
 from tinycore.runtime.device import OpenDevice
-from tinycore.schedule import create_schedule
+from tinycore.schedule import Sinks, create_schedule
 from tinycore.uop.ops import Ops, UOp, arena, toposort
 from tinycore.uop.shape import size_of
 from tinycore.util import round_up
 
 _ALIGNMENT = 256
 
-
-class Sink(NamedTuple):
-    """A node to store, and the BUFFER its cell was stored in before."""
-
-    node: UOp
-    old: UOp | None
+Sizes = tuple[int, ...]
 
 
 class ExecutionPlan(NamedTuple):
@@ -33,13 +28,13 @@ class ExecutionPlan(NamedTuple):
 
     steps: Steps
     in_place: tuple[bool, ...]
-    region_bytes: tuple[int, ...]
+    region_bytes: Sizes
 
 
 _plans: dict[Any, ExecutionPlan] = {}
 
 
-def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]]:
+def plan_for(sinks: Sinks, device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]]:
     """The plan of these sinks on `device`, and the BUFFERs behind its leaf slots."""
     key, leaves = graph_key(sinks)
     full = (key, device.name, config.key())
@@ -50,7 +45,7 @@ def plan_for(sinks: Sequence[Sink], device: OpenDevice) -> tuple[ExecutionPlan, 
     return plan, leaves
 
 
-def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
+def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
     """The graph as a tuple of numbers and arguments, and its BUFFERs in order of appearance.
 
     Equal graphs over other data, aliased alike, have one key.
@@ -71,23 +66,22 @@ def graph_key(sinks: Sequence[Sink]) -> tuple[Any, list[UOp]]:
             arg = repr(arg)
         sources = [place[source] for source in node.src]
         rows.append((node.op, node.dtype, arg, *sources))
-    ends = [(place[sink.node], place.get(sink.old)) for sink in sinks]
+    ends = [(place[node], place.get(old)) for node, old in sinks]
     return (tuple(rows), tuple(ends)), leaves
 
 
-def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
+def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
     schedule = create_schedule(sinks, device.caps)
     slot = {leaf: k for k, leaf in enumerate(leaves)}
     for number, place in enumerate(schedule.places, len(leaves)):
         slot.setdefault(place, number)
     first_region = len(leaves) + len(sinks)
-    sizes: dict[int, int] = {}  # in bytes, of each temporary
+    sizes: list[int] = []  # in bytes, of each temporary
     steps = []
 
     def temporary(size_bytes: int) -> int:
-        number = first_region + len(sizes)
-        sizes[number] = size_bytes
-        return number
+        sizes.append(size_bytes)
+        return first_region + len(sizes) - 1
 
     for kernel, buffers in schedule.kernels:
         loaded = load_kernel(kernel, device)
@@ -96,44 +90,27 @@ def _plan(sinks: Sequence[Sink], leaves: Sequence[UOp], device: OpenDevice) -> E
                 slot[node] = temporary(size_of(node) * node.dtype.itemsize)
         arguments = [slot[node] for node in buffers]
         arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
-        steps += [(step, [arguments[slot] for slot in step.slots]) for step in loaded.steps]
-    touches = [(number, at) for at, (_, slots) in enumerate(steps) for number in slots]
+        steps += [step.over(arguments) for step in loaded.steps]
+    touches = [(number, at) for at, step in enumerate(steps) for number in step.slots]
     first = dict(reversed(touches))
     last = dict(touches)
-    lives = [Lifetime(size, first[k], last[k]) for k, size in sizes.items()]
-    memory = plan_memory(lives)
-    shared = [first_region + chosen for chosen in memory.region_of]
-    regions = [*range(first_region), *shared]
-    packed = []
-    for step, slots in steps:
-        packed.append(step._replace(slots=tuple(regions[k] for k in slots)))
+    lives = [(size, first[k], last[k]) for k, size in enumerate(sizes, first_region)]
+    regions, region_bytes = plan_memory(lives)
+    slots = [*range(first_region), *[first_region + region for region in regions]]
     in_place = tuple(place is old for place, (_, old) in zip(schedule.places, sinks, strict=True))
-    return ExecutionPlan(tuple(packed), in_place, memory.region_bytes)
+    return ExecutionPlan(tuple(step.over(slots) for step in steps), in_place, region_bytes)
 
 
-class Lifetime(NamedTuple):
-    """A temporary and the steps of its first write and its last read."""
+def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Sizes, Sizes]:
+    """The region of each temporary, and the size of each region, in bytes.
 
-    size_bytes: int
-    first: int
-    last: int
-
-
-class MemoryPlan(NamedTuple):
-    """The region of each temporary, and the size of each region."""
-
-    region_of: tuple[int, ...]
-    region_bytes: tuple[int, ...]
-
-
-def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
-    """Regions such that temporaries alive at one step never share one.
-
-    Best fit: the smallest free region that is large enough, else the largest free one grown.
+    A temporary is given as its size and the steps of its first write and its last read; those alive
+    at one step never share a region. Best fit: the smallest free region that is large enough, else
+    the largest free one grown.
     """
     regions: list[tuple[int, int]] = []  # the size of each, and the step that it is busy until
     region_of = []
-    for size_bytes, first, last in lifetimes:
+    for size_bytes, first, last in lives:
         wanted = round_up(max(size_bytes, 1), _ALIGNMENT)
         free = [
             (held < wanted, abs(held - wanted), k)
@@ -145,4 +122,4 @@ def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
             regions.append((0, 0))
         regions[chosen] = max(regions[chosen][0], wanted), last
         region_of.append(chosen)
-    return MemoryPlan(tuple(region_of), tuple(held for held, _ in regions))
+    return tuple(region_of), tuple(held for held, _ in regions)

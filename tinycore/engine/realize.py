@@ -6,15 +6,16 @@ be overwritten. Next file: plan.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from tinycore.dtype import dtypes
-from tinycore.engine.cell import PENDING, PINNED, STATES, Cell, buffer_of, fresh_number, new_node
-from tinycore.engine.plan import Sink, plan_for
+from tinycore.engine.cell import PENDING, PINNED, STATES, Cell, buffer_of, new_node
+from tinycore.engine.plan import plan_for
 from tinycore.engine.run import BOUND, OPEN, copied, run_steps
 from tinycore.errors import ArgumentError, CaptureError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
+from tinycore.schedule import Sinks
 from tinycore.uop import graph
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.shape import shape_of, size_of
@@ -33,7 +34,7 @@ def realize(cells: Iterable[Cell]) -> None:
 
 
 def _realize_on(device: str, cells: list[Cell]) -> None:
-    sinks = _without_copies(_sinks(cells))
+    sinks = _without_copies([(cell.uop, cell.stored) for cell in cells])
     opened = Device[device]
     plan, leaves = plan_for(sinks, opened)
     placed = []
@@ -88,21 +89,6 @@ def _is_symbolic(root: UOp) -> bool:
     return any(node.op is Ops.VARIABLE or [*indices(node.arg)] for node in toposort([root]))
 
 
-def _sinks(cells: Sequence[Cell]) -> list[Sink]:
-    """One node for each cell; one that is taken, or a bare BUFFER, becomes a copy."""
-    taken = set()
-    sinks = []
-    for cell in cells:
-        node = cell.uop
-        while node.op is Ops.DETACH:
-            node = node.source
-        if node in taken or node.op is Ops.BUFFER:
-            node = graph.contiguous(node, fresh_number())
-        taken.add(node)
-        sinks.append(Sink(node, cell.stored))
-    return sinks
-
-
 def _with_company(cells: list[Cell]) -> list[Cell]:
     """The cells, the random counters they read, and the pending readers of what they overwrite."""
     states = [state for state in STATES if not state.is_realized]
@@ -117,23 +103,21 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     return [*found, *readers]
 
 
-def _without_copies(sinks: list[Sink]) -> list[Sink]:
+def _without_copies(sinks: Sinks) -> Sinks:
     """The sinks with every COPY done, once its source is realized where it lives."""
-    if all(node.op is not Ops.COPY for node in toposort([sink.node for sink in sinks])):
+    if all(node.op is not Ops.COPY for node in toposort([node for node, _ in sinks])):
         return sinks
 
     def done(node: UOp) -> UOp:
         return _moved(node.source, node.arg) if node.op is Ops.COPY else node
 
     moved = Rebuild(look=done)
-    return [sink._replace(node=moved.node(sink.node)) for sink in sinks]
+    return [(moved.node(node), old) for node, old in sinks]
 
 
 def _moved(source: UOp, device: str) -> UOp:
     if source.op is not Ops.BUFFER:
-        homes = [node.arg for node in toposort([source]) if node.op in (Ops.BUFFER, Ops.COPY)]
-        home = homes[0] if homes else device
-        cell = Cell(source, getattr(home, "device", home))
+        cell = Cell(source, graph.device_of(source) or device)
         realize([cell])
         source = cell.uop
     return new_node(copied(buffer_of(source), device), shape_of(source))

@@ -11,9 +11,9 @@ from tinycore.config import SPEC
 from tinycore.runtime.contract import Caps
 from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
-from tinycore.schedule.nodes import WRITES, Limits, home_of, lower_sinks
+from tinycore.schedule.nodes import WRITES, Limits, below, home_of, lower_sinks
 from tinycore.schedule.stages import find_stages
-from tinycore.uop.ops import Nodes, UOp, arena
+from tinycore.uop.ops import Nodes, Ops, UOp, arena
 from tinycore.uop.shape import size_of
 from tinycore.uop.spec import check
 
@@ -46,27 +46,21 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
 
 def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
     """The schedule under given thresholds: any of them gives the same values."""
+    sinks = [(below(node, {Ops.DETACH}), old) for node, old in sinks]
     writes = {node for node, old in sinks if node.op in WRITES and node.source is old}
     with arena():
         while True:
-            found = _attempt(sinks, writes, limits)
-            if isinstance(found, Schedule):
-                return found
-            writes -= found
-
-
-def _attempt(sinks: Sinks, writes: set[UOp], limits: Limits) -> Schedule | set[UOp]:
-    """The schedule, or the writes that found no place and must be lowered otherwise."""
-    lowered = lower_sinks([node for node, _ in sinks], writes)
-    homes = [home_of(node) for node in lowered]
-    pairs = list(zip(homes, sinks, strict=True))
-    olds = {home: old for home, (_, old) in pairs if old and size_of(home)}
-    stages = find_stages([node for node in lowered if size_of(node)], limits)
-    grouping = Grouping(stages, olds, limits)
-    places = grouping.places()
-    lost = {node for home, (node, _) in pairs if home.op in WRITES and home not in places}
-    if lost:
-        return lost
-    groups = enumerate(grouping.in_order())
-    kernels = [emit(group, places, f"k{number}", limits.cached) for number, group in groups]
+            lowered = lower_sinks([node for node, _ in sinks], writes)
+            homes = tuple(map(home_of, lowered))
+            pairs = list(zip(homes, sinks, strict=True))
+            olds = {home: old for home, (_, old) in pairs if old and size_of(home)}
+            stages = find_stages([node for node in lowered if size_of(node)], limits)
+            grouping = Grouping(stages, olds, limits)
+            places = grouping.places()
+            lost = {node for home, (node, _) in pairs if home.op in WRITES and home not in places}
+            if not lost:
+                break
+            writes -= lost  # found no place and must be lowered otherwise
+        groups = enumerate(grouping.in_order())
+        kernels = [emit(group, places, f"k{number}", limits.cached) for number, group in groups]
     return Schedule(tuple(kernels), tuple(places.get(home, home) for home in homes))

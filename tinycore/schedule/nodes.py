@@ -213,8 +213,8 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
             if is_inline and not short.isdisjoint(node.src):
                 short.add(node)
             continue
-        product = _below(node.source, CASTS)
-        sources = [_below(source, _THROUGH) for source in product.src]
+        product = below(node.source, CASTS)
+        sources = [below(source, _THROUGH) for source in product.src]
         for operand in sources if product.op is Ops.MUL else ():
             often = limits.recomputed_steps if operand in short else _OFTEN
             if size_of(product) >= often * size_of(operand):
@@ -224,7 +224,8 @@ def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
             short.add(node)
 
 
-def _below(node: UOp, through: Collection[Ops]) -> UOp:
+def below(node: UOp, through: Collection[Ops]) -> UOp:
+    """The first node that is of none of some ops."""
     while node.op in through:
         node = node.source
     return node

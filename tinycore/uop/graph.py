@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
 from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const
+from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const, toposort
 from tinycore.uop.shape import Dim, Shape, View, shape_of, upper
 
 Pair = tuple[Dim, Dim]
@@ -272,6 +272,14 @@ def detach(node: UOp) -> UOp:
 def contiguous(node: UOp, number: int) -> UOp:
     """`node` in a buffer of its own; `number` tells requests apart."""
     return node.under(Ops.CONTIGUOUS, number)
+
+
+def device_of(node: UOp) -> str:
+    """The device that a value is computed on, or "" if nothing it reads lies on one."""
+    for inner in reversed(toposort([node])):
+        if inner.op in (Ops.BUFFER, Ops.COPY):
+            return str(inner.arg if inner.op is Ops.COPY else inner.arg.device)
+    return ""
 
 
 # Views and adjoints
