@@ -77,11 +77,10 @@ class _Run:
         self.steps = [one.step for one in launches]
         self.calls = [bound(one.step, one.buffers) for one in launches]
         self.inputs = inputs
+        given = set(inputs)
         self.now = (inputs, {**BOUND})
-        self.changing: list[int] = []
-        for k, (step, buffers, _) in enumerate(launches):
-            if step.values or not set(inputs).isdisjoint(buffers):
-                self.changing.append(k)
+        changing = [one.step.values or not given.isdisjoint(one.buffers) for one in launches]
+        self.changing = [k for k, changes in enumerate(changing) if changes]
 
     def replay(self, inputs: Buffers) -> None:
         if self.now != (inputs, BOUND):

@@ -61,10 +61,7 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
 
 def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
     """An artifact ready to run."""
-    steps = []
-    for step in artifact.steps:
-        program = device.load(step.program, step.name)
-        steps.append(Step(program, *step[1:]))
+    steps = [Step(device.load(one.program, one.name), *one[1:]) for one in artifact.steps]
     return Artifact(tuple(steps), artifact.temps)
 
 
@@ -95,9 +92,7 @@ def build_plan(plan: Plan, target: Target) -> Binary:
         if DEBUG.value >= 7:
             with suppress(Unsupported):
                 print(target.compiler.disassemble(binary))
-        grid = _sizes(lowered.grid)
-        group = _sizes(lowered.group)
-        launch = Launch(grid, group, lowered.scratch_bytes)
+        launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
         slots = [numbers[name] for name in buffers]
         steps.append(_step(kernel, binary, slots, launch))
     temps = [(node.dtype, size(node.arg.shape)) for node in plan.temps]

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from queue import SimpleQueue
 from subprocess import DEVNULL, PIPE, Popen
 from threading import Timer
 from typing import Any
@@ -112,10 +111,7 @@ class Tuner:
         self.device = device.name
         self.arch = device.target.arch
         count = PARALLEL.value or os.cpu_count() or 1
-        self.compilers = [Worker("compiler") for _ in range(count)]
-        self.idle: SimpleQueue[Worker] = SimpleQueue()
-        for worker in self.compilers:
-            self.idle.put(worker)
+        self.compilers = [Worker("compiler") for _ in range(count)]  # those that wait
         self.runner = Worker("the candidate")
         self.compiled: dict[Actions, object] = {}
 
@@ -137,10 +133,10 @@ class Tuner:
 
     def _compiled(self, actions: Actions) -> object:
         if actions not in self.compiled:
-            worker = self.idle.get()
+            worker = self.compilers.pop()
             request = ("compile", self.device, self.arch, self.text, actions)
             self.compiled[actions] = worker.ask(COMPILE_S, *request)
-            self.idle.put(worker)
+            self.compilers.append(worker)
         return self.compiled[actions]
 
     def _seconds(self, actions: Actions) -> float | str:
