@@ -4,28 +4,18 @@ Comes in: a graph node and indices. Goes out: the expression of that element, wi
 into indices and masks. Nothing recurses, since expressions may be deep. Next file: stages.py.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from itertools import count
 from math import prod
 from typing import Any, NamedTuple
 
 from tinycore.errors import ShapeError
-from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, unalias
+from tinycore.uop.affine import Mask, atoms, mask_of, unalias
 from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, make, variable
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
-from tinycore.uop.tree import (
-    Access,
-    BufferArg,
-    Nodes,
-    Rebuild,
-    both,
-    gathered,
-    indices,
-    load,
-    mapped,
-)
+from tinycore.uop.tree import Access, BufferArg, Nodes, Rebuild, both, gathered, indices, load
 
 ZERO = make(0)
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # each element is one of the source
@@ -41,7 +31,7 @@ class Inner(NamedTuple):
 
 
 Indices = tuple[Index, ...]
-Load = Callable[[UOp, Access], UOp | None]  # None keeps the LOAD
+Look = Callable[[UOp], UOp]
 
 
 def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
@@ -70,12 +60,12 @@ def parts(node: UOp) -> Sequence[UOp]:
     return found if node.op is Ops.LOAD else [*node.src, *found]
 
 
-def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Access]]:
+def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Indices]]:
     """What expressions read and where, in order of evaluation."""
-    found: dict[UOp, list[Access]] = {}
+    found: dict[UOp, list[Indices]] = {}
     for node in postorder(roots, parts):
         if node.op is Ops.LOAD:
-            found.setdefault(node.source, []).append(node.arg)
+            found.setdefault(node.source, []).append(node.arg.indices)
     return found
 
 
@@ -101,40 +91,17 @@ def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
 
 
 class Rewrite(Rebuild):
-    """Copies expressions with axes replaced, a mask put on every LOAD, and loads replaced.
+    """Copies simple expressions; what a LOAD reads stays."""
 
-    `read` gives the expression for a LOAD with its new access; None keeps it.
-    """
-
-    parts = staticmethod(parts)  # what a LOAD reads stays
-
-    def __init__(
-        self, env: Mapping[Atom, Index], read: Load | None = None, mask: Mask = ()
-    ) -> None:
-        super().__init__(env=env)
-        self.mask = mask
-        self.read = read
-
-    def access(self, access: Access) -> Access:
-        """An access with axes replaced, under the mask of this copy."""
-        places, mask, _, fill = mapped(access, self.index)
-        mask = both(mask, self.mask)
-        return Access(places, mask, None, fill if mask else None)
-
-    def _rebuild(self, node: UOp) -> UOp:
-        return self.load(node) if node.op is Ops.LOAD else super()._rebuild(node)
+    parts = staticmethod(parts)
 
     def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
-        """A simple expression."""
+        """A simple expression; a LOAD has a fill only under a mask."""
         if node.op in ELEMENTWISE:
             return scalar(node.op, node.dtype, *src)
+        if node.op is Ops.LOAD and not arg.mask:
+            arg = Access(arg.indices)
         return super().made(node, src, arg)
-
-    def load(self, node: UOp) -> UOp:
-        """A LOAD, or what `read` gives for it."""
-        access = self.access(node.arg)
-        found = self.read and self.read(node.source, access)
-        return found or load(node.source, access)
 
 
 def reductions(*roots: UOp) -> list[UOp]:
@@ -319,17 +286,12 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
 
 def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
     """`index` with the bounds that a mask proves."""
-    if extent == 0:
-        proof += NEVER
-        return ZERO
     proof += [index, extent - 1 - index]
     return alias(index, 0, upper(extent) - 1)
 
 
 def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
     """An axis that stays keeps its index; the others are digits of the row-major number."""
-    if 0 in old:
-        return [ZERO] * len(old)
     keys = _strides(old)
     pairs = zip(_strides(new), indices, strict=True)
     own = {key: index for key, index in pairs if key[1] != 1}

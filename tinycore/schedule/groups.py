@@ -7,7 +7,7 @@ parallelism, a contraction's tiles, or the place of a sink. Next file: emit.py.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from tinycore.schedule.expression import Dependence, Indices, axes_over, reads_in, reductions
 from tinycore.schedule.nodes import Limits
@@ -15,9 +15,9 @@ from tinycore.schedule.stages import Stage, Stages, pick
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.shape import Shape, shape_of, size, size_of
-from tinycore.uop.tree import Access, load
+from tinycore.uop.tree import load
 
-Dims = Mapping[Stage, tuple[int, ...]]  # which dimensions are axes of a group
+Dims = Mapping[Stage, Sequence[int]]  # which dimensions are axes of a group
 Pairs = Mapping[int, int]  # axes of two groups, side by side
 _CANDIDATES = 16  # latest groups, and stages, that may share a launch
 _PART = 4  # large data has one in so many of a stage's elements
@@ -38,11 +38,10 @@ class Group:
     def __init__(self, stage: Stage) -> None:
         depends = Dependence()
         inside = [depends[node] for node in reductions(stage.value) if node is not stage.value]
-        usable = () if stage.scatters else stage.wide
-        for needs in inside:
-            usable = tuple(k for k in usable if atoms(stage.axes[k]) <= needs)
-        self.extents = pick(stage.shape, usable)
-        self.dims = {stage: usable}
+        free = () if stage.scatters else stage.wide
+        dims = [k for k in free if all(atoms(stage.axes[k]) <= needs for needs in inside)]
+        self.dims: Dims = {stage: dims}
+        self.extents = pick(stage.shape, dims)
         self.contracts = _contracts(stage, depends)
         self.tiles = self.contracts and not inside
         self.bits = 1 << stage.number
@@ -66,7 +65,7 @@ class Group:
         found: dict[Shape, list[Stage]] = {}
         for stage in sorted(self.dims, key=lambda stage: stage.number):
             self.stages[stage.node] = stage
-            stage.settle(self.dims[stage], self.axes, self._read)
+            stage.settle(self.dims[stage], self.axes, self._look)
             if stage.is_stored and not stage.scatters:
                 found.setdefault(stage.at(stage.shape), []).append(stage)
 
@@ -76,13 +75,13 @@ class Group:
 
         self.loops = [found[shape] for shape in sorted(found, key=late)]
 
-    def _read(self, node: UOp, access: Access) -> UOp | None:
-        stage = self.stages.get(node)
+    def _look(self, node: UOp) -> UOp:
+        stage = self.stages.get(node.source) if node.op is Ops.LOAD else None
         if not stage or stage.writes:
-            return None
+            return node
         if stage.reduces:
-            return load(stage.state, access._replace(indices=stage.at(access.indices)))
-        return stage.inlined(access)
+            return load(stage.state, node.arg._replace(indices=stage.at(node.arg.indices)))
+        return stage.inlined(node.arg)
 
     def allows(self, sink: Stage, old: UOp) -> bool:
         """True if a sink may overwrite an old buffer: it is read here only at the stored element,
@@ -98,7 +97,7 @@ class Group:
             is_before = position < last and not sink.writes
             dims = self.dims[sink] if is_before else range(len(sink.place))
             for at in reads_in(values).get(old, ()):
-                if position > last or pick(at.indices, dims) != pick(sink.place, dims):
+                if position > last or pick(at, dims) != pick(sink.place, dims):
                     return False
         return True
 
@@ -179,9 +178,11 @@ class Grouping:
         """Join two groups along pairs of axes, if nothing must run between and no sink loses its
         place."""
         for first, last in ((group, other), (other, group)):
-            if any(one.follows(first) for one in self._read_by(last) - {first}):
+            if any(one.follows(first) for one in self._read_by(last)):
                 return False
-        touched = {node for stage in [*group.dims, *other.dims] for node in stage.touches}
+        touched = {
+            node for stage in [*group.dims, *other.dims] for node in (stage.node, *stage.reads)
+        }
         if len(touched) > self.limits.buffers:
             return False
         mine = {stage: pick(own, pairs.keys()) for stage, own in group.dims.items()}
@@ -204,7 +205,7 @@ class Grouping:
             old = self.olds.get(sink.node)
             for reader, dims in readers.items():
                 for at in reader.reads.get(old, ()) if old else ():
-                    if sink.writes or pick(at.indices, places) != pick(reader.axes, dims):
+                    if sink.writes or pick(at, places) != pick(reader.axes, dims):
                         return True
         return False
 
@@ -257,7 +258,7 @@ def _reads(group: Group, source: Group) -> list[tuple[Indices, Indices]]:
     for stage, dims in group.dims.items():
         own = pick(stage.axes, dims)
         for one, theirs in source.dims.items():
-            found += [(own, pick(at.indices, theirs)) for at in stage.reads.get(one.node, ())]
+            found += [(own, pick(at, theirs)) for at in stage.reads.get(one.node, ())]
     return found
 
 

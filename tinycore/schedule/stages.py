@@ -11,7 +11,7 @@ from typing import TypeVar
 from tinycore.schedule.expression import (
     Indices,
     Inner,
-    Load,
+    Look,
     Push,
     Rewrite,
     axes_over,
@@ -26,7 +26,7 @@ from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Shape, shape_of, size, size_of, upper_shape
 from tinycore.uop.simplify import choose
-from tinycore.uop.tree import Access, buffer, gathered, load, mapped
+from tinycore.uop.tree import Access, both, buffer, gathered, load, mapped
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
@@ -53,7 +53,7 @@ class Stage:
     place: Indices
     is_stored: bool = False
     is_kept: bool = False
-    reads: dict[UOp, list[Access]] = field(init=False)
+    reads: dict[UOp, list[Indices]] = field(init=False)
     inner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,23 +65,30 @@ class Stage:
         self.reads = reads_in([value, *gathered(self.place)])
         home = home_of(self.node)
         if home is not self.node:
-            self.reads[home] = [Access(self.axes)]
+            self.reads[home] = [self.axes]
 
-    def settle(self, dims: Sequence[int], axes: Indices, read: Load) -> None:
+    def settle(self, dims: Sequence[int], axes: Indices, look: Look) -> None:
         """Take the axes of a kernel, and loops inside for other dimensions."""
         self.inner = tuple(k for k in self.wide if k not in dims)
-        own = replaced(self.axes, dims, axes)
-        new = replaced(own, self.inner, axes_over("n", self.at(self.shape)))
+        inside = axes_over("n", self.at(self.shape))
+        new = replaced(self.axes, (*dims, *self.inner), axes + inside)
         steps = self.steps
         env = renamed(self.axes + steps.axes, new + axes_over("r", steps.extents))
-        rewrite = Rewrite(env, read)
+        rewrite = Rewrite(env=env, look=look)
         self.axes = new
         self.place = mapped(self.place, rewrite.index)
         self.update(rewrite.node(self.value))
 
     def inlined(self, access: Access) -> UOp:
         """Its value where it is read, under the mask and fill of a LOAD."""
-        value = Rewrite(renamed(self.axes, access.indices), mask=access.mask).node(self.value)
+
+        def masked(node: UOp) -> UOp:
+            if node.op is not Ops.LOAD:
+                return node
+            return load(node.source, node.arg._replace(mask=both(node.arg.mask, access.mask)))
+
+        env = renamed(self.axes, access.indices)
+        value = Rewrite(env=env, look=masked if access.mask else None).node(self.value)
         return choose(access.mask, value, access.fill or 0)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
@@ -132,11 +139,6 @@ class Stage:
         return load(self.state, Access(self.at(self.axes))) if self.reduces else self.value
 
     @property
-    def touches(self) -> set[UOp]:
-        """It, and what it reads."""
-        return {self.node, *self.reads}
-
-    @property
     def wide(self) -> tuple[int, ...]:
         """The dimensions with an extent other than 1."""
         return tuple(k for k, extent in enumerate(self.shape) if extent != 1)
@@ -161,12 +163,13 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
         stage.is_stored = is_kept or node in ends
     inside = _recomputed(stages, limits)
 
-    def read(node: UOp, access: Access) -> UOp | None:
-        return stages[node].inlined(access) if node in inside else None
+    def look(node: UOp) -> UOp:
+        is_inside = node.op is Ops.LOAD and node.source in inside
+        return stages[node.source].inlined(node.arg) if is_inside else node
 
     for stage in stages.values():
         if not inside.isdisjoint(stage.reads):
-            stage.update(Rewrite({}, read).node(stage.value))
+            stage.update(Rewrite(look=look).node(stage.value))
     return {node: stage for node, stage in stages.items() if node not in inside}
 
 
@@ -189,8 +192,8 @@ def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
     if ids:
         value = reduction(value, steps, extents, node.arg)
     stored = chosen if ids else {base}  # even if a part of the view is stored
-    (access,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
-    return Stage(number, node, shape, axes, value, access.indices)
+    (place,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
+    return Stage(number, node, shape, axes, value, place)
 
 
 # What is evaluated where it is read
@@ -203,7 +206,7 @@ def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
     readers: dict[UOp, list[Read]] = {node: [] for node in stages}
     for stage in stages.values():
         for node in stage.reads.keys() & stages.keys():
-            readers[node] += [(stage, at.indices) for at in stage.reads[node]]
+            readers[node] += [(stage, at) for at in stage.reads[node]]
     chosen: set[UOp] = set()
     for stage in stages.values():
         is_short = stage.reduces and size(stage.steps.extents) <= limits.recomputed_steps
@@ -232,7 +235,9 @@ def _pays(stage: Stage, reads: Sequence[Read], limits: Limits) -> bool:
     users = {user for user, _ in reads}
     spaces = {_space(*read, limits) for read in reads}
     reducing = [user for user in users if user.reduces]
-    many = any(len(user.touches | stage.touches) > limits.buffers for user in users)
+    many = any(
+        len({user.node, stage.node, *user.reads, *stage.reads}) > limits.buffers for user in users
+    )
     if () in spaces or not reducing or many:
         return False
     merge = len(spaces) == 1 and 1 < len(reducing) == len(users) and stage.size <= limits.tiny

@@ -1,8 +1,10 @@
 """Statements written in order, with every value computed at the loop of its deepest axis.
 
-Comes in: expressions, and loops that emit.py opens and closes. Goes out: statements. A scalar op
-that is read twice or would be repeated becomes a LET; a reduction becomes a buffer and a loop.
+Comes in: loops around STOREs of expressions. Goes out: statements. A scalar op that is read twice
+or would be repeated becomes a LET; a reduction becomes a buffer and a loop.
 """
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,18 +16,29 @@ from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
 from tinycore.schedule.nodes import home_of
 from tinycore.uop.affine import atoms, unalias
 from tinycore.uop.index import Atom, Index, as_index, axis
-from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, postorder
+from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, postorder
 from tinycore.uop.shape import Shape, shape_of, upper_shape
-from tinycore.uop.tree import GLOBAL, Access, BufferArg, StoreArg, buffer, let, load, loop
+from tinycore.uop.tree import Access, BufferArg, Kernel, buffer, let, load, loop, mapped, store
 
 _HEIGHT = 64  # nested ops in a statement: others recurse into it
 
 
-class Scope(NamedTuple):
-    """The inside of some loops: their headers, how often it reads each value, what changes in it,
-    and the statements and values written there."""
+class Nest(NamedTuple):
+    """Loops around others and STOREs; a "red" one declares the registers that it combines."""
 
-    loops: list[UOp]
+    kind: str
+    axes: Indices
+    extents: Shape
+    body: Sequence[Part]
+
+
+Part = Nest | Nodes  # a nest, or STOREs that happen after all their values are computed
+
+
+class Scope(NamedTuple):
+    """The inside of some loops: how often it reads each value, what changes in it, and the
+    statements and values written there."""
+
     uses: Mapping[UOp, int]
     changing: frozenset[object]
     statements: list[UOp]
@@ -40,64 +53,66 @@ class Writer(Rewrite):
 
     def __init__(self, homes: Mapping[UOp, UOp]) -> None:
         self.names: dict[Atom, Index] = {}
-        super().__init__(self.names)
+        super().__init__(env=self.names, look=self._look)
         self.homes = homes
         self.params: dict[UOp, UOp] = {}
-        self.scopes = [Scope([], {}, frozenset(), [], [])]
+        self.scopes = [Scope({}, frozenset(), [], [])]
         self.height: dict[UOp, int] = {}
         self.depends = Dependence()
         self.numbers = count()
         self.variables: set[tuple[object, ...]] = set()
 
+    def kernel(self, name: str) -> Kernel:
+        """What was written, as a kernel."""
+        params = tuple(self.params.values())
+        bounds = sorted(self.variables)
+        variables = tuple(UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds)
+        return Kernel(name, params, variables, tuple(self.scopes[0].statements))
+
     # Loops and statements
 
-    def open(
-        self,
-        kind: str,
-        axes: Indices,
-        extents: Shape,
-        values: Sequence[UOp],
-        states: Sequence[UOp] = (),
-    ) -> None:
-        """Start nested loops, in which all of `values` are computed and the `states`, declared
-        here, change."""
-        self.write(*states)
-        scope = Scope([], count_uses(values), atoms(*axes).union(states), [], [])
-        for index, extent in zip(axes, extents, strict=True):
-            name = f"i{next(self.numbers)}"
-            scope.loops.append(loop(kind, name, self._noted(as_index(extent)), ()))
-            for atom in atoms(index):
-                self.names[atom] = axis(name, extent)
-        self.scopes.append(scope)
+    def write(self, part: Part) -> None:
+        """Write statements at the end of the innermost loop."""
+        if isinstance(part, Nest):
+            self._append(*self._loops(part))
+            return
+        place = self.node if len(part) == 1 else self.name
+        placed = [place(one.src[1]) for one in part]
+        for one, value in zip(part, placed, strict=True):
+            src = (self.param(one.source), value, *one.src[2:])
+            self._append(one.replace(src=src, arg=mapped(one.arg, self.index)))
 
-    def close(self) -> None:
-        """End the loops of the last `open`."""
-        scope = self.scopes.pop()
+    def _loops(self, nest: Nest) -> Nodes:
+        stores = _stores(nest)
+        states = [one.source for one in stores if nest.kind == "red" and _is_register(one.source)]
+        self._append(*states)
+        uses = count_uses([one.src[1] for one in stores])
+        scope = Scope(uses, atoms(*nest.axes).union(states), [], [])
+        headers = []
+        for index, extent in zip(nest.axes, nest.extents, strict=True):
+            name = f"i{next(self.numbers)}"
+            headers.append(loop(nest.kind, name, self._noted(as_index(extent)), ()))
+            self.names.update(dict.fromkeys(atoms(index), axis(name, extent)))
+        self.scopes.append(scope)
+        for part in nest.body:
+            self.write(part)
+        self.scopes.pop()
         for node in scope.placed:
             del self.memo[node]
         self.indices.clear()
         body = tuple(scope.statements)
-        for header in reversed(scope.loops):
+        for header in reversed(headers):
             body = (header.over(body),)
-        self.write(*body)
+        return body
 
-    def write(self, *statements: UOp) -> None:
-        """Write statements at the end of the innermost loop."""
+    def _append(self, *statements: UOp) -> None:
         self.scopes[-1].statements.extend(statements)
-
-    def store(
-        self, target: UOp, place: Access, value: UOp, combine: str, moved: Sequence[UOp]
-    ) -> None:
-        """Write a store of a placed value, and what moves when it grows."""
-        src = (self.param(target), value, *moved)
-        arg = StoreArg((self.access(place),), combine, "exp" if moved else "")
-        self.write(UOp(Ops.STORE, dtypes.void, src, arg))
 
     # Names of the kernel
 
     def param(self, node: UOp) -> UOp:
         """The parameter that holds a graph node; a register stands for itself."""
-        if isinstance(node.arg, BufferArg):
+        if _is_register(node):
             return node
         home = home_of(node)
         home = self.homes.get(home, home)
@@ -107,17 +122,17 @@ class Writer(Rewrite):
         return self.params[home]
 
     def _noted(self, index: Index) -> Index:
-        named = [atom for atom in atoms(index) if atom.kind == "variable"]
-        self.variables |= {(atom.name, atom.lo, atom.hi) for atom in named}
+        for atom in atoms(index):
+            if atom.kind == "variable":
+                self.variables.add((atom.name, atom.lo, atom.hi))
         return index
 
     def index(self, value: Index) -> Index:
         """An index under the names of the kernel, after what it gathers by."""
         return self._noted(super().index(unalias(value)))
 
-    def load(self, node: UOp) -> UOp:
-        """A LOAD from a parameter or register."""
-        return load(self.param(node.source), self.access(node.arg))
+    def _look(self, node: UOp) -> UOp:
+        return load(self.param(node.source), node.arg) if node.op is Ops.LOAD else node
 
     # Values
 
@@ -176,17 +191,26 @@ class Writer(Rewrite):
     def _written(self, node: UOp, level: int) -> UOp:
         deeper = self.scopes[level + 1 :]
         del self.scopes[level + 1 :]
-        arg = node.arg
-        state = buffer(f"s{next(self.numbers)}", node.dtype, (), "reg", init=arg.combine)
-        self.open("red", arg.axes, arg.extents, node.src, [state])
-        self.store(state, Access((), arg.mask), self.node(node.source), arg.combine, ())
-        self.close()
+        axes, extents, combine, mask = node.arg
+        state = buffer(f"s{next(self.numbers)}", node.dtype, (), "reg", init=combine)
+        one = store(state, Access((), mask), node.source, combine)
+        self.write(Nest("red", axes, extents, [(one,)]))
         self.scopes += deeper
         return load(state, Access(()))
 
 
+def _stores(part: Part) -> Nodes:
+    if isinstance(part, Nest):
+        return tuple(one for inner in part.body for one in _stores(inner))
+    return part
+
+
+def _is_register(target: UOp) -> bool:
+    return isinstance(target.arg, BufferArg)
+
+
 def _reads_register(value: UOp) -> bool:
-    return value.op is Ops.LOAD and value.source.arg.space != GLOBAL
+    return value.op is Ops.LOAD and value.source.arg.space == "reg"
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:

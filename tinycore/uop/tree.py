@@ -137,9 +137,10 @@ def load(source: UOp, access: Access) -> UOp:
     return source.under(Ops.LOAD, access)
 
 
-def store(target: UOp, place: Access, value: UOp, combine: str = "") -> UOp:
-    """target[place] = value, or combined with what is there."""
-    return UOp(Ops.STORE, dtypes.void, (target, value), StoreArg((place,), combine))
+def store(target: UOp, place: Access, value: UOp, combine: str = "", moved: Nodes = ()) -> UOp:
+    """target[place] = value, or combined with what is there; sums of exp(x - it) are `moved`."""
+    arg = StoreArg((place,), combine, "exp" if moved else "")
+    return UOp(Ops.STORE, dtypes.void, (target, value, *moved), arg)
 
 
 def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
@@ -285,7 +286,7 @@ class Rebuild:
         return tuple(map(self.node, statements))
 
     def _rebuild(self, node: UOp) -> UOp:
-        src = tuple([self.memo[source] for source in node.src])
+        src = tuple([self.memo.get(source, source) for source in node.src])
         arg = node.arg
         if arg is not None and (self.env is not None or TABLES.gathers):
             change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
