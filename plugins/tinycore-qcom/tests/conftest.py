@@ -9,6 +9,7 @@ from tinycore_qcom import platforms
 from tinycore_qcom.backend import OpenCLBackend
 from tinycore_qcom.compiler import DriverCompiler
 from tinycore_qcom.platforms import Found
+from tinycore_qcom.runtimes import CHOICES
 
 KERNELS = """
 __kernel void add(__global float* out, __global const float* a, __global const float* b, long n) {
@@ -39,6 +40,13 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def free_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which nobody chose runtimes."""
+    for name in (*CHOICES, "OPENCL_VENDOR_PATH"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

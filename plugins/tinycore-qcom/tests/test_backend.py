@@ -27,7 +27,7 @@ def adreno(found: Found) -> Found:
 @pytest.fixture
 def both(found: Found, monkeypatch: pytest.MonkeyPatch) -> tuple[Found, ...]:
     """An Adreno GPU beside the processor."""
-    rows = adreno(found), found
+    rows = adreno(found), replace(found, kind=CPU, platform="OpenCL of a processor")
     monkeypatch.setattr(platforms, "devices", lambda: rows)
     return rows
 
@@ -146,7 +146,7 @@ def run(*words: str, **settings: str) -> str:
 
 
 def test_without_a_runtime_the_devices_are_unavailable_with_cause_and_hint(tmp_path: Path) -> None:
-    settings = {CHOICES[0]: str(tmp_path), "DEV": "REF"}
+    settings = {CHOICES[0]: str(tmp_path), CHOICES[1]: "", "DEV": "REF"}
     rows = json.loads(run("-m", "tinycore.cli", "devices", "--json", **settings))["devices"]
     found = {row["name"]: row for row in rows}
     for name in ("CL", "QCOM"):

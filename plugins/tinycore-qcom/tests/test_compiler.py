@@ -77,17 +77,17 @@ def test_the_newest_language_of_the_device_is_asked_for(
 def test_a_binary_of_another_driver_is_refused_and_the_device_lives(
     device: Device, binary: bytes
 ) -> None:
-    with pytest.raises(LaunchError, match=r"load: clCreateProgramWithBinary gave .*CCACHE=0"):
+    with pytest.raises(LaunchError, match=r"load: cl\w+ gave .*CCACHE=0"):
         device.load(b"of another driver", "add")
     with pytest.raises(LaunchError, match=r"INVALID_KERNEL_NAME .*expected a kernel called none"):
         device.load(binary, "none")
     assert device.load(binary, "add")
 
 
-def test_a_binary_is_shown_where_it_is_text(compiler: DriverCompiler, binary: bytes) -> None:
+def test_a_binary_is_shown_where_it_is_text(compiler: DriverCompiler) -> None:
     assert compiler.disassemble(b".version 8.0\n\0") == ".version 8.0\n"
     with pytest.raises(Unsupported, match=r"disassemble: the binaries of .* are not text"):
-        compiler.disassemble(binary)
+        compiler.disassemble(b"\x7fELF\x02\xff")
 
 
 def test_exact_division_is_asked_for_where_there_is_one(

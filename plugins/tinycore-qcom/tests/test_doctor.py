@@ -35,6 +35,7 @@ def nothing() -> tuple[()]:
     raise Unavailable("there is no loader", hint="Install one")
 
 
+@pytest.mark.usefixtures("free_choice")
 def test_a_wrong_file_is_named_with_what_is_wrong_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,11 +51,11 @@ def test_a_wrong_file_is_named_with_what_is_wrong_in_it(
     assert checks["devices"].detail.startswith("OpenCL finds no runtime: ")
 
 
+@pytest.mark.usefixtures("free_choice")
 def test_without_any_file_the_packages_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENCL_VENDOR_PATH", str(tmp_path))
-    monkeypatch.delenv(CHOICES[0], raising=False)
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     monkeypatch.setattr("site.ENABLE_USER_SITE", False)
     monkeypatch.setattr(platforms, "devices", nothing)

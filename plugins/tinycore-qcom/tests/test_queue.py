@@ -35,7 +35,7 @@ def queue_failure(queue: Queue, name: str) -> None:
     after = 1, ctypes.byref(event), ctypes.byref(copy)
     arguments = queue.pointer, source, target, 0, 0, 64, *after
     queue.library.call("clEnqueueCopyBuffer", *arguments)
-    queue.launched(name, copy.value or 0)
+    queue.launched(name, copy)
     library.clSetUserEventStatus(event, FAILED)
 
 
@@ -82,6 +82,6 @@ def test_the_queue_does_not_grow_without_end(
     for _ in range(5000):
         program((handle,), (), Launch((8, 1, 1), (1, 1, 1)))
     waiting = device._queue._flights  # type: ignore[attr-defined]
-    assert len(waiting) <= 1024
+    assert 0 < len(waiting) <= 1024
     device.synchronize()
     assert not waiting

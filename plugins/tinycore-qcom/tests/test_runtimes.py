@@ -14,10 +14,8 @@ BUILT_ELSEWHERE = "/somewhere/else/lib/libsome.so"
 
 
 @pytest.fixture
-def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_choice: None) -> Path:
     """An environment with one runtime, whose .icd file names the place it was built for."""
-    for name in (*CHOICES, "OPENCL_VENDOR_PATH"):
-        monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "prefix"
     write(folder / "etc/OpenCL/vendors/some.icd", BUILT_ELSEWHERE + "\n")
     write(folder / "lib/libsome.so", "")
@@ -78,7 +76,7 @@ def test_what_a_user_chose_is_left_alone(prefix: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_choice: None, text: str, problem: str
 ) -> None:
     file = write(tmp_path / "wrong.icd", text)
     for value in (file, tmp_path):
@@ -87,6 +85,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_name(
         assert row.trouble.startswith(f"{file} {problem}")
 
 
+@pytest.mark.usefixtures("free_choice")
 def test_a_folder_without_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CHOICES[0], str(tmp_path))
     [row] = runtimes.candidates()

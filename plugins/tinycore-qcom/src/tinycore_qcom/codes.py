@@ -39,6 +39,7 @@ STATUS = {
     -61: "INVALID_BUFFER_SIZE",
     -63: "INVALID_GLOBAL_WORK_SIZE",
     -1001: "PLATFORM_NOT_FOUND_KHR",
+    -9999: "illegal access of a kernel to memory",
 }
 """Statuses by number."""
 

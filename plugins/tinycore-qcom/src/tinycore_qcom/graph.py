@@ -48,11 +48,11 @@ class QueueGraph:
             commands = table.commands()
             if not commands:
                 return
-            event = ctypes.c_void_p()
+            event = self._queue.mark()
             for enqueue in commands[:-1]:
                 enqueue(None)
-            commands[-1](ctypes.byref(event))
-        self._queue.launched(table.name, event.value or 0)
+            commands[-1](None if event is None else ctypes.byref(event))
+        self._queue.launched(table.name, event)
 
     def _table(self, calls: tuple[Call, ...]) -> _Table:
         key = (len(calls), id(calls[0].program))

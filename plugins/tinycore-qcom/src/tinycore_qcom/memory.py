@@ -128,11 +128,12 @@ class QueueAllocator(Allocator):
     def transfer(self, target: Handle, source: Handle, size_bytes: int) -> bool:
         """Copy within the device, in the order of the queue."""
         ends = _memory(source).pointer, _memory(target).pointer
-        event = ctypes.c_void_p()
-        arguments = *ends, 0, 0, size_bytes, 0, None, ctypes.byref(event)
+        event = self._queue.mark()
+        after = 0, None, None if event is None else ctypes.byref(event)
         with self._queue.errors("transfer"):
-            self._queue.library.call("clEnqueueCopyBuffer", self._queue.pointer, *arguments)
-        self._queue.launched("transfer", event.value or 0)
+            arguments = self._queue.pointer, *ends, 0, 0, size_bytes, *after
+            self._queue.library.call("clEnqueueCopyBuffer", *arguments)
+        self._queue.launched("transfer", event)
         return True
 
     def prefer_host(self) -> None:

@@ -52,6 +52,8 @@ def devices() -> tuple[Found, ...]:
     """
     library = api.library()
     found = [row for one in library.listed("clGetPlatformIDs") for row in _devices(library, one)]
+    # One driver may be listed twice.
+    found = list({row.pointer: row for row in found}.values())
     order = list(_KINDS)
     return tuple(sorted(found, key=lambda row: (order.index(row.kind), row.platform)))
 

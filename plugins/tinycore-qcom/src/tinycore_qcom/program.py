@@ -146,16 +146,16 @@ class QueuedProgram:
         if 0 in launch.grid:
             return 0.0 if wait else None
         kernel, queue = self._kernel, self._kernel.queue
-        event = ctypes.c_void_p()
+        event = ctypes.c_void_p() if wait else queue.mark()
         try:
             with self._lock:
                 kernel.fill(buffers, values)
                 if launch is not self._launch:
                     self._enqueue, self._launch = kernel.enqueuer(launch), launch
-                self._enqueue(ctypes.byref(event))
-            if wait:
+                self._enqueue(None if event is None else ctypes.byref(event))
+            if event is not None and wait:
                 return queue.seconds(event.value or 0)
-            queue.launched(self.name, event.value or 0)
+            queue.launched(self.name, event)
         except OpenCLError as error:
             raise kernel.refused(error, launch) from error
         return None
