@@ -481,7 +481,7 @@ def setitem(make: Maker) -> None:
         shape = shape_of(node)
         op, arg = _view_step(make, upper_shape(shape))
         view.append((op, arg))
-        node = graph.move(node, op, arg)
+        node = graph.apply_view(node, ((op, arg),))
     shape = upper_shape(shape_of(node))
     same = [other for other in make.pool if other.shape == shape and other.finite]
     value = make.random.choice(same).node if same else make.leaf(shape, False).node

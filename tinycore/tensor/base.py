@@ -191,7 +191,7 @@ class Frame:
 
     def _moved(self, op: Ops, arg: Any) -> Self:
         before = self.uop
-        if graph.move(before, op, arg) is before:
+        if graph.apply_view(before, ((op, arg),)) is before:
             return self.of_cell(self.cell, self.steps)
         return self.of_cell(self.cell, (*self.steps, (op, arg)))
 

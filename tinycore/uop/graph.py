@@ -285,15 +285,10 @@ def device_of(node: UOp) -> str:
 # Views and adjoints
 
 
-def move(node: UOp, op: Ops, arg: Any) -> UOp:
-    """The movement `op` of `node`."""
-    return _MAKERS[op](node, arg)
-
-
 def apply_view(node: UOp, view: View) -> UOp:
     """A chain of movement ops applied to `node`."""
     for op, arg in view:
-        node = move(node, op, arg)
+        node = _MAKERS[op](node, arg)
     return node
 
 

@@ -308,10 +308,9 @@ def rings_turn(site: Site) -> Defects:
     """A slot is waited for after a COPY and freed before the next; a COPY runs ahead by fewer
     sequence numbers than there are slots."""
     buffer = site.statement
-    around = site.around[-1].src if buffer.arg.space in NEAR else ()
-    turns = [pair for pair in walk(around) if pair[0].op in RINGS]
-    turns = [pair for pair in turns if buffer in toposort(pair[0].src)]
-    copies, waits, frees = [[pair for pair in turns if pair[0].op is op] for op in RINGS]
+    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
+    turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
+    copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
     filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
     again = any(loop.arg.extent.hi > 1 for _, loops in filled for loop in loops)
     if filled and not waits:
