@@ -117,12 +117,9 @@ def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
 
 def mask_of(constraints: Iterable[Index]) -> Mask:
     """The conjunction of constraints in normal form, without those that others imply."""
-    least: dict[Any, Index] = {}
-    for constraint in constraints:
-        value = at_least_zero(constraint)
-        known = least.get(value.terms, value)
-        least[value.terms] = value if value.const < known.const else known
-    if NEVER[0] in least.values():
+    values = sorted(map(at_least_zero, constraints), key=lambda value: -value.const)
+    if NEVER[0] in values:
         return NEVER
+    least = {value.terms: value for value in values}  # the last of equal terms
     least.pop((), None)  # always true
-    return tuple(sorted(least.values(), key=lambda value: (value.terms, value.const)))
+    return tuple([least[terms] for terms in sorted(least)])

@@ -135,9 +135,9 @@ class Tables:
         self.digits = Table(_digit)
         self.aliases = Table(lambda base, lo, hi: Atom("alias", lo, hi, base=base))
         self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
-        self.products: dict[tuple[Atom, ...], Atom] = {}
-        self.plain: dict[Index, Index] = {}
-        self.atoms: dict[tuple[Index, ...], frozenset[Atom]] = {}
+        self.products = dict[Any, Atom]()
+        self.plain = dict[Any, Index]()
+        self.atoms = dict[Any, frozenset[Atom]]()
 
     def clear(self) -> None:
         """Forgets all values but those of variables, which live tensors have in their shapes.

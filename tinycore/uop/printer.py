@@ -282,7 +282,7 @@ class _Renamed(Printer):
         super().__init__()
         self.limit = limit
         self.taken = {variable.arg[0] for variable in kernel.variables}
-        self.counts: Counter[str] = Counter()
+        self.counts = Counter[str]()
         self.bases = defaultdict[str, str](lambda: self.fresh("i"))
         self.local: dict[str, str] = {}
         self.names: dict[UOp, str] = {}

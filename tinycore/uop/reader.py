@@ -28,7 +28,7 @@ ATOM = len(_SIGNS) + 1  # numbers, names and calls
 
 TYPES = {row.short: row for row in dtypes.all}
 SIGNS = {op.row.text: op for op in BINARY if op.row.text in LEVELS}
-FUNCTIONS = {op.row.text: op for op in ELEMENTWISE if op.row.text.isalpha()}
+FUNCTIONS = {(op.row.text, op.row.sources): op for op in ELEMENTWISE if op.row.text.isalpha()}
 
 _TOKENS = re.compile(
     r"(?:max|min)=(?!=)"
@@ -268,14 +268,15 @@ class Reader:
         terms = self.group(self.term)
         count = len(terms)
         word, _, kind = name.partition(".")
-        op, dtype = FUNCTIONS.get(word), TYPES.get(kind or name)
-        if dtype and count == 1 and op is Ops.BITCAST:
-            return UOp(op, dtype, (self.typed(terms[0]),))
-        if dtype and count == 1 and not kind:
-            node = self.typed(terms[0], dtype)
-            return node if node.dtype is dtype else UOp(Ops.CAST, dtype, (node,))
-        if op is None or kind or op.row.sources != count:
-            known = [text for text, op in FUNCTIONS.items() if op.row.sources == count]
+        dtype = TYPES.get(kind or name)
+        if dtype and count == 1 and word in ("bitcast", name):
+            node = self.typed(terms[0], None if kind else dtype)
+            if node.dtype is dtype and not kind:
+                return node
+            return UOp(Ops.BITCAST if kind else Ops.CAST, dtype, (node,))
+        op = FUNCTIONS.get((name, count))
+        if op is None:
+            known = [text for text, number in FUNCTIONS if number == count]
             found = f"found {name} with {count} arguments"
             self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")
         return unfolded(op, *(map(self.typed, terms) if op in SHIFTS else self._alike(*terms)))
