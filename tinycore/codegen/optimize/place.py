@@ -53,6 +53,7 @@ from tinycore.uop.tree import (
     mask_value,
     rebuild,
     store,
+    values,
 )
 
 
@@ -106,7 +107,7 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
     plain = [one for one in direct(found, Ops.STORE) if one.src[: len(one.arg.places)] == (buffer,)]
     if len(found) != 1 or not plain:
         raise Illegal(f"{buffer.name} is not written by one store alone")
-    [value] = rebuild(plain[0].src[1:2], let_values(body))
+    [value] = rebuild(values(plain[0]), let_values(body))
     return next(one for one in body if buffer in changed([one])), plain[0], value
 
 
@@ -245,7 +246,7 @@ def _rebased(
     if lead in earlier | changed(late):
         raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
     [made], [now] = stores, reads
-    [score] = rebuild(made.src[1:2], let_values(early))
+    [score] = rebuild(values(made), let_values(early))
     exponential = (score - now).alu(Ops.EXP)
     steps = [one for one in under(late) if one.op is not Ops.LET]
     users = [one for one in rebuild(steps, let_values(late)) if now in evaluated(one)]
@@ -312,15 +313,13 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
 
 def _as_value(body: Statements, buffer: UOp) -> Statements:
     now = load(buffer, Access(()))
-    stores = stores_to(body, buffer)
-    at = body.index(stores[0]) if stores and stores[0] in body else 0
-    before, [made, *after] = body[:at], body[at:]
-    once = stores == [made] and made.arg == StoreArg((now.arg,))
-    if not once or loads_of(body, buffer) != [now] or buffer.arg.init or buffer in read(before):
+    made, *others = stores_to(body, buffer) or [buffer]
+    once = made in body and not others and made.arg == StoreArg((now.arg,))
+    if not once or loads_of(body, buffer) != [now] or buffer.arg.init:
         return (buffer, *body)
-    value = made.src[1]
+    [value] = values(made)
     plain = value.op is Ops.LOAD and not value.arg.mask and value.source.arg.space == "reg"
-    if not plain or value.source in changed(after):
-        value = let(buffer.name, value)
-        before = (*before, value)
-    return before + rebuild(after, {now: value})
+    if plain and value.source not in changed(body[body.index(made) :]):
+        return rebuild([one for one in body if one is not made], {now: value})
+    named = let(buffer.name, value)
+    return rebuild(body, {made: named, now: named})

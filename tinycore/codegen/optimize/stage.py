@@ -42,7 +42,6 @@ from tinycore.uop.tree import (
     Access,
     Kernel,
     Rebuild,
-    StoreArg,
     buffer,
     indices,
     load,
@@ -149,9 +148,8 @@ def _filled(target: UOp, value: UOp) -> Statements:
     if target.arg.space == "reg":
         return (each(target, name, lambda place: store(target, place, value)),)
     box = tuple((f"{name}{k}", extent) for k, extent in enumerate(shape))
-    place = Access(own_axes(name, shape))
-    arg = StoreArg((place,), box=box, engine=ENGINES[target.arg.space])
-    copy = UOp(Ops.COPY, dtypes.void, (target, value), arg)
+    filled = store(target, Access(own_axes(name, shape)), value)
+    copy = refit(filled, box=box, engine=ENGINES[target.arg.space]).replace(op=Ops.COPY)
     return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 
 
