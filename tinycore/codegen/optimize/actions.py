@@ -5,6 +5,7 @@ shipped. Out: the kernel after them, or Illegal. Next file: split.py.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import reduce
 
 from tinycore.codegen.optimize.edit import Illegal
@@ -71,9 +72,7 @@ def applied(kernel: Kernel, actions: Iterable[str]) -> tuple[Kernel, Actions]:
     """The kernel after those actions that are legal, and these."""
     legal = []
     for text in actions:
-        try:
+        with suppress(Illegal):
             kernel = apply(kernel, text)
-        except Illegal:
-            continue
-        legal.append(text)
+            legal.append(text)
     return kernel, tuple(legal)

@@ -20,7 +20,6 @@ _DEPTH = 256  # multiplications for which reading and writing a tile is little
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
 _SCATTER = 64.0  # multiplications that storing an element alone takes
 Block = tuple[UOp, int]
-Loops = Nodes
 Counts = tuple[int, ...]
 _PACKING_PAYS = 48  # uses of a packed tile from which copying it is cheaper than strides
 
@@ -33,7 +32,7 @@ class Tile(NamedTuple):
     element's, at best 1 / lanes.
     """
 
-    loops: Loops
+    loops: Nodes
     counts: Counts
     cost: float
     packed: Reference | None
@@ -43,8 +42,8 @@ class Tile(NamedTuple):
 class Contraction(NamedTuple):
     """The loads of a reduction under its par and red loops, and the accesses after it."""
 
-    par: Loops
-    red: Loops
+    par: Nodes
+    red: Nodes
     loads: list[Reference]
     after: list[Reference]
     lanes: int
@@ -60,7 +59,7 @@ class Contraction(NamedTuple):
         """True if some par axis of four or more leaves one load in place while it moves another."""
         moving = [r for r in self.loads if any(map(r.moves, self.red))]
         for loop in self.par:
-            if extent_of(loop) >= 4 and {one.moves(loop) for one in moving} == {True, False}:
+            if extent_of(loop) >= 4 and len({one.moves(loop) for one in moving}) == 2:
                 return True
         return False
 
@@ -82,7 +81,7 @@ class Contraction(NamedTuple):
         if not vectors_of or strided not in ([], [packed]):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
-        sides: list[Loops] = [(vector, row) for row in rows]
+        sides: list[Nodes] = [(vector, row) for row in rows]
         for loops in sides or [(vector,)]:
             reuse = prod(map(extent_of, loops[1:]))
             for vectors in (2, 1, 4, 3):
@@ -106,7 +105,7 @@ class Contraction(NamedTuple):
             yield from self._tiles((vector, row, column), sizes)
 
     def _tiles(
-        self, loops: Loops, sizes: Sequence[Counts], packed: Reference | None = None
+        self, loops: Nodes, sizes: Sequence[Counts], packed: Reference | None = None
     ) -> Iterator[Tile]:
         """A tile of each of these sizes, all of as many vectors.
 
@@ -140,7 +139,7 @@ class Contraction(NamedTuple):
         count = next((n for n in range(wanted, 2 * wanted) if extent % n == 0), wanted)
         return (outer, count) if count < extent else None
 
-    def _outside(self, loops: Loops, packed: Reference | None, block: Block | None) -> float:
+    def _outside(self, loops: Nodes, packed: Reference | None, block: Block | None) -> float:
         """The cost around its inner loop: scattered stores, packing, far rows."""
         vector, *rows = loops
         if vector.arg.kind == "red":

@@ -11,7 +11,7 @@ from tinycore.errors import TinycoreError
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, substitute
 from tinycore.uop.index import Atom, Index, axis
-from tinycore.uop.sites import declared_name, evaluated, under, uses
+from tinycore.uop.sites import TILES, declared_name, evaluated, under, uses
 from tinycore.uop.tree import (
     BODIES,
     STORES,
@@ -219,7 +219,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     places move, but in memory of its own.
     """
     own = declared(body)
-    tiles = changed(find(body, Ops.COPY, Ops.MMA)) - own
+    tiles = changed(find(body, *TILES)) - own
     if mask and tiles:
         name = min(one.name for one in tiles)
         raise Illegal(f"a mask does not reach the tile statement on {name}")

@@ -218,15 +218,14 @@ def separated(
         users = [k for k, body in enumerate(bodies) if one in touched(body)]
         if len(users) < 2:
             continue
-        name, is_sum = one.name, bool(one.arg.init)
+        name, is_sum = one.name, one.arg.init
         writers = [k for k in users if one in changed(bodies[k])]
         if one in tiles or (is_sum and writers != users[:1]):
             raise Illegal(f"{name} is filled by more than one of the launches that use it")
         new = refit(one, name=fresh(f"{name}.t", taken) if is_sum else name, space=GLOBAL, init="")
         made.append(new)
         if is_sum:
-            first = users.pop(0)
-            bodies[first] += (_copied(one, new),)
+            bodies[users.pop(0)] += (_copied(one, new),)
         else:
             own.remove(one)
         for k in users:
@@ -259,9 +258,8 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
 
 def _combining(node: UOp) -> dict[UOp, UOp]:
     name, own = node.name, declared([node])
-    others = find(node.src, *TILES, Ops.IF, Ops.BLOCK)
-    if others:
-        raise Illegal(f"RFACTOR: {others[0].op.name} under axis {name}")
+    for one in find(node.src, *TILES, Ops.IF, Ops.BLOCK):
+        raise Illegal(f"RFACTOR: {one.op.name} under axis {name}")
     stores = [one for one in find(node.src, Ops.STORE) if one.arg.combine]
     found = {one.source: one for one in stores if one.source not in own}
     for state, made in found.items():

@@ -85,8 +85,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     place = made.arg.places[0]
     if made.arg.combine or place.mask:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
-    axes = {axis_of(one) for one in loops_in([producer])}
-    if not {make(0), *axes}.issuperset(place.indices):
+    if {*place.indices} - {make(0), *map(axis_of, loops_in([producer]))}:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
     keys = [index for index in place.indices if index.terms]
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
@@ -113,9 +112,8 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
 
 def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
     """The axes of `producer` that a value, or a place it reads, depends on."""
-    nodes = evaluated(let("", value))
-    used = atoms(*[index for node in nodes for index in indices(node.arg)])
-    return used & atoms_in([producer])
+    args = tuple([node.arg for node in evaluated(let("", value))])
+    return atoms(*indices(args)) & atoms_in([producer])
 
 
 def pruned(body: Statements) -> Statements:
@@ -241,7 +239,7 @@ def _rebased(
     name = lead.name
     stores = stores_to(early, lead)
     reads = loads_of(late, lead)
-    if not len(stores) == len(reads) == 1 or stores[0].arg.combine != "max":
+    if [one.arg.combine for one in stores] != ["max"] or len(reads) != 1:
         raise Illegal(f"AT: the later loop needs {name} of all iterations")
     if lead in earlier | changed(late):
         raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
@@ -285,8 +283,7 @@ def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
 def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Statements, Statements]:
     """What stands before a loop and its body, where buffers that only it touches lose its axis."""
     own = own_places(fused.src, axis_of(fused))
-    tiles = changed(find(fused.src, *TILES))
-    outside = touched(before + after) | tiles
+    outside = touched(before + after) | changed(find(fused.src, *TILES))
     free = {one for one in direct(before, Ops.BUFFER) if own.get(one) and one not in outside}
     for group in tied(fused.src):
         common = set.intersection(*[own.get(one, set()) for one in group])

@@ -51,13 +51,13 @@ def split(kernel: Kernel, name: str, factor: int) -> Kernel:
     Always legal on an axis without a place.
     """
 
-    def change(node: UOp) -> list[UOp]:
+    def change(node: UOp) -> Statements:
         times = node.arg.extent.hi
         if node.arg.map:
             raise Illegal(f"SPLIT: axis {name} is mapped to {node.arg.map}")
         if factor < 1 or (factor > 1 and times == 1):
             raise Illegal(f"SPLIT: factor {factor} of axis {name}, which runs {times} times")
-        return [tiled(node, factor)]
+        return (tiled(node, factor),)
 
     return edit_loops(kernel, name, change)
 
@@ -80,7 +80,7 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
     Legal for a perfect pair of one kind with constant extents.
     """
 
-    def change(node: UOp) -> list[UOp]:
+    def change(node: UOp) -> Statements:
         inner, high, low = node.source, node.arg, node.source.arg
         if node.src != (inner,) or inner.op is not Ops.LOOP or low.axis != second:
             raise Illegal(f"FUSE: {second} is not the whole body of {first}")
@@ -88,7 +88,7 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
             raise Illegal(f"FUSE: {first} and {second} differ in kind or are mapped")
         if not high.extent.is_const or not low.extent.is_const:
             raise Illegal(f"FUSE: extents of {first} and {second} are not constant")
-        return [fused(node, inner)]
+        return (fused(node, inner),)
 
     return edit_loops(kernel, first, change)
 

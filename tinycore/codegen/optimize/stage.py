@@ -70,8 +70,8 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
         raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or {BOX}")
     wide, taken = buffer_named(kernel, source), names_in(kernel)
 
-    def on_loop(node: UOp) -> list[UOp]:
-        return [_staged(node, wide, fresh(f"{source}.{space}", taken), space, layout)]
+    def on_loop(node: UOp) -> Statements:
+        return (_staged(node, wide, fresh(f"{source}.{space}", taken), space, layout),)
 
     staged = edit_loops(kernel, at, on_loop)
     if staged == kernel:
@@ -104,7 +104,7 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
         raise Illegal(f"STAGE: {name} is written inside {node.name}")
     if source in read(find(node.src, Ops.COPY)):
         raise Illegal(f"STAGE: {name} is staged inside {node.name} already")
-    used = atoms(*[value for one in reads for value in indices(one.arg)])
+    used = atoms(*indices(tuple([one.arg for one in reads])))
     if any(atom.kind == "gather" for atom in used) or any(one.arg.sequence for one in reads):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
     if reads and atoms_in(node.src) & atoms(*[one.arg.extent for one in loops_in(node.src)]):
@@ -167,7 +167,7 @@ class _Tile(NamedTuple):
 
 def _mask(node: UOp, tile: _Tile, read: UOp) -> Mask:
     """The mask of the copy as one read wants it; a tile may be larger than the buffer."""
-    moving, [source] = atoms_in(node.src), read.src
+    source, moving = read.source, atoms_in(node.src)
     found = []
     for value in read.arg.mask:
         new = tile.told(read, value)
@@ -284,11 +284,11 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
     stores = stores_to(body, wide)
     if not depth or len(stores) != 1 or wide in read(loops):
         raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
-    kinds = [one.arg.kind for one in loops[: depth + 1]]
+    path = loops[: depth + 1]
     plain = wide.arg.init and not stores[0].arg.rebase
-    if kinds != ["red", *["par"] * depth] or not plain:
+    if [one.arg.kind for one in path] != ["red", *["par"] * depth] or not plain:
         raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
-    return loops[: depth + 1]
+    return path
 
 
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
