@@ -84,9 +84,9 @@ def source_key(package: str) -> str:
     """
     module = sys.modules[package]
     folders = getattr(module, "__path__", ())
-    files = [file for folder in folders for file in Path(folder).rglob("*.py")]
-    stats = [(file.name, file.stat()) for file in sorted(files or [Path(module.__file__ or "")])]
-    facts = [(name, one.st_size, one.st_mtime_ns) for name, one in stats]
+    files = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
+    files = files or [Path(module.__file__ or "")]
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return _hash(repr(facts)).hex()
 
 

@@ -68,9 +68,7 @@ class DType:
         """The least value, -inf for floats."""
         if self.is_float:
             return -math.inf
-        if self.kind == "i":
-            return -(1 << (self.bits - 1))
-        return 0
+        return -(1 << (self.bits - 1)) if self.kind == "i" else 0
 
     @property
     def max(self) -> int | float:

@@ -20,8 +20,6 @@ from tinycore.runtime.errors import DeviceLost, OutOfMemory, Unsupported, as_bac
 from tinycore.runtime.plugins import Plugin
 from tinycore.util import format_bytes, round_up
 
-_SMALLEST_BYTES = 64
-
 
 class OpenDevice:
     """A device that can be used now."""
@@ -194,9 +192,9 @@ class CachingAllocator:
 
 
 def bucket(size_bytes: int) -> int:
-    """The size of the block a request gets: at most an eighth more, so that few sizes occur."""
-    step = 1 << max(size_bytes.bit_length() - 4, 0)
-    return round_up(max(size_bytes, 1), max(step, _SMALLEST_BYTES))
+    """The size of the block a request gets: at most an eighth or 64 bytes more, so that few sizes
+    occur."""
+    return round_up(max(size_bytes, 1), 1 << max(size_bytes.bit_length() - 4, 6))
 
 
 def cached(table: str, key: str, make: Callable[[], bytes]) -> bytes:

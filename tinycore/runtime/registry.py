@@ -92,7 +92,7 @@ class Devices:
 
     def get_available_devices(self) -> list[str]:
         """The names that are ready, the best first; broken plugins cost a warning."""
-        return [plugin.name for core in (False, True) for plugin in self._ready(core)]
+        return [plugin.name for plugin in self._ready(False) + self._ready(True)]
 
     def synchronize(self, name: str | None = None) -> None:
         """Wait for all queued work of one device, or of every open one."""
