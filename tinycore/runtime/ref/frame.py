@@ -77,16 +77,14 @@ class Frame:
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
         copied = [s.src[0] for s in statements if s.op is Ops.COPY]
-        is_scheduled = all(s.op in SCHEDULED for s in statements)
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
         self.has_lanes = any(getattr(s.arg, "own", None) for s in statements)
-        trusted = is_scheduled and not (checked or kernel.spmd or self.has_lanes)
-        self.random = None if trusted else random
+        suspect = checked or kernel.spmd or self.has_lanes
+        self.random = random if suspect or any(s.op not in SCHEDULED for s in statements) else None
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
-        self.consumers = set(consumers(kernel.body))
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
     def at(self, place: Index, start: Array, count: int = 1) -> Self:

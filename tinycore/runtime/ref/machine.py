@@ -10,7 +10,7 @@ from operator import and_
 from typing import Any
 
 from tinycore.dtype import decode, encode
-from tinycore.runtime.ref.frame import Frame, agents
+from tinycore.runtime.ref.frame import Frame, agents, consumers
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Watch, np
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
@@ -218,7 +218,7 @@ class Machine(Frame):
             if not slot.visible(sequence, self.path):
                 self.fail(f"free {slot.told(sequence)}", "a wait before, and one free")
             slot.freed.add(self.path)
-            if slot.freed >= {path for node, path in self.consumers if node is buffer}:
+            if slot.freed >= {path for node, path in consumers(self.kernel.body) if node is buffer}:
                 slot.state = EMPTY
 
     # what a team does as a whole
