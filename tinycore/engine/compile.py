@@ -4,8 +4,6 @@ In: a kernel tree and an open device. Out: programs with what a launch of each n
 plan.py.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ In: cells. Out: the same cells, settled in buffers. docs/ir.md says what is run 
 be overwritten. Next file: plan.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from tinycore.dtype import dtypes

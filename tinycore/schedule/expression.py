@@ -112,14 +112,7 @@ def reductions(*roots: UOp) -> list[UOp]:
 # Indices pushed down
 
 
-class State(NamedTuple):
-    """One element of a node, wanted under a mask."""
-
-    node: UOp
-    indices: Indices
-    mask: Mask = ()
-
-
+State = tuple[UOp, Indices, Mask]  # one element of a node, wanted under a mask
 Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
 
 
@@ -164,7 +157,7 @@ class Push:
             if inside:
                 break
             node, indices = node.source, below
-        return State(node, indices, mask)
+        return node, indices, mask
 
     def _steps(self, state: State) -> Steps:
         node, indices, mask = state
@@ -196,7 +189,7 @@ class Push:
         need = self._descend(node.source, below, both(mask, inside))
         value: UOp = yield need
         arg = value.arg
-        if value.op is Ops.LOAD and (self._is_stored(need.node) or (arg.fill or 0) == fill):
+        if value.op is Ops.LOAD and (self._is_stored(need[0]) or (arg.fill or 0) == fill):
             return load(value.source, arg._replace(fill=fill or None))
         if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
             return value.replace(arg=arg._replace(mask=both(inside, arg.mask)))
@@ -214,12 +207,13 @@ class Push:
     def _gathered(self, state: State) -> Steps:
         """A gathered element, by a plain index if its row is known to be valid. A LOAD masks a
         wrong row itself, anything else must choose."""
-        rows, ids = state.node.src
+        node, indices, mask = state
+        rows, ids = node.src
         rank, extent = len(shape_of(ids)), _extent(rows)
-        which: UOp = yield self._descend(ids, state.indices[:rank], state.mask)
+        which: UOp = yield self._descend(ids, indices[:rank], mask)
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
-        value: UOp = yield self._descend(rows, (place, *state.indices[rank:]), state.mask)
+        value: UOp = yield self._descend(rows, (place, *indices[rank:]), mask)
         if place is known or _masks_itself(value, place):
             return value
         low = simple(which.const_like(-extent - 1) < which)

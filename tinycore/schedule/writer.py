@@ -21,6 +21,7 @@ from tinycore.uop.shape import Shape, shape_of, upper_shape
 from tinycore.uop.tree import Access, BufferArg, Kernel, buffer, let, load, loop, mapped, store
 
 _HEIGHT = 64  # nested ops in a statement: others recurse into it
+_COSTLY = ELEMENTWISE - {Ops.NEG}  # a sign costs nothing: a sum becomes a difference
 
 
 class Nest(NamedTuple):
@@ -91,7 +92,7 @@ class Writer(Rewrite):
         headers = []
         for index, extent in zip(nest.axes, nest.extents, strict=True):
             name = f"i{next(self.numbers)}"
-            headers.append(loop(nest.kind, name, self._noted(as_index(extent)), ()))
+            headers.append(loop(nest.kind, name, self.index(as_index(extent)), ()))
             self.names.update(dict.fromkeys(atoms(index), axis(name, extent)))
         self.scopes.append(scope)
         for part in nest.body:
@@ -121,15 +122,13 @@ class Writer(Rewrite):
             self.params[home] = buffer(f"b{len(self.params)}", home.dtype, shape)
         return self.params[home]
 
-    def _noted(self, index: Index) -> Index:
-        for atom in atoms(index):
-            if atom.kind == "variable":
-                self.variables.add((atom.name, atom.lo, atom.hi))
-        return index
-
     def index(self, value: Index) -> Index:
         """An index under the names of the kernel, after what it gathers by."""
-        return self._noted(super().index(unalias(value)))
+        named = super().index(unalias(value))
+        for atom in atoms(named):
+            if atom.kind == "variable":
+                self.variables.add((atom.name, atom.lo, atom.hi))
+        return named
 
     def _look(self, node: UOp) -> UOp:
         return load(self.param(node.source), node.arg) if node.op is Ops.LOAD else node
@@ -177,8 +176,7 @@ class Writer(Rewrite):
         else:
             placed = self._rebuild(node)
             height = 1 + max([self.height[part] for part in parts(node)], default=0)
-            # A sign costs nothing: a sum becomes a difference.
-            is_op = node.op in ELEMENTWISE and node.op is not Ops.NEG
+            is_op = node.op in _COSTLY
             is_costly = is_op or (node.op is Ops.LOAD and not _reads_register(placed))
             is_shared = self.scopes[level].uses.get(node, 1) > 1
             if is_costly and (is_shared or (is_op and (is_repeated or height > _HEIGHT))):
