@@ -13,7 +13,6 @@ from tinycore import config
 from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
 from tinycore.config import DEBUG
-from tinycore.dtype import DType
 from tinycore.engine.run import Code, Step, name_of, work_of
 from tinycore.engine.tune import plan_of
 from tinycore.runtime.contract import Launch, Program, Target
@@ -27,13 +26,13 @@ from tinycore.uop.tree import Kernel, Plan
 
 
 class Artifact(NamedTuple, Generic[Code]):
-    """The launches of one scheduled kernel, with type and count of each temporary.
+    """The launches of one scheduled kernel, with the bytes of each temporary.
 
     The slots of a step number the kernel's parameters, then the temporaries.
     """
 
     steps: tuple[Step[Code], ...]
-    temps: tuple[tuple[DType, int], ...]
+    temps: tuple[int, ...]
 
 
 Binary = Artifact[bytes]  # what lies on disk
@@ -93,7 +92,7 @@ def build_plan(plan: Plan, target: Target) -> Binary:
         launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
         slots = [numbers[name] for name in buffers]
         steps.append(_step(kernel, binary, slots, launch))
-    temps = [(node.dtype, size(node.arg.shape)) for node in plan.temps]
+    temps = [size(node.arg.shape) * node.dtype.itemsize for node in plan.temps]
     return Artifact(tuple(steps), tuple(temps))
 
 

@@ -72,33 +72,28 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
 
 def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
     schedule = create_schedule(sinks, device.caps)
-    slot = {leaf: k for k, leaf in enumerate(leaves)}
+    slot: dict[object, int] = {leaf: k for k, leaf in enumerate(leaves)}
     for number, place in enumerate(schedule.places, len(leaves)):
         slot.setdefault(place, number)
-    first_region = len(leaves) + len(sinks)
-    sizes: list[int] = []  # in bytes, of each temporary
-    steps = []
-
-    def temporary(size_bytes: int) -> int:
-        sizes.append(size_bytes)
-        return first_region + len(sizes) - 1
-
+    sizes: dict[object, int] = {}  # in bytes, of each temporary
+    runs = []
     for kernel, buffers in schedule.kernels:
         loaded = load_kernel(kernel, device)
-        for node in buffers:
-            if node not in slot:
-                slot[node] = temporary(size_of(node) * node.dtype.itemsize)
-        arguments = [slot[node] for node in buffers]
-        arguments += [temporary(dtype.itemsize * count) for dtype, count in loaded.temps]
-        steps += [step.over(arguments) for step in loaded.steps]
-    touches = [(number, at) for at, step in enumerate(steps) for number in step.slots]
+        inside = {object(): size_bytes for size_bytes in loaded.temps}
+        new = [node for node in buffers if node not in slot]
+        sizes |= {node: size_of(node) * node.dtype.itemsize for node in new} | inside
+        arguments = [*buffers, *inside]
+        runs += [(step, [arguments[k] for k in step.slots]) for step in loaded.steps]
+    touches = [(one, at) for at, (_, used) in enumerate(runs) for one in used]
     first = dict(reversed(touches))
     last = dict(touches)
-    lives = [(size, first[k], last[k]) for k, size in enumerate(sizes, first_region)]
+    lives = [(size_bytes, first[one], last[one]) for one, size_bytes in sizes.items()]
     regions, region_bytes = plan_memory(lives)
-    slots = [*range(first_region), *[first_region + region for region in regions]]
+    for one, region in zip(sizes, regions, strict=True):
+        slot[one] = len(leaves) + len(sinks) + region
+    steps = [step._replace(slots=tuple(slot[one] for one in used)) for step, used in runs]
     in_place = tuple(place is old for place, (_, old) in zip(schedule.places, sinks, strict=True))
-    return ExecutionPlan(tuple(step.over(slots) for step in steps), in_place, region_bytes)
+    return ExecutionPlan(steps, in_place, region_bytes)
 
 
 def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Sizes, Sizes]:

@@ -4,8 +4,6 @@ In: steps of an execution plan and the memory behind its slots. Out: filled buff
 `Recording` of what ran. Next file: capture.py.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -40,10 +38,6 @@ class Step(NamedTuple, Generic[Code]):
     launch: Launch
     operations: int = 0
     traffic_bytes: int = 0
-
-    def over(self, slots: Sequence[int]) -> Step[Code]:
-        """The launch whose slots are numbers of these."""
-        return self._replace(slots=tuple([slots[number] for number in self.slots]))
 
 
 Loaded = Step[Program]

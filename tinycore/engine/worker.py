@@ -12,7 +12,7 @@ from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
-from tinycore.dtype import DType, decode, encode
+from tinycore.dtype import DType, decode, dtypes, encode
 from tinycore.engine.compile import Binary, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
@@ -58,7 +58,7 @@ class Bench:
     def ready(self, artifact: Binary) -> Run:
         """A candidate, ready to run."""
         steps, temps = load(artifact, self.device)
-        fresh = [Buffer(self.device.name, *temp) for temp in temps]
+        fresh = [Buffer(self.device.name, dtypes.uint8, count) for count in temps]
         buffers = self.buffers + fresh
 
         def run() -> float:
