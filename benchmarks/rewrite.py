@@ -55,7 +55,7 @@ def match_all(pm: PatternMatcher, order: list[UOp]) -> None:
     """Asks for the first rule that fits every node."""
     counters = Counters()
     for node in order:
-        pm.apply(node, None, counters)
+        pm.rewrite(node, None, counters)
 
 
 def main() -> None:

@@ -194,9 +194,9 @@ simplify = PatternMatcher([entry for entry in globals().values() if isinstance(e
 
 def simple(node: UOp) -> UOp:
     """`node`, whose sources are simple, made simple."""
-    old: UOp | None = None
-    while node is not old:
-        old, node = node, simplify.apply(node, None, COUNTERS["simplify"])
+    new: Result = node
+    while new is not None:
+        node, new = new, simplify.rewrite(new, None, COUNTERS["simplify"])
     return node
 
 

@@ -212,7 +212,7 @@ class Counters:
     visits = attempts = created = 0
 
     def __init__(self) -> None:
-        self.fired: Counter[str] = Counter()
+        self.fired = Counter[str]()
         self.last: deque[str] = deque(maxlen=3)
 
 
@@ -240,8 +240,9 @@ class PatternMatcher:
         """The rules that may fit a node with such an op and such sources."""
         return [rule for rule in self.rules if rule.pattern.may_fit(node)]
 
-    def apply(self, node: UOp, ctx: Any, counters: Counters) -> UOp:
-        """What the first fitting rule makes of `node`, or `node`."""
+    def rewrite(self, node: UOp, ctx: Any = None, counters: Counters | None = None) -> Result:
+        """What the first fitting rule makes of `node` alone, or None."""
+        counters = counters or Counters()
         counters.visits += 1
         src = node.src
         count = len(src)
@@ -256,12 +257,7 @@ class PatternMatcher:
                 counters.fired[rule.name] += 1
                 counters.last.append(rule.name)
                 return new
-        return node
-
-    def rewrite(self, node: UOp, ctx: Any = None) -> Result:
-        """What the first fitting rule makes of `node` alone, or None."""
-        new = self.apply(node, ctx, Counters())
-        return None if new is node else new
+        return None
 
 
 _RUNNING = threading.local()
@@ -270,8 +266,8 @@ _RUNNING = threading.local()
 @contextmanager
 def _running(name: str) -> Iterator[Counters]:
     """One run of a pass. Raises: SpecError inside another."""
-    outer = getattr(_RUNNING, "name", None)
-    if outer is not None:
+    outer = getattr(_RUNNING, "name", "")
+    if outer:
         found = f"graph_rewrite: {name!r} was started inside a rule of {outer!r}; expected rules"
         raise SpecError(f"{found} that only build nodes. Return the node: the driver rewrites it.")
     counters, before = COUNTERS[name], Interning.created
@@ -279,7 +275,7 @@ def _running(name: str) -> Iterator[Counters]:
     try:
         yield counters
     finally:
-        _RUNNING.name = None
+        _RUNNING.name = ""
         counters.created += Interning.created - before
 
 
@@ -304,8 +300,8 @@ def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "r
                 done[node] = done[needed[0]]
             elif node not in done:
                 old = node.over(tuple([done[source] for source in needed]))
-                new = pm.apply(old, ctx, counters)
-                if new is old:
+                new = pm.rewrite(old, ctx, counters)
+                if new is None:
                     done[node] = done[old] = old
                 else:
                     became[node] = (new,)
@@ -327,4 +323,4 @@ def sweep(
     What a rule returns is not looked at again.
     """
     with _running(name) as counters:
-        return Rebuild(look=lambda node: pm.apply(node, ctx, counters)).body(statements)
+        return Rebuild(look=lambda node: pm.rewrite(node, ctx, counters) or node).body(statements)
