@@ -52,7 +52,7 @@ class Parser(Reader):
         if word == "plan":
             return Plan(name, params, variables, *self.steps())
         spmd = self.accept("spmd")
-        return Kernel(name, params, variables, self.indented(), spmd)
+        return Kernel(name, params, variables, self.body(), spmd)
 
     def parameter(self) -> UOp:
         """n in 1..8, or X f32[n]"""
@@ -91,16 +91,11 @@ class Parser(Reader):
             yield
             self.end()
 
-    def indented(self) -> Nodes:
-        """The statements of deeper lines."""
-        found: Nodes = ()
-        for _ in self.deeper():
-            found += self.statements()
-        return found
-
     def body(self) -> Nodes:
         """Statements after ':' or on deeper lines."""
-        return self.statements() if self.accept(":") else self.indented()
+        if self.accept(":"):
+            return self.statements()
+        return tuple(statement for _ in self.deeper() for statement in self.statements())
 
     def statements(self) -> Nodes:
         """Statements joined by ';'."""
