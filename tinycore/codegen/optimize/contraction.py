@@ -147,7 +147,7 @@ class Contraction(NamedTuple):
         scatter = _SCATTER / prod(map(extent_of, self.red))
         if block is None:
             scatter = max(scatter, 0.1)
-        cost = scatter * len([one for one in self.after if one.stride(vector) not in (0, 1)])
+        cost = scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
         if packed is not None:
             cost += (8.0 if packed.stride(vector) != 1 else 2.0) / self._uses(vector, packed)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)

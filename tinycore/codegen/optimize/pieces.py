@@ -54,6 +54,7 @@ from tinycore.uop.tree import (
     store,
 )
 
+Resize = Callable[[Indices], Indices]
 UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 """What takes many instructions, and may be infinite where its operands are not."""
 
@@ -171,9 +172,7 @@ def widened(
     return wide, resized(statements, wide, lambda indices: (place, *indices))
 
 
-def resized(
-    statements: Nodes, buffers: Mapping[UOp, UOp], change: Callable[[Indices], Indices]
-) -> Statements:
+def resized(statements: Nodes, buffers: Mapping[UOp, UOp], change: Resize) -> Statements:
     """Statements with other buffers, at other indices, in place of some."""
     new = set(buffers.values())
 
@@ -306,8 +305,8 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
         return store(state, place, value, stores[state].arg.combine)
 
     joins = []
-    for leading in (True, False):
-        states = [state for state, made in stores.items() if bool(made.arg.rebase) is leading]
+    for rebase in ("exp", ""):
+        states = [state for state in stores if stores[state].arg.rebase == rebase]
         own = [each(state, joined.name, partial(combined, state)) for state in states]
         joins += [joined.over(tuple(own))] if own else []
     par = refit(node, kind="par").over(inner)

@@ -56,6 +56,8 @@ from tinycore.uop.tree import (
     values,
 )
 
+Pair = tuple[Statements, Statements]
+
 
 def at(kernel: Kernel, stage: str, place: str) -> Kernel:
     """AT(stage, loop | inline | root): where the stage that writes buffer `stage` is computed.
@@ -132,7 +134,7 @@ def pruned(body: Statements) -> Statements:
 # root
 
 
-def _stored(body: Statements, buffer: UOp, taken: set[str]) -> tuple[Statements, Statements]:
+def _stored(body: Statements, buffer: UOp, taken: set[str]) -> Pair:
     """What stands before and after a cut behind the last write of the stage."""
     if buffer in body:
         last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
@@ -232,9 +234,7 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     return refit(second, kind=kind).over(early + late)
 
 
-def _rebased(
-    early: Statements, late: Statements, lead: UOp, earlier: set[UOp]
-) -> tuple[Statements, Statements]:
+def _rebased(early: Statements, late: Statements, lead: UOp, earlier: set[UOp]) -> Pair:
     """Two bodies of which the later reads a maximum that still changes: its sums move with it."""
     name = lead.name
     stores = stores_to(early, lead)
@@ -280,7 +280,7 @@ def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
 # What only the merged loop touches
 
 
-def _contracted(before: Statements, fused: UOp, after: Statements) -> tuple[Statements, Statements]:
+def _contracted(before: Statements, fused: UOp, after: Statements) -> Pair:
     """What stands before a loop and its body, where buffers that only it touches lose its axis."""
     own = own_places(fused.src, axis_of(fused))
     outside = touched(before + after) | changed(find(fused.src, *TILES))
