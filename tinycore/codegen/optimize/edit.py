@@ -161,7 +161,7 @@ def fresh(name: str, taken: set[str]) -> str:
     return name
 
 
-# Changing# Changing
+# Changing
 
 
 def refit(node: UOp, **fields: Any) -> UOp:
@@ -187,7 +187,6 @@ def edit(statements: Nodes, change: Change) -> Statements:
 
 def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
-
     blocks = [one for one in find(kernel.body, *BODIES) if buffer in one.src]
     if not blocks:
         return kernel._replace(body=change(kernel.body))

@@ -103,6 +103,7 @@ def tied(statements: Nodes) -> list[set[UOp]]:
 
 def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
     """Each statement for which `alone` holds by itself, and those between such together."""
+    # no key is another's, so that such statements stay apart in a row
     groups = groupby(statements, lambda one: object() if alone(one) else None)
     return [tuple(group) for _, group in groups]
 
