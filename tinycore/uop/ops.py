@@ -241,8 +241,7 @@ def alu(op: Ops, *src: UOp) -> UOp:
 
     Raises: DTypeError if two sources differ in type.
     """
-    fold = _fold_pair if len(src) == 2 else _FOLDS.get(op)
-    folded = fold(op, *src) if fold else None
+    folded = _fold_pair(op, *src) if len(src) == 2 else _fold(op, *src)
     if folded is not None:
         return folded
     if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in SHIFTS:
@@ -277,21 +276,17 @@ def _fold_pair(op: Ops, a: UOp, b: UOp) -> UOp | None:
     return None
 
 
-def _fold_where(op: Ops, mask: UOp, a: UOp, b: UOp) -> UOp | None:
-    if mask.op is Ops.CONST:
-        return a if mask.arg else b
-    return a if a is b else None
-
-
-def _fold_neg(op: Ops, a: UOp) -> UOp | None:
-    if a.op is Ops.CONST and a.dtype.kind != "b":
-        return a.const_like(-a.arg)
-    if a.op is Ops.NEG:
-        return a.source
+def _fold(op: Ops, a: UOp, *choices: UOp) -> UOp | None:
+    match op:
+        case Ops.NEG if a.op is Ops.NEG:
+            return a.source
+        case Ops.NEG if a.op is Ops.CONST and a.dtype.kind != "b":
+            return a.const_like(-a.arg)
+        case Ops.WHERE if choices[0] is choices[1]:
+            return choices[0]
+        case Ops.WHERE if a.op is Ops.CONST:
+            return choices[0 if a.arg else 1]
     return None
-
-
-_FOLDS: dict[Ops, Callable[..., UOp | None]] = {Ops.WHERE: _fold_where, Ops.NEG: _fold_neg}
 
 
 T = TypeVar("T")
