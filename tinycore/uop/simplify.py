@@ -17,21 +17,16 @@ from tinycore.util import np
 
 x, y, a, b, m = map(UPat.var, "xyabm")
 c = UPat.cvar("c")
-constant = UPat.cvar()
-flag = UPat.var("x", dtypes.bool)
-mask_x = UPat(Ops.MASK, name="x")
-mask_y = UPat(Ops.MASK, name="y")
-index = UPat(Ops.INDEX, dtypes.ints, name="x")
+mask_x, mask_y = map(UPat(Ops.MASK).named, "xy")
 place = UPat((Ops.INDEX, Ops.CONST), dtypes.ints)
-place_x = place.named("x")
-place_y = place.named("y")
+place_x, place_y = map(place.named, "xy")
 
 # Constants
 
 FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # alu folds NEG; shifts may be too far
 
 
-@rule(UPat(FOLDED, src=constant))
+@rule(UPat(FOLDED, src=UPat.cvar()))
 def folded(node: UOp) -> Result:
     """Constants, by the op's numpy reference if numpy has the type."""
     numpy = np()
@@ -107,7 +102,7 @@ def index_arithmetic(node: UOp) -> Result:
     return index_value(found, node.dtype)
 
 
-@rule(UPat((Ops.IDIV, Ops.MOD), src=(index, c)))
+@rule(UPat((Ops.IDIV, Ops.MOD), src=(UPat(Ops.INDEX, dtypes.ints, name="x"), c)))
 def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
     """Rounding down and toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:
@@ -150,7 +145,7 @@ def not_mask(x: UOp) -> Result:
     return all_of(-x.arg[0] - 1)
 
 
-@rule(flag.eq(c))
+@rule(UPat.var("x", dtypes.bool).eq(c))
 def equal_flag(x: UOp, c: UOp) -> UOp:
     """x == true is x, x == false is not x."""
     return x if c.arg else x ^ True
