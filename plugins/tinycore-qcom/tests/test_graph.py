@@ -215,6 +215,7 @@ def test_qualcomms_calls_are_made_in_their_order(
     program: Any = load("add")
     program((floats(0), floats(1), floats(2)), (COUNT,), LAUNCH)
     made = recorder.record([Step(program._kernel, LAUNCH)] * 2)
+    queue.library.call("clFinish", recorder._recorded)
     made.enqueue(None)
     del made
     names = [name for name, *_ in said]

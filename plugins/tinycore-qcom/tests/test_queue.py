@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tinycore.backend import Device, DeviceLost, Launch, LaunchError, OutOfMemory, Program
 from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.backend import OpenCLBackend
 from tinycore_qcom.memory import SPACE, QueueAllocator
 from tinycore_qcom.platforms import Found
 from tinycore_qcom.queue import Queue
@@ -85,3 +88,13 @@ def test_the_queue_does_not_grow_without_end(
     assert 0 < len(waiting) <= 1024
     device.synchronize()
     assert not waiting
+
+
+def test_memory_outlives_what_still_runs_in_it(found: Found, binary: bytes) -> None:
+    device = OpenCLBackend().open(0)
+    handle = device.allocator.alloc(1 << 20, SPACE, 64)
+    device.load(binary, "spin")((handle,), (1 << 22,), Launch())
+    queue = weakref.ref(device._queue)  # type: ignore[attr-defined]
+    del device
+    gc.collect()
+    assert queue() is None

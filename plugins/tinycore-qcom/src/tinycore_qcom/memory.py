@@ -70,7 +70,6 @@ class QueueAllocator(Allocator):
         self._queue = queue
         self._memory_bytes = memory_bytes
         self._used_bytes = 0
-        self._pages: dict[int, mmap.mmap] = {}
         self._lock = threading.Lock()
         self.is_host = False
 
@@ -89,7 +88,7 @@ class QueueAllocator(Allocator):
         """Give a buffer back."""
         memory = _memory(handle)
         self._queue.release("clReleaseMemObject", memory.pointer)
-        self._pages.pop(memory.number, None)
+        self._queue.kept.pop(memory.number, None)
         self._claim(-memory.size_bytes)
 
     def copyin(self, handle: Handle, source: memoryview) -> None:
@@ -176,7 +175,7 @@ class QueueAllocator(Allocator):
         with self._queue.errors("alloc", full=codes.NO_ROOM):
             pointer = self._queue.library.create("clCreateBuffer", *arguments)
         memory = Memory(pointer, size_bytes, address)
-        self._pages[memory.number] = pages
+        self._queue.kept[memory.number] = pages
         return memory
 
     def _copy(self, function: str, memory: Memory, host: memoryview) -> None:

@@ -47,6 +47,9 @@ class Queue:
         one = ctypes.byref(device)
         self.context = library.create("clCreateContext", None, 1, one, None, None)
         self.pointer = library.create("clCreateCommandQueue", self.context, device, PROFILING)
+        # What commands work in, and must not go before they are done.
+        self.kept: dict[int, object] = {}
+        self._is_open = True
         self._flights: deque[Flight] = deque()
         self._failed: list[str] = []
         self._lock = threading.RLock()
@@ -120,6 +123,7 @@ class Queue:
 
     def close(self) -> None:
         """Wait for what is queued and give everything back."""
+        self._is_open = False
         with suppress(OpenCLError):
             self.library.call("clFinish", self.pointer)
         while self._flights:
@@ -162,6 +166,10 @@ class Queue:
         except OpenCLError as error:
             self._failed.append(f"{', '.join(names[-_NAMED:])}: {error}")
         self.release("clReleaseEvent", event)
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_open", False) and not sys.is_finalizing():
+            self.close()
 
     def _answers(self) -> bool:
         return not self.library.function("clFinish")(self.pointer)
