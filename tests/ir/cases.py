@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.ir import read_units
-from tinycore.runtime.ref import check_kernel, run_plan
+from tinycore.runtime.ref import check_kernel
 from tinycore.uop.tree import Kernel, Plan
 
 Array = NDArray[np.generic]
@@ -52,10 +52,7 @@ def run_case(case: Case, unit: Kernel | Plan, seed: int, run: Callable[..., None
     """Runs `unit` on fresh inputs and lists the outputs that are wrong."""
     numbers = np.random.default_rng(seed)
     arrays, expected = case.make(numbers, **case.sizes, **case.variables)
-    if isinstance(unit, Plan):
-        run_plan(unit, arrays, case.variables, seed, run)
-    else:
-        run(unit, arrays, case.variables, seed)
+    run(unit, arrays, case.variables, seed)
     return [text for want in expected if (text := wrong(arrays[want.at], want))]
 
 

@@ -100,10 +100,10 @@ class Plugin:
     def fail(self, error: BaseException, operation: str) -> BackendError:
         """Take the plugin out of use; only the first failure is kept."""
         if not self.error:
-            self.error = as_backend_error(error, self.name, operation)
-            self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
-            self.error.__cause__ = error
-            self.state = self.error.state
+            ours = as_backend_error(error, self.name, operation)
+            ours.hint = ours.hint or f"Run `tinycore doctor {self.name}`"
+            ours.__cause__ = error
+            self.error, self.state = ours, ours.state
         return self.error
 
     @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from tests.runtime.ref import ENTRIES, kernel_of, run
 from tinycore.config import Context
 from tinycore.dtype import DType, dtypes, storage
-from tinycore.runtime.ref import RefError, check_kernel, machine, run_kernel, run_plan
+from tinycore.runtime.ref import RefError, check_kernel, machine, run_kernel
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Plan
 
@@ -268,11 +268,11 @@ plan both(X f32[3], Y f32[3], n in 0..5)
     plan = parse(text)["both"]
     assert isinstance(plan, Plan)
     y = np.zeros(3, np.float32)
-    run_plan(plan, [np.ones(3, np.float32), y], {"n": 4})
+    run_kernel(plan, [np.ones(3, np.float32), y], {"n": 4})
     assert y.tolist() == [6, 6, 6]
     call = plan._replace(launches=(plan.launches[0]._replace(kernel=None),))
     with pytest.raises(RefError, match="double is a vendor's call"):
-        run_plan(call, [y, y], {"n": 4})
+        run_kernel(call, [y, y], {"n": 4})
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
