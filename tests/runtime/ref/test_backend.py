@@ -1,5 +1,7 @@
 """The interpreter is a device like any other: found, opened, given memory, launched."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tinycore.runtime.errors import Unsupported
 from tinycore.runtime.ref import RefError
 from tinycore.runtime.ref.backend import BACKEND, HostAllocator, KernelProgram
 from tinycore.runtime.registry import Device
-from tinycore.uop.index import TABLES
+from tinycore.uop.index import TABLES, Tables
 
 TEXT = """
 kernel scaled(X f32[4], ids i32[2], Y f32[2], n in 1..9)
@@ -85,12 +87,23 @@ def test_another_architecture_is_unsupported() -> None:
         BACKEND.target("sm_90")
 
 
-def test_a_program_outlives_the_tables_of_index_values() -> None:
+@pytest.fixture
+def tables() -> Iterator[Tables]:
+    """The tables of index values, at the end as they were: trees of other tests hold values."""
+    tables = [table for table in vars(TABLES).values() if isinstance(table, dict)]
+    before = [dict(table) for table in tables]
+    yield TABLES
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+def test_a_program_outlives_the_tables_of_index_values(tables: Tables) -> None:
     body = "par i:2: par j:6: Y[i, j] = X[(6*i + j)//4, (6*i + j)%4]"
     program = KernelProgram(f"kernel k(X f32[3, 4], Y f32[2, 6])\n  {body}\n")
     x, y = np.arange(12, dtype=np.float32), np.zeros(12, np.float32)
     for _ in range(2):
-        TABLES.clear()
+        tables.clear()
         y[:] = 0
         program([x.view(np.uint8), y.view(np.uint8)], [])
         assert y.tolist() == list(range(12))
