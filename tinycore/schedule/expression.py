@@ -205,8 +205,8 @@ class Push:
         return reduction(value, steps, extents, combine)
 
     def _gathered(self, state: State) -> Steps:
-        """A gathered element, by a plain index if its row is known to be valid. A LOAD masks a
-        wrong row itself, anything else must choose."""
+        """A gathered element, by a plain index if its row is known to be valid. A LOAD of
+        stored data shows 0 for a wrong row itself, anything else must choose."""
         node, indices, mask = state
         rows, ids = node.src
         rank, extent = len(shape_of(ids)), _extent(rows)
@@ -214,19 +214,14 @@ class Push:
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
         value: UOp = yield self._descend(rows, (place, *indices[rank:]), mask)
-        if place is known or _masks_itself(value, place):
+        is_masked = place is known
+        if value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill:
+            is_masked |= any(atoms(place) <= atoms(index) for index in value.arg.indices)
+        if is_masked:
             return value
         low = simple(which.const_like(-extent - 1) < which)
         inside = simple(low & simple(which < extent))
         return simple(inside.where(value, 0))
-
-
-def _masks_itself(value: UOp, place: Index) -> bool:
-    """True for a LOAD of stored data that shows 0 where the gathered `place` is no row."""
-    if value.op is not Ops.LOAD or value.source.op is not Ops.BUFFER or value.arg.fill:
-        return False
-    gathered = atoms(place)
-    return any(gathered <= atoms(index) for index in value.arg.indices)
 
 
 def _extent(rows: UOp) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from tinycore.schedule.expression import Dependence, Indices, axes_over, reads_in, reductions
+from tinycore.schedule.expression import Dependence, Indices, axes_over, reductions
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, Stages, pick
 from tinycore.uop.affine import atoms
@@ -88,15 +88,15 @@ class Group:
         or before another iteration stores there."""
         if shape_of(sink.node) != shape_of(old) or sink.node.dtype is not old.dtype:
             return False
-        if sink.scatters or not self.reads(old):
+        if sink.scatters:
             return not self.reads(old)
-        loops = [[stage.term for stage in self.stages.values() if stage.reduces]]
-        loops += [[stage.stored_value for stage in loop] for loop in self.loops]
-        last = [sink in loop for loop in self.loops].index(True) + 1
-        for position, values in enumerate(loops):
+        when = {stage: k for k, loop in enumerate(self.loops) for stage in loop}
+        last = when[sink]
+        when |= {stage: -1 for stage in self.stages.values() if stage.reduces}
+        for stage, position in when.items():
             is_before = position < last and not sink.writes
             dims = self.dims[sink] if is_before else range(len(sink.place))
-            for at in reads_in(values).get(old, ()):
+            for at in stage.reads.get(old, ()):
                 if position > last or pick(at, dims) != pick(sink.place, dims):
                     return False
         return True
