@@ -42,7 +42,8 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
         return optimize(kernel, device.caps)
     kernel = canonical(kernel)._replace(name=kernel.name)
     key = f"{kernel_key(kernel)}|{device.target.arch}|{SCHEMA}"
-    entry = cache.shared().get(TABLE, key) if CACHELEVEL.value >= 2 else None
+    is_kept = CACHELEVEL.value >= 2
+    entry = cache.shared().get(TABLE, key) if is_kept else None
     found = json.loads(entry or "{}")
     if found.get("beam", 0) < width:
         with closing(Tuner(kernel, device)) as tuner:
@@ -52,9 +53,8 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
                 return optimize(kernel, device.caps)
             actions = search(kernel, device.caps, width, tuner.evaluate)
         found = {"beam": width, "actions": actions}
-        if CACHELEVEL.value >= 2:
-            entry = json.dumps(found).encode()
-            cache.shared().put(TABLE, key, entry)
+        if is_kept:
+            cache.shared().put(TABLE, key, json.dumps(found).encode())
     try:
         return as_plan(apply_all(kernel, found["actions"]))
     except Illegal:

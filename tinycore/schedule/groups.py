@@ -61,19 +61,19 @@ class Group:
         What may overwrite an old buffer is stored after all else.
         """
         self.axes = axes_over("g", self.extents)
-        self.stages = {}
+        ordered = sorted(self.dims, key=lambda stage: stage.number)
+        self.stages = {stage.node: stage for stage in ordered}
         found: dict[Shape, list[Stage]] = {}
-        for stage in sorted(self.dims, key=lambda stage: stage.number):
-            self.stages[stage.node] = stage
+        for stage in ordered:
             stage.settle(self.dims[stage], self.axes, self._look)
             if stage.is_stored and not stage.scatters:
                 found.setdefault(stage.at(stage.shape), []).append(stage)
 
-        def late(shape: Shape) -> tuple[bool, int]:
-            replaces = any(stage.node in olds for stage in found[shape])
-            return replaces, -len(shape) * replaces
+        def late(loop: Sequence[Stage]) -> tuple[bool, int]:
+            replaces = any(stage.node in olds for stage in loop)
+            return replaces, -len(loop[0].inner) * replaces
 
-        self.loops = [found[shape] for shape in sorted(found, key=late)]
+        self.loops = sorted(found.values(), key=late)
 
     def _look(self, node: UOp) -> UOp:
         stage = self.stages.get(node.source) if node.op is Ops.LOAD else None

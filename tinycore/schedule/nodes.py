@@ -69,7 +69,7 @@ def _of_nothing(node: UOp) -> UOp:
         return node.source
     fill: Scalar = 0
     if node.op is Ops.REDUCE:
-        fill = node.dtype.cast(MONOIDS[node.arg.combine].identity)
+        fill = MONOIDS[node.arg.combine].identity
     elif node.op is Ops.PAD:
         fill = node.arg.fill
     return graph.full(shape_of(node), fill, node.dtype)
