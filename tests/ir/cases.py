@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tests.ir import read_units
 from tinycore.runtime.ref import check_kernel
+from tinycore.runtime.ref.memory import initial
+from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
 
 Array = NDArray[np.generic]
@@ -54,6 +56,25 @@ def run_case(case: Case, unit: Kernel | Plan, seed: int, run: Callable[..., None
     arrays, expected = case.make(numbers, **case.sizes, **case.variables)
     run(unit, arrays, case.variables, seed)
     return [text for want in expected if (text := wrong(arrays[want.at], want))]
+
+
+def by_launches(run: Callable[..., None]) -> Callable[..., None]:
+    """`run`, which takes a kernel, on the launches of a plan one after another."""
+
+    def run_unit(
+        unit: Kernel | Plan, arrays: list[Array], values: Mapping[str, int], seed: int
+    ) -> None:
+        if isinstance(unit, Kernel):
+            run(unit, arrays, values, seed)
+            return
+        held = {node.name: array for node, array in zip(unit.params, arrays, strict=True)}
+        for node in unit.temps:
+            held[node.name] = np.full(size(node.arg.shape), initial("", node.dtype))
+        for _, buffers, kernel in unit.launches:
+            assert kernel
+            run(kernel, [held[name] for name in buffers], values, seed)
+
+    return run_unit
 
 
 def checked(case: Case, unit: Kernel | Plan, seed: int = 0) -> list[str]:

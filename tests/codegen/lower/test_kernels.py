@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.harness import Built, random, run, target
-from tests.ir.cases import CASES, Case, run_case
+from tests.ir.cases import CASES, Case, by_launches, run_case
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.ops import Ops, toposort
 from tinycore.uop.tree import Kernel, Plan
@@ -31,7 +31,7 @@ def build_and_run(
 
 @pytest.mark.parametrize("case", [case for case in CASES if runs_here(case)], ids=str)
 def test_a_hand_written_kernel_computes_what_numpy_does(case: Case) -> None:
-    assert not run_case(case, case.read(), 1, build_and_run)
+    assert not run_case(case, case.read(), 1, by_launches(build_and_run))
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32])
