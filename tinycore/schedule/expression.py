@@ -119,14 +119,11 @@ Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
 class Push:
     """Expressions of elements, each made once.
 
-    Nodes of `stored` but `top` are read where they are stored; steps are named after `letter`.
+    Nodes of `stored` are read where they are stored; steps are named after `letter`.
     """
 
-    def __init__(
-        self, stored: Container[UOp] = (), top: UOp | None = None, letter: str = "r"
-    ) -> None:
+    def __init__(self, stored: Container[UOp] = (), letter: str = "r") -> None:
         self.stored = stored
-        self.top = top
         self.letter = letter
         self.numbers = count()
         self.values: dict[State, UOp] = {}
@@ -148,7 +145,7 @@ class Push:
                 self.values[need] = end.value
 
     def _is_stored(self, node: UOp) -> bool:
-        return node.op is Ops.BUFFER or (node in self.stored and node is not self.top)
+        return node.op is Ops.BUFFER or node in self.stored
 
     def _descend(self, node: UOp, indices: Indices, mask: Mask = ()) -> State:
         """The first state below, through movement, that has a value of its own."""

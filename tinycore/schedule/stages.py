@@ -158,7 +158,7 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
     chosen = stored_nodes(sinks, limits)
     stages: dict[UOp, Stage] = {}
     for node, is_kept in chosen.items():
-        stage = stages[node] = _make(node, len(stages), chosen)
+        stage = stages[node] = _make(node, stages)
         stage.is_kept = is_kept
         stage.is_stored = is_kept or node in ends
     inside = _recomputed(stages, limits)
@@ -173,11 +173,11 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
     return {node: stage for node, stage in stages.items() if node not in inside}
 
 
-def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
-    """A stage; a write is where the same view, or the same rows, would be read."""
-    shape = shape_of(node)
+def _make(node: UOp, stages: Stages) -> Stage:
+    """The next of some stages; a write is where the same view, or the same rows, would be read."""
+    shape, number = shape_of(node), len(stages)
     letter = f"r{number}_"
-    push = Push(chosen, node, letter)
+    push = Push(stages, letter)
     if node.op not in WRITES:
         axes = axes_over("p", shape)
         return Stage(number, node, shape, axes, push.value(node, axes), axes)
@@ -191,8 +191,8 @@ def _make(node: UOp, number: int, chosen: Mapping[UOp, bool]) -> Stage:
     value = push.value(written, inside)
     if ids:
         value = reduction(value, steps, extents, node.arg)
-    stored = chosen if ids else {base}  # even if a part of the view is stored
-    (place,) = reads_in([Push(stored, seen).value(seen, inside)])[base]
+    stored = stages.keys() - {seen} if ids else ()  # even if a part of the view is stored
+    (place,) = reads_in([Push(stored).value(seen, inside)])[base]
     return Stage(number, node, shape, axes, value, place)
 
 
