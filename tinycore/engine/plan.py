@@ -17,18 +17,18 @@ from tinycore.util import round_up
 
 _ALIGNMENT = 256
 
-Sizes = tuple[int, ...]
+Numbers = tuple[int, ...]
 
 
 class ExecutionPlan(NamedTuple):
     """Launches over slots: first the leaves, then the sinks, then the regions of temporaries.
 
-    A sink in place uses the slot of its old buffer.
+    `places` are the slots of the sinks; one in place uses that of its old buffer.
     """
 
     steps: Steps
-    in_place: tuple[bool, ...]
-    region_bytes: Sizes
+    places: Numbers
+    region_bytes: Numbers
 
 
 _plans: dict[Any, ExecutionPlan] = {}
@@ -72,9 +72,9 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
 
 def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
     schedule = create_schedule(sinks, device.caps)
-    slot: dict[object, int] = {leaf: k for k, leaf in enumerate(leaves)}
-    for number, place in enumerate(schedule.places, len(leaves)):
-        slot.setdefault(place, number)
+    slot: dict[object, int] = {}
+    for number, node in enumerate([*leaves, *schedule.places]):
+        slot.setdefault(node, number)
     sizes: dict[object, int] = {}  # in bytes, of each temporary
     runs = []
     for kernel, buffers in schedule.kernels:
@@ -92,11 +92,10 @@ def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionP
     for one, region in zip(sizes, regions, strict=True):
         slot[one] = len(leaves) + len(sinks) + region
     steps = [step._replace(slots=tuple(slot[one] for one in used)) for step, used in runs]
-    in_place = tuple(place is old for place, (_, old) in zip(schedule.places, sinks, strict=True))
-    return ExecutionPlan(steps, in_place, region_bytes)
+    return ExecutionPlan(steps, tuple(slot[place] for place in schedule.places), region_bytes)
 
 
-def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Sizes, Sizes]:
+def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Numbers, Numbers]:
     """The region of each temporary, and the size of each region, in bytes.
 
     A temporary is given as its size and the steps of its first write and its last read; those alive

@@ -36,9 +36,10 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     opened = Device[device]
     plan, leaves = plan_for(sinks, opened)
     placed = []
-    for (node, old), in_place in zip(sinks, plan.in_place, strict=True):
+    for (node, _), slot in zip(sinks, plan.places, strict=True):
         fresh = Buffer(device, node.dtype, size_of(node))
-        placed.append(old if old and in_place else new_node(fresh, shape_of(node)))
+        in_place = slot < len(leaves)
+        placed.append(leaves[slot] if in_place else new_node(fresh, shape_of(node)))
     buffers = [buffer_of(node) for node in leaves + placed]
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
@@ -52,9 +53,7 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
 
 def _stable(node: UOp, old: UOp | None) -> UOp:
     """A cell that a capture uses keeps its buffer: a replay reads and writes where that did."""
-    if not old or node is old:
-        return node
-    if not OPEN.recording and buffer_of(old) not in PINNED:
+    if not old or node is old or not (OPEN.recording or buffer_of(old) in PINNED):
         return node
     cell = Cell(node, buffer_of(old).device)
     cell.stored = old
