@@ -15,6 +15,7 @@ import tinycore_qcom
 from tinycore.backend import PLUGIN_API, Unavailable, Unsupported
 from tinycore_qcom import api, opencl, platforms
 from tinycore_qcom.backend import CL_PLATFORM, AdrenoBackend, OpenCLBackend
+from tinycore_qcom.capabilities import extensions
 from tinycore_qcom.platforms import CPU, GPU, Found
 from tinycore_qcom.runtimes import CHOICES
 
@@ -119,6 +120,9 @@ def test_a_device_is_described_in_words(found: Found) -> None:
     told = OpenCLBackend().describe(0)
     assert told["product"] == found.name
     assert told["driver"] == found.driver
+    assert ("float64" in told["features"]) == ("cl_khr_fp64" in extensions(found))
+    assert set(told["id"]) <= set("0123456789abcdef")
+    assert told["id"] == OpenCLBackend().describe(0)["id"]
 
 
 FRESH = """

@@ -12,11 +12,22 @@ from types import ModuleType
 
 from tinycore.backend import Backend, Device, Setting, Target, Unavailable, Unsupported
 from tinycore_qcom import __version__, platforms, runtimes
+from tinycore_qcom.capabilities import extensions, unique_id
 from tinycore_qcom.platforms import GPU, Found
 
 CL_PLATFORM = Setting("CL_PLATFORM", "", "part of the name of the only OpenCL platform to use")
 
 INSTALL = "Install the GPU vendor's driver, or for the CPU `pip install tinycore-qcom[cpu]`"
+_FEATURES = {
+    "cl_khr_fp16": "float16",
+    "cl_khr_fp64": "float64",
+    "cl_khr_integer_dot_product": "int8 dot products",
+    "cl_khr_image2d_from_buffer": "images of buffers",
+    "cl_khr_subgroups": "subgroups",
+    "cl_intel_subgroups": "subgroups of Intel",
+    "cl_khr_command_buffer": "command buffers",
+    "cl_qcom_recordable_queues": "recordable queues",
+}
 _ADRENO = "Adreno GPUs need Qualcomm's OpenCL driver; other OpenCL devices are CL"
 
 
@@ -58,8 +69,9 @@ class OpenCLBackend(Backend):
         return target
 
     def describe(self, index: int) -> Mapping[str, str]:
-        """Vendor, product, platform and the driver's version."""
+        """Vendor, product, its own number, platform, the driver's version, and what it can."""
         row = self._at(index)
+        known = extensions(row)
         return {
             "vendor": row.vendor,
             "product": row.name,
@@ -67,6 +79,8 @@ class OpenCLBackend(Backend):
             "platform": f"{row.platform}, {row.platform_version}",
             "driver": row.driver,
             "opencl": row.version,
+            "id": unique_id(row),
+            "features": ", ".join(word for name, word in _FEATURES.items() if name in known),
         }
 
     def found(self) -> list[Found]:

@@ -26,6 +26,7 @@ _CACHE_BYTES = 0x101E
 _MEMORY_BYTES = 0x101F
 _GROUP_BYTES = 0x1023
 _EXTENSIONS = 0x1030
+_UNIQUE_ID = 0x106A
 # How many threads run as one: OpenCL 3.0's word for it, NVIDIA's, AMD's.
 _WIDTHS = (0x1067, 0x4003, 0x4043)
 _USUAL_WIDTH = 32
@@ -107,6 +108,12 @@ def extensions(found: Found) -> frozenset[str]:
     """The names of what the driver has beyond its version of OpenCL."""
     told = api.library().text_of("clGetDeviceInfo", found.pointer, _EXTENSIONS)
     return frozenset(told.split())
+
+
+def unique_id(found: Found) -> str:
+    """The device's own number, the same in every process; empty where the driver tells none."""
+    question = "clGetDeviceInfo", found.pointer, _UNIQUE_ID
+    return "".join(f"{byte:02x}" for byte in api.library().numbers_of(*question, size_bytes=1))
 
 
 def _optional(found: Found) -> Iterator[str]:
