@@ -1,0 +1,118 @@
+"""OpenCL C as a table of the core's C-family renderer.
+
+In: what a device computes. Out: a `Dialect`.
+Source: The OpenCL C Specification 3.0, https://registry.khronos.org/OpenCL/specs/3.0-unified/.
+"""
+
+from functools import cache
+
+from tinycore.backend import Dialect, Memory, Ops, Reach
+
+_KERNEL = """\
+{preamble}
+__kernel __attribute__((reqd_work_group_size({threads}, 1, 1)))
+void {name}({parameters}) {{
+{group}
+{body}
+}}
+"""
+_TYPES = {
+    "bool": "uchar",
+    "int8": "char",
+    "uint8": "uchar",
+    "int16": "short",
+    "uint16": "ushort",
+    "int32": "int",
+    "uint32": "uint",
+    "int64": "long",
+    "uint64": "ulong",
+    "float32": "float",
+    "float16": "ushort",
+    "bfloat16": "ushort",
+    "fp8e4m3": "uchar",
+    "fp8e5m2": "uchar",
+}
+_FLOATS = ("float16", "float32", "float64")
+_ARRAY = "{type} {name}[{size}] __attribute__((aligned({alignment})));"
+
+# Source: rounding to float32 after float64 is rounding once; Figueroa, When Is Double Rounding
+# Innocuous?, SIGNUM Newsletter 30(3), 1995.
+_ROUNDED = "{0} __attribute__((overloadable)) rounded_{1}({0} x) {{ return ({0})({2}); }}"
+_BY_DOUBLE = {Ops.RECIP: "1 / (double)x", Ops.SQRT: "sqrt((double)x)"}
+
+_HALVES = """\
+float from_half(ushort bits) { return vload_half(0, (const half *)&bits); }
+ushort to_half(float x) { ushort bits; vstore_half_rte(x, 0, (half *)&bits); return bits; }"""
+
+_NATIVE = {Ops.EXP: "exp({0})", Ops.LOG: "log({0})", Ops.SIN: "sin({0})"}
+
+# Intel's compiler of 2026 crashes where it makes vectors of a loop that divides 32-bit integers.
+_LOOP = """\
+#pragma clang loop vectorize(disable)
+for ({type} {name} = 0; {name} < {end}; {name}++)"""
+
+
+def _memory(space: str, declared: str, constant: str = "") -> Memory:
+    pointer = f"({space} {{type}} *)({{buffer}} + {{offset}})"
+    aligned = Reach(
+        f"*({space} const {{type}} *)({{buffer}} + {{offset}})", f"*{pointer} = {{value}};"
+    )
+    unaligned = Reach(
+        "vload{lanes}(0, {buffer} + {offset})", "vstore{lanes}({value}, 0, {buffer} + {offset});"
+    )
+    return Memory(declared, constant, Reach(), aligned, unaligned)
+
+
+_SPACES = {
+    "global": _memory(
+        "__global", "__global {type} *restrict {name}", "__global const {type} *restrict {name}"
+    ),
+    "group": _memory("__local", f"__local {_ARRAY}"),
+    "packed": _memory("__private", _ARRAY),
+}
+
+
+@cache
+def opencl(
+    fp16: bool = False, fp64: bool = False, rounded: bool = False, native: tuple[Ops, ...] = ()
+) -> Dialect:
+    """OpenCL C for a device with the extensions cl_khr_fp16 and cl_khr_fp64.
+
+    Without `fp16`, float16 is storage alone, kept as bits. `rounded`: the device divides and takes
+    roots exactly, and its compiler is told to; else float64 stands in if there is one. `native`:
+    EXP, LOG and SIN are the device's own functions, good to 3 or 4 ULP.
+    """
+    types = {**_TYPES}
+    if fp64:
+        types["float64"] = "double"
+    preamble = {"": "#pragma OPENCL FP_CONTRACT OFF"}
+    casts = {}
+    ops = {Ops.SQRT: "sqrt({0})", Ops.TRUNC: "trunc({0})"}
+    ops |= {op: _NATIVE[op] for op in native}
+    if fp16:
+        types["float16"] = "half"
+        preamble[""] += "\n#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
+    else:
+        preamble["float16"] = _HALVES
+        casts = {("float16", "float32"): "from_half({0})", ("float32", "float16"): "to_half({0})"}
+    for op, value in _BY_DOUBLE.items() if fp64 and not rounded else ():
+        floats = [types[name] for name in _FLOATS[not fp16 :]]
+        name = op.name.lower()
+        preamble[op.name] = "\n".join([_ROUNDED.format(one, name, value) for one in floats])
+        ops[op] = f"rounded_{name}({{0}})"
+    return Dialect(
+        name="OpenCL C",
+        kernel=_KERNEL,
+        types=types,
+        spaces=_SPACES,
+        number={"grid": "get_group_id(0)", "thread": "get_local_id(0)"},
+        barrier="barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
+        preamble=preamble,
+        suffixes={"uint32": "u", "int64": "L", "uint64": "UL", "float32": "f"},
+        ops=ops,
+        casts=casts,
+        loop=_LOOP,
+        bitcast="as_{type}({value})",
+        widths=(2, 4, 8, 16),
+        lane="{name}.s{lane:x}",
+    )

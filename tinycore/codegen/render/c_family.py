@@ -1,0 +1,267 @@
+"""Writes a lowered program in a language of the C family, in the words of a `Dialect`.
+
+In: `Lowered`. Out: source text with one kernel. Lanes are names: a value of four lanes is four
+expressions, arithmetic is written lane by lane, and a SHUFFLE writes nothing; only what is loaded
+and stored side by side uses the language's vectors.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from tinycore.codegen.render.dialect import Dialect
+from tinycore.dtype import DType, dtypes
+from tinycore.runtime.contract import Caps, Renderer
+from tinycore.uop.lowered import FUSED, REGISTER, Lowered
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
+from tinycore.util import prod
+
+Lanes = tuple[str, ...]
+
+
+class CRenderer(Renderer[Lowered]):
+    """Renders in a dialect, with vectors of at most `caps.vector_bytes`."""
+
+    def __init__(self, caps: Caps, dialect: Dialect) -> None:
+        super().__init__(caps)
+        self.dialect = dialect
+
+    def render(self, program: Lowered) -> str:
+        """The source of a program. Raises: Unsupported, naming op, dtype or memory."""
+        return Source(program, self.dialect, self.caps).text()
+
+
+class Part(NamedTuple):
+    """Neighbouring lanes of an access: their type, a load, and a store of a `value`."""
+
+    lanes: range
+    type: str
+    load: str
+    store: Callable[..., str]
+
+
+class Source:
+    """One program on its way to text."""
+
+    def __init__(self, program: Lowered, dialect: Dialect, caps: Caps) -> None:
+        self.program = program
+        self.dialect = dialect
+        self.caps = caps
+        self.lines: list[str] = []
+        self.group: list[str] = []
+        self.margin = "  "
+        self.count = 0
+        self.names: dict[UOp | tuple[UOp, int], Lanes] = {}
+        self.used = {source for node in program.uops for source in self.operands(node)}
+
+    def text(self) -> str:
+        """The text of the program."""
+        dialect, program = self.dialect, self.program
+        written = {node.source for node in program.uops if node.op is Ops.STORE}
+        parameters = []
+        for node in program.params:
+            memory = dialect.word(dialect.spaces, node.arg.space)
+            template = memory.declared if node in written else memory.constant or memory.declared
+            parameters.append(self.declared(template, node))
+        for node in program.variables:
+            number = node.replace(dtype=dtypes.int64)
+            parameters.append(self.declared(dialect.variable, number))
+        seen = {""}
+        for node in program.uops:
+            seen.update([node.op.name, *[source.dtype.name for source in node.src]])
+            if node.op not in ELEMENTWISE or node in self.used:
+                _WRITERS.get(node.op, Source.scalar)(self, node)
+        preamble = [line for name, line in dialect.preamble.items() if name in seen]
+        return dialect.kernel.format(
+            preamble="\n".join(preamble),
+            name=program.name,
+            parameters=dialect.separator.join(parameters),
+            group="\n".join(self.group),
+            threads=prod(extent.hi for extent in program.group),
+            body="\n".join(self.lines),
+        )
+
+    def line(self, text: str) -> None:
+        """One statement, or the head of a block."""
+        self.lines += [self.margin + row for row in text.split("\n")]
+
+    def fresh(self, start: str) -> str:
+        """A name that nothing else has."""
+        self.count += 1
+        return f"{start}{self.count}"
+
+    def named(self, template: str, kind: str, value: str) -> str:
+        """A declaration; returns its name."""
+        name = self.fresh("v")
+        self.line(template.format(type=kind, name=name, value=value))
+        return name
+
+    def each(self, dtype: DType, template: str, columns: Iterable[Sequence[str]]) -> Lanes:
+        """Constants by a template of values, one a lane."""
+        kind = self.dialect.type_of(dtype)
+        texts = [template.format(*column) for column in columns]
+        return tuple([self.named(self.dialect.constant, kind, text) for text in texts])
+
+    # values
+
+    def lanes(self, node: UOp) -> Lanes:
+        """The lanes of a source: names or literals."""
+        if node.op is Ops.CONST:
+            return (self.dialect.literal(node.arg, node.dtype.scalar),) * node.dtype.lanes
+        return self.names[node]
+
+    def operands(self, node: UOp) -> Sequence[UOp]:
+        """The sources of a node; of a sum that is rounded once, those of its product too."""
+        if node.op is Ops.ADD and node.tag == FUSED and self.caps.contraction:
+            for product, other in zip(node.src, node.src[::-1], strict=True):
+                if product.op is Ops.MUL and product.tag == FUSED:
+                    return *product.src, other
+        return node.src
+
+    def scalar(self, node: UOp) -> None:
+        """A scalar op, lane by lane."""
+        operands, template = self.operands(node), self.dialect.fma
+        if operands is node.src:
+            template = self.dialect.spelling(node)
+        lanes = [self.lanes(source) for source in operands]
+        if template == "{0}":
+            [self.names[node]] = lanes
+        else:
+            self.names[node] = self.each(node.dtype, template, zip(*lanes, strict=True))
+
+    def shuffle(self, node: UOp) -> None:
+        """Lanes in another order."""
+        lanes = [name for source in node.src for name in self.lanes(source)]
+        self.names[node] = tuple([lanes[number] for number in node.arg])
+
+    # blocks
+
+    def loop(self, node: UOp) -> None:
+        """A LOOP; of groups or threads, a guard unless as many as it has are launched."""
+        dialect, program, place = self.dialect, self.program, node.arg.map
+        kind, [end] = dialect.type_of(node.dtype), self.lanes(node.source)
+        if place in dialect.number:
+            name = self.named(dialect.constant, kind, dialect.number[place])
+            extent = node.arg.extent
+            launched = program.group if place == "thread" else program.grid
+            is_whole = extent.is_const and launched == (extent,)
+            head = "" if is_whole else f"if ({name} < {end}) "
+        else:
+            name = self.fresh("i")
+            head = dialect.loop.format(type=kind, name=name, end=end) + " "
+        self.names[node] = (name,)
+        self.open(head)
+
+    def open(self, head: str) -> None:
+        """Begin a block."""
+        self.line(f"{head}{{")
+        self.margin += "  "
+
+    def end(self, node: UOp) -> None:
+        """End the innermost block."""
+        self.margin = self.margin[2:]
+        self.line("}")
+
+    # memory
+
+    def declared(self, template: str, node: UOp) -> str:
+        """The declaration of a buffer or variable, which gets a name."""
+        shape = node.arg.shape if node.op is Ops.BUFFER else ()
+        number, name = len(self.names), self.fresh("b")
+        self.names[node] = (name,)
+        return template.format(
+            type=self.dialect.type_of(node.dtype),
+            name=name,
+            number=number,
+            size=prod(extent.hi for extent in shape),
+            alignment=self.caps.vector_bytes,
+        )
+
+    def buffer(self, node: UOp) -> None:
+        """An array, or a variable for each lane of each register."""
+        dialect, dtype = self.dialect, node.dtype
+        if node.arg.space != REGISTER:
+            memory = dialect.word(dialect.spaces, node.arg.space)
+            write = self.group.append if node.arg.space == "group" else self.line
+            write(self.declared(memory.declared, node))
+            return
+        kind, zero = dialect.type_of(dtype), dialect.literal(0, dtype.scalar)
+        for place in range(node.arg.shape[0].const):
+            names = [self.named(dialect.register, kind, zero) for _ in range(dtype.lanes)]
+            self.names[node, place] = tuple(names)
+
+    def load(self, node: UOp) -> None:
+        """A LOAD: a copy of a register, or of memory; under a mask it overwrites the fill."""
+        buffer, offset, *masked = node.src
+        dialect, dtype = self.dialect, node.dtype
+        if buffer.arg.space == REGISTER:
+            self.names[node] = self.each(dtype, "{0}", zip(self.names[buffer, offset.arg]))
+            return
+        mask, fill = map(self.lanes, masked) if masked else ((), ())
+        found: list[str] = []
+        for part in self.parts(node, dtype, mask):
+            if mask:
+                name = self.named(dialect.register, part.type, self.joined(part, fill))
+                self.under(mask, part, f"{name} = {part.load};")
+            else:
+                name = self.named(dialect.constant, part.type, part.load)
+            numbers = range(len(part.lanes))
+            lanes = [dialect.lane.format(name=name, lane=number) for number in numbers]
+            found += lanes if len(lanes) > 1 else [name]
+        self.names[node] = tuple(found)
+
+    def store(self, node: UOp) -> None:
+        """A STORE."""
+        buffer, offset, value, *masks = node.src
+        lanes = self.lanes(value)
+        if buffer.arg.space == REGISTER:
+            for name, new in zip(self.names[buffer, offset.arg], lanes, strict=True):
+                self.line(f"{name} = {new};")
+            return
+        mask = self.lanes(masks[0]) if masks else ()
+        for part in self.parts(node, value.dtype, mask):
+            self.under(mask, part, part.store(value=self.joined(part, lanes)))
+
+    def under(self, mask: Lanes, part: Part, text: str) -> None:
+        """A statement, for a part whose mask holds."""
+        self.line(f"if ({mask[part.lanes[0]]}) {{ {text} }}" if mask else text)
+
+    def joined(self, part: Part, lanes: Lanes) -> str:
+        """The lanes of a part as one value."""
+        found = [lanes[number] for number in part.lanes]
+        if len(found) == 1:
+            return found[0]
+        return self.dialect.vector_of.format(type=part.type, values=", ".join(found))
+
+    def parts(self, node: UOp, dtype: DType, mask: Lanes) -> Iterator[Part]:
+        """An access in the widest vectors there are, but lane by lane if its mask differs."""
+        dialect, first = self.dialect, 0
+        memory = dialect.word(dialect.spaces, node.source.arg.space)
+        [buffer], [start] = map(self.lanes, node.src[:2])
+        most = self.caps.vector_bytes // dtype.itemsize if len({*mask}) < 2 else 1
+        while first < dtype.lanes:
+            count, reach, kind = 1, memory.one, dialect.type_of(dtype)
+            for width in dialect.widths:
+                is_aligned = node.arg and not dtype.lanes % width and not first % width
+                found = memory.aligned if is_aligned else memory.unaligned
+                if found and width <= min(most, dtype.lanes - first):
+                    count, reach = width, found
+            if count > 1:
+                kind = dialect.vector.format(type=kind, lanes=count)
+            offset = f"{start} + {first}" if first else start
+            fields = {"buffer": buffer, "offset": offset, "type": kind, "lanes": count}
+            load, store = reach.load.format(**fields), partial(reach.store.format, **fields)
+            yield Part(range(first, first + count), kind, load, store)
+            first += count
+
+
+_WRITERS: dict[Ops, Callable[[Source, UOp], None]] = {
+    Ops.BUFFER: Source.buffer,
+    Ops.LOAD: Source.load,
+    Ops.STORE: Source.store,
+    Ops.SHUFFLE: Source.shuffle,
+    Ops.LOOP: Source.loop,
+    Ops.IF: lambda source, node: source.open(f"if ({source.lanes(node.source)[0]}) "),
+    Ops.END: Source.end,
+    Ops.BARRIER: lambda source, node: source.line(source.dialect.barrier),
+}
