@@ -25,6 +25,12 @@ FILE_TOKENS = 12.0
 CORE_TOKENS = 10.0
 MAX_EXCEPTIONS = 5
 
+REACHED_LINES = 10_560
+REACHED_TOKENS = 10.02
+"""Where compiler and runtime stand while they are over CORE_LINES and CORE_TOKENS: they may only
+fall from here, and these two go when the totals fit (decision 0014; `make test-all` holds the
+budgets)."""
+
 LIBRARY = frozenset({"tensor", "nn", "cli"})
 """The parts of the core that are library; all other parts are compiler and runtime."""
 

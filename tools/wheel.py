@@ -12,8 +12,9 @@ from pathlib import Path
 SIZE_BYTES = 300_000
 STRIPPED_BYTES = 150_000
 
-REACHED_BYTES = 235_000
-"""Weight without docstrings while it is over STRIPPED_BYTES: it may only fall (decision 0010)."""
+REACHED_SIZE_BYTES, REACHED_BYTES = 311_500, 246_800
+"""Weights, the second without docstrings, while they are over SIZE_BYTES and STRIPPED_BYTES: they
+may only fall (decisions 0010 and 0014)."""
 
 
 def build(project: Path, folder: Path) -> Path:

@@ -25,8 +25,16 @@ def test_every_file_keeps_its_budgets(tree: Path) -> None:
     holds(budget.check(tree))
 
 
+@pytest.mark.slow  # make test-all: an issue is resolved only when the totals hold (decision 0014)
 def test_the_core_keeps_its_totals(tree: Path) -> None:
     holds(budget.check_totals(tree))
+
+
+def test_a_core_over_its_totals_may_only_fall(tree: Path) -> None:
+    compiler, library, density = budget.totals(tree)
+    assert compiler <= max(budget.CORE_LINES, budget.REACHED_LINES)
+    assert library <= budget.LIBRARY_LINES
+    assert density <= max(budget.CORE_TOKENS, budget.REACHED_TOKENS)
 
 
 def test_docstrings_comments_and_blank_lines_are_free(tmp_path: Path) -> None:

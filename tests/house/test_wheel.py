@@ -15,16 +15,13 @@ def core_wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel.build(tree, tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_wheel_keeps_its_weight(core_wheel: Path) -> None:
-    assert core_wheel.stat().st_size <= wheel.SIZE_BYTES
-
-
-def test_a_stripped_wheel_over_its_weight_may_only_fall(core_wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_over_its_weight_may_only_fall(core_wheel: Path, tmp_path: Path) -> None:
+    assert core_wheel.stat().st_size <= max(wheel.SIZE_BYTES, wheel.REACHED_SIZE_BYTES)
     bare = wheel.strip(core_wheel, tmp_path / "stripped.zip").stat().st_size
     assert bare <= max(wheel.STRIPPED_BYTES, wheel.REACHED_BYTES)
 
 
-@pytest.mark.slow  # make test-all is red here until the stripped wheel fits (decision 0010)
+@pytest.mark.slow  # make test-all is red here until both weights fit (decisions 0010 and 0014)
 def test_the_wheel_keeps_every_budget(core_wheel: Path, tmp_path: Path) -> None:
     holds(wheel.check(core_wheel, tmp_path))
 
