@@ -2,10 +2,12 @@
 
 Comes in: the list that codegen/lower made. Goes out: `Lowered`, checked. Next: codegen/render.
 
-A LOOP is its own counter (int64, from 0); LOOP and IF end at an END whose source they are. A
-register buffer is indexed by constants; other offsets are int64, in elements, a vector's that of
-its first lane. Every node but constants, variables and parameters stands once, above its users;
-`tag` tells apart equal ones.
+A LOOP is its own counter (int64, from 0), but @grid and @thread the number of the group or thread,
+which runs the body if that is below the extent. LOOP and IF end at an END whose source they are.
+All threads of a group reach a BARRIER. A register buffer is indexed by constants; other offsets are
+int64, in elements, a vector's that of its first lane; `arg` of its LOAD or STORE is true where that
+is a multiple of the lanes. Every node but constants, variables and parameters stands once, above
+its users; `tag` tells apart equal ones.
 """
 
 from collections.abc import Iterator
@@ -44,6 +46,9 @@ REGISTER = "reg"
 
 SCRATCH = "packed"
 """The space of a worker's own memory, where `tag` is the first byte of a buffer."""
+
+GROUP = "group"
+"""The space of memory that the threads of a group share."""
 
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that stand nowhere in the list."""

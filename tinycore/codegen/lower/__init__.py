@@ -5,7 +5,7 @@ expand.py.
 """
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,13 +13,13 @@ from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
 from tinycore.codegen.lower.mapped import lanes, reduce, tasks
 from tinycore.codegen.lower.stores import combine, copies
+from tinycore.codegen.lower.threads import meetings, threads
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps, Target
 from tinycore.uop.lowered import Lowered, check_lowered, show_lowered
 from tinycore.uop.ops import Interning, Ops, toposort
 from tinycore.uop.printer import show
-from tinycore.uop.sites import TILES
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
 from tinycore.uop.upat import COUNTERS
@@ -34,11 +34,13 @@ class Pass(NamedTuple):
 
 
 PASSES = (
-    Pass("copies", copies, TILES),
+    Pass("copies", copies, (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE)),
     Pass("reduce", reduce),
+    Pass("tasks", tasks),
+    Pass("meetings", meetings),
+    Pass("threads", threads),
     Pass("combine", combine),
     Pass("decompose", decompose, (Ops.FIN,)),
-    Pass("tasks", tasks),
     Pass("lanes", lanes),
 )
 """In order; `expand` follows them and makes the program."""
@@ -53,8 +55,12 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
         with _timed(step.name):
             kernel = step.run(kernel, target.caps)
         gone.update(step.removes)
-        if SPEC.value:
-            _check(kernel, step.name, gone)
+        left = [node for node in toposort(kernel.body) if node.op in gone] if SPEC.value else []
+        if left:
+            name, node = kernel.name, left[0]
+            raise SpecError(
+                f"lower: {step.name} left {node!r} in {name}; expected only ops of its row"
+            )
         if DEBUG.value >= 5:
             print(f"# after {step.name}\n{show(kernel)}")
     with _timed("expand"):
@@ -78,11 +84,3 @@ def _timed(name: str) -> Iterator[None]:
     yield
     SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - begin
     counters.created = counted + Interning.created - made
-
-
-def _check(kernel: Kernel, name: str, gone: Set[Ops]) -> None:
-    for node in toposort(kernel.body):
-        if node.op in gone:
-            raise SpecError(
-                f"lower: {name} left {node!r} in {kernel.name}; expected only ops of its row"
-            )

@@ -52,13 +52,13 @@ class Blocks:
             return node
         return self._stand(node, self.deepest(node.src))
 
-    def put_load(self, buffer: UOp, dtype: DType, src: Sequence[UOp], moment: int) -> UOp:
+    def put_load(self, buffer: UOp, node: UOp, moment: int) -> UOp:
         """A load, as far out as it crosses no firm block and no store to `buffer`."""
-        outermost = self.deepest(src)
+        outermost = self.deepest(node.src)
         block = self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
-        node = UOp(Ops.LOAD, dtype, tuple(src), None, (moment, block.head))
+        node = node.replace(tag=(moment, block.head))
         if node in self.home:
             return node
         return self._stand(node, block)

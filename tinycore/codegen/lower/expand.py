@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 
 from tinycore.codegen.lower.mapped import decided
 from tinycore.codegen.lower.storage import plan
-from tinycore.codegen.lower.stores import nest, place_in
+from tinycore.codegen.lower.stores import loops_along, nest
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of, changed, edit, loops_in
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, as_index, make
-from tinycore.uop.lowered import REGISTER, SCRATCH, Lowered
+from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, BufferArg, Kernel, LoopArg, store
+from tinycore.uop.tree import Access, BufferArg, Kernel, axis_of, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import round_up
 
@@ -26,17 +26,18 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel of plain loops, IFs, LETs and stores."""
-    expander = Expander(kernel, caps.vector_bytes)
+    loops = [node.arg for node in loops_in(kernel.body)]
+    team = max([arg.extent.hi for arg in loops if arg.map == "thread"], default=1)
+    values = Values(plan(kernel), short=caps.max_group_threads > 1)
+    expander = Expander(values, caps.vector_bytes, team)
     expander.body(kernel.body)
-    values = expander.values
     COUNTERS["expand"].visits += values.visits
-    grid = [node.arg.extent for node in loops_in(kernel.body) if node.arg.map == "grid"]
     return Lowered(
         kernel.name,
         kernel.params,
         kernel.variables,
-        grid=tuple(grid),
-        group=(),
+        grid=tuple([arg.extent for arg in loops if arg.map == "grid"]),
+        group=(as_index(team),) if team > 1 else (),
         scratch_bytes=expander.most_bytes,
         uops=tuple(values.body),
     )
@@ -45,9 +46,10 @@ def expand(kernel: Kernel, caps: Caps) -> Lowered:
 class Expander:
     """One kernel on its way to a program."""
 
-    def __init__(self, kernel: Kernel, vector_bytes: int) -> None:
+    def __init__(self, values: Values, vector_bytes: int, team: int) -> None:
         self.vector_bytes = vector_bytes
-        self.values = Values(plan(kernel))
+        self.team = team
+        self.values = values
         self.used_bytes = 0
         self.most_bytes = 0
 
@@ -70,6 +72,10 @@ class Expander:
             self._scoped(head, statement, may_skip=True)
         elif test.arg:
             self.body(statement.src)
+
+    def barrier(self, statement: UOp) -> None:
+        """A BARRIER, one of many."""
+        self.values.append(statement.replace(tag=self.values.moment()))
 
     def loop(self, statement: UOp) -> None:
         """A LOOP, by its map; no index holds the axis of a single iteration."""
@@ -97,7 +103,8 @@ class Expander:
         extent = self.values.value(self.values.bind(statement.arg.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.values.moment())
         self.values.now[atom] = head
-        self._scoped(head, statement, statement.arg.extent.lo < 1)
+        least = self.team if statement.arg.map == "thread" else 1
+        self._scoped(head, statement, statement.arg.extent.lo < least)
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
         stored = changed([statement])
@@ -112,12 +119,14 @@ class Expander:
     def buffer(self, statement: UOp) -> None:
         """A declaration: fresh registers, or scratch memory of this worker."""
         storage = self.values.storage[statement]
-        space, tag, lanes = REGISTER, self.values.moment(), storage.width
-        if not lanes:
-            lanes = 1
+        space, tag, lanes = statement.arg.space, self.values.moment(), storage.width
+        if lanes:
+            space = REGISTER
+        elif space != GROUP or self.team == 1:
             space, tag = SCRATCH, self.used_bytes
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
+        lanes = lanes or 1
         arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)
         node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
         self.values.buffers[statement] = self.values.append(node)
@@ -126,20 +135,21 @@ class Expander:
             self._fill(statement)
 
     def _fill(self, state: UOp) -> None:
-        name, shape = state.name, state.arg.shape
+        storage = self.values.storage[state]
         value = state.const_like(MONOIDS[state.arg.init].identity)
-        if self.values.storage[state].width:
+        if storage.width:
             self.values.fill(state, value)
             return
+        loops = loops_along(state, state.name, storage)
+        filled = store(state, Access(tuple(map(axis_of, loops))), value)
         vector_bytes = 0 if self.values.lane else self.vector_bytes
-        loops = [LoopArg(f"{name}.{k}", extent, "par") for k, extent in enumerate(shape)]
-        body = nest(loops, store(state, Access(place_in(loops)), value), vector_bytes)
-        self.body(edit(body, decided))
+        self.body(edit(nest(loops, filled, vector_bytes), decided))
 
 
 _LOOPS = {"vec": Expander.along, "reg": Expander.copied, "unroll": Expander.copied}
 
 _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
+    Ops.BARRIER: Expander.barrier,
     Ops.BLOCK: lambda expander, statement: expander.body(statement.src),
     Ops.BUFFER: Expander.buffer,
     Ops.LET: lambda expander, statement: expander.values.let(statement),

@@ -24,11 +24,12 @@ class Indices(Blocks):
 
     `copied` holds the numbers of copied axes; `now` the node of an axis or LET, and the moment a
     buffer last changed. `lane` is the axis of the vector loop around, `lanes` the width of its
-    values.
+    values; `short` says that digits are cheaper in 32 bits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, short: bool) -> None:
         super().__init__()
+        self.short = short
         self.now: dict[Atom | UOp | None, Any] = {}
         self.copied: dict[Atom | None, Index] = {}
         self.lane: Atom | None = None
@@ -198,19 +199,21 @@ class Indices(Blocks):
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         assert atom.base is not None and atom.base.lo >= 0, f"lower: {atom} of a negative number"
+        kind = base.dtype.scalar
+        if self.short:
+            base = self.narrow(base, _lane_dtype(atom.base))
         if _is_power(atom.divisor) and _is_power(atom.modulus):
             shift = atom.divisor.bit_length() - 1
             digit = self.put(base >> shift) if shift else base
-            if not atom.modulus:
-                return digit
-            return self.put(digit & (atom.modulus - 1))
-        signed = base.dtype.scalar
-        digit = self.narrow(base, to_dtype(f"u{signed.name}"))
+            if atom.modulus:
+                digit = self.put(digit & (atom.modulus - 1))
+            return self.narrow(digit, kind)
+        digit = self.narrow(base, to_dtype(f"u{base.dtype.scalar.name}"))
         if atom.divisor > 1:
             digit = self.put(digit // atom.divisor)
         if atom.modulus:
             digit = self.put(digit % atom.modulus)
-        return self.narrow(digit, signed)
+        return self.narrow(digit, kind)
 
 
 def _form(index: Index) -> tuple[Index, list[Atom]]:

@@ -11,7 +11,9 @@ from tinycore.codegen.optimize.edit import (
     atom_of,
     edit,
     edit_loops,
+    find,
     loops_in,
+    place_of,
     placed,
     refit,
 )
@@ -23,11 +25,13 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.sites import under
-from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, rebuild, store
+from tinycore.uop.tree import BODIES, Access, Kernel, LoopArg, buffer, indices, load, loop, store
 from tinycore.util import dedup, prod
 
 MAX_COPIES = 64
 MAX_LANES = 128
+SHARED = ("grid", "thread")
+"""Places whose iterations the target runs side by side."""
 
 
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
@@ -44,7 +48,7 @@ def reduce(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def _joins_lanes(node: UOp) -> bool:
-    return node.op is Ops.LOOP and node.arg.map == "vec" and node.arg.kind != "par"
+    return place_of(node) == "vec" and node.arg.kind != "par"
 
 
 def _parted(kernel: Kernel, name: str) -> Kernel:
@@ -119,35 +123,46 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
 
     Raises: SpecError if they follow one another or a parameter is stored to outside of them.
     """
-    first = next(filter(_is_grid, loops_in(kernel.body)), None)
-    if first is None:
+    grids = [one for one in loops_in(kernel.body) if place_of(one) == "grid"]
+    if not grids:
         return kernel
-    inside = {*under([first])}
+    inside = {*under(grids[:1])}
     for node in under(kernel.body):
         if node in inside:
             continue
-        if _is_grid(node):
-            names = f"{first.arg.axis} and {node.arg.axis}"
+        if node in grids:
+            names = f"{grids[0].name} and {node.name}"
             raise SpecError(
                 f"lower: {kernel.name} has grid loops {names} side by side; expected one"
             )
         if node.op is Ops.STORE and node.src[0] in kernel.params:
             name = node.source.arg.name
             raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
-    return kernel._replace(body=rebuild(kernel.body, {first: _flat(first)}))
+    return kernel._replace(body=flat(kernel.body, "grid"))
 
 
-def _is_grid(node: UOp) -> bool:
-    return node.op is Ops.LOOP and node.arg.map == "grid"
+def flat(statements: Statements, place: str) -> Statements:
+    """Loops of a place directly inside each other as one; deeper ones run in order."""
+    found = []
+    for one in statements:
+        if place_of(one) == place:
+            one = _flat(one)
+        elif one.op in BODIES:
+            one = one.over(flat(one.src, place))
+        found.append(one)
+    return tuple(found)
 
 
 def _flat(outer: UOp) -> UOp:
-    """Grid loops directly inside each other as one; deeper ones run in order."""
-    inner, *others = outer.src
-    if not others and _is_grid(inner) and inner.arg.extent.is_const:
+    place, [inner, *others] = outer.arg.map, outer.src
+    if not others and place_of(inner) == place and inner.arg.extent.is_const:
         return fused(outer, _flat(inner))
-    body = edit(outer.src, lambda node: [refit(node, map="") if _is_grid(node) else node])
-    return outer.over(body)
+    return outer.over(in_order(outer.src, place))
+
+
+def in_order(statements: Statements, place: str) -> Statements:
+    """Statements whose loops of a place run in order."""
+    return edit(statements, lambda one: [refit(one, map="") if place_of(one) == place else one])
 
 
 def lanes(kernel: Kernel, caps: Caps) -> Kernel:
@@ -162,12 +177,12 @@ def decided(node: UOp) -> Nodes:
     extent, place = node.arg.extent, node.arg.map
     if place == "vec" and not _has_lanes(node):
         place = "unroll" if extent.hi <= MAX_COPIES else ""
+    if place in SHARED:
+        return [node]
     if extent.is_const and extent.const <= 1:
         place = "unroll"
-    if extent.terms and place != "grid":
+    if extent.terms:
         place = ""
-    if place == node.arg.map:
-        return [node]
     return [refit(node, map=place)]
 
 
@@ -176,11 +191,7 @@ def _has_lanes(node: UOp) -> bool:
     lane = atom_of(node)
     if lane is None or lane.hi >= MAX_LANES or node.arg.kind != "par" or node.arg.extent.terms:
         return False
-    for statement in under(node.src):
-        if statement.op in (Ops.LOOP, Ops.IF, Ops.BUFFER):
-            inside = atoms(*indices(statement.arg))
-            if any(atom is lane or atom.kind == "gather" for atom in inside):
-                return False
-        if statement.op is Ops.LOOP and statement.arg.map == "vec":
-            return False
-    return True
+    inside = find(node.src, Ops.LOOP, Ops.IF, Ops.BUFFER)
+    known = atoms(*indices(tuple([one.arg for one in inside])))
+    is_same = lane not in known and all(atom.kind != "gather" for atom in known)
+    return is_same and "vec" not in map(place_of, inside)

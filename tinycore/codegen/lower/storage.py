@@ -11,11 +11,15 @@ from tinycore.codegen.optimize.edit import atom_of
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, of_atom
+from tinycore.uop.lowered import GROUP
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import BODIES, Access, BufferArg, Kernel, walk
 from tinycore.util import round_up
 
 MAX_REGISTERS = 1024
+
+PADDING = 4
+"""Elements after each row of group memory, so that those of a column are in several banks."""
 
 
 class Storage(NamedTuple):
@@ -49,23 +53,23 @@ class Storage(NamedTuple):
         return total
 
 
-def in_memory(arg: BufferArg, lane: Atom | None = None) -> Storage:
-    """Row by row, symbolic extents at their upper bounds."""
-    return _laid_out(arg, lane, 0, len(arg.shape))
+def laid_out(arg: BufferArg, lane: Atom | None = None, width: int = 0, last: int = -1) -> Storage:
+    """Row by row, symbolic extents at their upper bounds, before lanes of their own.
 
-
-def _laid_out(arg: BufferArg, own: Atom | None, width: int, last: int) -> Storage:
-    """Dimension `last` innermost, padded to whole registers, before lanes of their own."""
+    In registers of `width` lanes, dimension `last` is innermost and padded to whole ones.
+    """
     extents = [extent.hi for extent in arg.shape]
-    if own is not None:
-        extents.append(own.hi + 1)
+    if lane is not None:
+        extents.append(lane.hi + 1)
     if width > 1:
         extents[last] = round_up(extents[last], width)
+    if arg.space == GROUP and len(extents) > 1:
+        extents[len(arg.shape) - 1] += PADDING
     strides, size = [0] * len(extents), 1
     for k in sorted(range(len(extents)), key=lambda k: (k == last, k), reverse=True):
         strides[k] = size
         size *= extents[k]
-    return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, arg.slots, own)
+    return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, arg.slots, lane)
 
 
 Uses = list[tuple[tuple[Index, ...], Nodes]]
@@ -87,25 +91,20 @@ def plan(kernel: Kernel) -> dict[UOp, Storage]:
 
 def _storage(arg: BufferArg, seen: Uses) -> Storage:
     own = _lane(seen[0][1])
-    memory = in_memory(arg, own)
+    memory = laid_out(arg, own)
     if arg.space != "reg" or arg.slots > 1:
         return memory
-    last, width = len(arg.shape), 1
-    if own is not None:
-        width = own.hi + 1
+    last, width = -1, own.hi + 1 if own else 1
     for indices, loops in seen:
         lane = _lane(loops)
         expanded = {atom_of(loop) for loop in loops if loop.arg.map in ("reg", "unroll", "vec")}
         if not atoms(*indices) <= expanded:
             return memory
         along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
-        if own is None and lane is not None and len(along) == 1 and lane.hi >= width:
-            last = along[0]
-            width = lane.hi + 1
-    storage = _laid_out(arg, own, width, last)
-    if storage.size > MAX_REGISTERS * width:
-        return memory
-    return storage
+        if lane and not own and len(along) == 1 and lane.hi >= width:
+            [last], width = along, lane.hi + 1
+    storage = laid_out(arg, own, width, last)
+    return memory if storage.size > MAX_REGISTERS * width else storage
 
 
 def _lane(loops: Iterable[UOp]) -> Atom | None:

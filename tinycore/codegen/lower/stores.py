@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinycore.codegen.lower.mapped import lanes
-from tinycore.codegen.lower.storage import Storage, in_memory, plan
-from tinycore.codegen.optimize.edit import Nodes, Statements, edit, placed, refit
-from tinycore.dtype import dtypes
+from tinycore.codegen.lower.storage import Storage, plan
+from tinycore.codegen.lower.threads import group_size
+from tinycore.codegen.optimize.analysis import extent_of, references
+from tinycore.codegen.optimize.edit import (
+    Nodes,
+    Statements,
+    edit,
+    is_inside,
+    placed,
+    refit,
+    renewed,
+)
+from tinycore.codegen.optimize.split import fused as joined, tiled
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
-from tinycore.uop.index import Index, as_index, axis, of_atom
+from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp, toposort
+from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp
 from tinycore.uop.tree import (
     Access,
     Kernel,
-    LoopArg,
     StoreArg,
     axis_of,
     let,
@@ -35,6 +44,7 @@ MAX_UNROLLED = 4
 
 def copies(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with its tile assignments as loops. Raises: Unsupported for MMA and roles."""
+    team = group_size(kernel)
 
     def change(statement: UOp) -> Nodes:
         if statement.op is Ops.MMA:
@@ -42,26 +52,33 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
         if statement.op is Ops.BLOCK and statement.arg.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op is Ops.COPY:
-            return _loops(statement, caps)
+            return _loops(statement, caps, team)
         return [] if statement.op in (Ops.WAIT, Ops.FREE) else [statement]
 
     return kernel._replace(body=edit(kernel.body, change))
 
 
-def _loops(copy: UOp, caps: Caps) -> Statements:
-    contiguous = _contiguous(copy.src[1])
-    loops = [LoopArg(name, extent, "par") for name, extent in copy.arg.box]
-    loops.sort(key=lambda arg: axis(arg.axis, arg.extent) in contiguous)
+def _loops(copy: UOp, caps: Caps, team: int) -> Statements:
+    loops = [loop("par", name, extent, ()) for name, extent in copy.arg.box]
+    reads = [one for one in references([copy]) if not one.is_store][:1]
+    loops.sort(key=lambda node: any(one.stride(node) == 1 for one in reads))
     assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
+    if team > 1 and copy.arg.engine == "thread":
+        return (_by_threads(loops, assignment, team, caps.vector_bytes),)
     return nest(loops, assignment, caps.vector_bytes)
 
 
-def _contiguous(value: UOp) -> list[Index]:
-    for node in toposort([value]):
-        if node.op is Ops.LOAD:
-            offset = in_memory(node.source.arg).offset(node.arg)
-            return [of_atom(atom) for atom, step in offset.terms if step == 1]
-    return []
+def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: int) -> UOp:
+    """A loop in which each thread copies some neighbours, as often as it takes."""
+    *others, inner = loops
+    whole = inner.over((assignment,))
+    for outer in reversed(others):
+        whole = joined(outer.over((whole,)), whole)
+    lanes = vector_bytes // assignment.source.dtype.itemsize
+    turns = tiled(tiled(whole, 1 if extent_of(inner) % lanes else lanes), team)
+    thread, vector = turns.source, turns.source.source
+    rounds = refit(turns, map="reg").over((refit(vector, map="vec"),))
+    return refit(thread, map="thread").over((rounds,))
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
@@ -114,35 +131,32 @@ class Combiner:
     def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:
         lead = arg.places[0].indices
         storage = self.storage[dependent]
-        loops = [
-            LoopArg(f"move{self.count}.{k}", extent, "par", storage.run_of(k))
-            for k, extent in enumerate(dependent.arg.shape)
-        ][len(lead) :]
+        loops = loops_along(dependent, f"move{self.count}", storage)[len(lead) :]
         place = _needed(dependent, arg.places[0])
-        place = place._replace(indices=lead + place_in(loops))
+        place = place._replace(indices=(*lead, *map(axis_of, loops)))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
         vector_bytes = 0 if storage.width else self.caps.vector_bytes
         return nest(loops, store(dependent, place, value), vector_bytes)
 
 
 def _needed(target: UOp, place: Access) -> Access:
-    for index, extent in zip(place.indices, target.arg.shape, strict=False):
-        if index.lo < 0 or index.hi >= extent.lo:
-            return place
-    return place._replace(mask=(), fill=None)
+    return place._replace(mask=(), fill=None) if is_inside(target, place) else place
 
 
-def place_in(loops: Sequence[LoopArg]) -> tuple[Index, ...]:
-    """Where the iterations of some loops are."""
-    return tuple(axis(arg.axis, arg.extent) for arg in loops)
+def loops_along(buffer: UOp, name: str, storage: Storage) -> list[UOp]:
+    """Empty loops over the dimensions of a buffer, as they should run where it lives."""
+    return [
+        loop("par", f"{name}.{k}", extent, (), storage.run_of(k))
+        for k, extent in enumerate(buffer.arg.shape)
+    ]
 
 
-def nest(loops: Sequence[LoopArg], statement: UOp, vector_bytes: int) -> Statements:
+def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Statements:
     """A store in loops, of which the last runs along vectors of this size, if there are any."""
     found: Statements = (statement,)
-    lanes = vector_bytes // statement.src[0].dtype.itemsize
-    for arg in reversed(loops):
-        found = _along_lanes(UOp(Ops.LOOP, dtypes.void, found, arg), lanes)
+    lanes = vector_bytes // statement.source.dtype.itemsize
+    for outer in reversed(loops):
+        found = _along_lanes(outer.over(found), lanes)
         lanes = 0
     return found
 
@@ -151,17 +165,13 @@ def _along_lanes(node: UOp, lanes: int) -> Statements:
     name, extent = node.arg.axis, node.arg.extent
     if lanes < 2 or extent.terms:
         return (node,)
-
-    def vector(part: str, size: int, first: Index) -> UOp:
-        body = placed(node.src, {axis_of(node): first + axis(part, size)})
-        return loop("par", part, size, body, "vec")
-
-    found = []
-    whole, rest = divmod(extent.const, lanes)
+    rest = extent.const % lanes
+    whole, found = extent.const - rest, []
     if whole:
-        inner = vector(f"{name}.1", lanes, axis(f"{name}.0", whole) * lanes)
-        place = "unroll" if whole <= MAX_UNROLLED else ""
-        found.append(loop("par", f"{name}.0", whole, [inner], place))
+        tiles = tiled(renewed(node, extent=as_index(whole)), lanes)
+        place = "unroll" if whole <= MAX_UNROLLED * lanes else ""
+        found.append(refit(tiles, map=place).over((refit(tiles.source, map="vec"),)))
     if rest:
-        found.append(vector(f"{name}'", rest, as_index(whole * lanes)))
+        last = placed(node.src, {axis_of(node): axis(f"{name}'", rest) + whole})
+        found.append(loop("par", f"{name}'", rest, last, "vec"))
     return tuple(found)

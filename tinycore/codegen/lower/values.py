@@ -6,6 +6,7 @@ share them. Next file: expand.py.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from math import gcd
 from typing import NamedTuple
 
 from tinycore.codegen.lower.indices import FALSE, TRUE, Indices
@@ -20,12 +21,13 @@ from tinycore.util import dedup
 class Spot(NamedTuple):
     """An access here.
 
-    `step` is how far `offset` moves from lane to lane, None if unequally; `lanes` is how many
-    elements it has; `inside` are the truths that what it gathers is in bounds.
+    `width` is the lanes of each register, 0 in memory; `step` is how far `offset` moves from lane
+    to lane, None if unequally; `lanes` is how many elements it has; `inside` are the truths that
+    what it gathers is in bounds.
     """
 
     buffer: UOp
-    storage: Storage
+    width: int
     offset: Index
     step: int | None
     lanes: int
@@ -39,10 +41,10 @@ class Values(Indices):
     `buffers` holds what stands for each declared buffer; `visits` counts nodes.
     """
 
-    def __init__(self, storage: dict[UOp, Storage]) -> None:
-        super().__init__()
+    def __init__(self, storage: dict[UOp, Storage], short: bool) -> None:
+        super().__init__(short)
         self.storage = storage
-        self.buffers: dict[UOp, UOp] = {}
+        self.buffers = {buffer: buffer for buffer in storage}
         self.visits = 0
         self.order = cache(_sources_first)
         self.offset = cache(lambda buffer, access: storage[buffer].offset(access))
@@ -117,29 +119,32 @@ class Values(Indices):
         elif step != 1 and not storage.width:
             step = None
         lanes = 1 if step == 0 else self.lanes
-        return Spot(buffer, storage, offset, step, lanes, mask, inside)
+        return Spot(buffer, storage.width, offset, step, lanes, mask, inside)
 
     def _in_each_lane(self, spot: Spot) -> Iterator[Spot]:
         found = [self.by_lane(index) for index in (spot.offset, *spot.mask)]
         for lane, (offset, *mask) in enumerate(zip(*found, strict=True)):
             inside = [self.one(node, lane) for node in spot.inside]
-            yield Spot(spot.buffer, spot.storage, offset, 0, 1, mask, inside)
+            yield spot._replace(offset=offset, step=0, lanes=1, mask=mask, inside=inside)
 
     def _read(self, spot: Spot, fill: UOp) -> UOp:
-        if spot.step is None and not spot.storage.width:
+        if spot.step is None and not spot.width:
             parts = [self._read(one, fill) for one in self._in_each_lane(spot)]
             lanes = range(len(parts))
             return self.merge(parts, tuple(lanes))
         test = self.holds(spot.mask, spot.inside)
         if test is FALSE:
             return fill
-        if spot.storage.width:
+        if spot.width:
             value = self._read_registers(spot)
             return self.apply(Ops.WHERE, test, value, fill)
-        src = [self.same(self.first(spot.offset))]
+        first = self.first(spot.offset)
+        src = [self.same(first)]
         if test is not TRUE:
-            src += [self.splat(test, spot.lanes), self.splat(fill, spot.lanes)]
-        return self._load(spot.buffer, fill.dtype.vec(spot.lanes), *src)
+            src.append(self.splat(test, spot.lanes))
+            src.append(self.splat(fill, spot.lanes))
+        whole = is_multiple(first, spot.lanes)
+        return self._load(spot.buffer, fill.dtype.vec(spot.lanes), whole, *src)
 
     def _write(self, spot: Spot, value: UOp) -> None:
         if spot.step is None:
@@ -150,40 +155,41 @@ class Values(Indices):
         if test is FALSE:
             return
         value = self.splat(value, spot.lanes)
-        if spot.storage.width:
+        if spot.width:
             if test is not TRUE:
                 old = self._read_registers(spot)
                 value = self.apply(Ops.WHERE, test, value, old)
             self._write_registers(spot, value)
             return
-        src = [self.same(self.first(spot.offset)), value]
+        first = self.first(spot.offset)
+        src = [self.same(first), value]
         if test is not TRUE:
             src.append(self.splat(test, spot.lanes))
-        self._store(spot.buffer, *src)
+        self._store(spot.buffer, is_multiple(first, spot.lanes), *src)
 
-    def _load(self, buffer: UOp, dtype: DType, *src: UOp) -> UOp:
-        moment = self.now.get(buffer, 0)
-        stored = self.buffers.get(buffer, buffer)
-        return self.put_load(buffer, dtype, (stored, *src), moment)
+    def _load(self, buffer: UOp, dtype: DType, whole: bool, *src: UOp) -> UOp:
+        node = UOp(Ops.LOAD, dtype, (self.buffers[buffer], *src), whole)
+        return self.put_load(buffer, node, self.now.get(buffer, 0))
 
-    def _store(self, buffer: UOp, *src: UOp) -> None:
+    def _store(self, buffer: UOp, whole: bool, *src: UOp) -> None:
         moment = self.changed(buffer)
-        stored = self.buffers.get(buffer, buffer)
-        self.append(UOp(Ops.STORE, dtypes.void, (stored, *src), None, moment))
+        src = (self.buffers[buffer], *src)
+        self.append(UOp(Ops.STORE, dtypes.void, src, whole, moment))
 
     # registers
 
     def _read_registers(self, spot: Spot) -> UOp:
-        width, last = spot.storage.width, spot.storage.size - 1
+        width, last = spot.width, self.storage[spot.buffer].size - 1
         # a lane outside is one that its mask leaves out
-        places = [divmod(min(max(element, 0), last), width) for element in self._elements(spot)]
+        inside = [min(max(element, 0), last) for element in self._elements(spot)]
+        places = [divmod(element, width) for element in inside]
         units = dedup([unit for unit, _ in places])
         parts = [self._register(spot.buffer, unit) for unit in units]
         lanes = [width * units.index(unit) + lane for unit, lane in places]
         return self.merge(parts, tuple(lanes))
 
     def _write_registers(self, spot: Spot, value: UOp) -> None:
-        width, size = spot.storage.width, spot.storage.size
+        width, size = spot.width, self.storage[spot.buffer].size
         places = enumerate(self._elements(spot))
         lane_of = {element: lane for lane, element in places if 0 <= element < size}
         for unit in dedup([element // width for element in lane_of]):
@@ -194,14 +200,14 @@ class Values(Indices):
                 parts = [self._register(spot.buffer, unit), value]
                 lanes = [k if lane < 0 else width + lane for k, lane in enumerate(lanes)]
             new = self.merge(parts, tuple(lanes))
-            self._store(spot.buffer, self.number(unit), new)
+            self._store(spot.buffer, True, self.number(unit), new)
 
     def fill(self, buffer: UOp, value: UOp) -> None:
         """Put one value in every register of a buffer."""
         storage = self.storage[buffer]
         value = self.splat(value, storage.width)
         for unit in range(storage.size // storage.width):
-            self._store(buffer, self.number(unit), value)
+            self._store(buffer, True, self.number(unit), value)
 
     def _elements(self, spot: Spot) -> list[int]:
         if spot.step is None:
@@ -211,7 +217,7 @@ class Values(Indices):
 
     def _register(self, buffer: UOp, unit: int) -> UOp:
         dtype = self.buffers[buffer].dtype
-        return self._load(buffer, dtype, self.number(unit))
+        return self._load(buffer, dtype, True, self.number(unit))
 
 
 _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
@@ -221,6 +227,12 @@ _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
     Ops.MASK: lambda values, node: values.mask(node.arg),
     Ops.VARIABLE: Values.variable,
 }
+
+
+def is_multiple(index: Index, number: int) -> bool:
+    """True if every value of an index is known to be a multiple."""
+    factors = [factor for _, factor in index.terms]
+    return gcd(index.const, *factors) % number == 0
 
 
 def _sources_first(value: UOp) -> list[UOp]:

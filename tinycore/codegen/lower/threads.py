@@ -1,0 +1,265 @@
+"""Gives a kernel with thread loops the form that each thread of a group runs.
+
+In: a tree with loops @thread. Out: one flat thread loop at a time, registers of one thread, memory
+of the group where threads meet, a barrier before what others wrote. Next file: stores.py.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from math import gcd
+
+from tinycore.codegen.lower.mapped import flat, in_order
+from tinycore.codegen.lower.storage import laid_out
+from tinycore.codegen.optimize.analysis import iterations
+from tinycore.codegen.optimize.edit import (
+    Indices,
+    changed,
+    declared,
+    edit,
+    find,
+    fresh,
+    is_inside,
+    names_in,
+    place_of,
+    read,
+    refit,
+)
+from tinycore.codegen.optimize.pieces import resized
+from tinycore.codegen.optimize.stage import moving_part
+from tinycore.dtype import dtypes
+from tinycore.runtime.contract import Caps
+from tinycore.runtime.errors import Unsupported
+from tinycore.uop import Nodes, Ops, UOp
+from tinycore.uop.affine import atoms, evaluate, mask_of, substitute
+from tinycore.uop.index import Index, axis, make
+from tinycore.uop.lowered import GROUP
+from tinycore.uop.ops import MONOIDS
+from tinycore.uop.sites import uses
+from tinycore.uop.tree import (
+    BODIES,
+    GLOBAL,
+    Access,
+    Kernel,
+    axis_of,
+    buffer,
+    gathered,
+    load,
+    loop,
+    rebuild,
+    store,
+    walk,
+)
+from tinycore.util import ceildiv, np
+
+
+def threads(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` as the threads of a group run it, each statement outside of thread loops by all.
+
+    In order where the target has no groups. Raises: Unsupported if one would have more threads or
+    memory than the target allows.
+    """
+    if caps.max_group_threads < 2:
+        return kernel._replace(body=in_order(kernel.body, "thread"))
+    kernel = kernel._replace(body=flat(kernel.body, "thread"))
+    count = group_size(kernel)
+    if count < 2:
+        return kernel
+    body = _private(kernel, axis("thread", count))
+    kernel = kernel._replace(body=body, spmd=True)
+    shared = [one for one in find(body, Ops.BUFFER) if one.arg.space == GROUP]
+    held = sum(laid_out(one.arg).size * one.dtype.itemsize for one in shared)
+    for wanted, most, what in (
+        (count, caps.max_group_threads, "threads"),
+        (held, caps.group_bytes, "bytes of group memory"),
+    ):
+        if wanted > most:
+            raise Unsupported(
+                f"lower: {kernel.name} needs {wanted} {what} a group; this target has {most}"
+            )
+    return kernel._replace(body=_Sync(kernel).body(body, set()))
+
+
+def group_size(kernel: Kernel) -> int:
+    """Threads a group: those of the largest nest of thread loops."""
+    every = [(*around, one) for one, around in walk(kernel.body) if is_thread(one)]
+    return max([iterations(filter(is_thread, nest)) for nest in every], default=1)
+
+
+def is_thread(node: UOp) -> bool:
+    """True for a loop whose iterations are threads."""
+    return place_of(node) == "thread"
+
+
+# Reductions across threads
+
+SHARE = 8  # values that a thread sums in one step
+
+
+def meetings(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with each sum over threads as one of memory that they share, in steps."""
+    return kernel._replace(body=edit(kernel.body, _met))
+
+
+def _met(node: UOp) -> Nodes:
+    if not is_thread(node) or node.arg.kind != "red":
+        return (node,)
+    nests = [_nest(one, node) for one in node.src]
+    if not all(nests):
+        return (refit(node, map=""),)
+    return tuple(part for nest in nests for part in _in_steps(nest, node))
+
+
+def _nest(statement: UOp, node: UOp) -> Nodes:
+    """A plain combining STORE to one place, after the reductions around it; else nothing."""
+    loops, axes = [], [axis_of(node)]
+    while statement.op is Ops.LOOP and statement.arg.kind == "red" and len(statement.src) == 1:
+        loops.append(statement)
+        axes.append(axis_of(statement))
+        statement = statement.source
+    if statement.op is not Ops.STORE or statement.arg.rebase:
+        return ()
+    [place] = statement.arg.places
+    is_one = not gathered(place.indices) and atoms(*axes).isdisjoint(atoms(*place.indices))
+    return (*loops, statement) if is_one else ()
+
+
+def _in_steps(nest: Nodes, node: UOp) -> Nodes:
+    """target += value of many threads: each step leaves a share of sums to that many threads."""
+    *around, made = nest
+    (target, value), [place], combine = made.src, made.arg.places, made.arg.combine
+    name, count = f"{node.name}.{target.name}", node.arg.extent.hi
+    own = buffer(f"{name}.own", value.dtype, (), "reg", init=combine)
+    held = buffer(f"{name}.all", value.dtype, (count,), GROUP)
+    body = store(own, place._replace(indices=()), value, combine)
+    for outer in reversed(around):
+        body = outer.over((body,))
+    given = store(held, Access((axis_of(node),)), load(own, Access(())))
+    step = refit(node, kind="par").over((own, body, given))
+    fewer = ceildiv(count, SHARE) if count > SHARE else 1
+    head = loop("red", f"{node.name}.{fewer}", fewer, (), "thread")
+    turn = loop("red", f"{node.name}.last", min(count, SHARE), (), "unroll")
+    at, fill = axis_of(turn) * fewer + axis_of(head), MONOIDS[combine].identity
+    one = load(held, Access((at,), mask_of([count - 1 - at]), fill=value.const_like(fill).arg))
+    inner = atoms(*map(axis_of, (node, *around)))
+    mask = [] if is_inside(target, place) else [one for one in place.mask if not atoms(one) & inner]
+    rest = (turn, store(target, Access(place.indices, tuple(mask)), one, combine))
+    after = _in_steps(rest, head) if fewer > 1 else (turn.over(rest[1:]),)
+    return (held, step, *after)
+
+
+# Where registers live
+
+OWN = ("reg", "packed")  # memory of one thread
+
+
+_Touch = tuple[Indices, bool, bool]
+"""Where a thread uses a buffer, if in a thread loop, and if to load from it."""
+
+
+def _private(kernel: Kernel, number: Index) -> Nodes:
+    """The statements, where each register buffer around thread loops is a thread's or the group's.
+
+    One that only statements of all threads write is every thread's own. Where one thread alone
+    touches an element, each has the elements that are its. Others are the group's.
+    """
+    outer: list[UOp] = []
+    touches: dict[UOp, list[_Touch]] = defaultdict(list)
+    for statement, loops in walk(kernel.body):
+        around = [*filter(is_thread, loops)]
+        if statement.op is Ops.BUFFER and statement.arg.space in OWN and not around:
+            outer.append(statement)
+        env = dict.fromkeys(atoms(*map(axis_of, around)), number)
+        for use in uses(statement) if statement.op not in BODIES else ():
+            told = tuple([substitute(index, env) for index in use.access.indices])
+            touches[use.buffer].append((told, bool(around), use.how == "load"))
+    body = kernel.body
+    for held in outer:
+        if any(in_thread and not is_load for _, in_thread, is_load in touches[held]):
+            shared = {held: refit(held, space=GROUP)}
+            body = _narrowed(body, held, touches[held], number) or rebuild(body, shared)
+    return body
+
+
+def _narrowed(body: Nodes, held: UOp, touches: Sequence[_Touch], number: Index) -> Nodes:
+    """The statements with a buffer of a thread's elements alone; none if threads share some.
+
+    Of each `span` elements along a dimension a thread has `own` neighbours, at its `part`.
+    """
+    moving, numbers = atoms(number), np().arange(number.hi + 1)
+    found = {tuple([moving_part(index, moving) for index in told]) for told, *_ in touches}
+    parts = found.pop()
+    places = [0 * numbers + evaluate(part, lambda atom: numbers) for part in parts]
+    is_own = not found and len({*zip(*places, strict=True)}) == len(numbers)
+    cuts = []
+    for k, part in enumerate(parts):
+        own = gcd(*dict(part.terms).values()) or 1
+        span = part.hi + own
+        cuts.append((own, span))
+        is_own &= all(told[k] % span // own is part // own for told, *_ in touches)
+
+    def kept(indices: Indices) -> Indices:
+        places = zip(indices, cuts, strict=True)
+        return tuple([index // span * own + index % own for index, (own, span) in places])
+
+    shape = [
+        extent if own == span else make(ceildiv(extent.hi, span) * own)
+        for extent, (own, span) in zip(held.arg.shape, cuts, strict=True)
+    ]
+    if not is_own or not all(in_thread for _, in_thread, _ in touches):
+        return ()
+    return resized(body, {held: refit(held, shape=tuple(shape))}, kept)
+
+
+# Barriers
+
+Touched = set[tuple[UOp, bool]]  # buffers that threads share, and whether they are changed
+
+
+class _Sync:
+    """Puts barriers into one kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.taken = names_in(kernel)
+        loaded = read(kernel.body)
+        self.shared = {
+            one
+            for one in changed(kernel.body)
+            if one.arg.space == GROUP or (one.arg.space == GLOBAL and one in loaded)
+        }
+
+    def body(self, statements: Iterable[UOp], since: Touched) -> Nodes:
+        """Statements with barriers; `since` is what happened since the last."""
+        out: list[UOp] = []
+        for statement in statements:
+            does = self._touched(statement)
+            is_met = any({(one, True), (one, not changes)} & since for one, changes in does)
+            if is_met:
+                out.append(UOp(Ops.BARRIER, dtypes.void, ()))
+            if is_met or statement.op is Ops.BARRIER:
+                since.clear()
+            if statement.op in BODIES and not is_thread(statement):
+                does = set()
+                for _ in range(1 + self._repeats(statement)):  # the second round meets the first
+                    statement = statement.over(self.body(statement.src, does))
+            since |= does
+            out.append(self._alone(statement))
+        return tuple(out)
+
+    def _repeats(self, statement: UOp) -> bool:
+        """True if iterations meet: those of a par loop only in a buffer that they use in turn."""
+        if statement.op is not Ops.LOOP or place_of(statement) == "grid":
+            return False
+        return statement.arg.kind != "par" or bool(self.shared & declared(statement.src))
+
+    def _touched(self, statement: UOp) -> Touched:
+        changes = changed([statement])
+        if statement.op is Ops.BUFFER and statement.arg.init:
+            changes = {statement}
+        loaded = {(one, False) for one in read([statement]) & self.shared}
+        return loaded | {(one, True) for one in changes & self.shared}
+
+    def _alone(self, statement: UOp) -> UOp:
+        """What all threads would write to memory is written by the first."""
+        if statement.op is not Ops.STORE or statement.source.arg.space in OWN:
+            return statement
+        return loop("par", fresh("first", self.taken), 1, [statement], "thread")
