@@ -56,7 +56,7 @@ class Caps:
     at a time, 2 distinct objects, 3 any.
     Hints: `units` work side by side (cores, multiprocessors), `lanes` are threads that run as one,
     `registers` hold `vector_bytes` each, `cache_bytes` starts at the nearest level; a stage of more
-    than `row` elements must not share a narrow kernel.
+    than `row` elements must not share a narrow kernel; `image_reads` are faster than others.
     """
 
     dtypes: tuple[str, ...]
@@ -89,6 +89,7 @@ class Caps:
     registers: int = _hint(16)
     cache_bytes: tuple[int, ...] = _hint(())
     row: int = _hint(1024)
+    image_reads: bool = _hint(False)
     graph: bool = _hint(False)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """BEAM asks for times and keeps the best; it runs nothing itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,15 @@ CAPS = Caps(
     registers=16,
     cache_bytes=(1 << 15, 1 << 20),
     units=2,
+)
+GROUPS = replace(
+    CAPS,
+    tile_spaces=("reg", "group"),
+    max_group=(64, 64, 64),
+    max_group_threads=64,
+    group_bytes=1 << 14,
+    vector_bytes=16,
+    lanes=4,
 )
 SMALL = kernels(A=12, B=16, C=8, D=9)
 
@@ -65,13 +75,13 @@ def test_where_nothing_runs_the_heuristic_stays() -> None:
     assert search(clock.kernel, CAPS, 1, clock.evaluate) == tuple(heuristic(clock.kernel, CAPS)[1])
 
 
+@pytest.mark.parametrize("caps", [CAPS, GROUPS], ids=["vectors", "groups"])
 @pytest.mark.parametrize("name", ["matmul", "softmax", "norm", "conv", "attention", "embed"])
-def test_every_neighbour_computes_the_same(name: str) -> None:
+def test_every_neighbour_computes_the_same(name: str, caps: Caps) -> None:
     kernel = SMALL[name]
-    first = tuple(heuristic(kernel, CAPS)[1])
-    trees = {
-        show(tree): tree for tree, _ in (applied(kernel, c) for c in neighbours(kernel, first))
-    }
+    first = tuple(heuristic(kernel, caps)[1])
+    candidates = [applied(kernel, one)[0] for one in neighbours(kernel, first, caps)]
+    trees = {show(tree): tree for tree in candidates}
     assert len(trees) > 15
     for tree in list(trees.values())[::7]:
         assert_same(kernel, tree, 1)

@@ -10,7 +10,7 @@ from functools import reduce
 
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.pieces import reorder, rfactor
-from tinycore.codegen.optimize.place import at, factor
+from tinycore.codegen.optimize.place import at, factor, place
 from tinycore.codegen.optimize.split import fill, fuse, map_axis, overlap, peel, split
 from tinycore.codegen.optimize.stage import Layout, stage, update
 from tinycore.uop.spec import misplaced
@@ -27,6 +27,7 @@ ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
     "STAGE": (stage, str, str, str, object),
     "UPDATE": (update, str, str, tuple),
     "AT": (at, str, str),
+    "PLACE": (place, str, str),
     "FACTOR": (factor, str),
     "FILL": (fill, str),
 }

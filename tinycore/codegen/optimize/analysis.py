@@ -5,9 +5,10 @@ Next file: heuristic.py.
 """
 
 from collections.abc import Iterable
+from math import prod
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.edit import Statements, atoms_in, loops_in
+from tinycore.codegen.optimize.edit import atoms_in, loops_in
 from tinycore.codegen.optimize.stage import moving_part, used_alone
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
@@ -67,13 +68,13 @@ def _address(buffer: UOp, access: Access) -> Index:
     return total
 
 
-def par_chain(statements: Statements) -> tuple[list[UOp], Statements]:
-    """The par loops that perfectly nest from the top, and the body of the innermost."""
-    chain = []
-    while len(statements) == 1 and statements[0].op is Ops.LOOP and statements[0].arg.kind == "par":
-        chain.append(statements[0])
-        statements = statements[0].src
-    return chain, statements
+def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
+    """The loops of a kind that perfectly nest from the top, and the body of the innermost."""
+    chain: Nodes = ()
+    while len(body) == 1 and body[0].op is Ops.LOOP and body[0].arg.kind == kind:
+        chain += body
+        body = body[0].src
+    return chain, body
 
 
 def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
@@ -92,3 +93,13 @@ def extent_of(loop: UOp) -> int:
     """The number of iterations, at its upper bound."""
     extent: Index = loop.arg.extent
     return extent.hi
+
+
+def iterations(loops: Iterable[UOp]) -> int:
+    """The number of iterations of a nest of loops, at its upper bound."""
+    return prod(map(extent_of, loops))
+
+
+def names_of(loops: Iterable[UOp]) -> list[str]:
+    """The axes of loops."""
+    return [loop.name for loop in loops]

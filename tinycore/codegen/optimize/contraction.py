@@ -10,9 +10,10 @@ from itertools import chain, permutations
 from math import prod
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.analysis import Reference, extent_of
+from tinycore.codegen.optimize.analysis import Reference, extent_of, iterations
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, UOp
+from tinycore.util import ceildiv, round_up
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
@@ -55,13 +56,15 @@ class Contraction(NamedTuple):
         _, second, *_ = (*self.caps.cache_bytes, _CACHE_BYTES, _CACHE_BYTES)
         return second // 2
 
+    @property
+    def moving(self) -> list[Reference]:
+        """The loads that move in a sum."""
+        return [one for one in self.loads if any(map(one.moves, self.red))]
+
     def _reuses(self) -> bool:
         """True if some par axis of four or more leaves one load in place while it moves another."""
-        moving = [r for r in self.loads if any(map(r.moves, self.red))]
-        for loop in self.par:
-            if extent_of(loop) >= 4 and len({one.moves(loop) for one in moving}) == 2:
-                return True
-        return False
+        long = [loop for loop in self.par if extent_of(loop) >= 4]
+        return any(len({one.moves(loop) for one in self.moving}) == 2 for loop in long)
 
     def best_tile(self) -> Tile | None:
         """The cheapest tile; None if nothing is used again or no axis can become lanes."""
@@ -83,7 +86,7 @@ class Contraction(NamedTuple):
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
         sides: list[Nodes] = [(vector, row) for row in rows]
         for loops in sides or [(vector,)]:
-            reuse = prod(map(extent_of, loops[1:]))
+            reuse = iterations(loops[1:])
             for vectors in (2, 1, 4, 3):
                 if vectors > 1 and (vectors - 1) * self.lanes >= extent_of(vector):
                     continue
@@ -93,7 +96,7 @@ class Contraction(NamedTuple):
 
     def _uses(self, vector: UOp, packed: Reference) -> int:
         others = [loop for loop in self.par if loop is not vector]
-        return prod(extent_of(loop) for loop in others if not packed.moves(loop))
+        return iterations([loop for loop in others if not packed.moves(loop)])
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums of vectors."""
@@ -124,18 +127,17 @@ class Contraction(NamedTuple):
             waste = 1.0
             for loop, count in zip(loops[::-1], counts[::-1], strict=True):
                 tile = count * self.lanes if loop is loops[0] else count
-                extent = extent_of(loop)
-                waste *= -(-extent // tile) * tile / extent
+                waste *= round_up(extent_of(loop), tile) / extent_of(loop)
             yield Tile(loops, counts, waste * pace + outside, packed, block)
 
     def _block(self, packed: Reference, row_bytes: int) -> Block | None:
         """The outermost reduction loop, and how much of it a panel in the cache holds."""
         outer = self.red[0]
-        depth = prod(extent_of(loop) for loop in self.red if packed.moves(loop))
+        depth = iterations(filter(packed.moves, self.red))
         if depth * row_bytes <= self.near or not packed.moves(outer):
             return None
         extent = extent_of(outer)
-        wanted = max(1, -(-_DEPTH // (depth // extent)))
+        wanted = max(1, ceildiv(_DEPTH, depth // extent))
         count = next((n for n in range(wanted, 2 * wanted) if extent % n == 0), wanted)
         return (outer, count) if count < extent else None
 
@@ -144,7 +146,7 @@ class Contraction(NamedTuple):
         vector, *rows = loops
         if vector.arg.kind == "red":
             return 0.05
-        scatter = _SCATTER / prod(map(extent_of, self.red))
+        scatter = _SCATTER / iterations(self.red)
         if block is None:
             scatter = max(scatter, 0.1)
         cost = scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)

@@ -67,6 +67,12 @@ def loops_of(kernel: Kernel, name: str) -> list[UOp]:
     return found
 
 
+def place_of(node: UOp) -> str:
+    """Where the iterations of a loop run; nowhere for other statements."""
+    found: str = node.arg.map if node.op is Ops.LOOP else ""
+    return found
+
+
 def atom_of(node: UOp) -> Atom | None:
     """The index atom of a loop's axis; None if it runs once."""
     value = axis_of(node)
@@ -199,6 +205,14 @@ def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
     ours = loops_of(kernel, name)
     body = edit(kernel.body, lambda one: change(one) if one in ours else (one,))
     return kernel._replace(body=body)
+
+
+def is_inside(buffer: UOp, place: Access) -> bool:
+    """True if a place is in its buffer even where its mask is false."""
+    for index, extent in zip(place.indices, buffer.arg.shape, strict=False):
+        if index.lo < 0 or index.hi >= extent.lo:
+            return False
+    return True
 
 
 def readdressed(node: UOp, change: Places) -> UOp:

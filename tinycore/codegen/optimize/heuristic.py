@@ -4,31 +4,31 @@ In: a kernel and the caps of a target. Out: action texts: register tiles for con
 along the axis contiguous in most accesses, a grid of the outer par loops. Next file: search.py.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
-from math import prod
-
-from tinycore.codegen.optimize.actions import applied
+from tinycore.codegen.optimize.actions import Actions
 from tinycore.codegen.optimize.analysis import (
     Reference,
+    chain_of,
     extent_of,
-    is_linear,
+    iterations,
     leaf_loops,
-    par_chain,
+    names_of,
     references,
 )
+from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction, Tile
-from tinycore.codegen.optimize.edit import find, loops_in
+from tinycore.codegen.optimize.edit import loops_in
+from tinycore.codegen.optimize.teams import teams
 from tinycore.runtime.contract import Caps
-from tinycore.uop import Nodes, Ops, UOp
+from tinycore.uop import Ops, UOp
 from tinycore.uop.tree import Kernel
+from tinycore.util import ceildiv
 
-_PACE = {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}  # how near neighbours of a stride are
 
-
-def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
+def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, Actions]:
     """The kernel after the chosen actions, and their texts."""
-    choice = _Choice(kernel, caps)
+    if caps.max_group_threads > 1:
+        return teams(kernel, caps)
+    choice = _Vectors(kernel, caps)
     choice.fuse_contiguous()
     for position in range(len(choice.kernel.body)):
         if not choice.contraction(position):
@@ -37,49 +37,15 @@ def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, list[str]]:
     return choice.kernel, choice.taken
 
 
-class _Choice:
-    """A kernel and the actions taken so far."""
-
-    def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
-        self.kernel = kernel
-        self.caps = caps
-        self.taken: list[str] = []
-        self.lanes = max(caps.vector_bytes // max(widest, default=4), 1)
-
-    def take(self, *texts: str) -> bool:
-        """Apply each action that is legal; True if all are."""
-        self.kernel, legal = applied(self.kernel, texts)
-        self.taken += legal
-        return legal == texts
-
-    # fusing
-
-    def fuse_contiguous(self) -> None:
-        """Make one axis of neighbours that every access walks at one pace."""
-        while any(self._fused(outer) for outer in loops_in(self.kernel.body)):
-            pass
-
-    def _fused(self, outer: UOp) -> bool:
-        before, [inner, *others] = self.kernel, outer.src
-        if others or inner.op is not Ops.LOOP or not is_linear(before.body):
-            return False
-        if not self.take(f"FUSE({outer.name}, {inner.name})"):
-            return False
-        if is_linear(self.kernel.body):
-            return True
-        self.kernel = before
-        self.taken.pop()
-        return False
+class _Vectors(Choice):
+    """Choices for a target of wide vectors."""
 
     # contractions
 
     def contraction(self, position: int) -> bool:
         """Tile a root statement that is a contraction, with zeros for the masks of its sums."""
-        for made in find(self.kernel.body[position : position + 1], Ops.STORE):
-            if made.arg.combine == "sum" and made.arg.places[0].mask:
-                self.take(f"FILL({made.source.name})")
-        operands = self._operands(self.kernel.body[position])
+        self.unmask(position)
+        operands = self.operands(self.kernel.body[position])
         tile = operands and operands.best_tile()
         if not operands or not tile:
             return False
@@ -89,19 +55,8 @@ class _Choice:
             _RowTile(self, operands, tile).make()
         return True
 
-    def _operands(self, root: UOp) -> Contraction | None:
-        chain, body = par_chain((root,))
-        reds = loops_in(body)
-        nested = all(outer.src == (inner,) for outer, inner in pairwise(reds))
-        if not chain or not nested or {one.arg.kind for one in reds} != {"red"}:
-            return None
-        around, after = tuple(chain), [one for one in body if one is not reds[0]]
-        loads = [one for one in references(reds[:1], around) if not one.is_store]
-        stored = references(after, around)
-        return Contraction(around, tuple(reds), loads, stored, self.lanes, self.caps)
-
     def _tile_by_partial_sums(self, operands: Contraction, tile: Tile) -> None:
-        vector, *sides = [loop.name for loop in tile.loops]
+        vector, *sides = names_of(tile.loops)
         inside = operands.red[operands.red.index(tile.loops[0]) + 1 :]
         self.take(*[f"REORDER({vector}, {loop.name})" for loop in inside])
         split = f"SPLIT({vector}, {self.lanes})"
@@ -118,7 +73,7 @@ class _Choice:
     def vectorize(self, position: int) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""
         root = self.kernel.body[position]
-        chosen = [(path[-1], _contiguous_axis(path)) for path in leaf_loops([root])]
+        chosen = [(path[-1], contiguous_axis(path, path[-1].src)) for path in leaf_loops([root])]
         done: set[str] = set()
         for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
             # one axis of lanes for a nest: leaves with their own leave the outer axes alone
@@ -169,33 +124,21 @@ class _Choice:
         if any(statement.op is not Ops.LOOP for statement in self.kernel.body):
             return
         for statement in self.kernel.body:
-            for loop in par_chain((statement,))[0]:
+            for loop in chain_of((statement,))[0]:
                 if loop.arg.map or not self.take(f"MAP({loop.name}, grid)"):
                     break
-
-
-def _contiguous_axis(path: Nodes) -> UOp | None:
-    inner = references(path[-1].src, path)
-    best, best_score = None, 0.0
-    for loop in reversed(path):
-        if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
-            continue
-        score = sum(_PACE.get(one.stride(loop), -0.5) for one in inner)
-        if score > best_score and extent_of(loop) >= 4:
-            best, best_score = loop, score
-    return best
 
 
 class _RowTile:
     """The actions that make a tile of rows; names are those after each SPLIT."""
 
-    def __init__(self, choice: _Choice, operands: Contraction, tile: Tile) -> None:
+    def __init__(self, choice: Choice, operands: Contraction, tile: Tile) -> None:
         self.choice = choice
         self.take = choice.take
         self.operands = operands
         self.tile = tile
         self.vectors, self.rows, *_ = (*tile.counts, 1)
-        self.vector, self.row, *_ = (*[loop.name for loop in tile.loops], "")
+        self.vector, self.row, *_ = (*names_of(tile.loops), "")
         self.panel = self.vector
         self.others = [loop.name for loop in operands.par if loop not in tile.loops]
         self.depth = [loop.name for loop in operands.red]
@@ -215,8 +158,7 @@ class _RowTile:
             self._update(row or f"{self.panel}.0", parts)
         self.take(f"MAP({parts[0]}, vec)", *[f"MAP({name}, reg)" for name in parts[1:]])
         wanted = [*shares, f"{self.vector}.0", *outer]
-        chain = [loop.name for loop in par_chain(self.choice.kernel.body)[0]]
-        self._order(chain, {name: k for k, name in enumerate(wanted)})
+        self.choice.arrange(wanted)
         if packed:
             self._pack(packed, block or f"{self.vector}.0")
         if extent_of(self.tile.loops[-1]) % self.rows:
@@ -230,14 +172,6 @@ class _RowTile:
         if self.rows > 1 and self.take(f"SPLIT({self.row}, {self.rows})"):
             parts.append(f"{self.row}.1")
         return parts
-
-    def _order(self, names: list[str], rank: Mapping[str, int]) -> list[str]:
-        """Bring nested loops, outermost first, in order of rank, as far as that is legal."""
-        for k, (outer, inner) in enumerate(pairwise(names)):
-            wrong = rank.get(outer, -1) > rank.get(inner, -1)
-            if wrong and self.take(f"REORDER({outer}, {inner})"):
-                return self._order([*names[:k], inner, outer, *names[k + 2 :]], rank)
-        return names
 
     # reduction loops
 
@@ -260,11 +194,11 @@ class _RowTile:
     def _streamed(self) -> str:
         """Order the reduction loops; the innermost, which is returned, moves splats least."""
         splats = [one for one in self.operands.loads if not one.moves(self.tile.loops[0])]
-        rank: dict[str, int] = {}
+        moves: dict[str, int] = {}
         for loop in self.operands.red:
-            moves = max([abs(one.stride(loop) or 0) for one in splats], default=0)
-            rank |= {loop.name: -moves, f"{loop.name}.1": -moves}
-        return self._order(self.depth, rank)[-1]
+            steps = max([abs(one.stride(loop) or 0) for one in splats], default=0)
+            moves |= {loop.name: -steps, f"{loop.name}.1": -steps}
+        return self.choice.order(self.depth, sorted(self.depth, key=moves.__getitem__))[-1]
 
     # panels
 
@@ -273,13 +207,13 @@ class _RowTile:
         extent, units = extent_of(self.tile.loops[0]), self.choice.caps.units
         least = self.choice.lanes * self.vectors
         block, depth = self.tile.block or (None, 1)
-        depth *= prod(extent_of(loop) for loop in self.operands.red if loop is not block)
+        depth *= iterations([loop for loop in self.operands.red if loop is not block])
         most = min(self.operands.near // (4 * depth), extent // (2 * units), 4 * least)
         width = max(most // least, 1) * least
         self.take(f"SPLIT({self.vector}, {width})")
         self.panel = f"{self.vector}.1"
         few, shares = (units, units) if block else (2 * units, 4 * units)
-        return self._shared(packed, shares) if -(-extent // width) < few else []
+        return self._shared(packed, shares) if ceildiv(extent, width) < few else []
 
     def _shared(self, packed: Reference, shares: int) -> list[str]:
         may = [loop for loop in self.operands.par if loop.name in self.others]
@@ -290,7 +224,7 @@ class _RowTile:
             return []
         loop = max(still, key=extent_of)
         step = self.rows if loop in self.tile.loops else 1
-        chunk = -(-extent_of(loop) // (shares * step)) * step
+        chunk = ceildiv(extent_of(loop), shares * step) * step
         self.take(f"SPLIT({loop.name}, {chunk})")
         inner = {loop.name: f"{loop.name}.1"}
         self.row = inner.get(self.row, self.row)

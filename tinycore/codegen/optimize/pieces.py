@@ -28,6 +28,7 @@ from tinycore.codegen.optimize.edit import (
     loops_of,
     names_in,
     nodes_in,
+    place_of,
     read,
     readdressed,
     refit,
@@ -189,7 +190,7 @@ def as_plan(kernel: Kernel) -> Plan:
     Raises: Illegal if launches would have to share more than values they only read.
     """
     name, params, variables, body, spmd = kernel
-    pieces = runs(body, lambda one: one.op is Ops.LOOP and one.arg.map == "grid")
+    pieces = runs(body, lambda one: place_of(one) == "grid")
     made, own, parts = separated(pieces, names_in(kernel))
     temps = (*made, *[one for one in own if one.arg.space == GLOBAL])
     launches = []

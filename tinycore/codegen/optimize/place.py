@@ -1,4 +1,4 @@
-"""AT and FACTOR: where a stage is computed, and what leaves a sum.
+"""AT, PLACE and FACTOR: where a stage is computed or read, and what leaves a sum.
 
 In: a kernel and a stage, named by the buffer it writes. Out: the kernel with the stage inside its
 reader's loop, written into its readers, or stored at the root. Next file: stage.py.
@@ -35,6 +35,7 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.codegen.optimize.pieces import distributed, resized, separated, tied
+from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make
@@ -76,6 +77,23 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
     if place == "inline":
         return in_block(kernel, buffer, lambda body: _inlined(body, buffer))
     return in_block(kernel, buffer, lambda body: merged(body, stage, place))
+
+
+# image
+
+
+def place(kernel: Kernel, name: str, space: str) -> Kernel:
+    """PLACE(buffer, image): a parameter is read as an image of texels, four elements each.
+
+    Legal for a parameter of float32 that nothing in the kernel writes.
+    """
+    buffer = buffer_named(kernel, name)
+    is_read = buffer in kernel.params and buffer not in changed(kernel.body)
+    if space != "image" or not is_read or buffer.dtype is not dtypes.float32:
+        raise Illegal(f"PLACE: {name} in {space!r}; expected a float32 that is only read, in image")
+    moved = {buffer: refit(buffer, space=space)}
+    params, body = rebuild(kernel.params, moved), rebuild(kernel.body, moved)
+    return kernel._replace(params=params, body=body)
 
 
 # inline

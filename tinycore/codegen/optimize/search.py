@@ -42,7 +42,7 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
     if not best:
         return first
     for number in range(ROUNDS):
-        changed = [new for one in best[:width] for new in neighbours(kernel, one.actions)]
+        changed = [new for one in best[:width] for new in neighbours(kernel, one.actions, caps)]
         found = measured(changed)
         least = best[0].seconds
         best = sorted([*best, *found])[:width]
@@ -81,12 +81,12 @@ def _measured(
     return sorted(found)
 
 
-def neighbours(kernel: Kernel, actions: Actions) -> Iterator[Actions]:
+def neighbours(kernel: Kernel, actions: Actions, caps: Caps) -> Iterator[Actions]:
     """Lists that differ in one decision: a factor, an action less, one before, some after."""
     for at, text in enumerate(actions):
         for other in _other_factors(text):
             yield (*actions[:at], other, *actions[at + 1 :])
-    for extra in _last(applied(kernel, actions)[0]):
+    for extra in _last(applied(kernel, actions)[0], caps):
         yield (*actions, *extra)
     for text in _first(kernel):
         yield (text, *actions)
@@ -117,19 +117,26 @@ def _first(kernel: Kernel) -> Iterator[str]:
             yield f"FUSE({outer.name}, {inner.name})"
 
 
-def _last(tree: Kernel) -> Iterator[Actions]:
+def _last(tree: Kernel, caps: Caps) -> Iterator[Actions]:
     free: dict[str, UOp] = {}
     for loop in loops_in(tree.body):
         if not loop.arg.map:
             free.setdefault(loop.name, loop)
     for name, loop in free.items():
-        yield from _for_loop(loop, name)
+        yield from _for_loop(loop, name, caps)
+    for param in tree.params if caps.images else ():
+        yield (f"PLACE({param.name}, image)",)
 
 
-def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
+def _for_loop(loop: UOp, name: str, caps: Caps) -> Iterator[Actions]:
     if loop.arg.kind == "par":
         yield (f"MAP({name}, grid)",)
         yield (f"MAP({name}, reg)",)
+    if caps.max_group_threads > 1:
+        cut = f"SPLIT({name}, {caps.lanes})"
+        parted = (f"RFACTOR({name}.1)", f"MAP({name}.1.j, thread)") * (loop.arg.kind == "red")
+        yield (cut, *parted, f"MAP({name}.1, thread)")
+        yield (f"MAP({name}, thread)",)
     if name.endswith(".0"):
         yield (f"PEEL({name})",)
     for factor in (2, 4, 8):
@@ -139,9 +146,10 @@ def _for_loop(loop: UOp, name: str) -> Iterator[Actions]:
             yield (cut, f"RFACTOR({name}.1)", f"MAP({name}.1, reg)")
     if loop.arg.extent.hi <= 8:
         yield (f"MAP({name}, unroll)",)
+    near = [space for space in caps.tile_spaces if space != "reg"]
     for buffer in sorted(read([loop]), key=lambda one: one.name):
-        if buffer.arg.space == GLOBAL:
-            yield (f"STAGE({buffer.name}, {name}, packed, box)",)
+        for space in near if buffer.arg.space == GLOBAL else ():
+            yield (f"STAGE({buffer.name}, {name}, {space}, box)",)
     inside = loop.source
     if inside.op is Ops.LOOP:
         yield (f"REORDER({name}, {inside.name})",)

@@ -18,6 +18,7 @@ from tinycore.codegen.optimize.edit import (
     edit_loops,
     find,
     fresh,
+    is_inside,
     loads,
     loops_in,
     loops_of,
@@ -30,6 +31,7 @@ from tinycore.codegen.optimize.edit import (
     refit,
     renewed,
 )
+from tinycore.codegen.optimize.partial import settled
 from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
@@ -124,6 +126,7 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
             raise Illegal(f"MAP: the extent of {name} is not known at launch")
     mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
     if place == "grid" and len(mapped.body) > 1:
+        mapped = settled(mapped)
         as_plan(mapped)
     return mapped
 
@@ -213,7 +216,8 @@ class _Primes:
             name = fresh(name + self.marks, self.taken)
             return refit(new, name=name) if new.op is Ops.BUFFER else new.replace(arg=name)
 
-        axes = {atom: axis(atom.name + self.marks, atom.hi + 1) for atom in atoms_in(node.src)}
+        old = sorted(atoms_in(node.src))  # new atoms are in order of making, as old ones are
+        axes = {atom: axis(atom.name + self.marks, atom.hi + 1) for atom in old}
         copy = Rebuild({}, axes, look).body(node.src)
         return placed(copy, {axis_of(node): value})
 
@@ -279,9 +283,8 @@ def _filled(statement: UOp) -> UOp:
     place, *others = statement.arg.places
 
     def unmasked(buffer: UOp, access: Access) -> Access:
-        for index, extent in zip(access.indices, buffer.arg.shape, strict=True):
-            if index.lo < 0 or index.hi >= extent.lo:
-                return access
+        if not is_inside(buffer, access):
+            return access
         kept = [value for value in access.mask if value not in place.mask]
         return access._replace(mask=tuple(kept))
 

@@ -67,8 +67,10 @@ class Source:
             number = node.replace(dtype=dtypes.int64)
             parameters.append(self.declared(dialect.variable, number))
         seen = {""}
+        seen.update([node.arg.space for node in program.params])
         for node in program.uops:
-            seen.update([node.op.name, *[source.dtype.name for source in node.src]])
+            seen.add(node.op.name)
+            seen.update([source.dtype.name for source in node.src])
             if node.op not in ELEMENTWISE or node in self.used:
                 _WRITERS.get(node.op, Source.scalar)(self, node)
         preamble = [line for name, line in dialect.preamble.items() if name in seen]

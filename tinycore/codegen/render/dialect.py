@@ -60,12 +60,13 @@ class Dialect(NamedTuple):
     `kernel` takes {preamble}, {name}, {parameters}, {group} with the memory of a group, {threads}
     in one, and {body}. `types` are by dtype, of its size in memory (a bool is a byte); a narrow
     float that is spelled like the unsigned integer of its size is kept as bits. `spaces`: "global"
-    for parameters, "group", "packed" for arrays of one thread. `number` is that of the group
-    ("grid") and of the "thread" in it. `ops` spell what C has no operator for, or otherwise;
-    `casts` conversions by (old, new). `preamble` has lines by the names of dtypes and ops, for
-    programs that use them; "" is for all. `infinity` and `nan` are float32. `vector` is the type of
-    so many {lanes}, for each of `widths`, which rise; `vector_of` makes one of {values}, `lane` is
-    one of its lanes. `wraps`: signed integers do, and none is narrower than int.
+    for parameters and "image" for those read as such, "group", "packed" for arrays of one thread.
+    `number` is that of the group ("grid") and of the "thread" in it. `ops` spell what C has no
+    operator for, or otherwise; `casts` conversions by (old, new). `preamble` has lines by the names
+    of dtypes, ops and spaces of parameters, for programs that use them; "" is for all. `infinity`
+    and `nan` are float32. `vector` is the type of so many {lanes}, for each of `widths`, which
+    rise; `vector_of` makes one of {values}, `lane` is one of its lanes. `wraps`: signed integers
+    do, and none is narrower than int.
     """
 
     name: str

@@ -1,0 +1,142 @@
+"""What BEAM=0 decides for groups of threads: the actions for a kernel, and equal results."""
+
+import pytest
+
+from tests.codegen.optimize import assert_same, fuzz
+from tests.conftest import Golden
+from tinycore.codegen.optimize.actions import apply
+from tinycore.codegen.optimize.heuristic import heuristic
+from tinycore.codegen.optimize.pieces import as_plan
+from tinycore.runtime.contract import Caps, Space
+from tinycore.uop.parser import parse
+from tinycore.uop.printer import show
+from tinycore.uop.tree import Kernel
+
+CAPS = Caps(
+    dtypes=("float32", "int32"),
+    spaces=(Space("global", 1 << 30),),
+    tile_spaces=("reg", "group"),
+    max_group=(256, 256, 64),
+    max_group_threads=256,
+    group_bytes=1 << 15,
+    units=2,
+    lanes=4,
+    vector_bytes=16,
+    registers=64,
+)
+CASES = {
+    # one thread for each element, of one axis
+    "elements": """
+kernel k(X f32[20,15], Y f32[20,15])
+  par i:20: par j:15: Y[i,j] = X[i,j] + 1.0
+""",
+    # so many elements that each thread has a vector of them
+    "vectors": """
+kernel k(X f32[64,64], Y f32[64,64])
+  par i:64: par j:64: Y[i,j] = X[i,j] + 1.0
+""",
+    # what is read down the columns is turned in group memory
+    "turned": """
+kernel k(X f32[64,96], Y f32[96,64])
+  par j:96: par i:64: Y[j,i] = X[i,j]
+""",
+    # a group for each long row, which stays in registers between the loops that read it
+    "rows": """
+kernel k(X f32[3,512], Y f32[3,512])
+  par i:3
+    buf m f32[] reg = max
+    red j:512: m max= X[i,j]
+    par k:512: Y[i,k] = X[i,k] - m
+""",
+    # few long rows are shared by groups, whose sums a second launch adds
+    "shared": """
+kernel k(X f32[2,8192], Y f32[2])
+  par i:2
+    buf s f32[] reg = sum
+    red j:8192: s += X[i,j]
+    Y[i] = s
+""",
+    # short rows of neighbours across have a thread each
+    "columns": """
+kernel k(X f32[30,200], Y f32[200])
+  par j:200
+    buf s f32[] reg = sum
+    red i:30: s += X[i,j]
+    Y[j] = s
+""",
+    # a contraction in tiles of a group, both operands in its memory, zeros for what is outside
+    "tiles": """
+kernel k(A f32[40,24], B f32[24,50], C f32[40,50])
+  par i:40: par j:50
+    buf s f32[] reg = sum
+    red k:24: s += A[i,k] * B[k,j]
+    C[i,j] = s
+""",
+    # a sum without a loop around is one group's
+    "whole": """
+kernel k(X f32[600], Y f32[1])
+  buf s f32[] reg = sum
+  red j:600: s += X[j]
+  Y[0] = s
+""",
+}
+
+
+def kernel_of(text: str) -> Kernel:
+    kernel = parse(text)["k"]
+    assert isinstance(kernel, Kernel)
+    return kernel
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_actions_chosen_are_those_expected(name: str, golden: Golden) -> None:
+    kernel = kernel_of(CASES[name])
+    tree, actions = heuristic(kernel, CAPS)
+    golden("\n".join(actions) + "\n", name)
+    assert_same(kernel, fuzz.planned(tree), 0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_actions_alone_lead_to_the_same_kernel(name: str) -> None:
+    kernel = kernel_of(CASES[name])
+    tree, actions = heuristic(kernel, CAPS)
+    for text in actions:
+        kernel = apply(kernel, text)
+    assert show(kernel) == show(tree)
+
+
+# Sums over part of a grid
+
+HALVES = """
+kernel k(X f32[8,6], Y f32[6])
+  buf t f32[2,6] reg = sum
+  par h:2: par j:6: red i:4: t[h,j] += X[4*h+i, j | j < 5]
+  par j:6: Y[j] = t[0,j] + t[1,j]
+"""
+
+
+def test_a_sum_that_a_grid_leaves_to_others_is_stored_when_it_is_complete() -> None:
+    kernel = kernel_of(HALVES)
+    tree = apply(kernel, "MAP(h, grid)")
+    text = show(tree)
+    assert "buf t f32[2, 6]\n" in text
+    assert "buf t.g f32[] reg = sum" in text
+    assert [step.name for step in as_plan(tree).launches] == ["k_0", "k_1"]
+    assert_same(kernel, fuzz.planned(tree), 1)
+
+
+TWO = """
+kernel k(X f32[8], Y f32[2])
+  buf t f32[2] reg = sum
+  par h:2
+    red i:4: t[h] += X[4*h+i]
+    red i:4: t[h] += 1.0
+  par h:2: Y[h] = t[h]
+"""
+
+
+def test_several_loops_that_add_to_one_place_share_its_register() -> None:
+    kernel = kernel_of(TWO)
+    tree = apply(kernel, "MAP(h, grid)")
+    assert show(tree).count("t.g += ") == 2
+    assert_same(kernel, fuzz.planned(tree), 2)

@@ -1,0 +1,120 @@
+"""The actions taken so far, and what every heuristic asks of a kernel.
+
+In: a kernel and the caps of a target. Out: the kernel after the actions, and their texts. Next
+files: heuristic.py, teams.py.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tinycore.codegen.optimize.actions import Actions, applied
+from tinycore.codegen.optimize.analysis import (
+    chain_of,
+    extent_of,
+    is_linear,
+    names_of,
+    references,
+)
+from tinycore.codegen.optimize.contraction import Contraction
+from tinycore.codegen.optimize.edit import direct, find, loops_in
+from tinycore.runtime.contract import Caps
+from tinycore.uop import Nodes, Ops, UOp
+from tinycore.uop.tree import Kernel
+
+_PACE = {0: 0.0, None: 0.0, 1: 1.0, 2: 0.25}  # how near neighbours of a stride are
+
+
+class Choice:
+    """A kernel and the actions taken so far."""
+
+    def __init__(self, kernel: Kernel, caps: Caps) -> None:
+        widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
+        self.kernel = kernel
+        self.caps = caps
+        self.taken: Actions = ()
+        self.lanes = max(caps.vector_bytes // max(widest, default=4), 1)
+
+    def take(self, *texts: str) -> bool:
+        """Apply each action that is legal; True if all are."""
+        self.kernel, legal = applied(self.kernel, texts)
+        self.taken += legal
+        return legal == texts
+
+    def take_all(self, *texts: str) -> bool:
+        """Apply all of the actions, or none."""
+        before = self.kernel, self.taken
+        if self.take(*texts):
+            return True
+        self.kernel, self.taken = before
+        return False
+
+    def place(self, where: str, *names: str) -> bool:
+        """Give each axis that can run there a place; True if all can."""
+        return self.take(*[f"MAP({name}, {where})" for name in names])
+
+    def fuse_contiguous(self) -> None:
+        """Make one axis of neighbours that every access walks at one pace."""
+        while is_linear(self.kernel.body) and any(map(self._fused, loops_in(self.kernel.body))):
+            pass
+
+    def _fused(self, outer: UOp) -> bool:
+        [inner, *others] = outer.src
+        if others or inner.op is not Ops.LOOP:
+            return False
+        kernel, legal = applied(self.kernel, (f"FUSE({outer.name}, {inner.name})",))
+        if not legal or not is_linear(kernel.body):
+            return False
+        self.kernel, self.taken = kernel, self.taken + legal
+        return True
+
+    def operands(self, root: UOp) -> Contraction | None:
+        """The loads of a root statement that is one reduction under par loops; else None."""
+        chain, body = chain_of((root,))
+        reds, inside = chain_of(tuple(direct(body, Ops.LOOP)), "red")
+        if not chain or not reds or loops_in(inside):
+            return None
+        loads = [one for one in references(reds[:1], chain) if not one.is_store]
+        stored = references([one for one in body if one is not reds[0]], chain)
+        return Contraction(chain, reds, loads, stored, self.lanes, self.caps)
+
+    def unmask(self, position: int) -> None:
+        """Put zeros for the masks of the sums in a root statement."""
+        for made in find(self.kernel.body[position : position + 1], Ops.STORE):
+            if made.arg.combine == "sum" and made.arg.places[0].mask:
+                self.take(f"FILL({made.source.name})")
+
+    def fused(self, names: Sequence[str]) -> str:
+        """Make one axis of loops that nest, as far as that is legal; the rest run on the grid."""
+        whole = ""
+        for name in names:
+            if whole and not self.take(f"FUSE({whole}, {name})"):
+                self.take(f"MAP({whole}, grid)")
+                whole = ""
+            whole = f"{whole}_{name}" if whole else name
+        return whole
+
+    def order(self, names: list[str], wanted: Sequence[str]) -> list[str]:
+        """Bring nested loops, outermost first, in a wanted order after others, where legal."""
+        rank = {name: k for k, name in enumerate(wanted)}
+        for k, (outer, inner) in enumerate(pairwise(names)):
+            wrong = rank.get(outer, -1) > rank.get(inner, -1)
+            if wrong and self.take(f"REORDER({outer}, {inner})"):
+                return self.order([*names[:k], inner, outer, *names[k + 2 :]], wanted)
+        return names
+
+    def arrange(self, wanted: Sequence[str]) -> None:
+        """Bring the par loops that nest from the top in a wanted order."""
+        self.order(names_of(chain_of(self.kernel.body)[0]), wanted)
+
+
+def contiguous_axis(path: Nodes, body: Nodes) -> UOp | None:
+    """The loop of a path along which most accesses of `body`, inside all, move to neighbours."""
+    inner = references(body, path)
+    best, best_score = None, 0.0
+    for loop in reversed(path):
+        if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
+            continue
+        score = sum(_PACE.get(one.stride(loop), -0.5) for one in inner)
+        if score > best_score and extent_of(loop) >= 4:
+            best, best_score = loop, score
+    return best
