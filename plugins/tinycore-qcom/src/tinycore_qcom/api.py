@@ -69,6 +69,7 @@ _POINTER = {
     "clCreateCommandQueue": "pplp",
     "clCreateBuffer": "plnpp",
     "clCreateSubBuffer": "plupp",
+    "clCreateImage": "plpppp",
     "clCreateProgramWithSource": "puppp",
     "clCreateProgramWithBinary": "puppppp",
     "clCreateKernel": "psp",

@@ -122,8 +122,7 @@ class AdrenoBackend(OpenCLBackend):
 
     def takes(self, row: Found) -> bool:
         """True for an Adreno GPU."""
-        words = f"{row.vendor} {row.name}".casefold()
-        return row.kind == GPU and ("qualcomm" in words or "adreno" in words)
+        return row.is_adreno
 
     def none_fits(self, every: tuple[Found, ...]) -> Unavailable:
         """None of the devices is an Adreno."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
-from tinycore.backend import Caps, Space
+from tinycore.backend import Caps, Setting, Space
 from tinycore_qcom import api
+from tinycore_qcom.images import EXTENSION
 from tinycore_qcom.memory import SPACE
 from tinycore_qcom.platforms import CPU, Found
 
@@ -54,14 +56,25 @@ _SLOT_BYTES = 8
 _VALUES = 32
 _VIRTUAL = 16
 _MOST_GROUPS = (1 << 31) - 1, 65535, 65535
-# Registers of four floats that a thread has before it spills; drivers do not tell.
-_REGISTERS = {CPU: 16}
-_USUAL_REGISTERS = 48
+# A processor makes vectors of neighbouring threads itself, and keeps what a thread holds in memory
+# from one barrier to the next: it gets neither vectors nor tiles of a group.
+_FLOAT_BYTES, _VECTOR_BYTES = 4, 16
+# Registers of so many bytes that a thread has before it spills; drivers do not tell.
+_REGISTERS, _USUAL_REGISTERS = 32, 48
+ADRENO = "adreno"
+
+
+CL_PLAN = Setting("CL_PLAN", "", "plan kernels as for a 'cpu', a 'gpu' or an 'adreno'")
+
+
+def plan_of(found: Found) -> str:
+    """What kind of device kernels are planned for: CL_PLAN, else what the device is."""
+    return CL_PLAN.value or (ADRENO if found.is_adreno else found.kind)
 
 
 @functools.cache
-def capabilities(found: Found) -> Caps:
-    """The capabilities of a device."""
+def capabilities(found: Found, plan: str) -> Caps:
+    """The capabilities of a device, with hints for a plan."""
 
     def numbers(key: int, size_bytes: int = 0) -> Iterator[int]:
         question = "clGetDeviceInfo", found.pointer, key
@@ -71,16 +84,17 @@ def capabilities(found: Found) -> Caps:
         return next(numbers(key), 0)
 
     alignment = max(number(_ALIGNMENT_BITS) // 8, 1)
-    config = number(_FLOAT_CONFIG)
     dtypes = (*_DTYPES, *_optional(found))
+    units, cache_bytes = number(_UNITS), number(_CACHE_BYTES)
     x, y, z = numbers(_GROUP_SIZES, _SLOT_BYTES)
-    here = found.kind == CPU
+    here, near = found.kind == CPU, plan != CPU
+    images = bool(number(_IMAGES)) and EXTENSION in extensions(found)
     memory = Space(SPACE, number(_MEMORY_BYTES), alignment, host_visible=here, coherent=here)
     return Caps(
         dtypes=dtypes,
         spaces=(memory,),
         emulated=_EMULATED if "float16" in dtypes else ("float16", *_EMULATED),
-        tile_spaces=("reg", "group"),
+        tile_spaces=("reg", "group") if near else ("reg",),
         max_allocation_bytes=number(_LARGEST_BYTES),
         offset_alignment=alignment,
         max_buffers=number(_ARGUMENT_BYTES) // _SLOT_BYTES - _VALUES,
@@ -88,20 +102,27 @@ def capabilities(found: Found) -> Caps:
         max_group_threads=number(_GROUP_THREADS),
         max_grid=_MOST_GROUPS,
         group_bytes=number(_GROUP_BYTES),
-        denormals="preserve" if config & _DENORMALS else "flush",
-        contraction=bool(config & _FUSED),
-        rounding="nearest" if config & _NEAREST else "zero",
-        images=bool(number(_IMAGES)),
+        images=images,
         deterministic=True,
         thread_safety=3,
-        codegen=False,
         virtual=_VIRTUAL,
-        units=number(_UNITS),
+        units=units,
         lanes=next(filter(None, map(number, _WIDTHS)), _USUAL_WIDTH),
-        registers=_REGISTERS.get(found.kind, _USUAL_REGISTERS),
-        cache_bytes=(number(_CACHE_BYTES),),
+        vector_bytes=_VECTOR_BYTES if near else _FLOAT_BYTES,
+        registers=_USUAL_REGISTERS if near else _REGISTERS,
+        cache_bytes=(cache_bytes // max(units, 1), cache_bytes),
+        image_reads=images and plan == ADRENO,
         graph=True,
+        **_numerics(number(_FLOAT_CONFIG)),
     )
+
+
+def _numerics(config: int) -> dict[str, Any]:
+    return {
+        "denormals": "preserve" if config & _DENORMALS else "flush",
+        "contraction": bool(config & _FUSED),
+        "rounding": "nearest" if config & _NEAREST else "zero",
+    }
 
 
 def extensions(found: Found) -> frozenset[str]:

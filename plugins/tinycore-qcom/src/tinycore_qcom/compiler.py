@@ -13,12 +13,13 @@ import re
 from tinycore.backend import CompileError, Compiler, LaunchError, Unsupported
 from tinycore_qcom import api
 from tinycore_qcom.api import Library, OpenCLError
+from tinycore_qcom.images import image_places, with_places
 from tinycore_qcom.platforms import Found
 
 _BUILD_LOG = 0x1183
 _BINARY_SIZES, _BINARIES = 0x1165, 0x1166
 _PLACE = re.compile(r"(?:^|[:(])(\d+):\d+\)?: (?:fatal )?error: (.*)", re.MULTILINE)
-_EXACT_DIVISION = "-cl-fp32-correctly-rounded-divide-sqrt"
+EXACT_DIVISION = "-cl-fp32-correctly-rounded-divide-sqrt"
 _IS_EXACT = 1 << 7
 _FLOAT_CONFIG = 0x101B
 # The language of each version of the device: 2.0 has what later ones made optional.
@@ -28,11 +29,11 @@ _LANGUAGES = (((3, 0), "CL3.0"), ((2, 0), "CL2.0"), ((1, 2), "CL1.2"))
 class DriverCompiler(Compiler):
     """The compiler in the driver of one device; makes a context of its own when first used."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, plan: str = "") -> None:
         self.found = found
         self.options = build_options(found)
         names = found.platform, found.platform_version, found.name, found.version, found.driver
-        self.key = " | ".join((*names, self.options))
+        self.key = " | ".join((*names, self.options, plan))
 
     def compile(self, source: str) -> bytes:
         """The driver's binary. Raises: CompileError, with its log and the line it points at."""
@@ -45,7 +46,7 @@ class DriverCompiler(Compiler):
         )
         try:
             build(library, program, self.found, self.options)
-            return _binary(library, program)
+            return with_places(_binary(library, program), image_places(source))
         except OpenCLError as error:
             log = build_log(library, program, self.found)
             raise _refused(error, source, log) from error
@@ -70,7 +71,7 @@ def build_options(found: Found) -> str:
     languages = [name for least, name in _LANGUAGES if version >= least]
     config = api.library().number_of("clGetDeviceInfo", found.pointer, _FLOAT_CONFIG)
     options = [f"-cl-std={name}" for name in languages[:1]]
-    return " ".join(options + [_EXACT_DIVISION] * bool(config & _IS_EXACT))
+    return " ".join(options + [EXACT_DIVISION] * bool(config & _IS_EXACT))
 
 
 def load_program(library: Library, context: int, found: Found, binary: bytes) -> int:

@@ -5,11 +5,15 @@ In: a `Found` device. Out: a `Device`. backend.py opens it.
 
 from __future__ import annotations
 
-from tinycore.backend import Device, LaunchError, Program, Target
+from dataclasses import replace
+
+from tinycore.backend import CRenderer, Device, LaunchError, Ops, Program, Target
 from tinycore_qcom.api import OpenCLError
-from tinycore_qcom.capabilities import capabilities
-from tinycore_qcom.compiler import load_program
+from tinycore_qcom.capabilities import capabilities, plan_of
+from tinycore_qcom.compiler import EXACT_DIVISION, DriverCompiler, load_program
+from tinycore_qcom.dialect import opencl
 from tinycore_qcom.graph import QueueGraph
+from tinycore_qcom.images import parted
 from tinycore_qcom.memory import QueueAllocator
 from tinycore_qcom.platforms import CPU, Found
 from tinycore_qcom.program import Binary, QueuedProgram
@@ -33,9 +37,10 @@ class QueueDevice(Device):
     def load(self, binary: bytes, name: str) -> Program:
         """A kernel of the driver's binary, ready to run. Raises: LaunchError."""
         queue = self._queue
-        pointer = load_program(queue.library, queue.context, queue.found, binary)
+        code, images = parted(binary)
+        pointer = load_program(queue.library, queue.context, queue.found, code)
         try:
-            return QueuedProgram(Binary(queue, pointer), name)
+            return QueuedProgram(Binary(queue, pointer, images), name)
         except OpenCLError as error:
             raise LaunchError(f"load: {error}; expected a kernel called {name}") from error
 
@@ -55,4 +60,13 @@ def open_device(found: Found) -> Device:
 
 def make_target(found: Found) -> Target:
     """What compiles for the device."""
-    return Target(found.arch, capabilities(found))
+    plan = plan_of(found)
+    compiler, caps = DriverCompiler(found, plan), capabilities(found, plan)
+    dialect = opencl(
+        fp16="float16" in caps.dtypes,
+        fp64="float64" in caps.dtypes,
+        rounded=EXACT_DIVISION in compiler.options,
+        native=(Ops.EXP, Ops.LOG, Ops.SIN),
+    )
+    caps = replace(caps, ops=dialect.op_names)
+    return Target(found.arch, caps, CRenderer(caps, dialect), compiler)

@@ -8,6 +8,9 @@ from functools import cache
 
 from tinycore.backend import Dialect, Memory, Ops, Reach
 
+IMAGE_TEXELS = 4096
+"""Texels in each row of an image, of 16 bytes each."""
+
 _KERNEL = """\
 {preamble}
 __kernel __attribute__((reqd_work_group_size({threads}, 1, 1)))
@@ -63,7 +66,25 @@ def _memory(space: str, declared: str, constant: str = "") -> Memory:
     return Memory(declared, constant, Reach(), aligned, unaligned)
 
 
+# An image is read in texels of four elements, IMAGE_TEXELS in a row.
+_IMAGE = """\
+const sampler_t texels = CLK_NORMALIZED_COORDS_FALSE | CLK_ADDRESS_NONE | CLK_FILTER_NEAREST;
+float4 texel_float4(read_only image2d_t image, long at) {{
+  const int number = (int)(at / 4);
+  return read_imagef(image, texels, (int2)(number % {width}, number / {width}));
+}}
+float2 texel_float2(read_only image2d_t image, long at) {{
+  const float4 found = texel_float4(image, at);
+  return at & 2 ? found.hi : found.lo;
+}}
+float texel_float(read_only image2d_t image, long at) {{
+  const float2 found = texel_float2(image, at);
+  return at & 1 ? found.y : found.x;
+}}"""
+_TEXEL = Reach("texel_{type}({buffer}, {offset})", "")
+
 _SPACES = {
+    "image": Memory("read_only image2d_t {name}", one=_TEXEL, aligned=_TEXEL),
     "global": _memory(
         "__global", "__global {type} *restrict {name}", "__global const {type} *restrict {name}"
     ),
@@ -85,7 +106,7 @@ def opencl(
     types = {**_TYPES}
     if fp64:
         types["float64"] = "double"
-    preamble = {"": "#pragma OPENCL FP_CONTRACT OFF"}
+    preamble = {"": "#pragma OPENCL FP_CONTRACT OFF", "image": _IMAGE.format(width=IMAGE_TEXELS)}
     casts = {}
     ops = {Ops.SQRT: "sqrt({0})", Ops.TRUNC: "trunc({0})"}
     ops |= {op: _NATIVE[op] for op in native}

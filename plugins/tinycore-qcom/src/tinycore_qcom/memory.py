@@ -16,6 +16,7 @@ import threading
 from tinycore.backend import Allocator, Handle, OutOfMemory
 from tinycore_qcom import codes
 from tinycore_qcom.api import OpenCLError
+from tinycore_qcom.images import make_image, padded
 from tinycore_qcom.queue import Queue
 
 SPACE = "global"
@@ -33,7 +34,16 @@ _numbers = itertools.count(1)
 class Memory:
     """A buffer or a part of one. `number` is never used twice, unlike the driver's pointers."""
 
-    __slots__ = ("address", "number", "offset", "pointer", "reference", "root", "size_bytes")
+    __slots__ = (
+        "address",
+        "number",
+        "offset",
+        "pointer",
+        "reference",
+        "root",
+        "size_bytes",
+        "view",
+    )
 
     def __init__(self, pointer: int, size_bytes: int, address: int = 0) -> None:
         self.number = next(_numbers)
@@ -43,6 +53,18 @@ class Memory:
         self.address = address
         self.offset = 0
         self.root: Memory = self
+        self.view = 0
+
+    def image(self, queue: Queue) -> object:
+        """A reference to the image of this memory, made at first use. Raises: OpenCLError."""
+        if not self.view:
+            self.view = make_image(queue, self.pointer, self.size_bytes)
+        return ctypes.byref(ctypes.c_void_p(self.view))
+
+    def release(self, queue: Queue) -> None:
+        """Give the buffer and its image back."""
+        for pointer in filter(None, (self.view, self.pointer)):
+            queue.release("clReleaseMemObject", pointer)
 
 
 class Part(Memory):
@@ -56,7 +78,7 @@ class Part(Memory):
         self._queue = queue
 
     def __del__(self) -> None:
-        self._queue.release("clReleaseMemObject", self.pointer)
+        self.release(self._queue)
 
 
 class QueueAllocator(Allocator):
@@ -75,6 +97,7 @@ class QueueAllocator(Allocator):
 
     def alloc(self, size_bytes: int, space: str, alignment: int) -> Handle:
         """A buffer. Raises: OutOfMemory if the device has no room; it stays usable."""
+        size_bytes = padded(size_bytes)
         self._claim(size_bytes)
         try:
             if self.is_host:
@@ -87,7 +110,7 @@ class QueueAllocator(Allocator):
     def free(self, handle: Handle) -> None:
         """Give a buffer back."""
         memory = _memory(handle)
-        self._queue.release("clReleaseMemObject", memory.pointer)
+        memory.release(self._queue)
         self._queue.kept.pop(memory.number, None)
         self._claim(-memory.size_bytes)
 

@@ -43,6 +43,12 @@ class Found:
         """What stays the same when the driver changes: the platform's name and the device's."""
         return f"{_plain(self.platform)}/{_plain(self.name)}"
 
+    @property
+    def is_adreno(self) -> bool:
+        """True for a GPU of Qualcomm's."""
+        words = f"{self.vendor} {self.name}".casefold()
+        return self.kind == GPU and ("qualcomm" in words or "adreno" in words)
+
 
 @functools.cache
 def devices() -> tuple[Found, ...]:

@@ -41,9 +41,10 @@ def sizes_of(launch: Launch) -> tuple[Sizes, Sizes]:
 class Binary:
     """A program as the driver loaded it; given back when its kernels are gone."""
 
-    def __init__(self, queue: Queue, pointer: int) -> None:
+    def __init__(self, queue: Queue, pointer: int, images: frozenset[int] = frozenset()) -> None:
         self.queue = queue
         self.pointer = pointer
+        self.images = images
 
     def __del__(self) -> None:
         self.queue.release("clReleaseProgram", self.pointer)
@@ -70,7 +71,8 @@ class Kernel:
         for place, memory in enumerate(buffers):
             assert isinstance(memory, Memory), f"{memory!r} is no memory of an OpenCL device"
             if self._buffers[place] != memory.number:
-                self._argument(place, memory.reference)
+                is_image = place in self.binary.images
+                self._argument(place, memory.image(self.queue) if is_image else memory.reference)
                 self._buffers[place] = memory.number
         if self._values != list(values):
             for place, value in enumerate(values, len(buffers)):

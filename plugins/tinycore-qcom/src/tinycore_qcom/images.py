@@ -1,0 +1,78 @@
+"""Buffers read through the units for textures: an image is a second view of a buffer's own memory.
+
+In: memory. Out: an image of texels of four float32, IMAGE_TEXELS in a row. Next: program.py.
+Source: the Khronos headers, CL/cl.h; extension cl_khr_image2d_from_buffer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from typing import Any, ClassVar
+
+from tinycore_qcom.dialect import IMAGE_TEXELS
+from tinycore_qcom.queue import Queue
+
+EXTENSION = "cl_khr_image2d_from_buffer"
+TEXEL_BYTES = 16
+ROW_BYTES = IMAGE_TEXELS * TEXEL_BYTES
+
+_READ_ONLY, _IMAGE_2D = 1 << 2, 0x10F1
+_RGBA, _FLOAT = 0x10B5, 0x10DE
+_SIGNATURE = re.compile(r"^void \w+\((.*)\) \{$", re.MULTILINE)
+_HEAD = re.compile(rb"images((?: \d+)*)\n")
+
+
+class _Format(ctypes.Structure):
+    _fields_: ClassVar[Any] = [("order", ctypes.c_uint32), ("type", ctypes.c_uint32)]
+
+
+_SIZES = ("width", "height", "depth", "count", "row", "slice")
+
+
+class _Description(ctypes.Structure):
+    _fields_: ClassVar[Any] = [
+        ("kind", ctypes.c_uint32),
+        *[
+            (name, ctypes.c_size_t)
+            for name in ("width", "height", "depth", "count", "row", "slice")
+        ],
+        ("levels", ctypes.c_uint32),
+        ("samples", ctypes.c_uint32),
+        ("memory", ctypes.c_void_p),
+    ]
+
+
+def padded(size_bytes: int) -> int:
+    """The size of a buffer that whole rows of an image fill, or less than one."""
+    return size_bytes if size_bytes <= ROW_BYTES else -(-size_bytes // ROW_BYTES) * ROW_BYTES
+
+
+def make_image(queue: Queue, buffer: int, size_bytes: int) -> int:
+    """An image of a buffer, to be released by clReleaseMemObject. Raises: OpenCLError."""
+    width, height = IMAGE_TEXELS, size_bytes // ROW_BYTES
+    if not height:
+        width, height = max(size_bytes // TEXEL_BYTES, 1), 1
+    description = _Description(_IMAGE_2D, width, height, 1, 1, width * TEXEL_BYTES, memory=buffer)
+    made = ctypes.byref(_Format(_RGBA, _FLOAT)), ctypes.byref(description)
+    return queue.library.create("clCreateImage", queue.context, _READ_ONLY, *made, None)
+
+
+def image_places(source: str) -> list[int]:
+    """The places of images among the parameters of a kernel's text."""
+    found = _SIGNATURE.search(source)
+    parameters = found[1].split(", ") if found else []
+    return [place for place, text in enumerate(parameters) if "image2d_t" in text]
+
+
+def with_places(binary: bytes, places: list[int]) -> bytes:
+    """A binary after a line that says which of its arguments are images."""
+    return "".join(["images", *[f" {place}" for place in places], "\n"]).encode() + binary
+
+
+def parted(binary: bytes) -> tuple[bytes, frozenset[int]]:
+    """A driver's binary, and which of its arguments are images; one without the line has none."""
+    found = _HEAD.match(binary)
+    if not found:
+        return binary, frozenset()
+    return binary[found.end() :], frozenset(map(int, found[1].split()))
