@@ -1,4 +1,5 @@
-"""`python -m benchmarks run`: tinycore beside its peers; `latency`: what compiling costs.
+"""`python -m benchmarks run`: tinycore beside its peers; `latency`: what compiling costs;
+`ceilings`: what a device reaches of its own copies.
 
 In: the words of a command line. Out: a table, and JSON if asked. The rules of measurement are
 those of docs/performance/README.md: turns one after another in one run, medians, ratios.
@@ -10,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import latency
+from benchmarks import ceilings, latency
 from benchmarks.cases import CASES
 from benchmarks.interleave import Contender, Row, measure
 
@@ -27,7 +28,14 @@ def main() -> int:
     run.add_argument("--json", type=Path, help="write every figure to this file")
     costs = commands.add_parser("latency", help="count what compiling a kernel takes")
     costs.add_argument("--json", type=Path, help="write every figure to this file")
+    device = commands.add_parser("ceilings", help="time kernels beside a device's own copies")
+    device.add_argument("--device", default="CL", help="its name (default: %(default)s)")
+    device.add_argument("--exponent", type=int, default=28, help="2**N elements (default: 28)")
+    device.add_argument("--side", type=int, default=4096, help="of the matrices (default: 4096)")
+    device.add_argument("--json", type=Path, help="write every figure to this file")
     options = parser.parse_args()
+    if options.command == "ceilings":
+        return ceilings.main(options.device, options.exponent, options.side, options.json)
     if options.command == "latency":
         return latency.main(options.json)
     return _run(options)
