@@ -10,7 +10,7 @@ import pytest
 
 from tools import wheel
 
-PROJECTS = (".", "plugins/tinycore-cpu", "conformance")
+PROJECTS = (".", "plugins/tinycore-cpu", "plugins/tinycore-qcom", "conformance")
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,8 @@ def installed(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
     command = [str(programs / "pip"), "install", "--quiet", "--find-links", str(folder)]
-    subprocess.run([*command, "tinycore[cpu]", "tinycore-conformance"], check=True)
+    packages = "tinycore[cpu]", "tinycore-qcom", "tinycore-conformance"
+    subprocess.run([*command, *packages], check=True)
     return programs
 
 
@@ -50,6 +51,12 @@ def test_nothing_is_read_from_the_source_tree(installed: Path, tmp_path: Path, t
 def test_the_extra_brings_the_device(installed: Path, tmp_path: Path) -> None:
     rows = json.loads(said(installed, tmp_path, "tinycore", "devices", "--json"))
     assert "tinycore-cpu" in json.dumps(rows)
+
+
+def test_a_device_without_its_runtime_says_what_to_install(installed: Path, tmp_path: Path) -> None:
+    rows = json.loads(said(installed, tmp_path, "tinycore", "devices", "--json"))["devices"]
+    [found] = [row for row in rows if row["name"] == "CL"]
+    assert found["state"] == "ready" or "pip install tinycore-qcom[cpu]" in found["detail"]
 
 
 def test_the_suite_is_there_for_pytest(installed: Path, tmp_path: Path) -> None:

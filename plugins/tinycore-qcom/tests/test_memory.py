@@ -25,7 +25,7 @@ def allocator(request: pytest.FixtureRequest, found: Found) -> QueueAllocator:
 
 
 def pattern(size_bytes: int) -> bytes:
-    return bytes(index % 251 for index in range(size_bytes))
+    return (bytes(range(251)) * (size_bytes // 251 + 1))[:size_bytes]
 
 
 def content(allocator: QueueAllocator, handle: object, size_bytes: int) -> bytes:
