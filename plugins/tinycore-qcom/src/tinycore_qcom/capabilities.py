@@ -93,7 +93,8 @@ def capabilities(found: Found, plan: str) -> Caps:
     return Caps(
         dtypes=dtypes,
         spaces=(memory,),
-        emulated=_EMULATED if "float16" in dtypes else ("float16", *_EMULATED),
+        emulated=_EMULATED,
+        storage=() if "float16" in dtypes else ("float16",),
         tile_spaces=("reg", "group") if near else ("reg",),
         max_allocation_bytes=number(_LARGEST_BYTES),
         offset_alignment=alignment,

@@ -33,10 +33,7 @@ _SIZES = ("width", "height", "depth", "count", "row", "slice")
 class _Description(ctypes.Structure):
     _fields_: ClassVar[Any] = [
         ("kind", ctypes.c_uint32),
-        *[
-            (name, ctypes.c_size_t)
-            for name in ("width", "height", "depth", "count", "row", "slice")
-        ],
+        *[(name, ctypes.c_size_t) for name in _SIZES],
         ("levels", ctypes.c_uint32),
         ("samples", ctypes.c_uint32),
         ("memory", ctypes.c_void_p),

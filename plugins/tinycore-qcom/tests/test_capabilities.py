@@ -1,0 +1,93 @@
+"""What a device claims is what its driver reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tinycore.backend import Caps
+from tinycore_qcom import api, capabilities as module
+from tinycore_qcom.capabilities import ADRENO, capabilities, extensions
+from tinycore_qcom.device import make_target
+from tinycore_qcom.platforms import CPU, GPU, Found
+
+
+def told(found: Found, key: int) -> int:
+    return api.library().number_of("clGetDeviceInfo", found.pointer, key)
+
+
+def test_limits_are_the_drivers(found: Found) -> None:
+    caps = capabilities(found, GPU)
+    assert caps.units == told(found, 0x1002)
+    assert caps.max_group_threads == told(found, 0x1004)
+    assert caps.max_allocation_bytes == told(found, 0x1010)
+    assert caps.offset_alignment == told(found, 0x1019) // 8
+    assert caps.spaces[0].size_bytes == told(found, 0x101F)
+    assert caps.group_bytes == told(found, 0x1023)
+    assert 8 * caps.max_buffers < told(found, 0x1017)
+    assert len(caps.max_group) == 3
+    assert caps.lanes > 1
+
+
+@pytest.mark.parametrize(
+    ("known", "native", "storage"),
+    [
+        (("cl_khr_fp16", "cl_khr_fp64"), {"float16", "float64"}, ()),
+        (("cl_khr_fp16",), {"float16"}, ()),
+        (("cl_khr_fp64",), {"float64"}, ("float16",)),
+        ((), set(), ("float16",)),
+    ],
+)
+def test_halves_and_doubles_are_native_where_the_driver_says_so(
+    found: Found,
+    monkeypatch: pytest.MonkeyPatch,
+    known: tuple[str, ...],
+    native: set[str],
+    storage: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(module, "extensions", lambda row: frozenset(known))
+    caps = capabilities(replace(found, name=f"with {known}"), GPU)
+    assert {"float16", "float64"} & {*caps.dtypes} == native
+    assert caps.storage == storage
+    assert "bfloat16" in caps.emulated
+
+
+@pytest.mark.parametrize(
+    ("config", "denormals", "rounding", "contraction"),
+    [(0b100111, "preserve", "nearest", True), (0b001010, "flush", "zero", False)],
+)
+def test_floats_are_as_the_driver_says(
+    found: Found,
+    monkeypatch: pytest.MonkeyPatch,
+    config: int,
+    denormals: str,
+    rounding: str,
+    contraction: bool,
+) -> None:
+    usual = api.Library.bytes_of
+
+    def answer(library: api.Library, name: str, *subject: int) -> bytes:
+        if subject[-1] == 0x101B:
+            return config.to_bytes(8, "little")
+        return usual(library, name, *subject)
+
+    monkeypatch.setattr(api.Library, "bytes_of", answer)
+    caps = capabilities(replace(found, name=f"floats {config}"), GPU)
+    assert (caps.denormals, caps.rounding) == (denormals, rounding)
+    assert caps.contraction == contraction
+
+
+def test_hints_follow_the_plan(found: Found) -> None:
+    plain, wide, textured = (capabilities(found, plan) for plan in (CPU, GPU, ADRENO))
+    assert (plain.tile_spaces, plain.vector_bytes) == (("reg",), 4)
+    assert (wide.tile_spaces, wide.vector_bytes) == (("reg", "group"), 16)
+    assert (wide.image_reads, textured.image_reads) == (False, textured.images)
+
+
+def test_the_target_of_a_device_holds_its_dialect(found: Found) -> None:
+    target = make_target(found)
+    assert isinstance(target.caps, Caps)
+    assert ("float64" in target.caps.dtypes) == ("cl_khr_fp64" in extensions(found))
+    assert target.renderer is not None
+    assert "MUL" in target.caps.ops
