@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tinycore.backend import Caps
+from tinycore.backend import Caps, Unavailable
 from tinycore_qcom import api, capabilities as module
-from tinycore_qcom.capabilities import ADRENO, capabilities, extensions
+from tinycore_qcom.backend import OpenCLBackend
+from tinycore_qcom.capabilities import ADRENO, CL_PLAN, capabilities, extensions, plan_of
 from tinycore_qcom.device import make_target
 from tinycore_qcom.platforms import CPU, GPU, Found
 
@@ -83,6 +84,15 @@ def test_hints_follow_the_plan(found: Found) -> None:
     assert (plain.tile_spaces, plain.vector_bytes) == (("reg",), 4)
     assert (wide.tile_spaces, wide.vector_bytes) == (("reg", "group"), 16)
     assert (wide.image_reads, textured.image_reads) == (False, textured.images)
+
+
+def test_a_plan_that_is_none_is_refused(found: Found) -> None:
+    CL_PLAN.set("vax")
+    with pytest.raises(Unavailable, match="CL_PLAN=vax is no plan; expected one of gpu, "):
+        OpenCLBackend().target("")
+    CL_PLAN.unset()
+    assert plan_of(replace(found, kind=GPU, vendor="QUALCOMM")) == ADRENO
+    assert plan_of(replace(found, kind=CPU)) == CPU
 
 
 def test_the_target_of_a_device_holds_its_dialect(found: Found) -> None:

@@ -9,11 +9,11 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from tinycore.backend import Caps, Setting, Space
+from tinycore.backend import Caps, Setting, Space, Unavailable
 from tinycore_qcom import api
 from tinycore_qcom.images import EXTENSION
 from tinycore_qcom.memory import SPACE
-from tinycore_qcom.platforms import CPU, Found
+from tinycore_qcom.platforms import ACCELERATOR, CPU, GPU, Found
 
 # Keys of clGetDeviceInfo. Source: the Khronos headers, CL/cl.h and CL/cl_ext.h.
 _UNITS = 0x1002
@@ -62,14 +62,20 @@ _FLOAT_BYTES, _VECTOR_BYTES = 4, 16
 # Registers of so many bytes that a thread has before it spills; drivers do not tell.
 _REGISTERS, _USUAL_REGISTERS = 32, 48
 ADRENO = "adreno"
-
+_PLANS = GPU, ACCELERATOR, CPU, ADRENO
 
 CL_PLAN = Setting("CL_PLAN", "", "plan kernels as for a 'cpu', a 'gpu' or an 'adreno'")
 
 
 def plan_of(found: Found) -> str:
-    """What kind of device kernels are planned for: CL_PLAN, else what the device is."""
-    return CL_PLAN.value or (ADRENO if found.is_adreno else found.kind)
+    """What kind of device kernels are planned for: CL_PLAN, else what the device is.
+
+    Raises: Unavailable if CL_PLAN is none of them.
+    """
+    plan = CL_PLAN.value or (ADRENO if found.is_adreno else found.kind)
+    if plan not in _PLANS:
+        raise Unavailable(f"CL_PLAN={plan} is no plan; expected one of {', '.join(_PLANS)}")
+    return plan
 
 
 @functools.cache
