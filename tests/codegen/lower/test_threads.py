@@ -228,8 +228,9 @@ def test_a_tile_with_one_element_a_thread_is_one_register() -> None:
 CROSSED = KEPT.replace("r[256*o+4*t+3-v]", "r[N-1-256*o-4*t-v]")
 
 
-def test_elements_that_another_thread_reads_are_in_the_memory_of_the_group() -> None:
-    kernel = grouped(CROSSED, N=512)
+@pytest.mark.parametrize("space", ["reg", "packed", "global"])
+def test_elements_that_another_thread_reads_are_in_the_memory_of_the_group(space: str) -> None:
+    kernel = grouped(CROSSED.replace("] reg", f"] {space}"), N=512)
     assert "buf r f32[512] group" in show(kernel)
     assert barriers(kernel) == 1
     x, y = random(512), np.zeros(512, np.float32)

@@ -64,8 +64,11 @@ def threads(kernel: Kernel, caps: Caps) -> Kernel:
     count = group_size(kernel)
     if count < 2:
         return kernel
-    body = _private(kernel, axis("thread", count))
+    passing = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.space == GLOBAL]
+    body = rebuild(kernel.body, {one: refit(one, space="packed") for one in passing})
     kernel = kernel._replace(body=body, spmd=True)
+    body = _private(kernel, axis("thread", count))
+    kernel = kernel._replace(body=body)
     shared = [one for one in find(body, Ops.BUFFER) if one.arg.space == GROUP]
     held = sum(laid_out(one.arg).size * one.dtype.itemsize for one in shared)
     for wanted, most, what in (
