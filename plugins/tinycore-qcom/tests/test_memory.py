@@ -8,8 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from tinycore.backend import Device, Launch, OutOfMemory, Program
+from tinycore_qcom.compiler import load_program
+from tinycore_qcom.images import parted
 from tinycore_qcom.memory import SPACE, QueueAllocator
 from tinycore_qcom.platforms import CPU, Found
+from tinycore_qcom.program import Binary, QueuedProgram
 from tinycore_qcom.queue import Queue
 
 SIZES = (1, 3, 63, 4095, 4096, 65537, (5 << 20) + 7)
@@ -55,6 +58,21 @@ def test_a_source_may_be_writable_or_not_and_of_any_element(allocator: QueueAllo
         target = memoryview(bytearray(8)).cast("I")
         allocator.copyout(target, handle)
         assert target.tobytes() == bytes(view.cast("B"))
+
+
+def test_a_source_may_change_as_soon_as_it_was_given(
+    allocator: QueueAllocator, found: Found, binary: bytes
+) -> None:
+    queue = allocator._queue
+    program = load_program(queue.library, queue.context, found, parted(binary)[0])
+    spin = QueuedProgram(Binary(queue, program), "spin")
+    handle = allocator.alloc(4096, SPACE, 64)
+    allocator.copyin(handle, memoryview(bytes(4096)))
+    spin((handle,), (1 << 22,), Launch())
+    source = bytearray(b"given")
+    allocator.copyin(handle, memoryview(source))
+    source[:] = b"other"
+    assert content(allocator, handle, 5) == b"given"
 
 
 def test_a_part_is_the_memory_within_and_so_is_its_part(allocator: QueueAllocator) -> None:

@@ -25,6 +25,8 @@ _READ_WRITE, _USE_HOST_MEMORY = 1 << 0, 1 << 3
 _MAP_READ = 1 << 0
 _REGION = 0x1220
 _PAGE_BYTES = 4096
+# What is copied to the device from a copy of its own, while the program goes on.
+_SMALL_BYTES = 1 << 16
 # Above, 2 MiB pages: fresh memory costs 512 times fewer page faults.
 _HUGE_BYTES, _HUGE_PAGE_BYTES = 4 << 20, 2 << 20
 
@@ -117,11 +119,13 @@ class QueueAllocator(Allocator):
     def copyin(self, handle: Handle, source: memoryview) -> None:
         """Write bytes to the start of the memory, after all that is queued."""
         memory, given = _memory(handle), source.cast("B")
-        if not memory.address:
+        if memory.address:
+            self._queue.finish()
+            _bytes_at(memory.address, len(given))[:] = given
+        elif len(given) <= _SMALL_BYTES:
+            self._send(memory, bytes(given))
+        else:
             self._copy("clEnqueueWriteBuffer", memory, given)
-            return
-        self._queue.finish()
-        _bytes_at(memory.address, len(given))[:] = given
 
     def copyout(self, target: memoryview, handle: Handle) -> None:
         """Read the first bytes of the memory, after all that is queued."""
@@ -206,6 +210,14 @@ class QueueAllocator(Allocator):
         arguments = memory.pointer, 1, 0, len(host), _address_of(host), 0, None, None
         with queue.errors(function):
             queue.library.call(function, queue.pointer, *arguments)
+
+    def _send(self, memory: Memory, data: bytes) -> None:
+        """Queue a write and go on: a wait for it would be one for all that is queued before."""
+        queue, event = self._queue, ctypes.c_void_p()
+        arguments = memory.pointer, 0, 0, len(data), data, 0, None, ctypes.byref(event)
+        with queue.errors("clEnqueueWriteBuffer"):
+            queue.library.call("clEnqueueWriteBuffer", queue.pointer, *arguments)
+        queue.launched("a copy to the device", event, data)
 
     def _claim(self, size_bytes: int) -> None:
         with self._lock:

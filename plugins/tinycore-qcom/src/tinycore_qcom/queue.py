@@ -30,10 +30,11 @@ _NAMED = 8
 
 
 class Flight(NamedTuple):
-    """A queued launch: the kernel's name, and its event, of which most have none."""
+    """A queued launch: the kernel's name, its event, of which most have none, and what it reads."""
 
     name: str
     event: int
+    data: object = None
 
 
 class Queue:
@@ -58,9 +59,12 @@ class Queue:
         """Room for the event of the next launch, if it is to have one."""
         return None if (len(self._flights) + 1) % _EVERY else ctypes.c_void_p()
 
-    def launched(self, name: str, event: ctypes.c_void_p | None) -> None:
-        """Keep a launch until its status is known; waits when there are too many."""
-        self._flights.append(Flight(name, event.value or 0 if event else 0))
+    def launched(self, name: str, event: ctypes.c_void_p | None, data: object = None) -> None:
+        """Keep a launch until its status is known, and with its event the data it reads.
+
+        Waits when there are too many.
+        """
+        self._flights.append(Flight(name, event.value or 0 if event else 0, data))
         if len(self._flights) > _AHEAD:
             with self._lock:
                 self._land(_AHEAD // 2)
@@ -154,10 +158,10 @@ class Queue:
         """
         names: list[str] = []
         for _ in range(min(count, len(self._flights))):
-            name, event = self._flights.popleft()
-            names.append(name)
-            if event:
-                self._note(names, event)
+            flight = self._flights.popleft()
+            names.append(flight.name)
+            if flight.event:
+                self._note(names, flight.event)
                 names = []
 
     def _note(self, names: Sequence[str], event: int) -> None:
