@@ -100,9 +100,9 @@ class Values(Indices):
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""
-        buffer, value = statement.src
-        value = self.evaluate(value)
-        spot = self._spot(buffer, statement.arg.places[0], value.dtype.lanes)
+        [place] = statement.arg.places
+        value = self.evaluate(statement.src[1])
+        spot = self._spot(statement.source, place, value.dtype.lanes)
         self._write(spot, value)
 
     def _spot(self, buffer: UOp, access: Access, values: int = 1) -> Spot:
@@ -122,7 +122,7 @@ class Values(Indices):
         return Spot(buffer, storage.width, offset, step, lanes, mask, inside)
 
     def _in_each_lane(self, spot: Spot) -> Iterator[Spot]:
-        found = [self.by_lane(index) for index in (spot.offset, *spot.mask)]
+        found = map(self.by_lane, (spot.offset, *spot.mask))
         for lane, (offset, *mask) in enumerate(zip(*found, strict=True)):
             inside = [self.one(node, lane) for node in spot.inside]
             yield spot._replace(offset=offset, step=0, lanes=1, mask=mask, inside=inside)

@@ -21,17 +21,12 @@ FLOAT = {
     Ops.EQ: "fcmp oeq",
     Ops.NEG: "fneg",
 }
-SIGNED = {
-    Ops.ADD: "add",
-    Ops.MUL: "mul",
+_INTEGER = (Ops.ADD, Ops.MUL, Ops.AND, Ops.OR, Ops.XOR, Ops.SHL)  # spelled as they are named
+SIGNED = {op: op.name.lower() for op in _INTEGER} | {
     Ops.IDIV: "sdiv",
     Ops.MOD: "srem",
     Ops.LT: "icmp slt",
     Ops.EQ: "icmp eq",
-    Ops.AND: "and",
-    Ops.OR: "or",
-    Ops.XOR: "xor",
-    Ops.SHL: "shl",
     Ops.SHR: "ashr",
 }
 UNSIGNED = SIGNED | {
