@@ -5,9 +5,8 @@ expand.py.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
@@ -24,26 +23,17 @@ from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
 from tinycore.uop.upat import COUNTERS
 
-
-class Pass(NamedTuple):
-    """One step of lowering, and the ops that are gone after it."""
-
-    name: str
-    run: Callable[[Kernel, Caps], Kernel]
-    removes: tuple[Ops, ...] = ()
-
-
-PASSES = (
-    Pass("copies", copies, (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE)),
-    Pass("reduce", reduce),
-    Pass("tasks", tasks),
-    Pass("meetings", meetings),
-    Pass("threads", threads),
-    Pass("combine", combine),
-    Pass("decompose", decompose, (Ops.FIN,)),
-    Pass("lanes", lanes),
-)
-"""In order; `expand` follows them and makes the program."""
+PASSES: Mapping[Callable[[Kernel, Caps], Kernel], tuple[Ops, ...]] = {
+    copies: (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE),
+    reduce: (),
+    tasks: (),
+    meetings: (),
+    threads: (),
+    combine: (),
+    decompose: (Ops.FIN,),
+    lanes: (),
+}
+"""In order, with the ops that are gone after each; `expand` follows them and makes the program."""
 
 
 def lower(kernel: Kernel, target: Target) -> Lowered:
@@ -51,18 +41,18 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
     if SPEC.value:
         check(kernel, "sync" if kernel.spmd else "action")
     gone: set[Ops] = set()
-    for step in PASSES:
-        with _timed(step.name):
-            kernel = step.run(kernel, target.caps)
-        gone.update(step.removes)
+    for step, removes in PASSES.items():
+        with _timed(step.__name__):
+            kernel = step(kernel, target.caps)
+        gone.update(removes)
         left = [node for node in toposort(kernel.body) if node.op in gone] if SPEC.value else []
         if left:
             name, node = kernel.name, left[0]
             raise SpecError(
-                f"lower: {step.name} left {node!r} in {name}; expected only ops of its row"
+                f"lower: {step.__name__} left {node!r} in {name}; expected only ops of its row"
             )
         if DEBUG.value >= 5:
-            print(f"# after {step.name}\n{show(kernel)}")
+            print(f"# after {step.__name__}\n{show(kernel)}")
     with _timed("expand"):
         program = expand(kernel, target.caps)
     if SPEC.value:
