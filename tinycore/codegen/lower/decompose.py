@@ -12,7 +12,7 @@ from tinycore.codegen.lower.floats import absolute, exp, log, narrow, sin, to_od
 from tinycore.dtype import COMPUTE, DType, constant, dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
-from tinycore.uop.ops import BINARY, COMPARISON, UNARY, Ops, UOp, alu, const
+from tinycore.uop.ops import BINARY, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import Kernel
 from tinycore.uop.upat import PatternMatcher, UPat, rule, sweep
 
@@ -41,9 +41,7 @@ def compute(node: UOp, ctx: Caps) -> UOp | None:
         return means(*node.src) if means else None
     src = [_converted(source, wide, ctx) for source in node.src]
     found = means(*src) if means else alu(node.op, *src)
-    if node.op in COMPARISON:
-        return found
-    return _converted(found, dtype, ctx)
+    return _converted(found, node.dtype, ctx)
 
 
 @rule(UPat(Ops.CAST))

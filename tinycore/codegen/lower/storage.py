@@ -43,9 +43,8 @@ class Storage(NamedTuple):
 
     def offset(self, access: Access) -> Index:
         """The place of an access, in elements."""
-        total = as_index(0)
-        for index, stride in zip(access.indices, self.strides, strict=True):
-            total = total + index * stride
+        pairs = zip(access.indices, self.strides, strict=True)
+        total = sum([index * stride for index, stride in pairs], as_index(0))
         if access.sequence is not None:
             total = total + access.sequence % self.slots * (self.size // self.slots)
         if self.lane is not None:
