@@ -13,7 +13,7 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, of_atom
 from tinycore.uop.lowered import GROUP
 from tinycore.uop.sites import uses
-from tinycore.uop.tree import BODIES, Access, BufferArg, Kernel, walk
+from tinycore.uop.tree import Access, BufferArg, Kernel, walk
 from tinycore.util import round_up
 
 MAX_REGISTERS = 1024
@@ -81,8 +81,6 @@ def plan(kernel: Kernel) -> dict[UOp, Storage]:
     for statement, loops in walk(kernel.body):
         if statement.op is Ops.BUFFER:
             found[statement] = [((), loops)]
-        if statement.op in BODIES:
-            continue
         for use in uses(statement):
             found[use.buffer].append((use.access.indices, loops))
     return {buffer: _storage(buffer.arg, seen) for buffer, seen in found.items()}

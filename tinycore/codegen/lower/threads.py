@@ -172,7 +172,7 @@ def _private(kernel: Kernel, number: Index) -> Nodes:
         if statement.op is Ops.BUFFER and statement.arg.space in OWN and not around:
             outer.append(statement)
         env = dict.fromkeys(atoms(*map(axis_of, around)), number)
-        for use in uses(statement) if statement.op not in BODIES else ():
+        for use in uses(statement):
             told = tuple([substitute(index, env) for index in use.access.indices])
             touches[use.buffer].append((told, bool(around), use.how == "load"))
     body = kernel.body
@@ -223,12 +223,8 @@ class _Sync:
 
     def __init__(self, kernel: Kernel) -> None:
         self.taken = names_in(kernel)
-        loaded = read(kernel.body)
-        self.shared = {
-            one
-            for one in changed(kernel.body)
-            if one.arg.space == GROUP or (one.arg.space == GLOBAL and one in loaded)
-        }
+        both = changed(kernel.body) & read(kernel.body)
+        self.shared = {one for one in both if one.arg.space not in OWN}
 
     def body(self, statements: Iterable[UOp], since: Touched) -> Nodes:
         """Statements with barriers; `since` is what happened since the last."""
