@@ -32,6 +32,7 @@ from tinycore.uop.tree import (
     Kernel,
     StoreArg,
     axis_of,
+    dependents,
     let,
     load,
     loop,
@@ -123,9 +124,8 @@ class Combiner:
             old.append(before)
             new.append(after)
             stores.append(store(target, place, after))
-        moved: list[UOp] = []
-        for dependent in statement.src[2 * count :]:
-            moved += self._moved(dependent, arg, tuple(old), tuple(new))
+        states = arg, tuple(old), tuple(new)
+        moved = [part for one in dependents(statement) for part in self._moved(one, *states)]
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
     def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:

@@ -88,7 +88,7 @@ class Contraction(NamedTuple):
         for loops in sides or [(vector,)]:
             reuse = iterations(loops[1:])
             for vectors in (2, 1, 4, 3):
-                if vectors > 1 and (vectors - 1) * self.lanes >= extent_of(vector):
+                if (vectors - 1) * self.lanes >= extent_of(vector):
                     continue
                 most = min((self.caps.registers - 1) // vectors - 1, reuse)
                 sizes = [(vectors, rows)[: len(loops)] for rows in ROWS if rows <= most]
