@@ -19,6 +19,7 @@ from tinycore import cache
 from tinycore.codegen.optimize import optimize
 from tinycore.codegen.optimize.actions import SCHEMA, Actions, apply_all
 from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.codegen.optimize.search import search
 from tinycore.config import BEAM, CACHELEVEL, NOOPT, PARALLEL, SETTINGS
@@ -29,7 +30,8 @@ from tinycore.uop.tree import Kernel, Plan
 
 TABLE = "tuned"
 COMPILE_S = 60.0
-RUN_S = 20.0
+RUN_S, LEAST_S = 20.0, 2.0
+PATIENCE = 200  # times the time of any candidate that another may take
 FINALISTS = 8
 CLOSE = 1.5
 ROUNDS = 3
@@ -47,7 +49,7 @@ def plan_of(kernel: Kernel, device: OpenDevice) -> Plan:
     found = json.loads(entry or "{}")
     if found.get("beam", 0) < width:
         with closing(Tuner(kernel, device)) as tuner:
-            (plain,) = tuner.evaluate([()])
+            (plain,) = tuner.evaluate([tuner.reference])
             if isinstance(plain, str):
                 warn(f"BEAM: {device.name} cannot be tuned: {plain}; BEAM=0 is used")
                 return optimize(kernel, device.caps)
@@ -110,6 +112,10 @@ class Tuner:
         self.text = show(kernel)
         self.device = device.name
         self.arch = device.target.arch
+        # One thread would run a kernel as scheduled for minutes where others have thousands.
+        has_groups = device.caps.max_group_threads > 1
+        self.reference = tuple(heuristic(kernel, device.caps)[1]) if has_groups else ()
+        self.limit_s = RUN_S
         count = PARALLEL.value or os.cpu_count() or 1
         self.compilers = [Worker("compiler") for _ in range(count)]  # those that wait
         self.runner = Worker("the candidate")
@@ -143,9 +149,11 @@ class Tuner:
         artifact = self._compiled(actions)
         if isinstance(artifact, str):
             return artifact
-        wanted = ("prepare", self.device, self.text, self._compiled(()))
+        wanted = ("prepare", self.device, self.text, self._compiled(self.reference))
         lacks = None if self.runner.process else self.runner.ask(COMPILE_S, *wanted)
-        answer: float | str = lacks or self.runner.ask(RUN_S, "check", artifact)
+        answer: float | str = lacks or self.runner.ask(self.limit_s, "check", artifact)
+        if isinstance(answer, float):
+            self.limit_s = min(self.limit_s, max(LEAST_S, PATIENCE * answer))
         return answer
 
     def _raced(self, close: list[Actions]) -> dict[Actions, float | str]:

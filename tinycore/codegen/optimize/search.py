@@ -38,7 +38,7 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
     seen: set[str] = set()
     measured = partial(_measured, kernel, evaluate, seen)
     first = tuple(heuristic(kernel, caps)[1])
-    best = measured([first, ()])
+    best = measured([first] if caps.max_group_threads > 1 else [first, ()])
     if not best:
         return first
     for number in range(ROUNDS):
