@@ -15,6 +15,7 @@ from tinycore.backend import (
     compile_cached,
 )
 from tinycore_qcom.compiler import DriverCompiler
+from tinycore_qcom.images import with_places
 from tinycore_qcom.platforms import Found
 
 WRONG = """__kernel void wrong(__global float* out) {
@@ -86,6 +87,7 @@ def test_a_binary_of_another_driver_is_refused_and_the_device_lives(
 
 def test_a_binary_is_shown_where_it_is_text(compiler: DriverCompiler) -> None:
     assert compiler.disassemble(b".version 8.0\n\0") == ".version 8.0\n"
+    assert compiler.disassemble(with_places(b".version 8.0\n", [1])) == ".version 8.0\n"
     with pytest.raises(Unsupported, match=r"disassemble: the binaries of .* are not text"):
         compiler.disassemble(b"\x7fELF\x02\xff")
 

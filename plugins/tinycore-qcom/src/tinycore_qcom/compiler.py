@@ -13,7 +13,7 @@ import re
 from tinycore.backend import CompileError, Compiler, LaunchError, Unsupported
 from tinycore_qcom import api
 from tinycore_qcom.api import Library, OpenCLError
-from tinycore_qcom.images import image_places, with_places
+from tinycore_qcom.images import image_places, parted, with_places
 from tinycore_qcom.platforms import Found
 
 _BUILD_LOG = 0x1183
@@ -56,7 +56,7 @@ class DriverCompiler(Compiler):
     def disassemble(self, binary: bytes) -> str:
         """The binary, where the driver's is text. Raises: Unsupported where it is not."""
         try:
-            return binary.rstrip(b"\0").decode("ascii")
+            return parted(binary)[0].rstrip(b"\0").decode("ascii")
         except UnicodeDecodeError:
             raise Unsupported(
                 f"disassemble: the binaries of {self.found.platform} are not text; "
