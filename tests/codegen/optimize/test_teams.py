@@ -56,6 +56,17 @@ kernel k(X f32[2,8192], Y f32[2])
     red j:8192: s += X[i,j]
     Y[i] = s
 """,
+    # sums that a moving maximum rescales are shared with it
+    "rescaled": """
+kernel k(X f32[2,8192], Y f32[2])
+  par i:2
+    buf m f32[] reg = max
+    buf s f32[] reg = sum
+    red j:8192
+      m max= X[i,j] rebase exp(s)
+      s += exp(X[i,j] - fin(m))
+    Y[i] = log(s) + m
+""",
     # short rows of neighbours across have a thread each
     "columns": """
 kernel k(X f32[30,200], Y f32[200])
@@ -140,3 +151,8 @@ def test_several_loops_that_add_to_one_place_share_its_register() -> None:
     tree = apply(kernel, "MAP(h, grid)")
     assert show(tree).count("t.g += ") == 2
     assert_same(kernel, fuzz.planned(tree), 2)
+
+
+def test_what_one_loop_of_several_masks_the_others_still_store() -> None:
+    kernel = kernel_of(TWO.replace("t[h] += X", "t[h | h < 1] += X"))
+    assert_same(kernel, fuzz.planned(apply(kernel, "MAP(h, grid)")), 3)

@@ -16,7 +16,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import resized
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import atoms
+from tinycore.uop.affine import atoms, mask_of
 from tinycore.uop.sites import under, uses
 from tinycore.uop.tree import GLOBAL, Access, Kernel, load, rebuild, store
 
@@ -41,7 +41,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     """
     found = [use for one in under([node]) for use in uses(one) if use.buffer is held]
     places = {use.access.indices for use in found}
-    if len(places) > 1 or not {"load", "store"}.isdisjoint([use.how for use in found]):
+    sums_up = [use for use in found if use.how != "load"]
+    if len(places) > 1 or not sums_up or "store" in [use.how for use in sums_up]:
         return {}
     [indices] = places
     while atoms(*indices) & atoms_in(node.src):
@@ -50,7 +51,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
             return {}
         [node] = inside
     inner = atoms_in(node.src)
-    mask = tuple([value for value in found[0].access.mask if not atoms(value) & inner])
+    masks = [{value for value in use.access.mask if not atoms(value) & inner} for use in sums_up]
+    mask = mask_of(set.intersection(*masks))
     total = store(stored, Access(indices, mask), load(sums, Access(())))
     added = resized(node.src, {held: sums}, lambda _: ())
     return {node: node.over((sums, *added, total))}
