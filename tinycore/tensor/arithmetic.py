@@ -7,23 +7,18 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Self, TypeVar
 
-from tinycore.dtype import DType, Scalar
+from tinycore.dtype import Scalar
 from tinycore.errors import DTypeError
 from tinycore.tensor.base import (
     Conversion,
     Frame,
     Operand,
-    as_scalar,
-    broadcast_shape,
+    aligned,
     common_dtype,
-    fitting,
     nearest,
-    stretched,
-    together,
 )
 from tinycore.tensor.spelling import choice, spelled
-from tinycore.uop import Ops, UOp, graph
-from tinycore.uop.shape import shape_of
+from tinycore.uop import Ops, graph
 
 A = TypeVar("A")
 X = TypeVar("X")
@@ -88,8 +83,11 @@ class Arithmetic(Conversion):
         left, right = self._both(x, "div", reverse)
         if rounding_mode == "floor":
             return left._floor_quotient(right)
+        if rounding_mode == "trunc" and left.dtype.is_float:
+            size = left.abs()._floor_quotient(right.abs())
+            return size * left.sign() * right.sign()
         if rounding_mode == "trunc":
-            return left._trunc_quotient(right)
+            return left._combined(Ops.IDIV, right)
         dividend = left._floating()
         inverse = right.reciprocal()
         return dividend._combined(Ops.MUL, inverse)
@@ -100,18 +98,8 @@ class Arithmetic(Conversion):
         operation: str,
         reverse: bool = False,
     ) -> tuple[Self, Self]:
-        other = self._operand(x)
-        left, right = together(self.uop, other, operation)
-        if reverse:
-            left, right = right, left
+        left, right = self._operands(x, operation, reverse)
         return self.of_uop(left), self.of_uop(right)
-
-    def _trunc_quotient(self, x: Self) -> Self:
-        if not self.dtype.is_float:
-            return self._combined(Ops.IDIV, x)
-        divisor = x.abs()
-        size = self.abs()._floor_quotient(divisor)
-        return size * self.sign() * x.sign()
 
     def _floor_quotient(self, x: Self) -> Self:
         if self.dtype.is_float:
@@ -415,17 +403,9 @@ class Arithmetic(Conversion):
         """
         condition = self.bool()
         dtype = common_dtype([x, y])
-        nodes = [condition._choice(value, dtype) for value in (x, y)]
-        shapes = [shape_of(node) for node in nodes]
-        shape = broadcast_shape("where", condition.shape, *shapes)
-        parts = [stretched(node, shape) for node in (condition.uop, *nodes)]
-        node = graph.elementwise(Ops.WHERE, *parts)
-        return self.of_uop(node)
-
-    def _choice(self, value: Operand, dtype: DType) -> UOp:
-        if isinstance(value, Frame):
-            return graph.cast(self._operand(value), dtype)
-        return fitting(as_scalar(value), dtype)
+        nodes = [graph.cast(self._operand(value, dtype), dtype) for value in (x, y)]
+        parts = aligned("where", condition.uop, *nodes)
+        return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
 
     @spelled
     def clip(

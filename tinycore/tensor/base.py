@@ -195,14 +195,29 @@ class Frame:
             return self.of_cell(self.cell, self.steps)
         return self.of_cell(self.cell, (*self.steps, (op, arg)))
 
-    def _operand(self, value: Operand) -> UOp:
-        """The node of another tensor or of a number."""
+    def _operand(self, value: Operand, dtype: DType | None = None) -> UOp:
+        """The node of another tensor, or of a number as `dtype`.
+
+        Raises: DTypeError if the type does not hold the number.
+        """
         if isinstance(value, Frame):
             self._check_device(value)
             return value.uop
         number = as_scalar(value)
-        dtype = weak_dtype(number, self.dtype, default_float())
-        return fitting(number, dtype)
+        kind = dtype or weak_dtype(number, self.dtype, default_float())
+        if kind.is_int and not kind.holds(number):
+            raise DTypeError(
+                f"operands: {number} does not fit {kind!r}; expected {kind.min} to {kind.max}. "
+                "Cast the tensor to a wider type"
+            )
+        return const(number, kind)
+
+    def _operands(self, value: Operand, operation: str, reverse: bool) -> Sequence[UOp]:
+        """The nodes of this tensor and of the other operand, of one shape and type."""
+        nodes = together(self.uop, self._operand(value), operation)
+        if reverse:
+            return nodes[::-1]
+        return nodes
 
     def _check_device(self, other: Frame) -> None:
         if other.device != self.device:
@@ -219,11 +234,8 @@ class Frame:
                 return zeros._combined(op, side, reverse)
             if op in (Ops.MAX, Ops.MIN):
                 value = nearest(value, self.dtype)
-        other = self._operand(value)
-        left, right = together(self.uop, other, op.name.lower())
-        if reverse:
-            left, right = right, left
-        return self.of_uop(graph.elementwise(op, left, right))
+        nodes = self._operands(value, op.name.lower(), reverse)
+        return self.of_uop(graph.elementwise(op, *nodes))
 
     def _unary(self, op: Ops) -> Self:
         return self.of_uop(graph.elementwise(op, self.uop))
@@ -367,10 +379,10 @@ def default_float() -> DType:
     return to_dtype(DEFAULT_FLOAT.value)
 
 
-def dtype_or(dtype: DTypeLike, otherwise: DType) -> DType:
-    """The type that is asked for, or `otherwise`."""
+def dtype_or(dtype: DTypeLike, otherwise: DType | None = None) -> DType:
+    """The type that is asked for, or `otherwise`, or the default float."""
     if dtype is None:
-        return otherwise
+        return otherwise or default_float()
     return to_dtype(dtype)
 
 
@@ -386,16 +398,6 @@ def as_scalar(value: object) -> Scalar:
     )
 
 
-def fitting(value: Scalar, dtype: DType) -> UOp:
-    """A number as a constant. Raises: DTypeError if the type does not hold it."""
-    if dtype.is_int and not dtype.holds(value):
-        raise DTypeError(
-            f"operands: {value} does not fit {dtype!r}; expected {dtype.min} to {dtype.max}. "
-            "Cast the tensor to a wider type"
-        )
-    return const(value, dtype)
-
-
 def nearest(value: Scalar, dtype: DType) -> Scalar:
     """`value` within the range of an integer type."""
     if not dtype.is_int:
@@ -408,7 +410,7 @@ def scalar_dtype(value: Scalar) -> DType:
     return of_python(value, default_float())
 
 
-def together(left: UOp, right: UOp, operation: str) -> tuple[UOp, UOp]:
+def together(left: UOp, right: UOp, operation: str) -> Sequence[UOp]:
     """Two nodes broadcast to one shape and promoted to one type.
 
     Raises: ShapeError if they do not broadcast.
@@ -417,11 +419,16 @@ def together(left: UOp, right: UOp, operation: str) -> tuple[UOp, UOp]:
         dtype = promote(left.dtype, right.dtype)
         left = graph.cast(left, dtype)
         right = graph.cast(right, dtype)
-    shape = broadcast_shape(operation, shape_of(left), shape_of(right))
-    return stretched(left, shape), stretched(right, shape)
+    return aligned(operation, left, right)
 
 
-def stretched(node: UOp, shape: Shape) -> UOp:
+def aligned(operation: str, *nodes: UOp) -> Sequence[UOp]:
+    """Nodes broadcast to one shape. Raises: ShapeError if they do not broadcast."""
+    shape = broadcast_shape(operation, *map(shape_of, nodes))
+    return [_stretched(node, shape) for node in nodes]
+
+
+def _stretched(node: UOp, shape: Shape) -> UOp:
     """`node` broadcast to `shape`; a constant stays a scalar."""
     old = shape_of(node)
     if node.op is Ops.CONST or old == shape:
