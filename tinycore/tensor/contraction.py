@@ -13,7 +13,7 @@ from tinycore.dtype import promote, sum_dtype
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype_or
 from tinycore.tensor.random import Random
-from tinycore.tensor.spelling import spelled, spread
+from tinycore.tensor.spelling import Axes, spelled, spread
 from tinycore.tensor.statistics import Statistics
 from tinycore.uop.shape import upper
 
@@ -38,22 +38,22 @@ class Contraction(Statistics, Random):
         """
         self._check_device(w)
         self._check_dot(w)
-        usual = promote(self.dtype, w.dtype)
+        rows = self
+        columns = w
+        if w.ndim > 1:
+            columns = w.transpose(-1, -2)
+        if w.ndim > 1 and self.ndim > 1:
+            rows = self.unsqueeze(-2)
+            columns = columns.unsqueeze(-3)
+        return rows._contracted(columns, -1, dtype)
+
+    def _contracted(self, x: Self, axes: Axes, dtype: DTypeLike) -> Self:
+        """The products with x, summed over axes and returned in `dtype`."""
+        usual = promote(self.dtype, x.dtype)
         kind = dtype_or(dtype, usual)
         wide = sum_dtype(kind)
-        left = self if self.ndim > 1 else self.unsqueeze(0)
-        right = w if w.ndim > 1 else w.unsqueeze(1)
-        rows = left.cast(wide).unsqueeze(-2)
-        turned = right.cast(wide).transpose(-1, -2)
-        columns = turned.unsqueeze(-3)
-        products = rows * columns
-        summed = products._reduced("sum", -1)
-        total = summed.cast(kind)
-        if w.ndim == 1:
-            total = total.squeeze(-1)
-        if self.ndim == 1:
-            total = total.squeeze(-1 if w.ndim == 1 else -2)
-        return total
+        products = self.cast(wide) * x.cast(wide)
+        return products._reduced("sum", axes).cast(kind)
 
     def _check_dot(self, w: Self) -> None:
         mine = self.shape
@@ -148,12 +148,10 @@ class Contraction(Statistics, Random):
             diagonal = rows.eq(columns).where(x, 0)
             x = diagonal._reduced("sum", k)
             names = names[:k] + names[k + 1 :]
-        present = [letter for letter in letters if letter in names]
-        order = [names.index(letter) for letter in present]
-        x = x.permute(order)
-        extents = dict(zip(present, x.shape, strict=True))
-        shape = [extents.get(letter, 1) for letter in letters]
-        return x.reshape(shape)
+        absent = [letter for letter in letters if letter not in names]
+        ones = [1] * len(absent)
+        order = [[*names, *absent].index(letter) for letter in letters]
+        return x.reshape(*x.shape, *ones).permute(order)
 
     @spelled
     def scaled_dot_product_attention(

@@ -97,18 +97,14 @@ class Convolution(Contraction):
         count = weight.ndim - 2
         sizes = upper_shape(weight.shape[2:])
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
-        usual = promote(self.dtype, weight.dtype)
-        kind = dtype_or(dtype, usual)
-        wide = sum_dtype(kind)
-        x = self.cast(wide)._windows(windows, 0, "conv2d")
+        kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
+        # wide before the windows, so that their gradient is added wide too
+        x = self.cast(sum_dtype(kind))._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
-        apart = (1, groups, -1, weight.shape[1], *ones, *sizes)
-        w = weight.cast(wide).reshape(apart)
+        w = weight.reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         inner = range(-count, 0)
-        summed = (3, *inner)
-        total = (x * w)._reduced("sum", summed)
-        result = total.cast(kind).flatten(1, 2)
+        result = x._contracted(w, (3, *inner), kind).flatten(1, 2)
         if bias is None:
             return result
         return result + bias.reshape(1, -1, *ones)
