@@ -123,9 +123,7 @@ class Bar:
         """Draw the bar, unless it was drawn just now."""
         now_s = time.perf_counter()
         is_last = done == self.total
-        tenths_before = (done - 1) * 10 // self.total
-        is_tenth = done * 10 // self.total > tenths_before
-        is_due = is_tenth
+        is_due = done * 10 % self.total < 10  # a tenth is full
         if self.redraws:
             is_due = is_last or now_s - self.last_s > _REDRAW_S
         if not is_due:
@@ -210,8 +208,8 @@ def train(trainer: Trainer, options: Namespace, phases: Phases) -> tuple[int, in
     batches = []
     for _ in range(options.epochs):
         order = numbers.permutation(count).astype("int32")
-        begins = range(0, count - batch + 1, batch)
-        batches += [order[at : at + batch] for at in begins]
+        whole = order[: count // batch * batch]
+        batches += [*whole.reshape(-1, batch)]
     bar = Bar(len(batches))
     kernels = 0
     phases.seconds |= {"compile": 0.0, "run": 0.0}

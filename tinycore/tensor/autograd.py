@@ -117,18 +117,16 @@ class Autograd(Frame):
 
     def _add_grad(self, grad: UOp) -> Self:
         """In place: a captured function shall add to the same cell."""
+        old = self.grad
         with Context(NO_GRAD=1):
-            if self.grad is None:
-                self.grad = self.of_uop(grad)
-                return self
-            more = self.of_uop(grad)
-            total = self.grad._combined(Ops.ADD, more)
-            before = (self.grad.shape, self.grad.dtype)
-            is_alike = (total.shape, total.dtype) == before
-            if is_alike and not self.grad.movements:
-                self.grad.cell.write(graph.detach(total.uop))
-            else:
+            total = self.of_uop(grad)
+            if old is not None:
+                total = old._combined(Ops.ADD, total)
+            new = (total.shape, total.dtype)
+            if old is None or old.movements or new != (old.shape, old.dtype):
                 self.grad = total
+            else:
+                old.cell.write(graph.detach(total.uop))
         return self
 
     def gradient(self, *targets: Self, gradient: Self | None = None) -> list[Self]:
@@ -163,14 +161,15 @@ class Autograd(Frame):
             )
         wanted = [target.uop for target in targets]
         (loss, *places), back = unrolled([self.uop, *wanted])
-        inside = _open_below(loss)
+        inside = set(postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src))
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
-        seeds = None if seed is None else _like(seed.uop, loss)
-        computed = differentiate(loss, known, seeds)
+        wide = None if seed is None else graph.broadcast(seed.uop, shape_of(loss))
+        computed = differentiate(loss, known, wide and graph.cast(wide, loss.dtype))
         grads = dict(zip(known, computed, strict=True))
-        return [None if p is None else _gradient_of(p, grads[p], back) for p in found]
+        way = Rebuild(back)
+        return [p and way.node(grads[p] or graph.full(shape_of(p), 0, p.dtype)) for p in found]
 
     # modes
 
@@ -197,37 +196,12 @@ class Autograd(Frame):
         return Context(TRAINING=int(mode))
 
 
-def _open_below(loss: UOp) -> set[UOp]:
-    def sources(node: UOp) -> Nodes:
-        if node.op is Ops.DETACH:
-            return ()
-        return node.src
-
-    return set(postorder([loss], sources))
-
-
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:
     """The node in the graph of the loss, or what it marks if it was marked later."""
-    if node in inside:
-        return node
-    if node.op is not Ops.CAST:
-        return None
-    marked = node.source
-    is_mark = marked.dtype is node.dtype
-    if is_mark and marked in inside:
-        return marked
-    return None
-
-
-def _like(seed: UOp, loss: UOp) -> UOp:
-    wide = graph.broadcast(seed, shape_of(loss))
-    return graph.cast(wide, loss.dtype)
-
-
-def _gradient_of(place: UOp, grad: UOp | None, back: dict[UOp, UOp]) -> UOp:
-    if grad is None:
-        return graph.full(shape_of(place), 0, place.dtype)
-    return Rebuild(back).node(grad)
+    is_mark = node.op is Ops.CAST and node.source.dtype is node.dtype
+    if is_mark and node not in inside:
+        node = node.source
+    return node if node in inside else None
 
 
 def _check_histories(inside: set[UOp], operation: str) -> None:
@@ -309,8 +283,7 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
 
 def _copy(node: UOp) -> UOp:
     old = buffer_of(node)
-    new = Buffer(old.device, old.dtype, old.count)
-    new.copyin(old.as_memoryview())
+    new = Buffer(old.device, old.dtype, old.count).copyin(old.as_memoryview())
     return new_node(new, shape_of(node))
 
 

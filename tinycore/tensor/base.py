@@ -22,6 +22,9 @@ from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of
 DTypeLike = DType | str | None
 """A type, its name, or None for the usual one."""
 
+DeviceLike = str | None
+"""The name of a device, or None for the default."""
+
 _MARKS = (Ops.DETACH, Ops.CAST)  # steps of a view that move nothing
 _STOP = (Ops.DETACH, None)
 
@@ -191,9 +194,9 @@ class Frame:
 
     def _moved(self, op: Ops, arg: Any) -> Self:
         before = self.uop
-        if graph.apply_view(before, ((op, arg),)) is before:
-            return self.of_cell(self.cell, self.steps)
-        return self.of_cell(self.cell, (*self.steps, (op, arg)))
+        view = ((op, arg),)
+        is_same = graph.apply_view(before, view) is before
+        return self.of_cell(self.cell, self.steps if is_same else self.steps + view)
 
     def _operand(self, value: Operand, dtype: DType | None = None) -> UOp:
         """The node of another tensor, or of a number as `dtype`.
@@ -367,11 +370,6 @@ def own(node: UOp, number: int | None = None) -> UOp:
     """A node that nothing else is: of two `ones(3)`, a gradient must be able to ask for one."""
     tag = fresh_number() if number is None else number
     return UOp(Ops.CAST, node.dtype, (node,), None, tag)
-
-
-def copied(node: UOp, device: str) -> UOp:
-    """The same value on another device."""
-    return node.under(Ops.COPY, device)
 
 
 def default_float() -> DType:

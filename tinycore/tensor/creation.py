@@ -14,9 +14,9 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.tensor.autograd import Autograd
 from tinycore.tensor.base import (
+    DeviceLike,
     DTypeLike,
     Frame,
-    copied,
     default_float,
     dtype_or,
     own,
@@ -24,7 +24,8 @@ from tinycore.tensor.base import (
 )
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.spelling import extents
-from tinycore.uop import UOp, graph
+from tinycore.uop import Ops, UOp, graph
+from tinycore.uop.ops import const
 from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, np, prod
 
@@ -40,7 +41,7 @@ class Creation(Joining, Autograd):
     def __init__(
         self,
         data: Any,
-        device: str | None = None,
+        device: DeviceLike = None,
         dtype: DTypeLike = None,
         requires_grad: bool | None = None,
     ) -> None:
@@ -63,7 +64,7 @@ class Creation(Joining, Autograd):
     def _formula(
         cls,
         uop: UOp,
-        device: str | None = None,
+        device: DeviceLike = None,
         requires_grad: bool | None = None,
     ) -> Self:
         home = Device.canonicalize(device)
@@ -76,7 +77,7 @@ class Creation(Joining, Autograd):
         raw: Any,
         shape: Any,
         dtype: DType | str,
-        device: str | None = None,
+        device: DeviceLike = None,
     ) -> Self:
         """A tensor over a copy of bytes in row-major order.
 
@@ -107,7 +108,7 @@ class Creation(Joining, Autograd):
         shape: Any,
         fill_value: Scalar,
         dtype: DTypeLike = None,
-        device: str | None = None,
+        device: DeviceLike = None,
         buffer: bool = True,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -143,7 +144,7 @@ class Creation(Joining, Autograd):
     def empty(
         cls,
         *shape: Any,
-        device: str | None = None,
+        device: DeviceLike = None,
         dtype: DTypeLike = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -152,7 +153,7 @@ class Creation(Joining, Autograd):
         >>> Tensor.empty(2).shape
         (2,)
         """
-        kind = dtype_or(dtype, default_float())
+        kind = dtype_or(dtype)
         sizes = upper_shape(extents(shape, "empty"))
         home = Device.canonicalize(device)
         buffer = Buffer(home, kind, prod(sizes))
@@ -178,8 +179,7 @@ class Creation(Joining, Autograd):
         >>> Tensor(1).const_like(7).item()
         7
         """
-        kind = dtype_or(dtype, self.dtype)
-        return self.full_like(b, dtype=kind)
+        return self.full_like(b, dtype=dtype or self.dtype)
 
     def zeros_like(self, **kwargs: Any) -> Self:
         """`zeros` of this shape, type and device.
@@ -257,19 +257,15 @@ class Creation(Joining, Autograd):
         """
         if steps < 0:
             raise ArgumentError(f"linspace: {steps} steps; expected 0 or more. Pass a count")
-        kind = dtype_or(dtype, default_float())
+        kind = dtype_or(dtype)
         wide = kind if kind.is_float else default_float()
         step = (stop - start) / max(steps - 1, 1)
         begin = stop - step * (steps - 1)
-        device = Device.canonicalize(kwargs.get("device"))
         up = _progression(steps, start, step, wide)
         down = _progression(steps, begin, step, wide)
-        places = cls.of_node(graph.iota(steps), device)
-        is_first_half = places < ceildiv(steps, 2)
-        first = cls.of_node(up, device)
-        second = cls.of_node(down, device)
-        numbers = is_first_half.where(first, second)
-        return cls._formula(numbers.cast(kind).uop, **kwargs)
+        is_first_half = graph.iota(steps) < ceildiv(steps, 2)
+        numbers = is_first_half.where(up, down)
+        return cls._formula(graph.cast(numbers, kind), **kwargs)
 
     @classmethod
     def eye(
@@ -284,7 +280,7 @@ class Creation(Joining, Autograd):
         >>> Tensor.eye(2).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
         """
-        kind = dtype_or(dtype, default_float())
+        kind = dtype_or(dtype)
         width = n if m is None else m
         device = Device.canonicalize(kwargs.get("device"))
         rows = cls.of_node(graph.iota(n), device).unsqueeze(1)
@@ -302,23 +298,22 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
     if isinstance(data, Frame):
         node = data.uop
         if data.device != device:
-            node = copied(node, device)
+            node = node.under(Ops.COPY, device)
         value = graph.cast(node, dtype or data.dtype)
         return Cell(own(value), device)
     if isinstance(data, UOp):
         return Cell(data, device)
     if isinstance(data, int | float):
         kind = dtype or scalar_dtype(data)
-        number = graph.full((), data, kind)
-        return Cell(own(number), device)
+        return Cell(own(const(data, kind)), device)
     array = _array(data)
     is_list = isinstance(data, list | tuple | range)
     kind = dtype or _inferred(array, is_list)
     if kind in WIDENED:
-        wide = stored(array.astype("float32"), device, dtypes.float32)
+        wide = stored(array.astype("float32"), device)
         narrow = graph.cast(wide.uop, kind)
         return Cell(narrow, device)
-    return stored(array.astype(kind.name), device, kind)
+    return stored(array.astype(kind.name), device)
 
 
 def _array(data: Any) -> Any:
@@ -350,8 +345,7 @@ def _inferred(array: Any, is_list: bool) -> DType:
     return kind
 
 
-def stored(array: Any, device: str, dtype: DType) -> Cell:
+def stored(array: Any, device: str) -> Cell:
     """A cell over a copy of an array."""
-    raw = np().ascontiguousarray(array).tobytes()
-    tensor = Creation.of_bytes(raw, array.shape, dtype, device)
+    tensor = Creation.of_bytes(array.tobytes(), array.shape, array.dtype.name, device)
     return tensor.cell

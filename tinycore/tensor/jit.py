@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from enum import Enum
 from functools import update_wrapper
-from inspect import Parameter, signature
+from inspect import signature
 from numbers import Number
 from types import (
     BuiltinFunctionType,
@@ -105,7 +105,7 @@ class TinyJit(Generic[P, R]):
         self.is_method = False
         update_wrapper(self, function)
         parameters = signature(function).parameters.values()
-        self.names = [p.name for p in parameters if p.kind <= Parameter.POSITIONAL_OR_KEYWORD]
+        self.names = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Every instance has captures of its own."""
@@ -230,9 +230,8 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
         return Tensor.of_cell(cell, value.steps)
     if isinstance(value, (list, tuple)):
         parts = [_with_cells(part, swapped) for part in value]
-        if hasattr(value, "_fields"):
-            return type(value)(*parts)
-        return type(value)(parts)
+        make = getattr(value, "_make", type(value))
+        return make(parts)
     if isinstance(value, dict):
         return {name: _with_cells(value[name], swapped) for name in value}
     return value
@@ -255,23 +254,17 @@ def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
             stored = value.cell.uop
             keys[name] = shape_of(stored), stored.dtype, value.device, value.movements, alias
             continue
-        keys[name] = _value_key(value)
-        if keys[name][0] is OPAQUE:
-            parts = _parts(name, value)
-            if parts is not None:
-                keys[name] = type(value), len(parts)
-                work += parts[::-1]
+        kind = type(value)
+        if isinstance(value, (float, complex)):
+            keys[name] = kind, repr(value)  # NaN is itself, and 0.0 is not -0.0
+            continue
+        if isinstance(value, _FIXED):
+            keys[name] = kind, value
+            continue
+        parts = _parts(name, value)
+        keys[name] = (OPAQUE, kind) if parts is None else (kind, len(parts))
+        work += reversed(parts or ())
     return keys, cells
-
-
-def _value_key(value: Any) -> tuple[Any, Any]:
-    """A value that cannot change, as a key that keeps it alive; else OPAQUE."""
-    kind = type(value)
-    if isinstance(value, (float, complex)):
-        return kind, repr(value)  # NaN is itself, and 0.0 is not -0.0
-    if isinstance(value, _FIXED):
-        return kind, value
-    return OPAQUE, kind
 
 
 def _parts(name: str, value: Any) -> list[Named] | None:
@@ -282,4 +275,5 @@ def _parts(name: str, value: Any) -> list[Named] | None:
     made = getattr(type(value), "__dataclass_params__", None)
     if made is None or not made.frozen:
         return None
-    return [(f"{name}.{field.name}", getattr(value, field.name)) for field in fields(value)]
+    names = [field.name for field in fields(value)]
+    return [(f"{name}.{part}", getattr(value, part)) for part in names]

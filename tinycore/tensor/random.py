@@ -17,7 +17,7 @@ from tinycore.engine.cell import STATES, Cell, fresh_number
 from tinycore.engine.realize import realize
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
-from tinycore.tensor.base import DTypeLike, default_float, dtype_or
+from tinycore.tensor.base import DeviceLike, DTypeLike, default_float, dtype_or
 from tinycore.tensor.creation import Creation, stored
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import extents, number, spelled
@@ -48,14 +48,11 @@ class _State:
     def words(self, count: int) -> Pair:
         call = self.counter.uop
         self.counter.write(call + 1)
+        key = self.key.uop
+        words = (graph.shrink(key, [(0, 1)]), graph.shrink(key, [(1, 2)]), call)
+        low, high, calls = [graph.broadcast(word, (count,)) for word in words]
         number = graph.iota(count, dtypes.uint32)
-        key = (self._key_word(0, count), self._key_word(1, count))
-        calls = graph.broadcast(call, (count,))
-        return threefry(key, (number, calls))
-
-    def _key_word(self, k: int, count: int) -> UOp:
-        word = graph.shrink(self.key.uop, [(k, k + 1)])
-        return graph.broadcast(word, (count,))
+        return threefry((low, high), (number, calls))
 
 
 class _Seeds:
@@ -95,14 +92,14 @@ class Random(Reduction, Creation):
         SEEDS.restart(number(seed, "manual_seed", "seed"))
 
     @classmethod
-    def _words(cls, shape: Shape, device: str | None) -> list[Self]:
+    def _words(cls, shape: Shape, device: DeviceLike) -> list[Self]:
         home = Device.canonicalize(device)
         sizes = upper_shape(shape)
         words = SEEDS.words(home, prod(sizes))
         return [cls.of_node(word, home).reshape(sizes) for word in words]
 
     @classmethod
-    def _units(cls, shape: Shape, device: str | None, dtype: DType) -> tuple[Self, Self]:
+    def _units(cls, shape: Shape, device: DeviceLike, dtype: DType) -> tuple[Self, Self]:
         """Two tensors of independent numbers 0 <= u < 1, as fine as their type resolves."""
         a, b = cls._words(shape, device)
         if dtype is dtypes.float64:
@@ -132,7 +129,7 @@ class Random(Reduction, Creation):
     def rand(
         cls,
         *shape: Any,
-        device: str | None = None,
+        device: DeviceLike = None,
         dtype: DTypeLike = None,
         contiguous: bool = True,
         requires_grad: bool | None = None,
@@ -154,7 +151,7 @@ class Random(Reduction, Creation):
         cls,
         *shape: Any,
         dtype: DTypeLike = None,
-        device: str | None = None,
+        device: DeviceLike = None,
         contiguous: bool = True,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -183,7 +180,7 @@ class Random(Reduction, Creation):
         low: int = 0,
         high: int = 10,
         dtype: DType | str = dtypes.int32,
-        device: str | None = None,
+        device: DeviceLike = None,
         requires_grad: bool | None = None,
     ) -> Self:
         """Whole numbers equally likely in low <= x < high.
@@ -221,7 +218,7 @@ class Random(Reduction, Creation):
         >>> Tensor.uniform(2).shape
         (2,)
         """
-        kind = dtype_or(dtype, default_float())
+        kind = dtype_or(dtype)
         wide = kind if kind.is_float else default_float()
         units = cls.rand(*shape, dtype=wide, contiguous=False, **kwargs)
         numbers = units * (high - low) + low
@@ -250,7 +247,7 @@ class Random(Reduction, Creation):
     def randperm(
         cls,
         n: int,
-        device: str | None = None,
+        device: DeviceLike = None,
         dtype: DType | str = dtypes.int32,
         **kwargs: Any,
     ) -> Self:
@@ -262,11 +259,10 @@ class Random(Reduction, Creation):
         words, _ = cls._words((n,), device)
         keys = words._kept(True, None)
         mine = keys.unsqueeze(1)
-        theirs = keys.unsqueeze(0)
-        place = keys.of_uop(graph.iota(n))
-        is_earlier = place.unsqueeze(0) < place.unsqueeze(1)
-        is_tie = theirs.eq(mine) & is_earlier
-        before = (theirs < mine) | is_tie
+        place = keys._indices(0)
+        is_earlier = place < place.unsqueeze(1)
+        is_tie = keys.eq(mine) & is_earlier
+        before = (keys < mine) | is_tie
         ranks = before.sum(1, dtype=dtypes.int32)
         requires_grad = kwargs.get("requires_grad")
         return ranks.cast(dtype)._kept(True, requires_grad)
@@ -335,7 +331,7 @@ class Random(Reduction, Creation):
         >>> Tensor(1.0).randn_like().shape
         ()
         """
-        kwargs["dtype"] = dtype_or(dtype, self.dtype)
+        kwargs["dtype"] = dtype or self.dtype
         return self.randn(self.shape, **self._like(kwargs))
 
     @spelled
@@ -361,7 +357,7 @@ class Random(Reduction, Creation):
 
 
 def _float_dtype(operation: str, dtype: DTypeLike) -> DType:
-    kind = dtype_or(dtype, default_float())
+    kind = dtype_or(dtype)
     if not kind.is_float:
         raise DTypeError(
             f"{operation}: {kind!r} is no floating-point type; expected one. Use randint"
@@ -389,7 +385,7 @@ def _write(target: Cell, source: Cell) -> None:
 
 def _words_cell(words: Sequence[int], device: str) -> Cell:
     array = np().array(words, "uint32")
-    return stored(array, device, dtypes.uint32)
+    return stored(array, device)
 
 
 def threefry(key: Pair, counter: Pair) -> Pair:

@@ -9,20 +9,20 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from tinycore.config import NO_GRAD
-from tinycore.dtype import DType, Scalar, promote
+from tinycore.dtype import Scalar, promote
 from tinycore.engine.cell import buffer_of, fresh_number
 from tinycore.engine.run import BOUND, forbid_while_recording
 from tinycore.errors import DTypeError, ShapeError
 from tinycore.runtime.registry import Device
 from tinycore.tensor.autograd import realize_cells
-from tinycore.tensor.base import Frame, Operand, broadcast_shape, copied
+from tinycore.tensor.base import DeviceLike, Frame, Operand, broadcast_shape
 from tinycore.tensor.creation import WIDENED, Creation
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
 from tinycore.uop import Ops, graph
 from tinycore.uop.affine import evaluate
 from tinycore.uop.index import Index
-from tinycore.uop.shape import Shape, upper_shape
+from tinycore.uop.shape import upper_shape
 from tinycore.util import np
 
 A = TypeVar("A", bound="Storage")
@@ -48,8 +48,7 @@ class Storage(Reduction, Creation):
         >>> Tensor(1).realize().item()
         1
         """
-        others = [tensor.cell for tensor in lst]
-        realize_cells([self.cell, *others])
+        realize_cells([self.cell, *[tensor.cell for tensor in lst]])
         return self
 
     @property
@@ -131,7 +130,7 @@ class Storage(Reduction, Creation):
             return self
         return self.clone()
 
-    def clone(self, device: str | None = None) -> Self:
+    def clone(self, device: DeviceLike = None) -> Self:
         """A copy in a place of its own, through which gradients flow.
 
         >>> Tensor(1).clone().item()
@@ -143,7 +142,7 @@ class Storage(Reduction, Creation):
             return copy
         return copy.to(device)
 
-    def to(self, device: str | None) -> Self:
+    def to(self, device: DeviceLike) -> Self:
         """The same values on another device; None is the default.
 
         Raises: DeviceError if there is no such device.
@@ -154,10 +153,10 @@ class Storage(Reduction, Creation):
         home = Device.canonicalize(device)
         if home == self.device:
             return self
-        copy = copied(self.uop, home)
+        copy = self.uop.under(Ops.COPY, home)
         return self.of_node(copy, home)
 
-    def to_(self, device: str | None) -> Self:
+    def to_(self, device: DeviceLike) -> Self:
         """Move this tensor to another device.
 
         >>> Tensor(1).to_(None).item()
@@ -175,10 +174,6 @@ class Storage(Reduction, Creation):
         """
         if self.dtype in WIDENED:
             return self.float().numpy()
-        seen = self._stored_array()
-        return np().array(seen, order="C")
-
-    def _stored_array(self) -> Any:
         forbid_while_recording("read")
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
@@ -187,8 +182,8 @@ class Storage(Reduction, Creation):
         used = tuple(slice(_now(extent)) for extent in shape)
         array = flat.reshape(upper_shape(shape))[used]
         for op, arg in self.movements:
-            array = _VIEWS[op](array, _now(arg))
-        return array
+            array = _seen(array, op, _now(arg))
+        return np().array(array, order="C")
 
     def data(self) -> memoryview:
         """The values as memory in row-major order.
@@ -304,8 +299,10 @@ class Storage(Reduction, Creation):
         return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = (self.shape, self.dtype, self.device, self._requires_grad)
-        return _restored, (type(self), bytes(self.raw()), *facts)
+        facts = (bytes(self.raw()), self.shape, self.dtype, self.device)
+        return self.of_bytes, facts, self._requires_grad
+
+    __setstate__ = Creation.requires_grad_
 
     def __repr__(self) -> str:
         facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device!r}"
@@ -334,18 +331,6 @@ class Storage(Reduction, Creation):
     __irshift__ = _in_place(operator.rshift)
 
 
-def _restored(
-    kind: type[Storage],
-    raw: bytes,
-    shape: Shape,
-    dtype: DType,
-    device: str,
-    requires_grad: bool | None,
-) -> Storage:
-    new = kind.of_bytes(raw, shape, dtype, device)
-    return new.requires_grad_(requires_grad)
-
-
 def _now(arg: Any) -> Any:
     if isinstance(arg, Index):
         return evaluate(arg, lambda atom: BOUND[atom.name])
@@ -354,17 +339,22 @@ def _now(arg: Any) -> Any:
     return arg
 
 
-def _stepped(array: Any, arg: graph.SkewArg) -> Any:
-    """A window of a view is one element: the view steps along an axis."""
-    places = np().arange(arg.extent) * arg.stride
-    return array.take(places, arg.axis)
+def _seen(array: Any, op: Ops, arg: Any) -> Any:
+    """One step of a view; a window in it is one element, so the view steps along an axis."""
+    if op is Ops.SHRINK:
+        box = tuple(slice(*pair) for pair in arg)
+        return array[box]
+    if op is Ops.SKEW:
+        places = np().arange(arg.extent) * arg.stride
+        return array.take(places, arg.axis)
+    move = getattr(np(), _MOVES[op])
+    return move(array, arg)
 
 
-_VIEWS = {
-    Ops.RESHAPE: lambda array, arg: array.reshape(arg),
-    Ops.PERMUTE: lambda array, arg: array.transpose(arg),
-    Ops.EXPAND: lambda array, arg: np().broadcast_to(array, arg),
-    Ops.SHRINK: lambda array, arg: array[tuple(slice(*pair) for pair in arg)],
-    Ops.FLIP: lambda array, arg: np().flip(array, arg),
-    Ops.SKEW: _stepped,
+# Movement -> numpy's function of an array and the argument.
+_MOVES = {
+    Ops.RESHAPE: "reshape",
+    Ops.PERMUTE: "transpose",
+    Ops.EXPAND: "broadcast_to",
+    Ops.FLIP: "flip",
 }
