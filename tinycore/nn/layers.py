@@ -154,11 +154,7 @@ class BatchNorm:
 
     def _measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
         others = [axis for axis in range(x.ndim) if axis != 1]
-        mean = x.mean(others)
-        ones = [1] * (x.ndim - 2)
-        middle = mean.reshape(1, -1, *ones)
-        centred = x - middle
-        variance = (centred * centred).mean(others)
+        variance, mean = x.var_mean(others, True, 0)
         if self.track_running_stats:
             count = x.numel() // mean.numel()
             growth = count / max(count - 1, 1)
@@ -166,7 +162,7 @@ class BatchNorm:
             moved = ((self.running_mean, mean), (self.running_var, unbiased))
             for running, new in moved:
                 kept = running * (1 - self.momentum)
-                running.assign(kept + new.detach() * self.momentum)
+                running.assign(kept + new.detach().flatten() * self.momentum)
             self.num_batches_tracked += 1
         return mean, variance
 

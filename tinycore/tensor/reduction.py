@@ -75,14 +75,20 @@ class Reduction(Functions, Joining):
         kept = [shape[k] for k in range(len(shape)) if k not in axes]
         return tuple(kept)
 
-    def _divisor(self, axis: Axes) -> Self | int:
-        """The number of elements, in the graph where an extent is a variable."""
-        axes = axes_of(axis, self.ndim, "sum")
+    def _averaged(self, axis: Axes, keepdim: bool, correction: int = 0) -> Self:
+        """The sum over n - correction, where n is in the graph if an extent is a variable."""
+        wide = sum_dtype(self.dtype)
+        total = self._reduced("sum", axis, keepdim, "mean", wide)
+        axes = axes_of(axis, self.ndim, "mean")
         extents = tuple(self.shape[k] for k in axes)
         if all(isinstance(extent, int) for extent in extents):
-            return size(extents)
-        ones = graph.full(extents, 1, sum_dtype(self.dtype))
-        return self.of_uop(ones).sum()
+            average = total / max(size(extents) - correction, 0)
+        else:
+            count = self.of_uop(graph.full(extents, 1, wide)).sum()
+            if correction:
+                count = (count - correction).maximum(0)
+            average = total / count
+        return average.cast(self.dtype)
 
     @spelled
     def max(self, axis: Axes = None, keepdim: bool = False) -> Self:
@@ -181,14 +187,7 @@ class Reduction(Functions, Joining):
         >>> Tensor([1, 2]).mean().item()
         1.5
         """
-        x = self._floating()
-        total = x._accumulated(axis, keepdim)
-        average = total / x._divisor(axis)
-        return average.cast(x.dtype)
-
-    def _accumulated(self, axis: Axes, keepdim: bool) -> Self:
-        wide = sum_dtype(self.dtype)
-        return self._reduced("sum", axis, keepdim, "mean", wide)
+        return self._floating()._averaged(axis, keepdim)
 
     @spelled
     def var(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:
@@ -199,12 +198,7 @@ class Reduction(Functions, Joining):
         """
         x = self._floating()
         centred = x - x.mean(axis, True)
-        squares = centred * centred
-        total = squares._accumulated(axis, keepdim)
-        count = x._divisor(axis) - correction
-        count = max(count, 0) if isinstance(count, int) else count.maximum(0)
-        average = total / count
-        return average.cast(x.dtype)
+        return centred.square()._averaged(axis, keepdim, correction)
 
     @spelled
     def std(self, axis: Axes = None, keepdim: bool = False, correction: int = 1) -> Self:

@@ -84,11 +84,9 @@ class Statistics(Reduction):
         [-1.0, 1.0]
         """
         x = self._floating()
-        centred = x - x.mean(axis, True)
-        squares = centred * centred
-        variance = squares.mean(axis, True)
+        variance, mean = x.var_mean(axis, True, 0)
         scale = (variance + eps).rsqrt()
-        return centred * scale
+        return (x - mean) * scale
 
     @spelled
     def batchnorm(
@@ -165,22 +163,12 @@ class Statistics(Reduction):
         axis = 0 if self.ndim == 1 else 1
         logs = self.log_softmax(axis)
         if Y.shape == self.shape:
-            right = (logs * Y).sum(axis)
+            chosen = logs * Y
         else:
-            self._check_classes(Y, axis, "cross_entropy")
-            right = logs._picked(Y, axis)
+            chosen = logs._is_class(Y, axis, "cross_entropy").where(logs, 0.0)
+        right = chosen.sum(axis)
         losses = -right._smoothed(logs, axis, label_smoothing)
         return losses._summed_up(reduction, "cross_entropy")
-
-    def _picked(self, Y: Self, axis: int) -> Self:
-        """By comparison: -inf elsewhere does no harm."""
-        is_class = self._is_class(Y, axis)
-        chosen = is_class.where(self, 0.0)
-        return chosen.sum(axis)
-
-    def _is_class(self, Y: Self, axis: int) -> Self:
-        places = self._indices(axis, Y.dtype)
-        return Y.unsqueeze(axis).eq(places)
 
     def _smoothed(self, logs: Self, axis: int, share: float) -> Self:
         if share == 0:
@@ -188,13 +176,16 @@ class Statistics(Reduction):
         even = logs.mean(axis)
         return self * (1 - share) + even * share
 
-    def _check_classes(self, Y: Self, axis: int, operation: str) -> None:
+    def _is_class(self, Y: Self, axis: int, operation: str) -> Self:
+        """True at the right class: a comparison, as -inf elsewhere does no harm."""
         wanted = self._without((axis,))
         if Y.shape != wanted:
             raise ShapeError(
                 f"{operation}: targets of shape {Y.shape} do not fit predictions {self.shape}; "
                 f"expected class numbers of shape {wanted}. Squeeze or reshape them"
             )
+        places = self._indices(axis, Y.dtype)
+        return Y.unsqueeze(axis).eq(places)
 
     @spelled
     def nll_loss(
@@ -213,13 +204,11 @@ class Statistics(Reduction):
         2.0
         """
         axis = 0 if self.ndim == 1 else 1
-        self._check_classes(Y, axis, "nll_loss")
-        is_class = self._is_class(Y, axis)
+        is_class = self._is_class(Y, axis, "nll_loss")
         weights = is_class.cast(self.dtype)
         if weight is not None:
             shape = [n if k == axis else 1 for k, n in enumerate(self.shape)]
-            spread = weight.reshape(shape)
-            weights = is_class.where(spread, 0.0)
+            weights = is_class.where(weight.reshape(shape), 0.0)
         if ignore_index is not None:
             counts = Y.ne(ignore_index).unsqueeze(axis)
             weights = counts.where(weights, 0.0)
@@ -243,10 +232,10 @@ class Statistics(Reduction):
         99.0
         """
         axis = self.ndim - 1
-        self._check_classes(Y, axis, "sparse_categorical_crossentropy")
+        is_class = self._is_class(Y, axis, "sparse_categorical_crossentropy")
         counts = Y.ne(ignore_index)
         logs = self.log_softmax(axis)
-        right = logs._picked(Y, axis)
+        right = is_class.where(logs, 0.0).sum(axis)
         smooth = right._smoothed(logs, axis, label_smoothing)
         losses = counts.where(-smooth, 0.0)
         weights = counts.cast(losses.dtype)
