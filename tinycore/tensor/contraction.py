@@ -13,7 +13,7 @@ from tinycore.dtype import promote, sum_dtype
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype_or
 from tinycore.tensor.random import Random
-from tinycore.tensor.spelling import Axes, spelled, spread
+from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
 from tinycore.uop.shape import upper
 
@@ -38,22 +38,17 @@ class Contraction(Statistics, Random):
         """
         self._check_device(w)
         self._check_dot(w)
-        rows = self
-        columns = w
-        if w.ndim > 1:
-            columns = w.transpose(-1, -2)
-        if w.ndim > 1 and self.ndim > 1:
-            rows = self.unsqueeze(-2)
-            columns = columns.unsqueeze(-3)
-        return rows._contracted(columns, -1, dtype)
-
-    def _contracted(self, x: Self, axes: Axes, dtype: DTypeLike) -> Self:
-        """The products with x, summed over axes and returned in `dtype`."""
-        usual = promote(self.dtype, x.dtype)
-        kind = dtype_or(dtype, usual)
+        kind = dtype_or(dtype, promote(self.dtype, w.dtype))
         wide = sum_dtype(kind)
-        products = self.cast(wide) * x.cast(wide)
-        return products._reduced("sum", axes).cast(kind)
+        rows = self.cast(wide)
+        columns = w.cast(wide)
+        if w.ndim > 1:
+            columns = columns.transpose(-1, -2)
+        if w.ndim > 1 and self.ndim > 1:
+            rows = rows.unsqueeze(-2)
+            columns = columns.unsqueeze(-3)
+        products = rows * columns
+        return products._reduced("sum", -1).cast(kind)
 
     def _check_dot(self, w: Self) -> None:
         mine = self.shape
@@ -148,10 +143,9 @@ class Contraction(Statistics, Random):
             diagonal = rows.eq(columns).where(x, 0)
             x = diagonal._reduced("sum", k)
             names = names[:k] + names[k + 1 :]
-        absent = [letter for letter in letters if letter not in names]
-        ones = [1] * len(absent)
-        order = [[*names, *absent].index(letter) for letter in letters]
-        return x.reshape(*x.shape, *ones).permute(order)
+        order = [names.index(letter) for letter in letters if letter in names]
+        shape = [x.shape[names.index(k)] if k in names else 1 for k in letters]
+        return x.permute(order).reshape(shape)
 
     @spelled
     def scaled_dot_product_attention(

@@ -25,6 +25,7 @@ class _Window(NamedTuple):
     dilation: int
     before: int
     after: int
+    beyond: int = 0
 
     @property
     def reach(self) -> int:
@@ -39,8 +40,8 @@ class _Window(NamedTuple):
         steps = ceildiv(end + self.after - self.reach, self.stride)
         if steps * self.stride >= end:
             steps -= 1
-        needed = steps * self.stride + self.reach - end
-        return self._replace(after=max(self.after, needed))
+        missing = steps * self.stride + self.reach - end - self.after
+        return self._replace(beyond=max(missing, 0))
 
 
 class Convolution(Contraction):
@@ -51,7 +52,8 @@ class Convolution(Contraction):
     def _windows(self, windows: Sequence[_Window], fill: Scalar, operation: str) -> Self:
         """The last axes (.., h, w) as (.., places h, places w, size h, size w)."""
         batch = self.ndim - len(windows)
-        x = self._around(windows, fill)
+        widths = [(window.before, window.after + window.beyond) for window in windows]
+        x = self._padded([(0, 0)] * batch + widths, fill)
         for k, window in enumerate(windows):
             # axes before: the rest, then (places, size) of each axis done
             x = x._window(batch + 2 * k, window, operation)
@@ -98,13 +100,14 @@ class Convolution(Contraction):
         sizes = upper_shape(weight.shape[2:])
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
         kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
-        # wide before the windows, so that their gradient is added wide too
-        x = self.cast(sum_dtype(kind))._windows(windows, 0, "conv2d")
+        wide = sum_dtype(kind)
+        x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
-        w = weight.reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
+        w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
         inner = range(-count, 0)
-        result = x._contracted(w, (3, *inner), kind).flatten(1, 2)
+        total = (x * w)._reduced("sum", (3, *inner))
+        result = total.cast(kind).flatten(1, 2)
         if bias is None:
             return result
         return result + bias.reshape(1, -1, *ones)
@@ -146,13 +149,10 @@ class Convolution(Contraction):
         >>> Tensor([[1, 2], [3, 4]]).max_pool2d().item()
         4
         """
-        windows = _pool_windows("max_pool2d", kernel_size, stride, dilation, padding)
-        count = len(windows)
-        space = upper_shape(self.shape)[-count:]
-        if ceil_mode:
-            windows = list(map(_Window.overhanging, windows, space))
+        asked = (kernel_size, stride, dilation, padding)
+        windows, space = self._pool("max_pool2d", *asked, ceil_mode)
         x = self._windows(windows, self.dtype.min, "max_pool2d")
-        inner = range(-count, 0)
+        inner = range(-len(space), 0)
         largest = x.max(inner)
         if not return_indices:
             return largest
@@ -178,41 +178,38 @@ class Convolution(Contraction):
         >>> Tensor([[1, 2], [3, 4]]).avg_pool2d().item()
         2.5
         """
-        windows = asked = _pool_windows("avg_pool2d", kernel_size, stride, dilation, padding)
-        count = len(windows)
-        space = upper_shape(self.shape)[-count:]
-        if ceil_mode:
-            windows = list(map(_Window.overhanging, asked, space))
+        asked = (kernel_size, stride, dilation, padding)
+        windows, space = self._pool("avg_pool2d", *asked, ceil_mode)
         x = self._floating()._windows(windows, 0, "avg_pool2d")
-        inner = range(-count, 0)
-        if count_include_pad and windows == asked:
+        inner = range(-len(space), 0)
+        if count_include_pad and not any(window.beyond for window in windows):
             return x.mean(inner)
         counted = self.of_uop(graph.full(space, 1, x.dtype))
         if count_include_pad:
-            counted = counted._around(asked, 1)
-            rows = zip(windows, asked, strict=True)
-            windows = [new._replace(before=0, after=new.after - old.after) for new, old in rows]
+            counted = counted._padded([(window.before, window.after) for window in windows], 1)
+            windows = [window._replace(before=0, after=0) for window in windows]
         shares = counted._windows(windows, 0, "avg_pool2d")
         return x.sum(inner) / shares.sum(inner)
 
-    def _around(self, windows: Sequence[_Window], fill: Scalar) -> Self:
-        untouched = [(0, 0)] * (self.ndim - len(windows))
-        widths = [(window.before, window.after) for window in windows]
-        return self._padded([*untouched, *widths], fill)
-
-
-def _pool_windows(
-    operation: str,
-    kernel_size: Numbers,
-    stride: Numbers | None,
-    dilation: Numbers,
-    padding: Numbers,
-) -> list[_Window]:
-    count = len(kernel_size) if isinstance(kernel_size, tuple | list) else 2
-    sizes = pair(kernel_size, count, operation, "kernel_size", 1)
-    if stride is None:
-        stride = sizes
-    return _windows_of(operation, sizes, stride, dilation, padding)
+    def _pool(
+        self,
+        operation: str,
+        kernel_size: Numbers,
+        stride: Numbers | None,
+        dilation: Numbers,
+        padding: Numbers,
+        ceil_mode: bool,
+    ) -> tuple[list[_Window], tuple[int, ...]]:
+        """The windows, and the extents they slide over."""
+        count = len(kernel_size) if isinstance(kernel_size, tuple | list) else 2
+        sizes = pair(kernel_size, count, operation, "kernel_size", 1)
+        if stride is None:
+            stride = sizes
+        windows = _windows_of(operation, sizes, stride, dilation, padding)
+        space = upper_shape(self.shape)[-count:]
+        if ceil_mode:
+            windows = list(map(_Window.overhanging, windows, space))
+        return windows, space
 
 
 def _windows_of(
