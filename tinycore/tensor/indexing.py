@@ -7,7 +7,7 @@ Next: gathering.py.
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import index as as_int
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from tinycore.dtype import dtypes
 from tinycore.errors import IndexingError
@@ -17,16 +17,6 @@ from tinycore.uop import graph
 from tinycore.uop.index import Index
 from tinycore.uop.shape import size, upper, upper_shape
 from tinycore.util import np, prod
-
-
-class Rows(NamedTuple):
-    """Indexing by tensors as `table[ids]`, its first axes moved to `place`; `order` is that of the
-    tensor's axes in the table, the chosen ones as one."""
-
-    table: Any
-    ids: Any
-    place: int
-    order: Sequence[int]
 
 
 class Indexing(Storage):
@@ -103,9 +93,10 @@ class Indexing(Storage):
         return item
 
     def _at(self, axis: int, item: Any) -> Self:
-        if isinstance(item, Index):
-            part = self._cut(axis, item, item + 1)
-            return part.squeeze(axis)
+        place = item if isinstance(item, Index) else self._place_of(axis, item)
+        return self._cut(axis, place, place + 1).squeeze(axis)
+
+    def _place_of(self, axis: int, item: Any) -> int:
         extent = self.shape[axis]
         count = upper(extent)
         try:
@@ -120,9 +111,7 @@ class Indexing(Storage):
                 f"index: {place} lies outside axis {axis} of {extent} elements; "
                 f"expected {-count} to {count - 1}. Check the index"
             )
-        place %= count
-        part = self._cut(axis, place, place + 1)
-        return part.squeeze(axis)
+        return place % count
 
     def _sliced(self, axis: int, item: slice) -> Self:
         extent = self.shape[axis]
@@ -139,12 +128,10 @@ class Indexing(Storage):
         numbers = range(*item.indices(upper(extent)))
         if not numbers:
             return self._cut(axis, 0, 0)
-        first = numbers[0]
-        last = numbers[-1]
-        if numbers.step > 0:
-            part = self._cut(axis, first, last + 1)
-        else:
-            part = self._cut(axis, last, first + 1).flip(axis)
+        low, high = sorted((numbers[0], numbers[-1]))
+        part = self._cut(axis, low, high + 1)
+        if numbers.step < 0:
+            part = part.flip(axis)
         return part._every(axis, abs(numbers.step))
 
     # tensors
@@ -167,8 +154,12 @@ class Indexing(Storage):
         rows = [place.astype("int32") for place in places]
         return [type(self)(row, self.device) for row in rows]
 
-    def _rows(self, chosen: Mapping[int, Self]) -> Rows:
-        """The chosen axes in front as one, and one number for each place in it."""
+    def _rows(self, chosen: Mapping[int, Self]) -> tuple[Self, Self, int, list[int]]:
+        """Indexing by tensors as table[ids]: the table has the chosen axes in front as one.
+
+        Then the place that the first axes of the result belong at, and the order of the axes in
+        the table.
+        """
         axes = list(chosen)
         rest = [axis for axis in range(self.ndim) if axis not in axes]
         order = [*axes, *rest]
@@ -178,19 +169,19 @@ class Indexing(Storage):
         place = first if span == len(axes) else 0
         numbers = list(chosen.values())
         if len(numbers) == 1:
-            return Rows(front, numbers[0], place, order)
+            return front, numbers[0], place, order
         count = len(axes)
         extents = upper_shape(front.shape[:count])
         table = front.flatten(0, count - 1)
         broadcast_shape("index", *[ids.shape for ids in numbers])
-        return Rows(table, _row_number(numbers, extents), place, order)
+        return table, _row_number(numbers, extents), place, order
 
     def _taken(self, chosen: Mapping[int, Self]) -> Self:
         table, ids, place, _ = self._rows(chosen)
         node = graph.gather(table.uop, ids.uop)
         found = self.of_uop(node)
         count = ids.ndim
-        order = list(range(count, found.ndim))
+        order = [*range(count, found.ndim)]
         order[place:place] = range(count)
         return found.permute(order)
 
@@ -202,21 +193,17 @@ class Indexing(Storage):
         shape[place:place] = ids.shape
         wide = value.expand(shape)
         end = place + ids.ndim
-        chosen_axes = range(place, end)
-        order = [*chosen_axes, *range(place), *range(end, wide.ndim)]
-        front = wide.permute(order)
-        values = front.reshape(size(ids.shape), *rest)
+        order = [*range(place, end), *range(place), *range(end, wide.ndim)]
+        values = wide.permute(order).reshape(size(ids.shape), *rest)
         writer = table._last_writer(ids)
         node = graph.gather(values.uop, writer.uop)
         new = self.of_uop(node)
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
-        typed = new.cast(self.dtype)
-        written: Self = is_written.where(typed, table)
-        shape = [self.shape[axis] for axis in axes]
-        apart = written.reshape(shape)
-        places = [axes.index(axis) for axis in range(self.ndim)]
-        return apart.permute(places)
+        written = is_written.where(new.cast(self.dtype), table)
+        apart = written.reshape([self.shape[axis] for axis in axes])
+        places = map(axes.index, range(self.ndim))
+        return apart.permute(*places)
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last of `ids` that names it, or -1."""
@@ -248,11 +235,11 @@ def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
     count = prod(extents)
     wide = dtypes.int64 if count >= 1 << 31 else dtypes.int32
     total: Any = 0
-    is_inside: Any = None
+    is_inside: Any = True
     for part, extent in zip(ids, extents, strict=True):
         number = part.cast(wide)
         number = (number < 0).where(number + extent, number)
         fits = (number >= 0) & (number < extent)
-        is_inside = fits if is_inside is None else is_inside & fits
+        is_inside = fits & is_inside
         total = number + total * extent
     return is_inside.where(total, count)

@@ -4,7 +4,6 @@ Comes in: tensors. Goes out: new tensors; pieces are views. Next: reduction.py.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, Self, TypeVar
 
 from tinycore.dtype import DType, Scalar, dtypes
@@ -18,7 +17,6 @@ from tinycore.uop.shape import size, upper, upper_shape
 from tinycore.util import ceildiv
 
 T = TypeVar("T")
-A = TypeVar("A", bound=Arithmetic)
 Widths = Sequence[tuple[int, int]]
 
 
@@ -77,22 +75,18 @@ class Joining(Arithmetic, Movement):
                 f"pad: width {widest} does not fit mode {mode!r} on an axis of {extent}; "
                 f"expected at most {max(most, 0)}. Pad less, or use mode='constant'"
             )
+        sides = [self._cut(axis, *box) for box in (first, second)]
+        if mode == "reflect":
+            sides = [part.flip(axis) for part in sides]
+        shape: list[Any] = [None] * self.ndim
         parts = [self]
         if before:
-            part = self._copied(axis, first, before, mode)
-            parts.insert(0, part)
+            shape[axis] = before
+            parts = [sides[0].expand(shape), self]
         if after:
-            part = self._copied(axis, second, after, mode)
-            parts.append(part)
+            shape[axis] = after
+            parts.append(sides[1].expand(shape))
         return parts[0].cat(*parts[1:], dim=axis)
-
-    def _copied(self, axis: int, box: tuple[int, int], width: int, mode: str) -> Self:
-        part = self._cut(axis, *box)
-        if mode == "reflect":
-            part = part.flip(axis)
-        shape = list(part.shape)
-        shape[axis] = width
-        return part.expand(shape)
 
     def _widths(self, padding: Sequence[Any]) -> Widths:
         pairs = [(0, 0) if item is None else item for item in padding]
@@ -118,11 +112,9 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1]).pad_to(3).tolist()
         [1, 0, 0]
         """
-        wanted = spread((shape, *args))
         old = upper_shape(self.shape)
-        missing = len(old) - len(wanted)
-        if missing:
-            wanted = (None,) * missing + wanted
+        wanted = spread((shape, *args))
+        wanted = (None,) * (len(old) - len(wanted)) + wanted
         rows = zip(old, wanted, strict=True)
         widths = [0 if new is None else new - n for n, new in rows]
         if min(widths, default=0) < 0:
@@ -155,14 +147,22 @@ class Joining(Arithmetic, Movement):
         dtype = common_dtype(parts)
         for part in parts:
             first._check_beside(part, axis)
-        counts = [upper(part.shape[axis]) for part in parts]
-        ends = list(accumulate(counts))
-        placed = []
-        for part, begin, end in zip(parts, [0, *ends], ends, strict=False):
-            widths = [(0, 0)] * first.ndim
-            widths[axis] = (begin, ends[-1] - end)
-            placed.append(part.cast(dtype)._padded(widths, 0))
-        return _chosen(placed, placed[0]._indices(axis), ends)
+        begin = count = sum(upper(part.shape[axis]) for part in parts)
+        widths = [(0, 0)] * first.ndim
+        result = None
+        # from the last: each part up to its end, as a sum would turn -0.0 into 0.0
+        for part in reversed(parts):
+            end = begin
+            begin -= upper(part.shape[axis])
+            widths[axis] = (begin, count - end)
+            placed = part.cast(dtype)._padded(widths, 0)
+            if result is None:
+                result = placed
+            else:
+                is_before = placed._indices(axis) < end
+                result = is_before.where(placed, result)
+        assert result is not None, "cat: there is a part"
+        return result
 
     def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
         extent = upper(self.shape[axis])
@@ -236,10 +236,9 @@ class Joining(Arithmetic, Movement):
         if dim is None:
             return self.flatten().repeat_interleave(repeats, 0)
         axis = axis_of(dim, self.ndim, "repeat_interleave")
-        apart = self.unsqueeze(axis + 1)
-        shape = list(apart.shape)
+        shape: list[Any] = [None] * (self.ndim + 1)
         shape[axis + 1] = repeats
-        return apart.expand(shape).flatten(axis, axis + 1)
+        return self.unsqueeze(axis + 1).expand(shape).flatten(axis, axis + 1)
 
     # one into several
 
@@ -285,16 +284,6 @@ class Joining(Arithmetic, Movement):
         extent = upper(self.shape[axis])
         count = max(ceildiv(extent, chunks), 1)
         return list(self.split(count, axis))
-
-
-def _chosen(parts: Sequence[A], places: A, ends: Sequence[int]) -> A:
-    """Each part up to its end; a sum would turn -0.0 into 0.0."""
-    result = parts[-1]
-    rows = list(zip(parts, ends, strict=True))
-    for part, end in reversed(rows[:-1]):
-        is_before = places < end
-        result = is_before.where(part, result)
-    return result
 
 
 def _several(first: T, rest: Sequence[T]) -> list[T]:
