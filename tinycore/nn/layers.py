@@ -162,7 +162,8 @@ class BatchNorm:
             moved = ((self.running_mean, mean), (self.running_var, unbiased))
             for running, new in moved:
                 kept = running * (1 - self.momentum)
-                running.assign(kept + new.detach().flatten() * self.momentum)
+                change = new.detach().flatten()
+                running.assign(kept + change * self.momentum)
             self.num_batches_tracked += 1
         return mean, variance
 
@@ -253,7 +254,8 @@ class GroupNorm:
         self.weight, self.bias = _affine(affine, num_channels)
 
     def __call__(self, x: Tensor) -> Tensor:
-        grouped = x.reshape(x.shape[0], self.num_groups, -1)
+        count = x.shape[0]
+        grouped = x.reshape(count, self.num_groups, -1)
         even = grouped.layernorm(-1, self.eps)
         result = even.reshape(x.shape)
         if self.weight is None or self.bias is None:

@@ -43,8 +43,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient, store all, and drop the gradients."""
-        changed = self.schedule_step()
-        changed[0].realize(*changed[1:])
+        first, *others = self.schedule_step()
+        first.realize(*others)
 
     def schedule_step(self) -> Tensors:
         """Change every parameter that has a gradient, lazily; returns what to realize."""

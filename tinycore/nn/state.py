@@ -64,11 +64,9 @@ def _parts(item: Any) -> list[tuple[str, Any]]:
     if isinstance(item, list | tuple):
         names = getattr(item, "_fields", range(len(item)))
         item = dict(zip(names, item, strict=True))
-    if isinstance(item, dict):
-        return [(str(name), part) for name, part in item.items()]
-    if hasattr(item, "__dict__"):
-        return list(vars(item).items())
-    return []
+    if not isinstance(item, dict):
+        item = getattr(item, "__dict__", {})
+    return [(str(name), part) for name, part in item.items()]
 
 
 def get_parameters(obj: Any) -> list[Tensor]:
@@ -103,7 +101,8 @@ def load_state_dict(
         if verbose:
             print(f"{name}: {target.shape}")
     if loaded:
-        loaded[0].realize(*loaded[1:])
+        first, *others = loaded
+        first.realize(*others)
     return names
 
 
@@ -184,8 +183,12 @@ def safe_load(fn: Path_ | bytes, device: str | None = None) -> dict[str, Tensor]
     >>> safe_load(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}")
     {}
     """
-    name = "bytes" if isinstance(fn, bytes) else str(fn)
-    raw = fn if isinstance(fn, bytes) else Path(fn).read_bytes()
+    if isinstance(fn, bytes):
+        name = "bytes"
+        raw = fn
+    else:
+        name = str(fn)
+        raw = Path(fn).read_bytes()
     entries, start = _header(raw, name)
     body = memoryview(raw)[start:]
     found = {}

@@ -84,7 +84,8 @@ class Arithmetic(Conversion):
         if rounding_mode == "floor":
             return left._floor_quotient(right)
         if rounding_mode == "trunc" and left.dtype.is_float:
-            size = left.abs()._floor_quotient(right.abs())
+            divisor = right.abs()
+            size = left.abs()._floor_quotient(divisor)
             return size * left.sign() * right.sign()
         if rounding_mode == "trunc":
             return left._combined(Ops.IDIV, right)
@@ -403,9 +404,11 @@ class Arithmetic(Conversion):
         """
         condition = self.bool()
         dtype = common_dtype([x, y])
-        nodes = [graph.cast(self._operand(value, dtype), dtype) for value in (x, y)]
+        choices = [self._operand(value, dtype) for value in (x, y)]
+        nodes = [graph.cast(node, dtype) for node in choices]
         parts = aligned("where", condition.uop, *nodes)
-        return self.of_uop(graph.elementwise(Ops.WHERE, *parts))
+        node = graph.elementwise(Ops.WHERE, *parts)
+        return self.of_uop(node)
 
     @spelled
     def clip(

@@ -87,9 +87,11 @@ class Autograd(Frame):
 
         >>> Tensor(1.0).mark
         """
-        if not self.steps or self.steps[-1][0] is not Ops.CAST:
+        if not self.steps:
             return None
-        number = self.steps[-1][1]
+        op, number = self.steps[-1]
+        if op is not Ops.CAST:
+            return None
         assert isinstance(number, int), "a mark is a number"
         return number if REQUIRING.get(number, self) is self else None
 
@@ -103,7 +105,8 @@ class Autograd(Frame):
         >>> (x * x).backward().item(), x.grad.item()
         (9.0, 6.0)
         """
-        leaves = [tensor for tensor in REQUIRING.values() if isinstance(tensor, type(self))]
+        asking = REQUIRING.values()
+        leaves = [tensor for tensor in asking if isinstance(tensor, type(self))]
         grads = self._gradients(leaves, gradient, "backward")
         if all(grad is None for grad in grads):
             raise GradientError(
@@ -161,15 +164,21 @@ class Autograd(Frame):
             )
         wanted = [target.uop for target in targets]
         (loss, *places), back = unrolled([self.uop, *wanted])
-        inside = set(postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src))
+        inside = _open_below(loss)
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
-        wide = None if seed is None else graph.broadcast(seed.uop, shape_of(loss))
-        computed = differentiate(loss, known, wide and graph.cast(wide, loss.dtype))
-        grads = dict(zip(known, computed, strict=True))
+        start = None
+        if seed is not None:
+            wide = graph.broadcast(seed.uop, shape_of(loss))
+            start = graph.cast(wide, loss.dtype)
+        computed = differentiate(loss, known, start)
         way = Rebuild(back)
-        return [p and way.node(grads[p] or graph.full(shape_of(p), 0, p.dtype)) for p in found]
+        grads: dict[UOp | None, UOp] = {}
+        for place, grad in zip(known, computed, strict=True):
+            zeros = graph.full(shape_of(place), 0, place.dtype)
+            grads[place] = way.node(grad or zeros)
+        return [grads.get(place) for place in found]
 
     # modes
 
@@ -194,6 +203,12 @@ class Autograd(Frame):
         True
         """
         return Context(TRAINING=int(mode))
+
+
+def _open_below(loss: UOp) -> set[UOp]:
+    """The nodes that a gradient may reach."""
+    nodes = postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src)
+    return set(nodes)
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:
@@ -283,7 +298,8 @@ def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
 
 def _copy(node: UOp) -> UOp:
     old = buffer_of(node)
-    new = Buffer(old.device, old.dtype, old.count).copyin(old.as_memoryview())
+    new = Buffer(old.device, old.dtype, old.count)
+    new.copyin(old.as_memoryview())
     return new_node(new, shape_of(node))
 
 

@@ -190,13 +190,15 @@ class Frame:
         >>> Tensor(1.0).detach().item()
         1.0
         """
-        return self.of_cell(self.cell, (*self.steps, _STOP))
+        steps = (*self.steps, _STOP)
+        return self.of_cell(self.cell, steps)
 
     def _moved(self, op: Ops, arg: Any) -> Self:
         before = self.uop
-        view = ((op, arg),)
-        is_same = graph.apply_view(before, view) is before
-        return self.of_cell(self.cell, self.steps if is_same else self.steps + view)
+        view: View = ((op, arg),)
+        if graph.apply_view(before, view) is before:
+            view = ()
+        return self.of_cell(self.cell, self.steps + view)
 
     def _operand(self, value: Operand, dtype: DType | None = None) -> UOp:
         """The node of another tensor, or of a number as `dtype`.
@@ -230,18 +232,22 @@ class Frame:
             )
 
     def _combined(self, op: Ops, value: Operand, reverse: bool = False) -> Self:
-        if isinstance(value, int) and self.dtype.is_int and not self.dtype.holds(value):
+        kind = self.dtype
+        if isinstance(value, int) and kind.is_int and not kind.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
                 zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
                 side = 1 if value > 0 else -1
                 return zeros._combined(op, side, reverse)
             if op in (Ops.MAX, Ops.MIN):
-                value = nearest(value, self.dtype)
-        nodes = self._operands(value, op.name.lower(), reverse)
-        return self.of_uop(graph.elementwise(op, *nodes))
+                value = nearest(value, kind)
+        operation = op.name.lower()
+        nodes = self._operands(value, operation, reverse)
+        node = graph.elementwise(op, *nodes)
+        return self.of_uop(node)
 
     def _unary(self, op: Ops) -> Self:
-        return self.of_uop(graph.elementwise(op, self.uop))
+        node = graph.elementwise(op, self.uop)
+        return self.of_uop(node)
 
 
 Operand = Frame | Scalar

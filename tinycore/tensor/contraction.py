@@ -16,6 +16,7 @@ from tinycore.tensor.random import Random
 from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
 from tinycore.uop.shape import upper
+from tinycore.util import dedup
 
 # Letters for the axes of "...", from the last; no formula can hold them.
 _DOTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
@@ -38,7 +39,8 @@ class Contraction(Statistics, Random):
         """
         self._check_device(w)
         self._check_dot(w)
-        kind = dtype_or(dtype, promote(self.dtype, w.dtype))
+        usual = promote(self.dtype, w.dtype)
+        kind = dtype_or(dtype, usual)
         wide = sum_dtype(kind)
         rows = self.cast(wide)
         columns = w.cast(wide)
@@ -48,12 +50,14 @@ class Contraction(Statistics, Random):
             rows = rows.unsqueeze(-2)
             columns = columns.unsqueeze(-3)
         products = rows * columns
-        return products._reduced("sum", -1).cast(kind)
+        total = products._reduced("sum", -1)
+        return total.cast(kind)
 
     def _check_dot(self, w: Self) -> None:
         mine = self.shape
         theirs = w.shape
-        if not mine or not theirs or mine[-1] != theirs[-min(w.ndim, 2)]:
+        shared = -min(w.ndim, 2)
+        if not mine or not theirs or mine[-1] != theirs[shared]:
             raise ShapeError(
                 f"dot: shapes {mine} and {theirs} share no axis to sum over; expected (.., m, k) "
                 "and (.., k, n). Transpose one"
@@ -118,7 +122,7 @@ class Contraction(Statistics, Random):
         tensors: list[Self] = list(spread(operands))
         ranks = [tensor.ndim for tensor in tensors]
         names, result = _parsed(formula, ranks)
-        letters = list(dict.fromkeys("".join(names)))
+        letters = dedup("".join(names))
         kind = dtype_or(dtype, common_dtype(tensors))
         wide = sum_dtype(kind)
         factors = []
@@ -143,9 +147,12 @@ class Contraction(Statistics, Random):
             diagonal = rows.eq(columns).where(x, 0)
             x = diagonal._reduced("sum", k)
             names = names[:k] + names[k + 1 :]
-        order = [names.index(letter) for letter in letters if letter in names]
-        shape = [x.shape[names.index(k)] if k in names else 1 for k in letters]
-        return x.permute(order).reshape(shape)
+        present = [letter for letter in letters if letter in names]
+        order = [names.index(letter) for letter in present]
+        x = x.permute(order)
+        extents = dict(zip(present, x.shape, strict=True))
+        shape = [extents.get(letter, 1) for letter in letters]
+        return x.reshape(shape)
 
     @spelled
     def scaled_dot_product_attention(
@@ -185,7 +192,9 @@ class Contraction(Statistics, Random):
         keys = key.transpose(-2, -1)
         scores = self.dot(keys, sum_dtype(kind)) * scale
         if is_causal:
-            scores = scores._causal()
+            row = scores._indices(scores.ndim - 2)
+            column = scores._indices(scores.ndim - 1)
+            scores = (row < column).where(-inf, scores)
         if attn_mask is not None:
             scores = scores._masked(attn_mask)
         weights = scores.softmax(-1).cast(kind)
@@ -201,11 +210,6 @@ class Contraction(Statistics, Random):
             )
         return mine // theirs
 
-    def _causal(self) -> Self:
-        queries = self._indices(self.ndim - 2)
-        keys = self._indices(self.ndim - 1)
-        return (queries < keys).where(-inf, self)
-
     def _masked(self, mask: Self) -> Self:
         if mask.dtype.kind == "b":
             return mask.where(self, -inf)
@@ -213,7 +217,8 @@ class Contraction(Statistics, Random):
 
 
 def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    left, arrow, right = formula.replace(" ", "").partition("->")
+    text = formula.replace(" ", "")
+    left, arrow, right = text.partition("->")
     parts = left.split(",")
     if len(parts) != len(ranks):
         raise _misfit(formula, f"it names {len(parts)} operands, {len(ranks)} are given")
@@ -231,7 +236,8 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
         right = "..." + "".join(single)
     result = right.replace("...", dots)
     distinct = set(result)
-    if len(distinct) != len(result) or not distinct <= set(every):
+    is_known = distinct <= set(every)
+    if len(distinct) != len(result) or not is_known:
         raise _misfit(formula, f"the result {right!r} repeats a letter or has a new one")
     return names, result
 

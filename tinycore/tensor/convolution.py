@@ -53,7 +53,8 @@ class Convolution(Contraction):
         """The last axes (.., h, w) as (.., places h, places w, size h, size w)."""
         batch = self.ndim - len(windows)
         widths = [(window.before, window.after + window.beyond) for window in windows]
-        x = self._padded([(0, 0)] * batch + widths, fill)
+        untouched = [(0, 0)] * batch
+        x = self._padded(untouched + widths, fill)
         for k, window in enumerate(windows):
             # axes before: the rest, then (places, size) of each axis done
             x = x._window(batch + 2 * k, window, operation)
@@ -72,7 +73,8 @@ class Convolution(Contraction):
         x = self
         if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
             x = self._cut(axis, 0, places * window.stride)
-        node = graph.windows(x.uop, axis, window.size, window.stride, window.dilation)
+        size, stride, dilation, *_ = window
+        node = graph.windows(x.uop, axis, size, stride, dilation)
         return self.of_uop(node)
 
     @spelled
@@ -99,14 +101,17 @@ class Convolution(Contraction):
         count = weight.ndim - 2
         sizes = upper_shape(weight.shape[2:])
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
-        kind = dtype_or(dtype, promote(self.dtype, weight.dtype))
+        usual = promote(self.dtype, weight.dtype)
+        kind = dtype_or(dtype, usual)
         wide = sum_dtype(kind)
         x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
-        w = weight.cast(wide).reshape(1, groups, -1, weight.shape[1], *ones, *sizes)
+        apart = (1, groups, -1, weight.shape[1], *ones, *sizes)
+        w = weight.cast(wide).reshape(apart)
         inner = range(-count, 0)
-        total = (x * w)._reduced("sum", (3, *inner))
+        products = x * w
+        total = products._reduced("sum", (3, *inner))
         result = total.cast(kind).flatten(1, 2)
         if bias is None:
             return result
@@ -182,11 +187,13 @@ class Convolution(Contraction):
         windows, space = self._pool("avg_pool2d", *asked, ceil_mode)
         x = self._floating()._windows(windows, 0, "avg_pool2d")
         inner = range(-len(space), 0)
-        if count_include_pad and not any(window.beyond for window in windows):
+        is_overhanging = any(window.beyond for window in windows)
+        if count_include_pad and not is_overhanging:
             return x.mean(inner)
         counted = self.of_uop(graph.full(space, 1, x.dtype))
         if count_include_pad:
-            counted = counted._padded([(window.before, window.after) for window in windows], 1)
+            widths = [(window.before, window.after) for window in windows]
+            counted = counted._padded(widths, 1)
             windows = [window._replace(before=0, after=0) for window in windows]
         shares = counted._windows(windows, 0, "avg_pool2d")
         return x.sum(inner) / shares.sum(inner)
@@ -226,7 +233,8 @@ def _windows_of(
     if isinstance(padding, int | str) or len(padding) != 2 * count:
         befores = afters = pair(padding, count, operation, "padding")
     else:
-        widths = pair(padding, 2 * count, operation, "padding")[::-1]
+        given = pair(padding, 2 * count, operation, "padding")
+        widths = given[::-1]
         befores = widths[1::2]
         afters = widths[::2]
     return list(map(_Window, sizes, strides, dilations, befores, afters))

@@ -171,7 +171,8 @@ class Creation(Joining, Autograd):
         >>> Tensor(1).full_like(7).item()
         7
         """
-        return self.full(self.shape, fill_value, **self._like(kwargs))
+        wanted = self._like(kwargs)
+        return self.full(self.shape, fill_value, **wanted)
 
     def const_like(self, b: Scalar, dtype: DTypeLike = None) -> Self:
         """The same as full_like.
@@ -203,7 +204,8 @@ class Creation(Joining, Autograd):
         >>> Tensor(1).empty_like().shape
         ()
         """
-        return self.empty(self.shape, **self._like(kwargs))
+        wanted = self._like(kwargs)
+        return self.empty(self.shape, **wanted)
 
     # ranges
 
@@ -283,7 +285,8 @@ class Creation(Joining, Autograd):
         kind = dtype_or(dtype)
         width = n if m is None else m
         device = Device.canonicalize(kwargs.get("device"))
-        rows = cls.of_node(graph.iota(n), device).unsqueeze(1)
+        numbers = cls.of_node(graph.iota(n), device)
+        rows = numbers.unsqueeze(1)
         columns = cls.of_node(graph.iota(width), device)
         is_diagonal = rows.eq(columns)
         return cls._formula(is_diagonal.cast(kind).uop, **kwargs)
@@ -305,7 +308,8 @@ def _cell_of(data: Any, device: str, dtype: DType | None) -> Cell:
         return Cell(data, device)
     if isinstance(data, int | float):
         kind = dtype or scalar_dtype(data)
-        return Cell(own(const(data, kind)), device)
+        number = const(data, kind)
+        return Cell(own(number), device)
     array = _array(data)
     is_list = isinstance(data, list | tuple | range)
     kind = dtype or _inferred(array, is_list)
@@ -347,5 +351,7 @@ def _inferred(array: Any, is_list: bool) -> DType:
 
 def stored(array: Any, device: str) -> Cell:
     """A cell over a copy of an array."""
-    tensor = Creation.of_bytes(array.tobytes(), array.shape, array.dtype.name, device)
+    raw = array.tobytes()
+    kind = array.dtype.name
+    tensor = Creation.of_bytes(raw, array.shape, kind, device)
     return tensor.cell

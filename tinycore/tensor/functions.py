@@ -132,7 +132,8 @@ class Functions(Arithmetic):
 
     def _repeated(self, count: int) -> Self:
         if count == 0:
-            return self.of_uop(graph.full(self.shape, 1, self.dtype))
+            ones = graph.full(self.shape, 1, self.dtype)
+            return self.of_uop(ones)
         if count == 1:
             return self
         half = self._repeated(count // 2)
@@ -261,7 +262,8 @@ class Functions(Arithmetic):
         s = self / (self + 2.0)
         square = s * s
         terms = 16 if self._is_double() else 8
-        coefficients = [1 / (2 * k + 1) for k in range(terms)]
+        odds = range(1, 2 * terms, 2)
+        coefficients = [1 / odd for odd in odds]
         return square._polynomial(coefficients) * s * 2.0
 
     def sinh(self) -> Self:
@@ -474,7 +476,8 @@ class Functions(Arithmetic):
         choice("gelu", "approximate", approximate, ("tanh", "none"))
         x = self._floating()
         if approximate == "none":
-            twice = (x * math.sqrt(0.5)).erf() + 1.0
+            scaled = x * math.sqrt(0.5)
+            twice = scaled.erf() + 1.0
             return x * twice * 0.5
         cubic = x * (x * x * 0.044715 + 1.0)
         inner = cubic * math.sqrt(8 / pi)

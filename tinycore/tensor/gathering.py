@@ -17,7 +17,13 @@ from tinycore.uop.ops import MONOIDS
 from tinycore.uop.shape import upper_shape
 
 # Word of scatter_reduce -> monoid.
-_COMBINES = {"sum": "sum", "prod": "prod", "mean": "sum", "amax": "max", "amin": "min"}
+_COMBINES = {
+    "sum": "sum",
+    "prod": "prod",
+    "mean": "sum",
+    "amax": "max",
+    "amin": "min",
+}
 
 
 class Gathering(Indexing):
@@ -60,8 +66,12 @@ class Gathering(Indexing):
                 f"{operation}: an index of shape {index.shape} does not fit {self.shape} along "
                 f"axis {axis}; expected as many axes, none longer. Expand or shrink it"
             )
-        places = {k: index._indices(k).expand(index.shape) for k in range(self.ndim)}
-        return places | {axis: index}
+        places = {}
+        for k in range(self.ndim):
+            numbers = index._indices(k)
+            places[k] = numbers.expand(index.shape)
+        places[axis] = index
+        return places
 
     @spelled
     def scatter(
@@ -124,9 +134,10 @@ class Gathering(Indexing):
         combine = _COMBINES[reduce]
         chosen = self._named(dim, index, "scatter_reduce")
         values = self._values_for(index, src)
-        ones = index.of_uop(graph.full(index.shape, 1, dtypes.int32))
-        nothing = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
-        counts = nothing._scattered(chosen, ones, "sum")
+        one = graph.full(index.shape, 1, dtypes.int32)
+        zero = graph.full(self.shape, 0, dtypes.int32)
+        ones = self.of_uop(one)
+        counts = self.of_uop(zero)._scattered(chosen, ones, "sum")
         base = self
         if not include_self:
             start = self.dtype.cast(MONOIDS[combine].identity)

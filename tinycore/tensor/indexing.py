@@ -39,7 +39,8 @@ class Indexing(Storage):
             view._write(new)
 
     def __iter__(self) -> Iterator[Self]:
-        return iter([self[k] for k in range(len(self))])
+        rows = [self[k] for k in range(len(self))]
+        return iter(rows)
 
     # integers, slices, None and ...
 
@@ -89,12 +90,14 @@ class Indexing(Storage):
         is_array = hasattr(item, "__array__") and item.ndim > 0
         if is_array or isinstance(item, list | range):
             is_empty = isinstance(item, list) and not item
-            return type(self)(item, self.device, dtypes.int32 if is_empty else None)
+            dtype = dtypes.int32 if is_empty else None
+            return type(self)(item, self.device, dtype)
         return item
 
     def _at(self, axis: int, item: Any) -> Self:
         place = item if isinstance(item, Index) else self._place_of(axis, item)
-        return self._cut(axis, place, place + 1).squeeze(axis)
+        part = self._cut(axis, place, place + 1)
+        return part.squeeze(axis)
 
     def _place_of(self, axis: int, item: Any) -> int:
         extent = self.shape[axis]
@@ -119,7 +122,8 @@ class Indexing(Storage):
         if bounds == (None, None, None):
             return self
         _check_bounds(bounds)
-        if any(isinstance(bound, Index) for bound in (*bounds, extent)):
+        known = (*bounds, extent)
+        if any(isinstance(bound, Index) for bound in known):
             begin = item.start or 0
             end = extent if item.stop is None else item.stop
             return self._cut(axis, begin, end)
@@ -193,22 +197,27 @@ class Indexing(Storage):
         shape[place:place] = ids.shape
         wide = value.expand(shape)
         end = place + ids.ndim
-        order = [*range(place, end), *range(place), *range(end, wide.ndim)]
-        values = wide.permute(order).reshape(size(ids.shape), *rest)
+        chosen_axes = range(place, end)
+        order = [*chosen_axes, *range(place), *range(end, wide.ndim)]
+        front = wide.permute(order)
+        values = front.reshape(size(ids.shape), *rest)
         writer = table._last_writer(ids)
         node = graph.gather(values.uop, writer.uop)
         new = self.of_uop(node)
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
-        written = is_written.where(new.cast(self.dtype), table)
-        apart = written.reshape([self.shape[axis] for axis in axes])
+        typed = new.cast(self.dtype)
+        written = is_written.where(typed, table)
+        shape = [self.shape[axis] for axis in axes]
+        apart = written.reshape(shape)
         places = map(axes.index, range(self.ndim))
         return apart.permute(*places)
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last of `ids` that names it, or -1."""
         count = size(ids.shape)
-        numbers = self.of_uop(graph.iota(count)).reshape(ids.shape)
+        row = self.of_uop(graph.iota(count))
+        numbers = row.reshape(ids.shape)
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)
         last = graph.scatter(nobody, ids.uop, numbers.uop, "max")
         return self.of_uop(last)
@@ -240,6 +249,6 @@ def _row_number(ids: Sequence[Any], extents: Sequence[int]) -> Any:
         number = part.cast(wide)
         number = (number < 0).where(number + extent, number)
         fits = (number >= 0) & (number < extent)
-        is_inside = fits & is_inside
+        is_inside = is_inside & fits
         total = number + total * extent
     return is_inside.where(total, count)

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from enum import Enum
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from inspect import signature
 from numbers import Number
 from types import (
@@ -127,7 +127,8 @@ class TinyJit(Generic[P, R]):
             return self.function(*args, **kwargs)
         named = self._named(args, kwargs)
         keys, cells = compared(named)
-        key = (*keys.items(), *[setting.value for setting in _SETTINGS])
+        settings = [setting.value for setting in _SETTINGS]
+        key = (*keys.items(), *settings)
         _store(cells)
         found = self.captured.get(key)
         if found is not None:
@@ -136,11 +137,12 @@ class TinyJit(Generic[P, R]):
                 _store(found.launches.waiting(buffers))
             if found.holds():
                 return _replay(found, cells, buffers)  # type: ignore[no-any-return]
+        run = partial(self.function, *args, **kwargs)
         if key not in self.seen:
             self._see(key, keys)
-            return self.function(*args, **kwargs)
+            return run()
         self._check(keys)
-        result, self.captured[key] = _capture(lambda: self.function(*args, **kwargs), cells)
+        result, self.captured[key] = _capture(run, cells)
         return result  # type: ignore[no-any-return]
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:

@@ -45,7 +45,8 @@ class Joining(Arithmetic, Movement):
             begin = max(-before, 0)
             end = self.shape[axis] - max(-after, 0)
             inner = inner._cut(axis, begin, end)
-            outer.append((max(before, 0), max(after, 0)))
+            widths = (max(before, 0), max(after, 0))
+            outer.append(widths)
         if mode == "constant":
             return inner._padded(outer, value)
         for axis, pair in enumerate(outer):
@@ -86,7 +87,8 @@ class Joining(Arithmetic, Movement):
         if after:
             shape[axis] = after
             parts.append(sides[1].expand(shape))
-        return parts[0].cat(*parts[1:], dim=axis)
+        first_part, *others = parts
+        return first_part.cat(*others, dim=axis)
 
     def _widths(self, padding: Sequence[Any]) -> Widths:
         pairs = [(0, 0) if item is None else item for item in padding]
@@ -114,7 +116,8 @@ class Joining(Arithmetic, Movement):
         """
         old = upper_shape(self.shape)
         wanted = spread((shape, *args))
-        wanted = (None,) * (len(old) - len(wanted)) + wanted
+        missing = len(old) - len(wanted)
+        wanted = (None,) * missing + wanted
         rows = zip(old, wanted, strict=True)
         widths = [0 if new is None else new - n for n, new in rows]
         if min(widths, default=0) < 0:
@@ -147,7 +150,8 @@ class Joining(Arithmetic, Movement):
         dtype = common_dtype(parts)
         for part in parts:
             first._check_beside(part, axis)
-        begin = count = sum(upper(part.shape[axis]) for part in parts)
+        counts = [upper(part.shape[axis]) for part in parts]
+        begin = count = sum(counts)
         widths = [(0, 0)] * first.ndim
         result = None
         # from the last: each part up to its end, as a sum would turn -0.0 into 0.0
@@ -155,7 +159,8 @@ class Joining(Arithmetic, Movement):
             end = begin
             begin -= upper(part.shape[axis])
             widths[axis] = (begin, count - end)
-            placed = part.cast(dtype)._padded(widths, 0)
+            typed = part.cast(dtype)
+            placed = typed._padded(widths, 0)
             if result is None:
                 result = placed
             else:
@@ -197,7 +202,8 @@ class Joining(Arithmetic, Movement):
         for part in _several(self, args):
             axis = axis_of(dim, part.ndim + 1, "stack")
             rows.append(part.unsqueeze(axis))
-        return rows[0].cat(*rows[1:], dim=dim)
+        first, *others = rows
+        return first.cat(*others, dim=dim)
 
     @spelled
     def repeat(self, repeats: Any, *args: Any) -> Self:
@@ -224,7 +230,9 @@ class Joining(Arithmetic, Movement):
             apart += [1, extent]
             tiled += [count, extent]
             merged.append(size([count, extent]))
-        return self.reshape(apart).expand(tiled).reshape(merged)
+        alone = self.reshape(apart)
+        wide = alone.expand(tiled)
+        return wide.reshape(merged)
 
     @spelled
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
@@ -238,7 +246,9 @@ class Joining(Arithmetic, Movement):
         axis = axis_of(dim, self.ndim, "repeat_interleave")
         shape: list[Any] = [None] * (self.ndim + 1)
         shape[axis + 1] = repeats
-        return self.unsqueeze(axis + 1).expand(shape).flatten(axis, axis + 1)
+        apart = self.unsqueeze(axis + 1)
+        wide = apart.expand(shape)
+        return wide.flatten(axis, axis + 1)
 
     # one into several
 

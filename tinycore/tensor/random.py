@@ -27,7 +27,10 @@ from tinycore.util import np, prod
 
 Pair = tuple[UOp, UOp]
 
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_ROTATIONS = (
+    (17, 29, 16, 24),  # of even blocks, which are numbered from 1
+    (13, 15, 26, 6),
+)
 _PARITY = 0x1BD11BDA
 _MASK = (1 << 32) - 1
 
@@ -49,7 +52,9 @@ class _State:
         call = self.counter.uop
         self.counter.write(call + 1)
         key = self.key.uop
-        words = (graph.shrink(key, [(0, 1)]), graph.shrink(key, [(1, 2)]), call)
+        first = graph.shrink(key, [(0, 1)])
+        second = graph.shrink(key, [(1, 2)])
+        words = (first, second, call)
         low, high, calls = [graph.broadcast(word, (count,)) for word in words]
         number = graph.iota(count, dtypes.uint32)
         return threefry((low, high), (number, calls))
@@ -116,7 +121,8 @@ class Random(Reduction, Creation):
             bits = NARROW[dtype].mantissa + 1  # more would round up to 1
         # as a signed integer, which every processor converts
         whole = (self >> (32 - bits)).int()
-        return (whole.float() * 2.0**-bits).cast(dtype)
+        units = whole.float() * 2.0**-bits
+        return units.cast(dtype)
 
     def _kept(self, is_kept: bool, requires_grad: bool | None) -> Self:
         numbers = self
@@ -323,7 +329,8 @@ class Random(Reduction, Creation):
         >>> Tensor(1.0).rand_like().shape
         ()
         """
-        return self.rand(self.shape, **self._like(kwargs))
+        wanted = self._like(kwargs)
+        return self.rand(self.shape, **wanted)
 
     def randn_like(self, dtype: DTypeLike = None, **kwargs: Any) -> Self:
         """randn of this shape, type and device.
@@ -332,7 +339,8 @@ class Random(Reduction, Creation):
         ()
         """
         kwargs["dtype"] = dtype or self.dtype
-        return self.randn(self.shape, **self._like(kwargs))
+        wanted = self._like(kwargs)
+        return self.randn(self.shape, **wanted)
 
     @spelled
     def dropout(self, p: float = 0.5) -> Self:
@@ -390,15 +398,17 @@ def _words_cell(words: Sequence[int], device: str) -> Cell:
 
 def threefry(key: Pair, counter: Pair) -> Pair:
     """Two words of a key and two of a counter, mixed."""
-    keys = (*key, key[0] ^ key[1] ^ _PARITY)
-    x = counter[0] + keys[0]
-    y = counter[1] + keys[1]
-    for block in range(5):
+    first, second = key
+    keys = (first, second, first ^ second ^ _PARITY)
+    x, y = counter
+    x = x + first
+    y = y + second
+    for block in range(1, 6):
         for shift in _ROTATIONS[block % 2]:
             x = x + y
             high = y << shift
             low = y >> (32 - shift)
             y = (high | low) ^ x
-        x = x + keys[(block + 1) % 3]
-        y = y + keys[(block + 2) % 3] + (block + 1)
+        x = x + keys[block % 3]
+        y = y + keys[(block + 1) % 3] + block
     return x, y

@@ -52,7 +52,8 @@ class Reduction(Functions, Joining):
     def _total(self, combine: str, axis: Axes, keepdim: bool, dtype: DTypeLike) -> Self:
         is_wide = self.dtype.is_float or self.dtype is dtypes.uint64
         kind = dtype_or(dtype, self.dtype if is_wide else dtypes.int64)
-        total = self._reduced(combine, axis, keepdim, dtype=sum_dtype(kind))
+        wide = sum_dtype(kind)
+        total = self._reduced(combine, axis, keepdim, dtype=wide)
         return total.cast(kind)
 
     def _reduced(
@@ -71,8 +72,7 @@ class Reduction(Functions, Joining):
         return result.reshape(self._without(axes))
 
     def _without(self, axes: tuple[int, ...]) -> Shape:
-        shape = self.shape
-        kept = [shape[k] for k in range(len(shape)) if k not in axes]
+        kept = [extent for k, extent in enumerate(self.shape) if k not in axes]
         return tuple(kept)
 
     def _averaged(self, axis: Axes, keepdim: bool, correction: int = 0) -> Self:
@@ -84,7 +84,8 @@ class Reduction(Functions, Joining):
         if all(isinstance(extent, int) for extent in extents):
             average = total / max(size(extents) - correction, 0)
         else:
-            count = self.of_uop(graph.full(extents, 1, wide)).sum()
+            ones = graph.full(extents, 1, wide)
+            count = self.of_uop(ones).sum()
             if correction:
                 count = (count - correction).maximum(0)
             average = total / count
@@ -221,7 +222,8 @@ class Reduction(Functions, Joining):
         >>> [x.item() for x in Tensor([1, 3]).var_mean()]
         [2.0, 2.0]
         """
-        return self.var(axis, keepdim, correction), self.mean(axis, keepdim)
+        variance = self.var(axis, keepdim, correction)
+        return variance, self.mean(axis, keepdim)
 
     @spelled
     def std_mean(
@@ -235,4 +237,5 @@ class Reduction(Functions, Joining):
         >>> [x.item() for x in Tensor([1, 1]).std_mean()]
         [0.0, 1.0]
         """
-        return self.std(axis, keepdim, correction), self.mean(axis, keepdim)
+        deviation = self.std(axis, keepdim, correction)
+        return deviation, self.mean(axis, keepdim)
