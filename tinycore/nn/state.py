@@ -211,7 +211,8 @@ def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
         raise _broken(f"{name} has a header that cannot be read: {error!r}") from None
     for key, entry in entries.items():
         size = prod(entry.shape) * entry.dtype.itemsize
-        is_inside = entry.begin >= 0 and entry.end <= len(raw) - start
+        most = len(raw) - start
+        is_inside = entry.begin >= 0 and entry.end <= most
         if not is_inside or entry.end - entry.begin != size:
             raise _broken(f"{name} has no {size} bytes for {key} at {entry.begin} to {entry.end}")
     return entries, start

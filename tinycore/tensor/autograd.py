@@ -73,7 +73,8 @@ class Autograd(Frame):
         number = self.mark
         if requires_grad and number is None:
             number = fresh_number()
-            self.steps = (*self.steps, (Ops.CAST, number))
+            step = (Ops.CAST, number)
+            self.steps = (*self.steps, step)
         if number is not None:
             REQUIRING.pop(number, None)
         if requires_grad and number is not None:

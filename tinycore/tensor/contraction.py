@@ -18,8 +18,8 @@ from tinycore.tensor.statistics import Statistics
 from tinycore.uop.shape import upper
 from tinycore.util import dedup
 
-# Letters for the axes of "...", from the last; no formula can hold them.
-_DOTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+# Letters for the axes of "...", the last for the last; no formula can hold them.
+_DOTS = "⁹⁸⁷⁶⁵⁴³²¹⁰"
 
 
 class Contraction(Statistics, Random):
@@ -195,8 +195,10 @@ class Contraction(Statistics, Random):
             row = scores._indices(scores.ndim - 2)
             column = scores._indices(scores.ndim - 1)
             scores = (row < column).where(-inf, scores)
-        if attn_mask is not None:
-            scores = scores._masked(attn_mask)
+        if attn_mask is not None and attn_mask.dtype.kind == "b":
+            scores = attn_mask.where(scores, -inf)
+        elif attn_mask is not None:
+            scores = scores + attn_mask
         weights = scores.softmax(-1).cast(kind)
         return weights.dropout(dropout_p).dot(value)
 
@@ -209,11 +211,6 @@ class Contraction(Statistics, Random):
                 "expected a multiple. Change the number of heads"
             )
         return mine // theirs
-
-    def _masked(self, mask: Self) -> Self:
-        if mask.dtype.kind == "b":
-            return mask.where(self, -inf)
-        return self + mask
 
 
 def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
@@ -229,7 +226,7 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
             raise _misfit(formula, f"{name!r} does not name the axes of {rank}")
         names.append(name)
     every = "".join(names)
-    dots = "".join(letter for letter in reversed(_DOTS) if letter in every)
+    dots = "".join(letter for letter in _DOTS if letter in every)
     if not arrow:
         named = sorted(set(every) - set(dots))
         single = [letter for letter in named if every.count(letter) == 1]
@@ -245,8 +242,8 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
 def _without_dots(part: str, rank: int) -> str:
     named = part.replace("...", "")
     count = max(rank - len(named), 0)
-    dots = _DOTS[:count][::-1]
-    return part.replace("...", dots)
+    begin = len(_DOTS) - count
+    return part.replace("...", _DOTS[begin:])
 
 
 def _misfit(formula: str, what: str) -> ArgumentError:

@@ -160,10 +160,9 @@ class Creation(Joining, Autograd):
         cell = stored_cell(buffer, sizes)
         return cls.of_cell(cell).requires_grad_(requires_grad)
 
-    def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        kwargs.setdefault("dtype", self.dtype)
-        kwargs.setdefault("device", self.device)
-        return kwargs
+    @property
+    def _kind(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "device": self.device}
 
     def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
         """`full` of this shape, type and device.
@@ -171,7 +170,7 @@ class Creation(Joining, Autograd):
         >>> Tensor(1).full_like(7).item()
         7
         """
-        wanted = self._like(kwargs)
+        wanted = self._kind | kwargs
         return self.full(self.shape, fill_value, **wanted)
 
     def const_like(self, b: Scalar, dtype: DTypeLike = None) -> Self:
@@ -204,7 +203,7 @@ class Creation(Joining, Autograd):
         >>> Tensor(1).empty_like().shape
         ()
         """
-        wanted = self._like(kwargs)
+        wanted = self._kind | kwargs
         return self.empty(self.shape, **wanted)
 
     # ranges
@@ -344,8 +343,9 @@ def _inferred(array: Any, is_list: bool) -> DType:
     kind = to_dtype(array.dtype.name)
     if is_list and kind.is_float:
         return default_float()
-    if is_list and kind.is_int and abs(array).max(initial=0) < 1 << 31:
-        return dtypes.int32
+    if is_list and kind.is_int:
+        largest = abs(array).max(initial=0)
+        return dtypes.int32 if largest < 1 << 31 else kind
     return kind
 
 

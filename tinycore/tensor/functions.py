@@ -122,7 +122,8 @@ class Functions(Arithmetic):
             return self.rsqrt()
         is_direct = float(x).is_integer() and abs(x) <= _DIRECT_POWER
         if not is_direct:
-            base, exponent = self._floating()._both(float(x), "pow")
+            x = float(x)
+            base, exponent = self._floating()._both(x, "pow")
             return base._general_pow(exponent)
         base = self._floating() if isinstance(x, float) else self
         power = base._repeated(int(abs(x)))

@@ -111,7 +111,8 @@ class Gathering(Indexing):
     ) -> Self:
         table, ids, *_ = self._rows(chosen)
         node = graph.scatter(table.uop, ids.uop, values.uop, combine)
-        return self.of_uop(node).reshape(self.shape)
+        written = self.of_uop(node)
+        return written.reshape(self.shape)
 
     @spelled
     def scatter_reduce(

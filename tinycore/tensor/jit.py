@@ -71,7 +71,9 @@ class _Captured(NamedTuple):
     grads: list[_Grad]
 
     def holds(self) -> bool:
-        return self.launches.holds() and all(grad.is_again() for grad in self.grads)
+        if not self.launches.holds():
+            return False
+        return all(grad.is_again() for grad in self.grads)
 
 
 class TinyJit(Generic[P, R]):
@@ -166,7 +168,7 @@ class TinyJit(Generic[P, R]):
         """Of many calls that differ, say why and forget the oldest."""
         if len(self.seen) >= _MOST_SEEN:
             last = next(reversed(self.seen))
-            changed = [name for name, value in keys.items() if (name, value) not in last]
+            changed = [item[0] for item in keys.items() if item not in last]
             warn_once(
                 f"TinyJit: argument {listed(changed)} of {self._name} changes every call; "
                 "expected a call equal to an earlier one, to capture it. Pass a Tensor of one shape"

@@ -329,7 +329,7 @@ class Random(Reduction, Creation):
         >>> Tensor(1.0).rand_like().shape
         ()
         """
-        wanted = self._like(kwargs)
+        wanted = self._kind | kwargs
         return self.rand(self.shape, **wanted)
 
     def randn_like(self, dtype: DTypeLike = None, **kwargs: Any) -> Self:
@@ -339,7 +339,7 @@ class Random(Reduction, Creation):
         ()
         """
         kwargs["dtype"] = dtype or self.dtype
-        wanted = self._like(kwargs)
+        wanted = self._kind | kwargs
         return self.randn(self.shape, **wanted)
 
     @spelled

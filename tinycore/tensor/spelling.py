@@ -44,7 +44,8 @@ def spelled(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def accepting(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in [name for name in kwargs if name not in known]:
-            ours = [word for word in _KEYWORDS.get(name, ()) if word in known]
+            words = _KEYWORDS.get(name, ())
+            ours = [word for word in words if word in known]
             if ours:
                 kwargs[ours[0]] = kwargs.pop(name)
         return method(*args, **kwargs)
@@ -87,8 +88,9 @@ def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
 
 def spread(args: Sequence[Any]) -> tuple[Any, ...]:
     """The items of `f(1, 2)`, `f((1, 2))` and `f([1, 2])` alike."""
-    if len(args) == 1 and isinstance(args[0], tuple | list):
-        return tuple(args[0])
+    first = args[0] if len(args) == 1 else None
+    if isinstance(first, tuple | list):
+        return tuple(first)
     return tuple(args)
 
 

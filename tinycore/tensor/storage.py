@@ -208,7 +208,8 @@ class Storage(Reduction, Creation):
         >>> Tensor([1, 2]).raw().nbytes
         8
         """
-        if any(isinstance(extent, Index) for extent in self.shape):
+        is_symbolic = any(isinstance(extent, Index) for extent in self.shape)
+        if is_symbolic:
             raise ShapeError(
                 f"raw: shape {self.shape} holds a variable, so bytes beyond it are no values; "
                 "expected numbers. Read numpy()"
