@@ -8,7 +8,7 @@ import pytest
 
 from tinycore.backend import PLUGIN_API, Unavailable
 from tinycore_qcom import opencl, platforms, tinycore_backend
-from tinycore_qcom.doctor import Check
+from tinycore_qcom.doctor import Check, main
 from tinycore_qcom.runtimes import CHOICES
 
 
@@ -16,6 +16,10 @@ def told() -> dict[str, Check]:
     """The checks of CL, those that fail before others of the same name."""
     found = opencl.tinycore_doctor(opencl.tinycore_backend(PLUGIN_API))
     return {check.name: check for check in sorted(found, key=lambda check: not check.passed)[::-1]}
+
+
+def told_names() -> list[str]:
+    return [check.name for check in opencl.tinycore_doctor(opencl.tinycore_backend(PLUGIN_API))]
 
 
 def test_where_all_is_well_every_step_passes() -> None:
@@ -61,4 +65,22 @@ def test_without_any_file_the_packages_extra_is_named(
     monkeypatch.setattr(platforms, "devices", nothing)
     check = told()["runtime"]
     assert (check.passed, check.detail) == (False, "there is no .icd file for the loader to read")
-    assert "pip install tinycore-qcom[cpu]" in check.hint
+    assert 'pip install "tinycore-qcom[cpu]"' in check.hint
+
+
+def test_the_steps_are_printed_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in told_names()]
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_step_that_fails_is_printed_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(CHOICES[0], str(tmp_path))
+    monkeypatch.setattr(platforms, "devices", lambda: ())
+    assert main() == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"failed   devices    OpenCL finds no runtime: {CHOICES[0]}={tmp_path}")
+    assert last.endswith(f". Leave {CHOICES[0]} out, or name a runtime that is here")

@@ -42,6 +42,12 @@ def queue_failure(queue: Queue, name: str) -> None:
     library.clSetUserEventStatus(event, FAILED)
 
 
+def test_a_device_that_is_closed_may_be_closed_again() -> None:
+    device = OpenCLBackend().open(0)
+    device.close()
+    device.close()
+
+
 def test_a_launch_that_fails_late_is_named_once(queue: Queue) -> None:
     queue_failure(queue, "culprit")
     with pytest.raises(LaunchError, match=r"synchronize: launches failed: culprit: .*\(-\d+\)"):

@@ -92,6 +92,13 @@ def test_a_folder_without_files_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert row.trouble == f"{tmp_path} holds no file that ends in .icd"
 
 
+@pytest.mark.usefixtures("free_choice")
+def test_a_library_that_was_chosen_itself_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CHOICES[1], "libnot-here.so")
+    [row] = runtimes.candidates()
+    assert row.trouble.startswith("libnot-here.so does not load: libnot-here.so: cannot")
+
+
 BEHIND = """
 import os, sys
 from tinycore_qcom import platforms

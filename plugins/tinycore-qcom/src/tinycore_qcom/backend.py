@@ -17,7 +17,7 @@ from tinycore_qcom.platforms import GPU, Found
 
 CL_PLATFORM = Setting("CL_PLATFORM", "", "part of the name of the only OpenCL platform to use")
 
-INSTALL = "Install the GPU vendor's driver, or for the CPU `pip install tinycore-qcom[cpu]`"
+INSTALL = """Install the GPU vendor's driver, or for the CPU `pip install "tinycore-qcom[cpu]"`"""
 _FEATURES = {
     "cl_khr_fp16": "float16",
     "cl_khr_fp64": "float64",
@@ -88,7 +88,7 @@ class OpenCLBackend(Backend):
         every = platforms.devices()
         found = [row for row in every if self.takes(row)]
         if not every:
-            raise Unavailable(no_runtime(), hint=INSTALL)
+            raise Unavailable(no_runtime(), hint=remedy())
         if not found:
             raise self.none_fits(every)
         return found
@@ -101,7 +101,8 @@ class OpenCLBackend(Backend):
         """The reason why none of the devices is this backend's."""
         names = ", ".join(sorted({row.platform for row in every}))
         wanted = f"CL_PLATFORM={CL_PLATFORM.value}"
-        return Unavailable(f"{wanted} is in the name of no platform; expected part of: {names}")
+        wrong = f"{wanted} is in the name of no platform; expected part of: {names}"
+        return Unavailable(wrong, hint="Set CL_PLATFORM to part of a name, or leave it out")
 
     def _at(self, index: int) -> Found:
         found = self.found()
@@ -136,6 +137,12 @@ def no_runtime() -> str:
     chosen = [f"{name}={value}" for name, value in runtimes.chosen().items()]
     causes = [*chosen, *filter(None, (row.trouble for row in runtimes.candidates()))]
     return f"{said}: {'; '.join(causes)}" if causes else said
+
+
+def remedy() -> str:
+    """What to do where there is no runtime: what the user chose comes before what is missing."""
+    names = " and ".join(runtimes.chosen())
+    return f"Leave {names} out, or name a runtime that is here" if names else INSTALL
 
 
 def _device_module() -> ModuleType:

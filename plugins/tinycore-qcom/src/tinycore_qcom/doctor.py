@@ -1,7 +1,7 @@
 """Why an OpenCL device is there or not, step by step: loader, runtimes, platforms, devices.
 
 In: one of the backends. Out: checks, each with what to do. Nothing is opened, so that they tell
-what stops a device from opening.
+what stops a device from opening. `python -m tinycore_qcom.doctor` prints those of CL.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tinycore.backend import BackendError, Unavailable
 from tinycore_qcom import api, platforms, runtimes
-from tinycore_qcom.backend import INSTALL, OpenCLBackend
+from tinycore_qcom.backend import OpenCLBackend, remedy
 from tinycore_qcom.platforms import Found
 from tinycore_qcom.runtimes import Runtime
 
@@ -30,6 +30,16 @@ def checks(backend: OpenCLBackend) -> list[Check]:
     return [_loader(), *_runtimes(), _platforms(), _devices(backend)]
 
 
+def main() -> int:
+    """Print the steps of CL; returns 1 if one failed."""
+    rows = checks(OpenCLBackend())
+    for row in rows:
+        state = "ok" if row.passed else "failed"
+        told = f"{row.detail}. {row.hint}" if row.hint else row.detail
+        print(f"{state:<8} {row.name:<10} {told}")
+    return int(not all(row.passed for row in rows))
+
+
 def _loader() -> Check:
     try:
         return Check("loader", True, api.library().path)
@@ -42,7 +52,7 @@ def _runtimes() -> Iterator[Check]:
         yield Check("choice", True, f"{name}={value} leaves out the runtimes of Python packages")
     rows, found = runtimes.candidates(), bool(_present())
     if not rows:
-        yield Check("runtime", found, "there is no .icd file for the loader to read", INSTALL)
+        yield Check("runtime", found, "there is no .icd file for the loader to read", remedy())
     # A wheel may bring files for runtimes that another wheel would have brought.
     spare = runtimes.of_packages() if found else []
     for row in rows:
@@ -53,14 +63,16 @@ def _runtime(row: Runtime, spare: bool) -> Check:
     trouble = row.trouble
     if not trouble:
         return Check("runtime", True, row.note or f"{row.file} names {row.library}, which loads")
+    if spare:
+        return Check("runtime", True, f"{trouble}; others are here")
     hint = f"Install the runtime that {row.file.name} belongs to again, or remove the file"
-    return Check("runtime", spare, trouble, hint)
+    return Check("runtime", False, trouble, hint)
 
 
 def _platforms() -> Check:
     found = _present()
     names = [f"{row.name} ({row.kind}) of {row.platform}, driver {row.driver}" for row in found]
-    return Check("platforms", bool(found), "; ".join(names) or "none", "" if found else INSTALL)
+    return Check("platforms", bool(found), "; ".join(names) or "none", "" if found else remedy())
 
 
 def _present() -> tuple[Found, ...]:
@@ -76,3 +88,7 @@ def _devices(backend: OpenCLBackend) -> Check:
     except BackendError as error:
         return Check("devices", False, error.message, error.hint)
     return Check("devices", True, f"{count} for {backend.name}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -126,7 +126,9 @@ class Queue:
         return [flight.name for flight in self._flights][-_NAMED:]
 
     def close(self) -> None:
-        """Wait for what is queued and give everything back."""
+        """Wait for what is queued and give everything back; the second time, nothing."""
+        if not self._is_open:
+            return
         self._is_open = False
         with suppress(OpenCLError):
             self.library.call("clFinish", self.pointer)
@@ -172,7 +174,7 @@ class Queue:
         self.release("clReleaseEvent", event)
 
     def __del__(self) -> None:
-        if getattr(self, "_is_open", False) and not sys.is_finalizing():
+        if hasattr(self, "_is_open") and not sys.is_finalizing():
             self.close()
 
     def _answers(self) -> bool:

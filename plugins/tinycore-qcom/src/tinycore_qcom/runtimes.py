@@ -37,6 +37,11 @@ class Runtime:
     note: str = ""
 
     @property
+    def is_file(self) -> bool:
+        """False if the library itself was named, without a file."""
+        return str(self.file) != self.library
+
+    @property
     def trouble(self) -> str:
         """Why it does not load, found by loading it; empty if it does."""
         if self.problem:
@@ -44,7 +49,8 @@ class Runtime:
         try:
             ctypes.CDLL(self.library)
         except OSError as error:
-            return f"{self.file} names {self.library}, which does not load: {error}"
+            named = f"{self.file} names {self.library}, which" if self.is_file else self.library
+            return f"{named} does not load: {error}"
         return ""
 
 
