@@ -1,7 +1,7 @@
 """The OpenCL devices as the core sees them: CL counts all of them, QCOM Adreno GPUs alone.
 
-In: an index or the name of an architecture. Out: a `Device` or a `Target`. Next: device.py, which
-imports pyopencl and is therefore imported at the first open.
+In: an index or the name of an architecture. Out: a `Device` or a `Target`. Next: device.py,
+imported at the first open.
 """
 
 from __future__ import annotations
