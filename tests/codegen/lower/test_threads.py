@@ -120,6 +120,45 @@ def test_what_nobody_reads_needs_no_barrier() -> None:
     assert barriers(grouped(APART)) == 0
 
 
+BEGUN = """
+kernel begun(ids i32[4], G f32[4,32], Y f32[5,32])
+  par g:1 @grid
+    par v:5: par a:32 @thread: Y[v, a] = 1.0
+    red b:4: par a:32 @thread: Y[ids[b] in 5, 31-a] += G[b, a]
+"""
+
+
+def test_what_is_added_to_was_written_by_other_threads_before() -> None:
+    kernel = grouped(BEGUN)
+    assert find(kernel.body, Ops.STORE, Ops.BARRIER)[1].op is Ops.BARRIER
+    ids, g = np.array([3, 3, -1, 0], np.int32), random(4, 32)
+    y, expected = np.zeros((5, 32), np.float32), np.ones((5, 32), np.float32)
+    np.add.at(expected, ids, g[:, ::-1])
+    assert_runs(kernel, ids, g, y)
+    assert np.allclose(y, expected, atol=1e-6)
+
+
+def test_what_each_thread_adds_to_its_own_elements_needs_no_barrier() -> None:
+    assert barriers(grouped(BEGUN.replace("31-a", "a"))) == 0
+
+
+SPREAD = """
+kernel spread(ids i32[4], X f32[32], Y f32[5,32])
+  par g:1 @grid
+    par a:32 @thread: Y[0, a] = X[a]
+    par b:4: Y[ids[b] in 5, b] = 2.0
+"""
+
+
+def test_what_the_first_thread_writes_is_kept_until_others_have_written() -> None:
+    kernel = grouped(SPREAD)
+    assert barriers(kernel) == 1
+    ids, x, y = np.array([0, 3, 0, -1], np.int32), random(32), np.zeros((5, 32), np.float32)
+    assert_runs(kernel, ids, x, y)
+    assert y[0, 0] == y[0, 2] == 2.0
+    assert y[0, 1] == x[1]
+
+
 # Sums over threads
 
 SUM = """
@@ -190,6 +229,26 @@ def test_sums_to_places_that_threads_choose_run_in_order() -> None:
     np.add.at(expected, ids, g)
     assert_runs(kernel, ids, g, y)
     assert np.allclose(y, expected, atol=1e-6)
+
+
+INSIDE = """
+kernel inside(X f32[8,8], Y f32[8])
+  par g:1 @grid: par i:8 @thread
+    buf s f32[] reg = sum
+    red n:8 @thread: s += X[i,n]
+    Y[i] = s
+"""
+VARIED = INSIDE.replace("par g:1 @grid: par i:8 @thread", "par i:8 @grid").replace("n:8", "n:i+1")
+
+
+@pytest.mark.parametrize("text", [INSIDE, VARIED])
+def test_a_thread_sums_alone_in_its_own_loop_or_where_the_number_varies(text: str) -> None:
+    kernel = grouped(text)
+    assert "group" not in show(kernel)
+    assert barriers(kernel) == 0
+    x, y = random(8, 8), np.zeros(8, np.float32)
+    assert_runs(kernel, x, y)
+    assert np.allclose(y, (x if text == INSIDE else np.tril(x)).sum(1), atol=1e-5)
 
 
 # What a thread keeps

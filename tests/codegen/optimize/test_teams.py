@@ -1,13 +1,18 @@
 """What BEAM=0 decides for groups of threads: the actions for a kernel, and equal results."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.codegen.optimize import assert_same, fuzz
 from tests.conftest import Golden
+from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.optimize.actions import apply
+from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.runtime.contract import Caps, Space
+from tinycore.uop import Ops
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel
@@ -156,3 +161,37 @@ def test_several_loops_that_add_to_one_place_share_its_register() -> None:
 def test_what_one_loop_of_several_masks_the_others_still_store() -> None:
     kernel = kernel_of(TWO.replace("t[h] += X", "t[h | h < 1] += X"))
     assert_same(kernel, fuzz.planned(apply(kernel, "MAP(h, grid)")), 3)
+
+
+ONLINE = """
+kernel k(X f32[2,8192], Y f32[2])
+  par i:2
+    buf m f32[] reg = max
+    buf s f32[] reg = sum
+    red j:8192
+      m max= X[i,j] rebase exp(s)
+      s += exp(X[i,j] - fin(m))
+    Y[i] = m + s
+"""
+
+
+def test_sums_that_move_with_a_maximum_are_shared_by_groups_too() -> None:
+    kernel = kernel_of(ONLINE)
+    tree, _ = heuristic(kernel, replace(CAPS, units=32))
+    first, _ = fuzz.planned(tree).launches
+    assert first.kernel is not None
+    assert [one.op for one in tasks(first.kernel, CAPS).body] == [Ops.LOOP]
+    assert_same(kernel, fuzz.planned(tree), 0)
+
+
+IN_TURN = """
+kernel k(X f32[8,6], Y f32[6])
+  buf t f32[2,6] reg = sum
+  par h:2: red i:4: par j:6: t[h,j] += X[4*h+i, j]
+  par j:6: Y[j] = t[0,j] + t[1,j]
+"""
+
+
+def test_a_sum_in_which_elements_take_turns_is_no_grid() -> None:
+    with pytest.raises(Illegal, match=r"t is filled by .* or by a grid"):
+        apply(kernel_of(IN_TURN), "MAP(h, grid)")

@@ -47,10 +47,8 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
         gone.update(removes)
         left = [node for node in toposort(kernel.body) if node.op in gone] if SPEC.value else []
         if left:
-            name, node = kernel.name, left[0]
-            raise SpecError(
-                f"lower: {step.__name__} left {node!r} in {name}; expected only ops of its row"
-            )
+            found = f"{step.__name__} left {left[0]!r} in {kernel.name}"
+            raise SpecError(f"lower: {found}; expected only ops of its row")
         if DEBUG.value >= 5:
             print(f"# after {step.__name__}\n{show(kernel)}")
     with _timed("expand"):

@@ -131,10 +131,8 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
         if node in inside:
             continue
         if node in grids:
-            names = f"{grids[0].name} and {node.name}"
-            raise SpecError(
-                f"lower: {kernel.name} has grid loops {names} side by side; expected one"
-            )
+            found = f"{kernel.name} has grid loops {grids[0].name} and {node.name}"
+            raise SpecError(f"lower: {found} side by side; expected one")
         if node.op is Ops.STORE and node.src[0] in kernel.params:
             name = node.source.arg.name
             raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
@@ -154,8 +152,9 @@ def flat(statements: Statements, place: str) -> Statements:
 
 
 def _flat(outer: UOp) -> UOp:
-    place, [inner, *others] = outer.arg.map, outer.src
-    if not others and place_of(inner) == place and inner.arg.extent.is_const:
+    place, kind, [inner, *others] = outer.arg.map, outer.arg.kind, outer.src
+    is_alike = place_of(inner) == place and inner.arg.kind == kind
+    if is_alike and not others and inner.arg.extent.is_const:
         return fused(outer, _flat(inner))
     return outer.over(in_order(outer.src, place))
 

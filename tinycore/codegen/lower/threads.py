@@ -60,15 +60,14 @@ def threads(kernel: Kernel, caps: Caps) -> Kernel:
     """
     if caps.max_group_threads < 2:
         return kernel._replace(body=in_order(kernel.body, "thread"))
-    kernel = kernel._replace(body=flat(kernel.body, "thread"))
     count = group_size(kernel)
     if count < 2:
         return kernel
     passing = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.space == GLOBAL]
     body = rebuild(kernel.body, {one: refit(one, space="packed") for one in passing})
+    number = axis("thread", count)
+    body = _private(body, number)
     kernel = kernel._replace(body=body, spmd=True)
-    body = _private(kernel, axis("thread", count))
-    kernel = kernel._replace(body=body)
     shared = [one for one in find(body, Ops.BUFFER) if one.arg.space == GROUP]
     held = sum(laid_out(one.arg).size * one.dtype.itemsize for one in shared)
     for wanted, most, what in (
@@ -79,7 +78,7 @@ def threads(kernel: Kernel, caps: Caps) -> Kernel:
             raise Unsupported(
                 f"lower: {kernel.name} needs {wanted} {what} a group; this target has {most}"
             )
-    return kernel._replace(body=_Sync(kernel).body(body, set()))
+    return kernel._replace(body=_Sync(kernel, number).body(body, set()))
 
 
 def group_size(kernel: Kernel) -> int:
@@ -100,14 +99,14 @@ SHARE = 8  # values that a thread sums in one step
 
 def meetings(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` with each sum over threads as one of memory that they share, in steps."""
-    return kernel._replace(body=edit(kernel.body, _met))
+    return kernel._replace(body=edit(flat(kernel.body, "thread"), _met))
 
 
 def _met(node: UOp) -> Nodes:
     if not is_thread(node) or node.arg.kind != "red":
         return (node,)
     nests = [_nest(one, node) for one in node.src]
-    if not all(nests):
+    if not all(nests) or not node.arg.extent.is_const:
         return (refit(node, map=""),)
     return tuple(part for nest in nests for part in _in_steps(nest, node))
 
@@ -155,41 +154,47 @@ def _in_steps(nest: Nodes, node: UOp) -> Nodes:
 OWN = ("reg", "packed")  # memory of one thread
 
 
-_Touch = tuple[Indices, bool, bool]
-"""Where a thread uses a buffer, if in a thread loop, and if to load from it."""
+Cuts = list[tuple[int, int]]
+_Touch = tuple[Indices, bool]
+"""Where a thread uses a buffer, and if it changes it in a thread loop."""
 
 
-def _private(kernel: Kernel, number: Index) -> Nodes:
+def _touches(body: Nodes, number: Index) -> dict[UOp, list[_Touch]]:
+    """What each thread does to each buffer; `number` is the thread's."""
+    found: dict[UOp, list[_Touch]] = defaultdict(list)
+    for statement, loops in walk(body):
+        around = [*filter(is_thread, loops)]
+        env = dict.fromkeys(atoms(*map(axis_of, around)), number)
+        for use in uses(statement):
+            told = tuple([substitute(index, env) for index in use.access.indices])
+            found[use.buffer].append((told, use.how != "load" and bool(around)))
+    return found
+
+
+def _private(body: Nodes, number: Index) -> Nodes:
     """The statements, where each register buffer around thread loops is a thread's or the group's.
 
     One that only statements of all threads write is every thread's own. Where one thread alone
     touches an element, each has the elements that are its. Others are the group's.
     """
-    outer: list[UOp] = []
-    touches: dict[UOp, list[_Touch]] = defaultdict(list)
-    for statement, loops in walk(kernel.body):
-        around = [*filter(is_thread, loops)]
-        if statement.op is Ops.BUFFER and statement.arg.space in OWN and not around:
-            outer.append(statement)
-        env = dict.fromkeys(atoms(*map(axis_of, around)), number)
-        for use in uses(statement):
-            told = tuple([substitute(index, env) for index in use.access.indices])
-            touches[use.buffer].append((told, bool(around), use.how == "load"))
-    body = kernel.body
-    for held in outer:
-        if any(in_thread and not is_load for _, in_thread, is_load in touches[held]):
+    touches = _touches(body, number)
+    inner = declared([one for one, _ in walk(body) if is_thread(one)])
+    for held in find(body, Ops.BUFFER):
+        is_written = any(changes for _, changes in touches[held])
+        if held.arg.space in OWN and held not in inner and is_written:
+            cuts = _cuts(touches[held], number)
             shared = {held: refit(held, space=GROUP)}
-            body = _narrowed(body, held, touches[held], number) or rebuild(body, shared)
+            body = _narrowed(body, held, cuts) if cuts else rebuild(body, shared)
     return body
 
 
-def _narrowed(body: Nodes, held: UOp, touches: Sequence[_Touch], number: Index) -> Nodes:
-    """The statements with a buffer of a thread's elements alone; none if threads share some.
+def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts:
+    """How a buffer of which one thread alone touches each element is cut; nothing if others do.
 
     Of each `span` elements along a dimension a thread has `own` neighbours, at its `part`.
     """
     moving, numbers = atoms(number), np().arange(number.hi + 1)
-    found = {tuple([moving_part(index, moving) for index in told]) for told, *_ in touches}
+    found = {tuple([moving_part(index, moving) for index in told]) for told, _ in touches}
     parts = found.pop()
     places = [0 * numbers + evaluate(part, lambda atom: numbers) for part in parts]
     is_own = not found and len({*zip(*places, strict=True)}) == len(numbers)
@@ -198,7 +203,12 @@ def _narrowed(body: Nodes, held: UOp, touches: Sequence[_Touch], number: Index) 
         own = gcd(*dict(part.terms).values()) or 1
         span = part.hi + own
         cuts.append((own, span))
-        is_own &= all(told[k] % span // own is part // own for told, *_ in touches)
+        is_own &= all(told[k] % span // own is part // own for told, _ in touches)
+    return cuts if is_own else []
+
+
+def _narrowed(body: Nodes, held: UOp, cuts: Cuts) -> Nodes:
+    """The statements with a buffer of a thread's elements alone."""
 
     def kept(indices: Indices) -> Indices:
         places = zip(indices, cuts, strict=True)
@@ -208,8 +218,6 @@ def _narrowed(body: Nodes, held: UOp, touches: Sequence[_Touch], number: Index) 
         extent if own == span else make(ceildiv(extent.hi, span) * own)
         for extent, (own, span) in zip(held.arg.shape, cuts, strict=True)
     ]
-    if not is_own or not all(in_thread for _, in_thread, _ in touches):
-        return ()
     return resized(body, {held: refit(held, shape=tuple(shape))}, kept)
 
 
@@ -221,10 +229,11 @@ Touched = set[tuple[UOp, bool]]  # buffers that threads share, and whether they 
 class _Sync:
     """Puts barriers into one kernel."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, number: Index) -> None:
         self.taken = names_in(kernel)
-        both = changed(kernel.body) & read(kernel.body)
-        self.shared = {one for one in both if one.arg.space not in OWN}
+        touches, written = _touches(kernel.body, number), changed(kernel.body)
+        own = {one for one in written if one.arg.space == GLOBAL and _cuts(touches[one], number)}
+        self.shared = {one for one in written - own if one.arg.space not in OWN}
 
     def body(self, statements: Iterable[UOp], since: Touched) -> Nodes:
         """Statements with barriers; `since` is what happened since the last."""

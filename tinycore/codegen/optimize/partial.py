@@ -47,7 +47,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     [indices] = places
     while atoms(*indices) & atoms_in(node.src):
         inside = [one for one in node.src if held in touched([one])]
-        if len(inside) > 1:
+        is_par = node.arg.kind == "par"
+        if len(inside) > 1 or not is_par:
             return {}
         [node] = inside
     inner = atoms_in(node.src)

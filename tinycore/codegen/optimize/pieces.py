@@ -221,8 +221,10 @@ def separated(
             continue
         name, is_sum = one.name, one.arg.init
         writers = [k for k in users if one in changed(bodies[k])]
-        if one in tiles or (is_sum and writers != users[:1]):
-            raise Illegal(f"{name} is filled by more than one of the launches that use it")
+        is_grid = place_of(bodies[users[0]][0]) == "grid"  # beside which nothing stands
+        if one in tiles or (is_sum and (is_grid or writers != users[:1])):
+            told = "more than one of the launches that use it, or by a grid"
+            raise Illegal(f"{name} is filled by {told}")
         new = refit(one, name=fresh(f"{name}.t", taken) if is_sum else name, space=GLOBAL, init="")
         made.append(new)
         if is_sum:
