@@ -14,7 +14,7 @@ from tinycore.backend import (
     Unsupported,
     compile_cached,
 )
-from tinycore_qcom.compiler import DriverCompiler
+from tinycore_qcom.compiler import DriverCompiler, first_error
 from tinycore_qcom.images import with_places
 from tinycore_qcom.platforms import Found
 
@@ -32,6 +32,20 @@ def test_a_refused_kernel_is_shown_with_line_and_log(compiler: DriverCompiler) -
     assert (caught.value.line, caught.value.source) == (2, WRONG)
     assert "missing" in caught.value.log
     assert compiler.compile(RIGHT)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "Compilation started\n1:2:7: error: no such name\n    2 |  a[0]=foo;\nCompilation failed",
+        "<kernel>:2:7: error: no such name\n a[0]=foo;\n      ^\n",
+        "warning: /cache/file_3.cl:1:1: unknown\nerror: /cache/file_3.cl:2:7: no such name\n",
+    ],
+    ids=["Intel", "NVIDIA", "POCL"],
+)
+def test_the_first_error_is_found_in_the_logs_of_several_drivers(log: str) -> None:
+    assert first_error(log) == (2, "no such name")
+    assert first_error("it failed") is None
 
 
 def test_the_key_changes_with_all_that_changes_the_binary(found: Found) -> None:

@@ -18,7 +18,11 @@ from tinycore_qcom.platforms import Found
 
 _BUILD_LOG = 0x1183
 _BINARY_SIZES, _BINARIES = 0x1165, 0x1166
-_PLACE = re.compile(r"(?:^|[:(])(\d+):\d+\)?: (?:fatal )?error: (.*)", re.MULTILINE)
+# The line of an error stands before that word, or, on POCL, behind it and the name of a file.
+_PLACES = (
+    re.compile(r"(?:^|[:(])(\d+):\d+\)?: (?:fatal )?error: (.*)", re.MULTILINE),
+    re.compile(r"^(?:fatal )?error: .*?:(\d+):\d+: (.*)", re.MULTILINE),
+)
 EXACT_DIVISION = "-cl-fp32-correctly-rounded-divide-sqrt"
 _IS_EXACT = 1 << 7
 _FLOAT_CONFIG = 0x101B
@@ -116,13 +120,19 @@ def _binary(library: Library, program: int) -> bytes:
     return content.raw
 
 
+def first_error(log: str) -> tuple[int, str] | None:
+    """The line that a compiler's log points at first, and what is wrong there; None if none."""
+    found = next(filter(None, (place.search(log) for place in _PLACES)), None)
+    return (int(found[1]), found[2]) if found else None
+
+
 def _refused(error: OpenCLError, source: str, log: str) -> CompileError:
     """The driver's complaint as an error that shows the offending line."""
-    found = _PLACE.search(log)
+    found = first_error(log)
     if found is None:
         message = f"compile: {error}: {log or 'the driver says no more'}"
         return CompileError(message, source=source, log=log)
-    line = int(found[1])
+    line, wrong = found
     text = source.splitlines()[line - 1].strip() if line <= source.count("\n") + 1 else ""
-    message = f"compile: the driver refuses line {line}, {text!r}: {found[2]}"
+    message = f"compile: the driver refuses line {line}, {text!r}: {wrong}"
     return CompileError(message, source=source, line=line, log=log)
