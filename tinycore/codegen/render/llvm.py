@@ -7,15 +7,14 @@ llvm_instructions.py.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
-from tinycore.codegen.render.llvm_instructions import SPELLED, Text, register_type
+from tinycore.codegen.render.llvm_instructions import SPELLED, Register, Text, register_type
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Renderer
 from tinycore.uop import Ops, UOp
 from tinycore.uop.lowered import REGISTER, Lowered
-
-Register = tuple[UOp, int]  # a register buffer and a place in it
 
 OPS = tuple(sorted(op.name for op in SPELLED))
 """The scalar ops this renderer has, for `Caps.ops`."""
@@ -49,7 +48,6 @@ class Module(Text):
     def __init__(self, program: Lowered, contracts: bool) -> None:
         super().__init__(contracts)
         self.program = program
-        self.registers: dict[Register, str] = {}
         self.scratch = ""
         self.open: list[Iterator[str | None]] = []
 
@@ -94,21 +92,6 @@ class Module(Text):
         for place in range(node.arg.shape[0].const):
             self.registers[node, place] = "poison"
         return None
-
-    def load(self, node: UOp) -> str | None:
-        """A LOAD; of a register it is another name."""
-        buffer, offset, *_ = node.src
-        if buffer.arg.space == REGISTER:
-            return self.registers[buffer, offset.arg]
-        return super().load(node)
-
-    def store(self, node: UOp) -> None:
-        """A STORE; to a register it gives another name."""
-        buffer, offset, value, *_ = node.src
-        if buffer.arg.space == REGISTER:
-            self.registers[buffer, offset.arg] = self.name(value)
-        else:
-            super().store(node)
 
     # loops and branches
 
@@ -166,15 +149,11 @@ class Module(Text):
         self.registers.update(scope.inside)
 
     def _scope(self, start: str, head: UOp) -> Scope:
-        outside = {}
         uops = self.program.uops
-        for node in uops[uops.index(head) :]:
-            if node.op is Ops.END and node.src[0] is head:
-                break
-            if node.op is Ops.STORE and node.src[0].arg.space == REGISTER:
-                register = (node.src[0], node.src[1].arg)
-                if register in self.registers:
-                    outside[register] = self.registers[register]
+        below = uops[uops.index(head) :]
+        body = takewhile(lambda node: node.op is not Ops.END or node.source is not head, below)
+        stored = [(node.source, node.src[1].arg) for node in body if node.op is Ops.STORE]
+        outside = {one: self.registers[one] for one in stored if one in self.registers}
         name = self.fresh(start)
         inside = {register: f"%{name}.{k}" for k, register in enumerate(outside)}
         return Scope(name, self.label, outside, inside)

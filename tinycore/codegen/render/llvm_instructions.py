@@ -11,40 +11,27 @@ from functools import cache
 
 from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_bits
 from tinycore.runtime.errors import Unsupported
-from tinycore.uop.lowered import FUSED
+from tinycore.uop.lowered import FUSED, REGISTER
 from tinycore.uop.ops import CASTS, Ops, UOp
 
-FLOAT = {
-    Ops.ADD: "fadd",
-    Ops.MUL: "fmul",
-    Ops.LT: "fcmp olt",
-    Ops.EQ: "fcmp oeq",
-    Ops.NEG: "fneg",
-}
+FLOAT = {Ops.ADD: "fadd", Ops.MUL: "fmul", Ops.NEG: "fneg", Ops.RECIP: "fdiv"}
+FLOAT |= {Ops.LT: "fcmp olt", Ops.EQ: "fcmp oeq"}
 _INTEGER = (Ops.ADD, Ops.MUL, Ops.AND, Ops.OR, Ops.XOR, Ops.SHL)  # spelled as they are named
-SIGNED = {op: op.name.lower() for op in _INTEGER} | {
-    Ops.IDIV: "sdiv",
-    Ops.MOD: "srem",
-    Ops.LT: "icmp slt",
-    Ops.EQ: "icmp eq",
-    Ops.SHR: "ashr",
-}
-UNSIGNED = SIGNED | {
-    Ops.IDIV: "udiv",
-    Ops.MOD: "urem",
-    Ops.LT: "icmp ult",
-    Ops.SHR: "lshr",
-}
+SIGNED = {op: op.name.lower() for op in _INTEGER} | {Ops.NEG: "sub", Ops.SHR: "ashr"}
+SIGNED |= {Ops.IDIV: "sdiv", Ops.MOD: "srem", Ops.LT: "icmp slt", Ops.EQ: "icmp eq"}
+UNSIGNED = SIGNED | {Ops.IDIV: "udiv", Ops.MOD: "urem", Ops.LT: "icmp ult", Ops.SHR: "lshr"}
 BOOL = UNSIGNED | {Ops.ADD: "or", Ops.MUL: "and"}
 PLAIN = {"f": FLOAT, "i": SIGNED, "u": UNSIGNED, "b": BOOL}
 """Ops whose operands have one type, by the kind of that type."""
 
-OF_ONE = {Ops.NEG: ("sub", 0), Ops.RECIP: ("fdiv", 1.0)}
-"""Ops on a number and the operand."""
+FIRST = {"sub": 0, "fdiv": 1.0}
+"""The number that comes before the operand of NEG and RECIP."""
 
 FUNCTIONS = {Ops.SQRT: "sqrt", Ops.TRUNC: "trunc"}
-SPELLED = frozenset({*FLOAT, *SIGNED, *OF_ONE, *FUNCTIONS, *CASTS, Ops.WHERE})
+SPELLED = frozenset({*FLOAT, *SIGNED, *FUNCTIONS, *CASTS, Ops.WHERE})
 """The scalar ops that have a spelling here."""
+
+Register = tuple[UOp, int]  # a register buffer and a place in it
 
 _CONVERSIONS = {"fi": "fptosi", "fu": "fptoui", "if": "sitofp", "uf": "uitofp", "bf": "uitofp"}
 _NARROWER = {"f": "fptrunc", "i": "trunc", "u": "trunc"}
@@ -56,17 +43,12 @@ _FLOATS = {"float16": "half", "float32": "float", "float64": "double"}
 def register_type(dtype: DType) -> str:
     """The type of a value in a register."""
     one = _FLOATS.get(dtype.name) or f"i{dtype.bits}"
-    if dtype.lanes == 1:
-        return one
-    return f"<{dtype.lanes} x {one}>"
+    return one if dtype.lanes == 1 else f"<{dtype.lanes} x {one}>"
 
 
-@cache
 def in_memory(dtype: DType) -> DType:
     """The type a value has in memory, where a bool takes a byte."""
-    if dtype.kind != "b":
-        return dtype
-    return dtypes.uint8.vec(dtype.lanes)
+    return dtypes.uint8.vec(dtype.lanes) if dtype.kind == "b" else dtype
 
 
 @cache
@@ -79,9 +61,8 @@ def suffix(dtype: DType) -> str:
 
 def literal(value: Scalar, dtype: DType) -> str:
     """A constant; the same in every lane of a vector type."""
-    if dtype.lanes == 1:
-        return number(value, dtype)
-    return f"splat ({register_type(dtype.scalar)} {number(value, dtype.scalar)})"
+    one = number(value, dtype.scalar)
+    return one if dtype.lanes == 1 else f"splat ({register_type(dtype.scalar)} {one})"
 
 
 def number(value: Scalar, dtype: DType) -> str:
@@ -103,6 +84,7 @@ class Text:
         self.contracts = contracts
         self.lines: list[str] = []
         self.names: dict[UOp, str] = {}
+        self.registers: dict[Register, str] = {}
         self.declared: dict[str, None] = {}
         self.count = 0
         self.label = "entry"
@@ -146,7 +128,7 @@ class Text:
     def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
         """The call of an intrinsic, which is declared, on (type, value) pairs."""
         kinds = ", ".join([kind for kind, _ in arguments])
-        given = ", ".join([f"{kind} {value}" for kind, value in arguments])
+        given = ", ".join(map(" ".join, arguments))
         self.declared[f"declare {result} @llvm.{name}({kinds})"] = None
         return f"call {result} @llvm.{name}({given})"
 
@@ -160,6 +142,8 @@ class Text:
         names = [name for _, name in operands]
         word = PLAIN[dtype.kind].get(op)
         if word is not None:
+            if word in FIRST:
+                names.insert(0, literal(FIRST[word], dtype))
             word += " contract" if node.tag == FUSED and self.contracts else ""
             return self.new(f"{word} {kind} {', '.join(names)}")
         if op is Ops.CAST:
@@ -167,11 +151,8 @@ class Text:
         if op is Ops.BITCAST:
             new = register_type(node.dtype)
             return names[0] if kind == new else self.new(f"bitcast {kind} {names[0]} to {new}")
-        if op in OF_ONE:
-            word, first = OF_ONE[op]
-            return self.new(f"{word} {kind} {literal(first, dtype)}, {names[0]}")
         if op is Ops.WHERE:
-            return self.new("select " + ", ".join([f"{one} {name}" for one, name in operands]))
+            return self.new("select " + ", ".join(map(" ".join, operands)))
         if op not in FUNCTIONS:
             raise Unsupported(f"render: {op.name} on {dtype!r} has no spelling in LLVM IR")
         return self.new(self.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, operands))
@@ -226,8 +207,10 @@ class Text:
 
     # memory
 
-    def load(self, node: UOp) -> str | None:
-        """A LOAD; a single one under a false mask reads element 0, which is there."""
+    def load(self, node: UOp) -> str:
+        """A LOAD: of a register another name; one under a false mask reads the first element."""
+        if node.source.arg.space == REGISTER:
+            return self.registers[node.source, node.src[1].arg]
         dtype, stored = node.dtype, in_memory(node.dtype)
         kind = register_type(stored)
         offset, mask, fill = [*map(self.name, node.src[1:]), "", ""][:3]
@@ -240,14 +223,17 @@ class Text:
             arguments = [*_masked(place, mask, dtype), (kind, self._converted(fill, dtype, stored))]
             read = self.intrinsic(f"masked.load.{suffix(stored)}.p0", kind, arguments)
         value = self._converted(self.new(read), stored, dtype)
-        if not mask or not is_single:
-            return value
-        kind = register_type(dtype)
-        return self.new(f"select i1 {mask}, {kind} {value}, {kind} {fill}")
+        if mask and is_single:
+            kind = register_type(dtype)
+            value = self.new(f"select i1 {mask}, {kind} {value}, {kind} {fill}")
+        return value
 
     def store(self, node: UOp) -> None:
-        """A STORE; a single one under a mask is jumped over."""
+        """A STORE: to a register another name; a single one under a mask is jumped over."""
         buffer, offset, source, *masks = node.src
+        if buffer.arg.space == REGISTER:
+            self.registers[buffer, offset.arg] = self.name(source)
+            return
         dtype, stored = source.dtype, in_memory(source.dtype)
         kind = register_type(stored)
         value = self._converted(self.name(source), dtype, stored)
