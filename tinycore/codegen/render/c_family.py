@@ -32,12 +32,15 @@ class CRenderer(Renderer[Lowered]):
 
 
 class Part(NamedTuple):
-    """Neighbouring lanes of an access: their type, a load, and a store of a `value`."""
+    """Neighbouring lanes of an access as one value: its type, the fill or what is stored, a load
+    and a store; `test` is the mask of all, if there is one."""
 
-    lanes: range
+    lanes: int
     type: str
+    value: str
     load: str
-    store: Callable[..., str]
+    store: str
+    test: str
 
 
 class Source:
@@ -61,13 +64,12 @@ class Source:
         parameters = []
         for node in program.params:
             memory = dialect.word(dialect.spaces, node.arg.space)
-            template = memory.declared if node in written else memory.constant or memory.declared
-            parameters.append(self.declared(template, node))
+            constant = "" if node in written else memory.constant
+            parameters.append(self.declared(constant or memory.declared, node))
         for node in program.variables:
             number = node.replace(dtype=dtypes.int64)
             parameters.append(self.declared(dialect.variable, number))
-        seen = {""}
-        seen.update([node.arg.space for node in program.params])
+        seen = {"", *[node.arg.space for node in program.params]}
         for node in program.uops:
             seen.add(node.op.name)
             seen.update([source.dtype.name for source in node.src])
@@ -98,11 +100,10 @@ class Source:
         self.line(template.format(type=kind, name=name, value=value))
         return name
 
-    def each(self, dtype: DType, template: str, columns: Iterable[Sequence[str]]) -> Lanes:
-        """Constants by a template of values, one a lane."""
+    def each(self, template: str, dtype: DType, values: Iterable[str]) -> Lanes:
+        """A declaration of every lane."""
         kind = self.dialect.type_of(dtype)
-        texts = [template.format(*column) for column in columns]
-        return tuple([self.named(self.dialect.constant, kind, text) for text in texts])
+        return tuple([self.named(template, kind, value) for value in values])
 
     # values
 
@@ -129,7 +130,8 @@ class Source:
         if template == "{0}":
             [self.names[node]] = lanes
         else:
-            self.names[node] = self.each(node.dtype, template, zip(*lanes, strict=True))
+            texts = [template.format(*column) for column in zip(*lanes, strict=True)]
+            self.names[node] = self.each(self.dialect.constant, node.dtype, texts)
 
     def shuffle(self, node: UOp) -> None:
         """Lanes in another order."""
@@ -187,29 +189,26 @@ class Source:
             write = self.group.append if node.arg.space == "group" else self.line
             write(self.declared(memory.declared, node))
             return
-        kind, zero = dialect.type_of(dtype), dialect.literal(0, dtype.scalar)
+        zeros = [dialect.literal(0, dtype.scalar)] * dtype.lanes
         for place in range(node.arg.shape[0].const):
-            names = [self.named(dialect.register, kind, zero) for _ in range(dtype.lanes)]
-            self.names[node, place] = tuple(names)
+            self.names[node, place] = self.each(dialect.register, dtype, zeros)
 
     def load(self, node: UOp) -> None:
         """A LOAD: a copy of a register, or of memory; under a mask it overwrites the fill."""
         buffer, offset, *masked = node.src
         dialect, dtype = self.dialect, node.dtype
         if buffer.arg.space == REGISTER:
-            self.names[node] = self.each(dtype, "{0}", zip(self.names[buffer, offset.arg]))
+            self.names[node] = self.each(dialect.constant, dtype, self.names[buffer, offset.arg])
             return
-        mask, fill = map(self.lanes, masked) if masked else ((), ())
         found: list[str] = []
-        for part in self.parts(node, dtype, mask):
-            if mask:
-                name = self.named(dialect.register, part.type, self.joined(part, fill))
-                self.under(mask, part, f"{name} = {part.load};")
+        for part in self.parts(node, dtype, *map(self.lanes, masked)):
+            if part.test:
+                name = self.named(dialect.register, part.type, part.value)
+                self.under(part, f"{name} = {part.load};")
             else:
                 name = self.named(dialect.constant, part.type, part.load)
-            numbers = range(len(part.lanes))
-            lanes = [dialect.lane.format(name=name, lane=number) for number in numbers]
-            found += lanes if len(lanes) > 1 else [name]
+            lanes = [dialect.lane.format(name=name, lane=lane) for lane in range(part.lanes)]
+            found += lanes if part.lanes > 1 else [name]
         self.names[node] = tuple(found)
 
     def store(self, node: UOp) -> None:
@@ -221,21 +220,16 @@ class Source:
                 self.line(f"{name} = {new};")
             return
         mask = self.lanes(masks[0]) if masks else ()
-        for part in self.parts(node, value.dtype, mask):
-            self.under(mask, part, part.store(value=self.joined(part, lanes)))
+        for part in self.parts(node, value.dtype, mask, lanes):
+            self.under(part, part.store)
 
-    def under(self, mask: Lanes, part: Part, text: str) -> None:
+    def under(self, part: Part, text: str) -> None:
         """A statement, for a part whose mask holds."""
-        self.line(f"if ({mask[part.lanes[0]]}) {{ {text} }}" if mask else text)
+        self.line(f"if ({part.test}) {{ {text} }}" if part.test else text)
 
-    def joined(self, part: Part, lanes: Lanes) -> str:
-        """The lanes of a part as one value."""
-        found = [lanes[number] for number in part.lanes]
-        if len(found) == 1:
-            return found[0]
-        return self.dialect.vector_of.format(type=part.type, values=", ".join(found))
-
-    def parts(self, node: UOp, dtype: DType, mask: Lanes) -> Iterator[Part]:
+    def parts(
+        self, node: UOp, dtype: DType, mask: Lanes = (), values: Lanes = ()
+    ) -> Iterator[Part]:
         """An access in the widest vectors there are, but lane by lane if its mask differs."""
         dialect, first = self.dialect, 0
         memory = dialect.word(dialect.spaces, node.source.arg.space)
@@ -248,12 +242,16 @@ class Source:
                 found = memory.aligned if is_aligned else memory.unaligned
                 if found and width <= min(most, dtype.lanes - first):
                     count, reach = width, found
+            value = ", ".join(values[first : first + count])
             if count > 1:
                 kind = dialect.vector.format(type=kind, lanes=count)
+                value = dialect.vector_of.format(type=kind, values=value)
             offset = f"{start} + {first}" if first else start
-            fields = {"buffer": buffer, "offset": offset, "type": kind, "lanes": count}
-            load, store = reach.load.format(**fields), partial(reach.store.format, **fields)
-            yield Part(range(first, first + count), kind, load, store)
+            spell = partial(
+                str.format, buffer=buffer, offset=offset, type=kind, lanes=count, value=value
+            )
+            test = mask[first] if mask else ""
+            yield Part(count, kind, value, spell(reach.load), spell(reach.store), test)
             first += count
 
 
