@@ -4,16 +4,17 @@ In: nodes whose sources are placed. Out: the linear list of the program. Next fi
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
+from operator import attrgetter
+from typing import NamedTuple
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 
-@dataclass(eq=False, slots=True)
-class Block:
+class Block(NamedTuple):
     """A scope of the program: the whole of it, a loop or an IF.
 
     `stored` are the buffers written inside; loads stay in a `firm` block, which may never run.
@@ -23,28 +24,28 @@ class Block:
     depth: int
     stored: Set[UOp]
     firm: bool
-    body: list[UOp] = field(default_factory=list)
+    body: list[UOp]
+
+
+_DEPTH = attrgetter("depth")
 
 
 class Blocks:
-    """The open blocks, outermost first, and where each node stands."""
+    """The open blocks, outermost first, and where each node stands.
+
+    `moment` is a new number for the tag of a node that holds only from now on.
+    """
 
     def __init__(self) -> None:
-        self.stack = [Block(None, 0, frozenset(), False)]
+        self.stack = [Block(None, 0, frozenset(), False, [])]
         self.home: dict[UOp, Block] = {}
-        self.serial = 0
+        self.moment = count(1).__next__
         self.steps = cache(_steps)
-        self.constant = cache(lambda node, dtype: const(node.arg, dtype))
 
     @property
     def body(self) -> list[UOp]:
         """The list that statements go to now; at the end, the program."""
         return self.stack[-1].body
-
-    def moment(self) -> int:
-        """A new number for the tag of a node that holds only from now on."""
-        self.serial += 1
-        return self.serial
 
     def put(self, node: UOp) -> UOp:
         """`node`, placed as far out as its sources allow."""
@@ -78,16 +79,11 @@ class Blocks:
 
     def deepest(self, nodes: Sequence[UOp]) -> Block:
         """The innermost block that any of the nodes stands in."""
-        found = self.stack[0]
-        for node in nodes:
-            block = self.home.get(node, found)
-            if block.depth > found.depth:
-                found = block
-        return found
+        return max(map(self.block, nodes), key=_DEPTH, default=self.stack[0])
 
     def open(self, head: UOp, stored: Set[UOp], firm: bool) -> None:
         """Begin the scope of a LOOP or an IF; the head belongs to it."""
-        block = Block(head, len(self.stack), stored, firm)
+        block = Block(head, len(self.stack), stored, firm, [])
         self.home[head] = block
         self.stack.append(block)
 
@@ -103,9 +99,7 @@ class Blocks:
     def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
         """A scalar op, on single values or lane by lane."""
         lanes = max([node.dtype.lanes for node in src])
-        if lanes > 1:
-            src = tuple([self.splat(node, lanes) for node in src])
-        node = alu(op, *src)
+        node = alu(op, *[self.splat(node, lanes) for node in src])
         if tag and node.op is op:
             node = node.replace(tag=tag)
         return self.put(node)
@@ -122,13 +116,12 @@ class Blocks:
 
     def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
         """A vector of some lanes of the parts, numbered one part after another."""
-        first = parts[0]
+        first, *others = parts
         dtype = first.dtype.scalar.vec(len(lanes))
-        if len(parts) == 1:
-            if first.op is Ops.CONST:
-                return self.constant(first, dtype)
-            if lanes == tuple(range(first.dtype.lanes)):
-                return first
+        if first.op is Ops.CONST and not others:
+            return const(first.arg, dtype)
+        if lanes == tuple(range(first.dtype.lanes)) and not others:
+            return first
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:

@@ -92,11 +92,11 @@ class Expander:
     def along(self, statement: UOp, lane: Atom | None) -> None:
         """The body once, for all lanes."""
         assert lane is not None, "lower: one lane is no vector"
-        lanes = lane.hi + 1
-        self.values.lane, self.values.lanes = lane, lanes
-        self.values.now[lane] = self.values.steps(1, lanes, dtypes.int32)
+        values = self.values
+        values.lane, values.lanes = lane, lane.hi + 1
+        values.now[lane] = values.steps(1, values.lanes, dtypes.int32)
         self.body(statement.src)
-        self.values.lane, self.values.lanes = None, 1
+        values.lane, values.lanes = None, 1
 
     def serial(self, statement: UOp, atom: Atom | None) -> None:
         """A loop of the program."""
@@ -107,30 +107,30 @@ class Expander:
         self._scoped(head, statement, statement.arg.extent.lo < least)
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
-        stored = changed([statement])
-        self.values.changed(*stored)
-        self.values.open(head, stored, may_skip)
+        values, stored = self.values, changed([statement])
+        values.changed(*stored)
+        values.open(head, stored, may_skip)
         self.body(statement.src)
-        self.values.close()
-        self.values.changed(*stored)
+        values.close()
+        values.changed(*stored)
 
     # buffers
 
     def buffer(self, statement: UOp) -> None:
         """A declaration: fresh registers, or scratch memory of this worker."""
-        storage = self.values.storage[statement]
-        space, tag, lanes = statement.arg.space, self.values.moment(), storage.width
-        if lanes:
+        values, space = self.values, statement.arg.space
+        storage, tag = values.storage[statement], values.moment()
+        if storage.width:
             space = REGISTER
         elif space != GROUP or self.team == 1:
             space, tag = SCRATCH, self.used_bytes
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
-        lanes = lanes or 1
+        lanes = storage.width or 1
         arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)
         node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
-        self.values.buffers[statement] = self.values.append(node)
-        self.values.changed(statement)
+        values.buffers[statement] = values.append(node)
+        values.changed(statement)
         if statement.arg.init:
             self._fill(statement)
 
