@@ -28,19 +28,19 @@ def compute(node: UOp, ctx: Caps) -> UOp | None:
 
     Caps that name no ops allow all.
     """
-    dtype = node.src[-1].dtype
-    means = ALWAYS.get(node.op)
-    if means is None and ctx.ops and node.op.name not in ctx.ops:
-        means = DECOMPOSITIONS.get(node.op)
-        if means is None:
-            name = node.op.name
-            raise Unsupported(f"lower: the target has no {name} on {dtype!r}, nor is there a way")
+    op, dtype = node.op, node.src[-1].dtype
+    means = ALWAYS.get(op)
+    if not means and ctx.ops and op.name not in ctx.ops:
+        means = DECOMPOSITIONS.get(op)
+        if not means:
+            what = f"{op.name} on {dtype!r}"
+            raise Unsupported(f"lower: the target has no {what}, nor is there a way")
     is_native = dtype.name in ctx.dtypes and not means
     wide = dtype if is_native else COMPUTE.get(dtype, dtype)
     if wide is dtype:
         return means(*node.src) if means else None
     src = [_converted(source, wide, ctx) for source in node.src]
-    found = means(*src) if means else alu(node.op, *src)
+    found = means(*src) if means else alu(op, *src)
     return _converted(found, node.dtype, ctx)
 
 
@@ -60,17 +60,10 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
         return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
         return x.cast(dtype)
-    single = _single(x)
-    if dtype.name in ctx.emulated:
-        return narrow(single, dtype)
-    return single.cast(dtype)
-
-
-def _single(x: UOp) -> UOp:
-    """`x` as float32, so that rounding it again is rounding once."""
-    if x.dtype is dtypes.float32 or x.dtype.itemsize < 4:
-        return x.cast(dtypes.float32)
-    return to_odd(x.cast(dtypes.float64))
+    if x.dtype.itemsize >= 4 and x.dtype is not dtypes.float32:
+        x = to_odd(x.cast(dtypes.float64))
+    single = x.cast(dtypes.float32)
+    return narrow(single, dtype) if dtype.name in ctx.emulated else single.cast(dtype)
 
 
 # Decompositions
@@ -86,25 +79,22 @@ def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
 
 def finite_or_zero(a: UOp) -> UOp:
     """a, but 0 for -inf."""
-    if not a.dtype.is_float:
-        return a
-    return a.eq(-math.inf).where(0.0, a)
+    return a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a
 
 
 def truncated(a: UOp) -> UOp:
     """The whole part, which an integer is already."""
-    if not a.dtype.is_float:
-        return a
-    return alu(Ops.TRUNC, a)
+    return alu(Ops.TRUNC, a) if a.dtype.is_float else a
 
 
 def quotient(a: UOp, b: UOp) -> UOp:
     """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1."""
     if a.dtype.is_float:
         return _float_quotient(a, b)
-    if _is_safe(b):
-        return a // b
-    found = a // _safe(b)
+    divisor = _safe(b)
+    found = a // divisor
+    if divisor is b:
+        return found
     if a.dtype.kind == "i":
         found = b.eq(-1).where(-a, found)
     return b.eq(0).where(b, found)
@@ -114,17 +104,15 @@ def remainder(a: UOp, b: UOp) -> UOp:
     """a - quotient * b: the sign of a; a where b is 0."""
     if a.dtype.is_float:
         return a - _float_quotient(a, b) * b
-    if _is_safe(b):
-        return a % b
-    return b.eq(0).where(a, a % _safe(b))
-
-
-def _is_safe(b: UOp) -> bool:
-    return b.op is Ops.CONST and b.arg not in (0, -1)
+    divisor = _safe(b)
+    found = a % divisor
+    return found if divisor is b else b.eq(0).where(a, found)
 
 
 def _safe(b: UOp) -> UOp:
     """b, or 1 where division by it could trap; the remainder by 1 is that by -1."""
+    if b.op is Ops.CONST and b.arg not in (0, -1):
+        return b
     trap = b.eq(0)
     if b.dtype.kind == "i":
         trap = trap | b.eq(-1)

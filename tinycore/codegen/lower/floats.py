@@ -28,11 +28,6 @@ class Format(NamedTuple):
     log_terms: int
     root_half: int
 
-    @property
-    def rounding(self) -> float:
-        """The number whose addition rounds to a whole number."""
-        return 1.5 * 2.0**self.mantissa
-
 
 _SINGLE_EXP = (0.499999934, 0.166665204, 0.0416683908, 0.00836874512, 0.00138145405)
 """Fitted by Remez exchange on the reduced interval, relative error, weight 1."""
@@ -52,7 +47,7 @@ PI = (3.141592651605606, 1.9841871583270443e-09, 1.034036596358821e-18)
 """pi as a sum: products of the first two, of 30 bits, with a number of 23 bits are exact."""
 
 _TURN_BITS = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C4
-TURN = [(_TURN_BITS >> 29 * (5 - k)) % 2**29 * 2.0 ** (-29 * (k + 1)) for k in range(6)]
+TURN = [(_TURN_BITS >> k) % 2**29 * 2.0 ** (k - 174) for k in range(145, -1, -29)]
 """1 / (2*pi) to 174 bits, in parts of 29: enough for numbers below 2**128."""
 
 
@@ -66,8 +61,9 @@ def exp(x: UOp) -> UOp:
     low, high = row.exp_range
     x = (x < low).where(low, x)
     x = (x.const_like(high) < x).where(high, x)
-    shifted = fused(x * LOG2_E + row.rounding)
-    whole = shifted + -row.rounding
+    rounding = 1.5 * 2.0**row.mantissa
+    shifted = fused(x * LOG2_E + rounding)
+    whole = shifted + -rounding
     n = bits(shifted) + -((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
     r = fused(whole * -row.ln2[0] + x)
     r = fused(whole * -row.ln2[1] + r)
@@ -109,7 +105,7 @@ def sin(x: UOp) -> UOp:
     loses bits as |x| grows: the error is 2**-30 at 2**50, and from 2**51 on the result is NaN.
     """
     is_single = x.dtype is dtypes.float32
-    rounding = FORMATS[dtypes.float64].rounding
+    rounding = 1.5 * 2.0**52
     if is_single:
         half_turns = _turns(x.cast(dtypes.float64)) * 2.0
         shifted = half_turns + rounding
@@ -124,9 +120,9 @@ def sin(x: UOp) -> UOp:
     tail = polynomial(z, [(-1) ** k / math.factorial(2 * k + 1) for k in terms])
     found = bits(fused(r * z * tail + r)) ^ (bits(shifted) << 63)
     found = number(found, dtypes.float64).cast(x.dtype)
-    return (
-        x.eq(0.0).where(x, found) if is_single else (absolute(x) < 2.0**51).where(found, math.nan)
-    )
+    if is_single:
+        return x.eq(0.0).where(x, found)
+    return (absolute(x) < 2.0**51).where(found, math.nan)
 
 
 def _turns(x: UOp) -> UOp:
