@@ -60,13 +60,9 @@ def suffix(dtype: DType) -> str:
 
 
 def literal(value: Scalar, dtype: DType) -> str:
-    """A constant; the same in every lane of a vector type."""
-    one = number(value, dtype.scalar)
-    return one if dtype.lanes == 1 else f"splat ({register_type(dtype.scalar)} {one})"
-
-
-def number(value: Scalar, dtype: DType) -> str:
-    """One number as LLVM reads it, exactly: floats by their bits."""
+    """A constant, exactly: floats by their bits; the same in every lane of a vector type."""
+    if dtype.lanes > 1:
+        return f"splat ({register_type(dtype.scalar)} {literal(value, dtype.scalar)})"
     if dtype is dtypes.float16:
         return f"0xH{int(to_bits(value, dtype)):04X}"
     if dtype in NARROW:
@@ -158,8 +154,6 @@ class Text:
         return self.new(self.intrinsic(f"{FUNCTIONS[op]}.{suffix(dtype)}", kind, operands))
 
     def _converted(self, value: str, old: DType, new: DType) -> str:
-        if old is new:
-            return value
         kind = register_type(old)
         if new.kind == "b" and old.kind != "b":
             compare = "fcmp une" if old.is_float else "icmp ne"
@@ -193,7 +187,7 @@ class Text:
         lanes = [(source, k) for source in node.src for k in range(source.dtype.lanes)]
         picked = [lanes[number] for number in node.arg]
         if node.dtype.lanes > 1 and all(source.op is Ops.CONST for source, _ in picked):
-            numbers = [f"{one} {number(source.arg, node.dtype.scalar)}" for source, _ in picked]
+            numbers = [f"{one} {literal(source.arg, node.dtype.scalar)}" for source, _ in picked]
             return f"<{', '.join(numbers)}>"
         found = "poison"
         for place, (source, k) in enumerate(picked):
