@@ -45,6 +45,15 @@ def test_a_wheels_file_that_names_another_place_is_read_as_its_own(prefix: Path)
     assert f"names {BUILT_ELSEWHERE}, which does not exist; " in row.note
 
 
+def test_a_runtime_in_the_folder_of_pyopencl_is_found(
+    prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / ".libs/pocl.icd", "libpocl-1.so")
+    write(tmp_path / ".libs/libpocl-1.so", "")
+    monkeypatch.setattr(runtimes, "wrapper_folders", lambda: [tmp_path / ".libs"])
+    assert shown()["01-pocl.icd"] == str(tmp_path / ".libs/libpocl-1.so")
+
+
 def test_packages_are_shown_beside_the_system_and_for_a_moment_alone(
     prefix: Path, tmp_path: Path
 ) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tinycore.backend import Unavailable
@@ -76,7 +74,6 @@ _POINTER = {
     "clEnqueueMapBuffer": "ppulnnuppp",
 }
 
-_WRAPPER = "pyopencl"
 _SYSTEM = {
     "win32": ("OpenCL.dll",),
     "darwin": ("/System/Library/Frameworks/OpenCL.framework/OpenCL",),
@@ -221,7 +218,8 @@ def open_library() -> Library:
         return loaded
     wrong = f"there is no OpenCL loader: {'; '.join(tried)}"
     raise Unavailable(
-        wrong, hint=f"Do `pip install {_WRAPPER}`, which brings one, or install the GPU's driver"
+        wrong,
+        hint=f"Do `pip install {runtimes.WRAPPER}`, which brings one, or install the GPU's driver",
     )
 
 
@@ -230,11 +228,8 @@ _opened = functools.cache(open_library)
 
 def _paths() -> Iterator[str]:
     yield from _SYSTEM.get(sys.platform, SYSTEM_ELSEWHERE)
-    spec = importlib.util.find_spec(_WRAPPER)
-    if spec is None or spec.origin is None:
-        return
-    folder = Path(spec.origin).parent
-    # The wheel's loader reads this variable and crashes without it; pyopencl sets the same.
-    os.environ["PYOPENCL_HOME"] = str(folder)
-    for place in (folder / ".libs", folder / ".dylibs", folder.parent / f"{_WRAPPER}.libs"):
+    places = runtimes.wrapper_folders()
+    for place in places:
+        # The wheel's loader reads this variable and crashes without it; pyopencl sets the same.
+        os.environ["PYOPENCL_HOME"] = str(places[0].parent)
         yield from map(str, sorted(place.glob("libOpenCL*")))

@@ -8,6 +8,7 @@ the library is then looked for where the wheel put it. Next: api.py.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import site
 import sys
@@ -19,6 +20,9 @@ from pathlib import Path
 
 CHOICES = ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES")
 """Variables by which a user chooses runtimes; with one of them set, nothing is added."""
+
+WRAPPER = "pyopencl"
+"""The package whose wheel brings a loader, and beside it the runtimes of its extras."""
 
 _SYSTEM_FOLDER = "/etc/OpenCL/vendors"
 _ELSEWHERE = "OPENCL_VENDOR_PATH"
@@ -78,9 +82,20 @@ def of_packages() -> list[Runtime]:
     prefixes = [sys.prefix]
     if site.ENABLE_USER_SITE and site.USER_BASE:
         prefixes.append(site.USER_BASE)
-    rows = [_repaired(row, Path(prefix)) for prefix in prefixes for row in _in_prefix(prefix)]
+    folders = [(Path(prefix, _SYSTEM_FOLDER[1:]), Path(prefix, "lib")) for prefix in prefixes]
+    folders += [(folder, folder) for folder in wrapper_folders()]
+    rows = [_repaired(row, libraries) for files, libraries in folders for row in _runtimes(files)]
     own = {Path(row.library).name for row in of_system() if not row.problem}
     return [row for row in rows if Path(row.library).name not in own]
+
+
+def wrapper_folders() -> list[Path]:
+    """Where the wheel of pyopencl keeps libraries; none if it is not installed."""
+    spec = importlib.util.find_spec(WRAPPER)
+    if spec is None or spec.origin is None:
+        return []
+    folder = Path(spec.origin).parent
+    return [folder / ".libs", folder / ".dylibs", folder.parent / f"{WRAPPER}.libs"]
 
 
 @contextmanager
@@ -102,10 +117,6 @@ def visible() -> Iterator[None]:
             yield
         finally:
             del os.environ[CHOICES[0]]
-
-
-def _in_prefix(prefix: str) -> list[Runtime]:
-    return _runtimes(Path(prefix, "etc", "OpenCL", "vendors"))
 
 
 def _runtimes(folder: Path) -> list[Runtime]:
@@ -133,9 +144,9 @@ def _read(file: Path) -> Runtime:
     return Runtime(file, library, f"{file} names {library}, which does not exist" * missing)
 
 
-def _repaired(row: Runtime, prefix: Path) -> Runtime:
-    """The row with the library of that name in the prefix, if there is one."""
-    here = prefix / "lib" / Path(row.library).name
+def _repaired(row: Runtime, folder: Path) -> Runtime:
+    """The row with the library of that name in the folder, if there is one."""
+    here = folder / Path(row.library).name
     is_path = os.path.isabs(row.library)
     if not row.library or (is_path and not row.problem) or not here.exists():
         return row
