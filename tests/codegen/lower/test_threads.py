@@ -82,6 +82,24 @@ def test_what_threads_copied_is_read_after_a_barrier() -> None:
     assert_barriers_are_needed(kernel, x, y)
 
 
+ONE = """
+kernel one(X f32[4], Y f32[4,32])
+  par g:4 @grid
+    buf T f32[] group
+    copy() T[] = X[g] @thread; wait T[]
+    par a:32 @thread: Y[g, a] = T[]
+"""
+
+
+def test_a_tile_of_one_element_is_copied_by_the_first_thread() -> None:
+    kernel = grouped(ONE)
+    assert barriers(kernel) == 1
+    x, y = random(4), np.zeros((4, 32), np.float32)
+    assert_runs(kernel, x, y)
+    assert np.array_equal(y, np.repeat(x, 32).reshape(4, 32))
+    assert_barriers_are_needed(kernel, x, y)
+
+
 AGAIN = """
 kernel again(X f32[4,32], Y f32[4,32])
   par g:1 @grid

@@ -64,7 +64,7 @@ def _loops(copy: UOp, caps: Caps, team: int) -> Statements:
     reads = [one for one in references([copy]) if not one.is_store][:1]
     loops.sort(key=lambda node: any(one.stride(node) == 1 for one in reads))
     assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
-    if team > 1 and copy.arg.engine == "thread":
+    if loops and team > 1 and copy.arg.engine == "thread":
         return (_by_threads(loops, assignment, team, caps.vector_bytes),)
     return nest(loops, assignment, caps.vector_bytes)
 
