@@ -124,8 +124,7 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
     estimate = truncated(a / b)
     left = a - estimate * b
     size = absolute(left)
-    negative = (a < 0.0) ^ (b < 0.0)
-    step = negative.where(a.const_like(-1.0), 1.0)
+    step = ((a < 0.0) ^ (b < 0.0)).where(a.const_like(-1.0), 1.0)
     found = (size < absolute(b)).where(estimate, estimate + step)
     too_far = ((left < 0.0) ^ (a < 0.0)) & (a.const_like(0.0) < size)
     found = too_far.where(estimate - step, found)

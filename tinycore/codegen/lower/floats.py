@@ -147,7 +147,7 @@ def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
 
 def bits(x: UOp) -> UOp:
     """The bits of a float as a signed integer."""
-    return UOp(Ops.BITCAST, to_dtype(f"int{x.dtype.bits}"), (x,))
+    return number(x, to_dtype(f"int{x.dtype.bits}"))
 
 
 def number(x: UOp, dtype: DType) -> UOp:

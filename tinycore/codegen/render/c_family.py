@@ -71,8 +71,7 @@ class Source:
             parameters.append(self.declared(dialect.variable, number))
         seen = {"", *[node.arg.space for node in program.params]}
         for node in program.uops:
-            seen.add(node.op.name)
-            seen.update([source.dtype.name for source in node.src])
+            seen |= {node.op.name, *[source.dtype.name for source in node.src]}
             if node.op not in ELEMENTWISE or node in self.used:
                 _WRITERS.get(node.op, Source.scalar)(self, node)
         preamble = [line for name, line in dialect.preamble.items() if name in seen]

@@ -62,7 +62,7 @@ class Module(Text):
             self.go_on("done")
         self.line("ret void")
         head = f'define void @"{self.program.name}"(ptr %args, i64 %tid, i64 %nt) #0 {{\nentry:\n'
-        declared = "".join([f"{line}\n" for line in self.declared])
+        declared = "".join(self.declared)
         tail = f"\n}}\n{declared}attributes #0 = {{ nounwind {attributes} }}\n"
         return head + "\n".join(self.lines) + tail
 

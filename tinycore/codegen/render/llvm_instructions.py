@@ -125,7 +125,7 @@ class Text:
         """The call of an intrinsic, which is declared, on (type, value) pairs."""
         kinds = ", ".join([kind for kind, _ in arguments])
         given = ", ".join(map(" ".join, arguments))
-        self.declared[f"declare {result} @llvm.{name}({kinds})"] = None
+        self.declared[f"declare {result} @llvm.{name}({kinds})\n"] = None
         return f"call {result} @llvm.{name}({given})"
 
     # values
