@@ -7,11 +7,13 @@ plan.py.
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Generic, NamedTuple
 
 from tinycore import config
 from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
+from tinycore.codegen.optimize import optimize
 from tinycore.config import DEBUG
 from tinycore.engine.run import Code, Step, name_of, work_of
 from tinycore.engine.tune import plan_of
@@ -66,8 +68,11 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
     with arena():
         if device.renderer.takes != "kernel":
-            plan = plan_of(kernel, device)
-            return build_plan(plan, device.target)
+            try:
+                return build_plan(plan_of(kernel, device), device.target)
+            except Unsupported:  # as of a group that needs more memory than there is
+                few = replace(device.caps, max_group_threads=32)
+                return build_plan(optimize(kernel, few), device.target)
         source = device.renderer.render(kernel)
         binary = device.compiler.compile(source)
         step = _step(kernel, binary, range(len(kernel.params)), Launch())

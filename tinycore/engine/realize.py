@@ -73,10 +73,8 @@ def bind_variable(name: str, lo: int, hi: int, value: int) -> None:
             "has then. Bind it outside and pass it."
         )
     if not lo <= value <= hi:
-        raise ArgumentError(
-            f"bind: {name} = {value} lies outside its bounds; expected {lo} to {hi}. "
-            "Declare the variable with wider bounds."
-        )
+        wrong = f"bind: {name} = {value} lies outside its bounds; expected {lo} to {hi}"
+        raise ArgumentError(f"{wrong}. Declare the variable with wider bounds.")
     if BOUND.get(name, value) != value:
         realize([cell for cell in PENDING if _is_symbolic(cell.uop)])
     BOUND[name] = value

@@ -136,10 +136,8 @@ class Devices:
                     return plugin
         alike = near(name, found)
         guess = f", or use {listed(alike)}" if alike else ""
-        raise DeviceError(
-            f"device: {name} is not installed; installed are {listed(found)}. "
-            f"Do `pip install tinycore-{name.lower()}`{guess}"
-        )
+        wrong = f"device: {name} is not installed; installed are {listed(found)}"
+        raise DeviceError(f"{wrong}. Do `pip install tinycore-{name.lower()}`{guess}")
 
     def _opened(self, spelling: Spelling) -> OpenDevice:
         name, renderer = spelling.canonical, spelling.renderer
@@ -177,10 +175,8 @@ class Devices:
         ready = self._ready(built_in=False) or self._ready(built_in=True)
         names = tuple(plugin.name for plugin in ready)
         if not ready:
-            raise DeviceError(
-                f"device: none is ready; expected at least one of {listed(self.plugins())}. "
-                f"Run `tinycore devices` to see why"
-            )
+            wrong = f"device: none is ready; expected at least one of {listed(self.plugins())}"
+            raise DeviceError(f"{wrong}. Run `tinycore devices` to see why")
         for choice in call_hooks("tinycore_select_default", candidates=names):
             if choice in names:
                 return str(choice)

@@ -224,10 +224,8 @@ class Push:
 def _extent(rows: UOp) -> int:
     extent = shape_of(rows)[0]
     if not isinstance(extent, int):
-        raise ShapeError(
-            f"gather: the rows have extent {extent!r}; expected an integer. "
-            "Gather from the whole buffer."
-        )
+        found = f"gather: the rows have extent {extent!r}; expected an integer"
+        raise ShapeError(f"{found}. Gather from the whole buffer.")
     return extent
 
 

@@ -204,7 +204,8 @@ class Statistics(Reduction):
         2.0
         """
         axis = 0 if self.ndim == 1 else 1
-        is_class = self._is_class(Y, axis, "nll_loss")
+        name = "nll_loss"
+        is_class = self._is_class(Y, axis, name)
         weights = is_class.cast(self.dtype)
         if weight is not None:
             shape = [n if k == axis else 1 for k, n in enumerate(self.shape)]
@@ -214,7 +215,7 @@ class Statistics(Reduction):
             weights = counts.where(weights, 0.0)
         weighted = is_class.where(self * weights, 0.0)
         losses = -weighted.sum(axis)
-        return losses._summed_up(reduction, "nll_loss", weights)
+        return losses._summed_up(reduction, name, weights)
 
     @spelled
     def sparse_categorical_crossentropy(
@@ -232,14 +233,15 @@ class Statistics(Reduction):
         99.0
         """
         axis = self.ndim - 1
-        is_class = self._is_class(Y, axis, "sparse_categorical_crossentropy")
+        name = "sparse_categorical_crossentropy"
+        is_class = self._is_class(Y, axis, name)
         counts = Y.ne(ignore_index)
         logs = self.log_softmax(axis)
         right = is_class.where(logs, 0.0).sum(axis)
         smooth = right._smoothed(logs, axis, label_smoothing)
         losses = counts.where(-smooth, 0.0)
         weights = counts.cast(losses.dtype)
-        return losses._summed_up(reduction, "sparse_categorical_crossentropy", weights)
+        return losses._summed_up(reduction, name, weights)
 
     @spelled
     def binary_crossentropy(self, Y: Self, reduction: str = "mean") -> Self:

@@ -7,12 +7,14 @@ import pytest
 from tests.codegen.optimize import assert_same, fuzz
 from tests.conftest import Golden
 from tinycore.codegen.lower.mapped import tasks
+from tinycore.codegen.lower.storage import laid_out
 from tinycore.codegen.optimize.actions import apply
-from tinycore.codegen.optimize.edit import Illegal
+from tinycore.codegen.optimize.edit import Illegal, find
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.runtime.contract import Caps, Space
 from tinycore.uop import Ops
+from tinycore.uop.lowered import GROUP
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
 from tinycore.uop.tree import Kernel
@@ -195,3 +197,34 @@ kernel k(X f32[8,6], Y f32[6])
 def test_a_sum_in_which_elements_take_turns_is_no_grid() -> None:
     with pytest.raises(Illegal, match=r"t is filled by .* or by a grid"):
         apply(kernel_of(IN_TURN), "MAP(h, grid)")
+
+
+NARROW = replace(CAPS, dtypes=("float64",))
+SEVERAL = """
+kernel k(A f64[96,64], B f64[96,64], C f64[96,64], Y f64[64,96])
+  par i:64: par j:96: Y[i,j] = A[j,i] + B[j,i] * C[j,i]
+"""
+LARGE = """
+kernel k(A f64[128,32], B f64[32,128], C f64[128,128])
+  par i:128: par j:128
+    buf s f64[] reg = sum
+    red k:32: s += A[i,k] * B[k,j]
+    C[i,j] = s
+"""
+
+
+@pytest.mark.parametrize("text", [SEVERAL, LARGE])
+def test_tiles_are_no_larger_than_the_memory_of_a_group(text: str) -> None:
+    kernel = kernel_of(text)
+    tree, actions = heuristic(kernel, NARROW)
+    assert any(" group," in one for one in actions)
+    held = [one.arg for one in find(tree.body, Ops.BUFFER) if one.arg.space == GROUP]
+    assert sum(8 * laid_out(one).size for one in held) <= NARROW.group_bytes
+    assert_same(kernel, fuzz.planned(tree), 0)
+
+
+def test_a_tile_that_fits_but_for_what_lies_between_its_rows_is_smaller() -> None:
+    caps = replace(CAPS, dtypes=("float64",), registers=256, units=1, group_bytes=1 << 15)
+    tree, _ = heuristic(kernel_of(LARGE), caps)
+    held = [one.arg for one in find(tree.body, Ops.BUFFER) if one.arg.space == GROUP]
+    assert 0 < sum(8 * laid_out(one).size for one in held) <= caps.group_bytes

@@ -169,7 +169,9 @@ class _Teams(Choice):
         i, j = first.name, last.name
         self.order(names_of(chain), [*others, i, j])
         self.take(f"SPLIT({i}, {high})", f"SPLIT({j}, {wide})", f"REORDER({i}.1, {j}.0)")
-        staged = [f"STAGE({name}, {j}.0, group, [{i}.1][{j}.1])" for name in turned]
+        tile = high * (wide + 4) * self.caps.vector_bytes // self.lanes
+        room = [*turned][: self.caps.group_bytes // tile]
+        staged = [f"STAGE({name}, {j}.0, group, [{i}.1][{j}.1])" for name in room]
         if not self.take(*staged, f"SPLIT({j}.1, {self.lanes})", f"FUSE({i}.1, {j}.1.0)"):
             self.kernel, self.taken = before
             return False
@@ -325,6 +327,6 @@ def _square(operands: Contraction, groups: Groups, caps: Caps) -> Square | None:
         for one in SQUARES
         if one.threads <= caps.max_group_threads
         and one.elements * size <= caps.registers * caps.vector_bytes
-        and (one.rows + one.columns) * DEPTH * size <= caps.group_bytes
+        and (one.rows + one.columns + 8) * DEPTH * size <= caps.group_bytes  # padded
     ]
     return min(fitting, key=seconds, default=None)
