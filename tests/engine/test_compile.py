@@ -25,14 +25,14 @@ kernel sums(X f32[8,4096], Y f32[8], Z f32[8])
 
 def device(**caps: Any) -> Any:
     """A device that compiles nothing, whose groups have these limits."""
-    row = target(max_group_threads=512, lanes=32, vector_bytes=4, units=2, **caps)
+    row = target(**{"max_group_threads": 512, "lanes": 32, "vector_bytes": 4, "units": 2} | caps)
     renderer = SimpleNamespace(takes="lowered", render=lambda lowered: lowered.name)
     compiler = SimpleNamespace(compile=lambda source: source.encode())
     found = Target(row.arch, row.caps, cast(Any, renderer), cast(Any, compiler))
     return SimpleNamespace(caps=row.caps, target=found, renderer=renderer, compiler=compiler)
 
 
-@pytest.mark.parametrize(("group_bytes", "threads"), [(1 << 14, 512), (2048, 64)])
+@pytest.mark.parametrize(("group_bytes", "threads"), [(1 << 14, 512), (2048, 32)])
 def test_a_group_that_would_need_too_much_memory_has_fewer_threads(
     group_bytes: int, threads: int
 ) -> None:
@@ -43,3 +43,14 @@ def test_a_group_that_would_need_too_much_memory_has_fewer_threads(
 def test_what_fits_no_group_is_refused() -> None:
     with pytest.raises(Unsupported, match="bytes of group memory a group; this target has 64"):
         build(kernel_of(SUMS), device(group_bytes=64))
+
+
+@pytest.mark.parametrize(("most", "threads"), [(8, 8), (16, 16), (384, 256)])
+def test_a_row_keeps_to_the_threads_a_group_may_have(most: int, threads: int) -> None:
+    [step] = build(kernel_of(SUMS), device(group_bytes=1 << 14, max_group_threads=most)).steps
+    assert step.launch.group == (threads, 1, 1)
+
+
+def test_a_second_plan_keeps_to_the_threads_a_group_may_have() -> None:
+    with pytest.raises(Unsupported, match="bytes of group memory a group; this target has 64"):
+        build(kernel_of(SUMS), device(group_bytes=64, max_group_threads=16))

@@ -71,7 +71,7 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
             try:
                 return build_plan(plan_of(kernel, device), device.target)
             except Unsupported:  # as of a group that needs more memory than there is
-                few = replace(device.caps, max_group_threads=32)
+                few = replace(device.caps, max_group_threads=min(32, device.caps.max_group_threads))
                 return build_plan(optimize(kernel, few), device.target)
         source = device.renderer.render(kernel)
         binary = device.compiler.compile(source)

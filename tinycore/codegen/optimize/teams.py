@@ -165,7 +165,7 @@ class _Teams(Choice):
         if extent_of(first) < high or extent_of(last) < wide or not self.is_near:
             return False
         before = self.kernel, self.taken
-        others = names_of([loop for loop in chain if loop not in (first, last)])
+        others = names_of(loop for loop in chain if loop not in (first, last))
         i, j = first.name, last.name
         self.order(names_of(chain), [*others, i, j])
         self.take(f"SPLIT({i}, {high})", f"SPLIT({j}, {wide})", f"REORDER({i}.1, {j}.0)")
@@ -200,11 +200,12 @@ class _Teams(Choice):
         for nest in _nests(body):
             self.fused(names_of(nest))
         names = names_of(chain)
-        self.place("grid", *names_of([loop for loop in chain if not loop.arg.map]))
+        self.place("grid", *names_of(loop for loop in chain if not loop.arg.map))
         loops = self._along(names)
         longest = max(map(extent_of, loops), default=1)
-        team, most = LEAST, min(MOST, self.caps.max_group_threads)
-        while team < most and longest > team * self.lanes * ROUNDS:
+        most = min(MOST, self.caps.max_group_threads)
+        team = min(LEAST, most)
+        while 2 * team <= most and longest > team * self.lanes * ROUNDS:
             team *= 2
         staged = bool(chain) and self._hold(names[-1], loops, HELD * team // longest)
         for loop in self._along(names):
