@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import tests.schedule
 from tests.codegen.hand import I64, Code, index
 from tests.codegen.harness import NoCompiler, caps
+from tests.codegen.lower import fuzz_groups
 from tests.codegen.lower.fuzz import arrays_for
 from tests.ir.cases import CASES, Case, by_launches, run_case
 from tinycore.backend import CRenderer, Dialect, DType, Lowered, Ops, Target, UOp, dtypes
@@ -533,3 +534,24 @@ def test_a_scheduled_kernel_computes_what_the_reference_does(path: Path) -> None
                 run_kernel_here(kernel, found, values)
                 for one, other in zip(found, expected, strict=True):
                     assert np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+# Random actions
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_groups_after_random_actions_run_as_the_reference(start: int) -> None:
+    told = [fuzz_groups.run(seed, run_kernel_here) for seed in range(start, start + 20)]
+    assert told.count("ran") > 5
+
+
+@pytest.mark.parametrize("seed", [675, 707, 1137, 1143, 1426])
+def test_states_that_threads_touch_differently_are_moved_once(seed: int) -> None:
+    assert fuzz_groups.run(seed, run_kernel_here) == "ran"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(1000, 4000, 100))
+def test_many_groups_after_random_actions_run_as_the_reference(start: int) -> None:
+    for seed in range(start, start + 100):
+        fuzz_groups.run(seed, run_kernel_here)

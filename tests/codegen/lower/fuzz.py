@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -24,19 +25,24 @@ from tinycore.uop.tree import Kernel
 LONGEST = 6000  # characters of a tree: beyond, LLVM takes long
 
 
-def transformed(seed: int, length: int) -> tuple[Kernel, Kernel, list[str]]:
-    """A kernel, the same after random actions, and these."""
+def transformed(
+    seed: int,
+    length: int,
+    action: Callable[[Kernel, Random], str],
+    fits: Callable[[Kernel], bool],
+) -> tuple[Kernel, Kernel, list[str]]:
+    """A kernel, the same after random actions whose trees fit, and these."""
     random = Random(seed)
     kernel = random.choice(list(kernels(**random_sizes(random)).values()))
     tree, taken = kernel, list[str]()
     for _ in range(4 * length):
-        text = fuzz.random_action(tree, random)
+        text = action(tree, random)
         try:
             changed = apply(tree, text)
             check(changed, "action")
         except (Illegal, SpecError):
             continue
-        if len(show(changed)) <= LONGEST and is_one_launch(changed):
+        if len(show(changed)) <= LONGEST and fits(changed):
             tree = changed
             taken.append(text)
         if len(taken) == length:
@@ -69,7 +75,7 @@ def arrays_for(kernel: Kernel, seed: int) -> list[Array]:
 def run(seed: int, length: int = 8, verbose: bool = False) -> int:
     """One kernel and some actions; the number of them."""
     with arena():
-        kernel, tree, taken = transformed(seed, length)
+        kernel, tree, taken = transformed(seed, length, fuzz.random_action, is_one_launch)
         if verbose:
             print("\n".join(taken), show(tree), sep="\n")
         expected = arrays_for(kernel, seed)

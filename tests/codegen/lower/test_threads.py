@@ -331,6 +331,39 @@ def test_what_all_threads_compute_alike_each_keeps_for_itself() -> None:
     assert barriers(kernel) == 0
 
 
+ONLINE = """
+kernel online(X f32[32,4], V f32[4,32], Y f32[32])
+  par g:1 @grid
+    buf m f32[] reg = max
+    buf l f32[] reg = sum
+    buf O f32[32] reg = sum
+    red n:4
+      m max= X[0,n] rebase exp(l, O)
+      p = exp(X[0,n] - fin(m))
+      l += p
+      par d:32 @thread: O[d] += p * V[n,d]
+    par d:32 @thread: Y[d] = O[AT] / l
+"""
+
+
+def test_states_of_one_rebase_are_all_of_the_group_if_one_is() -> None:
+    kernel = grouped(ONLINE.replace("AT", "31-d"))
+    text = show(kernel)
+    assert all(f"buf {one} group" in text for one in ("m f32[]", "l f32[]", "O f32[32]"))
+    assert "par first:1 @thread\n        m max= X[0, n] rebase exp(l, O)" in text
+    x, v, y = random(32, 4), random(4, 32), np.zeros(32, np.float32)
+    assert_runs(kernel, x, v, y)
+    weights = np.exp(x[0] - x[0].max())
+    assert np.allclose(y, (weights @ v / weights.sum())[::-1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_thread_moves_its_part_of_a_state_by_a_leading_one_of_its_own() -> None:
+    kernel = grouped(ONLINE.replace("AT", "d"))
+    text = show(kernel)
+    assert all(f"buf {one} reg" in text for one in ("m f32[]", "l f32[]", "O f32[1]"))
+    assert barriers(kernel) == 0
+
+
 # Limits
 
 WIDE = "kernel wide(X f32[512])\n  par g:1 @grid: par t:512 @thread: X[t] = 1.0\n"

@@ -24,7 +24,7 @@ from tinycore.codegen.optimize.edit import (
     read,
     refit,
 )
-from tinycore.codegen.optimize.pieces import resized
+from tinycore.codegen.optimize.pieces import resized, tied
 from tinycore.codegen.optimize.stage import moving_part
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
@@ -128,25 +128,30 @@ def _nest(statement: UOp, node: UOp) -> Nodes:
 def _in_steps(nest: Nodes, node: UOp) -> Nodes:
     """target += value of many threads: each step leaves a share of sums to that many threads."""
     *around, made = nest
-    (target, value), [place], combine = made.src, made.arg.places, made.arg.combine
-    name, count = f"{node.name}.{target.name}", node.arg.extent.hi
-    own = buffer(f"{name}.own", value.dtype, (), "reg", init=combine)
+    [place] = made.arg.places
+    target, value = made.src
+    combine, count = made.arg.combine, node.arg.extent.hi
+    name = f"{node.name}.{target.name}"
     held = buffer(f"{name}.all", value.dtype, (count,), GROUP)
-    body = store(own, place._replace(indices=()), value, combine)
+    own = buffer(f"{name}.own", value.dtype, (), "reg", init=combine)
+    partial = store(own, place._replace(indices=()), value, combine)
     for outer in reversed(around):
-        body = outer.over((body,))
+        partial = outer.over((partial,))
     given = store(held, Access((axis_of(node),)), load(own, Access(())))
-    step = refit(node, kind="par").over((own, body, given))
+    step = refit(node, kind="par").over((own, partial, given))
+    inner = atoms(*map(axis_of, (node, *around)))
+    mask = [] if is_inside(target, place) else [one for one in place.mask if not atoms(one) & inner]
+    rest = place._replace(mask=tuple(mask))
     fewer = ceildiv(count, SHARE) if count > SHARE else 1
     head = loop("red", f"{node.name}.{fewer}", fewer, (), "thread")
     turn = loop("red", f"{node.name}.last", min(count, SHARE), (), "unroll")
-    at, fill = axis_of(turn) * fewer + axis_of(head), MONOIDS[combine].identity
-    one = load(held, Access((at,), mask_of([count - 1 - at]), fill=value.const_like(fill).arg))
-    inner = atoms(*map(axis_of, (node, *around)))
-    mask = [] if is_inside(target, place) else [one for one in place.mask if not atoms(one) & inner]
-    rest = (turn, store(target, Access(place.indices, tuple(mask)), one, combine))
-    after = _in_steps(rest, head) if fewer > 1 else (turn.over(rest[1:]),)
-    return (held, step, *after)
+    at = axis_of(turn) * fewer + axis_of(head)
+    nothing = value.const_like(MONOIDS[combine].identity).arg
+    one = load(held, Access((at,), mask_of([count - 1 - at]), fill=nothing))
+    total = store(target, rest, one, combine)
+    if fewer > 1:
+        return (held, step, *_in_steps((turn, total), head))
+    return (held, step, turn.over((total,)))
 
 
 # Where registers live
@@ -154,7 +159,7 @@ def _in_steps(nest: Nodes, node: UOp) -> Nodes:
 OWN = ("reg", "packed")  # memory of one thread
 
 
-Cuts = list[tuple[int, int]]
+Cuts = tuple[tuple[int, int], ...]
 _Touch = tuple[Indices, bool]
 """Where a thread uses a buffer, and if it changes it in a thread loop."""
 
@@ -175,21 +180,31 @@ def _private(body: Nodes, number: Index) -> Nodes:
     """The statements, where each register buffer around thread loops is a thread's or the group's.
 
     One that only statements of all threads write is every thread's own. Where one thread alone
-    touches an element, each has the elements that are its. Others are the group's.
+    touches an element, each has the elements that are its. Others are the group's, and so are
+    states that one rebase moves unless all are cut alike where the leading one is.
     """
     touches = _touches(body, number)
     inner = declared([one for one, _ in walk(body) if is_thread(one)])
+    cuts: dict[UOp, Cuts | None] = {}
     for held in find(body, Ops.BUFFER):
-        is_written = any(changes for _, changes in touches[held])
-        if held.arg.space in OWN and held not in inner and is_written:
-            cuts = _cuts(touches[held], number)
-            shared = {held: refit(held, space=GROUP)}
-            body = _narrowed(body, held, cuts) if cuts else rebuild(body, shared)
+        if held.arg.space in OWN and held not in inner:
+            is_written = any(changes for _, changes in touches[held])
+            cuts[held] = _cuts(touches[held], number) if is_written else ()
+    for states in tied(body):
+        rank = min(len(one.arg.shape) for one in states)
+        found = [cuts.get(one) for one in states]
+        if len({None if cut is None else cut[:rank] for cut in found}) > 1:
+            cuts |= dict.fromkeys(states)
+    for held, cut in cuts.items():
+        if cut is None:
+            body = rebuild(body, {held: refit(held, space=GROUP)})
+        elif cut:
+            body = _narrowed(body, held, cut)
     return body
 
 
-def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts:
-    """How a buffer of which one thread alone touches each element is cut; nothing if others do.
+def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts | None:
+    """How a buffer of which one thread alone touches each element is cut; None if others do.
 
     Of each `span` elements along a dimension a thread has `own` neighbours, at its `part`.
     """
@@ -204,7 +219,7 @@ def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts:
         span = part.hi + own
         cuts.append((own, span))
         is_own &= all(told[k] % span // own is part // own for told, _ in touches)
-    return cuts if is_own else []
+    return tuple(cuts) if is_own else None
 
 
 def _narrowed(body: Nodes, held: UOp, cuts: Cuts) -> Nodes:
@@ -232,8 +247,9 @@ class _Sync:
     def __init__(self, kernel: Kernel, number: Index) -> None:
         self.taken = names_in(kernel)
         touches, written = _touches(kernel.body, number), changed(kernel.body)
-        own = {one for one in written if one.arg.space == GLOBAL and _cuts(touches[one], number)}
-        self.shared = {one for one in written - own if one.arg.space not in OWN}
+        shared = {one for one in written if one.arg.space not in OWN}
+        own = {one for one in shared if one.arg.space == GLOBAL and _cuts(touches[one], number)}
+        self.shared = shared - own
 
     def body(self, statements: Iterable[UOp], since: Touched) -> Nodes:
         """Statements with barriers; `since` is what happened since the last."""
