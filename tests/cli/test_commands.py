@@ -1,6 +1,9 @@
 """The command `tinycore`: devices as text and JSON, commands of plugins, mistakes."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,15 @@ def test_an_interrupt_ends_a_command_quietly(site: Site) -> None:
     add_command(site, "hello", "raise KeyboardInterrupt")
     result = site.command("hello")
     assert (result.stderr, result.returncode) == ("", 130)
+
+
+def test_a_reader_that_has_enough_ends_a_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tinycore.cli", "devices"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_a_broken_command_plugin_leaves_the_command_line_usable(site: Site) -> None:

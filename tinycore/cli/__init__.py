@@ -3,6 +3,7 @@
 In: the words of a command line. Out: an exit status. Next: devices.py; nn/demo.py.
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from tinycore.runtime.plugins import call_hooks
 _ELSEWHERE = dict.fromkeys(("doctor", "new-backend", "conformance"), "tinycore-conformance")
 """Commands that users will look for here, and the packages that bring them."""
 
-_INTERRUPTED = 130
+_INTERRUPTED, _UNREAD = 130, 141
+"""What a shell reports for SIGINT and SIGPIPE. Source: POSIX, Shell Command Language 2.8.2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,9 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace) -> int:
     try:
-        return int(arguments.run(arguments) or 0)
+        status = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+        return status
     except TinycoreError as error:
         print(f"tinycore: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:  # as in `tinycore devices | head`; at exit Python would flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_without_any_file_the_packages_extra_is_named(
 
 
 def test_the_steps_are_printed_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main() == 0
+    assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["ok", name] for name in told_names()]
 
@@ -80,7 +81,21 @@ def test_a_step_that_fails_is_printed_with_what_to_do(
 ) -> None:
     monkeypatch.setenv(CHOICES[0], str(tmp_path))
     monkeypatch.setattr(platforms, "devices", lambda: ())
-    assert main() == 1
+    assert main([]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"failed   devices    OpenCL finds no runtime: {CHOICES[0]}={tmp_path}")
     assert last.endswith(f". Leave {CHOICES[0]} out, or name a runtime that is here")
+
+
+def test_the_command_tells_its_steps_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["QCOM", "--json"]) == 1
+    *others, last = json.loads(capsys.readouterr().out)
+    assert all(one["passed"] for one in others)
+    assert (last["name"], last["passed"]) == ("devices", False)
+
+
+def test_the_command_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "python -m tinycore_qcom.doctor [-h] [--json]" in capsys.readouterr().out

@@ -1,17 +1,19 @@
 """Why an OpenCL device is there or not, step by step: loader, runtimes, platforms, devices.
 
 In: one of the backends. Out: checks, each with what to do. Nothing is opened, so that they tell
-what stops a device from opening. `python -m tinycore_qcom.doctor` prints those of CL.
+what stops a device from opening. `python -m tinycore_qcom.doctor` prints them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tinycore.backend import BackendError, Unavailable
 from tinycore_qcom import api, platforms, runtimes
-from tinycore_qcom.backend import OpenCLBackend, remedy
+from tinycore_qcom.backend import AdrenoBackend, OpenCLBackend, remedy
 from tinycore_qcom.platforms import Found
 from tinycore_qcom.runtimes import Runtime
 
@@ -30,10 +32,22 @@ def checks(backend: OpenCLBackend) -> list[Check]:
     return [_loader(), *_runtimes(), _platforms(), _devices(backend)]
 
 
-def main() -> int:
-    """Print the steps of CL; returns 1 if one failed."""
-    rows = checks(OpenCLBackend())
-    for row in rows:
+BACKENDS = {one.name: one for one in (OpenCLBackend, AdrenoBackend)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the steps of a device; returns 1 if one failed, 2 if misused."""
+    parser = ArgumentParser(
+        prog="python -m tinycore_qcom.doctor",
+        description="Why an OpenCL device is there or not: each step, and what to do.",
+    )
+    parser.add_argument("device", nargs="?", default="CL", choices=BACKENDS, help="CL if left out")
+    parser.add_argument("--json", action="store_true", help="print the steps as a list of objects")
+    arguments = parser.parse_args(argv)
+    rows = checks(BACKENDS[arguments.device]())
+    if arguments.json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+    for row in () if arguments.json else rows:
         state = "ok" if row.passed else "failed"
         told = f"{row.detail}. {row.hint}" if row.hint else row.detail
         print(f"{state:<8} {row.name:<10} {told}")
