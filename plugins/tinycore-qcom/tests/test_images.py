@@ -43,7 +43,7 @@ def forward(plan: str) -> tuple[bool, list[str], str]:
     return prefers, values, source
 
 
-def test_a_convnet_reads_images_and_computes_the_same_bits() -> None:
+def test_a_convnet_reads_and_writes_images_and_computes_the_same_bits() -> None:
     plain, expected, source = forward("gpu")
     assert not plain
     assert "image2d_t b" not in source
@@ -51,6 +51,8 @@ def test_a_convnet_reads_images_and_computes_the_same_bits() -> None:
     assert prefers
     assert "read_only image2d_t b" in source
     assert "texel_float4(b" in source
+    assert "write_only image2d_t b" in source
+    assert "write_texel(b" in source
     assert found == expected
 
 
@@ -62,7 +64,8 @@ def test_a_buffer_holds_whole_rows_of_its_image(size: int) -> None:
 
 def test_a_binary_says_which_arguments_are_images() -> None:
     source = (
-        "\nvoid k(read_only image2d_t b1, __global float *restrict b2, read_only image2d_t b3) {\n"
+        "void help(write_only image2d_t b, long at) {\n}\n__kernel __attribute__((of(1)))\n"
+        "void k(read_only image2d_t b1, __global float *restrict b2, write_only image2d_t b3) {\n"
     )
     assert parted(with_places(b"\x7fELF", image_places(source))) == (b"\x7fELF", {0, 2})
     assert parted(b"\x7fELF") == (b"\x7fELF", set())

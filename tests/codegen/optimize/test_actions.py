@@ -152,6 +152,10 @@ REFUSED = [
     ("embed", "SPLIT(i1, 4) FILL(b4)", "FILL: no store to b4 has a mask"),
     ("attention", "SPLIT(i2, 4) FILL(b6)", "FILL: no store to b6 has a mask"),
     ("columns", "FACTOR(b2)", "FACTOR: b2 is no plain sum"),
+    ("rows", "PLACE(b0, texture)", "PLACE: b0 in 'texture'; expected a float32 parameter"),
+    ("rows", "PLACE(b2, image)", "PLACE: b2 in 'image'; expected a float32 parameter"),
+    ("embed", "PLACE(b0, image)", "PLACE: b0 in 'image'; expected a float32 parameter"),
+    ("embed", "PLACE(b4, image)", "only read or only written, in image"),
 ]
 
 

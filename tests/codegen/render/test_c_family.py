@@ -439,3 +439,28 @@ def test_another_space_is_another_row_of_the_table() -> None:
     text = render(code.program([source, Y]), own)
     assert "(readonly image b1, float" in text
     assert "vec<float, 4> v3 = read(b1, (8LL) / 4);" in text
+
+
+@pytest.mark.parametrize(
+    ("lanes", "whole", "mask", "word"),
+    [
+        (4, True, False, "writeonly image b1"),
+        (8, True, False, "writeonly image b1"),
+        (2, True, False, "float *__restrict__ b1"),
+        (4, False, False, "float *__restrict__ b1"),
+        (4, True, True, "float *__restrict__ b1"),
+    ],
+)
+def test_a_parameter_is_no_image_unless_all_stores_are_of_texels(
+    lanes: int, whole: bool, mask: bool, word: str
+) -> None:
+    pixel = Reach("read({buffer}, {offset})", "write({buffer}, {offset}, {value});")
+    image = Memory("writeonly image {name}", "readonly image {name}", pixel, pixel, texel=4)
+    own = POINTERS._replace(spaces={**POINTERS.spaces, "image": image})
+    code, target = Code(), buffer("P", dtypes.float32, [64], "image")
+    value = code.load(X, 8, lanes=lanes)
+    masks = [const(True, dtypes.bool.vec(lanes))] if mask else []
+    code.store(target, 8, value, *masks, whole=whole)
+    text = render(code.program([target, X]), own)
+    assert f"({word}" in text
+    assert ("write(b1" in text) == word.startswith("write")

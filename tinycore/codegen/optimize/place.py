@@ -83,14 +83,17 @@ def at(kernel: Kernel, stage: str, place: str) -> Kernel:
 
 
 def place(kernel: Kernel, name: str, space: str) -> Kernel:
-    """PLACE(buffer, image): a parameter is read as an image of texels, four elements each.
+    """PLACE(buffer, image): a parameter is an image of texels, four elements each.
 
-    Legal for a parameter of float32 that nothing in the kernel writes.
+    Legal for a parameter of float32 that the kernel only reads or only writes.
     """
     buffer = buffer_named(kernel, name)
-    is_read = buffer in kernel.params and buffer not in changed(kernel.body)
-    if space != "image" or not is_read or buffer.dtype is not dtypes.float32:
-        raise Illegal(f"PLACE: {name} in {space!r}; expected a float32 that is only read, in image")
+    written = stores_to(kernel.body, buffer)
+    is_both = written and (buffer in read(kernel.body) or any(one.arg.combine for one in written))
+    fits = buffer in kernel.params and buffer.dtype is dtypes.float32
+    if space != "image" or is_both or not fits:
+        wanted = "a float32 parameter that is only read or only written, in image"
+        raise Illegal(f"PLACE: {name} in {space!r}; expected {wanted}")
     moved = {buffer: refit(buffer, space=space)}
     params, body = rebuild(kernel.params, moved), rebuild(kernel.body, moved)
     return kernel._replace(params=params, body=body)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tinycore.codegen.render.dialect import Dialect
+from tinycore.codegen.render.dialect import Dialect, Memory
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.contract import Caps, Renderer
 from tinycore.uop.lowered import FUSED, REGISTER, Lowered
@@ -56,15 +56,17 @@ class Source:
         self.count = 0
         self.names: dict[UOp | tuple[UOp, int], Lanes] = {}
         self.used = {source for node in program.uops for source in self.operands(node)}
+        stores = [node for node in program.uops if node.op is Ops.STORE]
+        self.written = {node.source for node in stores}
+        self.plain = {node.source for node in stores if not self.is_whole(node)}
 
     def text(self) -> str:
         """The text of the program."""
         dialect, program = self.dialect, self.program
-        written = {node.source for node in program.uops if node.op is Ops.STORE}
         parameters = []
         for node in program.params:
-            memory = dialect.word(dialect.spaces, node.arg.space)
-            constant = "" if node in written else memory.constant
+            memory = self.memory(node)
+            constant = "" if node in self.written else memory.constant
             parameters.append(self.declared(constant or memory.declared, node))
         for node in program.variables:
             number = node.replace(dtype=dtypes.int64)
@@ -167,6 +169,19 @@ class Source:
 
     # memory
 
+    def memory(self, node: UOp) -> Memory:
+        """The words for the memory that a buffer is in."""
+        space = "global" if node in self.plain else node.arg.space
+        return self.dialect.word(self.dialect.spaces, space)
+
+    def is_whole(self, node: UOp) -> bool:
+        """True for a STORE of whole texels, if its memory has any."""
+        memory = self.dialect.spaces.get(node.source.arg.space, Memory(""))
+        is_masked = len(node.src) > 3
+        return memory.texel == 1 or (
+            node.arg and not is_masked and node.src[2].dtype.lanes % memory.texel == 0
+        )
+
     def declared(self, template: str, node: UOp) -> str:
         """The declaration of a buffer or variable, which gets a name."""
         shape = node.arg.shape if node.op is Ops.BUFFER else ()
@@ -184,7 +199,7 @@ class Source:
         """An array, or a variable for each lane of each register."""
         dialect, dtype = self.dialect, node.dtype
         if node.arg.space != REGISTER:
-            memory = dialect.word(dialect.spaces, node.arg.space)
+            memory = self.memory(node)
             write = self.group.append if node.arg.space == "group" else self.line
             write(self.declared(memory.declared, node))
             return
@@ -231,7 +246,7 @@ class Source:
     ) -> Iterator[Part]:
         """An access in the widest vectors there are, but lane by lane if its mask differs."""
         dialect, first = self.dialect, 0
-        memory = dialect.word(dialect.spaces, node.source.arg.space)
+        memory = self.memory(node.source)
         [buffer], [start] = map(self.lanes, node.src[:2])
         most = self.caps.vector_bytes // dtype.itemsize if len({*mask}) < 2 else 1
         while first < dtype.lanes:

@@ -44,7 +44,9 @@ class Memory(NamedTuple):
 
     `declared` takes {type}, {name}, {number}, {size} in elements and {alignment} in bytes;
     `constant` is for parameters that are only read. No two parameters share memory. `aligned`
-    reaches neighbours whose number divides the first offset, `unaligned` any.
+    reaches neighbours whose number divides the first offset, `unaligned` any. Where `texel` is more
+    than one, only aligned neighbours of that number can be stored: a parameter with other stores is
+    "global".
     """
 
     declared: str
@@ -52,6 +54,7 @@ class Memory(NamedTuple):
     one: Reach = Reach()
     aligned: Reach | None = None
     unaligned: Reach | None = None
+    texel: int = 1
 
 
 class Dialect(NamedTuple):

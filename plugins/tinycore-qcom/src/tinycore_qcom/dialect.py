@@ -66,8 +66,12 @@ def _memory(space: str, declared: str, constant: str = "") -> Memory:
     return Memory(declared, constant, Reach(), aligned, unaligned)
 
 
-# An image is read in texels of four elements, IMAGE_TEXELS in a row.
+# An image is texels of four elements, IMAGE_TEXELS in a row; only whole ones can be written.
 _IMAGE = """\
+void write_texel(write_only image2d_t image, long at, float4 value) {{
+  const int number = (int)(at / 4);
+  write_imagef(image, (int2)(number % {width}, number / {width}), value);
+}}
 const sampler_t texels = CLK_NORMALIZED_COORDS_FALSE | CLK_ADDRESS_NONE | CLK_FILTER_NEAREST;
 float4 texel_float4(read_only image2d_t image, long at) {{
   const int number = (int)(at / 4);
@@ -81,10 +85,12 @@ float texel_float(read_only image2d_t image, long at) {{
   const float2 found = texel_float2(image, at);
   return at & 1 ? found.y : found.x;
 }}"""
-_TEXEL = Reach("texel_{type}({buffer}, {offset})", "")
+_TEXEL = Reach("texel_{type}({buffer}, {offset})", "write_texel({buffer}, {offset}, {value});")
 
 _SPACES = {
-    "image": Memory("read_only image2d_t {name}", one=_TEXEL, aligned=_TEXEL),
+    "image": Memory(
+        "write_only image2d_t {name}", "read_only image2d_t {name}", _TEXEL, _TEXEL, texel=4
+    ),
     "global": _memory(
         "__global", "__global {type} *restrict {name}", "__global const {type} *restrict {name}"
     ),

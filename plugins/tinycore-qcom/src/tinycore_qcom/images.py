@@ -1,4 +1,4 @@
-"""Buffers read through the units for textures: an image is a second view of a buffer's own memory.
+"""Buffers reached through the units for textures: an image is a second view of their own memory.
 
 In: memory. Out: an image of texels of four float32, IMAGE_TEXELS in a row. Next: program.py.
 Source: the Khronos headers, CL/cl.h; extension cl_khr_image2d_from_buffer.
@@ -17,9 +17,9 @@ EXTENSION = "cl_khr_image2d_from_buffer"
 TEXEL_BYTES = 16
 ROW_BYTES = IMAGE_TEXELS * TEXEL_BYTES
 
-_READ_ONLY, _IMAGE_2D = 1 << 2, 0x10F1
+_READ_WRITE, _IMAGE_2D = 1 << 0, 0x10F1
 _RGBA, _FLOAT = 0x10B5, 0x10DE
-_SIGNATURE = re.compile(r"^void \w+\((.*)\) \{$", re.MULTILINE)
+_SIGNATURE = re.compile(r"^__kernel .*\nvoid \w+\((.*)\) \{$", re.MULTILINE)
 _HEAD = re.compile(rb"images((?: \d+)*)\n")
 
 
@@ -52,7 +52,7 @@ def make_image(queue: Queue, buffer: int, size_bytes: int) -> int:
         width, height = max(size_bytes // TEXEL_BYTES, 1), 1
     description = _Description(_IMAGE_2D, width, height, 1, 1, width * TEXEL_BYTES, memory=buffer)
     made = ctypes.byref(_Format(_RGBA, _FLOAT)), ctypes.byref(description)
-    return queue.library.create("clCreateImage", queue.context, _READ_ONLY, *made, None)
+    return queue.library.create("clCreateImage", queue.context, _READ_WRITE, *made, None)
 
 
 def image_places(source: str) -> list[int]:
