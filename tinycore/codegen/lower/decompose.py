@@ -88,47 +88,33 @@ def truncated(a: UOp) -> UOp:
 
 
 def quotient(a: UOp, b: UOp) -> UOp:
-    """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1."""
+    """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1: there, a * b is it."""
     if a.dtype.is_float:
         return _float_quotient(a, b)
-    divisor = _safe(b)
-    found = a // divisor
-    if divisor is b:
-        return found
+    if b.op is Ops.CONST and b.arg not in (0, -1):
+        return a // b
+    trap = b.eq(0)
     if a.dtype.kind == "i":
-        found = b.eq(-1).where(-a, found)
-    return b.eq(0).where(b, found)
+        trap = trap | b.eq(-1)
+    return trap.where(a * b, a // trap.where(1, b))
 
 
 def remainder(a: UOp, b: UOp) -> UOp:
     """a - quotient * b: the sign of a; a where b is 0."""
-    if a.dtype.is_float:
-        return a - _float_quotient(a, b) * b
-    divisor = _safe(b)
-    found = a % divisor
-    return found if divisor is b else b.eq(0).where(a, found)
-
-
-def _safe(b: UOp) -> UOp:
-    """b, or 1 where division by it could trap; the remainder by 1 is that by -1."""
-    if b.op is Ops.CONST and b.arg not in (0, -1):
-        return b
-    trap = b.eq(0)
-    if b.dtype.kind == "i":
-        trap = trap | b.eq(-1)
-    return trap.where(1, b)
+    if a.dtype.kind == "b":
+        return b.where(False, a)
+    return a - quotient(a, b) * b
 
 
 def _float_quotient(a: UOp, b: UOp) -> UOp:
-    """The estimate by a reciprocal is off by one at most; the sign of what is left tells."""
-    estimate = truncated(a / b)
-    left = a - estimate * b
-    size = absolute(left)
-    step = ((a < 0.0) ^ (b < 0.0)).where(a.const_like(-1.0), 1.0)
-    found = (size < absolute(b)).where(estimate, estimate + step)
-    too_far = ((left < 0.0) ^ (a < 0.0)) & (a.const_like(0.0) < size)
-    found = too_far.where(estimate - step, found)
-    return b.eq(0.0).where(0.0, found)
+    """The estimate by a reciprocal is off by one at most; what is left of the size tells."""
+    size, divisor = absolute(a), absolute(b)
+    estimate = truncated(size / divisor)
+    left = size - estimate * divisor
+    found = (left < divisor).where(estimate, estimate + 1.0)
+    found = (left < 0.0).where(estimate + -1.0, found)
+    signed = ((a < 0.0) ^ (b < 0.0)).where(-found, found)
+    return b.eq(0.0).where(0.0, signed)
 
 
 def shift(op: Ops, a: UOp, b: UOp) -> UOp:
