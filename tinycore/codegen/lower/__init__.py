@@ -24,7 +24,7 @@ from tinycore.uop.tree import Kernel
 from tinycore.uop.upat import COUNTERS
 
 PASSES: Mapping[Callable[[Kernel, Caps], Kernel], tuple[Ops, ...]] = {
-    copies: (Ops.COPY, Ops.MMA, Ops.WAIT, Ops.FREE),
+    copies: (Ops.COPY, Ops.WAIT, Ops.FREE),
     reduce: (),
     tasks: (),
     meetings: (),

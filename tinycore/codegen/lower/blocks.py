@@ -42,11 +42,6 @@ class Blocks:
         self.moment = count(1).__next__
         self.steps = cache(_steps)
 
-    @property
-    def body(self) -> list[UOp]:
-        """The list that statements go to now; at the end, the program."""
-        return self.stack[-1].body
-
     def put(self, node: UOp) -> UOp:
         """`node`, placed as far out as its sources allow."""
         if node in self.home or node.op in PLACELESS:
@@ -92,7 +87,8 @@ class Blocks:
         block = self.stack.pop()
         assert block.head is not None, "blocks: the outermost one is never closed"
         end = UOp(Ops.END, dtypes.void, (block.head,))
-        self.body.extend([block.head, *block.body, end])
+        around = self.stack[-1].body
+        around.extend([block.head, *block.body, end])
 
     # vectors
 

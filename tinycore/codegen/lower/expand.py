@@ -17,7 +17,7 @@ from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, BufferArg, Kernel, axis_of, store
+from tinycore.uop.tree import Access, Kernel, axis_of, buffer, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import round_up
 
@@ -35,11 +35,11 @@ def expand(kernel: Kernel, caps: Caps) -> Lowered:
     return Lowered(
         kernel.name,
         kernel.params,
-        kernel.variables,
+        tuple([node.replace(dtype=dtypes.int64) for node in kernel.variables]),
         grid=tuple([arg.extent for arg in loops if arg.map == "grid"]),
         group=(as_index(team),) if team > 1 else (),
         scratch_bytes=expander.most_bytes,
-        uops=tuple(values.body),
+        uops=tuple(values.stack[0].body),
     )
 
 
@@ -60,7 +60,8 @@ class Expander:
             self.values.visits += 1
             run = _STATEMENTS.get(statement.op)
             if run is None:
-                raise Unsupported(f"lower: {statement.op.name} has no lowering for this target")
+                what = f"{statement.op.name} has no lowering for this target"
+                raise Unsupported(f"lower: {what}; expected loops and plain stores")
             run(self, statement)
         self.used_bytes = used
 
@@ -127,8 +128,8 @@ class Expander:
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
         lanes = storage.width or 1
-        arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)
-        node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
+        shape = [storage.size // lanes]
+        node = buffer(statement.name, statement.dtype.vec(lanes), shape, space).replace(tag=tag)
         values.buffers[statement] = values.append(node)
         values.changed(statement)
         if statement.arg.init:
@@ -138,7 +139,7 @@ class Expander:
         storage = self.values.storage[state]
         value = state.const_like(MONOIDS[state.arg.init].identity)
         if storage.width:
-            self.values.fill(state, value)
+            self.values.write_registers(state, range(storage.size), value)
             return
         loops = loops_along(state, state.name, storage)
         filled = store(state, Access(tuple(map(axis_of, loops))), value)

@@ -5,8 +5,8 @@ lanes. Next file: values.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
-from collections.abc import Iterable
-from functools import cache, partial
+from collections.abc import Iterable, Sequence
+from functools import cache, partial, reduce
 from typing import Any
 
 from tinycore.codegen.lower.blocks import Blocks
@@ -68,14 +68,15 @@ class Indices(Blocks):
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
-        moving: dict[Atom | None, int] = {}
-        moving.update([term for term in index.terms if self.runs(term[0])])
+        moving: dict[Atom | None, int] = {
+            atom: factor for atom, factor in index.terms if self.runs(atom)
+        }
         step = moving.pop(self.lane, 0)
         return None if moving else step
 
     def first(self, index: Index) -> Index:
         """A bound index in lane 0, if it moves by equal steps."""
-        return make(index.const, tuple([term for term in index.terms if term[0] is not self.lane]))
+        return rebuild(index, {self.lane: make(0)}.get)
 
     def runs(self, atom: Atom) -> bool:
         """True if an atom of a bound index differs from lane to lane."""
@@ -119,6 +120,10 @@ class Indices(Blocks):
         for node in nodes:
             total = self.apply(Ops.AND, total, node)
         return total
+
+    def mask(self, conditions: Sequence[Index]) -> UOp:
+        """The truth of a conjunction of the tree."""
+        return self.holds(map(self.bind, conditions))
 
     def inside(self, index: Index) -> list[UOp]:
         """The truths that what an index gathers lies in its extent."""
@@ -179,11 +184,8 @@ class Indices(Blocks):
 
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
         if atom.factors:
-            product = const(1, dtype)
-            for factor in atom.factors:
-                part = self.narrow(self.value(of_atom(factor), dtype), dtype)
-                product = self.apply(Ops.MUL, product, part)
-            return product
+            parts = [self.narrow(self._atom(one, dtype), dtype) for one in atom.factors]
+            return reduce(partial(self.apply, Ops.MUL), parts)
         if atom.base is None:
             return self.narrow(self._counted(atom), dtype)
         base = self.value(atom.base, dtype)
@@ -222,13 +224,11 @@ def _form(index: Index) -> tuple[Index, list[Atom]]:
     if all(atom.kind in ("axis", "variable") for atom, _ in plain.terms):
         return plain, []
     parts = [atom for atom in atoms(plain) if atom.kind != "variable"]
-    return plain, sorted(parts, key=lambda atom: atom.order)
+    return plain, sorted(parts)
 
 
 def _alias_base(atom: Atom) -> Index | None:
-    if atom.kind != "alias" or atom.base is None:
-        return None
-    return rebuild(atom.base, _alias_base)
+    return rebuild(atom.base, _alias_base) if atom.kind == "alias" else None
 
 
 def _is_power(number: int) -> bool:
@@ -238,11 +238,8 @@ def _is_power(number: int) -> bool:
 def _lane_dtype(index: Index) -> DType:
     work = [index]
     for value in work:  # which grows as bases are found
-        reach = abs(value.const)
-        for atom, factor in value.terms:
-            reach += abs(factor) * max(abs(atom.lo), abs(atom.hi))
-            if atom.base is not None:
-                work.append(atom.base)
-        if reach > dtypes.int32.max:
+        work += [atom.base for atom, _ in value.terms if atom.base is not None]
+        sizes = [abs(factor) * max(abs(atom.lo), abs(atom.hi)) for atom, factor in value.terms]
+        if sum(sizes, abs(value.const)) > dtypes.int32.max:
             return dtypes.int64
     return dtypes.int32

@@ -46,9 +46,9 @@ class Storage(NamedTuple):
         pairs = zip(access.indices, self.strides, strict=True)
         total = sum([index * stride for index, stride in pairs], as_index(0))
         if access.sequence is not None:
-            total = total + access.sequence % self.slots * (self.size // self.slots)
+            total += access.sequence % self.slots * (self.size // self.slots)
         if self.lane is not None:
-            total = total + of_atom(self.lane)
+            total += of_atom(self.lane)
         return total
 
 
@@ -63,7 +63,7 @@ def laid_out(arg: BufferArg, lane: Atom | None = None, width: int = 0, last: int
     if width > 1:
         extents[last] = round_up(extents[last], width)
     if arg.space == GROUP and len(extents) > 1:
-        extents[len(arg.shape) - 1] += PADDING
+        extents[-1] += PADDING
     strides, size = [0] * len(extents), 1
     for k in sorted(range(len(extents)), key=lambda k: (k == last, k), reverse=True):
         strides[k] = size

@@ -10,9 +10,9 @@ from functools import partial
 from typing import NamedTuple
 
 from tinycore.codegen.render.dialect import Dialect, Memory
-from tinycore.dtype import DType, dtypes
+from tinycore.dtype import DType
 from tinycore.runtime.contract import Caps, Renderer
-from tinycore.uop.lowered import FUSED, REGISTER, Lowered
+from tinycore.uop.lowered import FUSED, GROUP, REGISTER, Lowered
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.util import prod
 
@@ -63,14 +63,7 @@ class Source:
     def text(self) -> str:
         """The text of the program."""
         dialect, program = self.dialect, self.program
-        parameters = []
-        for node in program.params:
-            memory = self.memory(node)
-            constant = "" if node in self.written else memory.constant
-            parameters.append(self.declared(constant or memory.declared, node))
-        for node in program.variables:
-            number = node.replace(dtype=dtypes.int64)
-            parameters.append(self.declared(dialect.variable, number))
+        parameters = [self.declared(node) for node in (*program.params, *program.variables)]
         seen = {"", *[node.arg.space for node in program.params]}
         for node in program.uops:
             seen |= {node.op.name, *[source.dtype.name for source in node.src]}
@@ -182,16 +175,21 @@ class Source:
             node.arg and not is_masked and node.src[2].dtype.lanes % memory.texel == 0
         )
 
-    def declared(self, template: str, node: UOp) -> str:
+    def declared(self, node: UOp) -> str:
         """The declaration of a buffer or variable, which gets a name."""
-        shape = node.arg.shape if node.op is Ops.BUFFER else ()
+        template, size = self.dialect.variable, 1
+        if node.op is Ops.BUFFER:
+            memory = self.memory(node)
+            constant = "" if node in self.written else memory.constant
+            template = constant or memory.declared
+            size = prod(extent.hi for extent in node.arg.shape)
         number, name = len(self.names), self.fresh("b")
         self.names[node] = (name,)
         return template.format(
             type=self.dialect.type_of(node.dtype),
             name=name,
             number=number,
-            size=prod(extent.hi for extent in shape),
+            size=size,
             alignment=self.caps.vector_bytes,
         )
 
@@ -199,9 +197,8 @@ class Source:
         """An array, or a variable for each lane of each register."""
         dialect, dtype = self.dialect, node.dtype
         if node.arg.space != REGISTER:
-            memory = self.memory(node)
-            write = self.group.append if node.arg.space == "group" else self.line
-            write(self.declared(memory.declared, node))
+            write = self.group.append if node.arg.space == GROUP else self.line
+            write(self.declared(node))
             return
         zeros = [dialect.literal(0, dtype.scalar)] * dtype.lanes
         for place in range(node.arg.shape[0].const):

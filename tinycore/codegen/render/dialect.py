@@ -157,7 +157,7 @@ class Dialect(NamedTuple):
             kind, before = self.type_of(new), self.type_of(old)
             return "{0}" if kind == before else self.bitcast.format(type=kind, value="{0}")
         in_bits = self.is_bits(old) or self.is_bits(new)
-        found = {**PLAIN[old.kind], **self.ops}.get(op)
+        found = self.ops.get(op) or PLAIN[old.kind].get(op)
         if op is Ops.CAST:
             found = self.casts.get((old.name, new.name))
             if not found and not in_bits:

@@ -10,14 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from tinycore.codegen.render.llvm_instructions import SPELLED, Register, Text, register_type
-from tinycore.dtype import dtypes
+from tinycore.codegen.render.llvm_instructions import OPS as OPS, Register, Text, register_type
 from tinycore.runtime.contract import Renderer
 from tinycore.uop import Ops, UOp
 from tinycore.uop.lowered import REGISTER, Lowered
-
-OPS = tuple(sorted(op.name for op in SPELLED))
-"""The scalar ops this renderer has, for `Caps.ops`."""
 
 
 class LLVMRenderer(Renderer[Lowered]):
@@ -68,18 +64,17 @@ class Module(Text):
 
     def _arguments(self) -> None:
         program = self.program
-        slots = [("ptr", param) for param in program.params]
-        slots += [("i64", node.replace(dtype=dtypes.int64)) for node in program.variables]
-        for number, (kind, node) in enumerate(slots):
-            self.names[node] = self._argument(kind, number)
+        for node in (*program.params, *program.variables):
+            self.names[node] = self._argument("ptr" if node.op is Ops.BUFFER else "i64")
         if program.scratch_bytes:
-            base = self._argument("ptr", len(slots))
+            base = self._argument("ptr")
             mine = self.new(f"mul i64 %tid, {program.scratch_bytes}")
             self.scratch = self.new(f"getelementptr i8, ptr {base}, i64 {mine}")
         if not program.grid:
             self.branch(self.new("icmp eq i64 %tid, 0"), "alone", "done")
 
-    def _argument(self, kind: str, slot: int) -> str:
+    def _argument(self, kind: str) -> str:
+        slot = len(self.names)
         place = self.new(f"getelementptr i64, ptr %args, i64 {slot}") if slot else "%args"
         return self.new(f"load {kind}, ptr {place}, align 8")
 

@@ -28,8 +28,8 @@ FIRST = {"sub": 0, "fdiv": 1.0}
 """The number that comes before the operand of NEG and RECIP."""
 
 FUNCTIONS = {Ops.SQRT: "sqrt", Ops.TRUNC: "trunc"}
-SPELLED = frozenset({*FLOAT, *SIGNED, *FUNCTIONS, *CASTS, Ops.WHERE})
-"""The scalar ops that have a spelling here."""
+OPS = tuple(sorted(op.name for op in {*FLOAT, *SIGNED, *FUNCTIONS, *CASTS, Ops.WHERE}))
+"""The scalar ops that have a spelling here, for `Caps.ops`."""
 
 Register = tuple[UOp, int]  # a register buffer and a place in it
 
