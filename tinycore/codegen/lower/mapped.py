@@ -4,11 +4,13 @@ In: a kernel tree with loops @vec and @grid. Out: one with parallel lanes and a 
 Next file: stores.py.
 """
 
+from tinycore.codegen.optimize.analysis import iterations
 from tinycore.codegen.optimize.edit import (
     Illegal,
     Nodes,
     Statements,
     atom_of,
+    changed,
     edit,
     edit_loops,
     find,
@@ -24,14 +26,11 @@ from tinycore.runtime.contract import Caps
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, as_index, axis
 from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.sites import under
-from tinycore.uop.tree import BODIES, Access, Kernel, LoopArg, buffer, indices, load, loop, store
-from tinycore.util import dedup, prod
+from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, store
+from tinycore.util import dedup
 
 MAX_COPIES = 64
 MAX_LANES = 128
-SHARED = ("grid", "thread")
-"""Places whose iterations the target runs side by side."""
 
 
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
@@ -72,8 +71,7 @@ def _joined(node: UOp) -> Nodes:
 
 
 def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
-    count = prod(part.arg.extent.hi for part in loops_in([statement]))
-    place = "reg" if count <= MAX_COPIES else ""
+    place = "reg" if iterations(loops_in([statement])) <= MAX_COPIES else ""
 
     def change(part: UOp) -> Nodes:
         if part.op is Ops.LOOP:
@@ -84,28 +82,25 @@ def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
 
 
 def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
-    """The store of one element: halves of the lanes combine until one is left."""
+    """The store of one element: halves of the lanes combine while there are any."""
     target, value, *moved = node.src
     op = MONOIDS[node.arg.combine].op
     lane = axis(name, lanes)
     found: list[UOp] = []
-    rest = []
 
     def at(index: Index | int) -> UOp:
         return placed((value,), {lane: as_index(index)})[0]
 
     if value.op is not Ops.LOAD:
         found, value = _kept(target, name, lanes, value)
-    while lanes > 3:
-        if lanes % 2:
-            rest.append(at(lanes - 1))
+    while lanes > 2 and lanes % 2 == 0:
         lanes //= 2
         part = f"{name}.h{lanes}"
         index = axis(part, lanes)
         kept, value = _kept(target, part, lanes, at(index).alu(op, at(index + lanes)))
         found += kept
         lane = index
-    total, *others = [*map(at, range(lanes)), *rest]
+    total, *others = map(at, range(lanes))
     for other in others:
         total = total.alu(op, other)
     return [*found, node.replace(src=(target, total, *moved))]
@@ -123,40 +118,32 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
 
     Raises: SpecError if they follow one another or a parameter is stored to outside of them.
     """
-    grids = [one for one in loops_in(kernel.body) if place_of(one) == "grid"]
-    if not grids:
-        return kernel
-    inside = {*under(grids[:1])}
-    for node in under(kernel.body):
-        if node in inside:
-            continue
-        if node in grids:
-            found = f"{kernel.name} has grid loops {grids[0].name} and {node.name}"
-            raise SpecError(f"lower: {found} side by side; expected one")
-        if node.op is Ops.STORE and node.src[0] in kernel.params:
-            name = node.source.arg.name
-            raise SpecError(f"lower: {kernel.name} stores to {name} outside of its grid loop")
-    return kernel._replace(body=flat(kernel.body, "grid"))
+    body = flat(kernel.body, "grid")
+    grids = [one for one in loops_in(body) if place_of(one) == "grid"]
+    if len(grids) > 1:
+        found = f"{kernel.name} has grid loops {grids[0].name} and {grids[1].name}"
+        raise SpecError(f"lower: {found} side by side; expected one")
+    outside = changed(edit(body, lambda one: [] if one in grids else [one]))
+    for param in kernel.params:
+        if grids and param in outside:
+            found = f"{kernel.name} stores to {param.name}"
+            raise SpecError(f"lower: {found} outside of its grid loop")
+    return kernel._replace(body=body)
 
 
 def flat(statements: Statements, place: str) -> Statements:
     """Loops of a place directly inside each other as one; deeper ones run in order."""
-    found = []
-    for one in statements:
-        if place_of(one) == place:
-            one = _flat(one)
-        elif one.op in BODIES:
-            one = one.over(flat(one.src, place))
-        found.append(one)
-    return tuple(found)
 
+    def change(one: UOp) -> Statements:
+        if place_of(one) != place:
+            return (one,)
+        inner, *others = one.src
+        is_alike = place_of(inner) == place and inner.arg.kind == one.arg.kind
+        if is_alike and not others and inner.arg.extent.is_const:
+            return (fused(one, inner),)
+        return (one.over(in_order(one.src, place)),)
 
-def _flat(outer: UOp) -> UOp:
-    place, kind, [inner, *others] = outer.arg.map, outer.arg.kind, outer.src
-    is_alike = place_of(inner) == place and inner.arg.kind == kind
-    if is_alike and not others and inner.arg.extent.is_const:
-        return fused(outer, _flat(inner))
-    return outer.over(in_order(outer.src, place))
+    return edit(statements, change)
 
 
 def in_order(statements: Statements, place: str) -> Statements:
@@ -176,12 +163,12 @@ def decided(node: UOp) -> Nodes:
     extent, place = node.arg.extent, node.arg.map
     if place == "vec" and not _has_lanes(node):
         place = "unroll" if extent.hi <= MAX_COPIES else ""
-    if place in SHARED:
+    if place in ("grid", "thread"):  # which the target runs side by side
         return [node]
-    if extent.is_const and extent.const <= 1:
-        place = "unroll"
     if extent.terms:
         place = ""
+    elif extent.const <= 1:
+        place = "unroll"
     return [refit(node, map=place)]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tinycore.codegen.lower.mapped import lanes
+from tinycore.codegen.lower.mapped import flat, lanes
 from tinycore.codegen.lower.storage import Storage, plan
 from tinycore.codegen.lower.threads import group_size
 from tinycore.codegen.optimize.analysis import extent_of, references
@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.edit import (
     refit,
     renewed,
 )
-from tinycore.codegen.optimize.split import fused as joined, tiled
+from tinycore.codegen.optimize.split import tiled
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import as_index, axis
@@ -44,12 +44,10 @@ MAX_UNROLLED = 4
 
 
 def copies(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with its tile assignments as loops. Raises: Unsupported for MMA and roles."""
+    """`kernel` with its tile assignments as loops. Raises: Unsupported for roles."""
     team = group_size(kernel)
 
     def change(statement: UOp) -> Nodes:
-        if statement.op is Ops.MMA:
-            raise Unsupported("lower: MMA has no lowering for this target; expected loops")
         if statement.op is Ops.BLOCK and statement.arg.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op is Ops.COPY:
@@ -71,12 +69,10 @@ def _loops(copy: UOp, caps: Caps, team: int) -> Statements:
 
 def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: int) -> UOp:
     """A loop in which each thread copies some neighbours, as often as it takes."""
-    *others, inner = loops
-    whole = inner.over((assignment,))
-    for outer in reversed(others):
-        whole = joined(outer.over((whole,)), whole)
+    shared = [refit(one, map="thread") for one in loops]
+    [whole] = flat(nest(shared, assignment, 0), "thread")
     lanes = vector_bytes // assignment.source.dtype.itemsize
-    turns = tiled(tiled(whole, 1 if extent_of(inner) % lanes else lanes), team)
+    turns = tiled(tiled(whole, 1 if extent_of(loops[-1]) % lanes else lanes), team)
     thread, vector = turns.source, turns.source.source
     rounds = refit(turns, map="reg").over((refit(vector, map="vec"),))
     return refit(thread, map="thread").over((rounds,))
