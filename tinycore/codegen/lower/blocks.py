@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tinycore.dtype import DType, dtypes
 from tinycore.uop.lowered import PLACELESS
-from tinycore.uop.ops import Ops, UOp, alu, const
+from tinycore.uop.ops import Nodes, Ops, UOp, alu, const
 
 
 class Block(NamedTuple):
@@ -48,13 +48,13 @@ class Blocks:
             return node
         return self._stand(node, self.deepest(node.src))
 
-    def put_load(self, buffer: UOp, node: UOp, moment: int) -> UOp:
+    def put_load(self, buffer: UOp, moment: int, dtype: DType, src: Nodes, whole: bool) -> UOp:
         """A load, as far out as it crosses no firm block and no store to `buffer`."""
-        outermost = self.deepest(node.src)
+        outermost = self.deepest(src)
         block = self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
-        node = node.replace(tag=(moment, block.head))
+        node = UOp(Ops.LOAD, dtype, src, whole, (moment, block.head))
         if node in self.home:
             return node
         return self._stand(node, block)
@@ -126,5 +126,6 @@ class Blocks:
 
 
 def _steps(step: int, lanes: int, dtype: DType) -> UOp:
-    numbers = [const(step * lane, dtype) for lane in range(lanes)]
-    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(range(lanes)))
+    places = range(lanes)
+    numbers = [const(step * lane, dtype) for lane in places]
+    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(places))

@@ -77,16 +77,6 @@ def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
     return b.eq(b).where(found, b)
 
 
-def finite_or_zero(a: UOp) -> UOp:
-    """a, but 0 for -inf."""
-    return a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a
-
-
-def truncated(a: UOp) -> UOp:
-    """The whole part, which an integer is already."""
-    return alu(Ops.TRUNC, a) if a.dtype.is_float else a
-
-
 def quotient(a: UOp, b: UOp) -> UOp:
     """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1: there, a * b is it."""
     if a.dtype.is_float:
@@ -109,7 +99,7 @@ def remainder(a: UOp, b: UOp) -> UOp:
 def _float_quotient(a: UOp, b: UOp) -> UOp:
     """The estimate by a reciprocal is off by one at most; what is left of the size tells."""
     size, divisor = absolute(a), absolute(b)
-    estimate = truncated(size / divisor)
+    estimate = alu(Ops.TRUNC, size / divisor)
     left = size - estimate * divisor
     found = (left < divisor).where(estimate, estimate + 1.0)
     found = (left < 0.0).where(estimate + -1.0, found)
@@ -135,7 +125,7 @@ def shift(op: Ops, a: UOp, b: UOp) -> UOp:
 ALWAYS: dict[Ops, Callable[..., UOp]] = {
     Ops.IDIV: quotient,
     Ops.MOD: remainder,
-    Ops.TRUNC: truncated,
+    Ops.TRUNC: lambda a: alu(Ops.TRUNC, a) if a.dtype.is_float else a,
     Ops.SHL: partial(shift, Ops.SHL),
     Ops.SHR: partial(shift, Ops.SHR),
 }
@@ -145,7 +135,7 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
     Ops.EXP: exp,
     Ops.LOG: log,
     Ops.SIN: sin,
-    Ops.FIN: finite_or_zero,
+    Ops.FIN: lambda a: a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a,
     Ops.MAX: lambda a, b: either(a, b, a < b),
     Ops.MIN: lambda a, b: either(a, b, b < a),
 }

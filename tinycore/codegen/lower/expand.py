@@ -17,7 +17,7 @@ from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Atom, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, Kernel, axis_of, buffer, store
+from tinycore.uop.tree import Access, BufferArg, Kernel, axis_of, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import round_up
 
@@ -128,8 +128,8 @@ class Expander:
             self.used_bytes = round_up(tag + storage.size * statement.dtype.itemsize, ALIGNMENT)
             self.most_bytes = max(self.most_bytes, self.used_bytes)
         lanes = storage.width or 1
-        shape = [storage.size // lanes]
-        node = buffer(statement.name, statement.dtype.vec(lanes), shape, space).replace(tag=tag)
+        arg = BufferArg(statement.name, (as_index(storage.size // lanes),), space)
+        node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
         values.buffers[statement] = values.append(node)
         values.changed(statement)
         if statement.arg.init:

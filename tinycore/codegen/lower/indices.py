@@ -35,7 +35,7 @@ class Indices(Blocks):
         self.lane: Atom | None = None
         self.lanes = 1
         self.form = cache(_form)
-        self.atom = cache(lambda number, most: Atom("axis", 0, most, "gathered"))
+        self.as_index = cache(self._as_index)
         self.number = cache(partial(const, dtype=dtypes.int64))
         self.sums: dict[Terms, UOp] = {}
 
@@ -64,7 +64,7 @@ class Indices(Blocks):
     def _in_lane(self, atom: Atom, lane: int) -> Index:
         if atom is self.lane:
             return make(lane)
-        return self._as_index(self.one(self._counted(atom), lane), atom.hi)
+        return self.as_index(self.one(self._counted(atom), lane), atom.hi)
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
@@ -89,7 +89,7 @@ class Indices(Blocks):
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
-            return self._as_index(self._gathered(atom), atom.hi)
+            return self.as_index(self._gathered(atom), atom.hi)
         return self.copied.get(atom) or of_atom(atom)
 
     def _gathered(self, atom: Atom) -> UOp:
@@ -100,7 +100,7 @@ class Indices(Blocks):
         return self.put(negative.where(from_end, number))
 
     def _as_index(self, number: UOp, most: int) -> Index:
-        atom = self.atom(number, most)
+        atom = Atom("axis", 0, most, "gathered")
         self.now[atom] = number
         return of_atom(atom)
 

@@ -158,8 +158,8 @@ class Values(Indices):
     def _load(self, buffer: UOp, lanes: int, whole: bool, offset: UOp, *masked: UOp) -> UOp:
         src = [self.buffers[buffer], offset]
         src += [self.splat(node, lanes) for node in masked]
-        node = UOp(Ops.LOAD, buffer.dtype.vec(lanes), tuple(src), whole)
-        return self.put_load(buffer, node, self.now.get(buffer, 0))
+        moment, dtype = self.now.get(buffer, 0), buffer.dtype.vec(lanes)
+        return self.put_load(buffer, moment, dtype, tuple(src), whole)
 
     def _store(self, buffer: UOp, whole: bool, *src: UOp) -> None:
         moment = self.changed(buffer)
