@@ -102,7 +102,7 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
     estimate = alu(Ops.TRUNC, size / divisor)
     left = size - estimate * divisor
     found = (left < divisor).where(estimate, estimate + 1.0)
-    found = (left < 0.0).where(estimate + -1.0, found)
+    found = (left < 0.0).where(estimate - 1.0, found)
     signed = ((a < 0.0) ^ (b < 0.0)).where(-found, found)
     return b.eq(0.0).where(0.0, signed)
 

@@ -63,8 +63,8 @@ def exp(x: UOp) -> UOp:
     x = (x.const_like(high) < x).where(high, x)
     rounding = 1.5 * 2.0**row.mantissa
     shifted = fused(x * LOG2_E + rounding)
-    whole = shifted + -rounding
-    n = bits(shifted) + -((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
+    whole = shifted - rounding
+    n = bits(shifted) - ((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
     r = fused(whole * -row.ln2[0] + x)
     r = fused(whole * -row.ln2[1] + r)
     power = fused(r * r * polynomial(r, row.exp_coefficients) + r) + 1.0
@@ -84,8 +84,8 @@ def log(x: UOp) -> UOp:
     lift = row.mantissa + 1
     tiny = x < 2.0 ** (1 - row.bias)
     lifted = bits(tiny.where(x * 2.0**lift, x))
-    k = (lifted + -row.root_half) >> row.mantissa
-    f = number(lifted - (k << row.mantissa), x.dtype) + -1.0
+    k = (lifted - row.root_half) >> row.mantissa
+    f = number(lifted - (k << row.mantissa), x.dtype) - 1.0
     exponent = k.cast(x.dtype) + tiny.where(x.const_like(-lift), 0.0)
     s = f / (f + 2.0)
     z = s * s
@@ -109,12 +109,12 @@ def sin(x: UOp) -> UOp:
     if is_single:
         half_turns = _turns(x.cast(dtypes.float64)) * 2.0
         shifted = half_turns + rounding
-        r = (half_turns - (shifted + -rounding)) * math.pi
+        r = (half_turns - (shifted - rounding)) * math.pi
     else:
         shifted = fused(x * (1 / math.pi) + rounding)
         r = x
         for part in PI:
-            r = fused((shifted + -rounding) * -part + r)
+            r = fused((shifted - rounding) * -part + r)
     z = r * r
     terms = range(1, 8 if is_single else 11)
     tail = polynomial(z, [(-1) ** k / math.factorial(2 * k + 1) for k in terms])
@@ -195,12 +195,12 @@ def narrow(x: UOp, dtype: DType) -> UOp:
     odd = (size >> drop) & 1
     half = (1 << (drop - 1)) - 1
     bias = (row.exponent + 126) << row.mantissa
-    found = ((size + odd + half) >> drop) + -bias
+    found = ((size + odd + half) >> drop) - bias
     if row.exponent > -126:
         # Adding a power of two leaves as last bit what is the last bit of a subnormal number.
         exponent = row.exponent + drop
         shifted = number(size, dtypes.float32) + 2.0**exponent
-        subnormal = number(shifted, dtypes.uint32) + -((127 + exponent) << 23)
+        subnormal = number(shifted, dtypes.uint32) - ((127 + exponent) << 23)
         least = (row.exponent + 127) << 23
         found = (size < least).where(subnormal, found)
     found = (found < row.beyond).where(found, row.beyond)
@@ -219,6 +219,6 @@ def to_odd(x: UOp) -> UOp:
     nearest = x.cast(dtypes.float32)
     back = nearest.cast(dtypes.float64)
     whole = bits(nearest)
-    toward_zero = (absolute(x) < absolute(back)).where(whole + -1, whole)
+    toward_zero = (absolute(x) < absolute(back)).where(whole - 1, whole)
     odd = number(toward_zero | 1, dtypes.float32)
     return back.eq(x).where(nearest, odd)

@@ -91,26 +91,25 @@ def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
     def at(index: Index | int) -> UOp:
         return placed((value,), {lane: as_index(index)})[0]
 
+    def kept(name: str, value: UOp) -> UOp:
+        part = buffer(f"{target.name}.{name}", value.dtype, [lanes], "reg")
+        place = Access((axis(name, lanes),))
+        body = [store(part, place, value)]
+        found.extend([part, loop("par", name, lanes, body, "vec")])
+        return load(part, place)
+
     if value.op is not Ops.LOAD:
-        found, value = _kept(target, name, lanes, value)
+        value = kept(name, value)
     while lanes > 2 and lanes % 2 == 0:
         lanes //= 2
         part = f"{name}.h{lanes}"
         index = axis(part, lanes)
-        kept, value = _kept(target, part, lanes, at(index).alu(op, at(index + lanes)))
-        found += kept
+        value = kept(part, at(index).alu(op, at(index + lanes)))
         lane = index
     total, *others = map(at, range(lanes))
     for other in others:
         total = total.alu(op, other)
     return [*found, node.replace(src=(target, total, *moved))]
-
-
-def _kept(target: UOp, name: str, lanes: int, value: UOp) -> tuple[list[UOp], UOp]:
-    part = buffer(f"{target.arg.name}.{name}", value.dtype, [lanes], "reg")
-    place = Access((axis(name, lanes),))
-    body = [store(part, place, value)]
-    return [part, loop("par", name, lanes, body, "vec")], load(part, place)
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:

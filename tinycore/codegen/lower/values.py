@@ -158,7 +158,8 @@ class Values(Indices):
     def _load(self, buffer: UOp, lanes: int, whole: bool, offset: UOp, *masked: UOp) -> UOp:
         src = [self.buffers[buffer], offset]
         src += [self.splat(node, lanes) for node in masked]
-        moment, dtype = self.now.get(buffer, 0), buffer.dtype.vec(lanes)
+        moment = self.now.get(buffer, 0)
+        dtype = buffer.dtype.vec(lanes)
         return self.put_load(buffer, moment, dtype, tuple(src), whole)
 
     def _store(self, buffer: UOp, whole: bool, *src: UOp) -> None:
@@ -181,13 +182,15 @@ class Values(Indices):
 
     def write_registers(self, buffer: UOp, elements: Iterable[int], value: UOp) -> None:
         """Put the lanes of a value, in turn, in those of the elements that there are."""
-        storage, count = self.storage[buffer], value.dtype.lanes
+        storage = self.storage[buffer]
+        count = value.dtype.lanes
         places = enumerate(elements)
         lane_of = {one: lane % count for lane, one in places if 0 <= one < storage.size}
         for unit in dedup([element // storage.width for element in lane_of]):
             inside = range(storage.width)
             lanes = [lane_of.get(unit * storage.width + k, count + k) for k in inside]
-            place, parts = self.number(unit), [value]
+            place = self.number(unit)
+            parts = [value]
             if max(lanes) >= count:
                 parts.append(self._load(buffer, storage.width, True, place))
             new = self.merge(parts, tuple(lanes))

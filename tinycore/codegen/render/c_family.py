@@ -177,7 +177,8 @@ class Source:
 
     def declared(self, node: UOp) -> str:
         """The declaration of a buffer or variable, which gets a name."""
-        template, size = self.dialect.variable, 1
+        template = self.dialect.variable
+        size = 1
         if node.op is Ops.BUFFER:
             memory = self.memory(node)
             constant = "" if node in self.written else memory.constant
