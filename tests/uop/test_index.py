@@ -12,6 +12,7 @@ from tinycore.uop.affine import (
     atoms,
     evaluate,
     mask_of,
+    replaced,
     substitute,
     unalias,
 )
@@ -114,7 +115,7 @@ def test_products_and_gathers_are_atoms() -> None:
     first, second = (let(name, const(1, dtypes.int32)) for name in ("a", "b"))
     place = gather(first, 5)
     assert shown(3 * place) == "3*(a in 5)"
-    moved = substitute(3 * place, {}, lambda node: second)
+    moved = replaced(3 * place, lambda atom: gather(second, 5), {})
     assert shown(moved) == "3*(b in 5)"
     assert {atom.kind for atom in atoms(product + place)} == {
         "variable",

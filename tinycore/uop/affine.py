@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import gcd, prod
 from typing import Any
 
-from tinycore.uop.index import TABLES, Atom, Index, alias, digit, gather, make, of_atom, rebuild
+from tinycore.uop.index import TABLES, Atom, Index, alias, digit, make, of_atom, rebuild
 
 Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
@@ -34,48 +34,34 @@ Leaf = Callable[[Atom], Index | None]
 Memo = dict[Index, Index]
 
 
-def substitute(
-    value: Index,
-    env: Mapping[Atom, Index],
-    on_node: Callable[[Any], Any] | None = None,
-    memo: Memo | None = None,
-) -> Index:
-    """`value` with the atoms of `env` replaced and digits above them simplified again.
-
-    `on_node` rewrites nodes under gathered atoms; calls with one `env` may share a `memo`.
-    """
-
-    def leaf(atom: Atom) -> Index | None:
-        if on_node and atom.kind == "gather" and atom not in env:
-            return gather(on_node(atom.node), atom.hi + 1)
-        return env.get(atom)
-
-    return _replaced(value, leaf, {} if memo is None else memo)
+def substitute(value: Index, env: Mapping[Atom, Index]) -> Index:
+    """`value` with the atoms of `env` replaced and digits above them simplified again."""
+    return replaced(value, env.get, {})
 
 
 def unalias(value: Index) -> Index:
     """`value` with what a mask proved simplified into it, the mask being kept apart."""
-    return _replaced(value, _base_of_alias, TABLES.plain)
+    return replaced(value, _base_of_alias, TABLES.plain)
 
 
 def _base_of_alias(atom: Atom) -> Index | None:
-    if atom.base and atom.kind == "alias":
-        return unalias(atom.base)
-    return None
+    return unalias(atom.base) if atom.kind == "alias" else None
 
 
-def _replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
-    found = memo.get(value)
-    if found is None:
-        found = rebuild(value, lambda atom: leaf(atom) or _of_new_parts(atom, leaf, memo))
-        memo[value] = found
-    return found
+def replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
+    """`value` with each atom, wherever it stands, as `leaf` gives it; None keeps it.
+
+    Calls with one `leaf` may share a `memo`.
+    """
+    if value not in memo:
+        memo[value] = rebuild(value, lambda atom: leaf(atom) or _of_new_parts(atom, leaf, memo))
+    return memo[value]
 
 
 def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
     if atom.factors:
-        return prod([_replaced(of_atom(one), leaf, memo) for one in atom.factors], start=make(1))
-    base = atom.base and _replaced(atom.base, leaf, memo)
+        return prod([replaced(of_atom(one), leaf, memo) for one in atom.factors], start=make(1))
+    base = atom.base and replaced(atom.base, leaf, memo)
     if base is atom.base:
         return None
     if atom.kind == "alias":

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes
-from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, substitute
-from tinycore.uop.index import TABLES, Atom, Index, as_index, axis
+from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, replaced
+from tinycore.uop.index import TABLES, Atom, Index, as_index, axis, gather
 from tinycore.uop.ops import Nodes as Nodes, Ops, UOp, const, postorder
 
 GLOBAL = "global"
@@ -271,9 +271,14 @@ class Rebuild:
 
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
-        if value not in self.indices:
-            substitute(value, self.env or {}, self.node, self.indices)
-        return self.indices[value]
+        return replaced(value, self._atom, self.indices)
+
+    def _atom(self, atom: Atom) -> Index | None:
+        if self.env and atom in self.env:
+            return self.env[atom]
+        if atom.kind == "gather":
+            return gather(self.node(atom.node), atom.hi + 1)
+        return None
 
     def node(self, node: UOp) -> UOp:
         """A node with everything under it replaced, without recursion."""
