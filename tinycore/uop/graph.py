@@ -264,8 +264,6 @@ def store_view(base: UOp, value: UOp, view: View) -> UOp:
 
 def detach(node: UOp) -> UOp:
     """`node`, through which no gradient flows."""
-    if node.op is Ops.DETACH:
-        return node
     return node.under(Ops.DETACH)
 
 
@@ -316,7 +314,6 @@ _MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
     Ops.RESHAPE: reshape,
     Ops.PERMUTE: permute,
     Ops.EXPAND: expand,
-    Ops.PAD: lambda node, arg: pad(node, *arg),
     Ops.SHRINK: shrink,
     Ops.FLIP: flip,
     Ops.SKEW: skew,

@@ -256,8 +256,6 @@ def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
 
 def digit(value: Index, divisor: int, modulus: int) -> Index:
     """(value // divisor) % modulus, rounding down; modulus 0 leaves the % out."""
-    if modulus == 1:
-        return make(0)
     if divisor == 1 and (modulus == 0 or (value.lo >= 0 and value.hi < modulus)):
         return value
     return TABLES.digits[value, divisor, modulus]
@@ -280,10 +278,9 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
 def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
     """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d; r.lo is in [0, P)."""
     period = divisor * (modulus or 1)
-    plain = _drop_inner_moduli(value, period) if modulus else value
-    whole, rest = _divided(plain, period, balance=True)
+    whole, rest = _divided(value, period, balance=True)
     if rest.hi >= period:
-        whole, rest = _divided(plain, period, balance=False)
+        whole, rest = _divided(value, period, balance=False)
         if rest is value:
             return None
     low = digit(rest, divisor, modulus if rest.hi >= period else 0)
@@ -306,23 +303,12 @@ def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
     return collect(shift, quotient), remainder - shift * period
 
 
-def _drop_inner_moduli(value: Index, period: int) -> Index:
-    """c * ((x // d) % m) is c * (x // d) modulo P when P divides c * m."""
-    whole = {
-        atom: atom.base // atom.divisor
-        for atom, factor in value.terms
-        if atom.modulus and factor * atom.modulus % period == 0
-    }
-    return rebuild(value, whole.get)
-
-
 def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     """value = g*q + r with r in one block of g never carries into q: where g divides d, r is not
     seen; where d divides g and g divides P, q and r each give a part."""
     factors = [c for _, c in value.terms]
     period = divisor * modulus
-    groups = {gcd(divisor, *factors)}
-    groups |= {gcd(c, n) for c in factors for n in (divisor, period)}
+    groups = {gcd(c, n) for c in factors for n in (divisor, period)}
     for group in sorted(groups, reverse=True):
         quotient, rest = value.split(group)
         block = rest.lo // group
