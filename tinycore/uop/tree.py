@@ -53,7 +53,7 @@ class BufferArg(NamedTuple):
     space: str = GLOBAL
     slots: int = 1
     init: str = ""
-    swizzle: tuple[int, int, int] | None = None
+    swizzle: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
     own: Own | None = None
 
@@ -228,25 +228,17 @@ def gathered(arg: Any) -> list[UOp]:
 
 # Rebuilding
 
-IndexMap = Callable[[Index], Index]
 
-
-def mapped(arg: Any, change: IndexMap) -> Any:
-    """An argument with every index value changed and masks in normal form."""
+def mapped(arg: Any, change: Callable[[Index], Index]) -> Any:
+    """An argument with every index value changed and the masks of accesses in normal form."""
     if isinstance(arg, Index):
         return change(arg)
     if not isinstance(arg, tuple):
         return arg
     parts = [mapped(part, change) for part in arg]
-    if isinstance(arg, Access):
-        parts[1] = mapped_mask(arg.mask, change)
+    if isinstance(arg, Access) and parts[1] != arg.mask:
+        parts[1] = mask_of(parts[1])
     return type(arg)(*parts) if hasattr(arg, "_fields") else tuple(parts)
-
-
-def mapped_mask(mask: Mask, change: IndexMap) -> Mask:
-    """A mask of changed index values, in normal form."""
-    new = tuple(map(change, mask))
-    return mask if new == mask else mask_of(new)
 
 
 class Rebuild:
@@ -294,8 +286,7 @@ class Rebuild:
         src = tuple([self.memo.get(source, source) for source in node.src])
         arg = node.arg
         if arg is not None and (self.env is not None or TABLES.gathers):
-            change = mapped_mask if node.op in (Ops.MASK, Ops.IF) else mapped
-            arg = change(arg, self.index)
+            arg = mapped(arg, self.index)
         new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
         return self.look(new) if self.look else new
 
@@ -306,7 +297,9 @@ class Rebuild:
         if node.op is Ops.INDEX:
             return index_value(arg, node.dtype)
         if node.op is Ops.MASK:
-            return mask_value(arg)
+            return all_of(*arg)
+        if node.op is Ops.IF:
+            arg = mask_of(arg)
         return UOp(node.op, node.dtype, src, arg, node.tag)
 
 
