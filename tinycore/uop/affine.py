@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import gcd, prod
 from typing import Any
 
-from tinycore.uop.index import TABLES, Atom, Index, alias, digit, make, of_atom, rebuild
+from tinycore.uop.index import TABLES, Atom, Index, alias, digit, divided, make, of_atom, rebuild
 
 Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
@@ -23,10 +23,10 @@ def at_least_zero(value: Index) -> Index:
     if value.hi < 0:
         return NEVER[0]
     factors = [abs(c) for _, c in value.terms]
-    for group in sorted({gcd(*factors), *factors}, reverse=True):
-        quotient, rest = value.split(group)
-        if group > 1 and rest.lo // group == rest.hi // group:
-            return at_least_zero(quotient + rest.lo // group)
+    for group in sorted({gcd(*factors), *factors} - {1}, reverse=True):
+        quotient, rest = divided(value, group, balance=False)
+        if rest.hi < group:
+            return at_least_zero(quotient)
     return value
 
 

@@ -102,12 +102,6 @@ class Index:
         terms = [f"{c}*{atom}" for atom, c in self.terms]
         return f"Index({' + '.join([*terms, str(self.const)])})"
 
-    def split(self, group: int) -> tuple[Index, Index]:
-        """(q, r) with this = group * q + r, q having the terms that group divides."""
-        exact = tuple([(atom, c // group) for atom, c in self.terms if c % group == 0])
-        rest = tuple([term for term in self.terms if term[1] % group])
-        return make(self.const // group, exact), make(self.const % group, rest)
-
     @property
     def is_const(self) -> bool:
         """True if it has no atoms."""
@@ -278,9 +272,9 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
 def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
     """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d; r.lo is in [0, P)."""
     period = divisor * (modulus or 1)
-    whole, rest = _divided(value, period, balance=True)
+    whole, rest = divided(value, period, balance=True)
     if rest.hi >= period:
-        whole, rest = _divided(value, period, balance=False)
+        whole, rest = divided(value, period, balance=False)
         if rest is value:
             return None
     low = digit(rest, divisor, modulus if rest.hi >= period else 0)
@@ -289,7 +283,7 @@ def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
     return whole + low
 
 
-def _divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
+def divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
     """(q, r) with value = P*q + r and r.lo in [0, P)."""
     quotient = {}
     rest = {}
@@ -309,17 +303,15 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     factors = [c for _, c in value.terms]
     period = divisor * modulus
     groups = {gcd(c, n) for c in factors for n in (divisor, period)}
-    for group in sorted(groups, reverse=True):
-        quotient, rest = value.split(group)
-        block = rest.lo // group
-        if group == 1 or block != rest.hi // group:
+    for group in sorted(groups - {1}, reverse=True):
+        quotient, rest = divided(value, group, balance=False)
+        if rest.hi >= group:
             continue
         if divisor % group == 0:
-            return digit(quotient + block, divisor // group, modulus)
+            return digit(quotient, divisor // group, modulus)
         if modulus and group % divisor == 0:
             times = group // divisor
-            high = (quotient + block) % (modulus // times)
-            return high * times + (rest - block * group) // divisor
+            return quotient % (modulus // times) * times + rest // divisor
     return None
 
 
