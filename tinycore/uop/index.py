@@ -250,7 +250,9 @@ def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
 
 def digit(value: Index, divisor: int, modulus: int) -> Index:
     """(value // divisor) % modulus, rounding down; modulus 0 leaves the % out."""
-    if divisor == 1 and (modulus == 0 or (value.lo >= 0 and value.hi < modulus)):
+    if value.lo >= 0 and value.hi < divisor * modulus:
+        modulus = 0
+    if divisor == 1 and modulus == 0:
         return value
     return TABLES.digits[value, divisor, modulus]
 
@@ -264,8 +266,7 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
         if found is not None:
             return found
     if modulus:
-        hi = min(modulus - 1, hi) if lo >= 0 else modulus - 1
-        lo = 0
+        lo, hi = 0, modulus - 1
     return of_atom(Atom("digit", lo, hi, base=value, divisor=divisor, modulus=modulus))
 
 
@@ -275,12 +276,10 @@ def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
     whole, rest = divided(value, period, balance=True)
     if rest.hi >= period:
         whole, rest = divided(value, period, balance=False)
-        if rest is value:
-            return None
-    low = digit(rest, divisor, modulus if rest.hi >= period else 0)
-    if modulus:
-        return low
-    return whole + low
+    if rest is value:
+        return None
+    low = digit(rest, divisor, modulus)
+    return low if modulus else whole + low
 
 
 def divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
