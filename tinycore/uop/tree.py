@@ -303,8 +303,6 @@ class Rebuild:
         return UOp(node.op, node.dtype, src, arg, node.tag)
 
 
-def rebuild(
-    statements: Iterable[UOp], nodes: Mapping[UOp, UOp], env: Mapping[Atom, Index] | None = None
-) -> Nodes:
-    """`statements` with nodes and atoms replaced."""
-    return Rebuild(nodes, env).body(statements)
+def rebuild(statements: Iterable[UOp], nodes: Mapping[UOp, UOp]) -> Nodes:
+    """`statements` with nodes replaced."""
+    return Rebuild(nodes).body(statements)

@@ -63,9 +63,9 @@ class UPat(Arithmetic):
         return UPat(dtype=dtype, name=name)
 
     @staticmethod
-    def cvar(name: str | None = None, dtype: Types = None) -> UPat:
+    def cvar(name: str | None = None) -> UPat:
         """Any constant, named."""
-        return UPat(Ops.CONST, dtype, name=name)
+        return UPat(Ops.CONST, name=name)
 
     @staticmethod
     def const(dtype: Types, value: Scalar) -> UPat:
