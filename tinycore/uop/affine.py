@@ -24,7 +24,7 @@ def at_least_zero(value: Index) -> Index:
         return NEVER[0]
     factors = [abs(c) for _, c in value.terms]
     for group in sorted({gcd(*factors), *factors} - {1}, reverse=True):
-        quotient, rest = divided(value, group, balance=False)
+        quotient, rest = divided(value, group)
         if rest.hi < group:
             return at_least_zero(quotient)
     return value

@@ -273,27 +273,29 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
 def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
     """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d; r.lo is in [0, P)."""
     period = divisor * (modulus or 1)
-    whole, rest = divided(value, period, balance=True)
-    if rest.hi >= period:
-        whole, rest = divided(value, period, balance=False)
+    whole, rest = divided(value, period)
     if rest is value:
         return None
     low = digit(rest, divisor, modulus)
     return low if modulus else whole + low
 
 
-def divided(value: Index, period: int, balance: bool) -> tuple[Index, Index]:
-    """(q, r) with value = P*q + r and r.lo in [0, P)."""
-    quotient = {}
-    rest = {}
-    for atom, factor in value.terms:
-        shift = period // 2 if balance else (period - 1) * (factor < 0)
-        left = (factor + shift) % period - shift
-        rest[atom] = left
-        quotient[atom] = (factor - left) // period
-    remainder = collect(value.const, rest)
-    shift = remainder.lo // period
-    return collect(shift, quotient), remainder - shift * period
+def divided(value: Index, period: int) -> tuple[Index, Index]:
+    """(q, r) with value = P*q + r and r.lo in [0, P); r is in one period if that can be had by
+    coefficients next to zero or of one sign."""
+    for half in (period // 2, 0):
+        quotient = {}
+        rest = {}
+        for atom, factor in value.terms:
+            shift = half or (period - 1) * (factor < 0)
+            left = (factor + shift) % period - shift
+            rest[atom] = left
+            quotient[atom] = (factor - left) // period
+        remainder = collect(value.const, rest)
+        begin = remainder.lo // period
+        if remainder.hi < (begin + 1) * period:
+            break
+    return collect(begin, quotient), remainder - begin * period
 
 
 def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
@@ -303,7 +305,7 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
     period = divisor * modulus
     groups = {gcd(c, n) for c in factors for n in (divisor, period)}
     for group in sorted(groups - {1}, reverse=True):
-        quotient, rest = divided(value, group, balance=False)
+        quotient, rest = divided(value, group)
         if rest.hi >= group:
             continue
         if divisor % group == 0:
