@@ -258,26 +258,20 @@ def digit(value: Index, divisor: int, modulus: int) -> Index:
 
 
 def _digit(value: Index, divisor: int, modulus: int) -> Index:
+    """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d."""
     lo, hi = value.lo // divisor, value.hi // divisor
     if lo == hi:
         return make(lo % modulus if modulus else lo)
-    for rule in (_within_a_period, _in_groups, _digit_of_digit):
-        found = rule(value, divisor, modulus)
-        if found is not None:
-            return found
+    whole, rest = divided(value, divisor * (modulus or 1))
+    if rest is not value:
+        low = digit(rest, divisor, modulus)
+        return low if modulus else whole + low
+    found = _in_groups(value, divisor, modulus) or _digit_of_digit(value, divisor, modulus)
+    if found is not None:
+        return found
     if modulus:
         lo, hi = 0, modulus - 1
     return of_atom(Atom("digit", lo, hi, base=value, divisor=divisor, modulus=modulus))
-
-
-def _within_a_period(value: Index, divisor: int, modulus: int) -> Index | None:
-    """(P*q + r) // d % m = r // d % m, and (d*q + r) // d = q + r // d; r.lo is in [0, P)."""
-    period = divisor * (modulus or 1)
-    whole, rest = divided(value, period)
-    if rest is value:
-        return None
-    low = digit(rest, divisor, modulus)
-    return low if modulus else whole + low
 
 
 def divided(value: Index, period: int) -> tuple[Index, Index]:

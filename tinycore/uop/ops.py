@@ -207,7 +207,7 @@ class UOp(Arithmetic):
         """This value as `dtype`; a constant that stays exact is one."""
         if self.dtype is dtype:
             return self
-        if self.op is Ops.CONST and dtype.kind in "biuf" and _exact(self.arg, dtype):
+        if self.op is Ops.CONST and _exact(self.arg, dtype):
             return const(self.arg, dtype)
         return UOp(Ops.CAST, dtype, (self,))
 
