@@ -37,7 +37,7 @@ class DiskCache:
         with suppress(OSError):
             entry = _read(path)
             value = entry[_HEAD_BYTES:]
-            if entry[:_HEAD_BYTES] == _head(table, key, value):
+            if entry == _entry(table, key, value):
                 return value
             path.unlink()
         return None
@@ -49,7 +49,7 @@ class DiskCache:
         path = self._path(table, key)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, _head(table, key, value) + value)
+            _write(path, _entry(table, key, value))
         except OSError as error:
             if not path.exists():
                 warn_once(f"cache: cannot write to {self.root} ({error.strerror}){_REPAIR}")
@@ -120,9 +120,9 @@ def _distrust(status: os.stat_result) -> str:
     return ""
 
 
-def _head(table: str, key: str | bytes, value: bytes) -> bytes:
-    """The start of an entry, a hash of all that it says."""
-    return _MAGIC + _hash(_hash(table) + _hash(key) + _hash(value))
+def _entry(table: str, key: str | bytes, value: bytes) -> bytes:
+    """The value after a hash of all that the entry says."""
+    return _MAGIC + _hash(_hash(table) + _hash(key) + _hash(value)) + value
 
 
 def _hash(text: str | bytes) -> bytes:
