@@ -72,6 +72,29 @@ def test_random_values_equal_python_integers_and_stay_in_bounds(seed: int) -> No
             assert (at(constraint, env) >= 0) == (expected >= 0), text
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_digits_of_sums_of_digits_equal_python_integers(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(150):
+        names = {"i": rng.randint(1, 7), "j": rng.randint(2, 5), "k": rng.randint(2, 9)}
+        value = make(rng.randint(-30, 30))
+        for name, extent in names.items():
+            inner = axis(name, extent) * rng.choice([1, -1, 2, 5]) + rng.randint(-3, 3)
+            part = digit(inner, rng.choice([1, 2, 3, 4, 6]), rng.choice([0, 2, 3, 4, 8]))
+            value += part * rng.choice([0, 1, -1, 2, 3, 4, 6, 7, 8, 12, 18])
+        divisor, modulus = rng.choice([1, 2, 3, 4, 6, 8, 12]), rng.choice([0, 1, 2, 3, 4, 6, 8])
+        found, again = digit(value, divisor, modulus), digit(digit(value, divisor, modulus), 2, 3)
+        constraint = at_least_zero(value)
+        for point in itertools.product(*[range(n) for n in names.values()]):
+            env = dict(zip(names, point, strict=True))
+            number = at(value, env)
+            expected = number // divisor % modulus if modulus else number // divisor
+            assert at(found, env) == expected, (value, divisor, modulus)
+            assert found.lo <= expected <= found.hi, (value, divisor, modulus)
+            assert at(again, env) == expected // 2 % 3, (value, divisor, modulus)
+            assert (at(constraint, env) >= 0) == (number >= 0), value
+
+
 def test_equal_values_are_one_object() -> None:
     i, j = axis("i", 8), axis("j", 4)
     assert 4 * i + j is j + 4 * i

@@ -304,7 +304,7 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
             continue
         if divisor % group == 0:
             return digit(quotient, divisor // group, modulus)
-        if modulus and group % divisor == 0:
+        if group % divisor == 0:
             times = group // divisor
             return quotient % (modulus // times) * times + rest // divisor
     return None
