@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.affine import Mask, atoms, mask_of, unalias
-from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, make, variable
+from tinycore.uop.index import (
+    Atom,
+    Index,
+    alias,
+    as_index,
+    axes_over,
+    digit,
+    gather,
+    make,
+    variable,
+)
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
@@ -32,11 +42,6 @@ class Inner(NamedTuple):
 
 Indices = tuple[Index, ...]
 Look = Callable[[UOp], UOp]
-
-
-def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
-    """Axes over a shape, named by a letter and their number."""
-    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:

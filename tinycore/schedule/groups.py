@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from tinycore.schedule.expression import Dependence, Indices, axes_over, reductions
+from tinycore.schedule.expression import Dependence, Indices, reductions
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, Stages, pick
 from tinycore.uop.affine import atoms
+from tinycore.uop.index import axes_over
 from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.shape import Shape, shape_of, size, size_of
 from tinycore.uop.tree import load

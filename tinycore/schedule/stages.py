@@ -14,7 +14,6 @@ from tinycore.schedule.expression import (
     Look,
     Push,
     Rewrite,
-    axes_over,
     reads_in,
     reduction,
     renamed,
@@ -23,6 +22,7 @@ from tinycore.schedule.expression import (
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
 from tinycore.uop.affine import substitute
 from tinycore.uop.graph import apply_view, gather
+from tinycore.uop.index import axes_over
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Shape, shape_of, size, size_of, upper_shape
 from tinycore.uop.simplify import choose

@@ -66,9 +66,8 @@ class Writer(Rewrite):
     def kernel(self, name: str) -> Kernel:
         """What was written, as a kernel."""
         params = tuple(self.params.values())
-        bounds = sorted(self.variables)
-        variables = tuple(UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in bounds)
-        return Kernel(name, params, variables, tuple(self.scopes[0].statements))
+        named = [UOp(Ops.VARIABLE, dtypes.int32, (), arg) for arg in sorted(self.variables)]
+        return Kernel(name, params, tuple(named), tuple(self.scopes[0].statements))
 
     # Loops and statements
 
@@ -208,7 +207,7 @@ def _is_register(target: UOp) -> bool:
 
 
 def _reads_register(value: UOp) -> bool:
-    return value.op is Ops.LOAD and value.source.arg.space == "reg"
+    return value.op is Ops.LOAD and value.source.space == "reg"
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:

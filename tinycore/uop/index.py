@@ -6,7 +6,7 @@ affine.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from math import gcd
@@ -178,6 +178,11 @@ def of_atom(atom: Atom) -> Index:
 def axis(name: str, extent: Index | int) -> Index:
     """The value of loop axis `name`."""
     return of_atom(TABLES.named["axis", 0, as_index(extent).hi - 1, name])
+
+
+def axes_over(name: str, shape: Iterable[Index | int]) -> tuple[Index, ...]:
+    """The axes name0, name1, ... of a shape."""
+    return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
 
 def variable(name: str, lo: int, hi: int) -> Index:

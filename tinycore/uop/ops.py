@@ -178,6 +178,15 @@ class UOp(Arithmetic):
             return str(self.arg)
         return str(self.arg.name if self.op is Ops.BUFFER else self.arg.axis)
 
+    kind = property(attrgetter("arg.kind"))
+    """Of a loop: par, red or ser."""
+    extent = property(attrgetter("arg.extent"))
+    """Of a loop or role: the number of iterations, an Index."""
+    map = property(attrgetter("arg.map"))
+    """Of a loop: the place where its iterations run."""
+    space = property(attrgetter("arg.space"))
+    """Of a buffer: the memory it lies in."""
+
     @property
     def source(self) -> UOp:
         """The first source."""

@@ -14,7 +14,7 @@ from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, make
 from tinycore.uop.sites import uses
-from tinycore.uop.tree import Access, axis_of, load, walk
+from tinycore.uop.tree import Access, Kernel, axis_of, load, walk
 
 
 class Reference(NamedTuple):
@@ -44,11 +44,9 @@ class Reference(NamedTuple):
 
     def box(self, depth: int) -> int:
         """Elements of the box that the loops inside loop number `depth` walk over."""
-        inner, total = atoms_in(self.loops[depth].src), 1
-        for index in self.access.indices:
-            part = moving_part(index, inner)
-            total *= part.hi - part.lo + 1
-        return total
+        inner = atoms_in(self.loops[depth].src)
+        parts = [moving_part(index, inner) for index in self.access.indices]
+        return prod(part.hi - part.lo + 1 for part in parts)
 
 
 def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
@@ -57,7 +55,7 @@ def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
         Reference(buffer, access, around, how != "load", _address(buffer, access))
         for statement, around in walk(statements, loops)
         for buffer, access, how in uses(statement)
-        if buffer.arg.space != "reg"
+        if buffer.space != "reg"
     ]
 
 
@@ -71,7 +69,7 @@ def _address(buffer: UOp, access: Access) -> Index:
 def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
     """The loops of a kind that perfectly nest from the top, and the body of the innermost."""
     chain: Nodes = ()
-    while len(body) == 1 and body[0].op is Ops.LOOP and body[0].arg.kind == kind:
+    while len(body) == 1 and body[0].op is Ops.LOOP and body[0].kind == kind:
         chain += body
         body = body[0].src
     return chain, body
@@ -79,20 +77,29 @@ def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
 
 def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
     """Each loop that holds no other loop, after the loops around it."""
-    loops = [(*around, one) for one, around in walk(statements) if one.op is Ops.LOOP]
-    return [path for path in loops if not loops_in(path[-1].src)]
+    return [
+        (*around, one)
+        for one, around in walk(statements)
+        if one.op is Ops.LOOP and not loops_in(one.src)
+    ]
 
 
-def is_linear(statements: Iterable[UOp]) -> bool:
+def perfect_pairs(statements: Iterable[UOp]) -> list[tuple[str, str]]:
+    """The axes of each loop whose whole body is another, and of that."""
+    outer = [one for one in loops_in(statements) if len(one.src) == 1]
+    return [(one.name, one.source.name) for one in outer if one.source.op is Ops.LOOP]
+
+
+def is_linear(kernel: Kernel) -> bool:
     """True if no index or mask has a digit, so that every axis moves at one pace."""
-    values = [value for one in references(statements) for value in (one.address, *one.access.mask)]
+    found = references(kernel.body)
+    values = [value for one in found for value in (one.address, *one.access.mask)]
     return all(part.kind != "digit" for value in values for part, _ in value.terms)
 
 
 def extent_of(loop: UOp) -> int:
     """The number of iterations, at its upper bound."""
-    extent: Index = loop.arg.extent
-    return extent.hi
+    return int(loop.extent.hi)
 
 
 def iterations(loops: Iterable[UOp]) -> int:

@@ -4,7 +4,7 @@ In: a kernel and the caps of a target. Out: the kernel after the actions, and th
 files: heuristic.py, teams.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from tinycore.codegen.optimize.actions import Actions, applied
@@ -13,6 +13,7 @@ from tinycore.codegen.optimize.analysis import (
     extent_of,
     is_linear,
     names_of,
+    perfect_pairs,
     references,
 )
 from tinycore.codegen.optimize.contraction import Contraction
@@ -40,10 +41,10 @@ class Choice:
         self.taken += legal
         return legal == texts
 
-    def take_all(self, *texts: str) -> bool:
-        """Apply all of the actions, or none."""
+    def take_all(self, *texts: str, fits: Callable[[Kernel], bool] = bool) -> bool:
+        """Apply all of the actions, or none if one is not legal or what they make does not fit."""
         before = self.kernel, self.taken
-        if self.take(*texts):
+        if self.take(*texts) and fits(self.kernel):
             return True
         self.kernel, self.taken = before
         return False
@@ -54,18 +55,9 @@ class Choice:
 
     def fuse_contiguous(self) -> None:
         """Make one axis of neighbours that every access walks at one pace."""
-        while is_linear(self.kernel.body) and any(map(self._fused, loops_in(self.kernel.body))):
-            pass
-
-    def _fused(self, outer: UOp) -> bool:
-        [inner, *others] = outer.src
-        if others or inner.op is not Ops.LOOP:
-            return False
-        kernel, legal = applied(self.kernel, (f"FUSE({outer.name}, {inner.name})",))
-        if not legal or not is_linear(kernel.body):
-            return False
-        self.kernel, self.taken = kernel, self.taken + legal
-        return True
+        pairs = perfect_pairs(self.kernel.body) if is_linear(self.kernel) else []
+        if any(self.take_all(f"FUSE({a}, {b})", fits=is_linear) for a, b in pairs):
+            self.fuse_contiguous()
 
     def operands(self, root: UOp) -> Contraction | None:
         """The loads of a root statement that is one reduction under par loops; else None."""
@@ -107,12 +99,12 @@ class Choice:
         self.order(names_of(chain_of(self.kernel.body)[0]), wanted)
 
 
-def contiguous_axis(path: Nodes, body: Nodes) -> UOp | None:
-    """The loop of a path along which most accesses of `body`, inside all, move to neighbours."""
-    inner = references(body, path)
+def contiguous_axis(path: Nodes) -> UOp | None:
+    """The loop of a path along which most accesses inside all move to neighbours."""
+    inner = references(path[-1].src, path)
     best, best_score = None, 0.0
     for loop in reversed(path):
-        if loop.arg.map or (loop.arg.kind == "red" and loop is not path[-1]):
+        if loop.map or (loop.kind == "red" and loop is not path[-1]):
             continue
         score = sum(_PACE.get(one.stride(loop), -0.5) for one in inner)
         if score > best_score and extent_of(loop) >= 4:

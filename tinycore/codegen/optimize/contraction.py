@@ -53,22 +53,18 @@ class Contraction(NamedTuple):
     @property
     def near(self) -> int:
         """Bytes that a tile may take to stay near: half of the second-level cache."""
-        _, second, *_ = (*self.caps.cache_bytes, _CACHE_BYTES, _CACHE_BYTES)
-        return second // 2
+        return (*self.caps.cache_bytes, _CACHE_BYTES, _CACHE_BYTES)[1] // 2
 
     @property
     def moving(self) -> list[Reference]:
         """The loads that move in a sum."""
         return [one for one in self.loads if any(map(one.moves, self.red))]
 
-    def _reuses(self) -> bool:
-        """True if some par axis of four or more leaves one load in place while it moves another."""
-        long = [loop for loop in self.par if extent_of(loop) >= 4]
-        return any(len({one.moves(loop) for one in self.moving}) == 2 for loop in long)
-
     def best_tile(self) -> Tile | None:
-        """The cheapest tile; None if nothing is used again or no axis can become lanes."""
-        if not self._reuses():
+        """The cheapest tile; None if no axis can become lanes, or if none of four or more leaves
+        one load in place while it moves another."""
+        long = [loop for loop in self.par if extent_of(loop) >= 4]
+        if not any(len({one.moves(loop) for one in self.moving}) == 2 for loop in long):
             return None
         tiles = chain(*map(self._par_tiles, self.par), *map(self._red_tiles, self.red))
         return min(tiles, key=lambda tile: tile.cost, default=None)
@@ -125,7 +121,7 @@ class Contraction(NamedTuple):
             loads = sum(prod(counts[k] for k in sides) for sides in moved)
             pace = max(1.0, 8 / work, loads / work) + 0.1 * loads / work
             waste = 1.0
-            for loop, count in zip(loops[::-1], counts[::-1], strict=True):
+            for loop, count in zip(loops, counts, strict=True):
                 tile = count * self.lanes if loop is loops[0] else count
                 waste *= round_up(extent_of(loop), tile) / extent_of(loop)
             yield Tile(loops, counts, waste * pace + outside, packed, block)
@@ -144,7 +140,7 @@ class Contraction(NamedTuple):
     def _outside(self, loops: Nodes, packed: Reference | None, block: Block | None) -> float:
         """The cost around its inner loop: scattered stores, packing, far rows."""
         vector, *rows = loops
-        if vector.arg.kind == "red":
+        if vector.kind == "red":
             return 0.05
         scatter = _SCATTER / iterations(self.red)
         if block is None:

@@ -10,7 +10,7 @@ from typing import Any
 from tinycore.errors import TinycoreError
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, substitute
-from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.index import Atom, Index, axes_over, axis
 from tinycore.uop.sites import TILES, declared_name, evaluated, under, uses
 from tinycore.uop.tree import (
     BODIES,
@@ -69,8 +69,7 @@ def loops_of(kernel: Kernel, name: str) -> list[UOp]:
 
 def place_of(node: UOp) -> str:
     """Where the iterations of a loop run; nowhere for other statements."""
-    found: str = node.arg.map if node.op is Ops.LOOP else ""
-    return found
+    return str(node.map) if node.op is Ops.LOOP else ""
 
 
 def atom_of(node: UOp) -> Atom | None:
@@ -109,8 +108,7 @@ def changed(statements: Nodes) -> set[UOp]:
 
 def nodes_in(statements: Nodes) -> dict[UOp, None]:
     """Every scalar node that `statements` evaluate, in source order."""
-    found = [node for one in under(statements) for node in evaluated(one)]
-    return dict.fromkeys(found)
+    return dict.fromkeys([node for one in under(statements) for node in evaluated(one)])
 
 
 def loads(statements: Nodes) -> list[UOp]:
@@ -209,10 +207,8 @@ def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
 
 def is_inside(buffer: UOp, place: Access) -> bool:
     """True if a place is in its buffer even where its mask is false."""
-    for index, extent in zip(place.indices, buffer.arg.shape, strict=False):
-        if index.lo < 0 or index.hi >= extent.lo:
-            return False
-    return True
+    pairs = zip(place.indices, buffer.arg.shape, strict=False)
+    return all(index.lo >= 0 and index.hi < extent.lo for index, extent in pairs)
 
 
 def readdressed(node: UOp, change: Places) -> UOp:
@@ -238,8 +234,8 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         raise Illegal(f"a mask does not reach the tile statement on {name}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
     for inner in loops_in(body):
-        extent = substitute(inner.arg.extent, env)
-        if extent.hi != inner.arg.extent.hi:
+        extent = substitute(inner.extent, env)
+        if extent.hi != inner.extent.hi:
             env |= dict.fromkeys(atoms(axis_of(inner)), axis(inner.name, extent))
     names = names_declared(own)
     moved = atoms(*places.values())
@@ -257,12 +253,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
     """A statement for each element of a buffer, in par loops over name0, name1, ..."""
     shape = buffer.arg.shape
-    statement = make(Access(own_axes(name, shape)))
+    statement = make(Access(axes_over(name, shape)))
     for k, extent in reversed([*enumerate(shape)]):
         statement = loop("par", f"{name}{k}", extent, [statement])
     return statement
-
-
-def own_axes(name: str, shape: Iterable[Index | int]) -> Indices:
-    """The axes name0, name1, ... of these extents."""
-    return tuple(axis(f"{name}{k}", extent) for k, extent in enumerate(shape))

@@ -49,7 +49,7 @@ class _Vectors(Choice):
         tile = operands and operands.best_tile()
         if not operands or not tile:
             return False
-        if tile.loops[0].arg.kind == "red":
+        if tile.loops[0].kind == "red":
             self._tile_by_partial_sums(operands, tile)
         else:
             _RowTile(self, operands, tile).make()
@@ -73,7 +73,7 @@ class _Vectors(Choice):
     def vectorize(self, position: int) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""
         root = self.kernel.body[position]
-        chosen = [(path[-1], contiguous_axis(path, path[-1].src)) for path in leaf_loops([root])]
+        chosen = [(path[-1], contiguous_axis(path)) for path in leaf_loops([root])]
         done: set[str] = set()
         for leaf, loop in sorted(chosen, key=lambda pair: pair[0] is not pair[1]):
             # one axis of lanes for a nest: leaves with their own leave the outer axes alone
@@ -82,14 +82,14 @@ class _Vectors(Choice):
             done.add(loop.name)
             if loop is not leaf:
                 self._sink_vector(loop.name, position)
-            elif loop.arg.kind == "red":
+            elif loop.kind == "red":
                 self._vector_of_partial_sums(loop)
             else:
-                self._vector_of(loop, is_root=leaf is self.kernel.body[position])
+                self._vector_of(loop, is_root=leaf is root)
 
     def _vector_of(self, loop: UOp, is_root: bool) -> None:
         name, extent = loop.name, extent_of(loop)
-        whole = loop.arg.extent.is_const and extent % self.lanes == 0
+        whole = loop.extent.is_const and extent % self.lanes == 0
         ragged = not whole and not is_root and extent > self.lanes
         if not ragged or not self.take(f"OVERLAP({name}, {self.lanes})"):
             self.take(f"SPLIT({name}, {self.lanes})")
@@ -97,7 +97,7 @@ class _Vectors(Choice):
 
     def _vector_of_partial_sums(self, loop: UOp) -> None:
         name, extent = loop.name, extent_of(loop)
-        if extent < self.lanes or not loop.arg.extent.is_const:
+        if extent < self.lanes or not loop.extent.is_const:
             return
         several = next(n for n in (4, 2, 1) if extent >= 2 * n * self.lanes or n == 1)
         width = several * self.lanes
@@ -112,7 +112,7 @@ class _Vectors(Choice):
 
     def _sink_vector(self, name: str, position: int) -> None:
         if self.take(f"SPLIT({name}, {self.lanes})"):
-            names = [one.name for one in loops_in(self.kernel.body[position : position + 1])]
+            names = names_of(loops_in(self.kernel.body[position : position + 1]))
             for below in names[names.index(f"{name}.1") + 1 :]:
                 self.take(f"REORDER({name}.1, {below})")
             self.take(f"MAP({name}.1, vec)")
@@ -125,7 +125,7 @@ class _Vectors(Choice):
             return
         for statement in self.kernel.body:
             for loop in chain_of((statement,))[0]:
-                if loop.arg.map or not self.take(f"MAP({loop.name}, grid)"):
+                if loop.map or not self.take(f"MAP({loop.name}, grid)"):
                     break
 
 
@@ -141,7 +141,7 @@ class _RowTile:
         self.vector, self.row, *_ = (*names_of(tile.loops), "")
         self.panel = self.vector
         self.others = [loop.name for loop in operands.par if loop not in tile.loops]
-        self.depth = [loop.name for loop in operands.red]
+        self.depth = names_of(operands.red)
 
     def make(self) -> None:
         packed = self.tile.packed
@@ -232,7 +232,7 @@ class _RowTile:
         return [f"{loop.name}.0"]
 
     def _pack(self, packed: Reference, at: str) -> None:
-        still = [loop.name for loop in self.operands.red if not packed.moves(loop)]
+        still = names_of(loop for loop in self.operands.red if not packed.moves(loop))
         depth = [name for name in self.depth if name not in still]
         panel = self.panel
         layout = _layout(f"{panel}.0", *depth, f"{panel}.1.0 {panel}.1.1")
@@ -241,7 +241,7 @@ class _RowTile:
     def _box(self) -> None:
         """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         for one in references(self.choice.kernel.body):
-            axes = [loop.name for loop in one.loops]
+            axes = names_of(one.loops)
             inner = [axes.index(name) for name in self.depth if name in axes]
             if one.is_store or not inner or not (one.access.mask or one.is_computed()):
                 continue

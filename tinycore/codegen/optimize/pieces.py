@@ -14,6 +14,7 @@ from tinycore.codegen.optimize.edit import (
     Nodes,
     Statements,
     atom_of,
+    atoms_in,
     changed,
     declared,
     direct,
@@ -36,9 +37,9 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import atoms
+from tinycore.uop.affine import atoms, mask_of
 from tinycore.uop.ops import UNARY, toposort
-from tinycore.uop.sites import TILES, declared_name
+from tinycore.uop.sites import TILES, declared_name, under, uses
 from tinycore.uop.tree import (
     GLOBAL,
     Access,
@@ -77,9 +78,9 @@ def _moved(node: UOp, below: str) -> Statements:
     inner = loops_named(node.src, below)
     if not inner:
         return (node,)
-    if node.src == (inner[0],) and "ser" not in (node.arg.kind, inner[0].arg.kind):
+    if node.src == (inner[0],) and "ser" not in (node.kind, inner[0].kind):
         return _entered(node, below)
-    if node.arg.kind != "par":
+    if node.kind != "par":
         raise Illegal(f"REORDER: {node.name} is no par loop and {below} not its whole body")
     out: list[UOp] = []
     for one in distributed(node, runs(node.src, lambda one: loops_named([one], below))):
@@ -167,7 +168,7 @@ def widened(
     statements: Nodes, buffers: Nodes, node: UOp, suffix: str = ""
 ) -> tuple[dict[UOp, UOp], Statements]:
     """Buffers with one more leading dimension, for the axis of a loop; statements that use them."""
-    place, extent = axis_of(node), node.arg.extent
+    place, extent = axis_of(node), node.extent
     wide = {
         one: refit(one, name=one.name + suffix, shape=(extent, *one.arg.shape)) for one in buffers
     }
@@ -192,7 +193,7 @@ def as_plan(kernel: Kernel) -> Plan:
     name, params, variables, body, spmd = kernel
     pieces = runs(body, lambda one: place_of(one) == "grid")
     made, own, parts = separated(pieces, names_in(kernel))
-    temps = (*made, *[one for one in own if one.arg.space == GLOBAL])
+    temps = (*made, *[one for one in own if one.space == GLOBAL])
     launches = []
     for number, part in enumerate(parts):
         used = touched(part)
@@ -241,6 +242,45 @@ def _copied(source: UOp, target: UOp) -> UOp:
     return each(source, name, lambda place: store(target, place, load(source, place)))
 
 
+# Sums over part of a grid
+
+
+def settled(kernel: Kernel) -> Kernel:
+    """`kernel`, where sums that a grid loop leaves to statements after it go to global memory."""
+    body, taken = kernel.body, names_in(kernel)
+    for held in direct(body, Ops.BUFFER):
+        first, *others = [one for one in body if held in touched([one])] or [held]
+        if place_of(first) == "grid" and held.arg.init and held not in changed(others):
+            stored = refit(held, space=GLOBAL, init="")
+            sums = refit(held, name=fresh(f"{held.name}.g", taken), shape=())
+            added = _added(first, held, stored, sums)
+            body = rebuild(body, {**added, held: stored}) if added else body
+    return kernel._replace(body=body)
+
+
+def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
+    """The loop that adds to one place alone, as one that adds to `sums` and stores them at its end.
+
+    Nothing if there is none.
+    """
+    found = [use for one in under([node]) for use in uses(one) if use.buffer is held]
+    places = {use.access.indices for use in found}
+    sums_up = [use for use in found if use.how != "load"]
+    if len(places) > 1 or not sums_up or "store" in [use.how for use in sums_up]:
+        return {}
+    [indices] = places
+    while atoms(*indices) & atoms_in(node.src):
+        inside = [one for one in node.src if held in touched([one])]
+        if len(inside) > 1 or node.kind != "par":
+            return {}
+        [node] = inside
+    inner = atoms_in(node.src)
+    masks = [{value for value in use.access.mask if not atoms(value) & inner} for use in sums_up]
+    mask = mask_of(set.intersection(*masks))
+    total = store(stored, Access(indices, mask), load(sums, Access(())))
+    return {node: node.over((sums, *resized(node.src, {held: sums}, lambda _: ()), total))}
+
+
 # RFACTOR
 
 
@@ -250,8 +290,8 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
     Legal where its red loops change what is outside only by combining stores to register buffers,
     which nothing else in the reduction touches.
     """
-    reds = [found for found in loops_of(kernel, name) if found.arg.kind == "red"]
-    if not reds or any(found.arg.map for found in reds):
+    reds = [found for found in loops_of(kernel, name) if found.kind == "red"]
+    if not reds or any(found.map for found in reds):
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
     for node in reds:
         stores = _combining(node)
@@ -268,7 +308,7 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
     for state, made in found.items():
         if len(made.arg.places) > 1 or made.arg.rebase not in ("", "exp"):
             raise Illegal(f"RFACTOR: axis {name} carries a state that cannot be merged")
-        if state.arg.space != "reg" or not state.arg.init:
+        if state.space != "reg" or not state.arg.init:
             raise Illegal(f"RFACTOR: a state of {name} is no register that starts as one")
         if not found.keys() >= {*targets(made)}:
             raise Illegal(f"RFACTOR: {state.name} moves what {name} does not combine into")

@@ -95,8 +95,8 @@ def place(kernel: Kernel, name: str, space: str) -> Kernel:
         wanted = "a float32 parameter that is only read or only written, in image"
         raise Illegal(f"PLACE: {name} in {space!r}; expected {wanted}")
     moved = {buffer: refit(buffer, space=space)}
-    params, body = rebuild(kernel.params, moved), rebuild(kernel.body, moved)
-    return kernel._replace(params=params, body=body)
+    params = rebuild(kernel.params, moved)
+    return kernel._replace(params=params, body=rebuild(kernel.body, moved))
 
 
 # inline
@@ -165,7 +165,7 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> Pair:
         return (*made, *own, *first), rest
     [at] = [k for k, one in enumerate(body) if buffer in touched([one])]
     node = body[at]
-    if node.op is not Ops.LOOP or node.arg.kind != "par":
+    if node.op is not Ops.LOOP or node.kind != "par":
         raise Illegal(f"AT: {buffer.name} is not inside par loops alone")
     first, rest = _stored(node.src, buffer, taken)
     whole = distributed(node.over(first + rest), (first, rest), GLOBAL)
@@ -279,15 +279,12 @@ def _rebased(early: Statements, late: Statements, lead: UOp, earlier: set[UOp]) 
 
 def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     """True for a sum, at the place of that state, of products with one factor exp(score - now)."""
-    arg = sum_of.arg
-    if sum_of.op is not Ops.STORE or arg.combine != "sum":
-        return False
-    lead, place = made.arg.places[0], arg.places[0]
+    [lead], [place] = made.arg.places, sum_of.arg.places[:1]
     leads = place._replace(indices=place.indices[: len(lead.indices)])
-    if leads != lead or lead.indices != now.arg.indices:
-        return False
+    is_there = leads == lead and lead.indices == now.arg.indices
     moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]
-    return moving == [exponential] and sum_of.source.arg.init == "sum"
+    is_sum = sum_of.arg.combine == sum_of.source.arg.init == "sum"
+    return is_sum and is_there and moving == [exponential]
 
 
 def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
@@ -322,7 +319,7 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
     def less(indices: Indices) -> Indices:
         return indices[:at] + indices[at + 1 :]
 
-    shape, space = less(buffer.arg.shape), buffer.arg.space
+    shape, space = less(buffer.arg.shape), buffer.space
     near = "packed" if space == GLOBAL else space
     new = refit(buffer, shape=shape, space=near if shape else "reg")
     inner = resized(body, {buffer: new}, less)
@@ -331,12 +328,12 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
 
 def _as_value(body: Statements, buffer: UOp) -> Statements:
     now = load(buffer, Access(()))
-    made, *others = stores_to(body, buffer) or [buffer]
-    once = made in body and not others and made.arg == StoreArg((now.arg,))
-    if not once or loads_of(body, buffer) != [now] or buffer.arg.init:
+    stores = stores_to(body, buffer)
+    is_plain = [one.arg for one in stores if one in body] == [StoreArg((now.arg,))]
+    if not is_plain or len(stores) > 1 or loads_of(body, buffer) != [now] or buffer.arg.init:
         return (buffer, *body)
-    [value] = values(made)
-    plain = value.op is Ops.LOAD and not value.arg.mask and value.source.arg.space == "reg"
+    [made], [value] = stores, values(stores[0])
+    plain = value.op is Ops.LOAD and not value.arg.mask and value.source.space == "reg"
     if plain and value.source not in changed(body[body.index(made) :]):
         return rebuild([one for one in body if one is not made], {now: value})
     named = let(buffer.name, value)

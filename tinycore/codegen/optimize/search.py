@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.actions import Actions, applied
+from tinycore.codegen.optimize.analysis import perfect_pairs
 from tinycore.codegen.optimize.edit import find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.config import DEBUG
@@ -37,7 +38,7 @@ def search(kernel: Kernel, caps: Caps, width: int, evaluate: Evaluate) -> Action
     """The best candidate after some rounds of changing the `width` best ones."""
     seen: set[str] = set()
     measured = partial(_measured, kernel, evaluate, seen)
-    first = tuple(heuristic(kernel, caps)[1])
+    _, first = heuristic(kernel, caps)
     best = measured([first] if caps.max_group_threads > 1 else [first, ()])
     if not best:
         return first
@@ -111,16 +112,14 @@ def _first(kernel: Kernel) -> Iterator[str]:
     for buffer in find(kernel.body, Ops.BUFFER):
         yield f"AT({buffer.name}, inline)"
         yield f"AT({buffer.name}, root)"
-    for outer in loops_in(kernel.body):
-        inner = outer.source
-        if len(outer.src) == 1 and inner.op is Ops.LOOP:
-            yield f"FUSE({outer.name}, {inner.name})"
+    for outer, inner in perfect_pairs(kernel.body):
+        yield f"FUSE({outer}, {inner})"
 
 
 def _last(tree: Kernel, caps: Caps) -> Iterator[Actions]:
     free: dict[str, UOp] = {}
     for loop in loops_in(tree.body):
-        if not loop.arg.map:
+        if not loop.map:
             free.setdefault(loop.name, loop)
     for name, loop in free.items():
         yield from _for_loop(loop, name, caps)
@@ -129,12 +128,12 @@ def _last(tree: Kernel, caps: Caps) -> Iterator[Actions]:
 
 
 def _for_loop(loop: UOp, name: str, caps: Caps) -> Iterator[Actions]:
-    if loop.arg.kind == "par":
+    if loop.kind == "par":
         yield (f"MAP({name}, grid)",)
         yield (f"MAP({name}, reg)",)
     if caps.max_group_threads > 1:
         cut = f"SPLIT({name}, {caps.lanes})"
-        parted = (f"RFACTOR({name}.1)", f"MAP({name}.1.j, thread)") * (loop.arg.kind == "red")
+        parted = (f"RFACTOR({name}.1)", f"MAP({name}.1.j, thread)") * (loop.kind == "red")
         yield (cut, *parted, f"MAP({name}.1, thread)")
         yield (f"MAP({name}, thread)",)
     if name.endswith(".0"):
@@ -142,13 +141,13 @@ def _for_loop(loop: UOp, name: str, caps: Caps) -> Iterator[Actions]:
     for factor in (2, 4, 8):
         cut = f"SPLIT({name}, {factor})"
         yield (cut, f"MAP({name}.1, unroll)")
-        if loop.arg.kind == "red":
+        if loop.kind == "red":
             yield (cut, f"RFACTOR({name}.1)", f"MAP({name}.1, reg)")
-    if loop.arg.extent.hi <= 8:
+    if loop.extent.hi <= 8:
         yield (f"MAP({name}, unroll)",)
     near = [space for space in caps.tile_spaces if space != "reg"]
     for buffer in sorted(read([loop]), key=lambda one: one.name):
-        for space in near if buffer.arg.space == GLOBAL else ():
+        for space in near if buffer.space == GLOBAL else ():
             yield (f"STAGE({buffer.name}, {name}, {space}, box)",)
     inside = loop.source
     if inside.op is Ops.LOOP:

@@ -31,20 +31,17 @@ from tinycore.codegen.optimize.edit import (
     refit,
     renewed,
 )
-from tinycore.codegen.optimize.partial import settled
-from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan
+from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan, settled
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, mask_of
 from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
-from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, axis_of, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
-FIXED = (*TEAMS, "lane", "reg", "vec", "unroll")
 
 
 def split(kernel: Kernel, name: str, factor: int) -> Kernel:
@@ -54,9 +51,9 @@ def split(kernel: Kernel, name: str, factor: int) -> Kernel:
     """
 
     def change(node: UOp) -> Statements:
-        times = node.arg.extent.hi
-        if node.arg.map:
-            raise Illegal(f"SPLIT: axis {name} is mapped to {node.arg.map}")
+        times = node.extent.hi
+        if node.map:
+            raise Illegal(f"SPLIT: axis {name} is mapped to {node.map}")
         if factor < 1 or (factor > 1 and times == 1):
             raise Illegal(f"SPLIT: factor {factor} of axis {name}, which runs {times} times")
         return (tiled(node, factor),)
@@ -70,7 +67,7 @@ def tiled(node: UOp, factor: int) -> UOp:
     count = (extent + (factor - 1)) // factor
     value = axis(f"{name}.0", count) * factor + axis(f"{name}.1", factor)
     mask = mask_of([extent - 1 - value])
-    if mask and atom_of(node) in atoms(*[one.arg.extent for one in loops_in(node.src)]):
+    if mask and atom_of(node) in atoms(*[one.extent for one in loops_in(node.src)]):
         raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
     inner = loop(kind, f"{name}.1", factor, placed(node.src, {axis_of(node): value}, mask))
     return loop(kind, f"{name}.0", count, [inner])
@@ -97,7 +94,7 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
 def fused(node: UOp, inner: UOp) -> UOp:
     """A perfect pair of loops, the inner one of constant extent, as one loop."""
-    first, count = node.arg, inner.arg.extent.const
+    first, count = node.arg, inner.extent.const
     name, extent = f"{first.axis}_{inner.name}", first.extent * count
     whole = axis(name, extent)
     places = {axis_of(node): whole // count, axis_of(inner): whole % count}
@@ -113,14 +110,14 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """
     if place not in PLACES:
         raise Illegal(f"MAP: {place!r} is no place; expected one of {', '.join(PLACES)}")
-    able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.arg.kind]]
+    able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.kind]]
     if not able:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
     for node in able:
-        extent = node.arg.extent
-        if node.arg.map:
-            raise Illegal(f"MAP: axis {name} is mapped to {node.arg.map} already")
-        if place in FIXED and not extent.is_const:
+        extent = node.extent
+        if node.map:
+            raise Illegal(f"MAP: axis {name} is mapped to {node.map} already")
+        if place not in ("grid", "thread") and not extent.is_const:
             raise Illegal(f"MAP: axis {name} has no constant extent")
         if place == "grid" and any(atom.kind != "variable" for atom in atoms(extent)):
             raise Illegal(f"MAP: the extent of {name} is not known at launch")
@@ -252,7 +249,7 @@ def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
     """
     loops = [found for found in loops_in(body) if atom_of(found) is atom]
     own = declared(loops) | _private(body, atom).keys()
-    if find(loops, *TILES, Ops.BLOCK) or any(one.arg.kind == "ser" for one in loops):
+    if find(loops, *TILES, Ops.BLOCK) or any(one.kind == "ser" for one in loops):
         return None
     places = [use for statement in under(loops) for use in written(statement)]
     return [use.access.mask for use in places if use.buffer not in own]

@@ -24,7 +24,6 @@ from tinycore.codegen.optimize.edit import (
     loads_of,
     loops_in,
     names_in,
-    own_axes,
     read,
     refit,
     renewed,
@@ -35,7 +34,7 @@ from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import Mask, atoms, mask_of, substitute
-from tinycore.uop.index import Atom, Index, axis, make
+from tinycore.uop.index import Atom, Index, axes_over, axis, make
 from tinycore.uop.ops import ELEMENTWISE, toposort
 from tinycore.uop.sites import under
 from tinycore.uop.tree import (
@@ -51,7 +50,7 @@ from tinycore.uop.tree import (
 )
 
 Layout = tuple[tuple[str, ...], ...]
-BOX = "box"
+
 _PURE = ELEMENTWISE | {Ops.LET}
 ENGINES = {"reg": "", "packed": "loop", "group": "thread"}
 
@@ -66,8 +65,8 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
     """
     if space not in ENGINES:
         raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
-    if not isinstance(layout, tuple) and layout != BOX:
-        raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or {BOX}")
+    if not isinstance(layout, tuple) and layout != "box":
+        raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or box")
     wide, taken = buffer_named(kernel, source), names_in(kernel)
 
     def on_loop(node: UOp) -> Statements:
@@ -107,7 +106,7 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
     used = atoms(*indices(tuple([one.arg for one in reads])))
     if any(atom.kind == "gather" for atom in used) or any(one.arg.sequence for one in reads):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
-    if reads and atoms_in(node.src) & atoms(*[one.arg.extent for one in loops_in(node.src)]):
+    if reads and atoms_in(node.src) & atoms(*[one.extent for one in loops_in(node.src)]):
         raise Illegal(f"STAGE: loops that read {name} have extents that vary")
     if len({one.arg.fill for one in reads}) > 1:
         raise Illegal(f"STAGE: reads of {name} have several fills")
@@ -144,12 +143,12 @@ def _function(result: UOp, read: UOp, element: UOp) -> UOp:
 
 
 def _filled(target: UOp, value: UOp) -> Statements:
-    name, shape = f"{target.name}.", target.arg.shape
-    if target.arg.space == "reg":
-        return (each(target, name, lambda place: store(target, place, value)),)
-    box = tuple((f"{name}{k}", extent) for k, extent in enumerate(shape))
-    filled = store(target, Access(own_axes(name, shape)), value)
-    copy = refit(filled, box=box, engine=ENGINES[target.arg.space]).replace(op=Ops.COPY)
+    filled = each(target, f"{target.name}.", lambda place: store(target, place, value))
+    if target.space == "reg":
+        return (filled,)
+    *loops, filled = under([filled])
+    box = tuple([(one.name, one.extent) for one in loops])
+    copy = refit(filled, box=box, engine=ENGINES[target.space]).replace(op=Ops.COPY)
     return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 
 
@@ -193,7 +192,7 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     inside = _place("STAGE", name, node, layout, places)
     env = {}
     shape = [place.hi + 1 for place in inside]
-    for whole, place in zip(own_axes(f"{name}.", shape), inside, strict=True):
+    for whole, place in zip(axes_over(f"{name}.", shape), inside, strict=True):
         for atom, stride in place.terms:
             env[atom] = whole // stride % (atom.hi + 1)
     origin = tuple(substitute(index, env) for index in places)
@@ -204,7 +203,7 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
 
 def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -> Indices:
     found = []
-    extents = {one.name: one.arg.extent for one in loops_in(node.src)}
+    extents = {one.name: one.extent for one in loops_in(node.src)}
     for group in layout:
         inside = make(0)
         for listed in group:
@@ -286,7 +285,7 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
         raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
     path = loops[: depth + 1]
     plain = wide.arg.init and not stores[0].arg.rebase
-    if [one.arg.kind for one in path] != ["red", *["par"] * depth] or not plain:
+    if [one.kind for one in path] != ["red", *["par"] * depth] or not plain:
         raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
     return path
 

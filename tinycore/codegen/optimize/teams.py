@@ -83,11 +83,6 @@ def teams(kernel: Kernel, caps: Caps) -> tuple[Kernel, Actions]:
 class _Teams(Choice):
     """Choices for one kernel."""
 
-    @property
-    def is_near(self) -> bool:
-        """True if tiles in the memory of a group are nearer than global memory."""
-        return "group" in self.caps.tile_spaces
-
     def root(self, position: int) -> None:
         """Share a root statement among groups and threads."""
         self.unmask(position)
@@ -111,7 +106,7 @@ class _Teams(Choice):
     def _share(self, chain: Nodes, body: Nodes) -> bool:
         """Leave parts of a long sum to several groups, if else there were too few."""
         [nest, *others] = _nests(body) or [()]
-        if others or not nest or nest[0].arg.kind != "red":
+        if others or not nest or nest[0].kind != "red":
             return False
         name, extent = nest[0].name, extent_of(nest[0])
         groups, each = iterations(chain), MOST * self.lanes
@@ -128,9 +123,9 @@ class _Teams(Choice):
     # a thread for each element
 
     def _elements(self, chain: Nodes) -> None:
-        best = contiguous_axis(chain, chain[-1].src)
+        best = contiguous_axis(chain)
         inner = names_of(loops_in(chain[-1].src))
-        free = [loop for loop in chain if not loop.arg.map]
+        free = [loop for loop in chain if not loop.map]
         if not inner and self._turned(tuple(free)):
             return
         names, count = names_of(free), iterations(free)
@@ -138,7 +133,7 @@ class _Teams(Choice):
             names = self.order(names, [best.name])
         whole = self.fused(names)
         many = count >= self.lanes * self.caps.units * LEAST
-        if best and many and best.arg.extent.is_const and extent_of(best) % self.lanes == 0:
+        if best and many and best.extent.is_const and extent_of(best) % self.lanes == 0:
             self.take(f"SPLIT({whole}, {self.lanes})")
             self.take(*[f"REORDER({whole}.1, {below})" for below in inner])
             self.take(f"MAP({whole}.1, vec)")
@@ -162,7 +157,11 @@ class _Teams(Choice):
         if len(rows) != 1 or len({*turned.values()}) != 1:
             return False
         [last], [first, *_], (high, wide) = rows, turned.values(), ROWS
-        if extent_of(first) < high or extent_of(last) < wide or not self.is_near:
+        if (
+            extent_of(first) < high
+            or extent_of(last) < wide
+            or "group" not in self.caps.tile_spaces
+        ):
             return False
         before = self.kernel, self.taken
         others = names_of(loop for loop in chain if loop not in (first, last))
@@ -188,7 +187,7 @@ class _Teams(Choice):
         longest = max(map(iterations, nests), default=0)
         if not all(nests) or longest < LEAST:
             return False
-        near = [contiguous_axis((*chain, *nest), nest[-1].src) for nest in nests]
+        near = [contiguous_axis((*chain, *nest)) for nest in nests]
         if any(axis in nest for axis, nest in zip(near, nests, strict=True)):
             return True
         if any(axis in chain for axis in near):
@@ -200,7 +199,7 @@ class _Teams(Choice):
         for nest in _nests(body):
             self.fused(names_of(nest))
         names = names_of(chain)
-        self.place("grid", *names_of(loop for loop in chain if not loop.arg.map))
+        self.place("grid", *names_of(loop for loop in chain if not loop.map))
         loops = self._along(names)
         longest = max(map(extent_of, loops), default=1)
         most = min(MOST, self.caps.max_group_threads)
@@ -216,7 +215,7 @@ class _Teams(Choice):
         found: dict[str, UOp] = {}
         work = direct(self.kernel.body, Ops.LOOP)
         for one in work:
-            if one.arg.map == "grid" or one.name in outer:
+            if one.map == "grid" or one.name in outer:
                 work += direct(one.src, Ops.LOOP)
             else:
                 found.setdefault(one.name, one)
@@ -225,19 +224,19 @@ class _Teams(Choice):
     def _hold(self, at: str, loops: Sequence[UOp], most: int) -> bool:
         """Keep rows in registers that several loops read, if no more than `most`; True if any."""
         seen = Counter([buffer for loop in loops for buffer in read([loop])])
-        again = [one for one, count in seen.items() if count > 1 and one.arg.space == GLOBAL]
+        again = [one for one, count in seen.items() if count > 1 and one.space == GLOBAL]
         names = sorted(names_of(again)) if len(again) <= most else []
         kept = [self.take(f"STAGE({name}, {at}, reg, box)") for name in names]
         return any(kept)
 
     def _across(self, loop: UOp, team: int, staged: bool) -> None:
         name, extent = loop.name, extent_of(loop)
-        if not loop.arg.extent.is_const or loop.arg.kind == "ser" or extent < 2:
+        if not loop.extent.is_const or loop.kind == "ser" or extent < 2:
             return
         whole = extent % self.lanes == 0 and extent >= self.lanes * self.caps.lanes
         lanes = self.lanes if whole else 1
         self.take(f"SPLIT({name}, {min(team * lanes, extent)})")
-        if loop.arg.kind == "red" and not self.take(f"RFACTOR({name}.1)"):
+        if loop.kind == "red" and not self.take(f"RFACTOR({name}.1)"):
             return
         for part, place in (f"{name}.1", "vec"), (f"{name}.1.j", "unroll"):
             if lanes > 1 and self.take(f"SPLIT({part}, {lanes})"):
@@ -254,7 +253,7 @@ class _Teams(Choice):
         if operands is None:
             return False
         groups = _groups(operands)
-        square = _square(operands, groups, self.caps)
+        square = _square(operands, groups)
         if square is None:
             return False
         both, rows, columns = map(names_of, groups)
@@ -280,21 +279,20 @@ class _Teams(Choice):
         staged: dict[str, str] = {}
         for one in operands.moving:
             staged.setdefault(one.buffer.name, layouts[any(map(one.moves, groups[2]))])
-        for name, layout in staged.items() if self.is_near else ():
+        for name, layout in staged.items() if "group" in self.caps.tile_spaces else ():
             self.take(f"STAGE({name}, {depth}.0, group, [{depth}.1][{layout}])")
         self.place("unroll", f"{depth}.1")
         return True
 
 
 def _nests(body: Nodes) -> list[Nodes]:
-    return [_nest(one) for one in direct(body, Ops.LOOP)]
+    """From each loop, those of one kind and constant extents that are all of its body; or none."""
+    found = [chain_of((one,), one.kind) for one in direct(body, Ops.LOOP)]
+    return [() if loops_in(inside) or not _are_const(nest) else nest for nest, inside in found]
 
 
-def _nest(statement: UOp) -> Nodes:
-    """Loops of one kind and constant extents, each the whole body of the one around; or none."""
-    nest, body = chain_of((statement,), statement.arg.kind)
-    plain = not loops_in(body) and all(one.arg.extent.is_const for one in nest)
-    return nest if plain else ()
+def _are_const(loops: Nodes) -> bool:
+    return all(one.extent.is_const for one in loops)
 
 
 Groups = tuple[list[UOp], list[UOp], list[UOp]]
@@ -312,10 +310,10 @@ def _groups(operands: Contraction) -> Groups:
     return [loop for loop in moved if loop not in (*rows, *columns)], rows, columns
 
 
-def _square(operands: Contraction, groups: Groups, caps: Caps) -> Square | None:
-    batch, m, n = map(iterations, groups)
-    const = all(one.arg.extent.is_const for one in (*operands.par, *operands.red))
-    if not const or min(m, n) < 16 or iterations(operands.red) < LEAST // 8:
+def _square(operands: Contraction, groups: Groups) -> Square | None:
+    caps, (batch, m, n) = operands.caps, map(iterations, groups)
+    is_small = min(m, n) < 16 or iterations(operands.red) < LEAST // 8
+    if is_small or not _are_const(operands.par + operands.red):
         return None
 
     def seconds(square: Square) -> float:
