@@ -11,23 +11,13 @@ from typing import Any, NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.affine import Mask, atoms, mask_of, unalias
-from tinycore.uop.index import (
-    Atom,
-    Index,
-    alias,
-    as_index,
-    axes_over,
-    digit,
-    gather,
-    make,
-    variable,
-)
+from tinycore.uop.index import Atom, Index, alias, as_index, axes_over, digit, gather, variable
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
 from tinycore.uop.tree import Access, BufferArg, Nodes, Rebuild, both, gathered, indices, load
 
-ZERO = make(0)
+ZERO = as_index(0)
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # each element is one of the source
 
 

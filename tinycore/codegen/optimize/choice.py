@@ -41,7 +41,7 @@ class Choice:
         self.taken += legal
         return legal == texts
 
-    def take_all(self, *texts: str, fits: Callable[[Kernel], bool] = bool) -> bool:
+    def take_all(self, *texts: str, fits: Callable[[Kernel], bool] = lambda _: True) -> bool:
         """Apply all of the actions, or none if one is not legal or what they make does not fit."""
         before = self.kernel, self.taken
         if self.take(*texts) and fits(self.kernel):

@@ -98,8 +98,7 @@ class Contraction(NamedTuple):
         """Lanes along a reduction axis: partial sums of vectors."""
         if any(one.stride(vector) != 1 for one in self.loads):
             return
-        free = self.caps.registers
-        sizes = [(1, m, n) for m, n in _SQUARES if m * n + m + n <= free]
+        sizes = [(1, m, n) for m, n in _SQUARES if m * n + m + n <= self.caps.registers]
         for row, column in permutations(self.par, 2):
             yield from self._tiles((vector, row, column), sizes)
 

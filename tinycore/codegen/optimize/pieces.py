@@ -1,4 +1,5 @@
-"""Cuts a body in pieces: loops (REORDER), launches (`as_plan`), or partial states (RFACTOR).
+"""Cuts a body in pieces: loops (REORDER), launches (`as_plan`, with sums of their own), or partial
+states (RFACTOR).
 
 In: a kernel and axes. Out: the kernel, in which buffers shared between pieces are one dimension
 larger, or a `Plan` (docs/ir.md rules 8, 9, 11). Next file: place.py.

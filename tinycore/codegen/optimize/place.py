@@ -267,8 +267,7 @@ def _rebased(early: Statements, late: Statements, lead: UOp, earlier: set[UOp]) 
     [made], [now] = stores, reads
     [score] = rebuild(values(made), let_values(early))
     exponential = (score - now).alu(Ops.EXP)
-    steps = [one for one in under(late) if one.op is not Ops.LET]
-    users = [one for one in rebuild(steps, let_values(late)) if now in evaluated(one)]
+    users = [one for one in rebuild(under(late), let_values(late)) if now in evaluated(one)]
     moved = dict.fromkeys([one.source for one in users])
     fits = all(_follows(one, made, now, exponential) for one in users)
     if not fits or moved.keys() & earlier:

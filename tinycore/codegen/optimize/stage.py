@@ -263,9 +263,8 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
     wide, taken = buffer_named(kernel, source), names_in(kernel)
     name = fresh(f"{source}.reg", taken)
 
-    def apart(one: UOp) -> Statements:
-        is_loop = one.op is Ops.LOOP
-        return (renewed(one, axis=fresh(one.name, taken)) if is_loop else one,)
+    def apart(one: UOp) -> list[UOp]:
+        return [renewed(one, axis=fresh(one.name, taken)) if one.op is Ops.LOOP else one]
 
     def change(body: Statements) -> Statements:
         [reduction, *_, node] = _loops_to(body, wide, at)

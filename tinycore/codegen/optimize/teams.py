@@ -134,9 +134,8 @@ class _Teams(Choice):
         whole = self.fused(names)
         many = count >= self.lanes * self.caps.units * LEAST
         if best and many and best.extent.is_const and extent_of(best) % self.lanes == 0:
-            self.take(f"SPLIT({whole}, {self.lanes})")
-            self.take(*[f"REORDER({whole}.1, {below})" for below in inner])
-            self.take(f"MAP({whole}.1, vec)")
+            orders = [f"REORDER({whole}.1, {below})" for below in inner]
+            self.take(f"SPLIT({whole}, {self.lanes})", *orders, f"MAP({whole}.1, vec)")
             whole, count = f"{whole}.0", count // self.lanes
         team = self._most()
         while team > LEAST and ceildiv(count, team) < self.caps.units:
@@ -157,11 +156,8 @@ class _Teams(Choice):
         if len(rows) != 1 or len({*turned.values()}) != 1:
             return False
         [last], [first, *_], (high, wide) = rows, turned.values(), ROWS
-        if (
-            extent_of(first) < high
-            or extent_of(last) < wide
-            or "group" not in self.caps.tile_spaces
-        ):
+        is_large = extent_of(first) >= high and extent_of(last) >= wide
+        if not is_large or "group" not in self.caps.tile_spaces:
             return False
         before = self.kernel, self.taken
         others = names_of(loop for loop in chain if loop not in (first, last))
