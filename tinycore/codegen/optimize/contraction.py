@@ -91,8 +91,7 @@ class Contraction(NamedTuple):
                 yield from self._tiles(loops, sizes, packed)
 
     def _uses(self, vector: UOp, packed: Reference) -> int:
-        others = [loop for loop in self.par if loop is not vector]
-        return iterations([loop for loop in others if not packed.moves(loop)])
+        return iterations([one for one in self.par if one is not vector and not packed.moves(one)])
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums of vectors."""

@@ -58,9 +58,9 @@ class _Vectors(Choice):
     def _tile_by_partial_sums(self, operands: Contraction, tile: Tile) -> None:
         vector, *sides = names_of(tile.loops)
         inside = operands.red[operands.red.index(tile.loops[0]) + 1 :]
-        self.take(*[f"REORDER({vector}, {loop.name})" for loop in inside])
-        split = f"SPLIT({vector}, {self.lanes})"
-        self.take(split, f"RFACTOR({vector}.1)", f"MAP({vector}.1.j, vec)")
+        orders = [f"REORDER({vector}, {loop.name})" for loop in inside]
+        self.take(*orders, f"SPLIT({vector}, {self.lanes})")
+        self.take(f"RFACTOR({vector}.1)", f"MAP({vector}.1.j, vec)")
         cut = [*zip(sides, tile.counts[1:], strict=True)][::-1]
         sunk = [name for name, count in cut if count > 1 and self.take(f"SPLIT({name}, {count})")]
         below = inside[-1].name if inside else f"{vector}.0"
@@ -253,4 +253,4 @@ class _RowTile:
 
 
 def _layout(*dims: str) -> str:
-    return "".join([f"[{axes}]" for axes in dims])
+    return f"[{']['.join(dims)}]"
