@@ -118,11 +118,16 @@ class Runs:
     def _divided(self, stage: Stage) -> tuple[UOp | None, UOp]:
         """The factor from a reduction that leaves a sum, since it does not depend on its loop, and
         the rest."""
-        every, moving = factors(stage.term), atoms(*stage.steps.axes)
-        leaving = [one for one in every if self._read(one) and moving.isdisjoint(self.depends[one])]
-        kept = [one for one in every if one not in leaving]
-        if stage.steps.combine != "sum" or not leaving or not kept:
-            return None, stage.term
+        term, steps = stage.term, stage.steps
+        leaving, kept = [], []
+        for one in factors(term):
+            is_fixed = atoms(*steps.axes).isdisjoint(self.depends[one])
+            if is_fixed and self._read(one):
+                leaving.append(one)
+            else:
+                kept.append(one)
+        if steps.combine != "sum" or not leaving or not kept:
+            return None, term
         return _product(leaving), _product(kept)
 
     def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Stage]]:

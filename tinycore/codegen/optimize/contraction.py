@@ -91,7 +91,8 @@ class Contraction(NamedTuple):
                 yield from self._tiles(loops, sizes, packed)
 
     def _uses(self, vector: UOp, packed: Reference) -> int:
-        return iterations([one for one in self.par if one is not vector and not packed.moves(one)])
+        others = [loop for loop in self.par if loop is not vector]
+        return iterations([loop for loop in others if not packed.moves(loop)])
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums of vectors."""

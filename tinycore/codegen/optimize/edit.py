@@ -192,10 +192,9 @@ def edit(statements: Nodes, change: Change) -> Statements:
 def in_block(kernel: Kernel, buffer: UOp, change: Callable[[Statements], Statements]) -> Kernel:
     """The kernel with the block changed that declares `buffer`."""
     blocks = [one for one in find(kernel.body, *BODIES) if buffer in one.src]
-    if not blocks:
-        return kernel._replace(body=change(kernel.body))
     new = {one: one.over(change(one.src)) for one in blocks}
-    return kernel._replace(body=rebuild(kernel.body, new))
+    body = rebuild(kernel.body, new) if new else change(kernel.body)
+    return kernel._replace(body=body)
 
 
 def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:

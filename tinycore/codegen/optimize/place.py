@@ -114,12 +114,13 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
         raise Illegal(f"AT: {name} is no function of its place")
     later = changed(body[body.index(producer) :]) - {buffer}
-    now = {made: let(name, value)}
-    if later & read([now[made]]):
+    whole = let(name, value)
+    if later & read([whole]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
+    now = {made: whole}
     for node in loads_of(body, buffer):
         places = dict(zip(place.indices, node.arg.indices, strict=True))
-        [found] = placed((now[made],), places, node.arg.mask)
+        [found] = placed((whole,), places, node.arg.mask)
         now[node] = mask_value(node.arg.mask).where(found.source, node.arg.fill or 0)
     return pruned(rebuild(body, now))
 
@@ -237,21 +238,21 @@ def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
 
 def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     """Two loops over one index space as one, named as the second."""
-    one, two, late = first.arg, second.arg, second.src
-    if one.extent is not two.extent or one.map != two.map:
-        raise Illegal(f"AT: loops {one.axis} and {two.axis} differ in extent or place")
-    if "ser" in (one.kind, two.kind):
-        raise Illegal(f"AT: loop {one.axis} or {two.axis} runs in order")
+    if first.extent is not second.extent or first.map != second.map:
+        raise Illegal(f"AT: loops {first.name} and {second.name} differ in extent or place")
+    if "ser" in (first.kind, second.kind):
+        raise Illegal(f"AT: loop {first.name} or {second.name} runs in order")
+    late = second.src
     early = placed(first.src, {axis_of(first): axis_of(second)})
     own = own_places(early + late, axis_of(second))
     for lead in sorted(_met(early, late), key=lambda one: one.name):
         if not own.get(lead):
             early, late = _rebased(early, late, lead, earlier)
     new = names_declared(direct(early, Ops.LET, Ops.BUFFER))
-    clash = new & names_declared(late) | {two.axis} & names_declared(early)
+    clash = new & names_declared(late) | {second.name} & names_declared(early)
     if clash:
         raise Illegal(f"AT: {min(clash)} is a name in both loops")
-    kind = one.kind if one.kind == two.kind else "red"
+    kind = first.kind if first.kind == second.kind else "red"
     return refit(second, kind=kind).over(early + late)
 
 
@@ -305,7 +306,7 @@ def _contracted(before: Statements, fused: UOp, after: Statements) -> Pair:
     for group in tied(fused.src):
         common = set.intersection(*[own.get(one, set()) for one in group])
         if common and group <= free:
-            own.update(dict.fromkeys(group, common))
+            own |= dict.fromkeys(group, common)
         else:
             free -= group
     inner = fused.src
@@ -328,8 +329,8 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
 def _as_value(body: Statements, buffer: UOp) -> Statements:
     now = load(buffer, Access(()))
     stores = stores_to(body, buffer)
-    is_plain = [one.arg for one in stores if one in body] == [StoreArg((now.arg,))]
-    if not is_plain or len(stores) > 1 or loads_of(body, buffer) != [now] or buffer.arg.init:
+    once = [one.arg for one in stores] == [StoreArg((now.arg,))] and stores[0] in body
+    if not once or loads_of(body, buffer) != [now] or buffer.arg.init:
         return (buffer, *body)
     [made], [value] = stores, values(stores[0])
     plain = value.op is Ops.LOAD and not value.arg.mask and value.source.space == "reg"

@@ -80,12 +80,12 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
     """
 
     def change(node: UOp) -> Statements:
-        inner, high, low = node.source, node.arg, node.source.arg
-        if node.src != (inner,) or inner.op is not Ops.LOOP or low.axis != second:
+        inner = node.source
+        if node.src != (inner,) or inner.op is not Ops.LOOP or inner.name != second:
             raise Illegal(f"FUSE: {second} is not the whole body of {first}")
-        if high.kind != low.kind or high.map or low.map:
+        if node.kind != inner.kind or node.map or inner.map:
             raise Illegal(f"FUSE: {first} and {second} differ in kind or are mapped")
-        if not high.extent.is_const or not low.extent.is_const:
+        if not node.extent.is_const or not inner.extent.is_const:
             raise Illegal(f"FUSE: extents of {first} and {second} are not constant")
         return (fused(node, inner),)
 
@@ -94,11 +94,11 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
 def fused(node: UOp, inner: UOp) -> UOp:
     """A perfect pair of loops, the inner one of constant extent, as one loop."""
-    first, count = node.arg, inner.extent.const
-    name, extent = f"{first.axis}_{inner.name}", first.extent * count
+    count = inner.extent.const
+    name, extent = f"{node.name}_{inner.name}", node.extent * count
     whole = axis(name, extent)
     places = {axis_of(node): whole // count, axis_of(inner): whole % count}
-    return loop(first.kind, name, extent, placed(inner.src, places), first.map)
+    return loop(node.kind, name, extent, placed(inner.src, places), node.map)
 
 
 def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
@@ -140,13 +140,13 @@ def peel(kernel: Kernel, name: str) -> Kernel:
     primes = _Primes(kernel, name)
 
     def change(node: UOp) -> Statements:
-        arg = node.arg
-        if arg.map not in ("", "grid") or not arg.extent.is_const or arg.extent.const < 2:
+        extent = node.extent
+        if node.map not in ("", "grid") or not extent.is_const or extent.const < 2:
             raise Illegal(f"PEEL: axis {name} is mapped or has no constant extent above one")
-        last = arg.extent.const - 1
+        last = extent.const - 1
         copy = primes.copy(node, make(last))
         copy = reduce(_cut, loops_in(copy), copy)
-        if not arg.map:
+        if not node.map:
             return (renewed(node, extent=make(last)), *copy)
         here = axis_of(node)
         before = alias(here, 0, last - 1)
@@ -169,8 +169,8 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
     primes = _Primes(kernel, name)
 
     def change(node: UOp) -> Statements:
-        arg = node.arg
-        if arg.kind != "par" or arg.map or not arg.extent.is_const or arg.extent.const < factor:
+        extent = node.extent.const
+        if node.kind != "par" or node.map or not node.extent.is_const or extent < factor:
             raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
         own = declared(node.src)
         combining = [one for one in find(node.src, *STORES) if one.arg.combine]
@@ -178,7 +178,6 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
             raise Illegal(f"OVERLAP: {name} holds a combining store")
         if (changed(node.src) - own) & read(node.src):
             raise Illegal(f"OVERLAP: {name} reads what it writes")
-        extent = arg.extent.const
         rest = extent % factor
         tiles = tiled(renewed(node, extent=make(extent - rest)), factor)
         if not rest:
