@@ -206,8 +206,10 @@ def edit_loops(kernel: Kernel, name: str, change: Change) -> Kernel:
 
 def is_inside(buffer: UOp, place: Access) -> bool:
     """True if a place is in its buffer even where its mask is false."""
-    pairs = zip(place.indices, buffer.arg.shape, strict=False)
-    return all(index.lo >= 0 and index.hi < extent.lo for index, extent in pairs)
+    for index, extent in zip(place.indices, buffer.arg.shape, strict=False):
+        if index.lo < 0 or index.hi >= extent.lo:
+            return False
+    return True
 
 
 def readdressed(node: UOp, change: Places) -> UOp:
