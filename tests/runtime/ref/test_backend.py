@@ -47,12 +47,11 @@ def test_a_kernel_is_its_own_object_code() -> None:
     x = filled(allocator, np.arange(4, dtype=np.float32))
     ids = filled(allocator, np.array([3, -2], np.int32))
     y = allocator.alloc(8, "host", 64)
-    seconds = device.load(binary, "scaled")([x, ids, y], [5], Launch(), True)
+    assert device.load(binary, "scaled")([x, ids, y], [5], Launch(), True) is None
     device.synchronize()
     found = np.zeros(2, np.float32)
     allocator.copyout(found.view(np.uint8).data, y)
     assert found.tolist() == [15, 10]
-    assert seconds is not None and seconds > 0
     device.close()
 
 

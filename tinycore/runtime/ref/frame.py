@@ -8,9 +8,6 @@ machine.py.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from copy import copy
-from functools import reduce
-from itertools import product
-from operator import and_
 from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -24,6 +21,7 @@ from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under
 from tinycore.uop.tree import BODIES, GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
+from tinycore.util import prod
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -81,9 +79,8 @@ class Frame:
         self.names: dict[Atom | UOp, Any] = {}
         self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
-        self.has_lanes = any(getattr(s.arg, "own", None) for s in statements)
-        suspect = checked or kernel.spmd or self.has_lanes
-        self.random = random if suspect or any(s.op not in SCHEDULED for s in statements) else None
+        own = [s for s in statements if s.op not in SCHEDULED or getattr(s.arg, "own", None)]
+        self.random = random if checked or kernel.spmd or own else None
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
@@ -109,10 +106,11 @@ class Frame:
         place = f" in `{show(self.statement)}`" if self.statement else ""
         raise RefError(f"ref: {self.kernel.name}: {wrong}{place}; expected {expected}.")
 
-    def known(self, key: Atom | UOp, name: str) -> Any:
+    def known(self, key: Atom | UOp) -> Any:
         """What a name means here."""
         if key not in self.names:
-            self.fail(f"{name} has no value here", "a statement around or before that gives one")
+            wrong = f"{key.name} has no value here"
+            self.fail(wrong, "a statement around or before that gives one")
         return self.names[key]
 
     # index values, masks and places
@@ -124,7 +122,7 @@ class Frame:
     def _atom(self, atom: Atom) -> Array:
         if atom.kind == "gather":
             return self._gathered(atom) % (atom.hi + 1)
-        return self.known(atom, atom.name)
+        return self.known(atom)
 
     def _gathered(self, atom: Atom) -> Array:
         return self.value(atom.node).astype(np.int64)
@@ -140,12 +138,12 @@ class Frame:
                     outside = wanted[~exists].flat[0]
                     self.fail(f"index {outside} is gathered", f"-{extent}..{extent - 1}")
                 found.append(exists)
-        whole = reduce(and_, found, self.mask)
+        whole = prod(found, start=self.mask)
         return np.True_ if whole.all() else whole
 
     def place(self, buffer: UOp, access: Access) -> Place:
         """The elements that `access` means; where the mask is false, any number."""
-        instance: Instance = self.known(buffer, buffer.name)
+        instance: Instance = self.known(buffer)
         mask = self.where(access.mask, access.indices)
         cells = instance.base
         for value, (extent, stride) in zip(access.indices, instance.dimensions, strict=True):
@@ -165,8 +163,7 @@ class Frame:
         """The value of an expression in every iteration that runs at once."""
         memo: dict[UOp, Array] = {}
         for node in postorder([root], operands):
-            sources = [memo[source] for source in operands(node)]
-            memo[node] = self._node(node, sources)
+            memo[node] = self._node(node, [memo[source] for source in operands(node)])
         return memo[root]
 
     def _node(self, node: UOp, sources: list[Array]) -> Array:
@@ -187,7 +184,7 @@ class Frame:
                 return decode(stored.view(storage(dtype)), dtype)
         reference = node.op.row.reference
         if not reference:
-            return self.known(node, node.arg)
+            return self.known(node)
         return convert(reference(np, *sources), dtype)
 
     # elements
@@ -241,8 +238,7 @@ class Frame:
                 wrong = f"{how or 'store'} of {slot.told(sequence)}"
                 self.fail(wrong, "a wait before; copies fill slots alone")
         watches = self._watches(instance)
-        agents = [who for _, who in watches]
-        cells, new, *agents = place.rows(stored, *agents)
+        cells, new, *agents = place.rows(stored, *[who for _, who in watches])
         lack = instance.touch(cells, reads)
         if lack:
             self.fail(f"{node.name} is touched, {lack}", "a store or a wait before")
@@ -293,7 +289,8 @@ def consumers(body: Iterable[UOp], path: Path = ()) -> Iterator[tuple[UOp, Path]
     """Buffers, each with a role or team that must free its slots."""
     for statement in body:
         if statement.op is Ops.FREE:
-            yield from product(statement.src, [path])
+            for buffer in statement.src:
+                yield buffer, path
         elif statement.op in BODIES:
             for inner in [(*path, agent) for agent in agents(statement)] or [path]:
                 yield from consumers(statement.src, inner)

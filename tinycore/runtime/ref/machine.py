@@ -5,8 +5,6 @@ In: a frame, statements. Out: effects on the arrays, or RefError. Next file: __i
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from functools import reduce
-from operator import and_
 from typing import Any
 
 from tinycore.dtype import decode, encode
@@ -118,10 +116,8 @@ class Machine(Frame):
         """Store values; each state that depends on them is moved whole."""
         arg, moved = statement.arg, dependents(statement)
         old = self.noted("old", statement) if moved else ()
-        inner = self
-        if self.has_lanes:
-            inner = copy(self)
-            inner.lane = self.lane_of(statement)
+        inner = copy(self)
+        inner.lane = self.lane_of(statement)
         given = [inner.value(value) for value in values(statement)]
         for buffer, access, value in zip(statement.src, arg.places, given, strict=False):
             inner.put(inner.place(buffer, access), value, arg.combine or arg.rebase)
@@ -152,7 +148,8 @@ class Machine(Frame):
         Inside a loop mapped `own` the lanes that hold the target may, or if none does those that
         hold all it reads. Unless a reduction crosses lanes, they hold both.
         """
-        owned = [use for use in uses(statement) if use.buffer.arg.own]
+        touched = uses(statement) if self.random else ()
+        owned = [use for use in touched if use.buffer.arg.own]
         owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
@@ -162,7 +159,7 @@ class Machine(Frame):
         if "red" in loops:
             owned = owned[:1]
         held = [self.holds(lanes, use.buffer, use.access) for use in owned]
-        running = whole = reduce(and_, held)
+        running = whole = prod(held)
         if not loops:
             running = lanes == self.lane
         elif owned[0].how != "load":
@@ -187,9 +184,7 @@ class Machine(Frame):
         arg = statement.arg
         target, source = statement.src
         outward = target.arg.space == GLOBAL
-        near, named = target, arg.places[0]
-        if outward:
-            near, named = source.src[0], source.arg
+        near, named = (source.source, source.arg) if outward else (target, arg.places[0])
         ((slot, sequence),) = self.slots(near, named.sequence)
         while not slot.may_start(sequence, outward):
             yield f"copy {slot.told(sequence)}"
