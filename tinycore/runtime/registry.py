@@ -42,8 +42,7 @@ class Devices:
     def __init__(self, look: Callable[[], dict[str, Plugin]] = discover) -> None:
         self._look = functools.cache(look)
         self._open: dict[str, OpenDevice] = {}
-        self._canonical: dict[str, str] = {}
-        self._automatic = ""
+        self._resolved = functools.cache(self._resolve)
         self._lock = threading.RLock()
 
     @property
@@ -53,13 +52,7 @@ class Devices:
         In this order: the innermost `Context(DEV=...)`, what was assigned here, `DEV`, the flag
         `NAME=1`, the best ready one. Raises: DeviceError or BackendError, with the cause.
         """
-        named = DEV.value
-        if named:
-            return self.canonicalize(named)
-        if not self._automatic:
-            with self._lock:
-                self._automatic = self._flagged() or self._best()
-        return self._automatic
+        return self.canonicalize(DEV.value) if DEV.value else self._automatic
 
     @DEFAULT.setter
     def DEFAULT(self, name: str) -> None:
@@ -72,12 +65,9 @@ class Devices:
         Raises: DeviceError if nothing installed has the name; BackendError if that plugin is out of
         use.
         """
-        if name is None:
-            return self.DEFAULT
-        known = self._canonical.get(name) if isinstance(name, str) else None
-        if not known:
-            known = self._canonical[name] = self._resolve(name)
-        return known
+        if not isinstance(name, str):
+            return self.DEFAULT if name is None else self._resolve(name)
+        return self._resolved(name)
 
     def __getitem__(self, name: str) -> OpenDevice:
         """The open device of that name, opened at the first call. Raises: as `canonicalize`."""
@@ -163,14 +153,14 @@ class Devices:
                     print(f"opened {name}: {plugin.source}, {device.target.arch}")
         return device
 
-    def _flagged(self) -> str:
-        names = [name for name in self.plugins() if os.getenv(name) == "1"]
+    @functools.cached_property
+    def _automatic(self) -> str:
+        names = tuple(name for name in self.plugins() if os.getenv(name) == "1")
         if len(names) > 1:
             flags = listed(f"{name}=1" for name in names)
             raise DeviceError(f"device: {flags} are all set; expected one. Unset the others")
-        return self.canonicalize(names[0]) if names else ""
-
-    def _best(self) -> str:
+        if names:
+            return self.canonicalize(*names)
         # The core's own device is not imported where there is another.
         ready = self._ready(built_in=False) or self._ready(built_in=True)
         names = tuple(plugin.name for plugin in ready)
