@@ -8,12 +8,13 @@ import pickle
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 from tinycore import config
 from tinycore.cache import source_key
 from tinycore.codegen.lower import lower
 from tinycore.codegen.optimize import optimize
+from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import DEBUG
 from tinycore.engine.run import Code, Step, name_of, work_of
 from tinycore.engine.tune import plan_of
@@ -67,43 +68,39 @@ def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
 def build(kernel: Kernel, device: OpenDevice) -> Binary:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
     with arena():
-        if device.renderer.takes != "kernel":
-            try:
-                return build_plan(plan_of(kernel, device), device.target)
-            except Unsupported:  # as of a group that needs more memory than there is
-                few = replace(device.caps, max_group_threads=min(32, device.caps.max_group_threads))
-                return build_plan(optimize(kernel, few), device.target)
-        source = device.renderer.render(kernel)
-        binary = device.compiler.compile(source)
-        step = _step(kernel, binary, range(len(kernel.params)), Launch())
-        return Artifact((step,), ())
+        if device.renderer.takes == "kernel":
+            return build_plan(as_plan(kernel), device.target)
+        try:
+            return build_plan(plan_of(kernel, device), device.target)
+        except Unsupported:  # as of a group that needs more memory than there is
+            few = replace(device.caps, max_group_threads=min(32, device.caps.max_group_threads))
+            return build_plan(optimize(kernel, few), device.target)
 
 
 def build_plan(plan: Plan, target: Target) -> Binary:
-    """Lower, render and compile the launches of an optimised kernel; needs no device."""
+    """Lower, render and compile the launches of a plan; needs no device."""
     assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
     numbers = {node.name: k for k, node in enumerate(plan.params + plan.temps)}
     steps = []
-    for _, buffers, kernel in plan.launches:
+    for name, buffers, kernel in plan.launches:
         assert kernel, f"build_plan: {plan.name} has a vendor's call"
-        lowered = lower(kernel, target)
-        source = target.renderer.render(lowered)
+        program: Any = kernel
+        launch = Launch()
+        if target.renderer.takes != "kernel":
+            program = lower(kernel, target)
+            launch = Launch(_sizes(program.grid), _sizes(program.group), program.scratch_bytes)
+        source = target.renderer.render(program)
         if DEBUG.value >= 4:
             print(source)
         binary = target.compiler.compile(source)
         if DEBUG.value >= 7:
             with suppress(Unsupported):
                 print(target.compiler.disassemble(binary))
-        launch = Launch(_sizes(lowered.grid), _sizes(lowered.group), lowered.scratch_bytes)
-        slots = [numbers[name] for name in buffers]
-        steps.append(_step(kernel, binary, slots, launch))
+        slots = tuple(numbers[buffer] for buffer in buffers)
+        values = tuple(variable.arg[0] for variable in kernel.variables)
+        steps.append(Step(binary, name, slots, values, launch))
     temps = [size(node.arg.shape) * node.dtype.itemsize for node in plan.temps]
     return Artifact(tuple(steps), tuple(temps))
-
-
-def _step(kernel: Kernel, binary: bytes, slots: Sequence[int], launch: Launch) -> Step[bytes]:
-    values = tuple(variable.arg[0] for variable in kernel.variables)
-    return Step(binary, kernel.name, tuple(slots), values, launch)
 
 
 def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
