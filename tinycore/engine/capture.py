@@ -5,7 +5,7 @@ which decides when a replay is legal.
 """
 
 import weakref
-from itertools import groupby
+from itertools import compress, groupby
 from operator import attrgetter
 
 from tinycore.config import DEBUG, JIT
@@ -73,20 +73,18 @@ class _Run:
 
     def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
         self.device = device
-        self.launches = launches
         self.steps = [one.step for one in launches]
         self.calls = [bound(one.step, one.buffers) for one in launches]
         self.inputs = inputs
         given = set(inputs)
         self.now = (inputs, {**BOUND})
         changing = [one.step.values or not given.isdisjoint(one.buffers) for one in launches]
-        self.changing = [k for k, changes in enumerate(changing) if changes]
+        self.changing = [*compress(enumerate(launches), changing)]
 
     def replay(self, inputs: Buffers) -> None:
         if self.now != (inputs, BOUND):
             swap = dict(zip(self.inputs, inputs, strict=True))
-            for k in self.changing:
-                step, buffers, _ = self.launches[k]
+            for k, (step, buffers, _) in self.changing:
                 swapped = [swap.get(buffer, buffer) for buffer in buffers]
                 self.calls[k] = bound(step, swapped)
             self.now = (inputs, {**BOUND})

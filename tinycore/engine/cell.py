@@ -4,9 +4,8 @@ In: graph nodes. Out: cells; two `zeros(n)` are one node, two cells and two buff
 realize.py.
 """
 
-import itertools
 from collections.abc import Iterator
-from threading import RLock
+from itertools import count
 from weakref import WeakKeyDictionary, WeakSet
 
 from tinycore.runtime.buffer import Buffer
@@ -14,28 +13,14 @@ from tinycore.uop.graph import graph_buffer
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.shape import Shape
 
-_numbers = itertools.count()
 _data: WeakKeyDictionary[UOp, Buffer] = WeakKeyDictionary()
 
 
-class Cells(WeakSet["Cell"]):
-    """Cells while they live; those of a moment are looked at while other threads change them."""
-
-    _lock = RLock()
+class Cells(WeakKeyDictionary["Cell", None]):
+    """Cells while they live, as keys; one looks at those of a moment, whatever is added then."""
 
     def __iter__(self) -> Iterator["Cell"]:
-        with self._lock:
-            return iter([*super().__iter__()])
-
-    def add(self, cell: "Cell") -> None:
-        """Add one cell."""
-        with self._lock:
-            super().add(cell)
-
-    def discard(self, cell: "Cell") -> None:
-        """Take one cell out, if it is there."""
-        with self._lock:
-            super().discard(cell)
+        return filter(None, [reference() for reference in self.keyrefs()])
 
 
 class Cell:
@@ -47,7 +32,7 @@ class Cell:
         self.uop = uop
         self.device = device
         self.stored: UOp | None = None
-        PENDING.add(self)
+        PENDING[self] = None
 
     @property
     def is_realized(self) -> bool:
@@ -57,12 +42,12 @@ class Cell:
     def write(self, uop: UOp) -> None:
         """Make `uop` the current version; what was read before keeps the old one."""
         self.uop = uop
-        PENDING.add(self)
+        PENDING[self] = None
 
     def settle(self, stored: UOp) -> None:
         """Record that the current version now lies in `stored`."""
         self.uop = self.stored = stored
-        PENDING.discard(self)
+        PENDING.pop(self, None)
 
 
 # Cells whose current version is not stored: a realization that overwrites a buffer in place first
@@ -75,12 +60,10 @@ STATES = Cells()
 # Buffers that captures use: a cell that is stored in one stays there.
 PINNED: WeakSet[Buffer] = WeakSet()
 
+fresh_number = count().__next__
+"""A number no other buffer or CONTIGUOUS of this process has."""
+
 _read: WeakKeyDictionary[UOp, frozenset[Buffer]] = WeakKeyDictionary()
-
-
-def fresh_number() -> int:
-    """A number no other buffer or CONTIGUOUS of this process has."""
-    return next(_numbers)
 
 
 def stored_cell(buffer: Buffer, shape: tuple[int, ...]) -> Cell:
@@ -106,8 +89,7 @@ def buffer_of(node: UOp) -> Buffer:
 
 def buffers_read(node: UOp) -> frozenset[Buffer]:
     """The data that a graph is computed from."""
-    found = _read.get(node)
-    if found is None:
+    if node not in _read:
         leaves = [inner for inner in toposort([node]) if inner.op is Ops.BUFFER]
-        found = _read[node] = frozenset(_data[leaf] for leaf in leaves)
-    return found
+        _read[node] = frozenset(map(buffer_of, leaves))
+    return _read[node]

@@ -39,7 +39,7 @@ class _State:
     def __init__(self, device: str, seed: int) -> None:
         self.key = _words_cell(_key(device, seed), device)
         self.counter = _words_cell([0], device)
-        STATES.add(self.counter)
+        STATES[self.counter] = None
 
     def restart(self, seed: int) -> None:
         """The memory stays: captured calls read it there."""
