@@ -33,18 +33,16 @@ EXPORTS = {
     "Variable": "tinycore.tensor",
     "dtypes": "tinycore.dtype",
     "getenv": "tinycore.config",
-    "nn": "tinycore",
+    "nn": "tinycore.nn",
 }
-"""Where each public name lives; a name of `tinycore` itself is a package."""
+"""The module where each public name lives, or that it is."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in EXPORTS:
         raise AttributeError(f"tinycore has no name {name!r}; it has {', '.join(EXPORTS)}")
-    if EXPORTS[name] == __name__:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(EXPORTS[name]), name)
-    globals()[name] = value
+    module = importlib.import_module(EXPORTS[name])
+    globals()[name] = value = getattr(module, name, module)
     return value
 
 
