@@ -6,6 +6,7 @@ error is bounded by steps * 2**-24 of it, the bound of a float32 accumulation of
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,10 @@ def by_launches(run: Callable[..., None]) -> Callable[..., None]:
     """`run`, which takes a kernel, on the launches of a plan one after another."""
 
     def run_unit(
-        unit: Kernel | Plan, arrays: list[Array], values: Mapping[str, int], seed: int
+        unit: Kernel | Plan,
+        arrays: Sequence[Array],
+        values: Mapping[str, int] = MappingProxyType({}),
+        seed: int = 0,
     ) -> None:
         if isinstance(unit, Kernel):
             run(unit, arrays, values, seed)
@@ -71,7 +75,7 @@ def by_launches(run: Callable[..., None]) -> Callable[..., None]:
         for node in unit.temps:
             held[node.name] = np.full(size(node.arg.shape), initial("", node.dtype))
         for _, buffers, kernel in unit.launches:
-            assert kernel
+            assert kernel, "a vendor's call"
             run(kernel, [held[name] for name in buffers], values, seed)
 
     return run_unit
@@ -79,7 +83,7 @@ def by_launches(run: Callable[..., None]) -> Callable[..., None]:
 
 def checked(case: Case, unit: Kernel | Plan, seed: int = 0) -> list[str]:
     """What is wrong after the checked entry ran `unit`."""
-    return run_case(case, unit, seed, check_kernel)
+    return run_case(case, unit, seed, by_launches(check_kernel))
 
 
 def wrong(found: Array, want: Expected) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ir import NAMES, kernels_of, read_units, text_of
-from tests.ir.cases import CASES, Case, checked, run_case
+from tests.ir.cases import CASES, Case, by_launches, checked, run_case
 from tinycore.runtime.ref import RefError, run_kernel
 from tinycore.uop import Ops, UOp, spec
 from tinycore.uop.parser import parse
@@ -83,7 +83,7 @@ def test_the_checked_entry_agrees_with_numpy(case: Case) -> None:
 def test_the_oracle_agrees_with_numpy(case: Case) -> None:
     unit = case.read()
     for seed in range(2):
-        assert run_case(case, unit, seed, run_kernel) == []
+        assert run_case(case, unit, seed, by_launches(run_kernel)) == []
 
 
 def test_the_kernels_hold_all_that_orders_memory() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.ir.cases import by_launches
 from tinycore.codegen.optimize.actions import apply
 from tinycore.runtime.ref import check_kernel, run_kernel
 from tinycore.uop.parser import parse
@@ -49,7 +50,7 @@ def assert_same(kernel: Kernel, other: Kernel | Plan, seed: int) -> None:
     given = [array.copy() for array in wanted]
     variables = {node.arg[0]: Random(seed).randint(*node.arg[1:]) for node in kernel.variables}
     run_kernel(kernel, wanted, variables)
-    check_kernel(other, given, variables, seed)
+    by_launches(check_kernel)(other, given, variables, seed)
     for want, found in zip(wanted, given, strict=True):
         np.testing.assert_allclose(found, want, rtol=2e-5, atol=2e-5)
 
