@@ -6,7 +6,7 @@ machine.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import copy
 from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
@@ -20,10 +20,11 @@ from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under
-from tinycore.uop.tree import BODIES, GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
+from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
 from tinycore.util import prod
 
 SCHEDULED = (Ops.LOOP, Ops.IF, Ops.BUFFER, Ops.LET, Ops.STORE)
+ENGINES = (Ops.COPY, Ops.MMA)
 COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
@@ -60,7 +61,7 @@ class Frame:
 
     `shape` is that of the loops that run at once, `mask` is where the IFs around are true.
     `watches` are the loops around with the numbers of their iterations; `path` and `lane` say who
-    runs (no lane: a team as a whole; `engine`: a copy or MMA). `random` orders what has no order;
+    runs (no lane: a team as a whole). `random` orders what has no order;
     without it the kernel is trusted. `threads` watches over each team, and at None over all.
     """
 
@@ -69,8 +70,7 @@ class Frame:
     watches: Watches = ()
     path: Path = ()
     lane: Array = None
-    engine: bool = False
-    statement: UOp | None = None
+    statement: Any = None
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
@@ -249,7 +249,7 @@ class Frame:
             changed = differ(instance.data[cells], new)
             met = others(written, cells, who) & changed
             # what an engine does among threads is ordered by WAIT and FREE
-            if not (self.engine and watch.name == "threads"):
+            if not (self.statement.op in ENGINES and watch.name == "threads"):
                 least, greatest = written if changes else read
                 np.minimum.at(least, cells, who)
                 np.maximum.at(greatest, cells, who)
@@ -283,17 +283,6 @@ def agents(statement: UOp) -> list[tuple[str, int]]:
         case LoopArg(name, extent, map="warpgroup" | "warp") | BlockArg("role", name, _, extent):
             return [(name, at) for at in range(extent.hi)]
     return []
-
-
-def consumers(body: Iterable[UOp], path: Path = ()) -> Iterator[tuple[UOp, Path]]:
-    """Buffers, each with a role or team that must free its slots."""
-    for statement in body:
-        if statement.op is Ops.FREE:
-            for buffer in statement.src:
-                yield buffer, path
-        elif statement.op in BODIES:
-            for inner in [(*path, agent) for agent in agents(statement)] or [path]:
-                yield from consumers(statement.src, inner)
 
 
 def is_at_once(loop: UOp) -> bool:

@@ -3,23 +3,22 @@
 In: a frame, statements. Out: effects on the arrays, or RefError. Next file: __init__.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
 from tinycore.dtype import decode, encode
-from tinycore.runtime.ref.frame import Frame, agents, consumers
-from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Watch, np
+from tinycore.runtime.ref.frame import Frame, agents
+from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
 from tinycore.uop.affine import atoms, evaluate
 from tinycore.uop.index import axis
 from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
 from tinycore.uop.sites import uses
 from tinycore.uop.spec import TEAMS
-from tinycore.uop.tree import GLOBAL, Access, axis_of, dependents, let, load, values
+from tinycore.uop.tree import BODIES, GLOBAL, Access, axis_of, dependents, let, load, values
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
-LANES = ("thread", "lane")
 
 Steps = Iterator[str]  # each step says what a thread of control waits for
 
@@ -77,7 +76,7 @@ class Machine(Frame):
                 inner.watches = (*self.watches, (watch, who))
             if np.ndim(extent):
                 inner.mask = inner.where((arg.extent - 1 - place,))
-            if arg.map in LANES:
+            if arg.map in ("thread", "lane"):
                 inner.lane = who if self.lane is None else self.lane * count + who
             yield from inner.body(loop.src)
 
@@ -189,7 +188,6 @@ class Machine(Frame):
         while not slot.may_start(sequence, outward):
             yield f"copy {slot.told(sequence)}"
         inner = self.boxed(arg.box)
-        inner.engine = True
         place = inner.place(target, arg.places[0])
         (cells,) = place.rows()
         if not (outward or np.unique(cells).size == cells.size == place.instance.size):
@@ -213,7 +211,7 @@ class Machine(Frame):
             if not slot.visible(sequence, self.path):
                 self.fail(f"free {slot.told(sequence)}", "a wait before, and one free")
             slot.freed.add(self.path)
-            if slot.freed >= {path for node, path in consumers(self.kernel.body) if node is buffer}:
+            if slot.freed >= {*consumers(self.kernel.body, buffer)}:
                 slot.state = EMPTY
 
     # what a team does as a whole
@@ -225,7 +223,6 @@ class Machine(Frame):
             self.fail("mma is not run by a team as a whole", f"a {arg.engine} around, no lanes")
         acc, product = statement.src
         inner = self.boxed(arg.box)
-        inner.engine = True
         place = inner.place(acc, arg.places[0])
         inner.check(place, "sum")
         wide = np.float64 if acc.dtype.is_float else np.int64
@@ -242,3 +239,13 @@ class Machine(Frame):
         for path, watch in self.threads.items():
             if self.path in ((), path):
                 watch.clear()
+
+
+def consumers(body: Iterable[UOp], buffer: UOp, path: Path = ()) -> Iterator[Path]:
+    """Each role or team that must free the slots of a buffer."""
+    for statement in body:
+        if statement.op is Ops.FREE and buffer in statement.src:
+            yield path
+        elif statement.op in BODIES:
+            for inner in [(*path, agent) for agent in agents(statement)] or [path]:
+                yield from consumers(statement.src, buffer, inner)
