@@ -6,7 +6,7 @@ machine.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
@@ -19,7 +19,7 @@ from tinycore.uop.affine import Mask, atoms, evaluate
 from tinycore.uop.index import Atom, Index, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
-from tinycore.uop.sites import under
+from tinycore.uop.sites import under, uses
 from tinycore.uop.tree import GLOBAL, Access, BlockArg, Kernel, LoopArg, operands
 from tinycore.util import prod
 
@@ -100,6 +100,10 @@ class Frame:
         for name, extent in box:
             inner = inner.at(axis(name, extent), 0, int(self.index(extent)))
         return inner
+
+    def shuffled(self, items: Sequence[Any]) -> Sequence[Any]:
+        """What has no order, in a random one."""
+        return self.random.sample(items, len(items)) if self.random else items
 
     def fail(self, wrong: str, expected: str) -> NoReturn:
         """Raise RefError about the statement that runs."""
@@ -272,6 +276,43 @@ class Frame:
             number = list(self.threads).index(self.path)
             found += ((self.threads[None], number), (team, lane))
         return found
+
+    # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
+
+    def lane_of(self, statement: UOp) -> Array | None:
+        """The lane that runs a store of each element: the one around, or the first that may.
+
+        Inside a loop mapped `own` the lanes that hold the target may, or if none does those that
+        hold all it reads. Unless a reduction crosses lanes, they hold both.
+        """
+        touched = uses(statement) if self.random else ()
+        owned = [use for use in touched if use.buffer.arg.own]
+        owned.sort(key=lambda use: use.how == "load")  # targets first
+        if not owned:
+            return self.lane
+        count = 1 + max(lane.hi for lane in atoms(*[use.buffer.arg.own.lane for use in owned]))
+        lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
+        loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
+        if "red" in loops:
+            owned = owned[:1]
+        held = [self.holds(lanes, use.buffer, use.access) for use in owned]
+        running = whole = prod(held)
+        if not loops:
+            running = lanes == self.lane
+        elif owned[0].how != "load":
+            running = held[0]
+        if not ((running <= whole).all() and running.any(axis=0).all()):
+            names = ", ".join(use.buffer.name for use in owned)
+            self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
+        return np.argmax(running, axis=0)
+
+    def holds(self, lanes: Array, buffer: UOp, access: Access) -> Array:
+        """For each lane, in front, whether it holds the element or may not touch it."""
+        own = buffer.arg.own
+        indices = dict(zip(buffer.arg.names, access.indices, strict=True))
+        element = evaluate(own.element, lambda atom: self.index(indices[atom.name]))
+        held = evaluate(own.lane, lambda atom: lanes) == element
+        return held | ~self.where(access.mask, access.indices)
 
 
 # what is known before a kernel runs

@@ -5,17 +5,14 @@ In: a frame, statements. Out: effects on the arrays, or RefError. Next file: __i
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from typing import Any
 
 from tinycore.dtype import decode, encode
 from tinycore.runtime.ref.frame import Frame, agents
-from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
-from tinycore.uop.affine import atoms, evaluate
+from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Instance, Path, Watch, np
 from tinycore.uop.index import axis
 from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
-from tinycore.uop.sites import uses
 from tinycore.uop.spec import TEAMS
-from tinycore.uop.tree import BODIES, GLOBAL, Access, axis_of, dependents, let, load, values
+from tinycore.uop.tree import BODIES, GLOBAL, axis_of, dependents, let, load, values
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -105,10 +102,6 @@ class Machine(Frame):
             if waits == before:
                 yield "; ".join(sorted(map(": ".join, waits.items())))
 
-    def shuffled(self, items: Sequence[Any]) -> Sequence[Any]:
-        """What has no order, in a random one."""
-        return self.random.sample(items, len(items)) if self.random else items
-
     # stores
 
     def do_store(self, statement: UOp) -> None:
@@ -138,43 +131,6 @@ class Machine(Frame):
         for note in notes:
             self.do_let(note)
         return tuple(notes)
-
-    # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F
-
-    def lane_of(self, statement: UOp) -> Array | None:
-        """The lane that runs a store of each element: the one around, or the first that may.
-
-        Inside a loop mapped `own` the lanes that hold the target may, or if none does those that
-        hold all it reads. Unless a reduction crosses lanes, they hold both.
-        """
-        touched = uses(statement) if self.random else ()
-        owned = [use for use in touched if use.buffer.arg.own]
-        owned.sort(key=lambda use: use.how == "load")  # targets first
-        if not owned:
-            return self.lane
-        count = 1 + max(lane.hi for lane in atoms(*[use.buffer.arg.own.lane for use in owned]))
-        lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
-        loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
-        if "red" in loops:
-            owned = owned[:1]
-        held = [self.holds(lanes, use.buffer, use.access) for use in owned]
-        running = whole = prod(held)
-        if not loops:
-            running = lanes == self.lane
-        elif owned[0].how != "load":
-            running = held[0]
-        if not ((running <= whole).all() and running.any(axis=0).all()):
-            names = ", ".join(use.buffer.name for use in owned)
-            self.fail(f"a lane touches a register that it does not own, of {names}", "its own lane")
-        return np.argmax(running, axis=0)
-
-    def holds(self, lanes: Array, buffer: UOp, access: Access) -> Array:
-        """For each lane, in front, whether it holds the element or may not touch it."""
-        own = buffer.arg.own
-        indices = dict(zip(buffer.arg.names, access.indices, strict=True))
-        element = evaluate(own.element, lambda atom: self.index(indices[atom.name]))
-        held = evaluate(own.lane, lambda atom: lanes) == element
-        return held | ~self.where(access.mask, access.indices)
 
     # copies, their WAIT and FREE
 
