@@ -102,18 +102,17 @@ def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Numbers, Numbers
     at one step never share a region. Best fit: the smallest free region that is large enough, else
     the largest free one grown.
     """
-    regions: list[tuple[int, int]] = []  # the size of each, and the step that it is busy until
+    regions: dict[int, tuple[int, int]] = {}  # sizes, and the steps that they are busy until
     region_of = []
     for size_bytes, first, last in lives:
         wanted = round_up(max(size_bytes, 1), _ALIGNMENT)
         free = [
             (held < wanted, abs(held - wanted), k)
-            for k, (held, until) in enumerate(regions)
+            for k, (held, until) in regions.items()
             if until < first
         ]
-        _, _, chosen = min(free, default=(False, 0, len(regions)))
-        if not free:
-            regions.append((0, 0))
-        regions[chosen] = max(regions[chosen][0], wanted), last
+        *_, chosen = min(free, default=(len(regions),))
+        held, _ = regions.get(chosen, (0, 0))
+        regions[chosen] = max(held, wanted), last
         region_of.append(chosen)
-    return tuple(region_of), tuple(held for held, _ in regions)
+    return tuple(region_of), tuple(held for held, _ in regions.values())

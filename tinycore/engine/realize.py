@@ -25,7 +25,7 @@ def realize(cells: Iterable[Cell]) -> None:
 
     Raises: what compiling and running raise; cells not reached stay pending.
     """
-    asked = list(dict.fromkeys(cell for cell in cells if not cell.is_realized))
+    asked = [cell for cell in cells if not cell.is_realized]
     for device in dict.fromkeys(cell.device for cell in asked):
         here = [cell for cell in asked if cell.device == device]
         _realize_on(device, _with_company(here))
@@ -45,7 +45,7 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     run_steps(plan.steps, buffers, opened)
     recording = OPEN.recording
     if recording:
-        recording.roots += [cell.uop for cell in cells]
+        recording.roots.extend(cell.uop for cell in cells)
         recording.written.update(buffer_of(node) for node in placed)
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))

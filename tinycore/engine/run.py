@@ -53,13 +53,12 @@ class Recorded(NamedTuple):
     device: str
 
 
-class Recording:
+class Recording(NamedTuple):
     """What a captured call did: its launches, and the nodes and buffers it stored."""
 
-    def __init__(self) -> None:
-        self.launches: list[Recorded] = []
-        self.roots: list[UOp] = []
-        self.written: set[Buffer] = set()
+    launches: list[Recorded]
+    roots: list[UOp]
+    written: set[Buffer]
 
 
 class _Open(threading.local):
@@ -76,7 +75,7 @@ def recording() -> Iterator[Recording]:
     """Write down what this thread runs. Raises: CaptureError inside another recording."""
     if OPEN.recording:
         raise CaptureError("capture: another capture is open; expected one at a time")
-    OPEN.recording = Recording()
+    OPEN.recording = Recording([], [], set())
     try:
         yield OPEN.recording
     finally:
@@ -97,7 +96,7 @@ def run_steps(steps: Steps, slots: Buffers, device: OpenDevice) -> None:
     used = [[slots[slot] for slot in step.slots] for step in steps]
     launch(steps, list(map(bound, steps, used)), device)
     if OPEN.recording:
-        OPEN.recording.launches += map(Recorded, steps, used, [device.name] * len(steps))
+        OPEN.recording.launches.extend(map(Recorded, steps, used, [device.name] * len(steps)))
 
 
 def bound(step: Loaded, buffers: Buffers) -> Call:

@@ -8,6 +8,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
@@ -128,17 +129,15 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     bench = Bench()
-    while True:
-        try:
+    with suppress(EOFError):
+        while True:
             name, *arguments = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            answer = getattr(bench, name)(*arguments)
-        except Exception as error:
-            answer = f"{type(error).__name__}: {error}"
-        pickle.dump(answer, answers)
-        answers.flush()
+            try:
+                answer = getattr(bench, name)(*arguments)
+            except Exception as error:
+                answer = f"{type(error).__name__}: {error}"
+            pickle.dump(answer, answers)
+            answers.flush()
 
 
 if __name__ == "__main__":

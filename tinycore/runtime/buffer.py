@@ -42,13 +42,13 @@ class Buffer:
     __slots__ = ("__weakref__", "_held", "count", "device", "dtype", "id", "size_bytes")
 
     def __init__(self, device: str, dtype: DType, count: int) -> None:
+        self._held: tuple[OpenDevice, Block] | None = None
         assert count >= 0, f"a buffer of {count} elements"
         self.device = Device.canonicalize(device)
         self.dtype = dtype
         self.count = count
         self.id = next(_ids)
         self.size_bytes = count * dtype.itemsize * dtype.lanes
-        self._held: tuple[OpenDevice, Block] | None = None
 
     @property
     def opened(self) -> OpenDevice:
@@ -100,10 +100,9 @@ class Buffer:
         return target
 
     def __del__(self) -> None:
-        held = getattr(self, "_held", None)
-        if not held:
+        if not self._held:
             return
-        opened, block = held
+        opened, block = self._held
         GlobalCounters.mem_used -= self.size_bytes
         if opened.usable_here:
             with opened.guard("free"):

@@ -142,9 +142,7 @@ class CachingAllocator:
 
     def alloc(self, size_bytes: int) -> Block:
         """A block with room for `size_bytes`. Raises: OutOfMemory; the device stays usable."""
-        room = bucket(size_bytes)
-        if room > self.largest_bytes:
-            room = max(size_bytes, 1)
+        room = max(size_bytes, min(bucket(size_bytes), self.largest_bytes))
         with self._lock:
             waiting = self._waiting[room]
             if waiting:

@@ -61,11 +61,6 @@ class Plugin:
         """True for the device that comes with the core."""
         return self.point is None
 
-    @property
-    def faulty(self) -> bool:
-        """True if it is out of use for a reason someone should repair."""
-        return self.state in ("conflict", "incompatible", "broken", "lost")
-
     def load(self) -> Backend:
         """The backend, imported at the first call. Raises: BackendError, the same each time."""
         if self.backend is None:
