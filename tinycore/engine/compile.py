@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple
+from typing import Any, NamedTuple
 
 from tinycore import config
 from tinycore.cache import source_key
@@ -16,9 +16,9 @@ from tinycore.codegen.lower import lower
 from tinycore.codegen.optimize import optimize
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import DEBUG
-from tinycore.engine.run import Code, Step, name_of, work_of
+from tinycore.engine.run import Step, name_of, work_of
 from tinycore.engine.tune import plan_of
-from tinycore.runtime.contract import Launch, Program, Target
+from tinycore.runtime.contract import Launch, Target
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import Index
@@ -28,44 +28,43 @@ from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
 
 
-class Artifact(NamedTuple, Generic[Code]):
+class Artifact(NamedTuple):
     """The launches of one scheduled kernel, with the bytes of each temporary.
 
     The slots of a step number the kernel's parameters, then the temporaries.
     """
 
-    steps: tuple[Step[Code], ...]
+    steps: tuple[Step, ...]
     temps: tuple[int, ...]
 
 
-Binary = Artifact[bytes]  # what lies on disk
-_loaded: dict[tuple[str, str], Artifact[Program]] = {}
+_loaded: dict[tuple[str, str], Artifact] = {}
 
 
-def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact[Program]:
+def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact:
     """The launches of `kernel` on `device`, cached; the first counts the work of all.
 
     Raises: CompileError, Unsupported.
     """
     makers = (device.target.arch, compiler_key(device.compiler), source_key("tinycore"))
     key = f"{kernel_key(kernel)}|{makers}|{config.key()}"
-    found = _loaded.get((device.name, key))
-    if not found:
+    place = device.name, key
+    if place not in _loaded:
         named = kernel._replace(name=name_of(kernel))
         entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
         (first, *others), temps = load(pickle.loads(entry), device)
         first = Step(*first[:5], *work_of(kernel))
-        found = _loaded[device.name, key] = Artifact((first, *others), temps)
-    return found
+        _loaded[place] = Artifact((first, *others), temps)
+    return _loaded[place]
 
 
-def load(artifact: Binary, device: OpenDevice) -> Artifact[Program]:
+def load(artifact: Artifact, device: OpenDevice) -> Artifact:
     """An artifact ready to run."""
     steps = [Step(device.load(one.program, one.name), *one[1:]) for one in artifact.steps]
     return Artifact(tuple(steps), artifact.temps)
 
 
-def build(kernel: Kernel, device: OpenDevice) -> Binary:
+def build(kernel: Kernel, device: OpenDevice) -> Artifact:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
     with arena():
         if device.renderer.takes == "kernel":
@@ -77,7 +76,7 @@ def build(kernel: Kernel, device: OpenDevice) -> Binary:
             return build_plan(optimize(kernel, few), device.target)
 
 
-def build_plan(plan: Plan, target: Target) -> Binary:
+def build_plan(plan: Plan, target: Target) -> Artifact:
     """Lower, render and compile the launches of a plan; needs no device."""
     assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
     numbers = {node.name: k for k, node in enumerate(plan.params + plan.temps)}

@@ -78,12 +78,12 @@ def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionP
     sizes: dict[object, int] = {}  # in bytes, of each temporary
     runs = []
     for kernel, buffers in schedule.kernels:
-        loaded = load_kernel(kernel, device)
-        inside = {object(): size_bytes for size_bytes in loaded.temps}
-        new = [node for node in buffers if node not in slot]
-        sizes |= {node: size_of(node) * node.dtype.itemsize for node in new} | inside
+        steps, temps = load_kernel(kernel, device)
+        inside = {object(): size_bytes for size_bytes in temps}
+        new = {node: size_of(node) * node.dtype.itemsize for node in buffers if node not in slot}
+        sizes |= new | inside
         arguments = [*buffers, *inside]
-        runs += [(step, [arguments[k] for k in step.slots]) for step in loaded.steps]
+        runs += [(step, [arguments[k] for k in step.slots]) for step in steps]
     touches = [(one, at) for at, (_, used) in enumerate(runs) for one in used]
     first = dict(reversed(touches))
     last = dict(touches)
@@ -91,8 +91,8 @@ def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionP
     regions, region_bytes = plan_memory(lives)
     for one, region in zip(sizes, regions, strict=True):
         slot[one] = len(leaves) + len(sinks) + region
-    steps = [step._replace(slots=tuple(slot[one] for one in used)) for step, used in runs]
-    return ExecutionPlan(steps, tuple(slot[place] for place in schedule.places), region_bytes)
+    placed = [step._replace(slots=tuple(slot[one] for one in used)) for step, used in runs]
+    return ExecutionPlan(placed, tuple(slot[place] for place in schedule.places), region_bytes)
 
 
 def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Numbers, Numbers]:

@@ -89,13 +89,12 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
     states = [state for state in STATES if not state.is_realized]
     reached = set(toposort([cell.uop for cell in cells])) if states else set()
     found = dict.fromkeys(cells + [state for state in states if state.stored in reached])
-    written = {cell.stored for cell in found if cell.stored}
-    others = [cell for cell in PENDING if cell not in found] if written else []
-    reaches: dict[UOp, bool] = {}
+    reading = {cell.stored for cell in found if cell.stored}
+    others = [cell for cell in PENDING if cell not in found] if reading else []
     for node in toposort([cell.uop for cell in others]):
-        reaches[node] = node in written or any(reaches[source] for source in node.src)
-    readers = [cell for cell in others if reaches[cell.uop]]
-    return [*found, *readers]
+        if not reading.isdisjoint(node.src):
+            reading.add(node)
+    return [*found, *[cell for cell in others if cell.uop in reading]]
 
 
 def _without_copies(sinks: Sinks) -> Sinks:

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from tinycore.config import DEBUG
 from tinycore.errors import CaptureError
 from tinycore.runtime.buffer import Buffer, GlobalCounters
-from tinycore.runtime.contract import Call, Launch, Program
+from tinycore.runtime.contract import Call, Launch
 from tinycore.runtime.device import OpenDevice
 from tinycore.uop import Ops, UOp
 from tinycore.uop.ops import ELEMENTWISE
@@ -22,16 +22,15 @@ from tinycore.uop.sites import evaluated
 from tinycore.uop.tree import Kernel, walk
 from tinycore.util import format_seconds, prod
 
-Code = TypeVar("Code")  # object code, or a program where it is loaded
 
-
-class Step(NamedTuple, Generic[Code]):
+class Step(NamedTuple):
     """One launch: its code, the slots of its buffers, the names of its variables, its work.
 
+    The `program` is object code until it is loaded.
     Units: `operations` are arithmetic ones, `traffic_bytes` what it must at least move.
     """
 
-    program: Code
+    program: Any
     name: str
     slots: tuple[int, ...]
     values: tuple[str, ...]
@@ -40,15 +39,14 @@ class Step(NamedTuple, Generic[Code]):
     traffic_bytes: int = 0
 
 
-Loaded = Step[Program]
 Buffers = Sequence[Buffer]
-Steps = Sequence[Loaded]
+Steps = Sequence[Step]
 
 
 class Recorded(NamedTuple):
     """One launch that ran, with the buffers it ran on."""
 
-    step: Loaded
+    step: Step
     buffers: list[Buffer]
     device: str
 
@@ -99,7 +97,7 @@ def run_steps(steps: Steps, slots: Buffers, device: OpenDevice) -> None:
         OPEN.recording.launches.extend(map(Recorded, steps, used, [device.name] * len(steps)))
 
 
-def bound(step: Loaded, buffers: Buffers) -> Call:
+def bound(step: Step, buffers: Buffers) -> Call:
     """A step on these buffers, and what its variables stand for now."""
     handles = [buffer.handle for buffer in buffers]
     values = [BOUND[name] for name in step.values]
@@ -125,7 +123,7 @@ def count(steps: Steps) -> None:
     GlobalCounters.global_mem += sum([step.traffic_bytes for step in steps])
 
 
-def tell(step: Loaded, device: str, seconds: float) -> None:
+def tell(step: Step, device: str, seconds: float) -> None:
     """One line a kernel: what ran, for how long, at what rates."""
     GlobalCounters.time_sum_s += seconds
     rate = step.operations / max(seconds, 1e-9) / 1e9
@@ -167,7 +165,5 @@ def name_of(kernel: Kernel) -> str:
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
     words = ["reduce" if red else "map"]
     for sizes in filter(None, (par, red)):
-        words.append("x".join(sizes[:4]))
-        if len(sizes) > 4:
-            words.append("more")
+        words += ["x".join(sizes[:4]), *["more"] * (len(sizes) > 4)]
     return "_".join(words)

@@ -14,7 +14,7 @@ from typing import Any
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import DType, decode, dtypes, encode
-from tinycore.engine.compile import Binary, build_plan, load
+from tinycore.engine.compile import Artifact, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
@@ -37,7 +37,7 @@ class Bench:
     """What a worker can be asked."""
 
     @staticmethod
-    def compile(device: str, arch: str, text: str, actions: Sequence[str]) -> Binary:
+    def compile(device: str, arch: str, text: str, actions: Sequence[str]) -> Artifact:
         """The artifact of a kernel after some actions; needs the package, but no device."""
         name, _, _ = device.partition(":")
         backend = Device.plugins()[name].ready()
@@ -45,7 +45,7 @@ class Bench:
             plan = as_plan(apply_all(_kernel(text), actions))
             return build_plan(plan, backend.target(arch))
 
-    def prepare(self, device: str, text: str, reference: Binary) -> None:
+    def prepare(self, device: str, text: str, reference: Artifact) -> None:
         """Make inputs of the kernel, and what it computes of them."""
         kernel = _kernel(text)
         numbers = np().random.default_rng(0)
@@ -56,7 +56,7 @@ class Bench:
         self.buffers = [Buffer(device, p.dtype, size(p.arg.shape)) for p in kernel.params]
         self.wanted = self.results(self.ready(reference))
 
-    def ready(self, artifact: Binary) -> Run:
+    def ready(self, artifact: Artifact) -> Run:
         """A candidate, ready to run."""
         steps, temps = load(artifact, self.device)
         fresh = [Buffer(self.device.name, dtypes.uint8, count) for count in temps]
@@ -70,7 +70,7 @@ class Bench:
 
         return run
 
-    def check(self, artifact: Binary) -> float | str:
+    def check(self, artifact: Artifact) -> float | str:
         """The seconds of a first run, or what is wrong with its results."""
         run = self.ready(artifact)
         found = self.results(run)
@@ -79,7 +79,7 @@ class Bench:
                 return f"output {at} differs"
         return _seconds(run)
 
-    def race(self, artifacts: Sequence[Binary], rounds: int) -> list[float]:
+    def race(self, artifacts: Sequence[Artifact], rounds: int) -> list[float]:
         """The best of each, run in turns so that all meet the same machine."""
         runs = [self.ready(artifact) for artifact in artifacts]
         times = [[_seconds(run) for run in runs] for _ in range(rounds)]
