@@ -5,7 +5,6 @@ Comes in: a loss and targets. Goes out: the gradient of each. Next: schedule/.
 
 from collections.abc import Callable, Sequence
 
-from tinycore.dtype import Scalar
 from tinycore.errors import GradientError
 from tinycore.uop import graph
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
@@ -83,7 +82,7 @@ def _refuse(node: UOp, grad: UOp) -> UOp:
 # Pieces of rules
 
 
-def _full(node: UOp, value: Scalar) -> UOp:
+def _full(node: UOp, value: float) -> UOp:
     return graph.full(shape_of(node), value, node.dtype)
 
 

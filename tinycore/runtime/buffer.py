@@ -48,7 +48,7 @@ class Buffer:
         self.dtype = dtype
         self.count = count
         self.id = next(_ids)
-        self.size_bytes = count * dtype.itemsize * dtype.lanes
+        self.size_bytes = count * dtype.itemsize
 
     @property
     def opened(self) -> OpenDevice:

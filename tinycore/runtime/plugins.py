@@ -176,7 +176,7 @@ def _checked_backend(plugin: Plugin, module: object) -> Any:
     hooks = importlib.import_module(_HOOKS)
     manager = hooks.Manager(hooks.BackendHooks)
     if not hasattr(module, "tinycore_backend"):
-        alike = near("tinycore_backend", sorted(set(dir(module)) - set(manager.known)))
+        alike = near("tinycore_backend", dir(module))
         found = f"it has {alike[0]}" if alike else "it has nothing like it"
         raise BackendError(f"{plugin.source} has no hook tinycore_backend; {found}")
     manager.register(module)

@@ -61,8 +61,8 @@ class Frame:
 
     `shape` is that of the loops that run at once, `mask` is where the IFs around are true.
     `watches` are the loops around with the numbers of their iterations; `path` and `lane` say who
-    runs (no lane: a team as a whole). `random` orders what has no order;
-    without it the kernel is trusted. `threads` watches over each team, and at None over all.
+    runs (no lane: a team as a whole). `random` orders what has no order; without it the kernel is
+    trusted. `threads` watches over each team, and at None over all.
     """
 
     shape: tuple[int, ...] = ()
@@ -77,7 +77,6 @@ class Frame:
         copied = [s.src[0] for s in statements if s.op is Ops.COPY]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
-        self.stored = {node for s in statements for node in s.src if node.op is Ops.BUFFER}
         self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
         own = [s for s in statements if s.op not in SCHEDULED or getattr(s.arg, "own", None)]
         self.random = random if checked or kernel.spmd or own else None
@@ -222,8 +221,7 @@ class Frame:
         slots = self.names[buffer].slots
         if sequence is None:
             return [(slots[0], None)]
-        numbers = np.unique(self.index(sequence)).tolist()
-        return [(slots[one % len(slots)], one) for one in numbers]
+        return [(slots[one % len(slots)], one) for one in np.unique(self.index(sequence)).tolist()]
 
     def check(self, place: Place, how: str, stored: Array = 0) -> None:
         """Refuse to touch what is not there, what a copy moves, and what another touched.
@@ -250,8 +248,7 @@ class Frame:
             read, written = watch[instance]
             # what the iterations of a red loop combine they may read
             changes = not (reads or (watch.kind == "red" and not plain))
-            changed = differ(instance.data[cells], new)
-            met = others(written, cells, who) & changed
+            met = others(written, cells, who) & differ(instance.data[cells], new)
             # what an engine does among threads is ordered by WAIT and FREE
             if not (self.statement.op in ENGINES and watch.name == "threads"):
                 least, greatest = written if changes else read
@@ -267,7 +264,7 @@ class Frame:
 
     def _watches(self, instance: Instance) -> Watches:
         node = instance.node
-        if node in self.filled or node not in self.stored:
+        if node in self.filled:
             return ()
         found = self.watches[instance.watches :]
         if self.kernel.spmd and node.arg.space == "group":

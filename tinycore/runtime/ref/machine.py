@@ -13,7 +13,7 @@ from tinycore.dtype import constant, decode, encode, storage
 from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
 from tinycore.uop.index import axis, variable
-from tinycore.uop.ops import DEPENDENT, Nodes, Ops, UOp
+from tinycore.uop.ops import DEPENDENT, Ops, UOp
 from tinycore.uop.shape import size, upper_shape
 from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, axis_of, dependents, let, load, values
@@ -151,13 +151,15 @@ class Machine(Frame):
     def do_store(self, statement: UOp) -> None:
         """Store values; each state that depends on them is moved whole."""
         arg, moved = statement.arg, dependents(statement)
-        old = self.noted("old", statement) if moved else ()
+        new = tuple(map(load, statement.src, arg.places if moved else ()))
+        old = tuple(let("old", leader) for leader in new)
+        for note in old:
+            self.do_let(note)
         inner = copy(self)
         inner.lane = self.lane_of(statement)
         given = [inner.value(value) for value in values(statement)]
         for buffer, access, value in zip(statement.src, arg.places, given, strict=False):
             inner.put(inner.place(buffer, access), value, arg.combine or arg.rebase)
-        new = self.noted("new", statement) if moved else ()
         for state in moved:
             lead, *_ = arg.places
             extents = state.arg.shape[len(lead.indices) :]
@@ -168,13 +170,6 @@ class Machine(Frame):
             goal = arg._replace(places=(place,), combine="")
             move = statement.replace(src=(state, value), arg=goal)
             self.boxed(box).do_store(move)
-
-    def noted(self, name: str, store: UOp) -> Nodes:
-        """The leading states of a store as they are now, under a name."""
-        notes = [let(name, leader) for leader in map(load, store.src, store.arg.places)]
-        for note in notes:
-            self.do_let(note)
-        return tuple(notes)
 
     # copies, their WAIT and FREE
 
