@@ -73,12 +73,12 @@ class _Run:
 
     def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
         self.device = device
-        self.steps = [one.step for one in launches]
-        self.calls = [bound(one.step, one.buffers) for one in launches]
+        self.steps, used, _ = zip(*launches, strict=True)
+        self.calls = list(map(bound, self.steps, used))
         self.inputs = inputs
         given = set(inputs)
         self.now = (inputs, {**BOUND})
-        changing = [one.step.values or not given.isdisjoint(one.buffers) for one in launches]
+        changing = [step.values or not given.isdisjoint(used) for step, used, _ in launches]
         self.changing = [*compress(enumerate(launches), changing)]
 
     def replay(self, inputs: Buffers) -> None:

@@ -38,11 +38,10 @@ def plan_for(sinks: Sinks, device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]
     """The plan of these sinks on `device`, and the BUFFERs behind its leaf slots."""
     key, leaves = graph_key(sinks)
     full = (key, device.name, config.key())
-    plan = _plans.get(full) if config.SCACHE.value else None
-    if not plan:
+    if full not in _plans or not config.SCACHE.value:
         with arena():
-            plan = _plans[full] = _plan(sinks, leaves, device)
-    return plan, leaves
+            _plans[full] = _plan(sinks, leaves, device)
+    return _plans[full], leaves
 
 
 def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
@@ -64,8 +63,7 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
             arg = None
         elif node.op is Ops.CONST:
             arg = repr(arg)
-        sources = [place[source] for source in node.src]
-        rows.append((node.op, node.dtype, arg, *sources))
+        rows.append((node.op, node.dtype, arg, *[place[source] for source in node.src]))
     ends = [(place[node], place.get(old)) for node, old in sinks]
     return (tuple(rows), tuple(ends)), leaves
 

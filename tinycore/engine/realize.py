@@ -40,13 +40,13 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
         fresh = Buffer(device, node.dtype, size_of(node))
         in_place = slot < len(leaves)
         placed.append(leaves[slot] if in_place else new_node(fresh, shape_of(node)))
-    buffers = [buffer_of(node) for node in leaves + placed]
+    buffers = list(map(buffer_of, leaves + placed))
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
     recording = OPEN.recording
     if recording:
         recording.roots.extend(cell.uop for cell in cells)
-        recording.written.update(buffer_of(node) for node in placed)
+        recording.written.update(map(buffer_of, placed))
     for cell, node in zip(cells, placed, strict=True):
         cell.settle(_stable(node, cell.stored))
 

@@ -126,8 +126,8 @@ def count(steps: Steps) -> None:
 def tell(step: Step, device: str, seconds: float) -> None:
     """One line a kernel: what ran, for how long, at what rates."""
     GlobalCounters.time_sum_s += seconds
-    rate = step.operations / max(seconds, 1e-9) / 1e9
-    traffic = step.traffic_bytes / max(seconds, 1e-9) / 1e9
+    time_ns = max(seconds * 1e9, 1.0)
+    rate, traffic = step.operations / time_ns, step.traffic_bytes / time_ns
     print(
         f"*** {device:6} {step.name:28} {len(step.slots):2} buffers "
         f"{format_seconds(seconds):>9} {rate:9.1f} GFLOP/s {traffic:8.1f} GB/s"
@@ -141,7 +141,7 @@ def copied(source: Buffer, device: str) -> Buffer:
     """
     forbid_while_recording("copy")
     target = Buffer(device, source.dtype, source.count)
-    ends = (target.handle, source.handle, source.size_bytes)
+    ends = target.handle, source.handle, source.size_bytes
     if source.device != target.device or not target.opened.memory("transfer", *ends):
         target.copyin(source.as_memoryview(share=True))
     return target

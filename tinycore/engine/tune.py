@@ -101,7 +101,7 @@ def _start() -> Popen[bytes]:
     changed = [row for row in SETTINGS.values() if row.value != row.default]
     chosen = {row.name: str(row.value) for row in changed}
     environment = os.environ | chosen | {"PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
-    command = [sys.executable, "-m", "tinycore.engine.worker"]
+    command = sys.executable, "-m", "tinycore.engine.worker"
     return Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
 
 

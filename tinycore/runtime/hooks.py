@@ -91,7 +91,9 @@ class Hooks(Manager):
 
     def __init__(self) -> None:
         super().__init__(GlobalHooks)
-        for plugin in [plugin for plugin in installed(GROUP) if plugin.allowed]:
+        for plugin in installed(GROUP):
+            if not plugin.allowed:
+                continue
             name = f"{plugin.name} of {plugin.source}"
             with self._guard(name, "import"):
                 self.register(plugin.point.load(), name)

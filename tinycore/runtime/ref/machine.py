@@ -110,8 +110,7 @@ class Machine(Frame):
         block = max(1, BLOCK // prod(self.shape)) if loop in self.at_once else 1
         starts = range(0, count, block)
         for start in starts if arg.kind == "ser" else self.shuffled(starts):
-            many = min(block, count - start)
-            inner = self.at(place, start, many)
+            inner = self.at(place, start, min(block, count - start))
             who = inner.index(place)
             if arg.kind != "ser":
                 inner.watches = (*self.watches, (watch, who))
@@ -157,7 +156,7 @@ class Machine(Frame):
             self.do_let(note)
         inner = copy(self)
         inner.lane = self.lane_of(statement)
-        given = [inner.value(value) for value in values(statement)]
+        given = list(map(inner.value, values(statement)))
         for buffer, access, value in zip(statement.src, arg.places, given, strict=False):
             inner.put(inner.place(buffer, access), value, arg.combine or arg.rebase)
         for state in moved:
