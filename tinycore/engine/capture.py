@@ -77,7 +77,7 @@ class _Run:
         self.calls = list(map(bound, self.steps, used))
         self.inputs = inputs
         given = set(inputs)
-        self.now = (inputs, {**BOUND})
+        self.now = inputs, {**BOUND}
         changing = [step.values or not given.isdisjoint(used) for step, used, _ in launches]
         self.changing = [*compress(enumerate(launches), changing)]
 
@@ -87,7 +87,7 @@ class _Run:
             for k, (step, buffers, _) in self.changing:
                 swapped = [swap.get(buffer, buffer) for buffer in buffers]
                 self.calls[k] = bound(step, swapped)
-            self.now = (inputs, {**BOUND})
+            self.now = inputs, {**BOUND}
         device = Device[self.device]
         graph = device.device.graph
         if not graph or DEBUG.value >= 2 or JIT.value == 2:

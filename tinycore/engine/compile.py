@@ -46,7 +46,7 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact:
 
     Raises: CompileError, Unsupported.
     """
-    makers = (device.target.arch, compiler_key(device.compiler), source_key("tinycore"))
+    makers = device.target.arch, compiler_key(device.compiler), source_key("tinycore")
     key = f"{kernel_key(kernel)}|{makers}|{config.key()}"
     place = device.name, key
     if place not in _loaded:
@@ -60,7 +60,7 @@ def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact:
 
 def load(artifact: Artifact, device: OpenDevice) -> Artifact:
     """An artifact ready to run."""
-    steps = [Step(device.load(one.program, one.name), *one[1:]) for one in artifact.steps]
+    steps = [one._replace(program=device.load(one.program, one.name)) for one in artifact.steps]
     return Artifact(tuple(steps), artifact.temps)
 
 

@@ -37,7 +37,7 @@ _plans: dict[Any, ExecutionPlan] = {}
 def plan_for(sinks: Sinks, device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]]:
     """The plan of these sinks on `device`, and the BUFFERs behind its leaf slots."""
     key, leaves = graph_key(sinks)
-    full = (key, device.name, config.key())
+    full = key, device.name, config.key()
     if full not in _plans or not config.SCACHE.value:
         with arena():
             _plans[full] = _plan(sinks, leaves, device)
@@ -63,7 +63,8 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
             arg = None
         elif node.op is Ops.CONST:
             arg = repr(arg)
-        rows.append((node.op, node.dtype, arg, *[place[source] for source in node.src]))
+        sources = [place[source] for source in node.src]
+        rows.append((node.op, node.dtype, arg, *sources))
     ends = [(place[node], place.get(old)) for node, old in sinks]
     return (tuple(rows), tuple(ends)), leaves
 

@@ -165,5 +165,7 @@ def name_of(kernel: Kernel) -> str:
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
     words = ["reduce" if red else "map"]
     for sizes in filter(None, (par, red)):
-        words += ["x".join(sizes[:4]), *["more"] * (len(sizes) > 4)]
+        words.append("x".join(sizes[:4]))
+        if len(sizes) > 4:
+            words.append("more")
     return "_".join(words)

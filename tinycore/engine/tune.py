@@ -140,7 +140,7 @@ class Tuner:
     def _compiled(self, actions: Actions) -> object:
         if actions not in self.compiled:
             worker = self.compilers.pop()
-            request = ("compile", self.device, self.arch, self.text, actions)
+            request = "compile", self.device, self.arch, self.text, actions
             self.compiled[actions] = worker.ask(COMPILE_S, *request)
             self.compilers.append(worker)
         return self.compiled[actions]
@@ -149,7 +149,7 @@ class Tuner:
         artifact = self._compiled(actions)
         if isinstance(artifact, str):
             return artifact
-        wanted = ("prepare", self.device, self.text, self._compiled(self.reference))
+        wanted = "prepare", self.device, self.text, self._compiled(self.reference)
         lacks = None if self.runner.process else self.runner.ask(COMPILE_S, *wanted)
         answer: float | str = lacks or self.runner.ask(self.limit_s, "check", artifact)
         if isinstance(answer, float):

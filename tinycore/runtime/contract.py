@@ -257,7 +257,7 @@ class Target:
     compiler: Compiler | None = None
 
     def __post_init__(self) -> None:
-        given = (self.renderer is not None, self.compiler is not None)
+        given = self.renderer is not None, self.compiler is not None
         codegen = self.caps.codegen
         if given != (codegen, codegen):
             raise ArgumentError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def installed(group: str) -> list[Plugin]:
             if group not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             wheel, version = distribution.name, distribution.version
-            plain = wheel.lower().replace("_", "-").replace(".", "-")
+            plain = re.sub("[-_.]+", "-", wheel).lower()
             points = distribution.entry_points.select(group=group)
             plugins = [Plugin(point.name, wheel, version, point) for point in points]
             wheels.setdefault(plain, plugins)

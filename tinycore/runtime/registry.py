@@ -191,7 +191,9 @@ class Devices:
 
     def _ready(self, built_in: bool) -> list[Plugin]:
         ready = []
-        for plugin in [row for row in self.plugins().values() if row.built_in == built_in]:
+        for plugin in self.plugins().values():
+            if plugin.built_in != built_in:
+                continue
             try:
                 with self._lock:
                     plugin.ready()

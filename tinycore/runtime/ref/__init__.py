@@ -4,7 +4,8 @@ In: kernels as trees, numpy arrays. Out: the arrays changed in place, or RefErro
 files: memory.py, frame.py, machine.py, backend.py.
 """
 
-from tinycore.runtime.ref.frame import RefError
-from tinycore.runtime.ref.machine import check_kernel, run_kernel
-
-__all__ = ["RefError", "check_kernel", "run_kernel"]
+from tinycore.runtime.ref.frame import RefError as RefError
+from tinycore.runtime.ref.machine import (
+    check_kernel as check_kernel,
+    run_kernel as run_kernel,
+)

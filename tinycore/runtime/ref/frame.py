@@ -221,7 +221,8 @@ class Frame:
         slots = self.names[buffer].slots
         if sequence is None:
             return [(slots[0], None)]
-        return [(slots[one % len(slots)], one) for one in np.unique(self.index(sequence)).tolist()]
+        numbers = np.unique(self.index(sequence)).tolist()
+        return [(slots[one % len(slots)], one) for one in numbers]
 
     def check(self, place: Place, how: str, stored: Array = 0) -> None:
         """Refuse to touch what is not there, what a copy moves, and what another touched.

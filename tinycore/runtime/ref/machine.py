@@ -73,10 +73,10 @@ class Machine(Frame):
             self.statement = statement
             run = getattr(self, f"do_{statement.op.name.lower()}")
             yield from run(statement) or ()
-        for buffer in [node for node in statements if node.op is Ops.BUFFER]:
-            for slot in self.names[buffer].slots:
+        for node in statements:
+            for slot in self.names[node].slots if node.op is Ops.BUFFER else ():
                 if slot.state == FILLS:
-                    self.fail(f"{buffer.name} ends while a copy fills it", "a wait before")
+                    self.fail(f"{slot.name} ends while a copy fills it", "a wait before")
                 if slot.state == READ:
                     slot.complete()
 
