@@ -74,7 +74,7 @@ def test_devices_as_json_holds_states_and_capabilities(site: Site) -> None:
 
 
 def test_a_device_that_computes_wrong_fails_the_command(site: Site) -> None:
-    site.add("FOO", fake_source("FOO", ("return self.program(", "return 0.0 and self.program(")))
+    site.add("FOO", fake_source("FOO", ("self.program(arrays", "0 and self.program(arrays")))
     result = site.command("devices")
     assert result.returncode == 1
     assert "failed       tinycore-foo 1.2" in result.stdout
