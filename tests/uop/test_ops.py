@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from tinycore.dtype import dtypes
+from tinycore.dtype import dtypes, to_dtype
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES, Tables, make
 from tinycore.uop.ops import (
@@ -235,6 +235,14 @@ def test_a_constant_is_converted_early_where_nothing_rounds() -> None:
     assert const(2.5, F32).cast(I32).op is Ops.CAST
     assert const(math.inf, F32).cast(dtypes.float16) is const(math.inf, dtypes.float16)
     assert const(math.nan, F32).cast(I32).op is Ops.CAST
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "fp8e4m3", "fp8e5m2"])
+def test_a_constant_that_a_narrow_float_cannot_hold_is_rounded_by_a_cast(name: str) -> None:
+    narrow = to_dtype(name)
+    assert const(255.75, F32).cast(narrow).op is Ops.CAST
+    assert const(3.75, F32).cast(narrow).op is Ops.CAST
+    assert const(-3.5, F32).cast(narrow) is const(-3.5, narrow)
 
 
 def test_the_source_of_a_node_is_its_first() -> None:

@@ -133,7 +133,7 @@ class Tuner:
         found = {actions: self._seconds(actions) for actions in candidates}
         times = {one: time for one, time in found.items() if isinstance(time, float)}
         limit = min(times.values(), default=0.0) * CLOSE
-        close = [one for one, time in times.items() if time <= limit]
+        close = [one for one in sorted(times, key=times.__getitem__) if times[one] <= limit]
         found |= self._raced(close[:FINALISTS])
         return [found[actions] for actions in candidates]
 

@@ -12,7 +12,7 @@ from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeVar
 
-from tinycore.dtype import DType, Scalar, dtypes
+from tinycore.dtype import AS_BITS, DType, Scalar, dtypes
 from tinycore.errors import DTypeError
 from tinycore.uop.index import TABLES
 from tinycore.uop.table import SIGNATURES, Ops as Ops
@@ -241,7 +241,8 @@ def _exact(value: Scalar, dtype: DType) -> bool:
     if not isfinite(value):
         return dtype.is_float
     if dtype.is_float:
-        return abs(value) < 256 and float(value * 4).is_integer()
+        most, parts = (4, 2) if dtype.scalar in AS_BITS else (256, 4)  # in three bits, or in ten
+        return abs(value) < most and float(value * parts).is_integer()
     return value == int(value) and dtype.holds(value)
 
 

@@ -7,6 +7,7 @@ from threading import Thread
 import pytest
 
 from tests.ir.cases import by_launches
+from tinycore.codegen.optimize.actions import Actions
 from tinycore.config import Context
 from tinycore.engine import tune
 from tinycore.engine.compile import Artifact
@@ -94,6 +95,18 @@ def test_a_candidate_that_crashes_hangs_errs_or_is_refused_costs_itself_alone(
     assert wrong == "output 1 differs"
     assert isinstance(plain, float)
     assert isinstance(split, float)
+
+
+def test_the_fastest_of_many_that_are_close_are_measured_again(
+    tuner: Tuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {(f"{number}",): 1.2 - number / 50 for number in range(10)}
+    raced: list[Actions] = []
+    monkeypatch.setattr(tuner, "_compiled", lambda actions: actions)
+    monkeypatch.setattr(tuner, "_seconds", seconds.__getitem__)
+    monkeypatch.setattr(tuner, "_raced", lambda close: raced.extend(close) or {})
+    tuner.evaluate([*seconds])
+    assert raced == sorted(seconds, key=seconds.__getitem__)[: tune.FINALISTS]
 
 
 def test_a_worker_that_is_lost_is_started_anew() -> None:

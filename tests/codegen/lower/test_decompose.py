@@ -188,6 +188,13 @@ def test_float_division_rounds_toward_zero_and_leaves_a_remainder() -> None:
     assert np.allclose(rest, a - np.where(b == 0, 0, exact) * b, atol=1e-6)
 
 
+def test_nothing_divides_into_infinity() -> None:
+    a, b = np.array([1, -7, 0, 1e30] * 4, np.float32), np.full(16, np.inf, np.float32)
+    for divisor in (b, -b):
+        found = apply("idiv(X, Y)", dtypes.float32, (a, dtypes.float32), (divisor, dtypes.float32))
+        assert not found.any()
+
+
 @pytest.mark.parametrize("dtype", list(NARROW))
 def test_every_bit_pattern_of_a_narrow_float_widens_exactly(dtype: DType) -> None:
     stored = np.arange(1 << dtype.bits).astype(f"uint{dtype.bits}").view(storage(dtype))

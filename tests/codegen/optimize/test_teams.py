@@ -228,3 +228,20 @@ def test_a_tile_that_fits_but_for_what_lies_between_its_rows_is_smaller() -> Non
     tree, _ = heuristic(kernel_of(LARGE), caps)
     held = [one.arg for one in find(tree.body, Ops.BUFFER) if one.arg.space == GROUP]
     assert 0 < sum(8 * laid_out(one).size for one in held) <= caps.group_bytes
+
+
+SECOND = """
+kernel k(X f32[64], Y f32[64], A f32[40,24], B f32[24,50], C f32[40,50])
+  par l:64: Y[l] = X[l] + 1.0
+  par i:40: par j:50
+    buf s f32[] reg = sum
+    red n:24: s += A[i,n] * B[n,j]
+    C[i,j] = s
+"""
+
+
+def test_a_contraction_after_other_statements_has_zeros_for_its_masks_too() -> None:
+    kernel = kernel_of(SECOND)
+    tree, actions = heuristic(kernel, CAPS)
+    assert "FILL(s)" in actions
+    assert_same(kernel, fuzz.planned(tree), 0)

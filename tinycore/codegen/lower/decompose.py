@@ -97,11 +97,12 @@ def remainder(a: UOp, b: UOp) -> UOp:
 
 
 def _float_quotient(a: UOp, b: UOp) -> UOp:
-    """The estimate by a reciprocal is off by one at most; what is left of the size tells."""
+    """The estimate by a reciprocal is off by one at most; what is left of the size tells, and is
+    NaN where b is infinite."""
     size, divisor = absolute(a), absolute(b)
     estimate = alu(Ops.TRUNC, size / divisor)
     left = size - estimate * divisor
-    found = (left < divisor).where(estimate, estimate + 1.0)
+    found = ((divisor < left) | divisor.eq(left)).where(estimate + 1.0, estimate)
     found = (left < 0.0).where(estimate - 1.0, found)
     signed = ((a < 0.0) ^ (b < 0.0)).where(-found, found)
     return b.eq(0.0).where(0.0, signed)

@@ -87,11 +87,11 @@ class _Teams(Choice):
         """Share a root statement among groups and threads."""
         self.unmask(position)
         statement = self.kernel.body[position]
-        if self._tile(self.operands(statement)):
+        if self._tile(self.operands(statement), position):
             return
         chain, body = chain_of((statement,))
         if self._share(chain, body):
-            whole = next(one for one in self.kernel.body if place_of(one) == "grid")
+            whole = next(one for one in self.kernel.body[position:] if place_of(one) == "grid")
             chain, body = chain_of((whole,))
         if self._is_row(chain, body):
             self.row(chain, body)
@@ -244,7 +244,7 @@ class _Teams(Choice):
 
     # a tile for each group
 
-    def _tile(self, operands: Contraction | None) -> bool:
+    def _tile(self, operands: Contraction | None, position: int) -> bool:
         """Tile a contraction whose operands go to group memory; True if it is one."""
         if operands is None:
             return False
@@ -260,7 +260,7 @@ class _Teams(Choice):
         self.take(f"SPLIT({row}, {square.rows})", f"SPLIT({row}.1, {square.own_rows})")
         self.take(f"SPLIT({column}, {square.columns})", f"SPLIT({column}.1, {wide})")
         self.take(f"SPLIT({column}.1.1, {self.lanes})", f"SPLIT({depth}, {DEPTH})")
-        self.unmask(0)
+        self.unmask(position)
         tiles = [*both, f"{row}.0", f"{column}.0"]
         threads = [f"{row}.1.0", f"{column}.1.1.0"]
         mine = [f"{row}.1.1", f"{column}.1.0", f"{column}.1.1.1"]
