@@ -46,9 +46,12 @@ def padded(size_bytes: int) -> int:
 
 
 def make_image(queue: Queue, buffer: int, size_bytes: int) -> int:
-    """An image of a buffer, to be released by clReleaseMemObject. Raises: OpenCLError."""
-    width, height = IMAGE_TEXELS, size_bytes // ROW_BYTES
-    if not height:
+    """An image of a buffer, to be released by clReleaseMemObject.
+
+    Raises: OpenCLError, also for a part of a buffer in which the last row is not whole.
+    """
+    width, height = IMAGE_TEXELS, -(-size_bytes // ROW_BYTES)
+    if size_bytes < ROW_BYTES:
         width, height = max(size_bytes // TEXEL_BYTES, 1), 1
     description = _Description(_IMAGE_2D, width, height, 1, 1, width * TEXEL_BYTES, memory=buffer)
     made = ctypes.byref(_Format(_RGBA, _FLOAT)), ctypes.byref(description)
