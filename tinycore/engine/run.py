@@ -154,7 +154,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
         each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
         if statement.op is Ops.STORE and statement.arg.combine:
             each += len(statement.arg.places)
-        operations += each * prod(loop.arg.extent.hi for loop in loops)
+        operations += each * prod(loop.extent.hi for loop in loops)
     sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
     return operations, sum(sizes)
 

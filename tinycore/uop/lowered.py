@@ -99,7 +99,7 @@ def _broken(node: UOp) -> Defects:
         buffer, offset = node.src[:2]
         if buffer.op is not Ops.BUFFER:
             yield "is not at a buffer"
-        elif buffer.arg.space == REGISTER:
+        elif buffer.space == REGISTER:
             [count] = buffer.arg.shape
             if offset.op is not Ops.CONST or not 0 <= offset.arg < count.const:
                 yield "needs a constant offset inside its registers"

@@ -182,7 +182,7 @@ def iterations_stay_apart(site: Site) -> Defects:
         named = _names([*indices(use.access), *masks])
         for outer in site.around:
             for name, value in axes(outer).items():
-                kind = outer.arg.kind
+                kind = outer.kind
                 overwrites = kind in ("par", "role") or (kind == "red" and use.how == "store")
                 meets = value.terms and name not in named and use.access.mask != NEVER
                 if overwrites and meets and use.buffer not in under(outer.src):
@@ -192,7 +192,7 @@ def iterations_stay_apart(site: Site) -> Defects:
 def states_are_rebased(site: Site) -> Defects:
     """A red loop combines a state in one way; `rebase` moves what depends on a state."""
     loop = site.statement
-    inner = under(loop.src) if loop.arg.kind == "red" else []
+    inner = under(loop.src) if loop.kind == "red" else []
     ways: dict[UOp, str] = {}
     moved: dict[UOp, set[UOp]] = defaultdict(set)
     for use, statement in [(use, one) for one in inner for use in written(one)]:
@@ -251,14 +251,14 @@ def maps_nest(site: Site) -> Defects:
 def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
     """The loops around that may not hold a statement: places nest by rank, a grid stands in grid or
     serial loops, agents act together outside finer loops."""
-    place = statement.arg.map if statement.op is Ops.LOOP else ""
+    place = statement.map if statement.op is Ops.LOOP else ""
     scope = statement.arg.engine if statement.op is Ops.MMA else "warp"
     for loop in loops:
-        outer = loop.arg.map
+        outer = loop.map
         rank = RANKS.get(outer, 0)
         is_apart = statement.op in sites.TILES and outer != "reg" and rank > RANKS.get(scope, 0)
         is_deep = place in RANKS and rank > RANKS[place]
-        is_late = place == "grid" and outer != "grid" and loop.arg.kind != "ser"
+        is_late = place == "grid" and outer != "grid" and loop.kind != "ser"
         if is_apart or is_deep or is_late:
             name = sites.declared_name(statement) or statement.op.name
             yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
@@ -282,7 +282,7 @@ def own_loops_touch_fragments(site: Site) -> Defects:
     """A loop @own runs where a fragment lives."""
     held = any(use.buffer.arg.own for use in site.uses)
     for loop in site.loops:
-        if loop.arg.map == "own" and not held:
+        if loop.map == "own" and not held:
             yield f"no fragment inside {loop.arg.axis} @own; expected one among the operands."
 
 
@@ -308,11 +308,11 @@ def rings_turn(site: Site) -> Defects:
     """A slot is waited for after a COPY and freed before the next; a COPY runs ahead by fewer
     sequence numbers than there are slots."""
     buffer = site.statement
-    steps = walk(site.around[-1].src) if buffer.arg.space in NEAR else ()
+    steps = walk(site.around[-1].src) if buffer.space in NEAR else ()
     turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
     copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
     filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
-    again = any(loop.arg.extent.hi > 1 for _, loops in filled for loop in loops)
+    again = any(loop.extent.hi > 1 for _, loops in filled for loop in loops)
     if filled and not waits:
         yield "copied to and never waited for; expected a WAIT."
     if again and not frees:
@@ -330,7 +330,7 @@ def rings_turn(site: Site) -> Defects:
 def copies_fit(site: Site) -> Defects:
     """A COPY fills a whole near slot, or empties one into global memory."""
     target, arg = site.statement.src[0].arg, site.statement.arg
-    spaces = {use.buffer.arg.space for use in site.uses}
+    spaces = {use.buffer.space for use in site.uses}
     if not spaces & NEAR:
         yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
     box = [extent.hi for _, extent in arg.box]

@@ -80,12 +80,12 @@ class Expander:
 
     def loop(self, statement: UOp) -> None:
         """A LOOP, by its map; no index holds the axis of a single iteration."""
-        run = _LOOPS.get(statement.arg.map, Expander.serial)
+        run = _LOOPS.get(statement.map, Expander.serial)
         run(self, statement, atom_of(statement))
 
     def copied(self, statement: UOp, atom: Atom | None) -> None:
         """The body once for each number."""
-        for number in range(statement.arg.extent.const):
+        for number in range(statement.extent.const):
             self.values.copied[atom] = make(number)
             self.body(statement.src)
         self.values.copied.pop(atom, None)
@@ -101,11 +101,11 @@ class Expander:
 
     def serial(self, statement: UOp, atom: Atom | None) -> None:
         """A loop of the program."""
-        extent = self.values.value(self.values.bind(statement.arg.extent))
+        extent = self.values.value(self.values.bind(statement.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.values.moment())
         self.values.now[atom] = head
-        least = self.team if statement.arg.map == "thread" else 1
-        self._scoped(head, statement, statement.arg.extent.lo < least)
+        least = self.team if statement.map == "thread" else 1
+        self._scoped(head, statement, statement.extent.lo < least)
 
     def _scoped(self, head: UOp, statement: UOp, may_skip: bool) -> None:
         values, stored = self.values, changed([statement])
@@ -119,7 +119,7 @@ class Expander:
 
     def buffer(self, statement: UOp) -> None:
         """A declaration: fresh registers, or scratch memory of this worker."""
-        values, space = self.values, statement.arg.space
+        values, space = self.values, statement.space
         storage, tag = values.storage[statement], values.moment()
         if storage.width:
             space = REGISTER

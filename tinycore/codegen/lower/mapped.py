@@ -47,7 +47,7 @@ def reduce(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def _joins_lanes(node: UOp) -> bool:
-    return place_of(node) == "vec" and node.arg.kind != "par"
+    return place_of(node) == "vec" and node.kind != "par"
 
 
 def _parted(kernel: Kernel, name: str) -> Kernel:
@@ -137,8 +137,8 @@ def flat(statements: Statements, place: str) -> Statements:
         if place_of(one) != place:
             return (one,)
         inner, *others = one.src
-        is_alike = place_of(inner) == place and inner.arg.kind == one.arg.kind
-        if is_alike and not others and inner.arg.extent.is_const:
+        is_alike = place_of(inner) == place and inner.kind == one.kind
+        if is_alike and not others and inner.extent.is_const:
             return (fused(one, inner),)
         return (one.over(in_order(one.src, place)),)
 
@@ -159,7 +159,7 @@ def decided(node: UOp) -> Nodes:
     """A loop as it runs: @grid, @vec in lanes, @reg and @unroll as copies, others in order."""
     if node.op is not Ops.LOOP:
         return [node]
-    extent, place = node.arg.extent, node.arg.map
+    extent, place = node.extent, node.map
     if place == "vec" and not _has_lanes(node):
         place = "unroll" if extent.hi <= MAX_COPIES else ""
     if place in ("grid", "thread"):  # which the target runs side by side
@@ -174,7 +174,7 @@ def decided(node: UOp) -> Nodes:
 def _has_lanes(node: UOp) -> bool:
     """True if every iteration runs the same statements, one vector loop deep."""
     lane = atom_of(node)
-    if lane is None or lane.hi >= MAX_LANES or node.arg.kind != "par" or node.arg.extent.terms:
+    if lane is None or lane.hi >= MAX_LANES or node.kind != "par" or node.extent.terms:
         return False
     inside = find(node.src, Ops.LOOP, Ops.IF, Ops.BUFFER)
     known = atoms(*indices(tuple([one.arg for one in inside])))

@@ -94,7 +94,7 @@ def _storage(arg: BufferArg, seen: Uses) -> Storage:
     last, width = -1, own.hi + 1 if own else 1
     for indices, loops in seen:
         lane = _lane(loops)
-        expanded = {atom_of(loop) for loop in loops if loop.arg.map in ("reg", "unroll", "vec")}
+        expanded = {atom_of(loop) for loop in loops if loop.map in ("reg", "unroll", "vec")}
         if not atoms(*indices) <= expanded:
             return memory
         along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
@@ -105,4 +105,4 @@ def _storage(arg: BufferArg, seen: Uses) -> Storage:
 
 
 def _lane(loops: Iterable[UOp]) -> Atom | None:
-    return next((atom_of(loop) for loop in loops if loop.arg.map == "vec"), None)
+    return next((atom_of(loop) for loop in loops if loop.map == "vec"), None)

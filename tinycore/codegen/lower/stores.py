@@ -48,7 +48,7 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
     team = group_size(kernel)
 
     def change(statement: UOp) -> Nodes:
-        if statement.op is Ops.BLOCK and statement.arg.kind != "seq":
+        if statement.op is Ops.BLOCK and statement.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op is Ops.COPY:
             return _loops(statement, caps, team)
@@ -158,7 +158,7 @@ def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Statements:
 
 
 def _along_lanes(node: UOp, lanes: int) -> Statements:
-    name, extent = node.arg.axis, node.arg.extent
+    name, extent = node.arg.axis, node.extent
     if lanes < 2 or extent.terms:
         return (node,)
     rest = extent.const % lanes

@@ -63,12 +63,12 @@ def threads(kernel: Kernel, caps: Caps) -> Kernel:
     count = group_size(kernel)
     if count < 2:
         return kernel
-    passing = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.space == GLOBAL]
+    passing = [one for one in find(kernel.body, Ops.BUFFER) if one.space == GLOBAL]
     body = rebuild(kernel.body, {one: refit(one, space="packed") for one in passing})
     number = axis("thread", count)
     body = _private(body, number)
     kernel = kernel._replace(body=body, spmd=True)
-    shared = [one for one in find(body, Ops.BUFFER) if one.arg.space == GROUP]
+    shared = [one for one in find(body, Ops.BUFFER) if one.space == GROUP]
     held = sum(laid_out(one.arg).size * one.dtype.itemsize for one in shared)
     for wanted, most, what in (
         (count, caps.max_group_threads, "threads"),
@@ -103,10 +103,10 @@ def meetings(kernel: Kernel, caps: Caps) -> Kernel:
 
 
 def _met(node: UOp) -> Nodes:
-    if not is_thread(node) or node.arg.kind != "red":
+    if not is_thread(node) or node.kind != "red":
         return (node,)
     nests = [_nest(one, node) for one in node.src]
-    if not all(nests) or not node.arg.extent.is_const:
+    if not all(nests) or not node.extent.is_const:
         return (refit(node, map=""),)
     return tuple(part for nest in nests for part in _in_steps(nest, node))
 
@@ -114,7 +114,7 @@ def _met(node: UOp) -> Nodes:
 def _nest(statement: UOp, node: UOp) -> Nodes:
     """A plain combining STORE to one place, after the reductions around it; else nothing."""
     loops, axes = [], [axis_of(node)]
-    while statement.op is Ops.LOOP and statement.arg.kind == "red" and len(statement.src) == 1:
+    while statement.op is Ops.LOOP and statement.kind == "red" and len(statement.src) == 1:
         loops.append(statement)
         axes.append(axis_of(statement))
         statement = statement.source
@@ -130,7 +130,7 @@ def _in_steps(nest: Nodes, node: UOp) -> Nodes:
     *around, made = nest
     [place] = made.arg.places
     target, value = made.src
-    combine, count = made.arg.combine, node.arg.extent.hi
+    combine, count = made.arg.combine, node.extent.hi
     name = f"{node.name}.{target.name}"
     held = buffer(f"{name}.all", value.dtype, (count,), GROUP)
     own = buffer(f"{name}.own", value.dtype, (), "reg", init=combine)
@@ -187,7 +187,7 @@ def _private(body: Nodes, number: Index) -> Nodes:
     inner = declared([one for one, _ in walk(body) if is_thread(one)])
     cuts: dict[UOp, Cuts | None] = {}
     for held in find(body, Ops.BUFFER):
-        if held.arg.space in OWN and held not in inner:
+        if held.space in OWN and held not in inner:
             is_written = any(changes for _, changes in touches[held])
             cuts[held] = _cuts(touches[held], number) if is_written else ()
     for states in tied(body):
@@ -247,8 +247,8 @@ class _Sync:
     def __init__(self, kernel: Kernel, number: Index) -> None:
         self.taken = names_in(kernel)
         touches, written = _touches(kernel.body, number), changed(kernel.body)
-        shared = {one for one in written if one.arg.space not in OWN}
-        own = {one for one in shared if one.arg.space == GLOBAL and _cuts(touches[one], number)}
+        shared = {one for one in written if one.space not in OWN}
+        own = {one for one in shared if one.space == GLOBAL and _cuts(touches[one], number)}
         self.shared = shared - own
 
     def body(self, statements: Iterable[UOp], since: Touched) -> Nodes:
@@ -273,7 +273,7 @@ class _Sync:
         """True if iterations meet: those of a par loop only in a buffer that they use in turn."""
         if statement.op is not Ops.LOOP or place_of(statement) == "grid":
             return False
-        return statement.arg.kind != "par" or bool(self.shared & declared(statement.src))
+        return statement.kind != "par" or bool(self.shared & declared(statement.src))
 
     def _touched(self, statement: UOp) -> Touched:
         changes = changed([statement])
@@ -284,6 +284,6 @@ class _Sync:
 
     def _alone(self, statement: UOp) -> UOp:
         """What all threads would write to memory is written by the first."""
-        if statement.op is not Ops.STORE or statement.source.arg.space in OWN:
+        if statement.op is not Ops.STORE or statement.source.space in OWN:
             return statement
         return loop("par", fresh("first", self.taken), 1, [statement], "thread")

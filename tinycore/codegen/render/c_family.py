@@ -64,7 +64,7 @@ class Source:
         """The text of the program."""
         dialect, program = self.dialect, self.program
         parameters = [self.declared(node) for node in (*program.params, *program.variables)]
-        seen = {"", *[node.arg.space for node in program.params]}
+        seen = {"", *[node.space for node in program.params]}
         for node in program.uops:
             seen |= {node.op.name, *[source.dtype.name for source in node.src]}
             if node.op not in ELEMENTWISE or node in self.used:
@@ -136,11 +136,11 @@ class Source:
 
     def loop(self, node: UOp) -> None:
         """A LOOP; of groups or threads, a guard unless as many as it has are launched."""
-        dialect, program, place = self.dialect, self.program, node.arg.map
+        dialect, program, place = self.dialect, self.program, node.map
         kind, [end] = dialect.type_of(node.dtype), self.lanes(node.source)
         if place in dialect.number:
             name = self.named(dialect.constant, kind, dialect.number[place])
-            extent = node.arg.extent
+            extent = node.extent
             launched = program.group if place == "thread" else program.grid
             is_whole = extent.is_const and launched == (extent,)
             head = "" if is_whole else f"if ({name} < {end}) "
@@ -164,12 +164,12 @@ class Source:
 
     def memory(self, node: UOp) -> Memory:
         """The words for the memory that a buffer is in."""
-        space = "global" if node in self.plain else node.arg.space
+        space = "global" if node in self.plain else node.space
         return self.dialect.word(self.dialect.spaces, space)
 
     def is_whole(self, node: UOp) -> bool:
         """True for a STORE of whole texels, if its memory has any."""
-        memory = self.dialect.spaces.get(node.source.arg.space, Memory(""))
+        memory = self.dialect.spaces.get(node.source.space, Memory(""))
         is_masked = len(node.src) > 3
         return memory.texel == 1 or (
             node.arg and not is_masked and node.src[2].dtype.lanes % memory.texel == 0
@@ -197,8 +197,8 @@ class Source:
     def buffer(self, node: UOp) -> None:
         """An array, or a variable for each lane of each register."""
         dialect, dtype = self.dialect, node.dtype
-        if node.arg.space != REGISTER:
-            write = self.group.append if node.arg.space == GROUP else self.line
+        if node.space != REGISTER:
+            write = self.group.append if node.space == GROUP else self.line
             write(self.declared(node))
             return
         zeros = [dialect.literal(0, dtype.scalar)] * dtype.lanes
@@ -209,7 +209,7 @@ class Source:
         """A LOAD: a copy of a register, or of memory; under a mask it overwrites the fill."""
         buffer, offset, *masked = node.src
         dialect, dtype = self.dialect, node.dtype
-        if buffer.arg.space == REGISTER:
+        if buffer.space == REGISTER:
             self.names[node] = self.each(dialect.constant, dtype, self.names[buffer, offset.arg])
             return
         found: list[str] = []
@@ -227,7 +227,7 @@ class Source:
         """A STORE."""
         buffer, offset, value, *masks = node.src
         lanes = self.lanes(value)
-        if buffer.arg.space == REGISTER:
+        if buffer.space == REGISTER:
             for name, new in zip(self.names[buffer, offset.arg], lanes, strict=True):
                 self.line(f"{name} = {new};")
             return

@@ -82,7 +82,7 @@ class Module(Text):
 
     def buffer(self, node: UOp) -> str | None:
         """A declaration: undefined registers, or a part of scratch memory."""
-        if node.arg.space != REGISTER:
+        if node.space != REGISTER:
             return self.new(f"getelementptr i8, ptr {self.scratch}, i64 {node.tag}")
         for place in range(node.arg.shape[0].const):
             self.registers[node, place] = "poison"
@@ -103,13 +103,13 @@ class Module(Text):
     def loop(self, node: UOp) -> Iterator[str | None]:
         """A block with a phi for the counter, which is yielded, and for each changing register."""
         first, end = "0", self.name(node.src[0])
-        is_grid = node.arg.map == "grid"
+        is_grid = node.map == "grid"
         if is_grid:
             following = self.new("add i64 %tid, 1")
             first, end = self._share("%tid", end), self._share(following, end)
         scope = self._scope("l", node)
         name, counter = scope.name, f"%{scope.name}.i"
-        may_skip = is_grid or node.arg.extent.lo < 1
+        may_skip = is_grid or node.extent.lo < 1
         self.go_on(name)
         head = len(self.lines)
         self.registers.update(scope.inside)

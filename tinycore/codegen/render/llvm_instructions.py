@@ -203,7 +203,7 @@ class Text:
 
     def load(self, node: UOp) -> str:
         """A LOAD: of a register another name; one under a false mask reads the first element."""
-        if node.source.arg.space == REGISTER:
+        if node.source.space == REGISTER:
             return self.registers[node.source, node.src[1].arg]
         dtype, stored = node.dtype, in_memory(node.dtype)
         kind = register_type(stored)
@@ -225,7 +225,7 @@ class Text:
     def store(self, node: UOp) -> None:
         """A STORE: to a register another name; a single one under a mask is jumped over."""
         buffer, offset, source, *masks = node.src
-        if buffer.arg.space == REGISTER:
+        if buffer.space == REGISTER:
             self.registers[buffer, offset.arg] = self.name(source)
             return
         dtype, stored = source.dtype, in_memory(source.dtype)

@@ -77,7 +77,7 @@ class Frame:
         copied = [s.src[0] for s in statements if s.op is Ops.COPY]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
-        self.filled = {buffer for buffer in copied if buffer.arg.space != GLOBAL}
+        self.filled = {buffer for buffer in copied if buffer.space != GLOBAL}
         own = [s for s in statements if s.op not in SCHEDULED or getattr(s.arg, "own", None)]
         self.random = random if checked or kernel.spmd or own else None
         self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
@@ -268,7 +268,7 @@ class Frame:
         if node in self.filled:
             return ()
         found = self.watches[instance.watches :]
-        if self.kernel.spmd and node.arg.space == "group":
+        if self.kernel.spmd and node.space == "group":
             team = self.threads[self.path]
             lane = 0 if self.lane is None else self.lane + 1
             number = list(self.threads).index(self.path)
@@ -332,10 +332,10 @@ def is_at_once(loop: UOp) -> bool:
     """
     for statement in under([loop]):
         fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)
-        if loop.arg.kind == "red":
+        if loop.kind == "red":
             fine = statement.op in (Ops.LOOP, Ops.LET)
             if statement.op is Ops.STORE and statement.src[0].dtype not in COMPUTE:
                 fine = bool(statement.arg.combine and not statement.arg.rebase)
         if not fine:
             return False
-    return loop.arg.kind in ("par", "red")
+    return loop.kind in ("par", "red")

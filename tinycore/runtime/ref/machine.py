@@ -122,7 +122,7 @@ class Machine(Frame):
 
     def do_block(self, block: UOp) -> Steps:
         """Statements in order, or roles side by side."""
-        if block.arg.kind == "roles":
+        if block.kind == "roles":
             return self.side_by_side(Watch("roles"), block.src)
         return self.body(block.src)
 
@@ -176,7 +176,7 @@ class Machine(Frame):
         """Begin a copy once its slot is free; what it writes is poison until the WAIT."""
         arg = statement.arg
         target, source = statement.src
-        outward = target.arg.space == GLOBAL
+        outward = target.space == GLOBAL
         near, named = (source.source, source.arg) if outward else (target, arg.places[0])
         ((slot, sequence),) = self.slots(near, named.sequence)
         while not slot.may_start(sequence, outward):
