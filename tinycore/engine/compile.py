@@ -26,6 +26,7 @@ from tinycore.uop.ops import arena
 from tinycore.uop.printer import kernel_key
 from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel, Plan
+from tinycore.util import listed
 
 
 class Artifact(NamedTuple):
@@ -66,14 +67,23 @@ def load(artifact: Artifact, device: OpenDevice) -> Artifact:
 
 def build(kernel: Kernel, device: OpenDevice) -> Artifact:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
+    caps = device.caps
+    known = (*caps.dtypes, *caps.storage, *caps.emulated)
+    for param in kernel.params:
+        if param.dtype.name not in known:
+            wrong = f"{param.dtype.name} is no type of this device; expected one of {listed(known)}"
+            raise Unsupported(f"compile: {wrong}", device.name, "Cast to one of them")
     with arena():
         if device.renderer.takes == "kernel":
             return build_plan(as_plan(kernel), device.target)
         try:
             return build_plan(plan_of(kernel, device), device.target)
         except Unsupported:  # as of a group that needs more memory than there is
-            few = replace(device.caps, max_group_threads=min(32, device.caps.max_group_threads))
-            return build_plan(optimize(kernel, few), device.target)
+            for threads in (32, 1):
+                few = replace(caps, max_group_threads=min(threads, caps.max_group_threads))
+                with suppress(Unsupported):
+                    return build_plan(optimize(kernel, few), device.target)
+            raise
 
 
 def build_plan(plan: Plan, target: Target) -> Artifact:

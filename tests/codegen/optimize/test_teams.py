@@ -90,6 +90,15 @@ kernel k(A f32[40,24], B f32[24,50], C f32[40,50])
     red k:24: s += A[i,k] * B[k,j]
     C[i,j] = s
 """,
+    # sums of many elements, reduced again: threads have elements, since a share each is too much
+    "again": """
+kernel k(X f32[300,64], V f32[64], Y f32[1])
+  buf t f32[300] reg = sum
+  red k:64: par i:300: t[i] += X[i,k] * V[k]
+  buf s f32[] reg = max
+  red j:300: s max= t[j]
+  Y[0] = s
+""",
     # a sum without a loop around is one group's
     "whole": """
 kernel k(X f32[600], Y f32[1])

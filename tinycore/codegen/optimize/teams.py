@@ -19,9 +19,10 @@ from tinycore.codegen.optimize.analysis import (
 )
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction
-from tinycore.codegen.optimize.edit import direct, loops_in, place_of, read
+from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
+from tinycore.uop.shape import size
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import ceildiv
 
@@ -232,7 +233,12 @@ class _Teams(Choice):
         whole = extent % self.lanes == 0 and extent >= self.lanes * self.caps.lanes
         lanes = self.lanes if whole else 1
         self.take(f"SPLIT({name}, {min(team * lanes, extent)})")
-        if loop.kind == "red" and not self.take(f"RFACTOR({name}.1)"):
+        loops = direct(loop.src, Ops.LOOP)
+        if loop.kind == "red" and not self.take_all(
+            f"RFACTOR({name}.1)", fits=lambda kernel: not loops or self._holds(kernel)
+        ):
+            for inner in loops:
+                self._across(inner, team, staged)
             return
         for part, place in (f"{name}.1", "vec"), (f"{name}.1.j", "unroll"):
             if lanes > 1 and self.take(f"SPLIT({part}, {lanes})"):
@@ -241,6 +247,12 @@ class _Teams(Choice):
             self.take(f"MAP({part}, thread)")
         if staged and ceildiv(extent, team * lanes) <= HELD:
             self.take(f"MAP({name}.0, unroll)")
+
+    def _holds(self, kernel: Kernel) -> bool:
+        """True if what threads sum fits the memory of a group, where they may have to meet."""
+        states = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.init]
+        held = sum(size(one.arg.shape) * one.dtype.itemsize for one in states)
+        return held <= self.caps.group_bytes
 
     # a tile for each group
 
