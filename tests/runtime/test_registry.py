@@ -184,6 +184,7 @@ def test_a_renderer_is_chosen_before_the_device_is_opened(
         assert devices["FAKE"].name == "FAKE"
         assert devices["FAKE:1"].name == "FAKE:1"
     assert fake.opened == [(0, "FANCY"), (1, "")]
+    assert devices.canonicalize("FAKE:1:PLAIN") == "FAKE:1"  # the usual one
     message = starts(
         "device: FAKE is open with another renderer than PLAIN; expected the choice before"
     )

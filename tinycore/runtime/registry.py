@@ -140,7 +140,8 @@ class Devices:
             if renderer and renderer not in known:
                 there = f"expected {listed(known)}"
                 raise DeviceError(f"device: {plugin.name} has no renderer {renderer}; {there}")
-            if device and spelling.renderer not in ("", device.chosen):
+            wanted = spelling.renderer
+            if device and wanted and wanted != (device.chosen or known[0]):
                 raise DeviceError(
                     f"device: {name} is open with another renderer than {renderer}; "
                     f"expected the choice before first use. Set DEV={name}:{renderer}"

@@ -410,6 +410,12 @@ def test_the_ops_of_a_dialect_are_those_of_the_family_and_its_own() -> None:
     assert not {"MAX", "MIN", "EXP"} & plain
 
 
+def test_an_op_may_be_spelled_otherwise_for_one_dtype() -> None:
+    own = POINTERS._replace(overloads={(Ops.SQRT, "float32"): "sqrtf({0})"})
+    assert value(Ops.SQRT, dtypes.float32, own) == "sqrtf(v3);"
+    assert value(Ops.SQRT, dtypes.float64, own) == "sqrt(v3);"
+
+
 def test_what_has_no_word_is_named() -> None:
     with pytest.raises(Unsupported, match=r"EXP from dtypes.float32 to .* has no spelling in WGSL"):
         value(Ops.EXP, dtypes.float32, ARRAYS)

@@ -65,11 +65,13 @@ class Dialect(NamedTuple):
     float that is spelled like the unsigned integer of its size is kept as bits. `spaces`: "global"
     for parameters and "image" for those read as such, "group", "packed" for arrays of one thread.
     `number` is that of the group ("grid") and of the "thread" in it. `ops` spell what C has no
-    operator for, or otherwise; `casts` conversions by (old, new). `preamble` has lines by the names
-    of dtypes, ops and spaces of parameters, for programs that use them; "" is for all. `infinity`
-    and `nan` are float32. `vector` is the type of so many {lanes}, for each of `widths`, which
-    rise; `vector_of` makes one of {values}, `lane` is one of its lanes. `wraps`: signed integers
-    do, and none is narrower than int.
+    operator for, or otherwise, `overloads` those of one dtype alone, by (op, dtype): `sqrtf`;
+    `casts` conversions by (old, new). `preamble` has lines by the names of dtypes, ops and spaces
+    of parameters, for programs that use them; "" is for all. `infinity` and `nan` are float32.
+    `vector` is the type of so many {lanes}, for each of `widths`, which rise: a type of two words
+    needs another name in the preamble; `vector_of` makes one of {values}, `lane` is number {lane}
+    of it. `wraps`: signed integers do, and none is narrower than int. The language's own braces are
+    doubled.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Dialect(NamedTuple):
     preamble: Mapping[str, str] = {}
     suffixes: Mapping[str, str] = {}
     casts: Mapping[tuple[str, str], str] = {}
+    overloads: Mapping[tuple[Ops, str], str] = {}
     variable: str = "const {type} {name}"
     separator: str = ", "
     constant: str = "const {type} {name} = {value};"
@@ -157,7 +160,8 @@ class Dialect(NamedTuple):
             kind, before = self.type_of(new), self.type_of(old)
             return "{0}" if kind == before else self.bitcast.format(type=kind, value="{0}")
         in_bits = self.is_bits(old) or self.is_bits(new)
-        found = self.ops.get(op) or PLAIN[old.kind].get(op)
+        found = self.overloads.get((op, old.scalar.name)) or self.ops.get(op)
+        found = found or PLAIN[old.kind].get(op)
         if op is Ops.CAST:
             found = self.casts.get((old.name, new.name))
             if not found and not in_bits:
