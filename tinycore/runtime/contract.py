@@ -52,7 +52,8 @@ class Caps:
     `dtypes` are computed natively, `emulated` by longer code, `storage` only loaded and stored; all
     are names of tinycore.dtype. `ops` names lowered ops; none means every one. `spaces` starts with
     the default space, `tile_spaces` are the places STAGE may use. `max_group` and `max_grid` are x,
-    y, z. `virtual` is how many indexes may share one device. `thread_safety`: 0 one thread, 1 one
+    y, z. `image_bytes` is the largest parameter that can be an image. `virtual` is how many indexes
+    may share one device. `thread_safety`: 0 one thread, 1 one
     at a time, 2 distinct objects, 3 any.
     Hints: `units` work side by side (cores, multiprocessors), `lanes` are threads that run as one,
     `registers` hold `vector_bytes` each, `cache_bytes` starts at the nearest level; a stage of more
@@ -77,7 +78,7 @@ class Caps:
     contraction: bool = True
     rounding: str = "nearest"
     matmul_f32: str = "ieee"
-    images: bool = False
+    image_bytes: int = 0
     deterministic: bool = False
     thread_safety: int = 1
     codegen: bool = True

@@ -254,3 +254,10 @@ def test_a_contraction_after_other_statements_has_zeros_for_its_masks_too() -> N
     tree, actions = heuristic(kernel, CAPS)
     assert "FILL(s)" in actions
     assert_same(kernel, fuzz.planned(tree), 0)
+
+
+@pytest.mark.parametrize(("most", "placed"), [(0, 0), (20 * 15 * 4 - 1, 0), (20 * 15 * 4, 2)])
+def test_what_is_too_large_for_an_image_is_none(most: int, placed: int) -> None:
+    caps = replace(CAPS, image_reads=True, image_bytes=most)
+    _, actions = heuristic(kernel_of(CASES["elements"]), caps)
+    assert sum(one.startswith("PLACE(") for one in actions) == placed

@@ -12,6 +12,7 @@ from tinycore.codegen.optimize.actions import Actions, applied
 from tinycore.codegen.optimize.analysis import perfect_pairs
 from tinycore.codegen.optimize.edit import find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
+from tinycore.codegen.optimize.place import imageable
 from tinycore.config import DEBUG
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Ops, UOp
@@ -123,8 +124,8 @@ def _last(tree: Kernel, caps: Caps) -> Iterator[Actions]:
             free.setdefault(loop.name, loop)
     for name, loop in free.items():
         yield from _for_loop(loop, name, caps)
-    for param in tree.params if caps.images else ():
-        yield (f"PLACE({param.name}, image)",)
+    for name in imageable(tree, caps):
+        yield (f"PLACE({name}, image)",)
 
 
 def _for_loop(loop: UOp, name: str, caps: Caps) -> Iterator[Actions]:

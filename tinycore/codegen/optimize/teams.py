@@ -20,6 +20,7 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
+from tinycore.codegen.optimize.place import imageable
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.shape import size
@@ -32,6 +33,7 @@ HELD = 64  # elements of a row that a thread keeps
 SHARES = 8  # groups a unit, if sums are shared
 ROUNDS = 8  # steps of a thread along a row
 ROWS = 32, 64  # of a tile that is turned
+IMAGES = 8  # that every device can write in one kernel; source: OpenCL 1.2, table 4.3
 DEPTH = 16  # multiplications of a tile between two copies
 
 
@@ -76,8 +78,8 @@ def teams(kernel: Kernel, caps: Caps) -> tuple[Kernel, Actions]:
     else:
         for position in range(len(body)):
             choice.root(position)
-    for param in kernel.params if caps.image_reads else ():
-        choice.take(f"PLACE({param.name}, image)")
+    if caps.image_reads:
+        choice.take(*[f"PLACE({name}, image)" for name in imageable(kernel, caps)[:IMAGES]])
     return choice.kernel, choice.taken
 
 
