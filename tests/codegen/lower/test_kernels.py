@@ -49,12 +49,22 @@ def test_kernels_do_not_depend_on_the_width_of_vectors(name: str, vector_bytes: 
     assert not run_case(case, unit, 0, narrow)
 
 
+ROLES = """
+kernel apart(X f32[4], Y f32[4], Z f32[4])
+  roles
+    role first: par i:4: Y[i] = X[i]
+    role second: par i:4: Z[i] = X[i]
+"""
+
+
 def test_matrix_units_and_roles_are_refused_by_name() -> None:
     case = next(case for case in CASES if case.unit == "ring")
     unit = case.read()
     assert isinstance(unit, Kernel)
     with pytest.raises(Unsupported, match="lower: MMA has no lowering for this target"):
         Built(unit)
+    with pytest.raises(Unsupported, match="lower: roles have no lowering for this target"):
+        run(ROLES, [])
 
 
 TRANSPOSED = """

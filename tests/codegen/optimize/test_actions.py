@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from tests.codegen.optimize import kernels, steps
+from tests.codegen.optimize import assert_same, kernels, steps
 from tests.codegen.optimize.fuzz import action
 from tests.conftest import Golden
 from tinycore.codegen.optimize.actions import apply, apply_all
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show
+from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
 
 SMALL = kernels(A=5, B=7, C=6, D=9)
@@ -152,6 +153,8 @@ REFUSED = [
     ("embed", "SPLIT(i1, 4) FILL(b4)", "FILL: no store to b4 has a mask"),
     ("attention", "SPLIT(i2, 4) FILL(b6)", "FILL: no store to b6 has a mask"),
     ("columns", "FACTOR(b2)", "FACTOR: b2 is no plain sum"),
+    ("columns", "UPDATE(b2, i2, [])", "UPDATE: b2 is not summed by a reduction of par loops to i2"),
+    ("triangle", "SPLIT(i0, 5) STAGE(b0, i0.0, packed, box)", "STAGE: loops that read b0 have"),
     ("rows", "PLACE(b0, texture)", "PLACE: b0 in 'texture'; expected a float32 parameter"),
     ("rows", "PLACE(b2, image)", "PLACE: b2 in 'image'; expected a float32 parameter"),
     ("embed", "PLACE(b0, image)", "PLACE: b0 in 'image'; expected a float32 parameter"),
@@ -165,6 +168,123 @@ def test_an_action_that_does_not_apply_says_why(kernel: str, actions: str, reaso
     before = apply_all(SMALL[kernel], texts[:-1])
     with pytest.raises(Illegal, match=re.escape(reason)):
         apply(before, texts[-1])
+
+
+RING = """
+kernel k(X f32[5,6], Y f32[5,6])
+  buf P f32[6] packed
+  ser i:5
+    copy(q:6) P[q] = X[i,q] @loop
+    wait P[i]
+    par j:6: Y[i,j] = P[j]
+    free P[i]
+"""
+GROWING = """
+kernel k(X f32[4,4], Y f32[4,4])
+  par i:4
+    buf t f32[i+1] reg
+    par j:i+1: t[j] = X[i,j]
+    par n:4: Y[i,n] = t[n | n <= i]
+"""
+MOVED = """
+kernel k(X f32[6], Y f32[1])
+  buf m f32[] reg = max
+  buf l f32[] reg = sum
+  red n:6: m max= X[n] rebase exp(l)
+  red j:6: l += exp(X[j] - m)
+  Y[0] = l
+"""
+COPIED = """
+kernel k(X f32[6], Y f32[6])
+  red n:6: Y[n] = X[n]
+"""
+TWO_BLOCKS = """
+kernel k(X f32[3,4], Y f32[3], Z f32[1])
+  buf a f32[] reg = sum
+  red i:3
+    buf b f32[] reg = sum
+    red n:4
+      a += X[i,n]
+      b += X[i,n]
+    Y[i] = b
+  Z[0] = a
+"""
+PREFIXES = """
+kernel k(X f32[3,4], Y f32[3])
+  buf a f32[] reg = sum
+  ser i:3
+    red n:4: a += X[i,n]
+    Y[i] = a
+"""
+STAGES = """
+kernel k(X f32[4], Y f32[4])
+  buf t f32[4] reg
+  {stage}
+  par j:4: Y[j] = t[j]
+"""
+REVERSED = STAGES.format(stage="par i:4: t[3-i] = X[i]")
+LAST = STAGES.format(stage="ser n:2: par i:4: t[i] = X[i] * f32(n)")
+OVERWRITTEN = STAGES.format(stage="par i:4: t[i] = X[i]\n  par i:4: X[i] = 0.0")
+IN_ORDER = STAGES.format(stage="ser i:4: t[i] = X[i]")
+TWICE = STAGES.format(stage="par i:4: par j:1: t[i] = X[i]")
+DIAGONAL = """
+kernel k(X f32[4], Y f32[4])
+  buf t f32[4,4] reg
+  par i:4: t[i,i] = X[i]
+  par i:4: Y[i] = t[i,i]
+"""
+NAMED_ALIKE = """
+kernel k(X f32[4], Y f32[4])
+  buf t f32[4] global
+  par i:4
+    x = X[i]
+    t[i] = x * x
+  par j:4
+    x = t[j]
+    Y[j] = x * x
+"""
+LOWER = """
+kernel k(X f32[4,4], Y f32[4,4])
+  par i:4, j:i+1: Y[i,j] = X[i,j]
+"""
+READS = """
+kernel k(X f32[5,6], Y f32[4,6])
+  par i:4, j:6: Y[i,j] = {reads}
+"""
+MASKS = READS.format(reads="X[i,j | j >= 2] + X[i,j | j < 4]")
+FILLS = READS.format(reads="X[i,j | j >= 2 else 1.0] + X[i,j | j >= 2 else 2.0]")
+DIGIT = READS.format(reads="X[(i+j)//2,j]")
+REFUSED_ALONE = [
+    (RING, "SPLIT(i, 2)", "a mask does not reach the tile statement on P"),
+    (GROWING, "REORDER(i, n)", "REORDER: the shape of t depends on i"),
+    (MOVED, "RFACTOR(n)", "RFACTOR: m moves what n does not combine into"),
+    (COPIED, "RFACTOR(n)", "RFACTOR: axis n combines into no state"),
+    (TWO_BLOCKS, "RFACTOR(n)", "RFACTOR: axis n combines into no one block of states"),
+    (PREFIXES, "RFACTOR(n)", "RFACTOR: a state of n is used around its loop"),
+    (REVERSED, "AT(t, inline)", "AT: a stage that is inline is stored at plain axes"),
+    (LAST, "AT(t, inline)", "AT: t is no function of its place"),
+    (DIAGONAL, "AT(t, inline)", "AT: t is no function of its place"),
+    (OVERWRITTEN, "AT(t, inline)", "AT: what t was computed from is stored to since"),
+    (IN_ORDER, "AT(t, j)", "AT: loop i or j runs in order"),
+    (NAMED_ALIKE, "AT(t, j)", "AT: x is a name in both loops"),
+    (TWICE, "AT(t, j)", "AT: j is a name in both loops"),
+    (LOWER, "FUSE(i, j)", "FUSE: extents of i and j are not constant"),
+    (LOWER, "MAP(j, grid)", "MAP: the extent of j is not known at launch"),
+    (MASKS, "STAGE(X, i, packed, box)", "STAGE: reads of X have several masks"),
+    (FILLS, "STAGE(X, i, packed, box)", "STAGE: reads of X have several fills"),
+    (DIGIT, "STAGE(X, i, packed, box)", "STAGE: a digit of the index mixes axes inside and out"),
+]
+
+
+@pytest.mark.parametrize(("text", "action", "reason"), REFUSED_ALONE)
+def test_an_action_that_does_not_apply_to_a_legal_kernel_says_why(
+    text: str, action: str, reason: str
+) -> None:
+    kernel = read(text)
+    check(kernel, "action")
+    assert_same(kernel, kernel, 0)
+    with pytest.raises(Illegal, match=re.escape(reason)):
+        apply(kernel, action)
 
 
 def test_an_axis_that_runs_once_is_not_split_or_peeled() -> None:
