@@ -5,7 +5,7 @@ lanes. Next file: values.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial, reduce
 from typing import Any
 
@@ -24,8 +24,11 @@ class Indices(Blocks):
 
     `copied` holds the numbers of copied axes; `now` the node of an axis or LET, and the moment a
     buffer last changed. `lane` is the axis of the vector loop around, `lanes` the width of its
-    values; `short` says that digits are cheaper in 32 bits.
+    values; `short` says that digits are cheaper in 32 bits. `evaluate` gives the node
+    of a value that an index gathers.
     """
+
+    evaluate: Callable[[UOp], UOp]
 
     def __init__(self, short: bool) -> None:
         super().__init__()
@@ -38,10 +41,6 @@ class Indices(Blocks):
         self.as_index = cache(self._as_index)
         self.number = cache(partial(const, dtype=dtypes.int64))
         self.sums: dict[Terms, UOp] = {}
-
-    def evaluate(self, value: UOp) -> UOp:
-        """The node of a value that an index gathers."""
-        raise NotImplementedError
 
     # numbers put in
 
