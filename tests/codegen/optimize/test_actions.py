@@ -338,3 +338,16 @@ def test_a_reader_under_a_condition_is_no_loop_to_merge_with() -> None:
     """
     with pytest.raises(Illegal, match="AT: no loop j beside the loop that writes t"):
         apply(read(text), "AT(t, j)")
+
+
+OWN = """
+kernel k(X f32[5], Y f32[5])
+  par i:5
+    buf t f32[5] reg
+    t[i] = X[i]
+    Y[i] = t[i]
+"""
+
+
+def test_memory_of_an_iteration_is_masked_where_a_remainder_is_outside_it() -> None:
+    steps(read(OWN), ["SPLIT(i, 2)"])

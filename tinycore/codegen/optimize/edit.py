@@ -242,7 +242,9 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     moved = atoms(*places.values())
 
     def masked(buffer: UOp, place: Access) -> Access:
-        return place if buffer.name in names else place._replace(mask=both(place.mask, mask))
+        if buffer.name in names and is_inside(buffer, place):
+            return place
+        return place._replace(mask=both(place.mask, mask))
 
     def look(node: UOp) -> UOp:
         still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
