@@ -227,6 +227,13 @@ LAST = STAGES.format(stage="ser n:2: par i:4: t[i] = X[i] * f32(n)")
 OVERWRITTEN = STAGES.format(stage="par i:4: t[i] = X[i]\n  par i:4: X[i] = 0.0")
 IN_ORDER = STAGES.format(stage="ser i:4: t[i] = X[i]")
 TWICE = STAGES.format(stage="par i:4: par j:1: t[i] = X[i]")
+PARTLY = STAGES.replace("reg", "reg = sum").format(stage="par i:2: t[i] = X[i]")
+MAYBE = """
+kernel k(X f32[4], Y f32[4], n in 0..3)
+  buf t f32[4] reg
+  if n >= 2: par i:4: t[i] = X[n-2]
+  par j:4: Y[j] = t[j | n >= 2]
+"""
 DIAGONAL = """
 kernel k(X f32[4], Y f32[4])
   buf t f32[4,4] reg
@@ -265,6 +272,8 @@ REFUSED_ALONE = [
     (LAST, "AT(t, inline)", "AT: t is no function of its place"),
     (DIAGONAL, "AT(t, inline)", "AT: t is no function of its place"),
     (OVERWRITTEN, "AT(t, inline)", "AT: what t was computed from is stored to since"),
+    (PARTLY, "AT(t, inline)", "AT: t is combined or masked; it cannot be inline"),
+    (MAYBE, "AT(t, inline)", "t is not written by one store alone, without a condition"),
     (IN_ORDER, "AT(t, j)", "AT: loop i or j runs in order"),
     (NAMED_ALIKE, "AT(t, j)", "AT: x is a name in both loops"),
     (TWICE, "AT(t, j)", "AT: j is a name in both loops"),
@@ -338,6 +347,24 @@ def test_a_reader_under_a_condition_is_no_loop_to_merge_with() -> None:
     """
     with pytest.raises(Illegal, match="AT: no loop j beside the loop that writes t"):
         apply(read(text), "AT(t, j)")
+
+
+LOADED = """
+kernel k(X f32[4], Y f32[4,4])
+  par i:4
+    buf t f32[4] reg = {init}
+    x = X[i]
+    X[i] = 5.0
+    {stage}
+    par n:4: Y[i,n] = t[n + i | n + i < 4]
+"""
+
+
+def test_a_value_that_was_loaded_before_a_store_is_not_loaded_again() -> None:
+    inline = LOADED.replace(" = {init}", "").format(stage="par j:4: t[j] = x")
+    steps(read(inline), ["AT(t, inline)"])
+    factor = LOADED.format(init="sum", stage="red k:4: par j:4: t[j] += x * Y[i,k]")
+    steps(read(factor), ["FACTOR(t)"])
 
 
 OWN = """

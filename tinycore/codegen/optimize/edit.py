@@ -250,7 +250,8 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
         return node if still else readdressed(node, masked)
 
-    return Rebuild({}, env, look if mask else None).body(body)
+    around = {*direct(nodes_in(body), Ops.LET)} - {*under(body)}
+    return Rebuild({one: one for one in around}, env, look if mask else None).body(body)
 
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:

@@ -114,7 +114,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
     place = made.arg.places[0]
-    if made.arg.combine or place.mask:
+    if made.arg.combine or place.mask or buffer.arg.init:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
     if {*place.indices} - {make(0), *map(axis_of, loops_in([producer]))}:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
@@ -135,11 +135,12 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
 
 def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
     found = [one for one in under(body) if buffer in targets(one)]
-    plain = [one for one in direct(found, Ops.STORE) if one.src[: len(one.arg.places)] == (buffer,)]
-    if len(found) != 1 or not plain:
-        raise Illegal(f"{buffer.name} is not written by one store alone")
-    [value] = rebuild(values(plain[0]), let_values(body))
-    return next(one for one in body if buffer in changed([one])), plain[0], value
+    plain = [one for one in direct(found, Ops.STORE) if targets(one) == [buffer]]
+    if len(found) != 1 or not plain or plain[0] in under(find(body, Ops.IF)):
+        raise Illegal(f"{buffer.name} is not written by one store alone, without a condition")
+    producer = next(one for one in body if buffer in changed([one]))
+    [value] = rebuild(values(plain[0]), let_values([producer]))
+    return producer, plain[0], value
 
 
 def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
