@@ -216,6 +216,12 @@ kernel k(X f32[3,4], Y f32[3])
     red n:4: a += X[i,n]
     Y[i] = a
 """
+FIRST_VALUE = """
+kernel k(X f32[6,4], Y f32[4])
+  buf a f32[4] reg = prod
+  red n:6: par i:4: a[i] += 2.0 * X[n,i]
+  par j:4: Y[j] = a[j]
+"""
 STAGES = """
 kernel k(X f32[4], Y f32[4])
   buf t f32[4] reg
@@ -268,6 +274,9 @@ REFUSED_ALONE = [
     (COPIED, "RFACTOR(n)", "RFACTOR: axis n combines into no state"),
     (TWO_BLOCKS, "RFACTOR(n)", "RFACTOR: axis n combines into no one block of states"),
     (PREFIXES, "RFACTOR(n)", "RFACTOR: a state of n is used around its loop"),
+    (FIRST_VALUE, "RFACTOR(n)", "RFACTOR: a state of n is no register that starts as one"),
+    (FIRST_VALUE, "UPDATE(a, i, [])", "UPDATE: a is not summed by a reduction of par loops to i"),
+    (FIRST_VALUE, "FACTOR(a)", "FACTOR: a is no plain sum"),
     (REVERSED, "AT(t, inline)", "AT: a stage that is inline is stored at plain axes"),
     (LAST, "AT(t, inline)", "AT: t is no function of its place"),
     (DIAGONAL, "AT(t, inline)", "AT: t is no function of its place"),

@@ -309,7 +309,7 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
     for state, made in found.items():
         if len(made.arg.places) > 1 or made.arg.rebase not in ("", "exp"):
             raise Illegal(f"RFACTOR: axis {name} carries a state that cannot be merged")
-        if state.space != "reg" or not state.arg.init:
+        if state.space != "reg" or state.arg.init != made.arg.combine:
             raise Illegal(f"RFACTOR: a state of {name} is no register that starts as one")
         if not found.keys() >= {*targets(made)}:
             raise Illegal(f"RFACTOR: {state.name} moves what {name} does not combine into")

@@ -199,7 +199,7 @@ def factor(kernel: Kernel, stage: str) -> Kernel:
 def _factored(body: Statements, buffer: UOp) -> Statements:
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
-    if made.arg.combine != "sum":
+    if not made.arg.combine == buffer.arg.init == "sum":
         raise Illegal(f"FACTOR: {name} is no plain sum")
     every, stored = factors(value), changed([producer])
     left = [one for one in every if _moving(one, producer) or stored & read([let("", one)])]

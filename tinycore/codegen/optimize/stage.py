@@ -283,7 +283,7 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
     if not depth or len(stores) != 1 or wide in read(loops):
         raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
     path = loops[: depth + 1]
-    plain = wide.arg.init and not stores[0].arg.rebase
+    plain = wide.arg.init and stores[0].arg[1:3] == (wide.arg.init, "")
     if [one.kind for one in path] != ["red", *["par"] * depth] or not plain:
         raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
     return path
