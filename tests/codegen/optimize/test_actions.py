@@ -216,6 +216,12 @@ kernel k(X f32[3,4], Y f32[3])
     red n:4: a += X[i,n]
     Y[i] = a
 """
+SHRINKING = """
+kernel k(X f32[4,4], Y f32[1])
+  buf a f32[] reg = sum
+  red i:4: red n:i+1: a += X[i,n]
+  Y[0] = a
+"""
 FIRST_VALUE = """
 kernel k(X f32[6,4], Y f32[4])
   buf a f32[4] reg = prod
@@ -274,6 +280,7 @@ REFUSED_ALONE = [
     (COPIED, "RFACTOR(n)", "RFACTOR: axis n combines into no state"),
     (TWO_BLOCKS, "RFACTOR(n)", "RFACTOR: axis n combines into no one block of states"),
     (PREFIXES, "RFACTOR(n)", "RFACTOR: a state of n is used around its loop"),
+    (SHRINKING, "RFACTOR(n)", "RFACTOR: the extent of n depends on a loop around it"),
     (FIRST_VALUE, "RFACTOR(n)", "RFACTOR: a state of n is no register that starts as one"),
     (FIRST_VALUE, "UPDATE(a, i, [])", "UPDATE: a is not summed by a reduction of par loops to i"),
     (FIRST_VALUE, "FACTOR(a)", "FACTOR: a is no plain sum"),
@@ -374,6 +381,19 @@ def test_a_value_that_was_loaded_before_a_store_is_not_loaded_again() -> None:
     steps(read(inline), ["AT(t, inline)"])
     factor = LOADED.format(init="sum", stage="red k:4: par j:4: t[j] += x * Y[i,k]")
     steps(read(factor), ["FACTOR(t)"])
+
+
+AGAIN = """
+kernel k(X f32[6], Z f32[6], Y f32[1])
+  buf a f32[] reg = sum
+  red n:6: a += X[n]
+  red n:6: a += Z[n]
+  Y[0] = a
+"""
+
+
+def test_loops_of_one_axis_that_add_to_one_state_have_partial_states_each() -> None:
+    steps(read(AGAIN), ["RFACTOR(n)", "RFACTOR(n.j)"])
 
 
 OWN = """

@@ -28,6 +28,7 @@ from tinycore.codegen.optimize.edit import (
     loops_in,
     loops_named,
     loops_of,
+    names_declared,
     names_in,
     nodes_in,
     place_of,
@@ -136,7 +137,8 @@ def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
     for one in buffers:
         if atom_of(node) in atoms(*one.arg.shape):
             raise Illegal(f"REORDER: the shape of {one.name} depends on {node.name}")
-    wide, inner = widened(loops, buffers, node) if buffers else ({}, loops)
+    names = {one: one.name for one in buffers}
+    wide, inner = widened(loops, names, node) if buffers else ({}, loops)
     return (*wide.values(), *inner)
 
 
@@ -166,13 +168,12 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
 
 
 def widened(
-    statements: Nodes, buffers: Nodes, node: UOp, suffix: str = ""
+    statements: Nodes, names: Mapping[UOp, str], node: UOp
 ) -> tuple[dict[UOp, UOp], Statements]:
-    """Buffers with one more leading dimension, for the axis of a loop; statements that use them."""
-    place, extent = axis_of(node), node.extent
-    wide = {
-        one: refit(one, name=one.name + suffix, shape=(extent, *one.arg.shape)) for one in buffers
-    }
+    """Buffers with new names and a leading dimension for the axis of a loop; what uses them."""
+    place, wide = axis_of(node), {}
+    for one, name in names.items():
+        wide[one] = refit(one, name=name, shape=(node.extent, *one.arg.shape))
     return wide, resized(statements, wide, lambda indices: (place, *indices))
 
 
@@ -333,7 +334,11 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
         raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
     if stores.keys() & touched(around):
         raise Illegal(f"RFACTOR: a state of {name} is used around its loop")
-    parts, inner = widened(node.src, stores, node, f".{name}")
+    if atoms(node.extent) & atoms_in([now]):
+        raise Illegal(f"RFACTOR: the extent of {name} depends on a loop around it")
+    taken = names_declared(body)
+    names = {one: fresh(f"{one.name}.{name}", taken) for one in stores}
+    parts, inner = widened(node.src, names, node)
     joined = refit(node, axis=f"{name}.j")
 
     def part(state: UOp, place: Access) -> UOp:
