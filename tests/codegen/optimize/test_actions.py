@@ -262,6 +262,27 @@ kernel k(X f32[4], Y f32[4])
     x = t[j]
     Y[j] = x * x
 """
+ARGMAX = """
+kernel k(X f32[6], Y f32[1], Z i32[1])
+  buf m f32[] reg = max
+  buf a i32[] reg = min
+  buf l f32[] reg = sum
+  red n:6
+    m max= X[n] rebase reset(a)
+    a min= where(X[n] == m, i32(n), 2147483647)
+  red j:6: l += exp(X[j] - m)
+  Y[0] = l
+  Z[0] = a
+"""
+CARRIED = """
+kernel k(X f32[3,6], Y f32[1])
+  buf l f32[] reg = sum
+  red i:3
+    buf m f32[] reg = max
+    red n:6: m max= X[i,n]
+    red j:6: l += exp(X[i,j] - m)
+  Y[0] = l
+"""
 LOWER = """
 kernel k(X f32[4,4], Y f32[4,4])
   par i:4, j:i+1: Y[i,j] = X[i,j]
@@ -293,6 +314,8 @@ REFUSED_ALONE = [
     (IN_ORDER, "AT(t, j)", "AT: loop i or j runs in order"),
     (NAMED_ALIKE, "AT(t, j)", "AT: x is a name in both loops"),
     (TWICE, "AT(t, j)", "AT: j is a name in both loops"),
+    (ARGMAX, "AT(m, j)", "AT: m resets what depends on it"),
+    (CARRIED, "AT(m, j)", "AT: m is read other than by one exp(x - it) of a sum that begins here"),
     (LOWER, "FUSE(i, j)", "FUSE: extents of i and j are not constant"),
     (LOWER, "MAP(j, grid)", "MAP: the extent of j is not known at launch"),
     (MASKS, "STAGE(X, i, packed, box)", "STAGE: reads of X have several masks"),
@@ -407,3 +430,24 @@ kernel k(X f32[5], Y f32[5])
 
 def test_memory_of_an_iteration_is_masked_where_a_remainder_is_outside_it() -> None:
     steps(read(OWN), ["SPLIT(i, 2)"])
+
+
+BEGUN = """
+kernel k(W f32[6], X f32[6], Y f32[1])
+  buf m f32[] reg
+  buf q f32[] reg = sum
+  buf l f32[] reg = sum
+  m = W[0]
+  red n:6
+    m max= X[n]
+    q += W[n]
+  red j:6
+    {moved}
+    l += exp(X[j] - m)
+  Y[0] = l + q
+"""
+
+
+def test_a_sum_follows_a_maximum_that_began_before_or_goes_on() -> None:
+    steps(read(BEGUN.format(moved="")), ["AT(m, j)"])
+    steps(read(BEGUN.format(moved="m max= W[j] rebase exp(l)")), ["AT(q, j)"])

@@ -223,7 +223,7 @@ def merged(body: Statements, stage: str, axis: str) -> Statements:
     before = body[:at] + between
     if _met(body[at : at + 1], between):
         raise Illegal(f"AT: what stands between the loops needs {stage} there")
-    fused = _fused(body[at], body[to], changed(before))
+    fused = _fused(body[at], body[to], {*body} - changed(before))
     before, inner = _contracted(before, fused, after)
     if fused.name != axis:
         inner = merged(inner, stage, axis)
@@ -245,7 +245,7 @@ def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
     raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage}")
 
 
-def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
+def _fused(first: UOp, second: UOp, empty: set[UOp]) -> UOp:
     """Two loops over one index space as one, named as the second."""
     if first.extent is not second.extent or first.map != second.map:
         raise Illegal(f"AT: loops {first.name} and {second.name} differ in extent or place")
@@ -256,7 +256,7 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     own = own_places(early + late, axis_of(second))
     for lead in sorted(_met(early, late), key=lambda one: one.name):
         if not own.get(lead):
-            early, late = _rebased(early, late, lead, earlier)
+            early, late = _rebased(early, late, lead, empty)
     new = names_declared(direct(early, Ops.LET, Ops.BUFFER))
     clash = new & names_declared(late) | {second.name} & names_declared(early)
     if clash:
@@ -265,23 +265,23 @@ def _fused(first: UOp, second: UOp, earlier: set[UOp]) -> UOp:
     return refit(second, kind=kind).over(early + late)
 
 
-def _rebased(early: Statements, late: Statements, lead: UOp, earlier: set[UOp]) -> Pair:
+def _rebased(early: Statements, late: Statements, lead: UOp, empty: set[UOp]) -> Pair:
     """Two bodies of which the later reads a maximum that still changes: its sums move with it."""
     name = lead.name
     stores = stores_to(early, lead)
     reads = loads_of(late, lead)
     if [one.arg.combine for one in stores] != ["max"] or len(reads) != 1:
         raise Illegal(f"AT: the later loop needs {name} of all iterations")
-    if lead in earlier | changed(late):
-        raise Illegal(f"AT: {name} is stored to by more than the earlier loop")
     [made], [now] = stores, reads
+    if made.arg.rebase == "reset":
+        raise Illegal(f"AT: {name} resets what depends on it")
     [score] = rebuild(values(made), let_values(early))
     exponential = (score - now).alu(Ops.EXP)
     users = [one for one in rebuild(under(late), let_values(late)) if now in evaluated(one)]
-    moved = dict.fromkeys([one.source for one in users])
+    moved = dict.fromkeys(one.source for one in users)
     fits = all(_follows(one, made, now, exponential) for one in users)
-    if not fits or moved.keys() & earlier:
-        raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum")
+    if not fits or moved.keys() - empty:
+        raise Illegal(f"AT: {name} is read other than by one exp(x - it) of a sum that begins here")
     rebased = refit(made, rebase="exp").over((*made.src, *moved))
     return rebuild(early, {made: rebased}), rebuild(late, {now: now.alu(Ops.FIN)})
 
