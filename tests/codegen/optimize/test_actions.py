@@ -294,6 +294,18 @@ kernel k(X f32[5,6], Y f32[4,6])
 MASKS = READS.format(reads="X[i,j | j >= 2] + X[i,j | j < 4]")
 FILLS = READS.format(reads="X[i,j | j >= 2 else 1.0] + X[i,j | j >= 2 else 2.0]")
 DIGIT = READS.format(reads="X[(i+j)//2,j]")
+SCATTERED = """
+kernel k(ids i32[2,4], X f32[2,4], Y f32[2,4])
+  buf t f32[2,4] reg = sum
+  par i:2: red n:4: t[i, ids[i,n] in 4] += X[i,n]
+  par i:2: par j:4: Y[i,j] = t[i,j]
+"""
+NEVER_ADDED = """
+kernel k(Y f32[2], Z f32[2])
+  buf t f32[2] reg = sum
+  par i:2: Y[i] = t[i]
+  par j:2: Z[j] = t[j]
+"""
 REFUSED_ALONE = [
     (RING, "SPLIT(i, 2)", "a mask does not reach the tile statement on P"),
     (GROWING, "REORDER(i, n)", "REORDER: the shape of t depends on i"),
@@ -321,6 +333,8 @@ REFUSED_ALONE = [
     (MASKS, "STAGE(X, i, packed, box)", "STAGE: reads of X have several masks"),
     (FILLS, "STAGE(X, i, packed, box)", "STAGE: reads of X have several fills"),
     (DIGIT, "STAGE(X, i, packed, box)", "STAGE: a digit of the index mixes axes inside and out"),
+    (SCATTERED, "MAP(i, grid)", "t is filled by more than one of the launches"),
+    (NEVER_ADDED, "MAP(i, grid)", "t is filled by more than one of the launches"),
 ]
 
 

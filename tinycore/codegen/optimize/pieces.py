@@ -51,6 +51,7 @@ from tinycore.uop.tree import (
     Rebuild,
     axis_of,
     buffer,
+    gathered,
     indices,
     let,
     load,
@@ -268,7 +269,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     found = [use for one in under([node]) for use in uses(one) if use.buffer is held]
     places = {use.access.indices for use in found}
     sums_up = [use for use in found if use.how != "load"]
-    if len(places) > 1 or not sums_up or "store" in [use.how for use in sums_up]:
+    is_fixed = len(places) == 1 and not gathered((*found,))
+    if not is_fixed or not sums_up or "store" in [use.how for use in sums_up]:
         return {}
     [indices] = places
     while atoms(*indices) & atoms_in(node.src):
@@ -332,10 +334,10 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
         raise Illegal(f"RFACTOR: a state of {name} has a value before its loop")
     if not stores.keys() <= {*body}:
         raise Illegal(f"RFACTOR: axis {name} combines into no one block of states")
-    if stores.keys() & touched(around):
-        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")
     if atoms(node.extent) & atoms_in([now]):
         raise Illegal(f"RFACTOR: the extent of {name} depends on a loop around it")
+    if stores.keys() & touched(around):
+        raise Illegal(f"RFACTOR: a state of {name} is used around its loop")
     taken = names_declared(body)
     names = {one: fresh(f"{one.name}.{name}", taken) for one in stores}
     parts, inner = widened(node.src, names, node)
