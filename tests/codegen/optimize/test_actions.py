@@ -465,3 +465,13 @@ kernel k(W f32[6], X f32[6], Y f32[1])
 def test_a_sum_follows_a_maximum_that_began_before_or_goes_on() -> None:
     steps(read(BEGUN.format(moved="")), ["AT(m, j)"])
     steps(read(BEGUN.format(moved="m max= W[j] rebase exp(l)")), ["AT(q, j)"])
+
+
+def test_an_axis_that_a_layout_lists_twice_is_walked_once() -> None:
+    text = """
+    kernel k(X f32[6,2,4], Y f32[2,4])
+      buf a f32[2,4] reg = sum
+      red n:6: par h:2: par i:4: a[h,i] += X[n,h,i]
+      par h:2: par j:4: Y[h,j] = a[h,j]
+    """
+    steps(read(text), ["UPDATE(a, h, [i][i])"])

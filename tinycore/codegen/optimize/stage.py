@@ -301,6 +301,6 @@ def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     total = load(tile, Access(inside))
     combined = store(wide, place._replace(mask=outer), total, wide.arg.init)
     inner = {one.name: one for one in loops_in(node.src)}
-    for listed in reversed(sum(layout, ())):
+    for listed in reversed(dict.fromkeys(sum(layout, ()))):
         combined = refit(inner[listed], kind="par").over((combined,))
     return node.over((tile, *rebuild(node.src, {added: near}), combined))
