@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atoms_in, loops_in
 from tinycore.codegen.optimize.stage import moving_part, used_alone
+from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Index, make
+from tinycore.uop.shape import size
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import Access, Kernel, axis_of, load, walk
 
@@ -110,3 +112,9 @@ def iterations(loops: Iterable[UOp]) -> int:
 def names_of(loops: Iterable[UOp]) -> list[str]:
     """The axes of loops."""
     return [loop.name for loop in loops]
+
+
+def imageable(kernel: Kernel, caps: Caps) -> list[str]:
+    """The parameters that are not too large for an image, if the target has any."""
+    held = {one: size(one.arg.shape) * one.dtype.itemsize for one in kernel.params}
+    return [one.name for one, size_bytes in held.items() if 0 < size_bytes <= caps.image_bytes]

@@ -36,12 +36,10 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import distributed, resized, separated, tied
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Caps
 from tinycore.uop import Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, make
 from tinycore.uop.ops import factors, toposort
-from tinycore.uop.shape import size
 from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     BODIES,
@@ -99,12 +97,6 @@ def place(kernel: Kernel, name: str, space: str) -> Kernel:
     moved = {buffer: refit(buffer, space=space)}
     params = rebuild(kernel.params, moved)
     return kernel._replace(params=params, body=rebuild(kernel.body, moved))
-
-
-def imageable(kernel: Kernel, caps: Caps) -> list[str]:
-    """The parameters that are not too large for an image, if the target has any."""
-    held = {one: size(one.arg.shape) * one.dtype.itemsize for one in kernel.params}
-    return [one.name for one, size_bytes in held.items() if 0 < size_bytes <= caps.image_bytes]
 
 
 # inline

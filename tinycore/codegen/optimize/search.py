@@ -9,10 +9,9 @@ from functools import partial
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.actions import Actions, applied
-from tinycore.codegen.optimize.analysis import perfect_pairs
+from tinycore.codegen.optimize.analysis import imageable, perfect_pairs
 from tinycore.codegen.optimize.edit import find, loops_in, read
 from tinycore.codegen.optimize.heuristic import heuristic
-from tinycore.codegen.optimize.place import imageable
 from tinycore.config import DEBUG
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Ops, UOp

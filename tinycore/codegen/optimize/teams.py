@@ -13,6 +13,7 @@ from tinycore.codegen.optimize.actions import Actions
 from tinycore.codegen.optimize.analysis import (
     chain_of,
     extent_of,
+    imageable,
     iterations,
     names_of,
     references,
@@ -20,7 +21,6 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
-from tinycore.codegen.optimize.place import imageable
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.shape import size
