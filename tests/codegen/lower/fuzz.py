@@ -42,7 +42,8 @@ def transformed(
             check(changed, "action")
         except (Illegal, SpecError):
             continue
-        if len(show(changed)) <= LONGEST and fits(changed):
+        is_short = len(show(changed)) <= LONGEST and fuzz.steps_of(changed) <= fuzz.MOST_STEPS
+        if is_short and fits(changed):
             tree = changed
             taken.append(text)
         if len(taken) == length:
