@@ -4,10 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tinycore_qcom.images import image_places, padded, parted, with_places
+from tinycore_qcom.api import Library
+from tinycore_qcom.images import (
+    description,
+    image_places,
+    padded,
+    parted,
+    pitch_alignment,
+    with_places,
+)
+from tinycore_qcom.platforms import Found
 
 FORWARD = """
 import json, sys
@@ -56,10 +66,36 @@ def test_a_convnet_reads_and_writes_images_and_computes_the_same_bits() -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("size", [1, 16, 65536, 65537, 1 << 20])
-def test_a_buffer_holds_whole_rows_of_its_image(size: int) -> None:
-    assert padded(size) >= size
-    assert padded(size) == size if size <= 65536 else padded(size) % 65536 == 0
+ALIGNMENTS = 1, 16, 64, 4096
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("size", [1, 16, 1000, 65535, 65536, 65537, 1 << 20])
+def test_a_buffer_holds_its_image_whole_in_rows_of_the_drivers_alignment(
+    size: int, alignment: int
+) -> None:
+    room = padded(size, alignment)
+    made = description(0, room, alignment)
+    assert room >= size
+    assert made.width % alignment == 0
+    assert made.row == 16 * made.width
+    assert made.row * made.height == room
+    assert made.width == 4096 if made.height > 1 else made.width <= 4096
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_the_image_of_a_part_is_never_cut(alignment: int) -> None:
+    for size in (24, 1000, 65544):
+        made = description(0, size, alignment)
+        assert made.row * made.height >= size
+
+
+@pytest.mark.parametrize(("told", "alignment"), [(64, 64), (0, 1)])
+def test_a_driver_that_tells_no_alignment_has_none(
+    found: Found, monkeypatch: pytest.MonkeyPatch, told: int, alignment: int
+) -> None:
+    monkeypatch.setattr(Library, "number_of", lambda *question: told * (question[-1] == 0x104A))
+    assert pitch_alignment(replace(found, name=f"rows of {told}")) == alignment
 
 
 def test_a_binary_says_which_arguments_are_images() -> None:

@@ -110,8 +110,9 @@ def test_a_view_is_the_memory_itself_where_the_host_sees_it(allocator: QueueAllo
 def test_more_than_there_is_raises_out_of_memory_and_the_allocator_lives(
     allocator: QueueAllocator, size_bytes: int
 ) -> None:
-    allocator.alloc(64, SPACE, 64)
-    with pytest.raises(OutOfMemory, match=rf"alloc: {size_bytes} bytes more than the 64 in use"):
+    allocator.alloc(1 << 16, SPACE, 64)
+    wrong = rf"alloc: {size_bytes} bytes more than the 65536 in use"
+    with pytest.raises(OutOfMemory, match=wrong):
         allocator.alloc(size_bytes, SPACE, 64)
     handle = allocator.alloc(64, SPACE, 64)
     allocator.copyin(handle, memoryview(b"x" * 64))

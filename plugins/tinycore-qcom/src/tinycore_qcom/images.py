@@ -7,16 +7,20 @@ Source: the Khronos headers, CL/cl.h; extension cl_khr_image2d_from_buffer.
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 from typing import Any, ClassVar
 
+from tinycore_qcom import api
 from tinycore_qcom.dialect import IMAGE_TEXELS
+from tinycore_qcom.platforms import Found
 from tinycore_qcom.queue import Queue
 
 EXTENSION = "cl_khr_image2d_from_buffer"
 TEXEL_BYTES = 16
 ROW_BYTES = IMAGE_TEXELS * TEXEL_BYTES
 
+_PITCH_ALIGNMENT = 0x104A
 _READ_WRITE, _IMAGE_2D = 1 << 0, 0x10F1
 _RGBA, _FLOAT = 0x10B5, 0x10DE
 _SIGNATURE = re.compile(r"^__kernel .*\nvoid \w+\((.*)\) \{$", re.MULTILINE)
@@ -40,9 +44,25 @@ class _Description(ctypes.Structure):
     ]
 
 
-def padded(size_bytes: int) -> int:
-    """The size of a buffer that whole rows of an image fill, or less than one."""
-    return size_bytes if size_bytes <= ROW_BYTES else -(-size_bytes // ROW_BYTES) * ROW_BYTES
+@functools.cache
+def pitch_alignment(found: Found) -> int:
+    """What the row of a buffer's image must be a multiple of. Units: texels."""
+    question = "clGetDeviceInfo", found.pointer, _PITCH_ALIGNMENT
+    return max(api.library().number_of(*question), 1)
+
+
+def padded(size_bytes: int, alignment: int) -> int:
+    """The size of a buffer that whole rows of an image fill, or one aligned row of less texels."""
+    step = ROW_BYTES if size_bytes > ROW_BYTES else alignment * TEXEL_BYTES
+    return -(-size_bytes // step) * step
+
+
+def description(buffer: int, size_bytes: int, alignment: int) -> _Description:
+    """What the image of a buffer of so many bytes is like."""
+    texels = padded(size_bytes, alignment) // TEXEL_BYTES
+    width = min(texels, IMAGE_TEXELS)
+    sizes = width, texels // width, 1, 1, width * TEXEL_BYTES
+    return _Description(_IMAGE_2D, *sizes, memory=buffer)
 
 
 def make_image(queue: Queue, buffer: int, size_bytes: int) -> int:
@@ -50,11 +70,8 @@ def make_image(queue: Queue, buffer: int, size_bytes: int) -> int:
 
     Raises: OpenCLError, also for a part of a buffer in which the last row is not whole.
     """
-    width, height = IMAGE_TEXELS, -(-size_bytes // ROW_BYTES)
-    if size_bytes < ROW_BYTES:
-        width, height = max(size_bytes // TEXEL_BYTES, 1), 1
-    description = _Description(_IMAGE_2D, width, height, 1, 1, width * TEXEL_BYTES, memory=buffer)
-    made = ctypes.byref(_Format(_RGBA, _FLOAT)), ctypes.byref(description)
+    whole = description(buffer, size_bytes, pitch_alignment(queue.found))
+    made = ctypes.byref(_Format(_RGBA, _FLOAT)), ctypes.byref(whole)
     return queue.library.create("clCreateImage", queue.context, _READ_WRITE, *made, None)
 
 

@@ -16,7 +16,7 @@ import threading
 from tinycore.backend import Allocator, Handle, OutOfMemory
 from tinycore_qcom import codes
 from tinycore_qcom.api import OpenCLError
-from tinycore_qcom.images import make_image, padded
+from tinycore_qcom.images import make_image, padded, pitch_alignment
 from tinycore_qcom.queue import Queue
 
 SPACE = "global"
@@ -99,7 +99,7 @@ class QueueAllocator(Allocator):
 
     def alloc(self, size_bytes: int, space: str, alignment: int) -> Handle:
         """A buffer. Raises: OutOfMemory if the device has no room; it stays usable."""
-        size_bytes = padded(size_bytes)
+        size_bytes = padded(size_bytes, pitch_alignment(self._queue.found))
         self._claim(size_bytes)
         try:
             if self.is_host:
