@@ -9,6 +9,7 @@ from tinycore_qcom import platforms
 from tinycore_qcom.backend import OpenCLBackend
 from tinycore_qcom.compiler import DriverCompiler
 from tinycore_qcom.platforms import Found
+from tinycore_qcom.queue import Queue
 from tinycore_qcom.runtimes import CHOICES
 
 KERNELS = """
@@ -59,6 +60,14 @@ def found() -> Found:
 def compiler(found: Found) -> DriverCompiler:
     """A compiler for that device."""
     return DriverCompiler(found)
+
+
+@pytest.fixture
+def queue(found: Found) -> Iterator[Queue]:
+    """A queue of its own."""
+    made = Queue(found)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,9 @@ from tinycore_qcom.images import (
     pitch_alignment,
     with_places,
 )
+from tinycore_qcom.memory import Memory
 from tinycore_qcom.platforms import Found
+from tinycore_qcom.queue import Queue
 
 FORWARD = """
 import json, sys
@@ -105,3 +108,21 @@ def test_a_binary_says_which_arguments_are_images() -> None:
     )
     assert parted(with_places(b"\x7fELF", image_places(source))) == (b"\x7fELF", {0, 2})
     assert parted(b"\x7fELF") == (b"\x7fELF", set())
+
+
+def test_two_threads_make_one_image(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(1, 64)
+    made: list[int] = []
+
+    def create(queue: Queue, buffer: int, size_bytes: int) -> int:
+        made.append(len(made) + 1)
+        if len(made) == 1:
+            other.start()
+            other.join(timeout=0.2)
+        return made[-1]
+
+    other = threading.Thread(target=memory.image, args=(queue,))
+    monkeypatch.setattr("tinycore_qcom.memory.make_image", create)
+    memory.image(queue)
+    other.join()
+    assert (made, memory.view) == ([1], 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,14 +17,6 @@ from tinycore_qcom.platforms import Found
 from tinycore_qcom.queue import Queue
 
 FAILED = -5
-
-
-@pytest.fixture
-def queue(found: Found) -> Iterator[Queue]:
-    """A queue of its own."""
-    made = Queue(found)
-    yield made
-    made.close()
 
 
 def queue_failure(queue: Queue, name: str) -> None:

@@ -59,8 +59,9 @@ class Memory:
 
     def image(self, queue: Queue) -> object:
         """A reference to the image of this memory, made at first use. Raises: OpenCLError."""
-        if not self.view:
-            self.view = make_image(queue, self.pointer, self.size_bytes)
+        with queue.making_image:
+            if not self.view:
+                self.view = make_image(queue, self.pointer, self.size_bytes)
         return ctypes.byref(ctypes.c_void_p(self.view))
 
     def release(self, queue: Queue) -> None:

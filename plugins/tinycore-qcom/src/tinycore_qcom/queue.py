@@ -50,6 +50,8 @@ class Queue:
         self.pointer = library.create("clCreateCommandQueue", self.context, device, PROFILING)
         # What commands work in, and must not go before they are done.
         self.kept: dict[int, object] = {}
+        # Programs that share memory share its image, and each has a lock of its own only.
+        self.making_image = threading.Lock()
         self._is_open = True
         self._flights: deque[Flight] = deque()
         self._failed: list[str] = []
