@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 
-from tinycore.backend import Call, Device, Handle, Launch, LaunchError, Program, Unsupported
+from tinycore.backend import (
+    Call,
+    Device,
+    Handle,
+    Launch,
+    LaunchError,
+    OutOfMemory,
+    Program,
+    Unsupported,
+)
 from tinycore_qcom import recording
 from tinycore_qcom.api import OpenCLError
 from tinycore_qcom.capabilities import extensions
 from tinycore_qcom.graph import QueueGraph
 from tinycore_qcom.memory import SPACE
+from tinycore_qcom.program import Kernel
 from tinycore_qcom.queue import Queue
 from tinycore_qcom.recording import CommandBuffers, RecordableQueue, Recorder, Step, find_recorder
 
@@ -146,6 +156,61 @@ def test_runs_of_equal_length_are_told_apart(
         graph.replay(calls)
         assert content(device, out)[:count] == [6.0] * count
         assert content(device, out)[count:] == [0.0] * (COUNT - count)
+
+
+def test_runs_that_begin_alike_keep_their_tables(
+    device: Device, load: Load, graph: QueueGraph, floats: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    usual = Kernel.__init__
+
+    def counted(kernel: Kernel, binary: Any, name: str) -> None:
+        made.append(name)
+        usual(kernel, binary, name)
+
+    monkeypatch.setattr(Kernel, "__init__", counted)
+    add, twice = load("add"), load("twice")
+    del made[:]
+    out, a, b = floats(0), floats(1), floats(0.5)
+    sums = chain(add, out, a, b)
+    doubled = [*sums[:-1], Call(twice, (out, out), (), LAUNCH)]
+    for _ in range(4):
+        graph.replay(sums)
+        assert content(device, out) == [6.0] * COUNT
+        graph.replay(doubled)
+        assert content(device, out) == [11.0] * COUNT
+    assert made == ["add"] * 19 + ["twice"]
+
+
+def test_arguments_that_were_refused_are_set_anew(
+    device: Device, load: Load, graph: QueueGraph, floats: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, a, b = floats(0), floats(1), floats(0.5)
+    program = load("add")
+    calls = chain(program, out, a, b)
+    graph.replay(calls)
+    usual = Kernel.fill
+
+    def refused(kernel: Kernel, buffers: Any, values: Any) -> None:
+        usual(kernel, buffers, values)
+        raise OpenCLError("clSetKernelArg", -6)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Kernel, "fill", refused)
+        with pytest.raises(OutOfMemory, match=r"replay of 10 launches: clSetKernelArg gave"):
+            graph.replay([Call(program, (out, b, b), (COUNT,), LAUNCH), *calls[1:]])
+    graph.replay(calls)
+    assert content(device, out) == [6.0] * COUNT
+
+
+def test_the_tables_not_used_for_longest_are_let_go(
+    load: Load, graph: QueueGraph, floats: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinycore_qcom.graph._TABLES", 2)
+    call = Call(load("add"), (floats(0), floats(1), floats(2)), (COUNT,), LAUNCH)
+    for length in (1, 2, 1, 3):
+        graph.replay([call] * length)
+    assert [len(programs) for programs, _ in graph._tables] == [1, 3]
 
 
 def test_no_calls_and_empty_grids_do_nothing(load: Load, graph: QueueGraph, floats: Floats) -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from tinycore.backend import Call, Unsupported
+from tinycore.backend import Call, Launch, Program, Unsupported
 from tinycore_qcom.api import OpenCLError
 from tinycore_qcom.program import Kernel, QueuedProgram
 from tinycore_qcom.queue import Queue
@@ -25,6 +25,8 @@ _TRIALS = 2
 _WORTH_RECORDING = 2
 
 Enqueue = Callable[[object], None]
+# What a run's calls have in common at every replay; their buffers and values may change.
+_Run = tuple[tuple[Program, ...], tuple[Launch, ...]]
 
 
 class QueueGraph:
@@ -34,7 +36,7 @@ class QueueGraph:
         self._queue = queue
         self._recorder = recorder
         self._lock = threading.Lock()
-        self._tables: dict[tuple[int, int], _Table] = {}
+        self._tables: dict[_Run, _Table] = {}
 
     def replay(self, calls: Sequence[Call]) -> None:
         """Run the calls in order, each after the one before it.
@@ -55,13 +57,13 @@ class QueueGraph:
         self._queue.launched(table.name, event)
 
     def _table(self, calls: tuple[Call, ...]) -> _Table:
-        key = (len(calls), id(calls[0].program))
-        table = self._tables.get(key)
-        if table is None or not table.update(calls):
-            self._tables.pop(key, None)
-            self._tables[key] = table = _Table(calls, self._recorder)
-            while len(self._tables) > _TABLES:
-                del self._tables[next(iter(self._tables))]
+        key = tuple([call.program for call in calls]), tuple([call.launch for call in calls])
+        # It is put back with its arguments set, behind all that were used before.
+        table = self._tables.pop(key, None) or _Table(calls, self._recorder)
+        table.update(calls)
+        self._tables[key] = table
+        if len(self._tables) > _TABLES:
+            del self._tables[next(iter(self._tables))]
         return table
 
 
@@ -82,20 +84,17 @@ class _Table:
         self._commands: list[Enqueue] = []
         self._replays = 0
 
-    def update(self, calls: tuple[Call, ...]) -> bool:
-        """Take the arguments of changed calls; False if the calls are of another run."""
+    def update(self, calls: tuple[Call, ...]) -> None:
+        """Take the arguments of the calls that changed."""
         old = self._calls
         for index, call in enumerate(calls):
             if call is old[index]:
                 continue
-            if not _alike(call, old[index]):
-                return False
             self._steps[index].kernel.fill(call.buffers, call.values)
             old[index] = call
             if not self._changing[index]:
                 self._changing[index] = True
                 self._commands = []
-        return True
 
     def commands(self) -> list[Enqueue]:
         """What queues the run, in order; the last takes the event."""
@@ -124,12 +123,6 @@ def _recorded(recorder: Recorder | None, steps: Sequence[Step]) -> Recording | N
         return recorder.record(steps)
     except OpenCLError:  # each launch can still be queued by itself
         return None
-
-
-def _alike(new: Call, old: Call) -> bool:
-    same = new.program is old.program and new.launch == old.launch
-    counts = (len(new.buffers), len(new.values)) == (len(old.buffers), len(old.values))
-    return same and counts
 
 
 def _program(call: Call) -> QueuedProgram:
