@@ -1,11 +1,15 @@
 """What the tests of the OpenCL plugin share: the first device, opened, and small kernels."""
 
+import gc
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tinycore.backend import Device, Program
 from tinycore_qcom import platforms
+from tinycore_qcom.api import Library, OpenCLError
 from tinycore_qcom.backend import OpenCLBackend
 from tinycore_qcom.compiler import DriverCompiler
 from tinycore_qcom.platforms import Found
@@ -88,3 +92,28 @@ def binary(compiler: DriverCompiler) -> bytes:
 def load(device: Device, binary: bytes) -> Callable[[str], Program]:
     """Makes one of the kernels above ready to run."""
     return lambda name: device.load(binary, name)
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Counter[str]]:
+    """Lets a function of OpenCL refuse from now on; counts how often the others did not."""
+
+    def refused(function: str, code: int) -> Counter[str]:
+        gc.collect()
+        done: Counter[str] = Counter()
+
+        def counted(usual: Callable[..., Any]) -> Callable[..., Any]:
+            def called(library: Library, name: str, *arguments: Any) -> Any:
+                if name == function:
+                    raise OpenCLError(name, code)
+                answer = usual(library, name, *arguments)
+                done[name] += 1
+                return answer
+
+            return called
+
+        for way in ("call", "create"):
+            monkeypatch.setattr(Library, way, counted(getattr(Library, way)))
+        return done
+
+    return refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -97,6 +99,15 @@ def test_a_binary_of_another_driver_is_refused_and_the_device_lives(
     with pytest.raises(LaunchError, match=r"INVALID_KERNEL_NAME .*expected a kernel called none"):
         device.load(binary, "none")
     assert device.load(binary, "add")
+
+
+def test_a_binary_that_is_refused_leaves_no_program(
+    device: Device, binary: bytes, refuse: Callable[[str, int], Counter[str]]
+) -> None:
+    done = refuse("clBuildProgram", -6)
+    with pytest.raises(LaunchError, match="load: clBuildProgram gave OUT_OF_HOST_MEMORY"):
+        device.load(binary, "add")
+    assert done["clCreateProgramWithBinary"] == done["clReleaseProgram"] == 1
 
 
 def test_a_binary_is_shown_where_it_is_text(compiler: DriverCompiler) -> None:

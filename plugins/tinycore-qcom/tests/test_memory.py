@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -84,6 +85,17 @@ def test_a_part_is_the_memory_within_and_so_is_its_part(allocator: QueueAllocato
     assert content(allocator, inner, 8) == pattern(size_bytes)[1536:1544]
     allocator.copyin(inner, memoryview(b"new text"))
     assert content(allocator, handle, 1600)[1536:1544] == b"new text"
+
+
+@pytest.mark.parametrize("function", ["clEnqueueMapBuffer", "clFinish"])
+def test_a_driver_that_maps_nothing_keeps_no_buffer(
+    found: Found, refuse: Callable[[str, int], Counter[str]], function: str
+) -> None:
+    allocator = QueueAllocator(Queue(found), 1 << 20)
+    done = refuse(function, -12)
+    allocator.prefer_host()
+    assert not allocator.is_host
+    assert done["clCreateBuffer"] == done["clReleaseMemObject"] == 1
 
 
 def test_memory_is_copied_on_the_device(allocator: QueueAllocator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,15 @@ def test_a_device_that_is_closed_may_be_closed_again() -> None:
     device = OpenCLBackend().open(0)
     device.close()
     device.close()
+
+
+def test_a_queue_that_cannot_be_made_leaves_no_context(
+    found: Found, refuse: Callable[[str, int], Counter[str]]
+) -> None:
+    done = refuse("clCreateCommandQueue", -6)
+    with pytest.raises(OpenCLError, match="clCreateCommandQueue gave OUT_OF_HOST_MEMORY"):
+        Queue(found)
+    assert done["clCreateContext"] == done["clReleaseContext"] == 1
 
 
 def test_a_launch_that_fails_late_is_named_once(queue: Queue) -> None:

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from tinycore.backend import Unavailable
@@ -121,6 +122,16 @@ class Library:
         if code.value or not made:
             raise OpenCLError(name, code.value)
         return made
+
+    @contextmanager
+    def undone(self, release: str, pointer: int) -> Iterator[None]:
+        """Give back what a create function made if the block that goes on with it fails."""
+        try:
+            yield
+        except BaseException:
+            with suppress(OpenCLError):
+                self.call(release, pointer)
+            raise
 
     def function(self, name: str) -> Any:
         """The function itself, for callers that look at the status themselves."""

@@ -86,7 +86,8 @@ def load_program(library: Library, context: int, found: Found, binary: bytes) ->
     try:
         arguments = context, 1, device, size, content, None
         program = library.create("clCreateProgramWithBinary", *arguments)
-        build(library, program, found, "")
+        with library.undone("clReleaseProgram", program):
+            build(library, program, found, "")
     except OpenCLError as error:
         wrong = f"load: {error} for a binary of {len(binary)} bytes; expected one of this driver"
         raise LaunchError(wrong, hint="Set CCACHE=0 to compile it anew") from error

@@ -171,25 +171,29 @@ class QueueAllocator(Allocator):
         buffer = queue.context, flags, _PAGE_BYTES, address
         with contextlib.suppress(OpenCLError):
             pointer = library.create("clCreateBuffer", *buffer)
-            wait = 0, None, None
-            part = 1, _MAP_READ, 0, _PAGE_BYTES
-            mapped = library.create("clEnqueueMapBuffer", queue.pointer, pointer, *part, *wait)
-            library.call("clEnqueueUnmapMemObject", queue.pointer, pointer, mapped, *wait)
-            library.call("clFinish", queue.pointer)
-            queue.release("clReleaseMemObject", pointer)
-            self.is_host = mapped == address
+            try:
+                self.is_host = self._mapped(pointer) == address
+            finally:
+                queue.release("clReleaseMemObject", pointer)
         del pages
+
+    def _mapped(self, pointer: int) -> int:
+        """Where the host sees a buffer of one page."""
+        library, queue = self._queue.library, self._queue
+        wait = 0, None, None
+        part = 1, _MAP_READ, 0, _PAGE_BYTES
+        address = library.create("clEnqueueMapBuffer", queue.pointer, pointer, *part, *wait)
+        library.call("clEnqueueUnmapMemObject", queue.pointer, pointer, address, *wait)
+        library.call("clFinish", queue.pointer)
+        return address
 
     def _on_device(self, size_bytes: int) -> Memory:
         library, queue = self._queue.library, self._queue
         touch = 1, 0, 1, ctypes.byref(ctypes.c_char()), 0, None, None
         with queue.errors("alloc", full=codes.NO_ROOM):
             pointer = library.create("clCreateBuffer", queue.context, _READ_WRITE, size_bytes, None)
-            try:
+            with library.undone("clReleaseMemObject", pointer):
                 library.call("clEnqueueWriteBuffer", queue.pointer, pointer, *touch)
-            except OpenCLError:
-                queue.release("clReleaseMemObject", pointer)
-                raise
         return Memory(pointer, size_bytes)
 
     def _on_host(self, size_bytes: int) -> Memory:

@@ -47,7 +47,8 @@ class Queue:
         device = ctypes.c_void_p(found.pointer)
         one = ctypes.byref(device)
         self.context = library.create("clCreateContext", None, 1, one, None, None)
-        self.pointer = library.create("clCreateCommandQueue", self.context, device, PROFILING)
+        with library.undone("clReleaseContext", self.context):
+            self.pointer = library.create("clCreateCommandQueue", self.context, device, PROFILING)
         # What commands work in, and must not go before they are done.
         self.kept: dict[int, object] = {}
         # Programs that share memory share its image, and each has a lock of its own only.
