@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +108,19 @@ def test_indexes_share_the_devices_there_are() -> None:
 def test_an_unknown_renderer_is_refused() -> None:
     with pytest.raises(Unavailable, match="open: renderer 'PTX' is unknown; expected OPENCL"):
         OpenCLBackend().open(0, "PTX")
+
+
+@pytest.mark.parametrize("function", ["clCreateContext", "clCreateCommandQueue"])
+def test_a_device_that_is_full_is_unavailable_with_cause_and_hint(
+    found: Found, refuse: Callable[[str, int], Counter[str]], function: str
+) -> None:
+    refuse(function, -6)
+    wrong = (
+        rf"open: {function} gave OUT_OF_HOST_MEMORY \(-6\) on {re.escape(found.name)}; "
+        "expected a context with a queue. End other programs that use the device, or "
+    )
+    with pytest.raises(Unavailable, match=wrong):
+        OpenCLBackend().open(0)
 
 
 def test_a_target_is_found_by_the_name_of_a_device_that_is_here(found: Found) -> None:

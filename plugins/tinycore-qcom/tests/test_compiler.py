@@ -36,6 +36,21 @@ def test_a_refused_kernel_is_shown_with_line_and_log(compiler: DriverCompiler) -
     assert compiler.compile(RIGHT)
 
 
+@pytest.mark.parametrize("function", ["clCreateContext", "clCreateProgramWithSource"])
+def test_a_driver_without_room_to_compile_is_told(
+    found: Found, refuse: Callable[[str, int], Counter[str]], function: str
+) -> None:
+    refuse(function, -6)
+    wrong = (
+        rf"compile: {function} gave OUT_OF_HOST_MEMORY \(-6\) for {len(RIGHT)} characters; "
+        "expected a program to build. End other programs that use the device, or "
+    )
+    compiler = DriverCompiler(replace(found, name="without a context"))
+    with pytest.raises(CompileError, match=wrong) as caught:
+        compiler.compile(RIGHT)
+    assert caught.value.source == RIGHT
+
+
 @pytest.mark.parametrize(
     "log",
     [

@@ -54,3 +54,6 @@ TOO_MANY_THREADS = frozenset({-54, -55})
 
 GONE = frozenset({-2, -33, -34, -36})
 """The device does not answer any more."""
+
+MAKE_ROOM = "End other programs that use the device, or choose another one"
+"""What to do where the driver makes no context, queue or program."""

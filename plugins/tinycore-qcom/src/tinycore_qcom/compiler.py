@@ -11,7 +11,7 @@ import functools
 import re
 
 from tinycore.backend import CompileError, Compiler, LaunchError, Unsupported
-from tinycore_qcom import api
+from tinycore_qcom import api, codes
 from tinycore_qcom.api import Library, OpenCLError
 from tinycore_qcom.images import image_places, parted, with_places
 from tinycore_qcom.platforms import Found
@@ -42,12 +42,11 @@ class DriverCompiler(Compiler):
     def compile(self, source: str) -> bytes:
         """The driver's binary. Raises: CompileError, with its log and the line it points at."""
         library = api.library()
-        text = source.encode()
-        lines = ctypes.byref(ctypes.c_char_p(text))
-        length = ctypes.byref(ctypes.c_size_t(len(text)))
-        program = library.create(
-            "clCreateProgramWithSource", _context(self.found), 1, lines, length
-        )
+        try:
+            program = _program(library, self.found, source)
+        except OpenCLError as error:
+            wrong = f"compile: {error} for {len(source)} characters; expected a program to build"
+            raise CompileError(wrong, hint=codes.MAKE_ROOM, source=source) from error
         try:
             build(library, program, self.found, self.options)
             return with_places(_binary(library, program), image_places(source))
@@ -104,6 +103,13 @@ def build_log(library: Library, program: int, found: Found) -> str:
     """What the driver's compiler said, line by line."""
     told = library.bytes_of("clGetProgramBuildInfo", program, found.pointer, _BUILD_LOG)
     return told.rstrip(b"\0").decode(errors="replace").strip()
+
+
+def _program(library: Library, found: Found, source: str) -> int:
+    text = source.encode()
+    lines = ctypes.byref(ctypes.c_char_p(text))
+    length = ctypes.byref(ctypes.c_size_t(len(text)))
+    return library.create("clCreateProgramWithSource", _context(found), 1, lines, length)
 
 
 @functools.cache

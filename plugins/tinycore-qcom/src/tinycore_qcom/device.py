@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinycore.backend import CRenderer, Device, LaunchError, Ops, Program, Target
+from tinycore.backend import CRenderer, Device, LaunchError, Ops, Program, Target, Unavailable
+from tinycore_qcom import codes
 from tinycore_qcom.api import OpenCLError
 from tinycore_qcom.capabilities import capabilities, plan_of
 from tinycore_qcom.compiler import EXACT_DIVISION, DriverCompiler, load_program
@@ -54,8 +55,13 @@ class QueueDevice(Device):
 
 
 def open_device(found: Found) -> Device:
-    """A context and a queue of the device."""
-    return QueueDevice(make_target(found), Queue(found))
+    """A context and a queue of the device. Raises: Unavailable if its driver makes none."""
+    target = make_target(found)
+    try:
+        return QueueDevice(target, Queue(found))
+    except OpenCLError as error:
+        wrong = f"open: {error} on {found.name}; expected a context with a queue"
+        raise Unavailable(wrong, hint=codes.MAKE_ROOM) from error
 
 
 def make_target(found: Found) -> Target:
