@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinycore_qcom.api import Library
+from tinycore_qcom.api import Library, OpenCLError
 from tinycore_qcom.images import (
     description,
     image_places,
@@ -126,3 +126,17 @@ def test_two_threads_make_one_image(queue: Queue, monkeypatch: pytest.MonkeyPatc
     memory.image(queue)
     other.join()
     assert (made, memory.view) == ([1], 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (-9, "IMAGE_FORMAT_MISMATCH"),
+        (-10, "IMAGE_FORMAT_NOT_SUPPORTED"),
+        (-39, "INVALID_IMAGE_FORMAT_DESCRIPTOR"),
+        (-40, "INVALID_IMAGE_SIZE"),
+        (-65, "INVALID_IMAGE_DESCRIPTOR"),
+    ],
+)
+def test_what_is_wrong_with_an_image_has_a_name(code: int, name: str) -> None:
+    assert str(OpenCLError("clCreateImage", code)) == f"clCreateImage gave {name} ({code})"
