@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinycore.backend import PLUGIN_API, Unavailable
-from tinycore_qcom import opencl, platforms, tinycore_backend
+from tinycore_qcom import api, opencl, platforms, runtimes, tinycore_backend
 from tinycore_qcom.doctor import Check, main
 from tinycore_qcom.runtimes import CHOICES
 
@@ -16,7 +16,7 @@ from tinycore_qcom.runtimes import CHOICES
 def told() -> dict[str, Check]:
     """The checks of CL, those that fail before others of the same name."""
     found = opencl.tinycore_doctor(opencl.tinycore_backend(PLUGIN_API))
-    return {check.name: check for check in sorted(found, key=lambda check: not check.passed)[::-1]}
+    return {check.name: check for check in sorted(found, key=lambda check: not check.passed)}
 
 
 def told_names() -> list[str]:
@@ -41,19 +41,38 @@ def nothing() -> tuple[()]:
 
 
 @pytest.mark.usefixtures("free_choice")
+@pytest.mark.parametrize("variable", [CHOICES[0], "OPENCL_VENDOR_PATH"])
 def test_a_wrong_file_is_named_with_what_is_wrong_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     (tmp_path / "gpu.icd").write_text("/not/here/libgpu.so")
-    monkeypatch.setenv(CHOICES[0], str(tmp_path))
+    monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr(platforms, "devices", lambda: ())
+    monkeypatch.setattr(runtimes, "of_packages", list)
     checks = told()
     detail = f"{tmp_path}/gpu.icd names /not/here/libgpu.so, which does not exist"
-    assert checks["runtime"] == Check("runtime", False, detail, checks["runtime"].hint)
-    assert "gpu.icd belongs to" in checks["runtime"].hint
-    assert checks["choice"].detail.startswith(f"{CHOICES[0]}={tmp_path} leaves out")
+    hint = "Install the runtime that gpu.icd belongs to again, or remove the file"
+    if variable in CHOICES:
+        hint = f"Leave {variable} out, or name a runtime that is here"
+    assert checks["runtime"] == Check("runtime", False, detail, hint)
     assert not checks["platforms"].passed
-    assert checks["devices"].detail.startswith("OpenCL finds no runtime: ")
+    assert checks["devices"].detail.startswith("OpenCL finds no runtime")
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_choice_through_which_nothing_is_found_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CHOICES[0], str(tmp_path))
+    leaves = f"{CHOICES[0]}={tmp_path} leaves out the runtimes of Python packages"
+    hint = f"Leave {CHOICES[0]} out, or name a runtime that is here"
+    assert told()["choice"] == Check("choice", True, leaves)
+    monkeypatch.setattr(platforms, "devices", lambda: ())
+    nothing_else = f"{leaves}, and nothing is found without them"
+    assert told()["choice"] == Check("choice", False, nothing_else, hint)
+    assert told()["runtime"].hint == hint
+    monkeypatch.setattr(api, "library", nothing)
+    assert told()["choice"].passed
 
 
 @pytest.mark.usefixtures("free_choice")

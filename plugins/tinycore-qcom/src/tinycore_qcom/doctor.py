@@ -62,9 +62,14 @@ def _loader() -> Check:
 
 
 def _runtimes() -> Iterator[Check]:
-    for name, value in runtimes.chosen().items():
-        yield Check("choice", True, f"{name}={value} leaves out the runtimes of Python packages")
     rows, found = runtimes.candidates(), bool(_present())
+    misled = not found and _loader().passed
+    for name, value in runtimes.chosen().items():
+        detail = f"{name}={value} leaves out the runtimes of Python packages"
+        if misled:
+            yield Check("choice", False, f"{detail}, and nothing is found without them", remedy())
+        else:
+            yield Check("choice", True, detail)
     if not rows:
         yield Check("runtime", found, "there is no .icd file for the loader to read", remedy())
     # A wheel may bring files for runtimes that another wheel would have brought.
@@ -79,8 +84,8 @@ def _runtime(row: Runtime, spare: bool) -> Check:
         return Check("runtime", True, row.note or f"{row.file} names {row.library}, which loads")
     if spare:
         return Check("runtime", True, f"{trouble}; others are here")
-    hint = f"Install the runtime that {row.file.name} belongs to again, or remove the file"
-    return Check("runtime", False, trouble, hint)
+    again = f"Install the runtime that {row.file.name} belongs to again, or remove the file"
+    return Check("runtime", False, trouble, remedy() if runtimes.chosen() else again)
 
 
 def _platforms() -> Check:
