@@ -9,8 +9,16 @@ import pytest
 from tinycore.backend import Caps, Unavailable
 from tinycore_qcom import api, capabilities as module
 from tinycore_qcom.backend import OpenCLBackend
-from tinycore_qcom.capabilities import ADRENO, CL_PLAN, capabilities, extensions, plan_of
+from tinycore_qcom.capabilities import (
+    ADRENO,
+    CL_PLAN,
+    capabilities,
+    extensions,
+    image_bytes,
+    plan_of,
+)
 from tinycore_qcom.device import make_target
+from tinycore_qcom.images import EXTENSION
 from tinycore_qcom.platforms import CPU, GPU, Found
 
 
@@ -77,6 +85,38 @@ def test_floats_are_as_the_driver_says(
     caps = capabilities(replace(found, name=f"floats {config}"), GPU)
     assert (caps.denormals, caps.rounding) == (denormals, rounding)
     assert caps.contraction == contraction
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "known", "size_bytes"),
+    [
+        (16384, 16384, {EXTENSION}, 16384 * 4096 * 16),
+        (4096, 8192, {EXTENSION}, 8192 * 4096 * 16),
+        (4095, 8192, {EXTENSION}, 0),
+        (0, 0, {EXTENSION}, 0),
+        (16384, 16384, set(), 0),
+    ],
+)
+def test_an_image_has_as_many_rows_as_the_driver_says(
+    found: Found,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    height: int,
+    known: set[str],
+    size_bytes: int,
+) -> None:
+    numbers = {0x1016: int(width > 0), 0x1011: width, 0x1012: height}
+    usual = api.Library.number_of
+
+    def answer(library: api.Library, name: str, *subject: int) -> int:
+        told = numbers.get(subject[-1])
+        return usual(library, name, *subject) if told is None else told
+
+    monkeypatch.setattr(api.Library, "number_of", answer)
+    monkeypatch.setattr(module, "extensions", lambda row: known)
+    assert image_bytes(found) == size_bytes
+    named = replace(found, name=f"images of {width}, {height}, {known}")
+    assert capabilities(named, ADRENO).image_reads == (size_bytes > 0)
 
 
 def test_hints_follow_the_plan(found: Found) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from tinycore.backend import Caps, Setting, Space, Unavailable
 from tinycore_qcom import api
-from tinycore_qcom.images import EXTENSION
+from tinycore_qcom.dialect import IMAGE_TEXELS
+from tinycore_qcom.images import EXTENSION, ROW_BYTES
 from tinycore_qcom.memory import SPACE
 from tinycore_qcom.platforms import ACCELERATOR, CPU, GPU, Found
 
@@ -20,6 +21,8 @@ _UNITS = 0x1002
 _GROUP_THREADS = 0x1004
 _GROUP_SIZES = 0x1005
 _LARGEST_BYTES = 0x1010
+_IMAGE_WIDTH = 0x1011
+_IMAGE_HEIGHT = 0x1012
 _IMAGES = 0x1016
 _ARGUMENT_BYTES = 0x1017
 _ALIGNMENT_BITS = 0x1019
@@ -94,7 +97,7 @@ def capabilities(found: Found, plan: str) -> Caps:
     units, cache_bytes = number(_UNITS), number(_CACHE_BYTES)
     x, y, z = numbers(_GROUP_SIZES, _SLOT_BYTES)
     here, near = found.kind == CPU, plan != CPU
-    images = bool(number(_IMAGES)) and EXTENSION in extensions(found)
+    images = image_bytes(found) > 0
     memory = Space(SPACE, number(_MEMORY_BYTES), alignment, host_visible=here, coherent=here)
     return Caps(
         dtypes=dtypes,
@@ -130,6 +133,18 @@ def _numerics(config: int) -> dict[str, Any]:
         "contraction": bool(config & _FUSED),
         "rounding": "nearest" if config & _NEAREST else "zero",
     }
+
+
+def image_bytes(found: Found) -> int:
+    """How large a buffer with an image may be; 0 where buffers have none."""
+
+    def number(key: int) -> int:
+        return api.library().number_of("clGetDeviceInfo", found.pointer, key)
+
+    has_images = bool(number(_IMAGES)) and EXTENSION in extensions(found)
+    if not has_images or number(_IMAGE_WIDTH) < IMAGE_TEXELS:
+        return 0
+    return number(_IMAGE_HEIGHT) * ROW_BYTES
 
 
 def extensions(found: Found) -> frozenset[str]:
