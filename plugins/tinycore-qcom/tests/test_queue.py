@@ -85,6 +85,19 @@ def test_a_device_that_answers_no_more_is_lost_with_what_was_in_flight(
     assert "with launches in flight: last words" in str(error)
 
 
+def test_launches_in_flight_are_told_while_others_are_added(queue: Queue) -> None:
+    class Adding(str):
+        @property
+        def name(self) -> str:
+            queue.launched("later", None)
+            return str(self)
+
+    queue._flights.append(Adding("first"))  # type: ignore[arg-type]
+    assert queue.in_flight() == ["first"]
+    queue._flights.popleft()
+    assert queue.in_flight() == ["later"]
+
+
 def test_the_queue_does_not_grow_without_end(
     device: Device, load: Callable[[str], Program]
 ) -> None:

@@ -126,7 +126,8 @@ class Queue:
 
     def in_flight(self) -> list[str]:
         """The last launches that no wait has seen the end of, the last one last."""
-        return [flight.name for flight in self._flights][-_NAMED:]
+        # Other threads add to it: a copy is made at once, a walk is not.
+        return [flight.name for flight in list(self._flights)[-_NAMED:]]
 
     def close(self) -> None:
         """Wait for what is queued and give everything back; the second time, nothing."""
