@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_replays_follow_one_another_without_a_wait(
     for _ in range(50):
         graph.replay(calls)
     assert content(device, out) == [500.0] * COUNT
+
+
+def test_every_replay_is_submitted(
+    device: Device,
+    load: Load,
+    graph: QueueGraph,
+    floats: Floats,
+    refuse: Callable[[str, int], Counter[str]],
+) -> None:
+    out, b = floats(0), floats(1)
+    calls = chain(load("add"), out, out, b)
+    device.synchronize()
+    done = refuse("nothing", 0)
+    for turn in range(5):
+        graph.replay(calls)
+        assert done["clFlush"] == turn + 1
 
 
 def test_new_buffers_and_values_are_taken(

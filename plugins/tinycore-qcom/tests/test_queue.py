@@ -111,6 +111,28 @@ def test_the_queue_does_not_grow_without_end(
     assert not waiting
 
 
+def test_launches_that_nobody_waits_for_are_submitted(
+    device: Device, load: Callable[[str], Program], refuse: Callable[[str, int], Counter[str]]
+) -> None:
+    program = load("shape")
+    handle = device.allocator.alloc(64, SPACE, 64)
+    device.synchronize()
+    done = refuse("nothing", 0)
+    for _ in range(640):
+        program((handle,), (), Launch((8, 1, 1), (1, 1, 1)))
+    assert (done["clFlush"], done["clFinish"]) == (10, 0)
+
+
+def test_a_flush_that_fails_is_told_by_the_wait(
+    queue: Queue, refuse: Callable[[str, int], Counter[str]]
+) -> None:
+    queue_failure(queue, "culprit")
+    refuse("clFlush", -36)
+    queue.flush()
+    with pytest.raises(LaunchError, match="launches failed: culprit"):
+        queue.finish()
+
+
 def test_memory_outlives_what_still_runs_in_it(found: Found, binary: bytes) -> None:
     device = OpenCLBackend().open(0)
     handle = device.allocator.alloc(1 << 20, SPACE, 64)

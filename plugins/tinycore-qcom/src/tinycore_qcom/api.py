@@ -50,7 +50,6 @@ _STATUS = {
     "clGetKernelWorkGroupInfo": "ppunpp",
     "clReleaseKernel": "p",
     "clWaitForEvents": "up",
-    "clGetEventInfo": "punpp",
     "clGetEventProfilingInfo": "punpp",
     "clReleaseEvent": "p",
     "clFlush": "p",

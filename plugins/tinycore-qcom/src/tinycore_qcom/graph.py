@@ -55,6 +55,7 @@ class QueueGraph:
                 enqueue(None)
             commands[-1](None if event is None else ctypes.byref(event))
         self._queue.launched(table.name, event)
+        self._queue.flush()
 
     def _table(self, calls: tuple[Call, ...]) -> _Table:
         key = tuple([call.program for call in calls]), tuple([call.launch for call in calls])

@@ -68,9 +68,19 @@ class Queue:
         Waits when there are too many.
         """
         self._flights.append(Flight(name, event.value or 0 if event else 0, data))
+        if event:
+            self.flush()
         if len(self._flights) > _AHEAD:
             with self._lock:
                 self._land(_AHEAD // 2)
+
+    def flush(self) -> None:
+        """Submit what is queued: a driver may hold it back until then, while the device idles.
+
+        What fails here is told by the next wait. Source: The OpenCL Specification 3.0, 5.15.
+        """
+        with suppress(OpenCLError):
+            self.library.call("clFlush", self.pointer)
 
     def seconds(self, event: int) -> float:
         """Wait for a launch; how long it ran, by the device's clock. Raises: OpenCLError."""
