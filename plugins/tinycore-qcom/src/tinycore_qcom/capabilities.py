@@ -97,7 +97,7 @@ def capabilities(found: Found, plan: str) -> Caps:
     units, cache_bytes = number(_UNITS), number(_CACHE_BYTES)
     x, y, z = numbers(_GROUP_SIZES, _SLOT_BYTES)
     here, near = found.kind == CPU, plan != CPU
-    images = image_bytes(found) > 0
+    largest = image_bytes(found)
     memory = Space(SPACE, number(_MEMORY_BYTES), alignment, host_visible=here, coherent=here)
     return Caps(
         dtypes=dtypes,
@@ -112,7 +112,7 @@ def capabilities(found: Found, plan: str) -> Caps:
         max_group_threads=number(_GROUP_THREADS),
         max_grid=_MOST_GROUPS,
         group_bytes=number(_GROUP_BYTES),
-        images=images,
+        image_bytes=largest,
         deterministic=True,
         thread_safety=3,
         virtual=_VIRTUAL,
@@ -121,7 +121,7 @@ def capabilities(found: Found, plan: str) -> Caps:
         vector_bytes=_VECTOR_BYTES if near else _FLOAT_BYTES,
         registers=_USUAL_REGISTERS if near else _REGISTERS,
         cache_bytes=(cache_bytes // max(units, 1), cache_bytes),
-        image_reads=images and plan == ADRENO,
+        image_reads=largest > 0 and plan == ADRENO,
         graph=True,
         **_numerics(number(_FLOAT_CONFIG)),
     )
