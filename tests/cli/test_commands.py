@@ -69,7 +69,7 @@ def test_devices_as_json_holds_states_and_capabilities(site: Site) -> None:
     assert (document["version"], document["default"]) == (1, "GOOD")
     assert rows["FOO"]["state"] == "broken" and "SystemExit" in rows["FOO"]["detail"]
     assert rows["GOOD"]["default"] and rows["GOOD"]["arch"] == "fake1"
-    assert rows["GOOD"]["caps"]["contract"]["dtypes"] == ["u8", "f32"]
+    assert rows["GOOD"]["caps"]["contract"]["dtypes"] == ["uint8", "float32"]
     assert rows["GOOD:1"]["description"]["product"] == "Fake 3000 #1"
 
 

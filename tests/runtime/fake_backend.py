@@ -163,7 +163,7 @@ class FakeBackend(Backend):
 
     def target(self, arch: str) -> Target:
         """The only target."""
-        caps = Caps(dtypes=("u8", "f32"), spaces=(Space("fake", MEMORY_BYTES),), virtual=2)
+        caps = Caps(dtypes=("uint8", "float32"), spaces=(Space("fake", MEMORY_BYTES),), virtual=2)
         return Target(arch or "fake1", caps, KernelRenderer(caps), FakeCompiler())
 
     def describe(self, index: int) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from tinycore.runtime.device import compile_cached
 from tinycore.runtime.errors import Unsupported
 
 HOST = Space("host", 1 << 30, host_visible=True)
-CAPS = Caps(dtypes=("f32",), spaces=(HOST,), storage=("bf16", "f32"), cache_bytes=(1, 2))
+CAPS = Caps(dtypes=("float32",), spaces=(HOST,), storage=("bfloat16", "float32"), cache_bytes=(1, 2))
 
 
 def test_caps_are_json() -> None:
@@ -54,7 +54,7 @@ def test_caps_refuse_what_no_device_can_mean() -> None:
         replace(CAPS, thread_safety=4)
     text = "Caps: dtypes or spaces is empty; expected at least one of each"
     with pytest.raises(ArgumentError, match=exactly(text)):
-        Caps(dtypes=("f32",), spaces=())
+        Caps(dtypes=("float32",), spaces=())
     with pytest.raises(DTypeError):
         Caps(dtypes=("float33",), spaces=(HOST,))
 

@@ -183,7 +183,7 @@ def test_what_reads_more_buffers_than_a_kernel_may_have_is_several(most: int) ->
 
 def test_the_buffers_of_a_kernel_are_those_a_device_can_take() -> None:
     sinks = nets.convnet_step(3, 18, ((1, 4, 3, False), (4, 4, 3, True)))
-    caps = Caps(dtypes=("f32",), spaces=(Space("host", 1 << 30),), max_buffers=8)
+    caps = Caps(dtypes=("float32",), spaces=(Space("host", 1 << 30),), max_buffers=8)
     kernels = create_schedule(sinks, caps).kernels
     assert max(len(kernel.buffers) for kernel in kernels) <= 8
 
