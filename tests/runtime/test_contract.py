@@ -22,7 +22,9 @@ from tinycore.runtime.device import compile_cached
 from tinycore.runtime.errors import Unsupported
 
 HOST = Space("host", 1 << 30, host_visible=True)
-CAPS = Caps(dtypes=("float32",), spaces=(HOST,), storage=("bfloat16", "float32"), cache_bytes=(1, 2))
+CAPS = Caps(
+    dtypes=("float32",), spaces=(HOST,), storage=("bfloat16", "float32"), cache_bytes=(1, 2)
+)
 
 
 def test_caps_are_json() -> None:
