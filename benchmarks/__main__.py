@@ -22,7 +22,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="time the cases against peers")
     run.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all if none is named")
-    run.add_argument("--peers", default="torch", help="contenders beside tinycore, by comma")
+    run.add_argument(
+        "--peers", default="torch", help="of torch, compile, jax and fma, by comma (default: torch)"
+    )
     run.add_argument("--pairs", type=int, default=11, help="turns of each contender")
     run.add_argument("--quick", action="store_true", help="the stated sizes alone")
     run.add_argument("--json", type=Path, help="write every figure to this file")

@@ -25,10 +25,10 @@ def version() -> str:
     return f"fused multiply-adds, {len(CORES)} threads"
 
 
-def matmul(sets: Sequence[Arrays]) -> Callable[[int], None]:
-    """The multiply-adds of a @ b."""
-    rows, inner = sets[0]["a"].shape
-    each = rows * inner * sets[0]["b"].shape[1] // (len(CORES) * LANES * CHAINS)
+def prepare(name: str, sets: Sequence[Arrays]) -> Callable[[int], None]:
+    """The multiply-adds of a @ b. Raises: KeyError for another case."""
+    a, b = {"matmul": sets[0]}[name]
+    each = a.size * b.shape[1] // (len(CORES) * LANES * CHAINS)
     chains, pool = _compiled(), ThreadPoolExecutor(len(CORES))
 
     def work(core: int) -> None:

@@ -40,7 +40,6 @@ class Contender:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.version = ""
         command = [sys.executable, "-m", "benchmarks.worker", name]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -65,9 +64,9 @@ class Contender:
 
 
 def measure(name: str, sizes: tuple[int, ...], contenders: Sequence[Contender], pairs: int) -> Row:
-    """The medians of `pairs` interleaved turns of each contender."""
-    for contender in contenders:
-        contender.version = contender.ask({"prepare": [name, list(sizes)]})["version"]
+    """The medians of `pairs` interleaved turns of each contender that knows the case."""
+    prepared = [(one, one.ask({"prepare": [name, list(sizes)]})) for one in contenders]
+    contenders = [one for one, answer in prepared if answer["knows"]]
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for turn in range(pairs):
         for contender in contenders:
@@ -78,5 +77,5 @@ def measure(name: str, sizes: tuple[int, ...], contenders: Sequence[Contender], 
     case = CASES[name]
     seconds = {who: median(found) for who, found in times.items()}
     spread = {who: (max(found) - min(found)) / seconds[who] for who, found in times.items()}
-    rates = {who: case.work(sizes) / value / 1e9 for who, value in seconds.items()}
+    rates = {who: case.work(*sizes) / value / 1e9 for who, value in seconds.items()}
     return Row(name, sizes, seconds, spread, rates, case.unit)
