@@ -23,14 +23,22 @@ def _layernorm(x: Any) -> Any:
 
 
 def _attention(q: Any, k: Any, v: Any) -> Any:
-    return nn.softmax(q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5) @ v
+    scores = q @ k.swapaxes(-1, -2)
+    weights = nn.softmax(scores / q.shape[-1] ** 0.5)
+    return weights @ v
+
+
+def _chain(x: Any, y: Any) -> Any:
+    first = nn.relu(2 * x + 1) * y
+    second = jnp.exp(x) / 2
+    return jnp.tanh(first + second)
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {
     "matmul": lambda a, b: a @ b,
     "linear": lambda x, w: x @ w.T,
     "gemv": lambda a, x: a @ x,
-    "chain": lambda x, y: jnp.tanh(nn.relu(2 * x + 1) * y + jnp.exp(x) / 2),
+    "chain": _chain,
     "sum": lambda x: x.sum(),
     "row_sums": lambda x: x.sum(1),
     "softmax": lambda x: nn.softmax(x, 1),
