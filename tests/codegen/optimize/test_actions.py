@@ -475,3 +475,20 @@ def test_an_axis_that_a_layout_lists_twice_is_walked_once() -> None:
       par h:2: par j:4: Y[h,j] = a[h,j]
     """
     steps(read(text), ["UPDATE(a, h, [i][i])"])
+
+
+AROUND = """
+kernel k(X f32[3,12], Y f32[3])
+  par a.n:3
+    buf a f32[] reg = sum
+    red n:12: a += X[a.n,n]
+    Y[a.n] = a
+"""
+
+
+def test_partial_states_are_named_as_nothing_around_them() -> None:
+    kernel = parse(AROUND)["k"]
+    assert isinstance(kernel, Kernel)
+    changed = apply(kernel, "RFACTOR(n)")
+    check(changed, "action")
+    assert_same(kernel, changed, 0)

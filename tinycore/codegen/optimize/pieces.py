@@ -28,7 +28,6 @@ from tinycore.codegen.optimize.edit import (
     loops_in,
     loops_named,
     loops_of,
-    names_declared,
     names_in,
     nodes_in,
     place_of,
@@ -299,7 +298,9 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
     for node in reds:
         stores = _combining(node)
-        kernel = in_block(kernel, next(iter(stores)), partial(_factored, node, stores))
+        taken = names_in(kernel)
+        change = partial(_factored, node, stores, taken)
+        kernel = in_block(kernel, next(iter(stores)), change)
     return kernel
 
 
@@ -321,7 +322,7 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
     return found
 
 
-def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements:
+def _factored(node: UOp, stores: dict[UOp, UOp], taken: set[str], body: Statements) -> Statements:
     """The block with partial states, the loop over them, and joins.
 
     Joined one by one from identities, leading states first, none needs to be moved.
@@ -338,7 +339,6 @@ def _factored(node: UOp, stores: dict[UOp, UOp], body: Statements) -> Statements
         raise Illegal(f"RFACTOR: the extent of {name} depends on a loop around it")
     if stores.keys() & touched(around):
         raise Illegal(f"RFACTOR: a state of {name} is used around its loop")
-    taken = names_declared(body)
     names = {one: fresh(f"{one.name}.{name}", taken) for one in stores}
     parts, inner = widened(node.src, names, node)
     joined = refit(node, axis=f"{name}.j")
