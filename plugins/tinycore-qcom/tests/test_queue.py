@@ -123,6 +123,16 @@ def test_launches_that_nobody_waits_for_are_submitted(
     assert (done["clFlush"], done["clFinish"]) == (10, 0)
 
 
+def test_a_small_copy_submits_nothing_by_itself(
+    queue: Queue, refuse: Callable[[str, int], Counter[str]]
+) -> None:
+    allocator = QueueAllocator(queue, 1 << 20)
+    handle = allocator.alloc(64, SPACE, 64)
+    done = refuse("nothing", 0)
+    allocator.copyin(handle, memoryview(bytes(64)))
+    assert (done["clEnqueueWriteBuffer"], done["clFlush"]) == (1, 0)
+
+
 def test_a_flush_that_fails_is_told_by_the_wait(
     queue: Queue, refuse: Callable[[str, int], Counter[str]]
 ) -> None:

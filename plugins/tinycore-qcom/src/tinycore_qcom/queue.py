@@ -65,10 +65,11 @@ class Queue:
     def launched(self, name: str, event: ctypes.c_void_p | None, data: object = None) -> None:
         """Keep a launch until its status is known, and with its event the data it reads.
 
-        Waits when there are too many.
+        Submits those so far if it has an event, as one in so many has, unless that is there to keep
+        data. Waits when there are too many.
         """
         self._flights.append(Flight(name, event.value or 0 if event else 0, data))
-        if event:
+        if event and data is None:
             self.flush()
         if len(self._flights) > _AHEAD:
             with self._lock:
