@@ -53,6 +53,7 @@ BRANCH = UOp(Ops.IF, dtypes.void, (const(True, dtypes.bool.vec(4)),))
 COUNT = UOp(Ops.LOOP, dtypes.int32, (const(4, dtypes.int32),), LoopArg("i", as_index(4), "par"))
 TEST = const(True, dtypes.bool)
 PICK = UOp(Ops.SHUFFLE, dtypes.float32.vec(2), (VECTOR,), (3, 4))
+DOT = UOp(Ops.DOT, dtypes.int32, (const(1, dtypes.int8), const(1, dtypes.int8)))
 BROKEN = {
     "is no lowered op": (UOp(Ops.LET, dtypes.float32, (const(1.0, dtypes.float32),), "x"),),
     "before it stands in an open block": (LOOP, LOAD, END, store(X, ZERO, LOAD)),
@@ -83,6 +84,7 @@ BROKEN = {
     r"vec\(4\), dtypes.bool.vec\(4\)\]": (VECTOR, store(X, ZERO, VECTOR, TEST)),
     r"bool, dtypes.float16\]; expected .*bool, dtypes.float32\]": (load(X, ZERO, TEST, HALF),),
     r"picks lanes \(3, 4\) of 4": (VECTOR, PICK),
+    r"expected \[dtypes.int32, dtypes.int8.vec\(4\), dtypes.int8.vec\(4\)\]": (DOT,),
 }
 
 

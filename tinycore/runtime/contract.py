@@ -52,9 +52,9 @@ class Caps:
     `dtypes` are computed natively, `emulated` by longer code, `storage` only loaded and stored; all
     are names of tinycore.dtype. `ops` names lowered ops; none means every one. `spaces` starts with
     the default space, `tile_spaces` are the places STAGE may use. `max_group` and `max_grid` are x,
-    y, z. `image_bytes` is the largest parameter that can be an image. `virtual` is how many indexes
-    may share one device. `thread_safety`: 0 one thread, 1 one
-    at a time, 2 distinct objects, 3 any.
+    y, z. `warp_threads` next to each other read their registers by EXCHANGE. `image_bytes` is the
+    largest parameter that can be an image. `virtual` is how many indexes may share one device.
+    `thread_safety`: 0 one thread, 1 one at a time, 2 distinct objects, 3 any.
     Hints: `units` work side by side (cores, multiprocessors), `lanes` are threads that run as one,
     `registers` hold `vector_bytes` each, `cache_bytes` starts at the nearest level; a stage of more
     than `row` elements must not share a narrow kernel; `image_reads` are faster than others.
@@ -74,6 +74,7 @@ class Caps:
     max_group_threads: int = 1
     max_grid: tuple[int, int, int] = (65535, 65535, 65535)
     group_bytes: int = 0
+    warp_threads: int = 1
     denormals: str = "either"
     contraction: bool = True
     rounding: str = "nearest"

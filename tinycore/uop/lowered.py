@@ -50,17 +50,23 @@ SCRATCH = "packed"
 GROUP = "group"
 """The space of memory that the threads of a group share."""
 
+WARP = "warp"
+"""The space of registers that threads of a warp read from each other: an element a thread."""
+
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that stand nowhere in the list."""
 
-FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
+FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void, "w": dtypes.int32}
+FIXED["q"] = dtypes.int8.vec(4)
 STATEMENTS = {
     Ops.LOOP: ("ii",),
     Ops.IF: ("-b",),
     Ops.LOAD: ("vei", "veimv"),
     Ops.STORE: ("-eiv", "-eivm"),
+    Ops.DOT: ("wqq",),
 }
-"""Signatures as in uop/table.py: i int64, b bool, - none, e an element of a buffer of v."""
+"""Signatures as in uop/table.py: i int64, b bool, w int32, q four int8, - none, e
+an element of a buffer of v."""
 
 
 def check_lowered(program: Lowered) -> None:

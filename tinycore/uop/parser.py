@@ -17,7 +17,7 @@ from tinycore.uop.tree import Kernel, Launch, Nodes, Plan
 Unit = Kernel | Plan
 
 COMBINES = {"=": ""} | {row.text: name for name, row in MONOIDS.items()}
-SPACES = ("reg", "packed", "group", "global", "image")
+SPACES = ("reg", "packed", "warp", "group", "global", "image")
 
 
 def parse(text: str, **sizes: int) -> dict[str, Unit]:

@@ -20,6 +20,7 @@ SIGNATURES = {
     "binary": "vvv",
     "comparison": "mvv",
     "shift": "vv*",
+    "exchange": "vv*",
     "cast": "v*",
     "choice": "vmvv",
 }
@@ -149,6 +150,8 @@ class Ops(Enum):
     MASK = _KERNEL
     # made by lowering
     BARRIER = _STATEMENT
+    EXCHANGE = Row((LOWERED,), "exchange")  # x of the thread of this number, of its warp
+    DOT = _LOWERED  # (a, b): the sum of products of four int8 lanes, int32
     SHUFFLE = _LOWERED  # lanes arg[i] of the concatenated sources
     END = _LOWERED  # closes a LOOP or an IF
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinycore.backend import Caps, Unavailable
+from tinycore.backend import Caps, Ops, Unavailable
 from tinycore_qcom import api, capabilities as module
 from tinycore_qcom.backend import OpenCLBackend
 from tinycore_qcom.capabilities import (
@@ -15,6 +15,7 @@ from tinycore_qcom.capabilities import (
     capabilities,
     extensions,
     image_bytes,
+    native_ops,
     plan_of,
 )
 from tinycore_qcom.device import make_target
@@ -124,6 +125,31 @@ def test_hints_follow_the_plan(found: Found) -> None:
     assert (plain.tile_spaces, plain.vector_bytes) == (("reg",), 4)
     assert (wide.tile_spaces, wide.vector_bytes) == (("reg", "group"), 16)
     assert (wide.image_reads, textured.image_reads) == (False, textured.image_bytes > 0)
+
+
+@pytest.mark.parametrize(
+    ("known", "plan", "threads"),
+    [
+        ({"cl_intel_required_subgroup_size", "cl_khr_subgroup_shuffle"}, GPU, 16),
+        ({"cl_intel_required_subgroup_size", "cl_khr_subgroup_shuffle"}, CPU, 1),
+        ({"cl_khr_subgroup_shuffle"}, GPU, 1),
+        ({"cl_intel_required_subgroup_size"}, GPU, 1),
+    ],
+)
+def test_subgroups_exchange_where_a_kernel_chooses_their_size(
+    found: Found, monkeypatch: pytest.MonkeyPatch, known: set[str], plan: str, threads: int
+) -> None:
+    monkeypatch.setattr(module, "extensions", lambda row: frozenset(known))
+    row = replace(found, name=f"subgroups of {sorted(known)}")
+    assert capabilities(row, plan).warp_threads == threads
+    assert Ops.DOT not in native_ops(row, plan)
+
+
+def test_bytes_are_multiplied_by_the_device_where_it_has_an_op(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "extensions", lambda row: {"cl_khr_integer_dot_product"})
+    assert [Ops.DOT in native_ops(found, plan) for plan in (GPU, ADRENO, CPU)] == [1, 1, 0]
 
 
 def test_a_plan_that_is_none_is_refused(found: Found) -> None:

@@ -493,16 +493,27 @@ def test_threads_see_what_others_of_the_group_wrote_to_global_memory() -> None:
 
 
 def run_kernel_here(
-    kernel: Kernel, arrays: Sequence[Array], values: Mapping[str, int], seed: int = 0
+    kernel: Kernel,
+    arrays: Sequence[Array],
+    values: Mapping[str, int],
+    seed: int = 0,
+    dialect: Dialect = FULL,
+    warp: int = 1,
 ) -> None:
     """Lower a kernel and run it."""
     names = tuple(one.name for one in NATIVE)
-    group = {"max_group_threads": 256, "group_bytes": 1 << 15}
-    row = caps(16, dtypes=names, storage=(), ops=FULL.op_names, **group)
-    on = Target("test", row, CRenderer(row, FULL), NoCompiler())
+    group = {"max_group_threads": 256, "group_bytes": 1 << 15, "warp_threads": warp}
+    row = caps(16, dtypes=names, storage=(), ops=dialect.op_names, **group)
+    on = Target("test", row, CRenderer(row, dialect), NoCompiler())
     with arena():
         program = lower(kernel, on)
-        launch(CRenderer(row, FULL).render(program), program, arrays, values)
+        launch(CRenderer(row, dialect).render(program), program, arrays, values)
+
+
+def run_in_warps(kernel: Kernel, arrays: Sequence[Array], values: Mapping[str, int]) -> None:
+    """The same, where neighbours read each other's registers and bytes have an op."""
+    dialect = opencl(fp16=True, fp64=True, native=(Ops.DOT,), warp=4)
+    run_kernel_here(kernel, arrays, values, dialect=dialect, warp=4)
 
 
 def runs_here(case: Case) -> bool:
@@ -542,6 +553,12 @@ def test_a_scheduled_kernel_computes_what_the_reference_does(path: Path) -> None
 @pytest.mark.parametrize("start", range(0, 60, 20))
 def test_groups_after_random_actions_run_as_the_reference(start: int) -> None:
     told = [fuzz_groups.run(seed, run_kernel_here) for seed in range(start, start + 20)]
+    assert told.count("ran") > 5
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_warps_after_random_actions_run_as_the_reference(start: int) -> None:
+    told = [fuzz_groups.run(seed, run_in_warps) for seed in range(start, start + 20)]
     assert told.count("ran") > 5
 
 

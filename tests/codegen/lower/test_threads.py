@@ -7,9 +7,10 @@ import pytest
 
 from tests.codegen.harness import Array, caps, kernel_of, random, target
 from tinycore.codegen.lower import lower
-from tinycore.codegen.lower.mapped import reduce, tasks
+from tinycore.codegen.lower.joins import joins
+from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.lower.stores import copies
-from tinycore.codegen.lower.threads import group_size, meetings, threads
+from tinycore.codegen.lower.threads import group_size, threads
 from tinycore.codegen.optimize.edit import edit, find
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
@@ -26,7 +27,7 @@ SERIAL = caps(16)
 def grouped(text: str, row: Caps = TARGET.caps, **sizes: int) -> Kernel:
     """The last kernel of a text as the threads of a group run it."""
     kernel = kernel_of(text, **sizes)
-    for step in (copies, reduce, tasks, meetings, threads):
+    for step in (copies, joins, tasks, threads):
         kernel = step(kernel, row)
     return kernel
 
@@ -202,6 +203,26 @@ def test_each_step_of_a_sum_waits_for_the_one_before() -> None:
     assert barriers(kernel) == 3
     x, y = random(2, 100), np.zeros(2, np.float32)
     assert_barriers_are_needed(kernel, x, y)
+
+
+WARPS = target(vector_bytes=16, max_group_threads=256, group_bytes=1 << 14, lanes=8, warp_threads=8)
+
+
+@pytest.mark.parametrize("count", [8, 32, 128])
+def test_threads_of_a_warp_read_each_others_registers(count: int) -> None:
+    kernel = grouped(SUM, WARPS.caps, R=2, N=count)
+    assert barriers(kernel) == 1 + (count > 64)
+    x, y = random(2, count), np.zeros(2, np.float32)
+    assert_runs(kernel, x, y)
+    assert np.allclose(y, x.sum(1), rtol=1e-5, atol=1e-5)
+    assert_barriers_are_needed(kernel, x, y)
+    ops = [node.op for node in lower(kernel_of(SUM, R=2, N=count), WARPS).uops]
+    assert ops.count(Ops.EXCHANGE) == 3
+
+
+def test_threads_that_are_no_whole_warps_meet_in_memory() -> None:
+    kernel = grouped(SUM, WARPS.caps, R=2, N=100)
+    assert show(kernel) == show(grouped(SUM, R=2, N=100))
 
 
 LONGEST = """

@@ -271,6 +271,25 @@ def test_a_shuffle_writes_nothing() -> None:
     ]
 
 
+def test_threads_and_bytes_have_words_of_the_vendor() -> None:
+    words = {Ops.DOT: "dot4({0}, {1})", Ops.EXCHANGE: "__shfl_sync(~0u, {0}, {1})"}
+    own = POINTERS._replace(ops=words)
+    code = Code()
+    bits = buffer("B", dtypes.int8, [8])
+    left, right = code.load(bits, 0, lanes=4, whole=True), code.load(bits, 4, lanes=4, whole=True)
+    with code.loop(32, "thread") as t:
+        total = code.put(UOp(Ops.DOT, dtypes.int32, (left, right)))
+        near = code.put(UOp(Ops.EXCHANGE, dtypes.int32, (total, t)))
+        code.store(buffer("Z", dtypes.int32, [32]), t, near)
+    text = render(code.program([bits, buffer("Z", dtypes.int32, [32])], group=(as_index(32),)), own)
+    made = re.search(r"int (\w+) = dot4\(vec<signed char, 4>\{(.*)\}, vec<.*>\{(.*)\}\);", text)
+    assert made
+    assert [len(lanes.split(", ")) for lanes in made.groups()[1:]] == [4, 4]
+    assert re.search(rf"int \w+ = __shfl_sync\(~0u, {made[1]}, \w+\);", text)
+    with pytest.raises(Unsupported, match=r"DOT from .* has no spelling in CUDA"):
+        render(code.program([bits, buffer("Z", dtypes.int32, [32])]), POINTERS)
+
+
 def sums() -> Lowered:
     code = Code()
     a, b, c = (code.load(X, place) for place in range(3))

@@ -1,7 +1,7 @@
 """Lowering: a kernel tree after its actions becomes a program for one target.
 
-In: a `Kernel` and a `Target`. Out: `Lowered`. Next files: stores.py, mapped.py, decompose.py,
-expand.py.
+In: a `Kernel` and a `Target`. Out: `Lowered`. Next files: stores.py, joins.py, mapped.py,
+decompose.py, expand.py.
 """
 
 import time
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tinycore.codegen.lower.decompose import decompose
+from tinycore.codegen.lower.dots import dots
 from tinycore.codegen.lower.expand import expand
-from tinycore.codegen.lower.mapped import lanes, reduce, tasks
+from tinycore.codegen.lower.joins import joins
+from tinycore.codegen.lower.mapped import lanes, tasks
 from tinycore.codegen.lower.stores import combine, copies
-from tinycore.codegen.lower.threads import meetings, threads
+from tinycore.codegen.lower.threads import threads
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps, Target
@@ -25,9 +27,9 @@ from tinycore.uop.upat import COUNTERS
 
 PASSES: Mapping[Callable[[Kernel, Caps], Kernel], tuple[Ops, ...]] = {
     copies: (Ops.COPY, Ops.WAIT, Ops.FREE),
-    reduce: (),
+    dots: (),
+    joins: (),
     tasks: (),
-    meetings: (),
     threads: (),
     combine: (),
     decompose: (Ops.FIN,),

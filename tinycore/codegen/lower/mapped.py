@@ -4,112 +4,26 @@ In: a kernel tree with loops @vec and @grid. Out: one with parallel lanes and a 
 Next file: stores.py.
 """
 
-from tinycore.codegen.optimize.analysis import iterations
 from tinycore.codegen.optimize.edit import (
-    Illegal,
     Nodes,
     Statements,
     atom_of,
     changed,
     edit,
-    edit_loops,
     find,
     loops_in,
     place_of,
-    placed,
     refit,
 )
-from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.codegen.optimize.split import fused
 from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps
 from tinycore.uop.affine import atoms
-from tinycore.uop.index import Index, as_index, axis
-from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, Kernel, LoopArg, buffer, indices, load, loop, store
-from tinycore.util import dedup
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import Kernel, indices
 
 MAX_COPIES = 64
 MAX_LANES = 128
-
-
-def reduce(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with a state in each lane where it reduces along lanes, joined after the loop.
-
-    What RFACTOR refuses runs lane by lane.
-    """
-    names = dedup([node.arg.axis for node in loops_in(kernel.body) if _joins_lanes(node)])
-    if not names:
-        return kernel
-    for name in names:
-        kernel = _parted(kernel, name)
-    return kernel._replace(body=edit(kernel.body, _joined))
-
-
-def _joins_lanes(node: UOp) -> bool:
-    return place_of(node) == "vec" and node.kind != "par"
-
-
-def _parted(kernel: Kernel, name: str) -> Kernel:
-    try:
-        found = rfactor(_on(kernel, name, ""), name)
-        return _on(_on(found, name, "vec"), f"{name}.j", "vec")
-    except Illegal:
-        return edit_loops(
-            kernel, name, lambda one: [refit(one, map="unroll") if _joins_lanes(one) else one]
-        )
-
-
-def _on(kernel: Kernel, name: str, place: str) -> Kernel:
-    return edit_loops(kernel, name, lambda node: [refit(node, map=place)])
-
-
-def _joined(node: UOp) -> Nodes:
-    if not _joins_lanes(node):
-        return [node]
-    return [part for statement in node.src for part in _in_halves(statement, node.arg)]
-
-
-def _in_halves(statement: UOp, lanes: LoopArg) -> Statements:
-    place = "reg" if iterations(loops_in([statement])) <= MAX_COPIES else ""
-
-    def change(part: UOp) -> Nodes:
-        if part.op is Ops.LOOP:
-            return [refit(part, map=place)]
-        return _halved(part, lanes.axis, lanes.extent.const)
-
-    return edit([statement], change)
-
-
-def _halved(node: UOp, name: str, lanes: int) -> list[UOp]:
-    """The store of one element: halves of the lanes combine while there are any."""
-    target, value, *moved = node.src
-    op = MONOIDS[node.arg.combine].op
-    lane = axis(name, lanes)
-    found: list[UOp] = []
-
-    def at(index: Index | int) -> UOp:
-        return placed((value,), {lane: as_index(index)})[0]
-
-    def kept(name: str, value: UOp) -> UOp:
-        part = buffer(f"{target.name}.{name}", value.dtype, [lanes], "reg")
-        place = Access((axis(name, lanes),))
-        body = [store(part, place, value)]
-        found.extend([part, loop("par", name, lanes, body, "vec")])
-        return load(part, place)
-
-    if value.op is not Ops.LOAD:
-        value = kept(name, value)
-    while lanes > 2 and lanes % 2 == 0:
-        lanes //= 2
-        part = f"{name}.h{lanes}"
-        index = axis(part, lanes)
-        value = kept(part, at(index).alu(op, at(index + lanes)))
-        lane = index
-    total, *others = map(at, range(lanes))
-    for other in others:
-        total = total.alu(op, other)
-    return [*found, node.replace(src=(target, total, *moved))]
 
 
 def tasks(kernel: Kernel, caps: Caps) -> Kernel:

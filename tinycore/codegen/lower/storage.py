@@ -11,7 +11,7 @@ from tinycore.codegen.optimize.edit import atom_of
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, of_atom
-from tinycore.uop.lowered import GROUP
+from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import Access, BufferArg, Kernel, walk
 from tinycore.util import round_up
@@ -88,6 +88,8 @@ def plan(kernel: Kernel) -> dict[UOp, Storage]:
 
 def _storage(arg: BufferArg, seen: Uses) -> Storage:
     own = _lane(seen[0][1])
+    if arg.space == WARP:
+        return Storage(1, (0,), 1, 1, None)
     memory = laid_out(arg, own)
     if arg.space != "reg" or arg.slots > 1:
         return memory

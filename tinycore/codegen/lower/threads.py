@@ -8,17 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import gcd
 
-from tinycore.codegen.lower.mapped import flat, in_order
+from tinycore.codegen.lower.mapped import in_order
 from tinycore.codegen.lower.storage import laid_out
 from tinycore.codegen.optimize.analysis import iterations
 from tinycore.codegen.optimize.edit import (
     Indices,
     changed,
     declared,
-    edit,
     find,
     fresh,
-    is_inside,
     names_in,
     place_of,
     read,
@@ -30,23 +28,17 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.affine import atoms, evaluate, mask_of, substitute
+from tinycore.uop.affine import atoms, evaluate, substitute
 from tinycore.uop.index import Index, axis, make
-from tinycore.uop.lowered import GROUP
-from tinycore.uop.ops import MONOIDS
+from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import (
     BODIES,
     GLOBAL,
-    Access,
     Kernel,
     axis_of,
-    buffer,
-    gathered,
-    load,
     loop,
     rebuild,
-    store,
     walk,
 )
 from tinycore.util import ceildiv, np
@@ -90,68 +82,6 @@ def group_size(kernel: Kernel) -> int:
 def is_thread(node: UOp) -> bool:
     """True for a loop whose iterations are threads."""
     return place_of(node) == "thread"
-
-
-# Reductions across threads
-
-SHARE = 8  # values that a thread sums in one step
-
-
-def meetings(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with each sum over threads as one of memory that they share, in steps."""
-    return kernel._replace(body=edit(flat(kernel.body, "thread"), _met))
-
-
-def _met(node: UOp) -> Nodes:
-    if not is_thread(node) or node.kind != "red":
-        return (node,)
-    nests = [_nest(one, node) for one in node.src]
-    if not all(nests) or not node.extent.is_const:
-        return (refit(node, map=""),)
-    return tuple(part for nest in nests for part in _in_steps(nest, node))
-
-
-def _nest(statement: UOp, node: UOp) -> Nodes:
-    """A plain combining STORE to one place, after the reductions around it; else nothing."""
-    loops, axes = [], [axis_of(node)]
-    while statement.op is Ops.LOOP and statement.kind == "red" and len(statement.src) == 1:
-        loops.append(statement)
-        axes.append(axis_of(statement))
-        statement = statement.source
-    if statement.op is not Ops.STORE or statement.arg.rebase:
-        return ()
-    [place] = statement.arg.places
-    is_one = not gathered(place.indices) and atoms(*axes).isdisjoint(atoms(*place.indices))
-    return (*loops, statement) if is_one else ()
-
-
-def _in_steps(nest: Nodes, node: UOp) -> Nodes:
-    """target += value of many threads: each step leaves a share of sums to that many threads."""
-    *around, made = nest
-    [place] = made.arg.places
-    target, value = made.src
-    combine, count = made.arg.combine, node.extent.hi
-    name = f"{node.name}.{target.name}"
-    held = buffer(f"{name}.all", value.dtype, (count,), GROUP)
-    own = buffer(f"{name}.own", value.dtype, (), "reg", init=combine)
-    partial = store(own, place._replace(indices=()), value, combine)
-    for outer in reversed(around):
-        partial = outer.over((partial,))
-    given = store(held, Access((axis_of(node),)), load(own, Access(())))
-    step = refit(node, kind="par").over((own, partial, given))
-    inner = atoms(*map(axis_of, (node, *around)))
-    mask = [] if is_inside(target, place) else [one for one in place.mask if not atoms(one) & inner]
-    rest = place._replace(mask=tuple(mask))
-    fewer = ceildiv(count, SHARE) if count > SHARE else 1
-    head = loop("red", f"{node.name}.{fewer}", fewer, (), "thread")
-    turn = loop("red", f"{node.name}.last", min(count, SHARE), (), "unroll")
-    at = axis_of(turn) * fewer + axis_of(head)
-    nothing = value.const_like(MONOIDS[combine].identity).arg
-    one = load(held, Access((at,), mask_of([count - 1 - at]), fill=nothing))
-    total = store(target, rest, one, combine)
-    if fewer > 1:
-        return (held, step, *_in_steps((turn, total), head))
-    return (held, step, turn.over((total,)))
 
 
 # Where registers live
@@ -247,7 +177,7 @@ class _Sync:
     def __init__(self, kernel: Kernel, number: Index) -> None:
         self.taken = names_in(kernel)
         touches, written = _touches(kernel.body, number), changed(kernel.body)
-        shared = {one for one in written if one.space not in OWN}
+        shared = {one for one in written if one.space not in (*OWN, WARP)}
         own = {one for one in shared if one.space == GLOBAL and _cuts(touches[one], number)}
         self.shared = shared - own
 

@@ -13,6 +13,7 @@ from tinycore.codegen.lower.indices import FALSE, TRUE, Indices
 from tinycore.codegen.lower.storage import Storage
 from tinycore.dtype import dtypes
 from tinycore.uop.index import Index
+from tinycore.uop.lowered import WARP
 from tinycore.uop.ops import CASTS, Ops, UOp, postorder
 from tinycore.uop.tree import Access, operands
 from tinycore.util import dedup
@@ -58,7 +59,10 @@ class Values(Indices):
                 done[node] = leaf(self, node)
                 continue
             src = tuple([done.get(source, source) for source in node.src])
-            if node.op in CASTS:
+            if node.op is Ops.DOT:
+                lanes = [self.splat(part, self.lanes) for part in src]
+                done[node] = self.put(node.over(tuple(lanes)))
+            elif node.op in CASTS:
                 dtype = node.dtype.vec(src[0].dtype.lanes)
                 done[node] = self.put(UOp(node.op, dtype, src))
             else:
@@ -87,10 +91,19 @@ class Values(Indices):
         fill = node.const_like(node.arg.fill or 0)
         spots = self._spots(node.source, node.arg)
         parts = [self._read(spot, fill) for spot in spots]
+        if node.source.space == WARP:
+            return self._exchanged(node, *parts)
         if len(parts) == 1:
             return parts[0]
         lanes = range(len(parts))
         return self.merge(parts, tuple(lanes))
+
+    def _exchanged(self, node: UOp, held: UOp) -> UOp:
+        """What the thread at the index of a LOAD holds."""
+        number = self.value(self.bind(*node.arg.indices))
+        if number.op is Ops.LOOP:
+            return held
+        return self.put(UOp(Ops.EXCHANGE, held.dtype, (held, number)))
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""

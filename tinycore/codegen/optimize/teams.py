@@ -21,6 +21,7 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
+from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.shape import size
@@ -34,6 +35,7 @@ SHARES = 8  # groups a unit, if sums are shared
 ROUNDS = 8  # steps of a thread along a row
 ROWS = 32, 64  # of a tile that is turned
 IMAGES = 8  # that every device can write in one kernel; source: OpenCL 1.2, table 4.3
+WORD = 4  # bytes of an operand of DOT
 DEPTH = 16  # multiplications of a tile between two copies
 
 
@@ -273,26 +275,39 @@ class _Teams(Choice):
         wide = square.columns // max(square.own_columns // self.lanes, 1)
         self.take(f"SPLIT({row}, {square.rows})", f"SPLIT({row}.1, {square.own_rows})")
         self.take(f"SPLIT({column}, {square.columns})", f"SPLIT({column}.1, {wide})")
-        self.take(f"SPLIT({column}.1.1, {self.lanes})", f"SPLIT({depth}, {DEPTH})")
+        word = self._word(operands)
+        self.take(f"SPLIT({column}.1.1, {1 if word else self.lanes})", f"SPLIT({depth}, {DEPTH})")
         self.unmask(position)
+        step = f"{depth}.1"
+        if word and self.take(f"SPLIT({step}, {word})", f"MAP({step}.1, vec)"):
+            step = f"{depth}.1.0"
         tiles = [*both, f"{row}.0", f"{column}.0"]
         threads = [f"{row}.1.0", f"{column}.1.1.0"]
         mine = [f"{row}.1.1", f"{column}.1.0", f"{column}.1.1.1"]
         self.arrange([*tiles, *threads, *mine])
-        self.take(*[f"REORDER({name}, {depth}.1)" for name in reversed(mine)])
+        self.take(*[f"REORDER({name}, {step})" for name in reversed(mine)])
         self.take(*[f"REORDER({name}, {depth}.0)" for name in reversed(threads)])
         self.place("grid", *tiles)
         self.place("thread", *threads)
-        self.place("vec", mine.pop())
+        self.place("reg" if word else "vec", mine.pop())
         self.place("reg", *reversed(mine))
         layouts = (f"{row}.1.0 {row}.1.1", f"{column}.1.0 {column}.1.1.0 {column}.1.1.1")
         staged: dict[str, str] = {}
         for one in operands.moving:
             staged.setdefault(one.buffer.name, layouts[any(map(one.moves, groups[2]))])
-        for name, layout in staged.items() if "group" in self.caps.tile_spaces else ():
-            self.take(f"STAGE({name}, {depth}.0, group, [{depth}.1][{layout}])")
-        self.place("unroll", f"{depth}.1")
+        is_near = "group" in self.caps.tile_spaces and not word  # a tile would hold int32
+        for name, layout in staged.items() if is_near else ():
+            self.take(f"STAGE({name}, {depth}.0, group, [{step}][{layout}])")
+        self.place("unroll", step)
         return True
+
+    def _word(self, operands: Contraction) -> int:
+        """The neighbours along the depth that one op of the target multiplies, if it has any."""
+        depth = operands.red[-1]
+        is_narrow = all(one.buffer.dtype is dtypes.int8 for one in operands.loads)
+        near = all(one.stride(depth) == 1 for one in operands.loads)
+        fits = extent_of(depth) % DEPTH == 0 and Ops.DOT.name in self.caps.ops
+        return WORD if is_narrow and near and fits else 0
 
 
 def _nests(body: Nodes) -> list[Nodes]:

@@ -127,6 +127,15 @@ class Source:
             texts = [template.format(*column) for column in zip(*lanes, strict=True)]
             self.names[node] = self.each(self.dialect.constant, node.dtype, texts)
 
+    def dot(self, node: UOp) -> None:
+        """A sum of products of two vectors."""
+        dialect, dtype = self.dialect, node.source.dtype
+        kind = dialect.vector.format(type=dialect.type_of(dtype), lanes=dtype.lanes)
+        lanes = [", ".join(self.lanes(one)) for one in node.src]
+        vectors = [dialect.vector_of.format(type=kind, values=one) for one in lanes]
+        text = dialect.spelling(node).format(*vectors)
+        self.names[node] = self.each(dialect.constant, node.dtype, [text])
+
     def shuffle(self, node: UOp) -> None:
         """Lanes in another order."""
         lanes = [name for source in node.src for name in self.lanes(source)]
@@ -271,6 +280,7 @@ _WRITERS: dict[Ops, Callable[[Source, UOp], None]] = {
     Ops.BUFFER: Source.buffer,
     Ops.LOAD: Source.load,
     Ops.STORE: Source.store,
+    Ops.DOT: Source.dot,
     Ops.SHUFFLE: Source.shuffle,
     Ops.LOOP: Source.loop,
     Ops.IF: lambda source, node: source.open(f"if ({source.lanes(node.source)[0]}) "),

@@ -167,7 +167,7 @@ class Dialect(NamedTuple):
             if not found and not in_bits:
                 truth = f"{{0}} != {self.literal(0, old.scalar)}"
                 return truth if new.kind == "b" else self.converted(new, "{0}")
-        if not found or (in_bits and op not in (Ops.CAST, Ops.WHERE)):
+        if not found or (in_bits and op not in (Ops.CAST, Ops.WHERE, Ops.EXCHANGE)):
             pair = f"{op.name} from {old!r} to {new!r}"
             raise Unsupported(f"render: {pair} has no spelling in {self.name}")
         wide = dtypes.uint64 if old.itemsize == 8 else dtypes.uint32

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from tinycore.backend import Caps, Setting, Space, Unavailable
+from tinycore.backend import Caps, Ops, Setting, Space, Unavailable
 from tinycore_qcom import api
 from tinycore_qcom.dialect import IMAGE_TEXELS
 from tinycore_qcom.images import EXTENSION, ROW_BYTES
@@ -35,6 +35,11 @@ _UNIQUE_ID = 0x106A
 # How many threads run as one: OpenCL 3.0's word for it, NVIDIA's, AMD's.
 _WIDTHS = (0x1067, 0x4003, 0x4043)
 _USUAL_WIDTH = 32
+# Subgroups whose size a kernel may choose, and whose threads read each other's registers.
+_SUBGROUP_SIZES = 0x4108
+_SUBGROUPS = {"cl_intel_required_subgroup_size", "cl_khr_subgroup_shuffle"}
+_WARP = 16
+_DOTS = "cl_khr_integer_dot_product"
 
 # Bits of the float configuration.
 _DENORMALS, _NEAREST, _FUSED = 1 << 0, 1 << 2, 1 << 5
@@ -112,6 +117,7 @@ def capabilities(found: Found, plan: str) -> Caps:
         max_group_threads=number(_GROUP_THREADS),
         max_grid=_MOST_GROUPS,
         group_bytes=number(_GROUP_BYTES),
+        warp_threads=_warp(extensions(found), {*numbers(_SUBGROUP_SIZES, _SLOT_BYTES)}, near),
         image_bytes=largest,
         deterministic=True,
         thread_safety=3,
@@ -145,6 +151,17 @@ def image_bytes(found: Found) -> int:
     if not has_images or number(_IMAGE_WIDTH) < IMAGE_TEXELS:
         return 0
     return number(_IMAGE_HEIGHT) * ROW_BYTES
+
+
+def _warp(known: frozenset[str], sizes: set[int], near: bool) -> int:
+    """How many threads read each other's registers; a processor is faster by memory."""
+    return _WARP if near and _WARP in sizes and known >= _SUBGROUPS else 1
+
+
+def native_ops(found: Found, plan: str) -> tuple[Ops, ...]:
+    """The ops that are functions of the device; a processor multiplies bytes faster by itself."""
+    has_dots = plan != CPU and _DOTS in extensions(found)
+    return (Ops.EXP, Ops.LOG, Ops.SIN, *[Ops.DOT] * has_dots)
 
 
 def extensions(found: Found) -> frozenset[str]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinycore.backend import CRenderer, Device, LaunchError, Ops, Program, Target, Unavailable
+from tinycore.backend import CRenderer, Device, LaunchError, Program, Target, Unavailable
 from tinycore_qcom import codes
 from tinycore_qcom.api import OpenCLError
-from tinycore_qcom.capabilities import capabilities, plan_of
+from tinycore_qcom.capabilities import capabilities, native_ops, plan_of
 from tinycore_qcom.compiler import EXACT_DIVISION, DriverCompiler, load_program
 from tinycore_qcom.dialect import opencl
 from tinycore_qcom.graph import QueueGraph
@@ -72,7 +72,8 @@ def make_target(found: Found) -> Target:
         fp16="float16" in caps.dtypes,
         fp64="float64" in caps.dtypes,
         rounded=EXACT_DIVISION in compiler.options,
-        native=(Ops.EXP, Ops.LOG, Ops.SIN),
+        native=native_ops(found, plan),
+        warp=caps.warp_threads,
     )
     caps = replace(caps, ops=dialect.op_names)
     return Target(found.arch, caps, CRenderer(caps, dialect), compiler)

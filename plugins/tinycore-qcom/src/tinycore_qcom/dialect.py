@@ -13,7 +13,10 @@ IMAGE_TEXELS = 4096
 
 _KERNEL = """\
 {preamble}
-__kernel __attribute__((reqd_work_group_size({threads}, 1, 1)))
+#ifndef WARPS
+#define WARPS
+#endif
+__kernel WARPS __attribute__((reqd_work_group_size({threads}, 1, 1)))
 void {name}({parameters}) {{
 {group}
 {body}
@@ -47,7 +50,12 @@ _HALVES = """\
 float from_half(ushort bits) { return vload_half(0, (const half *)&bits); }
 ushort to_half(float x) { ushort bits; vstore_half_rte(x, 0, (half *)&bits); return bits; }"""
 
-_NATIVE = {Ops.EXP: "exp({0})", Ops.LOG: "log({0})", Ops.SIN: "sin({0})"}
+# Source: the extensions cl_intel_required_subgroup_size and cl_khr_subgroup_shuffle.
+_WARPS = "#define WARPS __attribute__((intel_reqd_sub_group_size({width})))"
+_EXCHANGE = "sub_group_shuffle({{0}}, (uint){{1}} % {width})"
+
+_OPS = {Ops.SQRT: "sqrt({0})", Ops.TRUNC: "trunc({0})"}
+_NATIVE = {Ops.DOT: "dot({0}, {1})", Ops.EXP: "exp({0})", Ops.LOG: "log({0})", Ops.SIN: "sin({0})"}
 
 # Intel's compiler of 2026 crashes where it makes vectors of a loop that divides 32-bit integers.
 _LOOP = """\
@@ -98,24 +106,34 @@ _SPACES = {
     "packed": _memory("__private", _ARRAY),
 }
 
+_PREAMBLE = {
+    "": "#pragma OPENCL FP_CONTRACT OFF",
+    "image": _IMAGE.format(width=IMAGE_TEXELS),
+}
+
 
 @cache
 def opencl(
-    fp16: bool = False, fp64: bool = False, rounded: bool = False, native: tuple[Ops, ...] = ()
+    fp16: bool = False,
+    fp64: bool = False,
+    rounded: bool = False,
+    native: tuple[Ops, ...] = (),
+    warp: int = 1,
 ) -> Dialect:
     """OpenCL C for a device with the extensions cl_khr_fp16 and cl_khr_fp64.
 
     Without `fp16`, float16 is storage alone, kept as bits. `rounded`: the device divides and takes
     roots exactly, and its compiler is told to; else float64 stands in if there is one. `native`:
-    EXP, LOG and SIN are the device's own functions, good to 3 or 4 ULP.
+    EXP, LOG and SIN are the device's own functions, good to 3 or 4 ULP. DOT is that of the
+    extension cl_khr_integer_dot_product. `warp`: so many threads of a subgroup, if more than one,
+    read each other's registers.
     """
-    types = {**_TYPES}
-    if fp64:
-        types["float64"] = "double"
-    preamble = {"": "#pragma OPENCL FP_CONTRACT OFF", "image": _IMAGE.format(width=IMAGE_TEXELS)}
-    casts = {}
-    ops = {Ops.SQRT: "sqrt({0})", Ops.TRUNC: "trunc({0})"}
-    ops |= {op: _NATIVE[op] for op in native}
+    types = _TYPES | ({"float64": "double"} if fp64 else {})
+    preamble, casts = {**_PREAMBLE}, {}
+    ops = _OPS | {op: _NATIVE[op] for op in native}
+    if warp > 1:
+        ops[Ops.EXCHANGE] = _EXCHANGE.format(width=warp)
+        preamble[Ops.EXCHANGE.name] = _WARPS.format(width=warp)
     if fp16:
         types["float16"] = "half"
         preamble[""] += "\n#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
