@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import reduce
 
-from tinycore.codegen.lower.mapped import flat
+from tinycore.codegen.lower.mapped import MAX_COPIES, flat
 from tinycore.codegen.optimize.analysis import chain_of, extent_of, iterations
 from tinycore.codegen.optimize.edit import (
     Illegal,
@@ -31,7 +31,6 @@ from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.tree import Access, Kernel, axis_of, buffer, gathered, load, store
 from tinycore.util import ceildiv, dedup
 
-MAX_COPIES = 64
 SHARE = 8  # values that a thread sums in one step
 
 
