@@ -57,6 +57,9 @@ def test_caps_refuse_what_no_device_can_mean() -> None:
     text = "Caps: dtypes or spaces is empty; expected at least one of each"
     with pytest.raises(ArgumentError, match=exactly(text)):
         Caps(dtypes=("float32",), spaces=())
+    text = "Caps: warp_threads is 24; expected a power of 2"
+    with pytest.raises(ArgumentError, match=exactly(text)):
+        replace(CAPS, warp_threads=24)
     with pytest.raises(DTypeError):
         Caps(dtypes=("float33",), spaces=(HOST,))
 

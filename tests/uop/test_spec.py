@@ -72,6 +72,7 @@ RING = "  buf T f32[4] group slots 2\n"
 
 REFUSED = {
     # ops are known
+    "  buf T f32[8] warp": "space warp at boundary action; expected one of ('reg',",
     "  barrier": "statement BARRIER at boundary action; expected one of ['BLOCK', 'BUFFER', 'COPY'",
     # names are new
     "  par i:8: par i:8: Y[i] = 1": "i is a name in scope already; expected a new one.",

@@ -101,6 +101,8 @@ class Caps:
             value = getattr(self, name)
             if value not in choices:
                 raise ArgumentError(f"Caps: {name} is {value!r}; expected one of {choices}")
+        if self.warp_threads & (self.warp_threads - 1):
+            raise ArgumentError(f"Caps: warp_threads is {self.warp_threads}; expected a power of 2")
         self.supported_dtypes()
 
     def supported_dtypes(self) -> tuple[DType, ...]:

@@ -56,8 +56,8 @@ WARP = "warp"
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that stand nowhere in the list."""
 
-FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void, "w": dtypes.int32}
-FIXED["q"] = dtypes.int8.vec(4)
+FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
+FIXED |= {"w": dtypes.int32, "q": dtypes.int8.vec(4)}  # of DOT alone
 STATEMENTS = {
     Ops.LOOP: ("ii",),
     Ops.IF: ("-b",),

@@ -25,13 +25,12 @@ _ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.BUFFER, Ops.LOAD, Ops.LET}
 
-PLAIN: dict[str, tuple[object, ...]] = {
-    "map": ("",),
-    "space": ("reg", "packed", "global"),
-    "slots": (1,),
-    "own": (None,),
+_PLACES = ("reg", "packed", "global")
+PLAIN: dict[str, dict[str, tuple[object, ...]]] = {
+    "schedule": {"map": ("",), "space": _PLACES, "slots": (1,), "own": (None,)},
+    "action": {"space": (*_PLACES, "group", "image")},
 }
-"""Values of the fields that only actions fill."""
+"""Values of the fields that only actions, or lowering, fill otherwise."""
 
 POINTS = 1 << 14  # tried on an index
 NEAR = {"packed", "group"}
@@ -70,10 +69,10 @@ def ops_are_known(site: Site) -> Defects:
     if op not in known:
         names = sorted(one.name for one in known)
         yield f"statement {op.name} at boundary {boundary}; expected one of {names}."
-    for field, plain in PLAIN.items() if boundary == "schedule" else ():
+    for field, plain in PLAIN.get(boundary, {}).items():
         found = getattr(site.statement.arg, field, plain[0])
         if found not in plain:
-            yield f"{field} {found} at boundary schedule; expected one of {plain}."
+            yield f"{field} {found} at boundary {boundary}; expected one of {plain}."
     for node in site.nodes:
         if node.op not in VALUES:
             yield f"{node.op.name} in an expression; expected a scalar op of kernels."

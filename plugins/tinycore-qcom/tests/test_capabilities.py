@@ -142,14 +142,21 @@ def test_subgroups_exchange_where_a_kernel_chooses_their_size(
     monkeypatch.setattr(module, "extensions", lambda row: frozenset(known))
     row = replace(found, name=f"subgroups of {sorted(known)}")
     assert capabilities(row, plan).warp_threads == threads
-    assert Ops.DOT not in native_ops(row, plan)
 
 
 def test_bytes_are_multiplied_by_the_device_where_it_has_an_op(
     found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def has(plan: str = GPU, options: str = "-cl-std=CL3.0") -> bool:
+        return Ops.DOT in native_ops(found, plan, options)
+
     monkeypatch.setattr(module, "extensions", lambda row: {"cl_khr_integer_dot_product"})
-    assert [Ops.DOT in native_ops(found, plan) for plan in (GPU, ADRENO, CPU)] == [1, 1, 0]
+    for kinds in (1, 3):  # packed ones alone; vectors too
+        monkeypatch.setattr(api.Library, "numbers_of", lambda *question, kinds=kinds: iter([kinds]))
+        assert [has(plan) for plan in (GPU, ADRENO, CPU)] == [kinds == 3, kinds == 3, False]
+    assert not has(options="-cl-std=CL2.0")
+    monkeypatch.setattr(module, "extensions", lambda row: set())
+    assert not has()
 
 
 def test_a_plan_that_is_none_is_refused(found: Found) -> None:

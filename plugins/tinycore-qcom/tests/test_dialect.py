@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def launch(text: str, program: Lowered, arrays: Sequence[Array], values: Mapping
     context, queue = machine()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cl.CompilerWarning)
-        kernel = getattr(cl.Program(context, text).build(cache_dir=False), program.name)
+        built = cl.Program(context, text).build(["-cl-std=CL3.0"], cache_dir=False)
+    kernel = getattr(built, program.name)
     flags = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
     memory = [cl.Buffer(context, flags, hostbuf=array) for array in arrays]
     numbers = [np.int64(values[node.arg[0]]) for node in program.variables]
@@ -499,21 +501,23 @@ def run_kernel_here(
     seed: int = 0,
     dialect: Dialect = FULL,
     warp: int = 1,
-) -> None:
-    """Lower a kernel and run it."""
+) -> str:
+    """Lower a kernel and run it; the text."""
     names = tuple(one.name for one in NATIVE)
     group = {"max_group_threads": 256, "group_bytes": 1 << 15, "warp_threads": warp}
     row = caps(16, dtypes=names, storage=(), ops=dialect.op_names, **group)
     on = Target("test", row, CRenderer(row, dialect), NoCompiler())
     with arena():
         program = lower(kernel, on)
-        launch(CRenderer(row, dialect).render(program), program, arrays, values)
+        text = CRenderer(row, dialect).render(program)
+        launch(text, program, arrays, values)
+        return text
 
 
-def run_in_warps(kernel: Kernel, arrays: Sequence[Array], values: Mapping[str, int]) -> None:
+def run_in_warps(kernel: Kernel, arrays: Sequence[Array]) -> str:
     """The same, where neighbours read each other's registers and bytes have an op."""
     dialect = opencl(fp16=True, fp64=True, native=(Ops.DOT,), warp=4)
-    run_kernel_here(kernel, arrays, values, dialect=dialect, warp=4)
+    return run_kernel_here(kernel, arrays, {}, dialect=dialect, warp=4)
 
 
 def runs_here(case: Case) -> bool:
@@ -556,10 +560,55 @@ def test_groups_after_random_actions_run_as_the_reference(start: int) -> None:
     assert told.count("ran") > 5
 
 
-@pytest.mark.parametrize("start", range(0, 60, 20))
-def test_warps_after_random_actions_run_as_the_reference(start: int) -> None:
-    told = [fuzz_groups.run(seed, run_in_warps) for seed in range(start, start + 20)]
-    assert told.count("ran") > 5
+SHARED = """
+kernel shared(X {dtype}[3,{count}], Y {dtype}[3,2], I i32[{count}])
+  par i:3 @grid
+    buf s {dtype}[] reg = {combine}; buf z {dtype}[2] reg = {combine}
+    red t:{count} @thread
+      s[{mask}] {sign} X[i,t]
+      z[1] {sign} X[i,{count}-1-t]
+    Y[i,0] = s; Y[i,1] = z[1]
+"""
+SIGNS = {"sum": "+=", "max": "max=", "min": "min=", "prod": "*="}
+MASKS = ("", "| t < 5", "| i < 2", "| I[t] in 4 < 3")
+
+
+@pytest.mark.parametrize("count", [4, 32, 36, 128, 100])
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.int32, dtypes.int8], ids=ids)
+def test_warps_add_up_what_groups_do(count: int, dtype: DType) -> None:
+    """All monoids and masks; counts of whole warps of four."""
+    for combine, mask in product(SIGNS, MASKS):
+        fields = {"count": count, "dtype": dtype.short, "combine": combine, "mask": mask}
+        [kernel] = parse(SHARED.format(sign=SIGNS[combine], **fields)).values()
+        assert isinstance(kernel, Kernel)
+        given = arrays_for(kernel, count)
+        expected, found = ([array.copy() for array in given] for _ in range(2))
+        run_kernel(kernel, expected, {})
+        assert "sub_group_shuffle(" in run_in_warps(kernel, found)
+        assert np.allclose(found[1], expected[1], rtol=1e-4, atol=1e-5)
+
+
+PRODUCTS = """
+kernel products(X i8[5,24], W i8[3,24], Y i32[5,3])
+  par i:5 @grid: par j:3 @thread
+    buf s i32[] reg = sum
+    red k.0:6: red k.1:4 @vec: s += i32(X[i, {place}]) * i32(W[j, 4*k.0+k.1])
+    Y[i, j] = s
+"""
+
+
+@pytest.mark.parametrize(
+    "place", ["4*k.0+k.1", "23-4*k.0-k.1", "4*k.0+k.1+1 | k.1 < 2", "6*k.1+k.0", "4*k.0"]
+)
+def test_products_of_bytes_are_added_up_exactly(place: str) -> None:
+    [kernel] = parse(PRODUCTS.format(place=place)).values()
+    assert isinstance(kernel, Kernel)
+    numbers = np.random.default_rng(0)
+    given = [numbers.integers(-128, 128, (rows, 24), "i1") for rows in (5, 3)]
+    expected, found = np.zeros((5, 3), "i4"), np.zeros((5, 3), "i4")
+    run_kernel(kernel, [*given, expected], {})
+    assert "= dot(" in run_in_warps(kernel, [*given, found])
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("seed", [675, 707, 1137, 1143, 1426])

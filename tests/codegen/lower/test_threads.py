@@ -1,11 +1,12 @@
 """Groups of threads: what a thread keeps, what it shares, and where it waits for the others."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.codegen.harness import Array, caps, kernel_of, random, target
+from tests.codegen.harness import OPS, Array, caps, kernel_of, random, target
 from tinycore.codegen.lower import lower
 from tinycore.codegen.lower.joins import joins
 from tinycore.codegen.lower.mapped import tasks
@@ -205,7 +206,13 @@ def test_each_step_of_a_sum_waits_for_the_one_before() -> None:
     assert_barriers_are_needed(kernel, x, y)
 
 
-WARPS = target(vector_bytes=16, max_group_threads=256, group_bytes=1 << 14, lanes=8, warp_threads=8)
+WARPS = target(
+    vector_bytes=16,
+    max_group_threads=256,
+    group_bytes=1 << 14,
+    ops=(*OPS, "EXCHANGE"),
+    warp_threads=8,
+)
 
 
 @pytest.mark.parametrize("count", [8, 32, 128])
@@ -218,6 +225,27 @@ def test_threads_of_a_warp_read_each_others_registers(count: int) -> None:
     assert_barriers_are_needed(kernel, x, y)
     ops = [node.op for node in lower(kernel_of(SUM, R=2, N=count), WARPS).uops]
     assert ops.count(Ops.EXCHANGE) == 3
+
+
+def test_warps_that_exchange_by_no_op_meet_in_memory() -> None:
+    named = replace(WARPS.caps, ops=OPS)
+    assert show(grouped(SUM, named, R=2, N=32)) == show(grouped(SUM, R=2, N=32))
+
+
+GATHERED = """
+kernel gathered(X f32[2,64], I i32[64], Y f32[2])
+  par i:2 @grid
+    buf s f32[] reg = sum
+    red t:64 @thread: s[| I[t] in 4 < 2] += X[i,t]
+    Y[i] = s
+"""
+
+
+def test_a_thread_may_leave_out_what_it_reads_elsewhere() -> None:
+    x, ids, y = random(2, 64), np.arange(64, dtype=np.int32) % 4, np.zeros(2, np.float32)
+    assert_runs(grouped(GATHERED), x, ids, y)
+    assert np.allclose(y, x[:, ids < 2].sum(1), rtol=1e-5, atol=1e-5)
+    assert lower(kernel_of(GATHERED), TARGET).uops
 
 
 def test_threads_that_are_no_whole_warps_meet_in_memory() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.codegen.harness import OPS
 from tests.codegen.optimize import assert_same, fuzz
 from tests.conftest import Golden
 from tinycore.codegen.lower.mapped import tasks
@@ -30,6 +31,7 @@ CAPS = Caps(
     lanes=4,
     vector_bytes=16,
     registers=64,
+    ops=(*OPS, "DOT"),
 )
 CASES = {
     # one thread for each element, of one axis
@@ -98,6 +100,22 @@ kernel k(X f32[300,64], V f32[64], Y f32[1])
   buf s f32[] reg = max
   red j:300: s max= t[j]
   Y[0] = s
+""",
+    # four products of bytes are one op
+    "bytes": """
+kernel k(X i8[128,64], W i8[128,64], Y i32[128,128])
+  par i:128: par j:128
+    buf s i32[] reg = sum
+    red k:64: s += i32(X[i,k]) * i32(W[j,k])
+    Y[i,j] = s
+""",
+    # bytes that are summed otherwise, or lie apart, have the tile of other numbers
+    "floats of bytes": """
+kernel k(X i8[128,64], W i8[128,64], Y f32[128,128])
+  par i:128: par j:128
+    buf s f32[] reg = sum
+    red k:64: s += f32(X[i,k]) * f32(W[j,k])
+    Y[i,j] = s
 """,
     # a sum without a loop around is one group's
     "whole": """

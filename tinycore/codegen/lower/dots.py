@@ -5,6 +5,7 @@ file: joins.py.
 """
 
 from tinycore.codegen.lower.joins import is_along, is_sum
+from tinycore.codegen.optimize.analysis import factors_of_bytes
 from tinycore.codegen.optimize.edit import Nodes, edit, refit
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
@@ -13,7 +14,6 @@ from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel
 
 LANES = 4
-KINDS = [dtypes.int32, dtypes.int8, dtypes.int8]
 
 
 def dots(kernel: Kernel, caps: Caps) -> Kernel:
@@ -28,16 +28,8 @@ def _dotted(node: UOp) -> Nodes:
     if not is_short or not is_sum(node.src, (node,)):
         return [node]
     [made] = node.src
-    product = _product(made.src[1])
-    if not product or made.arg.combine != "sum" or made.arg.places[0].mask:
+    narrow = factors_of_bytes(made)
+    if not narrow or made.arg.places[0].mask:
         return [node]
-    return [refit(node, kind="par").over((made.over((made.source, product)),))]
-
-
-def _product(value: UOp) -> UOp | None:
-    """The products of two int8 in int32, summed; None for other values."""
-    narrow = [one.source for one in value.src if one.op is Ops.CAST]
-    kinds = [value.dtype, *[one.dtype for one in narrow]]
-    if value.op is not Ops.MUL or kinds != KINDS:
-        return None
-    return UOp(Ops.DOT, dtypes.int32, tuple(narrow))
+    total = made.over((made.source, UOp(Ops.DOT, dtypes.int32, narrow)))
+    return [refit(node, kind="par").over((total,))]

@@ -17,6 +17,7 @@ from tinycore.codegen.optimize.edit import (
     Statements,
     edit,
     edit_loops,
+    is_inside,
     loops_in,
     place_of,
     placed,
@@ -24,7 +25,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.runtime.contract import Caps
-from tinycore.uop.affine import atoms, mask_of
+from tinycore.uop.affine import Mask, atoms, mask_of
 from tinycore.uop.index import Index, make
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.ops import MONOIDS, Ops, UOp
@@ -40,9 +41,11 @@ def joins(kernel: Kernel, caps: Caps) -> Kernel:
     for name in dedup([one.name for one in loops_in(kernel.body) if is_along(one, "vec")]):
         kernel = _parted(kernel, name)
 
+    warp = caps.warp_threads if Ops.EXCHANGE.name in caps.ops else 1
+
     def change(node: UOp) -> Nodes:
         if is_along(node, "thread"):
-            return _by_threads(node, caps.warp_threads)
+            return _by_threads(node, warp)
         if is_along(node, "vec"):
             return _by_lanes(node)
         return [node]
@@ -110,8 +113,10 @@ def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statement
     for outer in reversed(loops):
         partial = outer.over((partial,))
     inner = atoms(*map(axis_of, (node, *loops)))
-    mask = [one for one in place.mask if not atoms(one) & inner]
-    rest = place._replace(mask=tuple(mask))
+    mask: Mask = ()
+    if not is_inside(target, place):
+        mask = tuple([one for one in place.mask if not atoms(one) & inner])
+    rest = place._replace(mask=mask)
     total = load(own, Access(()))
     return store(target, rest, total, combine), node, (own, partial)
 
@@ -138,7 +143,7 @@ class _Steps:
             if self.value.op is not Ops.LOAD or self.value.source.space != space:
                 self._keep(space)
             count = extent_of(self.node)
-            if count <= share:
+            if count <= share or (space != GROUP and count % share):
                 break
             fewer = ceildiv(count, share)
             self._leave(fewer, range(0, fewer * share, fewer))

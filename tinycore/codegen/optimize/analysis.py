@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atoms_in, loops_in
 from tinycore.codegen.optimize.stage import moving_part, used_alone
+from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.affine import atoms
@@ -17,6 +18,8 @@ from tinycore.uop.index import Index, make
 from tinycore.uop.shape import size
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import Access, Kernel, axis_of, load, walk
+
+_BYTES = [dtypes.int32, dtypes.int8, dtypes.int8]
 
 
 class Reference(NamedTuple):
@@ -118,3 +121,12 @@ def imageable(kernel: Kernel, caps: Caps) -> list[str]:
     """The parameters that are not too large for an image, if the target has any."""
     held = {one: size(one.arg.shape) * one.dtype.itemsize for one in kernel.params}
     return [one.name for one, size_bytes in held.items() if 0 < size_bytes <= caps.image_bytes]
+
+
+def factors_of_bytes(made: UOp) -> Nodes:
+    """What a STORE multiplies if it sums products of two int8 in int32; else nothing."""
+    value = made.src[1]
+    narrow = tuple([one.source for one in value.src if one.op is Ops.CAST])
+    are_bytes = [one.dtype for one in (value, *narrow)] == _BYTES
+    is_sum = value.op is Ops.MUL and made.arg.combine == "sum"
+    return narrow if is_sum and are_bytes else ()

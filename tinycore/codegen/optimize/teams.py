@@ -13,6 +13,7 @@ from tinycore.codegen.optimize.actions import Actions
 from tinycore.codegen.optimize.analysis import (
     chain_of,
     extent_of,
+    factors_of_bytes,
     imageable,
     iterations,
     names_of,
@@ -21,7 +22,6 @@ from tinycore.codegen.optimize.analysis import (
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
-from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.shape import size
@@ -304,10 +304,10 @@ class _Teams(Choice):
     def _word(self, operands: Contraction) -> int:
         """The neighbours along the depth that one op of the target multiplies, if it has any."""
         depth = operands.red[-1]
-        is_narrow = all(one.buffer.dtype is dtypes.int8 for one in operands.loads)
-        near = all(one.stride(depth) == 1 for one in operands.loads)
+        are_near = all(one.stride(depth) == 1 for one in operands.loads)
+        are_bytes = all(map(factors_of_bytes, find([depth], Ops.STORE)))
         fits = extent_of(depth) % DEPTH == 0 and Ops.DOT.name in self.caps.ops
-        return WORD if is_narrow and near and fits else 0
+        return WORD if are_near and are_bytes and fits else 0
 
 
 def _nests(body: Nodes) -> list[Nodes]:

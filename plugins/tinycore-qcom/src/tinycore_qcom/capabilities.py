@@ -39,7 +39,9 @@ _USUAL_WIDTH = 32
 _SUBGROUP_SIZES = 0x4108
 _SUBGROUPS = {"cl_intel_required_subgroup_size", "cl_khr_subgroup_shuffle"}
 _WARP = 16
-_DOTS = "cl_khr_integer_dot_product"
+# Dot products of vectors of four bytes: one of the kinds that the extension may have.
+_DOTS, _DOT_LANGUAGE = "cl_khr_integer_dot_product", "-cl-std=CL3.0"
+_DOT_KINDS, _DOT_OF_BYTES = 0x1073, 1 << 1
 
 # Bits of the float configuration.
 _DENORMALS, _NEAREST, _FUSED = 1 << 0, 1 << 2, 1 << 5
@@ -158,10 +160,12 @@ def _warp(known: frozenset[str], sizes: set[int], near: bool) -> int:
     return _WARP if near and _WARP in sizes and known >= _SUBGROUPS else 1
 
 
-def native_ops(found: Found, plan: str) -> tuple[Ops, ...]:
+def native_ops(found: Found, plan: str, options: str) -> tuple[Ops, ...]:
     """The ops that are functions of the device; a processor multiplies bytes faster by itself."""
-    has_dots = plan != CPU and _DOTS in extensions(found)
-    return (Ops.EXP, Ops.LOG, Ops.SIN, *[Ops.DOT] * has_dots)
+    kinds = api.library().numbers_of("clGetDeviceInfo", found.pointer, _DOT_KINDS)
+    is_told = _DOTS in extensions(found) and _DOT_LANGUAGE in options
+    has_dots = is_told and plan != CPU and next(kinds, 0) & _DOT_OF_BYTES
+    return (Ops.EXP, Ops.LOG, Ops.SIN, *[Ops.DOT] * bool(has_dots))
 
 
 def extensions(found: Found) -> frozenset[str]:

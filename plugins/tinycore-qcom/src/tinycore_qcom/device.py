@@ -72,7 +72,7 @@ def make_target(found: Found) -> Target:
         fp16="float16" in caps.dtypes,
         fp64="float64" in caps.dtypes,
         rounded=EXACT_DIVISION in compiler.options,
-        native=native_ops(found, plan),
+        native=native_ops(found, plan, compiler.options),
         warp=caps.warp_threads,
     )
     caps = replace(caps, ops=dialect.op_names)
