@@ -4,10 +4,12 @@ Comes in: values of index.py. Goes out: values, masks or numbers. Next file: tre
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from math import gcd, prod
+from functools import reduce
+from math import gcd
+from operator import mul
 from typing import Any
 
-from tinycore.uop.index import TABLES, Atom, Index, alias, digit, divided, make, of_atom, rebuild
+from tinycore.uop.index import TABLES, Atom, Index, alias, digit, divided, make, rebuild
 
 Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
@@ -45,7 +47,7 @@ def unalias(value: Index) -> Index:
 
 
 def _base_of_alias(atom: Atom) -> Index | None:
-    return unalias(atom.base) if atom.kind == "alias" else None
+    return unalias(*atom.parts) if atom.kind == "alias" else None
 
 
 def replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
@@ -59,14 +61,12 @@ def replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
 
 
 def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
-    if atom.factors:
-        return prod([replaced(of_atom(one), leaf, memo) for one in atom.factors], start=make(1))
-    base = atom.base and replaced(atom.base, leaf, memo)
-    if base is atom.base:
+    parts = tuple([replaced(part, leaf, memo) for part in atom.parts])
+    if parts == atom.parts:
         return None
     if atom.kind == "alias":
-        return alias(base, atom.lo, atom.hi)
-    return digit(base, atom.divisor, atom.modulus)
+        return alias(*parts, atom.lo, atom.hi)
+    return digit(reduce(mul, parts), atom.divisor, atom.modulus)
 
 
 def atoms(*values: Index) -> frozenset[Atom]:
@@ -75,14 +75,8 @@ def atoms(*values: Index) -> frozenset[Atom]:
     if known is not None:
         return known
     found: set[Atom] = set()
-    work = [atom for value in values for atom, _ in value.terms]
-    for atom in work:  # which grows by the factors of products
-        if atom.base is not None:
-            found |= atoms(atom.base)
-        elif atom.factors:
-            work += atom.factors
-        else:
-            found.add(atom)
+    for atom in [atom for value in values for atom, _ in value.terms]:
+        found |= atoms(*atom.parts) or {atom}
     return TABLES.atoms.setdefault(values, frozenset(found))
 
 
@@ -90,14 +84,13 @@ def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
     """The number or array that `value` is if `read` gives its axes, variables and gathers."""
     total: Any = value.const
     for atom, factor in value.terms:
-        if atom.base is not None:
-            part = evaluate(atom.base, read) // atom.divisor
-            part = part % atom.modulus if atom.modulus else part
-        elif atom.factors:
-            part = prod([evaluate(of_atom(one), read) for one in atom.factors])
+        if atom.parts:
+            parts = [evaluate(part, read) for part in atom.parts]
+            number = reduce(mul, parts) // atom.divisor
+            number = number % atom.modulus if atom.modulus else number
         else:
-            part = read(atom)
-        total = total + factor * part
+            number = read(atom)
+        total = total + factor * number
     return total
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from math import gcd
+from operator import attrgetter
 from typing import Any, TypeVar
 
 V = TypeVar("V")
@@ -19,9 +20,9 @@ V = TypeVar("V")
 class Atom:
     """A bounded unknown of an index.
 
-    Kinds: "axis" of a loop, "variable" bound at launch, "digit" (base // divisor) % modulus (no %
-    if modulus is 0), "alias" of a base whose bounds a mask tightens, "product" of `factors`,
-    "gather" of the integer that `node` loads, negatives counted from the end.
+    Kinds: "axis" of a loop, "variable" bound at launch, "gather" of the integer that `node` loads,
+    negatives counted from the end; and of `parts`: "product", "digit" (part // divisor) % modulus
+    (no % if modulus is 0), "alias" of a part whose bounds a mask tightens.
     """
 
     kind: str
@@ -29,10 +30,9 @@ class Atom:
     hi: int
     name: str = ""
     node: Any = None
-    base: Any = None
+    parts: tuple[Index, ...] = ()
     divisor: int = 1
     modulus: int = 0
-    factors: tuple[Atom, ...] = ()
     order: int = field(default_factory=count().__next__, init=False)
 
     def __lt__(self, other: Atom) -> bool:
@@ -127,7 +127,7 @@ class Tables:
         self.values = Table(Index)
         self.named = Table(Atom)
         self.digits = Table(_digit)
-        self.aliases = Table(lambda base, lo, hi: Atom("alias", lo, hi, base=base))
+        self.aliases = Table(lambda value, lo, hi: Atom("alias", lo, hi, parts=(value,)))
         self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
         self.products = dict[Any, Atom]()
         self.plain = dict[Any, Index]()
@@ -204,10 +204,11 @@ def alias(value: Index, lo: int, hi: int) -> Index:
 
 
 def _product(x: Atom, y: Atom) -> Index:
-    factors = tuple(sorted((x.factors or (x,)) + (y.factors or (y,))))
+    pairs = [atom.parts if atom.kind == "product" else (of_atom(atom),) for atom in (x, y)]
+    parts = tuple(sorted(sum(pairs, ()), key=attrgetter("terms")))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
-    atom = Atom("product", min(corners), max(corners), factors=factors)
-    return of_atom(TABLES.products.setdefault(factors, atom))
+    atom = Atom("product", min(corners), max(corners), parts=parts)
+    return of_atom(TABLES.products.setdefault(parts, atom))
 
 
 def add(factors: dict[Atom, int], terms: Terms, times: int = 1) -> None:
@@ -223,12 +224,12 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
         atom = work.pop()
         factor = factors.get(atom, 0)
         # k * (x//d % m) is continued by k * m * (x//(d * m) % n)
-        upper = (atom.base, atom.divisor * atom.modulus, factor * atom.modulus)
-        found = [one for one, c in factors.items() if (one.base, one.divisor, c) == upper]
+        upper = (atom.parts, atom.divisor * atom.modulus, factor * atom.modulus)
+        found = [one for one, c in factors.items() if (one.parts, one.divisor, c) == upper]
         if not factor or not found:
             continue
         del factors[atom], factors[found[0]]
-        whole = digit(atom.base, atom.divisor, atom.modulus * found[0].modulus)
+        whole = digit(*atom.parts, atom.divisor, atom.modulus * found[0].modulus)
         const += factor * whole.const
         add(factors, whole.terms, factor)
         work += dict(whole.terms)
@@ -276,7 +277,7 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
         return found
     if modulus:
         lo, hi = 0, modulus - 1
-    return of_atom(Atom("digit", lo, hi, base=value, divisor=divisor, modulus=modulus))
+    return of_atom(Atom("digit", lo, hi, parts=(value,), divisor=divisor, modulus=modulus))
 
 
 def divided(value: Index, period: int) -> tuple[Index, Index]:
@@ -321,14 +322,14 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     if others or factor != 1 or atom.kind != "digit":
         return None
     if atom.modulus == 0:
-        inner = atom.base + value.const * atom.divisor
-        return digit(inner, atom.divisor * divisor, modulus)
+        inner = value.const * atom.divisor
+        return digit(atom.parts[0] + inner, atom.divisor * divisor, modulus)
     if value.const or atom.modulus % divisor:
         return None
     left = atom.modulus // divisor
     if modulus and left % modulus and modulus % left:
         return None
-    return digit(atom.base, atom.divisor * divisor, min(left, modulus or left))
+    return digit(*atom.parts, atom.divisor * divisor, min(left, modulus or left))
 
 
 TABLES = Tables()

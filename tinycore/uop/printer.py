@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
-from tinycore.uop.affine import Mask, atoms, unalias
+from tinycore.uop.affine import Mask, atoms
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
 from tinycore.uop.parser import parse
@@ -180,28 +180,25 @@ class Printer:
 
     def index(self, value: Index) -> str:
         """An index value, its terms sorted by coefficient, then by name."""
-        plain = unalias(value)
-        terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in plain.terms)
-        alone = len(terms) == 1 and plain.const == 0
+        terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in value.terms)
+        alone = len(terms) == 1 and value.const == 0
         texts = []
         for _, _, text, c in terms:
             if c != 1 or (" in " in text and not alone):
                 text = _TIMES.get(c, f"{c}*") + _grouped(text)
             texts.append(text)
-        if plain.const or not texts:
-            texts.append(str(plain.const))
+        if value.const or not texts:
+            texts.append(str(value.const))
         return " + ".join(texts).replace("+ -", "- ")
 
     def atom(self, atom: Atom) -> str:
         """An axis, a variable, a gathered index, a digit or a product."""
-        if atom.factors:
-            return "*".join(sorted(_grouped(self.atom(factor)) for factor in atom.factors))
         if atom.kind == "gather":
             self.value(atom.node)
             return f"{self.operand(atom.node, LEVELS['in'])} in {atom.hi + 1}"
-        if atom.base is None:
+        if not atom.parts:
             return self.axis(atom.name) if atom.kind == "axis" else atom.name
-        text = _grouped(self.index(atom.base))
+        text = "*".join(sorted(_grouped(self.index(part)) for part in atom.parts))
         text += f"//{atom.divisor}" if atom.divisor != 1 else ""
         return text + (f"%{atom.modulus}" if atom.modulus else "")
 

@@ -37,7 +37,7 @@ class Indices(Blocks):
         self.copied: dict[Atom | None, Index] = {}
         self.lane: Atom | None = None
         self.lanes = 1
-        self.form = cache(_form)
+        self.unknowns = cache(_unknowns)
         self.as_index = cache(self._as_index)
         self.number = cache(partial(const, dtype=dtypes.int64))
         self.sums: dict[Terms, UOp] = {}
@@ -46,12 +46,12 @@ class Indices(Blocks):
 
     def bind(self, index: Index) -> Index:
         """The index with the numbers of copied axes and gathered values put in."""
-        value, parts = self.form(index)
-        if parts:
-            return substitute(value, {atom: self._number_of(atom) for atom in parts})
+        unknowns = self.unknowns(index)
+        if unknowns:
+            return substitute(index, {atom: self._number_of(atom) for atom in unknowns})
         if not self.copied:
-            return value
-        return rebuild(value, self.copied.get)
+            return index
+        return rebuild(index, self.copied.get)
 
     def by_lane(self, index: Index) -> list[Index]:
         """A bound index in each lane alone."""
@@ -127,7 +127,7 @@ class Indices(Blocks):
     def inside(self, index: Index) -> list[UOp]:
         """The truths that what an index gathers lies in its extent."""
         found = []
-        for atom in self.form(index)[1]:
+        for atom in self.unknowns(index):
             if atom.kind == "gather":
                 number = self.narrow(self._gathered(atom), dtypes.uint64)
                 found.append(self.put(number < atom.hi + 1))
@@ -182,15 +182,11 @@ class Indices(Blocks):
         return total
 
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
-        if atom.factors:
-            parts = [self.narrow(self._atom(one, dtype), dtype) for one in atom.factors]
-            return reduce(partial(self.apply, Ops.MUL), parts)
-        if atom.base is None:
+        if not atom.parts:
             return self.narrow(self._counted(atom), dtype)
-        base = self.value(atom.base, dtype)
-        if atom.kind == "alias":
-            return base
-        return self._digit(base, atom)
+        parts = [self.narrow(self.value(part, dtype), dtype) for part in atom.parts]
+        whole = reduce(partial(self.apply, Ops.MUL), parts)
+        return self._digit(whole, atom) if atom.kind == "digit" else whole
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
@@ -199,10 +195,11 @@ class Indices(Blocks):
         return self.put(self.now[atom])
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
-        assert atom.base is not None and atom.base.lo >= 0, f"lower: {atom} of a negative number"
+        [counted] = atom.parts
+        assert counted.lo >= 0, f"lower: {atom} of a negative number"
         kind = base.dtype.scalar
         if self.short:
-            base = self.narrow(base, _lane_dtype(atom.base))
+            base = self.narrow(base, _lane_dtype(counted))
         if _is_power(atom.divisor) and _is_power(atom.modulus):
             shift = atom.divisor.bit_length() - 1
             digit = self.put(base >> shift) if shift else base
@@ -217,17 +214,11 @@ class Indices(Blocks):
         return self.narrow(digit, kind)
 
 
-def _form(index: Index) -> tuple[Index, list[Atom]]:
-    """An index without aliases and, unless it is linear, the atoms it depends on."""
-    plain = rebuild(index, _alias_base)
-    if all(atom.kind in ("axis", "variable") for atom, _ in plain.terms):
-        return plain, []
-    parts = [atom for atom in atoms(plain) if atom.kind != "variable"]
-    return plain, sorted(parts)
-
-
-def _alias_base(atom: Atom) -> Index | None:
-    return rebuild(atom.base, _alias_base) if atom.kind == "alias" else None
+def _unknowns(index: Index) -> list[Atom]:
+    """The axes and gathers that an index depends on, unless it is linear."""
+    if all(atom.kind in ("axis", "variable") for atom, _ in index.terms):
+        return []
+    return sorted([atom for atom in atoms(index) if atom.kind != "variable"])
 
 
 def _is_power(number: int) -> bool:
@@ -236,8 +227,8 @@ def _is_power(number: int) -> bool:
 
 def _lane_dtype(index: Index) -> DType:
     work = [index]
-    for value in work:  # which grows as bases are found
-        work += [atom.base for atom, _ in value.terms if atom.base is not None]
+    for value in work:  # which grows as parts are found
+        work += [part for atom, _ in value.terms for part in atom.parts]
         sizes = [abs(factor) * max(abs(atom.lo), abs(atom.hi)) for atom, factor in value.terms]
         if sum(sizes, abs(value.const)) > dtypes.int32.max:
             return dtypes.int64
