@@ -245,7 +245,7 @@ def test_a_builtin_is_refused_as_a_function() -> None:
 def test_a_pattern_prints_what_it_asks_for() -> None:
     pattern = UPat((Ops.ADD, Ops.MUL), dtypes.int32, (x,), name="n", allow_any_len=True)
     assert repr(pattern) == (
-        "UPat(ops=(Ops.ADD, Ops.MUL), dtypes=(dtypes.int32,), src=(UPat(name='x'),), name='n', "
+        "UPat(op=(Ops.ADD, Ops.MUL), dtype=dtypes.int32, src=(UPat(name='x'),), name='n', "
         "allow_any_len=True)"
     )
 

@@ -65,7 +65,7 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
     if parts == atom.parts:
         return None
     if atom.kind == "alias":
-        return alias(*parts, atom.lo, atom.hi)
+        return alias(parts[0], atom.lo, atom.hi)
     return digit(reduce(mul, parts), atom.divisor, atom.modulus)
 
 

@@ -229,7 +229,7 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
         if not factor or not found:
             continue
         del factors[atom], factors[found[0]]
-        whole = digit(*atom.parts, atom.divisor, atom.modulus * found[0].modulus)
+        whole = digit(atom.parts[0], atom.divisor, atom.modulus * found[0].modulus)
         const += factor * whole.const
         add(factors, whole.terms, factor)
         work += dict(whole.terms)
@@ -322,14 +322,14 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     if others or factor != 1 or atom.kind != "digit":
         return None
     if atom.modulus == 0:
-        inner = value.const * atom.divisor
-        return digit(atom.parts[0] + inner, atom.divisor * divisor, modulus)
+        inner = atom.parts[0] + value.const * atom.divisor
+        return digit(inner, atom.divisor * divisor, modulus)
     if value.const or atom.modulus % divisor:
         return None
     left = atom.modulus // divisor
     if modulus and left % modulus and modulus % left:
         return None
-    return digit(*atom.parts, atom.divisor * divisor, min(left, modulus or left))
+    return digit(atom.parts[0], atom.divisor * divisor, min(left, modulus or left))
 
 
 TABLES = Tables()

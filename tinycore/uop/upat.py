@@ -10,7 +10,7 @@ import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
+from dataclasses import dataclass, fields, replace
 from itertools import permutations
 from os.path import basename
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ GROWTH = 200  # looks of a fixpoint for each node given
 LEAST = 10_000  # looks however small the graph is
 
 
+@dataclass(eq=False, repr=False)
 class UPat(Arithmetic):
     """A pattern of nodes: what is left out matches anything.
 
@@ -38,24 +39,19 @@ class UPat(Arithmetic):
     follow. Arithmetic on patterns makes the pattern of that arithmetic on nodes.
 
     >>> UPat.var("x") + 0
-    UPat(ops=(Ops.ADD,), src=[UPat(name='x'), UPat(ops=(Ops.CONST,), arg=0)])
+    UPat(op=Ops.ADD, src=[UPat(name='x'), UPat(op=Ops.CONST, arg=0)])
     """
 
-    def __init__(
-        self,
-        op: Ops | Iterable[Ops] | None = None,
-        dtype: Types = None,
-        src: tuple[UPat, ...] | list[UPat] | UPat | None = None,
-        arg: Any = None,
-        name: str | None = None,
-        allow_any_len: bool = False,
-    ) -> None:
-        self.ops: tuple[Ops, ...] = (op,) if isinstance(op, Ops) else tuple(op or ())
-        self.dtypes = (dtype,) if isinstance(dtype, DType) else tuple(dtype or ())
-        self.src = src
-        self.arg = arg
-        self.name = name
-        self.allow_any_len = allow_any_len
+    op: Ops | Iterable[Ops] | None = None
+    dtype: Types = None
+    src: tuple[UPat, ...] | list[UPat] | UPat | None = None
+    arg: Any = None
+    name: str | None = None
+    allow_any_len: bool = False
+
+    def __post_init__(self) -> None:
+        self.ops = (self.op,) if isinstance(self.op, Ops) else tuple(self.op or ())
+        self.dtypes = (self.dtype,) if isinstance(self.dtype, DType) else tuple(self.dtype or ())
 
     @staticmethod
     def var(name: str | None = None, dtype: Types = None) -> UPat:
@@ -74,9 +70,7 @@ class UPat(Arithmetic):
 
     def named(self, name: str) -> UPat:
         """This pattern with a name."""
-        new = copy(self)
-        new.name = name
-        return new
+        return replace(self, name=name)
 
     def alu(self, op: Ops, *others: UPat | Scalar) -> UPat:
         """The pattern of `op`; the order of sources is free if the op commutes."""
@@ -92,8 +86,8 @@ class UPat(Arithmetic):
         return self ^ UPat.const(dtypes.bool, True)
 
     def __repr__(self) -> str:
-        fields = {name: repr(value) for name, value in vars(self).items()}
-        shown = [f"{name}={text}" for name, text in fields.items() if text not in _LEFT_OUT]
+        texts = {one.name: repr(getattr(self, one.name)) for one in fields(self)}
+        shown = [f"{name}={text}" for name, text in texts.items() if text not in _LEFT_OUT]
         return f"UPat({', '.join(shown)})"
 
     # matching
@@ -112,13 +106,10 @@ class UPat(Arithmetic):
         return [src]
 
     def may_fit(self, node: UOp) -> bool:
-        """False if the op of `node`, or of its first or middle source, rules a match out."""
-        src, middle = node.src, len(node.src) // 2
-        orders = self.orders(len(src)) if self._has_op(node.op) else []
-        return any(
-            all(order[k]._has_op(src[k].op) for k in (0, middle) if k < len(order))
-            for order in orders
-        )
+        """False if the op of `node`, or of a source, rules a match out."""
+        ops = [source.op for source in node.src]
+        orders = self.orders(len(ops)) if self._has_op(node.op) else []
+        return any(all(map(UPat._has_op, order, ops)) for order in orders)
 
     def matches(self, node: UOp, bound: Bound) -> Iterator[Bound]:
         """Each way in which `node` fits: `bound`, and what this pattern's names stand for."""
@@ -244,9 +235,7 @@ class PatternMatcher:
         """What the first fitting rule makes of `node` alone, or None."""
         counters = counters or Counters()
         counters.visits += 1
-        src = node.src
-        count = len(src)
-        shape = (node.op, count, src[0].op, src[count // 2].op) if src else node.op
+        shape = (node.op, *[source.op for source in node.src])
         rules = self._by_shape.get(shape)
         if rules is None:
             rules = self._by_shape[shape] = self.candidates(node)
