@@ -181,8 +181,8 @@ class Push:
         need = self._descend(node.source, below, both(mask, inside))
         value: UOp = yield need
         arg = value.arg
-        if value.op is Ops.LOAD and (self._is_stored(need[0]) or (arg.fill or 0) == fill):
-            return load(value.source, arg._replace(fill=fill or None))
+        if value.op is Ops.LOAD and (self._is_stored(need[0]) or arg.fill == fill):
+            return load(value.source, arg._replace(fill=fill or 0))
         if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
             return value.replace(arg=arg._replace(mask=both(inside, arg.mask)))
         return choose(inside, value, fill)

@@ -89,7 +89,7 @@ class Stage:
 
         env = renamed(self.axes, access.indices)
         value = Rewrite(env=env, look=masked if access.mask else None).node(self.value)
-        return choose(access.mask, value, access.fill or 0)
+        return choose(access.mask, value, access.fill)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
         """The values, one a dimension, of the loops inside."""

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
-from tinycore.uop.affine import Mask, atoms
+from tinycore.uop.affine import Mask, atoms, unalias
 from tinycore.uop.index import Atom, Index, make
 from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
 from tinycore.uop.parser import parse
@@ -172,7 +172,7 @@ class Printer:
             inside = f"{self.index(access.sequence)}; {inside}"
         if access.mask:
             inside += f" | {self.mask(access.mask)}"
-        if access.fill is not None:
+        if access.fill:
             inside += f" else {_number(access.fill)}"
         return self.name(buffer) + (f"[{inside.strip()}]" if inside else "")
 
@@ -180,6 +180,7 @@ class Printer:
 
     def index(self, value: Index) -> str:
         """An index value, its terms sorted by coefficient, then by name."""
+        value = unalias(value)
         terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in value.terms)
         alone = len(terms) == 1 and value.const == 0
         texts = []

@@ -181,11 +181,11 @@ class Reader:
         if len(indices) == 1 and self.accept(";"):
             sequence, indices = indices[0], self.listed(self.index, "]", "|")
         mask = self.mask() if self.accept("|") else ()
-        fill = self.typed(self.term(), dtype) if self.accept("else") else None
-        if fill and fill.op is not Ops.CONST:
+        fill = self.typed(self.term() if self.accept("else") else as_index(0), dtype)
+        if fill.op is not Ops.CONST:
             self.refuse("found a value after else; expected a number.")
         self.expect("]")
-        return Access(tuple(indices), mask, sequence, fill.arg if fill else None)
+        return Access(tuple(indices), mask, sequence, fill.arg)
 
     def _constraint(self) -> Mask:
         node = self.typed(self.term())

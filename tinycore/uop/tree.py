@@ -20,13 +20,13 @@ Box = tuple[tuple[str, Index], ...]  # axes and their extents
 class Access(NamedTuple):
     """A place in a buffer: an index a dimension, a mask and the sequence number of a ring slot.
 
-    A load under a false mask reads `fill` (None: 0) and touches no memory.
+    A load under a false mask reads `fill` and touches no memory.
     """
 
     indices: tuple[Index, ...]
     mask: Mask = ()
     sequence: Index | None = None
-    fill: Scalar | None = None
+    fill: Scalar = 0
 
 
 class LoopArg(NamedTuple):
@@ -133,7 +133,7 @@ def let(name: str, value: UOp) -> UOp:
 def load(source: UOp, access: Access) -> UOp:
     """The element of `source` at `access`, or its fill."""
     if access.mask == NEVER:
-        return const(access.fill or 0, source.dtype)
+        return const(access.fill, source.dtype)
     return source.under(Ops.LOAD, access)
 
 

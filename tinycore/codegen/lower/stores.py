@@ -136,7 +136,7 @@ class Combiner:
 
 
 def _needed(target: UOp, place: Access) -> Access:
-    return place._replace(mask=(), fill=None) if is_inside(target, place) else place
+    return place._replace(mask=(), fill=0) if is_inside(target, place) else place
 
 
 def loops_along(buffer: UOp, name: str, storage: Storage) -> list[UOp]:

@@ -88,7 +88,7 @@ class Values(Indices):
 
     def load(self, node: UOp) -> UOp:
         """What a LOAD reads."""
-        fill = node.const_like(node.arg.fill or 0)
+        fill = node.const_like(node.arg.fill)
         spots = self._spots(node.source, node.arg)
         parts = [self._read(spot, fill) for spot in spots]
         if node.source.space == WARP:

@@ -121,7 +121,7 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
     for node in loads_of(body, buffer):
         places = dict(zip(place.indices, node.arg.indices, strict=True))
         [found] = placed((whole,), places, node.arg.mask)
-        now[node] = mask_value(node.arg.mask).where(found.source, node.arg.fill or 0)
+        now[node] = mask_value(node.arg.mask).where(found.source, node.arg.fill)
     return pruned(rebuild(body, now))
 
 

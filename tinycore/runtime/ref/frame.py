@@ -196,7 +196,7 @@ class Frame:
         """The elements of a buffer as values, the fill where the mask is false."""
         place = self.place(buffer, access)
         self.check(place, "load")
-        fill = constant(access.fill or 0, buffer.dtype)
+        fill = constant(access.fill, buffer.dtype)
         return np.where(place.mask, place.values(), fill)
 
     def put(self, place: Place, values: Array, how: str) -> None:
