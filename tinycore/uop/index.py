@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, product
 from math import gcd
-from operator import attrgetter
 from typing import Any, TypeVar
 
 V = TypeVar("V")
@@ -204,8 +203,7 @@ def alias(value: Index, lo: int, hi: int) -> Index:
 
 
 def _product(x: Atom, y: Atom) -> Index:
-    pairs = [atom.parts if atom.kind == "product" else (of_atom(atom),) for atom in (x, y)]
-    parts = tuple(sorted(sum(pairs, ()), key=attrgetter("terms")))
+    parts = tuple(map(of_atom, sorted((x, y))))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
     atom = Atom("product", min(corners), max(corners), parts=parts)
     return of_atom(TABLES.products.setdefault(parts, atom))
@@ -219,21 +217,16 @@ def add(factors: dict[Atom, int], terms: Terms, times: int = 1) -> None:
 
 def collect(const: int, factors: dict[Atom, int]) -> Index:
     """The value of a coefficient table, with digits of one base joined."""
-    work = [atom for atom in factors if atom.modulus] if len(factors) > 1 else []
-    while work:
-        atom = work.pop()
-        factor = factors.get(atom, 0)
+    terms = [term for term in factors.items() if term[1]]
+    for (low, factor), (high, more) in product([one for one in terms if one[0].modulus], terms):
         # k * (x//d % m) is continued by k * m * (x//(d * m) % n)
-        upper = (atom.parts, atom.divisor * atom.modulus, factor * atom.modulus)
-        found = [one for one, c in factors.items() if (one.parts, one.divisor, c) == upper]
-        if not factor or not found:
-            continue
-        del factors[atom], factors[found[0]]
-        whole = digit(atom.parts[0], atom.divisor, atom.modulus * found[0].modulus)
-        const += factor * whole.const
-        add(factors, whole.terms, factor)
-        work += dict(whole.terms)
-    return make(const, tuple(sorted([term for term in factors.items() if term[1]])))
+        upper = (low.parts, low.divisor * low.modulus, factor * low.modulus)
+        if (high.parts, high.divisor, more) == upper:
+            del factors[low], factors[high]
+            whole = digit(low.parts[0], low.divisor, low.modulus * high.modulus)
+            add(factors, whole.terms, factor)
+            return collect(const + factor * whole.const, factors)
+    return make(const, tuple(sorted(terms)))
 
 
 def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
@@ -281,20 +274,11 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
 
 
 def divided(value: Index, period: int) -> tuple[Index, Index]:
-    """(q, r) with value = P*q + r and r.lo in [0, P); r is in one period if that can be had by
-    coefficients next to zero or of one sign."""
-    for half in (period // 2, 0):
-        quotient = {}
-        rest = {}
-        for atom, factor in value.terms:
-            shift = half or (period - 1) * (factor < 0)
-            left = (factor + shift) % period - shift
-            rest[atom] = left
-            quotient[atom] = (factor - left) // period
-        remainder = collect(value.const, rest)
-        begin = remainder.lo // period
-        if remainder.hi < (begin + 1) * period:
-            break
+    """(q, r) with value = P*q + r and r.lo in [0, P); coefficients keep their signs in r."""
+    rest = {atom: c % period if c > 0 else -(-c % period) for atom, c in value.terms}
+    quotient = {atom: (c - rest[atom]) // period for atom, c in value.terms}
+    remainder = collect(value.const, rest)
+    begin = remainder.lo // period
     return collect(begin, quotient), remainder - begin * period
 
 
@@ -317,19 +301,15 @@ def _in_groups(value: Index, divisor: int, modulus: int) -> Index | None:
 
 
 def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
-    """(x//a) // d = x // (a*d), and (x//a % (d*n)) // d = x // (a*d) % n."""
+    """(x//a + c) // d = (x + a*c) // (a*d), and (x//a % (d*n)) // d = x // (a*d) % n."""
     (atom, factor), *others = value.terms
-    if others or factor != 1 or atom.kind != "digit":
-        return None
-    if atom.modulus == 0:
-        inner = atom.parts[0] + value.const * atom.divisor
-        return digit(inner, atom.divisor * divisor, modulus)
-    if value.const or atom.modulus % divisor:
+    if others or factor != 1 or atom.kind != "digit" or (atom.modulus and value.const):
         return None
     left = atom.modulus // divisor
-    if modulus and left % modulus and modulus % left:
+    if atom.modulus % divisor or (modulus and left % modulus):
         return None
-    return digit(atom.parts[0], atom.divisor * divisor, min(left, modulus or left))
+    inner = atom.parts[0] + value.const * atom.divisor
+    return digit(inner, atom.divisor * divisor, modulus or left)
 
 
 TABLES = Tables()
