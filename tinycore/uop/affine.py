@@ -9,7 +9,7 @@ from math import gcd
 from operator import mul
 from typing import Any
 
-from tinycore.uop.index import TABLES, Atom, Index, alias, digit, divided, make, rebuild
+from tinycore.uop.index import TABLES, Atom, Index, digit, divided, make, rebuild
 
 Mask = tuple[Index, ...]  # a conjunction: each is at least zero
 NEVER: Mask = (make(-1),)  # the mask that lets nothing through
@@ -64,8 +64,6 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
     parts = tuple([replaced(part, leaf, memo) for part in atom.parts])
     if parts == atom.parts:
         return None
-    if atom.kind == "alias":
-        return alias(parts[0], atom.lo, atom.hi)
     return digit(reduce(mul, parts), atom.divisor, atom.modulus)
 
 

@@ -125,10 +125,9 @@ class Tables:
         self.created = 0
         self.values = Table(Index)
         self.named = Table(Atom)
+        self.gathers = Table(Atom)
+        self.composed = Table(Atom)
         self.digits = Table(_digit)
-        self.aliases = Table(lambda value, lo, hi: Atom("alias", lo, hi, parts=(value,)))
-        self.gathers = Table(lambda node, extent: Atom("gather", 0, extent - 1, node=node))
-        self.products = dict[Any, Atom]()
         self.plain = dict[Any, Index]()
         self.atoms = dict[Any, frozenset[Atom]]()
 
@@ -191,7 +190,7 @@ def variable(name: str, lo: int, hi: int) -> Index:
 
 def gather(node: object, extent: int) -> Index:
     """The place in 0 .. extent - 1 that `node` computes; what is outside masks its access."""
-    return make(0, ((TABLES.gathers[node, extent], 1),))
+    return make(0, ((TABLES.gathers["gather", 0, extent - 1, "", node], 1),))
 
 
 def alias(value: Index, lo: int, hi: int) -> Index:
@@ -199,14 +198,13 @@ def alias(value: Index, lo: int, hi: int) -> Index:
     lo, hi = max(lo, value.lo), min(hi, value.hi)
     if (lo, hi) == (value.lo, value.hi):
         return value
-    return of_atom(TABLES.aliases[value, lo, hi])
+    return of_atom(TABLES.composed["alias", lo, hi, "", None, (value,)])
 
 
 def _product(x: Atom, y: Atom) -> Index:
     parts = tuple(map(of_atom, sorted((x, y))))
     corners = [p * q for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
-    atom = Atom("product", min(corners), max(corners), parts=parts)
-    return of_atom(TABLES.products.setdefault(parts, atom))
+    return of_atom(TABLES.composed["product", min(corners), max(corners), "", None, parts])
 
 
 def add(factors: dict[Atom, int], terms: Terms, times: int = 1) -> None:
