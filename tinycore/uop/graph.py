@@ -159,8 +159,6 @@ def expand(node: UOp, shape: Shape) -> UOp:
     if len(old) != len(shape) or any(a not in (1, b) for a, b in pairs):
         found = f"expand: shape {old} cannot become {shape}"
         raise ShapeError(f"{found}; expected equal extents or 1. Reshape first.")
-    if node.op is Ops.EXPAND:
-        return expand(node.source, shape)
     return node.under(Ops.EXPAND, shape)
 
 
@@ -183,16 +181,11 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
     box = _simple(pairs)
     old = shape_of(node)
     for extent, (begin, end) in zip(old, box, strict=True):
-        least = min(as_index(begin).lo, as_index(end - begin).lo)
-        if least < 0 or upper(end) > upper(extent):
+        if min(as_index(begin).lo, as_index(end - begin).lo, upper(extent) - upper(end)) < 0:
             found = f"shrink: box {box} does not lie in shape {old}"
             raise ShapeError(f"{found}; expected 0 <= begin <= end <= extent. Pad first.")
     if box == tuple([(0, extent) for extent in old]):
         return node
-    if node.op is Ops.SHRINK:
-        outer = zip(node.arg, box, strict=True)
-        moved = [(lo + begin, lo + end) for (lo, _), (begin, end) in outer]
-        return shrink(node.source, moved)
     return node.under(Ops.SHRINK, box)
 
 
