@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
 from tinycore.schedule.nodes import home_of
-from tinycore.uop.affine import atoms, unalias
+from tinycore.uop.affine import atoms
 from tinycore.uop.index import Atom, Index, as_index, axis
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, postorder
 from tinycore.uop.shape import Shape, shape_of, upper_shape
@@ -123,7 +123,7 @@ class Writer(Rewrite):
 
     def index(self, value: Index) -> Index:
         """An index under the names of the kernel, after what it gathers by."""
-        named = super().index(unalias(value))
+        named = super().index(value)
         for atom in atoms(named):
             if atom.kind == "variable":
                 self.variables.add((atom.name, atom.lo, atom.hi))

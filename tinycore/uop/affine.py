@@ -43,15 +43,12 @@ def substitute(value: Index, env: Mapping[Atom, Index]) -> Index:
 
 def unalias(value: Index) -> Index:
     """`value` with what a mask proved simplified into it, the mask being kept apart."""
-    return replaced(value, _base_of_alias, TABLES.plain)
-
-
-def _base_of_alias(atom: Atom) -> Index | None:
-    return unalias(*atom.parts) if atom.kind == "alias" else None
+    return replaced(value, lambda atom: None, TABLES.plain)
 
 
 def replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
-    """`value` with each atom, wherever it stands, as `leaf` gives it; None keeps it.
+    """`value` with each atom, wherever it stands, as `leaf` gives it; None keeps it, but an alias
+    ends.
 
     Calls with one `leaf` may share a `memo`.
     """
@@ -62,7 +59,7 @@ def replaced(value: Index, leaf: Leaf, memo: Memo) -> Index:
 
 def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
     parts = tuple([replaced(part, leaf, memo) for part in atom.parts])
-    if parts == atom.parts:
+    if parts == atom.parts and atom.kind != "alias":
         return None
     return digit(reduce(mul, parts), atom.divisor, atom.modulus)
 
