@@ -29,7 +29,7 @@ SHIFTS = _group("shift")
 BINARY = _group("binary", "comparison", "shift")
 CASTS = _group("cast")
 ELEMENTWISE = _group(*SIGNATURES)
-COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAX, Ops.MIN, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ})
+COMMUTATIVE = _group("binary") - {Ops.IDIV, Ops.MOD} | {Ops.EQ}
 
 Nodes = tuple["UOp", ...]
 Key = tuple[Ops, DType, Nodes, Any, Any]

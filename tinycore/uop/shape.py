@@ -19,13 +19,9 @@ View = tuple[tuple[Ops, object], ...]
 def shape_of(node: UOp) -> Shape:
     """The shape of a graph node. Raises: ShapeError if elementwise sources differ in shape."""
     if node._shape is None:
-        for inner in postorder([node], _of_unknown_shape):
+        for inner in postorder([node], lambda one: [x for x in one.src if x._shape is None]):
             inner._shape = _derived(inner)
     return node._shape  # type: ignore[no-any-return]
-
-
-def _of_unknown_shape(node: UOp) -> list[UOp]:
-    return [source for source in node.src if source._shape is None]
 
 
 def size_of(node: UOp) -> int:

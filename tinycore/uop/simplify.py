@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tinycore.dtype import DType, Scalar, dtypes, promote
 from tinycore.uop.affine import Mask
 from tinycore.uop.index import Index, as_index
-from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, UNARY, Ops, UOp, alu, const
+from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, SHIFTS, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import all_of, both, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule
 from tinycore.util import np
@@ -23,7 +23,7 @@ place_x, place_y = map(place.named, "xy")
 
 # Constants
 
-FOLDED = (UNARY | BINARY) - {Ops.NEG, Ops.SHL, Ops.SHR}  # alu folds NEG; shifts may be too far
+FOLDED = (UNARY | BINARY) - SHIFTS - {Ops.NEG}  # alu folds NEG; shifts may be too far
 
 
 @rule(UPat(FOLDED, src=UPat.cvar()))
@@ -184,7 +184,7 @@ def choose_by_both(x: UOp, y: UOp, a: UOp, b: UOp) -> UOp:
     return mask_value(both(x.arg, y.arg)).where(a, b)
 
 
-simplify = PatternMatcher([entry for entry in globals().values() if isinstance(entry, Rule)])
+simplify = PatternMatcher(entry for entry in globals().values() if isinstance(entry, Rule))
 
 
 def simple(node: UOp) -> UOp:

@@ -225,7 +225,7 @@ class PatternMatcher:
         self._by_shape: dict[Any, list[Rule]] = {}
 
     def __add__(self, other: PatternMatcher) -> PatternMatcher:
-        return PatternMatcher([*self.rules, *other.rules])
+        return PatternMatcher(self.rules + other.rules)
 
     def candidates(self, node: UOp) -> list[Rule]:
         """The rules that may fit a node with such an op and such sources."""
