@@ -4,19 +4,18 @@ In: a plugin and an index. Out: an `OpenDevice`, which raises our errors alone. 
 buffer.py.
 """
 
+import functools
 import gc
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from tinycore import cache
 from tinycore.config import CACHELEVEL, CCACHE, LRU
-from tinycore.errors import TinycoreError
 from tinycore.runtime.contract import Compiler, Device, Handle, Program, Renderer
-from tinycore.runtime.errors import DeviceLost, OutOfMemory, Unsupported, as_backend_error
+from tinycore.runtime.errors import OutOfMemory, Unsupported
 from tinycore.runtime.plugins import Plugin
 from tinycore.util import format_bytes, round_up
 
@@ -31,6 +30,7 @@ class OpenDevice:
         self.chosen = renderer
         self.process = os.getpid()
         self.closed = False
+        self.guard = functools.partial(plugin.guard, device=name)
         backend = plugin.ready()
         with self.guard("open"):
             self.device = backend.open(index, renderer) if renderer else backend.open(index)
@@ -88,23 +88,6 @@ class OpenDevice:
         with self.guard("close"):
             self.allocator.give_back()
             self.device.close()
-
-    @contextmanager
-    def guard(self, operation: str) -> Iterator[None]:
-        """Run vendor code: what it raises becomes a BackendError under this name.
-
-        Our other errors (an index out of bounds) pass. DeviceLost takes the device out of use.
-        """
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            if isinstance(error, DeviceLost):
-                self.plugin.fail(error, operation)
-            # Ours, and under a name if it is a device's: it says all.
-            if isinstance(error, TinycoreError) and getattr(error, "device", True):
-                raise
-            # Never in a variable: it would make its traceback, with the caller's buffers, a cycle.
-            raise as_backend_error(error, self.name, operation) from error
 
     def _generates_nothing(self, name: str) -> NoReturn:
         raise Unsupported(f"{name}: this device runs no generated code", self.name)

@@ -74,7 +74,7 @@ class ApiMismatch(BackendError):
     state = "incompatible"
 
 
-def as_backend_error(error: BaseException, device: str, operation: str) -> BackendError:
+def adopt(error: BaseException, device: str, operation: str) -> BackendError:
     """What vendor code raised, as one of our classes, under the name of the device.
 
     It is a fresh object: one that is raised again must not collect tracebacks.

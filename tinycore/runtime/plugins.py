@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
-from tinycore.errors import warn
+from tinycore.errors import TinycoreError, warn
 from tinycore.runtime.contract import PLUGIN_API, Backend
-from tinycore.runtime.errors import ApiMismatch, BackendError, Unavailable, as_backend_error, cause
+from tinycore.runtime.errors import ApiMismatch, BackendError, DeviceLost, Unavailable, adopt, cause
 from tinycore.util import listed, near
 
 GROUP = "tinycore.backends"
@@ -87,28 +87,34 @@ class Plugin:
     def check(self) -> None:
         """Raise the failure that took the plugin out of use, if there was one."""
         if self.error:
-            raise as_backend_error(self.error, self.name, "") from self.error.__cause__
+            raise adopt(self.error, self.name, "") from self.error.__cause__
 
     def fact(self, name: str) -> Any:
         """An optional member of the backend, or the contract's default for it."""
         return getattr(self.load(), name, getattr(Backend, name))
 
-    def fail(self, error: BaseException, operation: str) -> BackendError:
-        """Take the plugin out of use; only the first failure is kept."""
-        if not self.error:
-            ours = as_backend_error(error, self.name, operation)
-            ours.hint = ours.hint or f"Run `tinycore doctor {self.name}`"
-            ours.__cause__ = error
-            self.error, self.state = ours, ours.state
-        return self.error
-
     @contextmanager
-    def guard(self, operation: str) -> Iterator[None]:
-        """Run the plugin's own code: what it raises, SystemExit too, is its failure."""
+    def guard(self, operation: str, device: str = "") -> Iterator[None]:
+        """Run the plugin's own code: what it raises, SystemExit too, becomes a BackendError.
+
+        It takes the plugin out of use; on an open `device` only DeviceLost does, and our other
+        errors (an index out of bounds) pass. The first failure is kept.
+        """
         try:
             yield
         except (Exception, SystemExit) as error:
-            raise self.fail(error, operation) from error
+            if not self.error and (not device or isinstance(error, DeviceLost)):
+                self.error = adopt(error, self.name, operation)
+                self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
+                self.error.__cause__ = error
+                self.state = self.error.state
+            if not device:
+                self.check()
+            # Ours, and under a name if it is a device's: it says all.
+            if isinstance(error, TinycoreError) and getattr(error, "device", True):
+                raise
+            # Never in a variable: it would make its traceback, with the caller's buffers, a cycle.
+            raise adopt(error, device, operation) from error
 
 
 def discover() -> dict[str, Plugin]:
