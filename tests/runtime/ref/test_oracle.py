@@ -57,19 +57,20 @@ def test_arrays_may_be_flat(entry: Entry) -> None:
     np.testing.assert_allclose(c, a @ b, rtol=1e-5)
 
 
-def test_other_shapes_types_and_strides_are_refused() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        normal(2, 3).astype(np.float64),
+        normal(2, 4),
+        np.zeros((2, 6), np.float32)[:, ::2],
+    ],
+)
+def test_other_sizes_types_and_strides_are_a_mistake_of_ours(other: np.ndarray) -> None:
     kernel = kernel_of(MATMUL, M=2, K=3, N=4)
-    a, b, c = normal(2, 3), normal(3, 4), np.zeros((2, 4), np.float32)
-    with pytest.raises(RefError, match=r"A is given float64 of shape \(2, 3\).*; expected float32"):
-        run_kernel(kernel, [a.astype(np.float64), b, c])
-    with pytest.raises(RefError, match=r"A is given float32 of shape \(3, 2\)"):
-        run_kernel(kernel, [a.reshape(3, 2), b, c])
-    with pytest.raises(
-        RefError, match=r"C is given .* strides \(32, 8\); expected float32 of shape \(2, 4\) in C"
-    ):
-        run_kernel(kernel, [a, b, np.zeros((2, 8), np.float32)[:, ::2]])
-    with pytest.raises(RefError, match="2 arrays are given; expected 3"):
-        run_kernel(kernel, [a, b])
+    with pytest.raises(AssertionError, match="ref: A is given"):
+        run_kernel(kernel, [other, normal(3, 4), np.zeros((2, 4), np.float32)])
+    with pytest.raises(ValueError, match="shorter"):
+        run_kernel(kernel, [normal(2, 3), normal(3, 4)])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -14,7 +14,7 @@ from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
 from tinycore.uop.index import axis, variable
 from tinycore.uop.ops import DEPENDENT, Ops, UOp
-from tinycore.uop.shape import size, upper_shape
+from tinycore.uop.shape import size
 from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, axis_of, dependents, let, load, values
 from tinycore.util import prod
@@ -31,15 +31,13 @@ def run_kernel(
 ) -> None:
     """Run a kernel, by the oracle if it is as scheduled, else by the checked entry.
 
-    Shapes: each array is flat or shaped like its parameter at upper bounds, in C order; bfloat16
-    and fp8 are their bits as unsigned integers. `seed` orders what has no order. CHECK_OOB=1
+    Shapes: each array has the elements of its parameter at upper bounds, in C order; bfloat16 and
+    fp8 are their bits as unsigned integers. `seed` orders what has no order. CHECK_OOB=1
     refuses a gathered index outside its axis instead of masking it.
 
     Raises: RefError.
     """
     machine = Machine(kernel, Random(seed), checked)
-    if len(arrays) != len(kernel.params):
-        machine.fail(f"{len(arrays)} arrays are given", f"{len(kernel.params)}")
     with np.errstate(all="ignore"):
         for node in kernel.variables:
             name, lo, hi = node.arg
@@ -49,12 +47,8 @@ def run_kernel(
             machine = machine.at(variable(name, lo, hi), value)
             machine.names[node] = constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            shape, dtype = upper_shape(node.arg.shape), storage(node.dtype)
-            fits = array.shape in (shape, (size(shape),)) and array.flags.c_contiguous
-            if not fits or array.dtype != dtype:
-                given = f"{array.dtype} of shape {array.shape}, strides {array.strides}"
-                wrong = f"{node.name} is given {given}"
-                machine.fail(wrong, f"{dtype} of shape {shape} in C order")
+            fits = array.dtype == storage(node.dtype) and array.size == size(node.arg.shape)
+            assert fits and array.flags.c_contiguous, f"ref: {node.name} is given {array}"
             machine.names[node] = Instance(node, machine, array.reshape(-1))
         for waits in machine.body(kernel.body):
             machine.fail(f"deadlock: {waits}", "a copy or free that lets one go on")
