@@ -57,20 +57,12 @@ def test_arrays_may_be_flat(entry: Entry) -> None:
     np.testing.assert_allclose(c, a @ b, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        normal(2, 3).astype(np.float64),
-        normal(2, 4),
-        np.zeros((2, 6), np.float32)[:, ::2],
-    ],
-)
-def test_other_sizes_types_and_strides_are_a_mistake_of_ours(other: np.ndarray) -> None:
+def test_arrays_that_are_too_few_too_small_or_strided_are_refused() -> None:
     kernel = kernel_of(MATMUL, M=2, K=3, N=4)
-    with pytest.raises(AssertionError, match="ref: A is given"):
-        run_kernel(kernel, [other, normal(3, 4), np.zeros((2, 4), np.float32)])
-    with pytest.raises(ValueError, match="shorter"):
-        run_kernel(kernel, [normal(2, 3), normal(3, 4)])
+    a, b, c = normal(2, 3), normal(3, 4), np.zeros((2, 4), np.float32)
+    for arrays in ([a, b], [a, b, c[:1]], [a, b, np.zeros((2, 8), np.float32)[:, ::2]]):
+        with pytest.raises(ValueError, match=r"shorter|smaller|contiguous"):
+            run_kernel(kernel, arrays)
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinycore import __version__
-from tinycore.dtype import dtypes, storage
+from tinycore.dtype import dtypes
 from tinycore.runtime import contract
 from tinycore.runtime.contract import Caps, Space
 from tinycore.runtime.errors import Unsupported
@@ -16,7 +16,6 @@ from tinycore.runtime.ref.memory import Array, np
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical_text
-from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
 
 CAPS = Caps(
@@ -86,14 +85,10 @@ class KernelProgram:
 
         Raises: RefError.
         """
-        arrays = [
-            np.frombuffer(handle, storage(param.dtype), size(param.arg.shape))
-            for param, handle in zip(self.kernel.params, buffers, strict=True)
-        ]
         names = [variable.arg[0] for variable in self.kernel.variables]
         variables = dict(zip(names, values, strict=True))
         with arena():
-            run_kernel(self.kernel, arrays, variables)
+            run_kernel(self.kernel, buffers, variables)
 
 
 TARGET = contract.Target("numpy", CAPS, KernelRenderer(CAPS), TextCompiler())
