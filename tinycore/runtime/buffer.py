@@ -6,14 +6,10 @@ engine.
 
 from __future__ import annotations
 
-import itertools
-
 from tinycore.dtype import DType
 from tinycore.runtime.contract import Handle
 from tinycore.runtime.device import Block, OpenDevice
 from tinycore.runtime.registry import Device
-
-_ids = itertools.count()
 
 
 class Counters:
@@ -34,12 +30,12 @@ GlobalCounters = Counters()
 
 
 class Buffer:
-    """`count` elements of `dtype` on one device; `id` tells buffers apart for ever.
+    """`count` elements of `dtype` on one device.
 
     Units: `size_bytes` counts the elements alone.
     """
 
-    __slots__ = ("__weakref__", "_held", "count", "device", "dtype", "id", "size_bytes")
+    __slots__ = ("__weakref__", "_held", "count", "device", "dtype", "size_bytes")
 
     def __init__(self, device: str, dtype: DType, count: int) -> None:
         self._held: tuple[OpenDevice, Block] | None = None
@@ -47,18 +43,12 @@ class Buffer:
         self.device = Device.canonicalize(device)
         self.dtype = dtype
         self.count = count
-        self.id = next(_ids)
         self.size_bytes = count * dtype.itemsize
 
     @property
     def opened(self) -> OpenDevice:
         """The open device it lives on."""
         return Device[self.device]
-
-    @property
-    def allocated(self) -> bool:
-        """True once it has memory."""
-        return self._held is not None
 
     @property
     def handle(self) -> Handle:
@@ -109,5 +99,4 @@ class Buffer:
                 opened.allocator.free(block)
 
     def __repr__(self) -> str:
-        state = "" if self.allocated else ", not allocated"
-        return f"<buffer {self.id}: {self.count} {self.dtype.short} on {self.device}{state}>"
+        return f"<buffer: {self.count} {self.dtype.short} on {self.device}>"
