@@ -35,12 +35,11 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     sinks = _without_copies([(cell.uop, cell.stored) for cell in cells])
     opened = Device[device]
     plan, leaves = plan_for(sinks, opened)
-    placed = []
-    for (node, _), slot in zip(sinks, plan.places, strict=True):
-        fresh = Buffer(device, node.dtype, size_of(node))
-        in_place = slot < len(leaves)
-        placed.append(leaves[slot] if in_place else new_node(fresh, shape_of(node)))
-    buffers = list(map(buffer_of, leaves + placed))
+    nodes = leaves + [
+        new_node(Buffer(device, node.dtype, size_of(node)), shape_of(node)) for node, _ in sinks
+    ]
+    placed = [nodes[slot] for slot in plan.places]
+    buffers = list(map(buffer_of, nodes))
     buffers += [Buffer(device, dtypes.uint8, count) for count in plan.region_bytes]
     run_steps(plan.steps, buffers, opened)
     recording = OPEN.recording
