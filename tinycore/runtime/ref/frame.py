@@ -252,9 +252,8 @@ class Frame:
             met = others(written, cells, who) & differ(instance.data[cells], new)
             # what an engine does among threads is ordered by WAIT and FREE
             if not (self.statement.op in ENGINES and watch.name == "threads"):
-                least, greatest = written if changes else read
-                np.minimum.at(least, cells, who)
-                np.maximum.at(greatest, cells, who)
+                for least, number in zip(written if changes else read, (who, -who), strict=True):
+                    np.minimum.at(least, cells, number)
             if not plain:
                 met = others(written, cells, who)
             if changes:
@@ -269,10 +268,8 @@ class Frame:
             return ()
         found = self.watches[instance.watches :]
         if self.kernel.spmd and node.space == "group":
-            team = self.threads[self.path]
             lane = 0 if self.lane is None else self.lane + 1
-            number = list(self.threads).index(self.path)
-            found += ((self.threads[None], number), (team, lane))
+            found += ((self.threads[None], hash(self.path)), (self.threads[self.path], lane))
         return found
 
     # fragments: `own L(t) = F(dims)` says that lane t holds an element iff L(t) = F

@@ -120,7 +120,8 @@ class Instance:
 class Watch(dict[Instance, Array]):
     """What runs side by side: none may read what another writes, nor two write unequal values.
 
-    It keeps the least and greatest number of those who read, and of those who wrote, each element.
+    It keeps the least of the numbers, and of their negatives, of those who read each element, and
+    of those who wrote it.
     """
 
     name: str
@@ -128,14 +129,13 @@ class Watch(dict[Instance, Array]):
     map: str = ""
 
     def __missing__(self, instance: Instance) -> Array:
-        nobody = np.full((2, instance.data.size, 2), (1 << 62, -1))
-        return self.setdefault(instance, nobody.swapaxes(1, 2))
+        return self.setdefault(instance, np.full((2, 2, instance.data.size), (1 << 63) - 1))
 
 
 def others(numbers: Array, cells: Array, who: Array) -> Array:
-    """Where anybody but `who` is among the least and greatest numbers."""
-    least, greatest = numbers
-    return (least[cells] < who) | (greatest[cells] > who)
+    """Where anybody but `who` is among the least numbers and negatives."""
+    least, negative = numbers
+    return (least[cells] < who) | (negative[cells] < -who)
 
 
 def differ(first: Array, second: Array) -> Array:
