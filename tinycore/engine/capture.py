@@ -62,8 +62,7 @@ class Captured:
 
         Raises: LaunchError, DeviceLost.
         """
-        if not self.used.isdisjoint(inputs):
-            inputs = [copied(one, one.device) if one in self.used else one for one in inputs]
+        inputs = [copied(one, one.device) if one in self.used else one for one in inputs]
         for run in self.runs:
             run.replay(inputs)
 

@@ -98,8 +98,7 @@ class Worker:
 def _start() -> Popen[bytes]:
     """A worker with our packages and settings that does not search."""
     paths = os.pathsep.join(path for path in sys.path if path)
-    changed = [row for row in SETTINGS.values() if row.value != row.default]
-    chosen = {row.name: str(row.value) for row in changed}
+    chosen = {row.name: str(row.value) for row in SETTINGS.values()}
     environment = os.environ | chosen | {"PYTHONPATH": paths, "BEAM": "0", "DEBUG": "0"}
     command = sys.executable, "-m", "tinycore.engine.worker"
     return Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)

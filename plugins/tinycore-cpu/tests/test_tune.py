@@ -117,12 +117,19 @@ def test_a_worker_that_is_lost_is_started_anew() -> None:
     worker.close()
 
 
-def test_a_device_that_workers_cannot_open_falls_back(
+def test_a_device_that_workers_cannot_open_falls_back(device: OpenDevice) -> None:
+    settings = Context(BEAM=3, PARALLEL=1, CACHELEVEL=0, TINYCORE_PLUGINS="none")
+    with settings, pytest.warns(match="CPU cannot be tuned"):
+        assert_sums_rows(plan_of(read(ROWS), device))
+
+
+def test_a_worker_has_the_settings_that_hold_here(
     device: OpenDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINYCORE_PLUGINS", "none")
-    with Context(BEAM=3, PARALLEL=1, CACHELEVEL=0), pytest.warns(match="CPU cannot be tuned"):
-        assert_sums_rows(plan_of(read(ROWS), device))
+    with Context(TINYCORE_PLUGINS=""), closing(Worker("it")) as worker:
+        answer = worker.ask(60.0, "compile", "CPU", device.target.arch, ROWS, ())
+    assert isinstance(answer, Artifact)
 
 
 def test_a_search_runs_in_any_thread(device: OpenDevice) -> None:

@@ -22,7 +22,7 @@ np = util.np()  # REF is loaded late as a whole
 Array = Any  # a numpy array or a numpy scalar
 Path = tuple[tuple[str, int], ...]  # the role, warpgroup or warp that runs, outermost first
 
-PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # states of an element; what a copy moves is poison
+PRESENT, UNWRITTEN, FLYING = 0, 1, 2  # bits of an element's state; what a copy moves is poison
 ABSENT = ("", "that nobody wrote", "that a copy writes")
 EMPTY, FILLS, FULL, READ = "empty", "being filled", "full", "being read by a copy"
 
@@ -110,10 +110,9 @@ class Instance:
 
     def touch(self, cells: Array, reads: bool) -> str:
         """Why elements may not be read or written, or ""; those that are written are present."""
-        state = self.states[cells].max(initial=PRESENT)
         if not reads:
-            self.states[cells] = PRESENT
-        return ABSENT[state] if state > (PRESENT if reads else UNWRITTEN) else ""
+            self.states[cells] &= FLYING
+        return ABSENT[self.states[cells].max(initial=PRESENT)]
 
 
 @dataclass(eq=False)
