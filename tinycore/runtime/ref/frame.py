@@ -148,17 +148,16 @@ class Frame:
         """The elements that `access` means; where the mask is false, any number."""
         instance: Instance = self.known(buffer)
         mask = self.where(access.mask, access.indices)
-        cells = instance.base
-        for value, (extent, stride) in zip(access.indices, instance.dimensions, strict=True):
+        cells: Array = 0
+        if access.sequence is not None:
+            cells = self.index(access.sequence) % len(instance.slots)
+        for value, (extent, bound) in zip(access.indices, instance.dimensions, strict=True):
             index = self.index(value)
             if np.any(((index < 0) | (index >= extent)) & mask):
                 bounds = f"indices below {extent} where the mask is true"
                 self.fail(f"{buffer.name} is indexed out of bounds", bounds)
-            cells = cells + index * stride
-        if access.sequence is not None:
-            slot = self.index(access.sequence) % len(instance.slots)
-            cells = cells + slot * instance.size
-        return Place(instance, access.sequence, cells, mask)
+            cells = cells * bound + index
+        return Place(instance, access.sequence, instance.base + cells, mask)
 
     # expressions
 

@@ -90,20 +90,16 @@ class Instance:
 
     def __init__(self, node: UOp, home: Frame, data: Array = None) -> None:
         arg = node.arg
-        bounds = [extent.hi for extent in arg.shape]
         self.node = node
         self.watches = len(home.watches)
-        self.dimensions = [
-            (home.index(extent), prod(bounds[at:])) for at, extent in enumerate(arg.shape, 1)
-        ]
-        self.size = prod(bounds)
+        self.dimensions = [(home.index(extent), extent.hi) for extent in arg.shape]
+        self.size = prod(bound for _, bound in self.dimensions)
         self.slots = [Slot(node.name, arg.slots, number) for number in range(-arg.slots, 0)]
         tile = arg.slots * self.size
         self.base = np.arange(prod(home.shape)).reshape(home.shape) * tile
         self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
-            element = initial(arg.init, node.dtype)
-            data = np.full(self.states.size, element)
+            data = np.full(self.states.size, initial(arg.init, node.dtype))
             if not (node.dtype.is_float or arg.init or node in home.filled):
                 self.states[:] = UNWRITTEN
         self.data = data
