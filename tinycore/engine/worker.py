@@ -50,7 +50,6 @@ class Bench:
         kernel = _kernel(text)
         numbers = np().random.default_rng(0)
         self.device = Device[device]
-        self.params = kernel.params
         BOUND.update({node.arg[0]: node.arg[2] for node in kernel.variables})
         self.inputs = [_random(param, numbers) for param in kernel.params]
         self.buffers = [Buffer(device, p.dtype, size(p.arg.shape)) for p in kernel.params]
@@ -74,8 +73,8 @@ class Bench:
         """The seconds of a first run, or what is wrong with its results."""
         run = self.ready(artifact)
         found = self.results(run)
-        for at, param in enumerate(self.params):
-            if not _close(self.wanted[at], found[at], param.dtype):
+        for at, buffer in enumerate(self.buffers):
+            if not _close(self.wanted[at], found[at], buffer.dtype):
                 return f"output {at} differs"
         return _seconds(run)
 
@@ -83,7 +82,7 @@ class Bench:
         """The best of each, run in turns so that all meet the same machine."""
         runs = [self.ready(artifact) for artifact in artifacts]
         times = [[_seconds(run) for run in runs] for _ in range(rounds)]
-        return [min(of_one) for of_one in zip(*times, strict=True)]
+        return list(map(min, *times))
 
     def results(self, run: Run) -> list[Any]:
         """What the parameters hold after one run on fresh inputs."""
