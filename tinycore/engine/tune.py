@@ -113,7 +113,7 @@ class Tuner:
         self.arch = device.target.arch
         # One thread would run a kernel as scheduled for minutes where others have thousands.
         has_groups = device.caps.max_group_threads > 1
-        self.reference = tuple(heuristic(kernel, device.caps)[1]) if has_groups else ()
+        self.reference = heuristic(kernel, device.caps)[1] if has_groups else ()
         self.limit_s = RUN_S
         count = PARALLEL.value or os.cpu_count() or 1
         self.compilers = [Worker("compiler") for _ in range(count)]  # those that wait

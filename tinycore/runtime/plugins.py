@@ -6,13 +6,13 @@ registry.py.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib import import_module
+from typing import Any
 
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
@@ -66,7 +66,10 @@ class Plugin:
         """The backend, imported at the first call. Raises: BackendError, the same each time."""
         if self.backend is None:
             self.check()
-            self.backend = cast(Backend, _read(self))
+            with self.guard(f"import of {self.source}"):
+                module = self.point.load() if self.point else import_module(BUILT_IN[self.name])
+            with self.guard(f"tinycore_backend of {self.source}"):
+                self.backend = module.BACKEND if self.built_in else _checked_backend(self, module)
         return self.backend
 
     def ready(self) -> Backend:
@@ -132,7 +135,7 @@ def installed(group: str) -> list[Plugin]:
     A wheel whose metadata cannot be read is left out with a warning.
     """
     wheels: dict[str, list[Plugin]] = {}
-    for distribution in importlib.import_module("importlib.metadata").distributions():
+    for distribution in import_module("importlib.metadata").distributions():
         wheel = "a package"
         try:
             # Most wheels have no entry of ours: look before parsing.
@@ -150,7 +153,7 @@ def installed(group: str) -> list[Plugin]:
 
 def call_hooks(name: str, **arguments: Any) -> list[Any]:
     """What the hook plugins answer, None left out; pluggy is imported at the first call."""
-    answers: list[Any] = importlib.import_module(_HOOKS).hooks().call(name, **arguments)
+    answers: list[Any] = import_module(_HOOKS).hooks().call(name, **arguments)
     return answers
 
 
@@ -170,17 +173,8 @@ def _one_of(name: str, found: list[Plugin]) -> Plugin:
     return plugin
 
 
-def _read(plugin: Plugin) -> Any:
-    with plugin.guard(f"import of {plugin.source}"):
-        if plugin.built_in:
-            return importlib.import_module(BUILT_IN[plugin.name]).BACKEND
-        module = plugin.point.load()
-    with plugin.guard(f"tinycore_backend of {plugin.source}"):
-        return _checked_backend(plugin, module)
-
-
 def _checked_backend(plugin: Plugin, module: object) -> Any:
-    hooks = importlib.import_module(_HOOKS)
+    hooks = import_module(_HOOKS)
     manager = hooks.Manager(hooks.BackendHooks)
     if not hasattr(module, "tinycore_backend"):
         alike = near("tinycore_backend", dir(module))
