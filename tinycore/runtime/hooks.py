@@ -72,12 +72,11 @@ class Manager(pluggy.PluginManager):
 
     def __init__(self, hooks: type) -> None:
         super().__init__("tinycore")
-        self.known = [name for name in vars(hooks) if name.startswith(PREFIX)]
         self.add_hookspecs(hooks)
 
     def parse_hookspec_opts(self, holder: Any, name: str) -> pluggy.HookspecOpts | None:
         """No options; None if the name is not a hook's."""
-        return cast(pluggy.HookspecOpts, {}) if name in self.known else None
+        return cast(pluggy.HookspecOpts, {}) if name.startswith(PREFIX) else None
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
         """The options of an implementation; None if the name is not a hook's."""

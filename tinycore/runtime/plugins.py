@@ -193,7 +193,7 @@ def _checked_backend(plugin: Plugin, module: object) -> Any:
     _check_api(plugin, *backend.api)
     for caller in manager.get_hookcallers(module) or ():
         if not caller.has_spec():
-            alike = near(caller.name, manager.known)
+            alike = near(caller.name, dir(hooks.BackendHooks))
             expected = f"did you mean {alike[0]}?" if alike else "see tinycore.runtime.hooks"
             wrong = f"{plugin.source} has a hook {caller.name} that does not exist"
             raise BackendError(f"{wrong}; {expected}")

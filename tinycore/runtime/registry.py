@@ -122,7 +122,7 @@ class Devices:
             return found[name]
         for plugin in found.values():
             with suppress(BackendError):
-                if name in [alias.upper() for alias in plugin.fact("aliases")]:
+                if name in map(str.upper, plugin.fact("aliases")):
                     return plugin
         alike = near(name, found)
         guess = f", or use {listed(alike)}" if alike else ""
@@ -136,7 +136,7 @@ class Devices:
             renderer = chosen.renderer
         with self._lock:
             plugin, device = self._plugin(spelling.name), self._open.get(name)
-            known = [item.upper() for item in plugin.fact("renderers")]
+            known = list(map(str.upper, plugin.fact("renderers")))
             if renderer and renderer not in known:
                 there = f"expected {listed(known)}"
                 raise DeviceError(f"device: {plugin.name} has no renderer {renderer}; {there}")
