@@ -267,6 +267,7 @@ class Frame:
             return ()
         found = self.watches[instance.watches :]
         if self.kernel.spmd and node.space == "group":
+            # Teams are told apart by a hash of who they are.
             lane = 0 if self.lane is None else self.lane + 1
             found += ((self.threads[None], hash(self.path)), (self.threads[self.path], lane))
         return found
