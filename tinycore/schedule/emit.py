@@ -18,7 +18,7 @@ from tinycore.schedule.writer import Nest, Part, Writer
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, factors, postorder
 from tinycore.uop.shape import size
-from tinycore.uop.simplify import scalar, simple
+from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import Access, Kernel, store
 
 _CHEAP_OPS = 8  # no dearer than a rebase
@@ -35,7 +35,7 @@ def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> Sch
     """The kernel of a group; `places` are the buffers of nodes, `cached` is that of `Limits`."""
     writer = Writer(places)
     runs = Runs(writer.depends, cached)
-    for stage in group.stages.values():
+    for stage in group.stages:
         if stage.reduces:
             runs.add(stage)
     body = [*runs.body()]
@@ -74,8 +74,7 @@ class Runs:
             self.runs.append(Run([], []))
         for lead in leads:
             top = lead.stored_value
-            running = simple(top.alu(Ops.FIN))
-            term = Rewrite({top: running}).node(term)
+            term = Rewrite({top: top.alu(Ops.FIN)}).node(term)
         stage.value = stage.value.over((term,))
         self.runs[number].sums.append(stage)
         if factor:

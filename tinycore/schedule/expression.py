@@ -5,17 +5,16 @@ into indices and masks. Nothing recurses, since expressions may be deep. Next fi
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
-from itertools import count
 from math import prod
 from typing import Any, NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.affine import Mask, atoms, mask_of, unalias
-from tinycore.uop.index import Atom, Index, alias, as_index, axes_over, digit, gather, variable
-from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, postorder
+from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, variable
+from tinycore.uop.ops import MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
-from tinycore.uop.tree import Access, BufferArg, Nodes, Rebuild, both, gathered, indices, load
+from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indices, load
 
 ZERO = as_index(0)
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # each element is one of the source
@@ -25,28 +24,19 @@ class Inner(NamedTuple):
     """The arg of a REDUCE inside an expression."""
 
     axes: tuple[Index, ...]
-    extents: tuple[Index, ...]
+    extents: Shape
     combine: str
     mask: Mask = ()
 
 
 Indices = tuple[Index, ...]
-Look = Callable[[UOp], UOp]
+Read = Callable[[UOp, Access], UOp | None]
 
 
 def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
     """`values` with some places replaced."""
     found = dict(enumerate(values)) | dict(zip(places, new, strict=True))
     return tuple(found.values())
-
-
-def reduction(value: UOp, axes: Iterable[Index], extents: Iterable[Dim], combine: str) -> UOp:
-    """`value` combined over some axes; a sum of sums is one sum."""
-    arg = Inner(tuple(axes), tuple(map(as_index, extents)), combine)
-    if value.op is not Ops.REDUCE or not (value.arg.combine == combine == "sum"):
-        return value.under(Ops.REDUCE, arg)
-    steps, counts, _, mask = value.arg
-    return value.replace(arg=Inner(arg.axes + steps, arg.extents + counts, combine, mask))
 
 
 def parts(node: UOp) -> Sequence[UOp]:
@@ -86,17 +76,9 @@ def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
 
 
 class Rewrite(Rebuild):
-    """Copies simple expressions; what a LOAD reads stays."""
+    """Copies expressions; what a LOAD reads stays."""
 
     parts = staticmethod(parts)
-
-    def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
-        """A simple expression; a LOAD has a fill only under a mask."""
-        if node.op in ELEMENTWISE:
-            return scalar(node.op, node.dtype, *src)
-        if node.op is Ops.LOAD and not arg.mask:
-            arg = Access(arg.indices)
-        return super().made(node, src, arg)
 
 
 def reductions(*roots: UOp) -> list[UOp]:
@@ -107,28 +89,29 @@ def reductions(*roots: UOp) -> list[UOp]:
 # Indices pushed down
 
 
-State = tuple[UOp, Indices, Mask]  # one element of a node, wanted under a mask
+Inside = tuple[Mask, int]  # a mask, and how many steps are taken around
+State = tuple[UOp, Indices, Inside]  # one element of a node, and where it is wanted
 Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
 
 
 class Push:
     """Expressions of elements, each made once.
 
-    Nodes of `stored` are read where they are stored; steps are named after `letter`.
+    What is `stored` is `read` there; where that gives nothing, it is computed. An axis of steps is
+    named by how many are around it, so that equal expressions are one.
     """
 
-    def __init__(self, stored: Container[UOp] = (), letter: str = "r") -> None:
+    def __init__(self, stored: Container[UOp] = (), read: Read = load) -> None:
         self.stored = stored
-        self.letter = letter
-        self.numbers = count()
+        self.read = read
         self.values: dict[State, UOp] = {}
 
     def value(self, node: UOp, indices: Indices) -> UOp:
         """The element of `node` at `indices`."""
-        need = self._descend(node, indices)
+        need = self._descend(node, indices, ((), 0))
         work = []
         while True:
-            found = self.values.get(need)
+            found = self.values.get(need) or self._loaded(need)
             if not found:
                 work.append((need, self._steps(need)))
             elif not work:
@@ -139,29 +122,30 @@ class Push:
                 need, _ = work.pop()
                 self.values[need] = end.value
 
-    def _is_stored(self, node: UOp) -> bool:
-        return node.op is Ops.BUFFER or node in self.stored
+    def _loaded(self, state: State) -> UOp | None:
+        node, indices, (mask, _) = state
+        if node.op is Ops.BUFFER or node in self.stored:
+            return self.read(node, Access(indices, mask))
+        return None
 
-    def _descend(self, node: UOp, indices: Indices, mask: Mask = ()) -> State:
+    def _descend(self, node: UOp, indices: Indices, inside: Inside) -> State:
         """The first state below, through movement, that has a value of its own."""
-        while node.op in _PLAIN and not self._is_stored(node):
-            below, inside, _ = source_place(node, indices)
-            if inside:
+        while node.op in _PLAIN and node not in self.stored:
+            below, proof, _ = source_place(node, indices)
+            if proof:
                 break
             node, indices = node.source, below
-        return node, indices, mask
+        return node, indices, inside
 
     def _steps(self, state: State) -> Steps:
-        node, indices, mask = state
-        if self._is_stored(node):
-            return load(node, Access(indices, mask))
+        node, indices, inside = state
         if node.op is Ops.CONST:
             return node
         if node.op is Ops.IOTA:
             return number(indices[0], node.dtype)
         if node.op is Ops.VARIABLE:
             return number(variable(*node.arg), node.dtype)
-        if node.op in MOVEMENT:
+        if node.op in _PLAIN:
             return (yield from self._moved(state))
         if node.op is Ops.GATHER:
             return (yield from self._gathered(state))
@@ -169,51 +153,57 @@ class Push:
             return (yield from self._reduced(state))
         values = []
         for source in node.src:
-            values.append((yield self._descend(source, indices, mask)))
+            values.append((yield self._descend(source, indices, inside)))
         return scalar(node.op, node.dtype, *values)
 
     def _moved(self, state: State) -> Steps:
         """A masked movement: a LOAD below gets the fill, if it has no other; a sum of 0 takes no
         step; else the fill is chosen after the expression."""
-        node, indices, mask = state
+        node, indices, (mask, count) = state
         below, proof, fill = source_place(node, indices)
-        inside = mask_of(map(unalias, proof))
-        need = self._descend(node.source, below, both(mask, inside))
+        proved = mask_of(map(unalias, proof))
+        need = self._descend(node.source, below, (both(mask, proved), count))
         value: UOp = yield need
         arg = value.arg
-        if value.op is Ops.LOAD and (self._is_stored(need[0]) or arg.fill == fill):
+        if value.op is Ops.LOAD and (value is self._loaded(need) or arg.fill == fill):
             return load(value.source, arg._replace(fill=fill or 0))
         if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
-            return value.replace(arg=arg._replace(mask=both(inside, arg.mask)))
-        return choose(inside, value, fill)
+            return value.replace(arg=arg._replace(mask=both(proved, arg.mask)))
+        return choose(proved, value, fill)
 
     def _reduced(self, state: State) -> Steps:
-        node, indices, mask = state
+        """A reduction; a sum of a sum that is no stage is one sum."""
+        node, indices, (mask, count) = state
         axes, combine = node.arg
-        extents = [shape_of(node.source)[k] for k in axes]
-        steps = axes_over(f"{self.letter}{next(self.numbers)}_", extents)
-        inside = replaced(indices, axes, steps)
-        value: UOp = yield self._descend(node.source, inside, mask)
-        return reduction(value, steps, extents, combine)
+        extents = tuple([shape_of(node.source)[k] for k in axes])
+        steps = tuple([axis(f"r{count + k}", extent) for k, extent in enumerate(extents)])
+        below = replaced(indices, axes, steps)
+        need = self._descend(node.source, below, (mask, count + len(axes)))
+        value: UOp = yield need
+        is_sum = value.op is node.op and value.arg.combine == combine == "sum"
+        if need[0] in self.stored or not is_sum:
+            return value.under(Ops.REDUCE, Inner(steps, extents, combine))
+        inner = value.arg
+        return value.replace(arg=Inner(steps + inner.axes, extents + inner.extents, *inner[2:]))
 
     def _gathered(self, state: State) -> Steps:
         """A gathered element, by a plain index if its row is known to be valid. A LOAD of
         stored data shows 0 for a wrong row itself, anything else must choose."""
-        node, indices, mask = state
+        node, indices, inside = state
         rows, ids = node.src
         rank, extent = len(shape_of(ids)), _extent(rows)
-        which: UOp = yield self._descend(ids, indices[:rank], mask)
+        which: UOp = yield self._descend(ids, indices[:rank], inside)
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
-        value: UOp = yield self._descend(rows, (place, *indices[rank:]), mask)
+        value: UOp = yield self._descend(rows, (place, *indices[rank:]), inside)
         is_masked = place is known
         if value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill:
             is_masked |= any(atoms(place) <= atoms(index) for index in value.arg.indices)
         if is_masked:
             return value
         low = simple(which.const_like(-extent - 1) < which)
-        inside = simple(low & simple(which < extent))
-        return simple(inside.where(value, 0))
+        is_row = simple(low & simple(which < extent))
+        return simple(is_row.where(value, 0))
 
 
 def _extent(rows: UOp) -> int:

@@ -7,7 +7,7 @@ parallelism, a contraction's tiles, or the place of a sink. Next file: emit.py.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from tinycore.schedule.expression import Dependence, Indices, reductions
 from tinycore.schedule.nodes import Limits
@@ -16,7 +16,6 @@ from tinycore.uop.affine import atoms
 from tinycore.uop.index import axes_over
 from tinycore.uop.ops import Ops, UOp, factors
 from tinycore.uop.shape import Shape, shape_of, size, size_of
-from tinycore.uop.tree import load
 
 Dims = Mapping[Stage, Sequence[int]]  # which dimensions are axes of a group
 Pairs = Mapping[int, int]  # axes of two groups, side by side
@@ -33,7 +32,7 @@ class Group:
     """
 
     axes: Indices
-    stages: dict[UOp, Stage]
+    stages: list[Stage]
     loops: list[list[Stage]]
 
     def __init__(self, stage: Stage) -> None:
@@ -56,17 +55,16 @@ class Group:
         """True if one of its stages reads a node."""
         return any(node in stage.reads for stage in self.dims)
 
-    def settle(self, olds: Container[UOp]) -> None:
+    def settle(self, stages: Stages, olds: Container[UOp]) -> None:
         """Move its stages to the axes of the kernel and put what they read of it inside.
 
         What may overwrite an old buffer is stored after all else.
         """
         self.axes = axes_over("g", self.extents)
-        ordered = sorted(self.dims, key=lambda stage: stage.number)
-        self.stages = {stage.node: stage for stage in ordered}
         found: dict[Shape, list[Stage]] = {}
-        for stage in ordered:
-            stage.settle(self.dims[stage], self.axes, self._look)
+        self.stages = sorted(self.dims, key=lambda stage: stage.number)
+        for stage in self.stages:
+            stage.settle(self.dims[stage], self.axes, stages)
             if stage.is_stored and not stage.scatters:
                 found.setdefault(stage.at(stage.shape), []).append(stage)
 
@@ -75,14 +73,6 @@ class Group:
             return replaces, -len(loop[0].inner) * replaces
 
         self.loops = sorted(found.values(), key=late)
-
-    def _look(self, node: UOp) -> UOp:
-        stage = self.stages.get(node.source) if node.op is Ops.LOAD else None
-        if not stage or stage.writes:
-            return node
-        if stage.reduces:
-            return load(stage.state, node.arg._replace(indices=stage.at(node.arg.indices)))
-        return stage.inlined(node.arg)
 
     def allows(self, sink: Stage, old: UOp) -> bool:
         """True if a sink may overwrite an old buffer: it is read here only at the stored element,
@@ -93,7 +83,7 @@ class Group:
             return not self.reads(old)
         when = {stage: k for k, loop in enumerate(self.loops) for stage in loop}
         last = when[sink]
-        when |= {stage: -1 for stage in self.stages.values() if stage.reduces}
+        when |= {stage: -1 for stage in self.dims if stage.reduces}
         for stage, position in when.items():
             is_before = position < last and not sink.writes
             dims = self.dims[sink] if is_before else range(len(sink.place))
@@ -109,25 +99,25 @@ class Grouping:
     def __init__(self, stages: Stages, olds: Mapping[UOp, UOp], limits: Limits) -> None:
         self.limits = limits
         self.olds = olds
+        self.stages = stages
         self.groups: list[Group] = []
-        self.group_of: dict[UOp, Group] = {}
-        self.kept = {node for node, stage in stages.items() if stage.is_kept}
-        for stage in stages.values():
+        placed = [stage for stage in stages.values() if not stage.is_inside]
+        for stage in placed:
             self._place(stage)
-        for stage in stages.values():
-            for node in stages.keys() & stage.reads.keys():
-                stages[node].is_stored |= self.group_of[node] is not self.group_of[stage.node]
+        for stage in placed:
+            for other in self._read_by([stage]):
+                other.is_stored |= other.group is not stage.group
         for group in self.groups:
-            group.settle(olds)
+            group.settle(stages, olds)
 
     def places(self) -> dict[UOp, UOp]:
         """The old buffers that sinks overwrite, their groups being put after all other readers."""
         found = {}
         for node, old in self.olds.items():
-            group = self.group_of[node]
+            group = self.stages[node].group
             others = [one for one in self.groups if one is not group and one.reads(old)]
             is_last = not any(other.follows(group) for other in others)
-            if is_last and group.allows(group.stages[node], old):
+            if is_last and group.allows(self.stages[node], old):
                 found[node] = old
                 for other in others:
                     self.run_after(group, other.before | other.bits)
@@ -150,12 +140,12 @@ class Grouping:
             done |= group.bits
 
     def _place(self, stage: Stage) -> None:
-        group = joined = self.group_of[stage.node] = Group(stage)
-        read = self._read_by(group)
+        group = joined = stage.group = Group(stage)
+        sources = self._read_by([stage])
+        read = {one.group for one in sources}
         for other in read:
             group.before |= other.before | other.bits
-        kept = {self.group_of[node] for node in self.kept & stage.reads.keys()}
-        rows = set() if stage.scatters else read - kept
+        rows = set() if stage.scatters else read - {one.group for one in sources if one.is_kept}
         for other in [one for one in reversed(self.groups) if one in rows]:
             pairs = _match(other, joined)
             if self._is_cheap(other, joined, pairs) and self._fuse(other, joined, pairs):
@@ -171,15 +161,16 @@ class Grouping:
         if joined is group:
             self.groups.append(group)
 
-    def _read_by(self, group: Group) -> set[Group]:
-        found = {self.group_of.get(node, group) for stage in group.dims for node in stage.reads}
-        return found - {group}
+    def _read_by(self, readers: Iterable[Stage]) -> list[Stage]:
+        found = [self.stages.get(node) for reader in readers for node in reader.reads]
+        return [stage for stage in found if stage]
 
     def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
         """Join two groups along pairs of axes, if nothing must run between and no sink loses its
         place."""
         for first, last in ((group, other), (other, group)):
-            if any(one.follows(first) for one in self._read_by(last)):
+            between = {one.group for one in self._read_by(last.dims)} - {last}
+            if any(one.follows(first) for one in between):
                 return False
         touched = {
             node for stage in [*group.dims, *other.dims] for node in (stage.node, *stage.reads)
@@ -194,7 +185,8 @@ class Grouping:
         group.dims = {**mine, **theirs}
         group.bits |= other.bits
         group.contracts |= other.contracts
-        self.group_of.update({stage.node: group for stage in theirs})
+        for stage in theirs:
+            stage.group = group
         if other in self.groups:
             self.groups.remove(other)
         self.run_after(group, other.before)
@@ -230,7 +222,7 @@ class Grouping:
         than they do."""
         (first, *_), (stage,) = group.dims, sibling.dims
         alike = first.reduces == stage.reduces and first.writes == stage.writes
-        if stage.scatters or first.scatters or not (alike or not group.extents):
+        if first.scatters or not (alike or not group.extents):
             return False
         if not stage.reduces and size(group.extents) <= self.limits.tiny:
             return len(group.dims) < _CANDIDATES

@@ -1,32 +1,23 @@
 """The stages of a graph: the nodes whose value may be stored, each with its expression.
 
 Comes in: sinks as nodes. Goes out: stages in topological order. A short reduction that its readers
-need once an element is no stage but a REDUCE in their expressions. Next file: groups.py.
+need once an element is inside them: a REDUCE in their expressions. Next file: groups.py.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tinycore.schedule.expression import (
-    Indices,
-    Inner,
-    Look,
-    Push,
-    Rewrite,
-    reads_in,
-    reduction,
-    renamed,
-    replaced,
-)
+from tinycore.schedule.expression import Indices, Inner, Push, reads_in, renamed, replaced
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
 from tinycore.uop.affine import substitute
 from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.index import axes_over
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.shape import Shape, shape_of, size, size_of, upper_shape
-from tinycore.uop.simplify import choose
-from tinycore.uop.tree import Access, both, buffer, gathered, load, mapped
+from tinycore.uop.tree import Access, buffer, gathered, load
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
@@ -42,54 +33,64 @@ class Stage:
     """One node with its expression over its own axes: a REDUCE if it is a reduction.
 
     `axes` are parallel, constant where the extent is 1. `place` is where in its base a write goes.
-    One that `is_kept` is never inline. `inner` dimensions are loops in its kernel.
+    One that `is_kept` is never inline; one that `is_inside` is evaluated by its readers alone.
+    `inner` dimensions are loops in the kernel of its `group`.
     """
 
     number: int
     node: UOp
     shape: Shape
-    axes: Indices
-    value: UOp
-    place: Indices
-    is_stored: bool = False
-    is_kept: bool = False
+    is_kept: bool
+    is_stored: bool
+    is_inside: bool = False
+    group: Any = None
+    axes: Indices = field(init=False)
+    value: UOp = field(init=False)
+    place: Indices = field(init=False)
     reads: dict[UOp, list[Indices]] = field(init=False)
     inner: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.update(self.value)
+    def express(self, axes: Indices, stages: Mapping[UOp, Stage]) -> None:
+        """Find its expression over some axes, from the graph: what it reads is known better each
+        time. A write is where the same view, or the same rows, would be read."""
 
-    def update(self, value: UOp) -> None:
-        """Take another expression for the same values."""
-        self.value = value
-        self.reads = reads_in([value, *gathered(self.place)])
-        home = home_of(self.node)
-        if home is not self.node:
-            self.reads[home] = [self.axes]
+        def read(node: UOp, access: Access) -> UOp | None:
+            return stages[node].read(self, access) if node in stages else load(node, access)
 
-    def settle(self, dims: Sequence[int], axes: Indices, look: Look) -> None:
+        node, push = self.node, Push(stages, read)
+        self.axes = self.place = axes
+        if not self.writes:
+            self.value = push.value(node, axes)
+        else:
+            base, *ids, written = node.src
+            extents = shape_of(ids[0]) if ids else ()
+            steps = axes_over("s", extents)
+            inside = steps + axes[len(ids) :]
+            self.value = push.value(written, inside)
+            if ids:
+                self.value = self.value.under(Ops.REDUCE, Inner(steps, extents, node.arg))
+            seen = gather(base, *ids) if ids else apply_view(base, node.arg)
+            stored = stages.keys() - {seen} if ids else ()  # even if a part of the view is stored
+            (self.place,) = reads_in([Push(stored, read).value(seen, inside)])[base]
+        self.reads = reads_in([self.value, *gathered(self.place)])
+        if home_of(node) is not node:
+            self.reads[node.source] = [axes]
+
+    def read(self, reader: Stage, access: Access) -> UOp | None:
+        """An element for another stage; None if that computes it."""
+        if self is reader or self.is_inside:
+            return None
+        if self.writes or not self.group or self.group is not reader.group:
+            return load(self.node, access)
+        if not self.reduces:
+            return None
+        return load(self.state, access._replace(indices=self.at(access.indices)))
+
+    def settle(self, dims: Sequence[int], axes: Indices, stages: Mapping[UOp, Stage]) -> None:
         """Take the axes of a kernel, and loops inside for other dimensions."""
         self.inner = tuple(k for k in self.wide if k not in dims)
         inside = axes_over("n", self.at(self.shape))
-        new = replaced(self.axes, (*dims, *self.inner), axes + inside)
-        steps = self.steps
-        env = renamed(self.axes + steps.axes, new + axes_over("r", steps.extents))
-        rewrite = Rewrite(env=env, look=look)
-        self.axes = new
-        self.place = mapped(self.place, rewrite.index)
-        self.update(rewrite.node(self.value))
-
-    def inlined(self, access: Access) -> UOp:
-        """Its value where it is read, under the mask and fill of a LOAD."""
-
-        def masked(node: UOp) -> UOp:
-            if node.op is not Ops.LOAD:
-                return node
-            return load(node.source, node.arg._replace(mask=both(node.arg.mask, access.mask)))
-
-        env = renamed(self.axes, access.indices)
-        value = Rewrite(env=env, look=masked if access.mask else None).node(self.value)
-        return choose(access.mask, value, access.fill)
+        self.express(replaced(self.axes, (*dims, *self.inner), axes + inside), stages)
 
     def at(self, values: tuple[T, ...]) -> tuple[T, ...]:
         """The values, one a dimension, of the loops inside."""
@@ -155,55 +156,34 @@ Stages = Mapping[UOp, Stage]  # in topological order
 def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
     """The stages in topological order."""
     ends = frozenset(sinks)
-    chosen = stored_nodes(sinks, limits)
     stages: dict[UOp, Stage] = {}
-    for node, is_kept in chosen.items():
-        stage = stages[node] = _make(node, stages)
-        stage.is_kept = is_kept
-        stage.is_stored = is_kept or node in ends
+    for node, is_kept in stored_nodes(sinks, limits).items():
+        stage = Stage(len(stages), node, _shape(node), is_kept, is_kept or node in ends)
+        stage.express(axes_over("p", stage.shape), stages)
+        stages[node] = stage
     inside = _recomputed(stages, limits)
-
-    def look(node: UOp) -> UOp:
-        is_inside = node.op is Ops.LOAD and node.source in inside
-        return stages[node.source].inlined(node.arg) if is_inside else node
-
     for stage in stages.values():
+        stage.is_inside = stage.node in inside
         if not inside.isdisjoint(stage.reads):
-            stage.update(Rewrite(look=look).node(stage.value))
-    return {node: stage for node, stage in stages.items() if node not in inside}
+            stage.express(stage.axes, stages)
+    return stages
 
 
-def _make(node: UOp, stages: Stages) -> Stage:
-    """The next of some stages; a write is where the same view, or the same rows, would be read."""
-    shape, number = shape_of(node), len(stages)
-    letter = f"r{number}_"
-    push = Push(stages, letter)
-    if node.op not in WRITES:
-        axes = axes_over("p", shape)
-        return Stage(number, node, shape, axes, push.value(node, axes), axes)
-    base, *ids, written = node.src
-    seen = gather(base, *ids) if ids else apply_view(base, node.arg)
-    shape = (1, *shape[1:]) if ids else shape_of(written)
-    axes = axes_over("p", shape)
-    extents = shape_of(ids[0]) if ids else ()
-    steps = axes_over(letter, extents)
-    inside = steps + axes[1:] if ids else axes
-    value = push.value(written, inside)
-    if ids:
-        value = reduction(value, steps, extents, node.arg)
-    stored = stages.keys() - {seen} if ids else ()  # even if a part of the view is stored
-    (place,) = reads_in([Push(stored).value(seen, inside)])[base]
-    return Stage(number, node, shape, axes, value, place)
+def _shape(node: UOp) -> Shape:
+    """The shape of what is stored at once: of a STORE its part, of a SCATTER one row."""
+    if node.op is Ops.STORE:
+        return shape_of(node.src[1])
+    return (1, *shape_of(node)[1:]) if node.op is Ops.SCATTER else shape_of(node)
 
 
 # What is evaluated where it is read
 
-Read = tuple[Stage, Indices]  # a reader, and the place it reads
+Reader = tuple[Stage, Indices]  # a reader, and the place it reads
 
 
 def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
     """The reductions, with scalar ops over them, to evaluate where they are read."""
-    readers: dict[UOp, list[Read]] = {node: [] for node in stages}
+    readers: dict[UOp, list[Reader]] = {node: [] for node in stages}
     for stage in stages.values():
         for node in stage.reads.keys() & stages.keys():
             readers[node] += [(stage, at) for at in stage.reads[node]]
@@ -217,8 +197,8 @@ def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
     return chosen
 
 
-def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> dict[Read, None]:
-    found: dict[Read, None] = {}
+def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> dict[Reader, None]:
+    found: dict[Reader, None] = {}
     work = [(stage, stage.axes)]
     for inner, place in work:
         for user, indices in readers[inner.node]:
@@ -230,7 +210,7 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Read]]) -> dict[Read, 
     return found
 
 
-def _pays(stage: Stage, reads: Sequence[Read], limits: Limits) -> bool:
+def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
     """True if the result is as large as what it reads, or if it is small and its readers merge."""
     users = {user for user, _ in reads}
     spaces = {_space(*read, limits) for read in reads}
