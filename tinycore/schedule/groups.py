@@ -27,8 +27,9 @@ class Group:
     """Stages in one kernel.
 
     `extents` are those of its parallel loops, `dims` the dimensions of each stage that these are,
-    `bits` the numbers of its stages, `before` those of all that must run earlier. A contraction
-    keeps its axes for `tiles`. Each of the `loops` stores stages of equal inner dimensions.
+    `nodes` what it computes or reads, `bits` the numbers of its stages, `before` those of all that
+    must run earlier. A contraction keeps its axes for `tiles`. Each of the `loops` stores stages of
+    equal inner dimensions.
     """
 
     axes: Indices
@@ -42,6 +43,7 @@ class Group:
         dims = [k for k in free if all(atoms(stage.axes[k]) <= needs for needs in inside)]
         self.dims: Dims = {stage: dims}
         self.extents = pick(stage.shape, dims)
+        self.nodes = {stage.node, *stage.reads}
         self.contracts = _contracts(stage, depends)
         self.tiles = self.contracts and not inside
         self.bits = 1 << stage.number
@@ -50,10 +52,6 @@ class Group:
     def follows(self, other: Group) -> bool:
         """True if it must run after another, also through others."""
         return self.before & other.bits != 0
-
-    def reads(self, node: UOp) -> bool:
-        """True if one of its stages reads a node."""
-        return any(node in stage.reads for stage in self.dims)
 
     def settle(self, stages: Stages, olds: Container[UOp]) -> None:
         """Move its stages to the axes of the kernel and put what they read of it inside.
@@ -80,7 +78,7 @@ class Group:
         if shape_of(sink.node) != shape_of(old) or sink.node.dtype is not old.dtype:
             return False
         if sink.scatters:
-            return not self.reads(old)
+            return old not in self.nodes
         when = {stage: k for k, loop in enumerate(self.loops) for stage in loop}
         last = when[sink]
         when |= {stage: -1 for stage in self.dims if stage.reduces}
@@ -105,7 +103,7 @@ class Grouping:
         for stage in placed:
             self._place(stage)
         for stage in placed:
-            for other in self._read_by([stage]):
+            for other in self._known(stage.reads):
                 other.is_stored |= other.group is not stage.group
         for group in self.groups:
             group.settle(stages, olds)
@@ -115,7 +113,7 @@ class Grouping:
         found = {}
         for node, old in self.olds.items():
             group = self.stages[node].group
-            others = [one for one in self.groups if one is not group and one.reads(old)]
+            others = [one for one in self.groups if one is not group and old in one.nodes]
             is_last = not any(other.follows(group) for other in others)
             if is_last and group.allows(self.stages[node], old):
                 found[node] = old
@@ -140,57 +138,48 @@ class Grouping:
             done |= group.bits
 
     def _place(self, stage: Stage) -> None:
-        group = joined = stage.group = Group(stage)
-        sources = self._read_by([stage])
+        group = stage.group = Group(stage)
+        sources = self._known(stage.reads)
         read = {one.group for one in sources}
         for other in read:
             group.before |= other.before | other.bits
         rows = set() if stage.scatters else read - {one.group for one in sources if one.is_kept}
-        for other in [one for one in reversed(self.groups) if one in rows]:
-            pairs = _match(other, joined)
-            if self._is_cheap(other, joined, pairs) and self._fuse(other, joined, pairs):
-                joined = other
         latest = [one for one in self.groups if one.extents == group.extents and one not in read]
+        self.groups.append(group)
+        for other in [one for one in reversed(self.groups) if one in rows]:
+            pairs = _match(other, stage.group)
+            if self._is_cheap(other, stage.group, pairs):
+                self._fuse(other, stage.group, pairs)
         for other in latest[-_CANDIDATES:]:
-            if (
-                joined is group
-                and self._is_shared(other, group)
-                and self._fuse(other, group, _match(other, group))
-            ):
-                joined = other
-        if joined is group:
-            self.groups.append(group)
+            if stage.group is group and self._is_shared(other, group):
+                self._fuse(other, group, _match(other, group))
 
-    def _read_by(self, readers: Iterable[Stage]) -> list[Stage]:
-        found = [self.stages.get(node) for reader in readers for node in reader.reads]
-        return [stage for stage in found if stage]
+    def _known(self, nodes: Iterable[UOp]) -> list[Stage]:
+        return [self.stages[node] for node in nodes if node in self.stages]
 
-    def _fuse(self, group: Group, other: Group, pairs: Pairs) -> bool:
+    def _fuse(self, group: Group, other: Group, pairs: Pairs) -> None:
         """Join two groups along pairs of axes, if nothing must run between and no sink loses its
         place."""
         for first, last in ((group, other), (other, group)):
-            between = {one.group for one in self._read_by(last.dims)} - {last}
+            between = {one.group for one in self._known(last.nodes)} - {last}
             if any(one.follows(first) for one in between):
-                return False
-        touched = {
-            node for stage in [*group.dims, *other.dims] for node in (stage.node, *stage.reads)
-        }
-        if len(touched) > self.limits.buffers:
-            return False
+                return
+        nodes = group.nodes | other.nodes
+        if len(nodes) > self.limits.buffers:
+            return
         mine = {stage: pick(own, pairs.keys()) for stage, own in group.dims.items()}
         theirs = {stage: pick(own, pairs.values()) for stage, own in other.dims.items()}
         if self._loses(mine, theirs) or self._loses(theirs, mine):
-            return False
+            return
         group.extents = pick(group.extents, pairs)
         group.dims = {**mine, **theirs}
+        group.nodes = nodes
         group.bits |= other.bits
         group.contracts |= other.contracts
         for stage in theirs:
             stage.group = group
-        if other in self.groups:
-            self.groups.remove(other)
+        self.groups.remove(other)
         self.run_after(group, other.before)
-        return True
 
     def _loses(self, sinks: Dims, readers: Dims) -> bool:
         """True if a reader reads an old buffer outside the iteration that overwrites it."""
