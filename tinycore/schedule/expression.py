@@ -4,13 +4,13 @@ Comes in: a graph node and indices. Goes out: the expression of that element, wi
 into indices and masks. Nothing recurses, since expressions may be deep. Next file: stages.py.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
 from tinycore.errors import ShapeError
 from tinycore.uop.affine import Mask, atoms, mask_of, unalias
-from tinycore.uop.index import Atom, Index, alias, as_index, axis, digit, gather, variable
+from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
@@ -30,7 +30,6 @@ class Inner(NamedTuple):
 
 
 Indices = tuple[Index, ...]
-Read = Callable[[UOp, Access], UOp | None]
 
 
 def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
@@ -69,12 +68,6 @@ class Dependence(dict[UOp, Needs]):
         return self[root]
 
 
-def renamed(old: Sequence[Index], new: Sequence[Index]) -> dict[Atom, Index]:
-    """What replaces the axes of `old`, at their places in `new`."""
-    pairs = zip(old, new, strict=True)
-    return {own.terms[0][0]: new for own, new in pairs if own.terms and own is not new}
-
-
 class Rewrite(Rebuild):
     """Copies expressions; what a LOAD reads stays."""
 
@@ -95,15 +88,18 @@ Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
 
 
 class Push:
-    """Expressions of elements, each made once.
+    """Expressions of elements, each made once, for a `reader`.
 
-    What is `stored` is `read` there; where that gives nothing, it is computed. An axis of steps is
-    named by how many are around it, so that equal expressions are one.
+    One of `stages` gives its element, unless it has to be computed, as that of `root`. An axis of
+    steps is named by how many are around it, so that equal expressions are one.
     """
 
-    def __init__(self, stored: Container[UOp] = (), read: Read = load) -> None:
-        self.stored = stored
-        self.read = read
+    def __init__(
+        self, stages: Mapping[UOp, Any], reader: object = None, root: UOp | None = None
+    ) -> None:
+        self.stages = stages
+        self.reader = reader
+        self.root = root
         self.values: dict[State, UOp] = {}
 
     def value(self, node: UOp, indices: Indices) -> UOp:
@@ -124,13 +120,16 @@ class Push:
 
     def _loaded(self, state: State) -> UOp | None:
         node, indices, (mask, _) = state
-        if node.op is Ops.BUFFER or node in self.stored:
-            return self.read(node, Access(indices, mask))
-        return None
+        found: UOp | None = None
+        if node.op is Ops.BUFFER:
+            found = load(node, Access(indices, mask))
+        elif node in self.stages and node is not self.root:
+            found = self.stages[node].read(self.reader, Access(indices, mask))
+        return found
 
     def _descend(self, node: UOp, indices: Indices, inside: Inside) -> State:
         """The first state below, through movement, that has a value of its own."""
-        while node.op in _PLAIN and node not in self.stored:
+        while node.op in _PLAIN and node not in self.stages:
             below, proof, _ = source_place(node, indices)
             if proof:
                 break
@@ -181,7 +180,7 @@ class Push:
         need = self._descend(node.source, below, (mask, count + len(axes)))
         value: UOp = yield need
         is_sum = value.op is node.op and value.arg.combine == combine == "sum"
-        if need[0] in self.stored or not is_sum:
+        if need[0] in self.stages or not is_sum:
             return value.under(Ops.REDUCE, Inner(steps, extents, combine))
         inner = value.arg
         return value.replace(arg=Inner(steps + inner.axes, extents + inner.extents, *inner[2:]))

@@ -60,7 +60,13 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
             base, *more = low.src
             low = low.over((graph.contiguous(base, -1 - len(sinks) - len(new)), *more))
         new[node] = low
-    return _apart([new[sink] for sink in sinks])
+    found: dict[UOp, None] = {}
+    for number, sink in enumerate(sinks):
+        node = new[sink]
+        if node in found or node.op is Ops.BUFFER:
+            node = graph.contiguous(node, -1 - number)
+        found[node] = None
+    return list(found)
 
 
 def _of_nothing(node: UOp) -> UOp:
@@ -79,16 +85,6 @@ def home_of(node: UOp) -> UOp:
     """The node in whose buffer another is stored, for a SCATTER the copy of its base."""
     copied = node.op is Ops.SCATTER and node.source.op is Ops.CONTIGUOUS
     return node.source if copied else node
-
-
-def _apart(sinks: Sequence[UOp]) -> list[UOp]:
-    """Each sink as a node of its own, which is not stored already."""
-    found: dict[UOp, None] = {}
-    for number, node in enumerate(sinks):
-        if node in found or node.op is Ops.BUFFER:
-            node = graph.contiguous(node, -1 - number)
-        found[node] = None
-    return list(found)
 
 
 def selected(node: UOp) -> UOp:
@@ -116,7 +112,7 @@ def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
         if node.op is Ops.REDUCE and not _is_nested(graph, node):
             moved = graph.end(node, _CUTS)  # what is cut away is not computed
             chosen[moved] = chosen[graph.end(moved, ELEMENTWISE)] = False
-    chosen = _costly_nodes(graph, chosen, limits) | chosen
+    _add_costly(graph, chosen, limits)
     return {node: chosen[node] for node in graph.order if node in chosen}
 
 
@@ -159,12 +155,10 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
     return are_sums and size_of(moved) <= _NESTED * size_of(node)
 
 
-def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict[UOp, bool]:
-    """The nodes whose ops cost too much, or read too many buffers, where they are read; True for
-    those never inline."""
-    shared = _shared(graph, stored)
+def _add_costly(graph: Graph, chosen: dict[UOp, bool], limits: Limits) -> None:
+    """Choose the nodes whose ops cost too much, or read too many buffers, where they are read."""
+    shared = _shared(graph, chosen)
     operands = set(_operands(graph, limits))
-    found = {}
     leaves = 0  # what is read, as bits
     under: dict[UOp, int] = {}  # what is read under a node, and its inline ops
     bits = {node: 1 << number for number, node in enumerate(graph.order)}
@@ -172,7 +166,7 @@ def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict
         for source in sorted(node.src, key=lambda one: -(under[one] & leaves).bit_count()):
             if (_joint(under, node) & leaves).bit_count() < limits.buffers:
                 break
-            found[source] = True
+            chosen.setdefault(source, True)
             under[source] = bits[source]
             leaves |= bits[source]
         is_op = node.op in ELEMENTWISE
@@ -180,11 +174,10 @@ def _costly_nodes(graph: Graph, stored: Collection[UOp], limits: Limits) -> dict
         count = (under[node] & ~leaves).bit_count()
         is_repeated = is_op and node in shared and count > limits.repeated_ops
         if is_repeated or (node in operands and count > limits.operand_ops):
-            found[node] = is_repeated
-        if node in stored or node in found or node.op is Ops.BUFFER:
+            chosen.setdefault(node, is_repeated)
+        if node in chosen or node.op is Ops.BUFFER:
             under[node] = bits[node]
             leaves |= bits[node]
-    return found
 
 
 def _joint(under: Mapping[UOp, int], node: UOp) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tinycore.schedule.expression import Indices, Inner, Push, reads_in, renamed, replaced
+from tinycore.schedule.expression import Indices, Inner, Push, reads_in, replaced
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
 from tinycore.uop.affine import substitute
 from tinycore.uop.graph import apply_view, gather
@@ -50,14 +50,10 @@ class Stage:
     reads: dict[UOp, list[Indices]] = field(init=False)
     inner: tuple[int, ...] = ()
 
-    def express(self, axes: Indices, stages: Mapping[UOp, Stage]) -> None:
+    def express(self, axes: Indices, stages: Stages) -> None:
         """Find its expression over some axes, from the graph: what it reads is known better each
         time. A write is where the same view, or the same rows, would be read."""
-
-        def read(node: UOp, access: Access) -> UOp | None:
-            return stages[node].read(self, access) if node in stages else load(node, access)
-
-        node, push = self.node, Push(stages, read)
+        node, push = self.node, Push(stages, self, self.node)
         self.axes = self.place = axes
         if not self.writes:
             self.value = push.value(node, axes)
@@ -70,23 +66,22 @@ class Stage:
             if ids:
                 self.value = self.value.under(Ops.REDUCE, Inner(steps, extents, node.arg))
             seen = gather(base, *ids) if ids else apply_view(base, node.arg)
-            stored = stages.keys() - {seen} if ids else ()  # even if a part of the view is stored
-            (self.place,) = reads_in([Push(stored, read).value(seen, inside)])[base]
+            push = Push(stages if ids else {}, self, seen)  # even if a part of it is stored
+            (self.place,) = reads_in([push.value(seen, inside)])[base]
         self.reads = reads_in([self.value, *gathered(self.place)])
         if home_of(node) is not node:
             self.reads[node.source] = [axes]
 
     def read(self, reader: Stage, access: Access) -> UOp | None:
         """An element for another stage; None if that computes it."""
-        if self is reader or self.is_inside:
+        is_near = self.group and self.group is reader.group and not self.writes
+        if self.is_inside or (is_near and not self.reduces):
             return None
-        if self.writes or not self.group or self.group is not reader.group:
-            return load(self.node, access)
-        if not self.reduces:
-            return None
-        return load(self.state, access._replace(indices=self.at(access.indices)))
+        if is_near:
+            return load(self.state, access._replace(indices=self.at(access.indices)))
+        return load(self.node, access)
 
-    def settle(self, dims: Sequence[int], axes: Indices, stages: Mapping[UOp, Stage]) -> None:
+    def settle(self, dims: Sequence[int], axes: Indices, stages: Stages) -> None:
         """Take the axes of a kernel, and loops inside for other dimensions."""
         self.inner = tuple(k for k in self.wide if k not in dims)
         inside = axes_over("n", self.at(self.shape))
@@ -202,7 +197,8 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> dict[Read
     work = [(stage, stage.axes)]
     for inner, place in work:
         for user, indices in readers[inner.node]:
-            env = renamed(inner.axes, indices)
+            pairs = zip(inner.axes, indices, strict=True)
+            env = {own.terms[0][0]: index for own, index in pairs if own.terms}
             read = user, tuple(substitute(index, env) for index in place)
             if read not in found and user.is_inline:
                 work.append(read)
@@ -215,10 +211,8 @@ def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
     users = {user for user, _ in reads}
     spaces = {_space(*read, limits) for read in reads}
     reducing = [user for user in users if user.reduces]
-    many = any(
-        len({user.node, stage.node, *user.reads, *stage.reads}) > limits.buffers for user in users
-    )
-    if () in spaces or not reducing or many:
+    held = [len({user.node, stage.node, *user.reads, *stage.reads}) for user in users]
+    if () in spaces or not reducing or max(held) > limits.buffers:
         return False
     merge = len(spaces) == 1 and 1 < len(reducing) == len(users) and stage.size <= limits.tiny
     return merge or stage.size >= sum(map(size_of, stage.reads))
