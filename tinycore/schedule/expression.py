@@ -118,14 +118,14 @@ class Push:
                 need, _ = work.pop()
                 self.values[need] = end.value
 
-    def _loaded(self, state: State) -> UOp | None:
+    def _loaded(self, state: State) -> Any:
+        """The LOAD of an element that is stored, else None."""
         node, indices, (mask, _) = state
-        found: UOp | None = None
         if node.op is Ops.BUFFER:
-            found = load(node, Access(indices, mask))
-        elif node in self.stages and node is not self.root:
-            found = self.stages[node].read(self.reader, Access(indices, mask))
-        return found
+            return load(node, Access(indices, mask))
+        if node not in self.stages or node is self.root:
+            return None
+        return self.stages[node].read(self.reader, Access(indices, mask))
 
     def _descend(self, node: UOp, indices: Indices, inside: Inside) -> State:
         """The first state below, through movement, that has a value of its own."""
@@ -195,10 +195,8 @@ class Push:
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
         value: UOp = yield self._descend(rows, (place, *indices[rank:]), inside)
-        is_masked = place is known
-        if value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill:
-            is_masked |= any(atoms(place) <= atoms(index) for index in value.arg.indices)
-        if is_masked:
+        holds = value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill
+        if place is known or (holds and atoms(place) <= atoms(*value.arg.indices)):
             return value
         low = simple(which.const_like(-extent - 1) < which)
         is_row = simple(low & simple(which < extent))
@@ -239,9 +237,8 @@ def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
                 found[k] = old[k] - 1 - indices[k]
         case Ops.PAD:
             fill = arg.fill
-            for k, (before, after) in enumerate(arg.pairs):
-                if (before, after) != (0, 0):
-                    found[k] = _within(indices[k] - before, old[k], proof)
+            for k, (before, _) in enumerate(arg.pairs):
+                found[k] = _within(indices[k] - before, old[k], proof)
         case Ops.SKEW:
             shift = indices[arg.window] * arg.dilation
             found[arg.axis] = indices[arg.axis] * arg.stride + shift
@@ -261,8 +258,7 @@ def _within(index: Index, extent: Dim, proof: list[Index]) -> Index:
 def _reshaped(old: Shape, new: Shape, indices: Indices) -> list[Index]:
     """An axis that stays keeps its index; the others are digits of the row-major number."""
     keys = _strides(old)
-    pairs = zip(_strides(new), indices, strict=True)
-    own = {key: index for key, index in pairs if key[1] != 1}
+    own = dict(zip(_strides(new), indices, strict=True))
     taken = [index * key[0] for key, index in own.items() if key not in keys]
     place = sum(taken, ZERO)
     return [own[key] if key in own else digit(place, *key) for key in keys]

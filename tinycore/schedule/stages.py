@@ -44,9 +44,9 @@ class Stage:
     is_stored: bool
     is_inside: bool = False
     group: Any = None
-    axes: Indices = field(init=False)
+    axes: Indices = ()
     value: UOp = field(init=False)
-    place: Indices = field(init=False)
+    place: Indices = ()
     reads: dict[UOp, list[Indices]] = field(init=False)
     inner: tuple[int, ...] = ()
 
@@ -159,7 +159,7 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
     inside = _recomputed(stages, limits)
     for stage in stages.values():
         stage.is_inside = stage.node in inside
-        if not inside.isdisjoint(stage.reads):
+        if not (stage.is_inside or inside.isdisjoint(stage.reads)):
             stage.express(stage.axes, stages)
     return stages
 

@@ -6,7 +6,6 @@ and stored side by side uses the language's vectors.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from tinycore.codegen.render.dialect import Dialect, Memory
@@ -32,14 +31,13 @@ class CRenderer(Renderer[Lowered]):
 
 
 class Part(NamedTuple):
-    """Neighbouring lanes of an access as one value: its type, the fill or what is stored, a load
-    and a store; `test` is the mask of all, if there is one."""
+    """Neighbouring lanes of an access as one value: its type, the fill or what is stored, and the
+    text of the load or store; `test` is the mask of all, if there is one."""
 
     lanes: int
     type: str
     value: str
-    load: str
-    store: str
+    text: str
     test: str
 
 
@@ -178,11 +176,9 @@ class Source:
 
     def is_whole(self, node: UOp) -> bool:
         """True for a STORE of whole texels, if its memory has any."""
-        memory = self.dialect.spaces.get(node.source.space, Memory(""))
-        is_masked = len(node.src) > 3
-        return memory.texel == 1 or (
-            node.arg and not is_masked and node.src[2].dtype.lanes % memory.texel == 0
-        )
+        texel = self.dialect.spaces.get(node.source.space, Memory("")).texel
+        _, _, value, *masks = node.src
+        return texel == 1 or (node.arg and not masks and value.dtype.lanes % texel == 0)
 
     def declared(self, node: UOp) -> str:
         """The declaration of a buffer or variable, which gets a name."""
@@ -225,9 +221,9 @@ class Source:
         for part in self.parts(node, dtype, *map(self.lanes, masked)):
             if part.test:
                 name = self.named(dialect.register, part.type, part.value)
-                self.under(part, f"{name} = {part.load};")
+                self.under(part, f"{name} = {part.text};")
             else:
-                name = self.named(dialect.constant, part.type, part.load)
+                name = self.named(dialect.constant, part.type, part.text)
             lanes = [dialect.lane.format(name=name, lane=lane) for lane in range(part.lanes)]
             found += lanes if part.lanes > 1 else [name]
         self.names[node] = tuple(found)
@@ -242,7 +238,7 @@ class Source:
             return
         mask = self.lanes(masks[0]) if masks else ()
         for part in self.parts(node, value.dtype, mask, lanes):
-            self.under(part, part.store)
+            self.under(part, part.text)
 
     def under(self, part: Part, text: str) -> None:
         """A statement, for a part whose mask holds."""
@@ -268,11 +264,9 @@ class Source:
                 kind = dialect.vector.format(type=kind, lanes=count)
                 value = dialect.vector_of.format(type=kind, values=value)
             offset = f"{start} + {first}" if first else start
-            spell = partial(
-                str.format, buffer=buffer, offset=offset, type=kind, lanes=count, value=value
-            )
-            test = mask[first] if mask else ""
-            yield Part(count, kind, value, spell(reach.load), spell(reach.store), test)
+            form = reach.load if node.op is Ops.LOAD else reach.store
+            text = form.format(buffer=buffer, offset=offset, type=kind, lanes=count, value=value)
+            yield Part(count, kind, value, text, mask[first] if mask else "")
             first += count
 
 

@@ -131,11 +131,10 @@ class Dialect(NamedTuple):
         """One number, exactly."""
         if dtype.kind == "b":
             return str(bool(value)).lower()
+        if self.is_bits(dtype):
+            return self.literal(int(to_bits(value, dtype)), to_dtype(f"uint{dtype.bits}"))
         if dtype in NARROW:
-            bits = to_bits(value, dtype)
-            if self.is_bits(dtype):
-                return self.literal(int(bits), to_dtype(f"uint{dtype.bits}"))
-            exact = float(decode(bits.view(storage(dtype)), dtype))
+            exact = float(decode(to_bits(value, dtype).view(storage(dtype)), dtype))
             return self.converted(dtype, self.literal(exact, dtypes.float32))
         if dtype.is_float:
             return self._float(value if dtype.itemsize == 8 else c_float(value).value, dtype)
