@@ -18,7 +18,7 @@ from tinycore.schedule.writer import Nest, Part, Writer
 from tinycore.uop.affine import atoms
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, factors, postorder
 from tinycore.uop.shape import size
-from tinycore.uop.simplify import scalar
+from tinycore.uop.simplify import simple
 from tinycore.uop.tree import Access, Kernel, store
 
 _CHEAP_OPS = 8  # no dearer than a rebase
@@ -161,4 +161,4 @@ class Runs:
 
 
 def _product(values: Sequence[UOp]) -> UOp:
-    return reduce(lambda x, y: scalar(Ops.MUL, x.dtype, x, y), values)
+    return reduce(lambda x, y: simple(x * y), values)

@@ -151,7 +151,7 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
     if moved in graph.sinks or len(graph.consumers[moved]) != 1:
         return False
     (user,) = graph.consumers[moved]
-    are_sums = user.op is Ops.REDUCE and {user.arg.combine, node.arg.combine} == {"sum"}
+    are_sums = user.op is Ops.REDUCE and user.arg.combine == node.arg.combine == "sum"
     return are_sums and size_of(moved) <= _NESTED * size_of(node)
 
 

@@ -192,7 +192,7 @@ def _recomputed(stages: Stages, limits: Limits) -> set[UOp]:
     return chosen
 
 
-def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> dict[Reader, None]:
+def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> Iterable[Reader]:
     found: dict[Reader, None] = {}
     work = [(stage, stage.axes)]
     for inner, place in work:
@@ -223,9 +223,9 @@ def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:
     distinct plain axes, one of them a step, few others; else nothing."""
     found = [index for index in place if index.terms]
     steps = [index in stage.steps.axes for index in found]
-    is_plain = {*stage.axes, *stage.steps.axes}.issuperset(found) and len({*found}) == len(found)
+    plain = [axis for axis in stage.axes + stage.steps.axes if axis in found]
     others = [stage.shape[k] for k in stage.wide if stage.axes[k] not in found]
     few = size(others) <= limits.recomputed_steps and any(steps) == stage.reduces
-    if stage.scatters or not is_plain or not few:
+    if stage.scatters or len(plain) < len(found) or not few:
         return ()
     return (*steps, *[index.hi for index in found], None)
