@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.errors import ShapeError
 from tinycore.uop.affine import Mask, atoms, mask_of, unalias
 from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, postorder
@@ -190,7 +189,7 @@ class Push:
         stored data shows 0 for a wrong row itself, anything else must choose."""
         node, indices, inside = state
         rows, ids = node.src
-        rank, extent = len(shape_of(ids)), _extent(rows)
+        rank, extent = len(shape_of(ids)), upper(shape_of(rows)[0])
         which: UOp = yield self._descend(ids, indices[:rank], inside)
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
@@ -201,14 +200,6 @@ class Push:
         low = simple(which.const_like(-extent - 1) < which)
         is_row = simple(low & simple(which < extent))
         return simple(is_row.where(value, 0))
-
-
-def _extent(rows: UOp) -> int:
-    extent = shape_of(rows)[0]
-    if not isinstance(extent, int):
-        found = f"gather: the rows have extent {extent!r}; expected an integer"
-        raise ShapeError(f"{found}. Gather from the whole buffer.")
-    return extent
 
 
 # One movement op, seen from its result

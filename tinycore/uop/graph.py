@@ -241,7 +241,12 @@ def total(node: UOp, axes: Iterable[int]) -> UOp:
 
 
 def gather(rows: UOp, ids: UOp) -> UOp:
-    """rows[ids]: negatives count from the end, other ids outside give 0."""
+    """rows[ids]: negatives count from the end, other ids outside give 0. Raises: ShapeError if the
+    number of rows is symbolic."""
+    extent = shape_of(rows)[0]
+    if not isinstance(extent, int):
+        found = f"gather: the rows have extent {extent!r}; expected an integer"
+        raise ShapeError(f"{found}. Gather from the whole buffer.")
     return UOp(Ops.GATHER, rows.dtype, (rows, ids))
 
 
