@@ -83,7 +83,7 @@ def reductions(*roots: UOp) -> list[UOp]:
 
 Inside = tuple[Mask, int]  # a mask, and how many steps are taken around
 State = tuple[UOp, Indices, Inside]  # one element of a node, and where it is wanted
-Steps = Generator[State, Any, UOp]  # asks for elements, returns its expression
+Steps = Generator[State, UOp, UOp]  # asks for elements, returns its expression
 
 
 class Push:
@@ -161,7 +161,7 @@ class Push:
         below, proof, fill = source_place(node, indices)
         proved = mask_of(map(unalias, proof))
         need = self._descend(node.source, below, (both(mask, proved), count))
-        value: UOp = yield need
+        value = yield need
         arg = value.arg
         if value.op is Ops.LOAD and (value is self._loaded(need) or arg.fill == fill):
             return load(value.source, arg._replace(fill=fill or 0))
@@ -177,7 +177,7 @@ class Push:
         steps = tuple([axis(f"r{count + k}", extent) for k, extent in enumerate(extents)])
         below = replaced(indices, axes, steps)
         need = self._descend(node.source, below, (mask, count + len(axes)))
-        value: UOp = yield need
+        value = yield need
         is_sum = value.op is node.op and value.arg.combine == combine == "sum"
         if need[0] in self.stages or not is_sum:
             return value.under(Ops.REDUCE, Inner(steps, extents, combine))
@@ -190,10 +190,10 @@ class Push:
         node, indices, inside = state
         rows, ids = node.src
         rank, extent = len(shape_of(ids)), upper(shape_of(rows)[0])
-        which: UOp = yield self._descend(ids, indices[:rank], inside)
+        which = yield self._descend(ids, indices[:rank], inside)
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
-        value: UOp = yield self._descend(rows, (place, *indices[rank:]), inside)
+        value = yield self._descend(rows, (place, *indices[rank:]), inside)
         holds = value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill
         if place is known or (holds and atoms(place) <= atoms(*value.arg.indices)):
             return value
