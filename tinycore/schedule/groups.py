@@ -167,7 +167,7 @@ class Grouping:
         nodes = group.nodes | other.nodes
         if len(nodes) > self.limits.buffers:
             return
-        mine = {stage: pick(own, pairs.keys()) for stage, own in group.dims.items()}
+        mine = {stage: pick(own, pairs) for stage, own in group.dims.items()}
         theirs = {stage: pick(own, pairs.values()) for stage, own in other.dims.items()}
         if self._loses(mine, theirs) or self._loses(theirs, mine):
             return
