@@ -4,6 +4,8 @@ In: a kernel and the caps of a target. Out: action texts: register tiles for con
 along the axis contiguous in most accesses, a grid of the outer par loops. Next file: search.py.
 """
 
+from collections.abc import Iterable, Mapping
+
 from tinycore.codegen.optimize.actions import Actions
 from tinycore.codegen.optimize.analysis import (
     Reference,
@@ -130,119 +132,96 @@ class _Vectors(Choice):
 
 
 class _RowTile:
-    """The actions that make a tile of rows; names are those after each SPLIT."""
+    """The actions that make a tile of rows; `names` are the axes of loops as far as uncut."""
 
     def __init__(self, choice: Choice, operands: Contraction, tile: Tile) -> None:
         self.choice = choice
         self.take = choice.take
         self.operands = operands
         self.tile = tile
-        self.vectors, self.rows, *_ = (*tile.counts, 1)
-        self.vector, self.row, *_ = (*names_of(tile.loops), "")
-        self.panel = self.vector
-        self.others = [loop.name for loop in operands.par if loop not in tile.loops]
-        self.depth = names_of(operands.red)
+        self.rows = (*tile.counts, 1)[1]
+        self.others = [loop for loop in operands.par if loop not in tile.loops]
+        self.names = {loop: loop.name for loop in operands.par + operands.red}
 
     def make(self) -> None:
-        packed = self.tile.packed
-        block = self._block()
-        shares = self._packed_panel(packed) if packed else []
-        parts = self._parts()
-        row = f"{self.row}.0" if len(parts) > 2 else self.row
-        outer = [*self.others, f"{self.panel}.0", row]
-        last = self._streamed()
+        tile, names, lanes = self.tile, self.names, self.choice.lanes
+        vector, *rows = tile.loops
+        block = self._cut(*tile.block) if tile.block else ""
+        depth = {names[loop]: loop for loop in self.operands.red if loop in names}
+        panels = self._panels(tile.packed) if tile.packed else []
+        column, part = self._cut(vector, lanes * tile.counts[0]), self._cut(vector, lanes)
+        row = [self._cut(one, self.rows) for one in rows]
+        parts = [names.get(vector, ""), part, *[names[one] for one in rows if one in names]]
+        outer = [*[names[loop] for loop in self.others], column, *row]
+        last = self._streamed(depth)
         if block:
             self.take(*[f"REORDER({name}, {block})" for name in (*parts, *reversed(outer))])
         self.take(*[f"REORDER({name}, {last})" for name in parts])
         if block:
-            self._update(row or f"{self.panel}.0", parts)
+            self._update(outer[-1], parts)
         self.take(f"MAP({parts[0]}, vec)", *[f"MAP({name}, reg)" for name in parts[1:]])
-        wanted = [*shares, f"{self.vector}.0", *outer]
-        self.choice.arrange(wanted)
-        if packed:
-            self._pack(packed, block or f"{self.vector}.0")
-        if extent_of(self.tile.loops[-1]) % self.rows:
-            self.take(f"PEEL({row})")
-        self._box()
+        self.choice.arrange([*panels, *outer])
+        if tile.packed:
+            moved = [name for name, loop in depth.items() if tile.packed.moves(loop)]
+            layout = _layout(column, *moved, f"{part} {parts[0]}")
+            self.take(f"STAGE({tile.packed.buffer.name}, {block or panels[-1]}, packed, {layout})")
+        if extent_of(tile.loops[-1]) % self.rows:
+            self.take(f"PEEL({outer[-1]})")
+        self._box(depth)
 
-    def _parts(self) -> list[str]:
-        lanes, panel = self.choice.lanes, self.panel
-        self.take(f"SPLIT({panel}, {lanes * self.vectors})", f"SPLIT({panel}.1, {lanes})")
-        parts = [f"{panel}.1.1", f"{panel}.1.0"]
-        if self.rows > 1 and self.take(f"SPLIT({self.row}, {self.rows})"):
-            parts.append(f"{self.row}.1")
-        return parts
+    def _cut(self, loop: UOp, count: int) -> str:
+        """The axis over tiles of a loop, or of all its iterations if those are its tiles."""
+        name = self.names.pop(loop, "")
+        if count == 1 or not self.take(f"SPLIT({name}, {count})"):
+            return name
+        self.names[loop] = f"{name}.1"
+        return f"{name}.0"
 
     # reduction loops
-
-    def _block(self) -> str:
-        """The reduction that runs outside the tiles, if all of it would leave the cache."""
-        if self.tile.block is None:
-            return ""
-        name, count = self.tile.block[0].name, self.tile.block[1]
-        if count == 1 or not self.take(f"SPLIT({name}, {count})"):
-            self.depth.remove(name)
-            return name
-        self.depth[self.depth.index(name)] = f"{name}.1"
-        return f"{name}.0"
 
     def _update(self, at: str, parts: list[str]) -> None:
         total = self.operands.red[-1].src[-1].source.name
         update = f"UPDATE({total}, {at}, {_layout(*reversed(parts))})"
         self.take(update, f"FILL({total}.reg)", f"MAP({parts[0]}', vec)")
 
-    def _streamed(self) -> str:
+    def _streamed(self, depth: Mapping[str, UOp]) -> str:
         """Order the reduction loops; the innermost, which is returned, moves splats least."""
         splats = [one for one in self.operands.loads if not one.moves(self.tile.loops[0])]
         moves: dict[str, int] = {}
-        for loop in self.operands.red:
-            steps = max([abs(one.stride(loop) or 0) for one in splats], default=0)
-            moves |= {loop.name: -steps, f"{loop.name}.1": -steps}
-        return self.choice.order(self.depth, sorted(self.depth, key=moves.__getitem__))[-1]
+        for name, loop in depth.items():
+            moves[name] = -max([abs(one.stride(loop) or 0) for one in splats], default=0)
+        return self.choice.order([*moves], sorted(moves, key=moves.__getitem__))[-1]
 
     # panels
 
-    def _packed_panel(self, packed: Reference) -> list[str]:
-        """Cut a packed panel that fits the cache and feeds all units; the axes that share it."""
-        extent, units = extent_of(self.tile.loops[0]), self.choice.caps.units
-        least = self.choice.lanes * self.vectors
+    def _panels(self, packed: Reference) -> list[str]:
+        """Cut a packed panel that fits the cache and feeds all units: its shares' axis, its own."""
+        vector, *rows = self.tile.loops
+        extent, units = extent_of(vector), self.choice.caps.units
+        least = self.choice.lanes * self.tile.counts[0]
         block, depth = self.tile.block or (None, 1)
         depth *= iterations([loop for loop in self.operands.red if loop is not block])
         most = min(self.operands.near // (4 * depth), extent // (2 * units), 4 * least)
         width = max(most // least, 1) * least
-        self.take(f"SPLIT({self.vector}, {width})")
-        self.panel = f"{self.vector}.1"
+        panel = self._cut(vector, width)
         few, shares = (units, units) if block else (2 * units, 4 * units)
-        return self._shared(packed, shares) if ceildiv(extent, width) < few else []
-
-    def _shared(self, packed: Reference, shares: int) -> list[str]:
-        may = [loop for loop in self.operands.par if loop.name in self.others]
-        if self.tile.block is not None:
-            may += self.tile.loops[1:]
+        may = [*self.others, *rows] if block else self.others
         still = [loop for loop in may if not packed.moves(loop)]
-        if not still:
-            return []
+        if ceildiv(extent, width) >= few or not still:
+            return [panel]
         loop = max(still, key=extent_of)
-        step = self.rows if loop in self.tile.loops else 1
+        step = self.rows if loop in rows else 1
         chunk = ceildiv(extent_of(loop), shares * step) * step
-        self.take(f"SPLIT({loop.name}, {chunk})")
-        inner = {loop.name: f"{loop.name}.1"}
-        self.row = inner.get(self.row, self.row)
-        self.others = [inner.get(other, other) for other in self.others]
-        return [f"{loop.name}.0"]
+        name = self.names[loop]
+        self.take(f"SPLIT({name}, {chunk})")
+        self.names[loop] = f"{name}.1"
+        return [f"{name}.0", panel]
 
-    def _pack(self, packed: Reference, at: str) -> None:
-        still = names_of(loop for loop in self.operands.red if not packed.moves(loop))
-        depth = [name for name in self.depth if name not in still]
-        panel = self.panel
-        layout = _layout(f"{panel}.0", *depth, f"{panel}.1.0 {panel}.1.1")
-        self.take(f"STAGE({packed.buffer.name}, {at}, packed, {layout})")
-
-    def _box(self) -> None:
+    def _box(self, reds: Iterable[str]) -> None:
         """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         for one in references(self.choice.kernel.body):
             axes = names_of(one.loops)
-            inner = [axes.index(name) for name in self.depth if name in axes]
+            inner = [axes.index(name) for name in reds if name in axes]
             if one.is_store or not inner or not (one.access.mask or one.is_computed()):
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
