@@ -59,6 +59,7 @@ from tinycore.uop.tree import (
 )
 
 Resize = Callable[[Indices], Indices]
+Pieces = tuple[list[Statements], list[UOp]]  # and the buffers of all
 UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 """What takes many instructions, and may be infinite where its operands are not."""
 
@@ -119,8 +120,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     """
     if find(node.src, *TILES, Ops.BLOCK):
         raise Illegal("REORDER: copies or tiles are in the body; reorder before STAGE")
-    pieces, made = crossing_values(pieces, space)
-    buffers = [*made, *direct(node.src, Ops.BUFFER)]
+    pieces, buffers = crossing_values(pieces, space)
     seen = [touched(piece) for piece in pieces]
     shared = {one for one in buffers if sum(one in used for used in seen) != 1}
     for group in tied(node.src):
@@ -142,14 +142,15 @@ def _hoisted(node: UOp, buffers: list[UOp], loops: list[UOp]) -> Statements:
     return (*wide.values(), *inner)
 
 
-def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Statements], list[UOp]]:
-    """Pieces that read no LET of another, and the buffers that hold such values now.
+def crossing_values(pieces: Sequence[Statements], space: str) -> Pieces:
+    """Pieces that read no LET of another, and the buffers they need, also for such values.
 
     A cheap value is written out again if nothing it reads is stored to since.
     """
     whole: dict[UOp, UOp] = {}
-    made = []
-    left: dict[UOp, Statements] = dict.fromkeys(direct(chain(*pieces), Ops.BUFFER), ())
+    made: list[UOp] = []
+    buffers = direct(chain(*pieces), Ops.BUFFER)
+    left: dict[UOp, Statements] = dict.fromkeys(buffers, ())
     for at, piece in enumerate(pieces, 1):
         after = [*chain(*pieces[at:])]
         for one in direct(piece, Ops.LET):
@@ -164,7 +165,7 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> tuple[list[Stat
                 whole[one] = load(made[-1], Access(()))
     crossing = {one: whole[one] for one in left if one in whole}
     kept = [[new for one in piece for new in left.get(one, (one,))] for piece in pieces]
-    return [rebuild(piece, crossing) for piece in kept if piece], made
+    return [rebuild(piece, crossing) for piece in kept if piece], [*made, *buffers]
 
 
 def widened(
@@ -194,29 +195,27 @@ def as_plan(kernel: Kernel) -> Plan:
     """
     name, params, variables, body, spmd = kernel
     pieces = runs(body, lambda one: place_of(one) == "grid")
-    made, own, parts = separated(pieces, names_in(kernel))
-    temps = (*made, *[one for one in own if one.space == GLOBAL])
+    parts, buffers = separated(pieces, names_in(kernel))
+    temps = tuple([one for one in buffers if one.space == GLOBAL])
     launches = []
     for number, part in enumerate(parts):
         used = touched(part)
         given = tuple(one for one in (*params, *temps) if one in used)
-        local = [one for one in own if one in used and one not in temps]
+        local = [one for one in buffers if one in used and one not in temps]
         title = name if len(parts) == 1 else f"{name}_{number}"
         piece = Kernel(title, given, variables, (*local, *part), spmd)
         launches.append(Launch(title, tuple(one.name for one in given), piece))
     return Plan(name, params, variables, temps, tuple(launches))
 
 
-def separated(
-    pieces: Sequence[Statements], taken: set[str]
-) -> tuple[list[UOp], list[UOp], list[Statements]]:
-    """The global memory that pieces of a block share, their other buffers, and the pieces.
+def separated(pieces: Sequence[Statements], taken: set[str]) -> Pieces:
+    """The pieces of a block and their buffers, first those that they share, in global memory.
 
     A complete sum that others read is copied. Raises: Illegal if several pieces write a tile or a
     sum.
     """
-    own = direct(chain(*pieces), Ops.BUFFER)
-    bodies, made = crossing_values(pieces, GLOBAL)
+    shared = []
+    bodies, own = crossing_values(pieces, GLOBAL)
     tiles = touched(find(chain(*bodies), *TILES))
     for one in [*own]:
         users = [k for k, body in enumerate(bodies) if one in touched(body)]
@@ -229,14 +228,14 @@ def separated(
             told = "more than one of the launches that use it, or by a grid"
             raise Illegal(f"{name} is filled by {told}")
         new = refit(one, name=fresh(f"{name}.t", taken) if is_sum else name, space=GLOBAL, init="")
-        made.append(new)
+        shared.append(new)
         if is_sum:
             bodies[users.pop(0)] += (_copied(one, new),)
         else:
             own.remove(one)
         for k in users:
             bodies[k] = rebuild(bodies[k], {one: new})
-    return made, own, bodies
+    return bodies, [*shared, *own]
 
 
 def _copied(source: UOp, target: UOp) -> UOp:

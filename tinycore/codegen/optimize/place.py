@@ -163,8 +163,8 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> Pair:
         last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
         if buffer not in read(body[last:]) or not last:
             raise Illegal(f"AT: nothing reads {buffer.name} after it is complete")
-        made, own, [first, rest] = separated([body[:last], body[last:]], taken)
-        return (*made, *own, *first), rest
+        [first, rest], buffers = separated([body[:last], body[last:]], taken)
+        return (*buffers, *first), rest
     [at] = [k for k, one in enumerate(body) if buffer in touched([one])]
     node = body[at]
     if node.op is not Ops.LOOP or node.kind != "par":
