@@ -5,6 +5,7 @@ reader's loop, written into its readers, or stored at the root. Next file: stage
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import reduce
 from operator import mul
 
@@ -44,13 +45,10 @@ from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (
     BODIES,
     GLOBAL,
-    Access,
     Kernel,
-    StoreArg,
     axis_of,
     indices,
     let,
-    load,
     mask_value,
     rebuild,
     store,
@@ -102,7 +100,8 @@ def place(kernel: Kernel, name: str, space: str) -> Kernel:
 # inline
 
 
-def _inlined(body: Statements, buffer: UOp) -> Statements:
+def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
+    """`body` with a stage written into its readers; `once`: as a value with a name."""
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
     place = made.arg.places[0]
@@ -115,13 +114,15 @@ def _inlined(body: Statements, buffer: UOp) -> Statements:
         raise Illegal(f"AT: {name} is no function of its place")
     later = changed(body[body.index(producer) :]) - {buffer}
     whole = let(name, value)
+    is_named = once and not (value.op is Ops.LOAD and value.source.space == "reg")
     if later & read([whole]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
     now = {made: whole}
     for node in loads_of(body, buffer):
         places = dict(zip(place.indices, node.arg.indices, strict=True))
         [found] = placed((whole,), places, node.arg.mask)
-        now[node] = mask_value(node.arg.mask).where(found.source, node.arg.fill)
+        found = found if is_named and found is whole else found.source
+        now[node] = mask_value(node.arg.mask).where(found, node.arg.fill)
     return pruned(rebuild(body, now))
 
 
@@ -323,19 +324,8 @@ def _narrowed(body: Statements, buffer: UOp, at: int) -> Statements:
     shape, space = less(buffer.arg.shape), buffer.space
     near = "packed" if space == GLOBAL else space
     new = refit(buffer, shape=shape, space=near if shape else "reg")
-    inner = resized(body, {buffer: new}, less)
-    return (new, *inner) if shape else _as_value(inner, new)
-
-
-def _as_value(body: Statements, buffer: UOp) -> Statements:
-    now = load(buffer, Access(()))
-    stores = stores_to(body, buffer)
-    once = [one.arg for one in stores] == [StoreArg((now.arg,))] and stores[0] in body
-    if not once or loads_of(body, buffer) != [now] or buffer.arg.init:
-        return (buffer, *body)
-    [made], [value] = stores, values(stores[0])
-    plain = value.op is Ops.LOAD and not value.arg.mask and value.source.space == "reg"
-    if plain and value.source not in changed(body[body.index(made) :]):
-        return rebuild([one for one in body if one is not made], {now: value})
-    named = let(buffer.name, value)
-    return rebuild(body, {made: named, now: named})
+    whole = (new, *resized(body, {buffer: new}, less))
+    if not shape and {*stores_to(whole, new)} & {*whole}:
+        with suppress(Illegal):
+            return _inlined(whole, new, once=True)
+    return whole
