@@ -94,6 +94,11 @@ class Choice:
                 return self.order([*names[:k], inner, outer, *names[k + 2 :]], wanted)
         return names
 
+    def sink(self, name: str, *below: str) -> None:
+        """Bring lanes along an axis inside other loops."""
+        orders = [f"REORDER({name}.1, {one})" for one in below]
+        self.take(f"SPLIT({name}, {self.lanes})", *orders, f"MAP({name}.1, vec)")
+
     def arrange(self, wanted: Sequence[str]) -> None:
         """Bring the par loops that nest from the top in a wanted order."""
         self.order(names_of(chain_of(self.kernel.body)[0]), wanted)

@@ -83,17 +83,16 @@ class _Vectors(Choice):
                 continue
             done.add(loop.name)
             if loop is not leaf:
-                self._sink_vector(loop.name, position)
+                names = names_of(loops_in(self.kernel.body[position : position + 1]))
+                self.sink(loop.name, *names[names.index(loop.name) + 1 :])
             elif loop.kind == "red":
                 self._vector_of_partial_sums(loop)
             else:
                 self._vector_of(loop, is_root=leaf is root)
 
     def _vector_of(self, loop: UOp, is_root: bool) -> None:
-        name, extent = loop.name, extent_of(loop)
-        whole = loop.extent.is_const and extent % self.lanes == 0
-        ragged = not whole and not is_root and extent > self.lanes
-        if not ragged or not self.take(f"OVERLAP({name}, {self.lanes})"):
+        name, is_whole = loop.name, extent_of(loop) % self.lanes == 0
+        if is_root or is_whole or not self.take(f"OVERLAP({name}, {self.lanes})"):
             self.take(f"SPLIT({name}, {self.lanes})")
         self.take(f"MAP({name}.1, vec)", f"MAP({name}.1', vec)")
 
@@ -112,13 +111,6 @@ class _Vectors(Choice):
             split = f"SPLIT({name}{part}, {self.lanes})"
             self.take(split, f"MAP({name}{part}.1, vec)", f"MAP({name}{part}.0, {place})")
 
-    def _sink_vector(self, name: str, position: int) -> None:
-        if self.take(f"SPLIT({name}, {self.lanes})"):
-            names = names_of(loops_in(self.kernel.body[position : position + 1]))
-            for below in names[names.index(f"{name}.1") + 1 :]:
-                self.take(f"REORDER({name}.1, {below})")
-            self.take(f"MAP({name}.1, vec)")
-
     # the grid
 
     def grid(self) -> None:
@@ -127,7 +119,7 @@ class _Vectors(Choice):
             return
         for statement in self.kernel.body:
             for loop in chain_of((statement,))[0]:
-                if loop.map or not self.take(f"MAP({loop.name}, grid)"):
+                if not self.take(f"MAP({loop.name}, grid)"):
                     break
 
 

@@ -139,8 +139,7 @@ class _Teams(Choice):
         whole = self.fused(names)
         many = count >= self.lanes * self.caps.units * LEAST
         if best and many and best.extent.is_const and extent_of(best) % self.lanes == 0:
-            orders = [f"REORDER({whole}.1, {below})" for below in inner]
-            self.take(f"SPLIT({whole}, {self.lanes})", *orders, f"MAP({whole}.1, vec)")
+            self.sink(whole, *inner)
             whole, count = f"{whole}.0", count // self.lanes
         team = self._most()
         while team > LEAST and ceildiv(count, team) < self.caps.units:
