@@ -48,15 +48,14 @@ class Square(NamedTuple):
     own_columns: int
     rate: float
 
-    @property
-    def threads(self) -> int:
-        """Threads of the group."""
-        return self.rows // self.own_rows * (self.columns // self.own_columns)
-
-    @property
-    def elements(self) -> int:
-        """What a thread holds: its part, and what it multiplies."""
-        return self.own_rows * self.own_columns + self.own_rows + self.own_columns
+    def fits(self, caps: Caps, size_bytes: int) -> bool:
+        """True if a group has its threads, and they hold their parts and what they multiply."""
+        threads = self.rows // self.own_rows * (self.columns // self.own_columns)
+        held = self.own_rows * self.own_columns + self.own_rows + self.own_columns
+        staged = (self.rows + self.columns + 8) * DEPTH  # padded
+        is_held = held * size_bytes <= caps.registers * caps.vector_bytes
+        is_staged = staged * size_bytes <= caps.group_bytes
+        return threads <= caps.max_group_threads and is_held and is_staged
 
 
 SQUARES = (
@@ -111,7 +110,7 @@ class _Teams(Choice):
     def _share(self, chain: Nodes, body: Nodes) -> bool:
         """Leave parts of a long sum to several groups, if else there were too few."""
         [nest, *others] = _nests(body) or [()]
-        if others or not nest or nest[0].kind != "red":
+        if others or not nest:
             return False
         name, extent = nest[0].name, extent_of(nest[0])
         groups, each = iterations(chain), MOST * self.lanes
@@ -291,12 +290,10 @@ class _Teams(Choice):
         self.place("reg" if word else "vec", mine.pop())
         self.place("reg", *reversed(mine))
         layouts = (f"{row}.1.0 {row}.1.1", f"{column}.1.0 {column}.1.1.0 {column}.1.1.1")
-        staged: dict[str, str] = {}
-        for one in operands.moving:
-            staged.setdefault(one.buffer.name, layouts[any(map(one.moves, groups[2]))])
-        is_near = "group" in self.caps.tile_spaces and not word  # a tile would hold int32
-        for name, layout in staged.items() if is_near else ():
-            self.take(f"STAGE({name}, {depth}.0, group, [{step}][{layout}])")
+        near = "group" in self.caps.tile_spaces and not word  # a tile of bytes would hold int32
+        for one in operands.moving if near else ():
+            layout = layouts[any(map(one.moves, groups[2]))]
+            self.take(f"STAGE({one.buffer.name}, {depth}.0, group, [{step}][{layout}])")
         self.place("unroll", step)
         return True
 
@@ -344,12 +341,6 @@ def _square(operands: Contraction, groups: Groups) -> Square | None:
         tiles = ceildiv(m, square.rows) * ceildiv(n, square.columns) * batch
         return ceildiv(tiles, caps.units) * square.rows * square.columns / square.rate
 
-    size = max(one.buffer.dtype.itemsize for one in operands.loads)
-    fitting = [
-        one
-        for one in SQUARES
-        if one.threads <= caps.max_group_threads
-        and one.elements * size <= caps.registers * caps.vector_bytes
-        and (one.rows + one.columns + 8) * DEPTH * size <= caps.group_bytes  # padded
-    ]
+    size_bytes = max(one.buffer.dtype.itemsize for one in operands.loads)
+    fitting = [one for one in SQUARES if one.fits(caps, size_bytes)]
     return min(fitting, key=seconds, default=None)
