@@ -48,6 +48,14 @@ kernel k(X f32[3,4,12,12], P f32[3,4,6,6], s f32[4])
       t += where(v == P[n,c,y//2,x//2], v, 0.0)
     s[c] = t
 """,
+    # lanes along the outer reduction: it goes inside the other, and the register tile inside it
+    "outer_lanes": """
+kernel k(A f32[8,6,64], B f32[8,6,64], C f32[8,8])
+  par i:8, j:8
+    buf s f32[] reg = sum
+    red k:64: red c:6: s += A[i,c,k] * B[j,c,k]
+    C[i,j] = s
+""",
 }
 
 

@@ -65,10 +65,9 @@ class _Vectors(Choice):
         self.take(f"RFACTOR({vector}.1)", f"MAP({vector}.1.j, vec)")
         cut = [*zip(sides, tile.counts[1:], strict=True)][::-1]
         sunk = [name for name, count in cut if count > 1 and self.take(f"SPLIT({name}, {count})")]
-        below = inside[-1].name if inside else f"{vector}.0"
         self.take(f"MAP({vector}.1, vec)")
         for name in sunk:
-            self.take(f"REORDER({name}.1, {below})", f"MAP({name}.1, reg)")
+            self.take(f"REORDER({name}.1, {vector}.0)", f"MAP({name}.1, reg)")
 
     # everything else
 
