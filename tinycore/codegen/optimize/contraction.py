@@ -76,7 +76,7 @@ class Contraction(NamedTuple):
         packed = None
         if strided or (len(vectors_of) == 1 and extent_of(vector) >= 64):
             [found, *_] = strided or vectors_of
-            packed = found if self._uses(vector, found) >= _PACKING_PAYS else None
+            packed = found if self._uses(found) >= _PACKING_PAYS else None
         if not vectors_of or strided not in ([], [packed]):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
@@ -90,9 +90,8 @@ class Contraction(NamedTuple):
                 sizes = [(vectors, rows)[: len(loops)] for rows in ROWS if rows <= most]
                 yield from self._tiles(loops, sizes, packed)
 
-    def _uses(self, vector: UOp, packed: Reference) -> int:
-        others = [loop for loop in self.par if loop is not vector]
-        return iterations([loop for loop in others if not packed.moves(loop)])
+    def _uses(self, packed: Reference) -> int:
+        return iterations([loop for loop in self.par if not packed.moves(loop)])
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums of vectors."""
@@ -146,7 +145,7 @@ class Contraction(NamedTuple):
             scatter = max(scatter, 0.1)
         cost = scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
         if packed is not None:
-            cost += (8.0 if packed.stride(vector) != 1 else 2.0) / self._uses(vector, packed)
+            cost += (8.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)
         if far > 1:
             cost += 0.02 if far > 64 else 0.01

@@ -213,7 +213,7 @@ class _RowTile:
         for one in references(self.choice.kernel.body):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
-            if one.is_store or not inner or not (one.access.mask or one.is_computed()):
+            if not inner or not (one.access.mask or one.is_computed()):
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize

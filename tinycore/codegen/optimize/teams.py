@@ -198,7 +198,7 @@ class _Teams(Choice):
         for nest in _nests(body):
             self.fused(names_of(nest))
         names = names_of(chain)
-        self.place("grid", *names_of(loop for loop in chain if not loop.map))
+        self.place("grid", *names)
         loops = self._along(names)
         longest = max(map(extent_of, loops), default=1)
         most = min(MOST, self.caps.max_group_threads)
