@@ -14,7 +14,6 @@ from tinycore.codegen.optimize.edit import (
     changed,
     declared,
     direct,
-    edit,
     edit_loops,
     find,
     fresh,
@@ -236,7 +235,7 @@ def _cut(body: Statements, node: UOp) -> Statements:
         shape = tile.arg.shape
         nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
     ours = [one for one in loops_in(body) if atom_of(one) is atom]
-    cut = edit(body, lambda one: (renewed(one, extent=make(extent)) if one in ours else one,))
+    cut = rebuild(body, {one: renewed(one, extent=make(extent)) for one in ours})
     return rebuild(cut, nodes)
 
 
