@@ -112,10 +112,9 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     keys = [index for index in place.indices if index.terms]
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
         raise Illegal(f"AT: {name} is no function of its place")
-    later = changed(body[body.index(producer) :]) - {buffer}
     whole = let(name, value)
     is_named = once and not (value.op is Ops.LOAD and value.source.space == "reg")
-    if later & read([whole]):
+    if changed(body[body.index(producer) :]) & read([whole]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
     now = {made: whole}
     for node in loads_of(body, buffer):
