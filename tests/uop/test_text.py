@@ -12,7 +12,7 @@ from tests.ir import NAMES, read_units
 from tests.uop.test_index import random_index
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
-from tinycore.uop.affine import NEVER, mask_of
+from tinycore.uop.affine import NEVER, both, mask_of
 from tinycore.uop.index import Index, as_index, axis, digit, gather, variable
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.parser import parse
@@ -27,7 +27,6 @@ from tinycore.uop.tree import (
     Own,
     Plan,
     StoreArg,
-    both,
     buffer,
     index_value,
     let,

@@ -8,12 +8,12 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.uop.affine import Mask, atoms, mask_of, unalias
+from tinycore.uop.affine import Mask, atoms, both, mask_of, unalias
 from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, variable
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, postorder
 from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
-from tinycore.uop.tree import Access, BufferArg, Rebuild, both, gathered, indices, load
+from tinycore.uop.tree import Access, BufferArg, Rebuild, gathered, indices, load
 
 ZERO = as_index(0)
 _PLAIN = MOVEMENT | {Ops.CONTIGUOUS}  # each element is one of the source

@@ -6,7 +6,7 @@ Comes in: values of index.py. Goes out: values, masks or numbers. Next file: tre
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from math import gcd
-from operator import mul
+from operator import attrgetter, mul
 from typing import Any
 
 from tinycore.uop.index import TABLES, Atom, Index, digit, divided, make, rebuild
@@ -91,7 +91,18 @@ def evaluate(value: Index, read: Callable[[Atom], Any]) -> Any:
 
 def mask_of(constraints: Iterable[Index]) -> Mask:
     """The conjunction of constraints in normal form, without those that others imply."""
-    values = sorted(map(at_least_zero, constraints), key=lambda value: -value.const)
+    return _conjunction([*map(at_least_zero, constraints)])
+
+
+def both(first: Mask, second: Mask) -> Mask:
+    """The conjunction of two masks."""
+    if not first or not second:
+        return first or second
+    return _conjunction([*first, *second])
+
+
+def _conjunction(values: list[Index]) -> Mask:
+    values.sort(key=attrgetter("const"), reverse=True)
     if NEVER[0] in values:
         return NEVER
     least = {value.terms: value for value in values}  # the last of equal terms

@@ -160,13 +160,6 @@ def all_of(*values: Index) -> UOp:
     return mask_value(mask_of(values))
 
 
-def both(first: Mask, second: Mask) -> Mask:
-    """The conjunction of two masks."""
-    if not first or not second:
-        return first or second
-    return mask_of([*first, *second])
-
-
 # Walking
 
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinycore.errors import TinycoreError
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms, substitute
+from tinycore.uop.affine import Mask, atoms, both, substitute
 from tinycore.uop.index import Atom, Index, axes_over, axis
 from tinycore.uop.sites import TILES, declared_name, evaluated, under, uses
 from tinycore.uop.tree import (
@@ -19,7 +19,6 @@ from tinycore.uop.tree import (
     Kernel,
     Rebuild,
     axis_of,
-    both,
     load,
     loop,
     rebuild,
@@ -237,7 +236,8 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
     for inner in loops_in(body):
         extent = substitute(inner.extent, env)
         if extent.hi != inner.extent.hi:
-            env |= dict.fromkeys(atoms(axis_of(inner)), axis(inner.name, extent))
+            shorter = axis(inner.name, extent)
+            env |= dict.fromkeys(atoms(axis_of(inner)), shorter)
     names = names_declared(own)
     moved = atoms(*places.values())
 
