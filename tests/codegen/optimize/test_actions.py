@@ -236,6 +236,12 @@ kernel k(X f32[4], Y f32[4])
 """
 REVERSED = STAGES.format(stage="par i:4: t[3-i] = X[i]")
 LAST = STAGES.format(stage="ser n:2: par i:4: t[i] = X[i] * f32(n)")
+ADDED_TO = """
+kernel k(X f32[8], Y f32[8])
+  buf t f32[8] reg
+  par i:8: t[i] = X[i] + t[i]
+  par j:8: Y[j] = t[j]
+"""
 OVERWRITTEN = STAGES.format(stage="par i:4: t[i] = X[i]\n  par i:4: X[i] = 0.0")
 IN_ORDER = STAGES.format(stage="ser i:4: t[i] = X[i]")
 TWICE = STAGES.format(stage="par i:4: par j:1: t[i] = X[i]")
@@ -321,6 +327,7 @@ REFUSED_ALONE = [
     (LAST, "AT(t, inline)", "AT: t is no function of its place"),
     (DIAGONAL, "AT(t, inline)", "AT: t is no function of its place"),
     (OVERWRITTEN, "AT(t, inline)", "AT: what t was computed from is stored to since"),
+    (ADDED_TO, "AT(t, inline)", "AT: what t was computed from is stored to since"),
     (PARTLY, "AT(t, inline)", "AT: t is combined or masked; it cannot be inline"),
     (MAYBE, "AT(t, inline)", "t is not written by one store alone, without a condition"),
     (IN_ORDER, "AT(t, j)", "AT: loop i or j runs in order"),
