@@ -13,11 +13,11 @@ from typing import Any, Self
 from tinycore.config import DEFAULT_FLOAT, NO_GRAD
 from tinycore.dtype import DType, Scalar, dtypes, of_python, promote, to_dtype, weak_dtype
 from tinycore.engine.cell import Cell, fresh_number
-from tinycore.errors import DeviceError, DTypeError, ShapeError
-from tinycore.tensor.spelling import axis_of
+from tinycore.errors import ArgumentError, DeviceError, DTypeError, IndexingError, ShapeError
+from tinycore.tensor.spelling import Axes, number
 from tinycore.uop import graph
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
-from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of
+from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of, upper_shape
 
 DTypeLike = DType | str | None
 """A type, its name, or None for the usual one."""
@@ -163,7 +163,7 @@ class Frame:
         """
         if dim is None:
             return self.shape
-        axis = axis_of(dim, self.ndim, "size")
+        axis = self._axis(dim, "size")
         return self.shape[axis]
 
     def dim(self) -> int:
@@ -192,6 +192,43 @@ class Frame:
         """
         steps = (*self.steps, _STOP)
         return self.of_cell(self.cell, steps)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """The shape; a symbolic axis counts at its largest."""
+        return upper_shape(self.shape)
+
+    def _axis(self, axis: int, operation: str, new: int = 0) -> int:
+        """An axis counted from the front, where `new` ones are added.
+
+        Raises: IndexingError if there is none; ArgumentError for no number.
+        """
+        rank = self.ndim + new
+        limit = max(rank, 1)
+        found = number(axis, operation, "axis")
+        if not -limit <= found < limit:
+            raise IndexingError(
+                f"{operation}: axis {axis} is not one of a tensor of {rank} axes; "
+                f"expected {-limit} to {limit - 1}. Count from 0, or from the end with -1"
+            )
+        return found % limit
+
+    def _axes(self, axes: Axes, operation: str) -> tuple[int, ...]:
+        """Axes counted from the front; None means all.
+
+        Raises: as _axis; ArgumentError for one twice.
+        """
+        rank = self.ndim
+        if axes is None:
+            return tuple(range(rank))
+        given = axes if isinstance(axes, Sequence) else (axes,)
+        found = tuple(self._axis(axis, operation) for axis in given)
+        if len(set(found)) != len(found):
+            raise ArgumentError(
+                f"{operation}: axes {tuple(given)} name one twice; expected each once. "
+                "Leave one out"
+            )
+        return found[:rank]
 
     def _moved(self, op: Ops, arg: Any) -> Self:
         before = self.uop
@@ -480,9 +517,9 @@ def _padded(shape: Shape, rank: int) -> Shape:
 def common_dtype(values: Sequence[Operand]) -> DType:
     """The type that tensors and numbers promote to; numbers yield to tensors."""
     kinds = [value.dtype for value in values if isinstance(value, Frame)]
-    numbers = [value for value in values if not isinstance(value, Frame)]
-    found = reduce(promote, kinds or [scalar_dtype(numbers[0])])
-    for number in numbers:
-        weak = weak_dtype(number, found, default_float())
+    scalars = [value for value in values if not isinstance(value, Frame)]
+    found = reduce(promote, kinds or [scalar_dtype(scalars[0])])
+    for scalar in scalars:
+        weak = weak_dtype(scalar, found, default_float())
         found = promote(found, weak)
     return found

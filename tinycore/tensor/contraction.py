@@ -15,7 +15,6 @@ from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype
 from tinycore.tensor.random import Random
 from tinycore.tensor.spelling import spelled, spread
 from tinycore.tensor.statistics import Statistics
-from tinycore.uop.shape import upper
 from tinycore.util import dedup
 
 # Letters for the axes of "...", the last for the last; no formula can hold them.
@@ -187,7 +186,7 @@ class Contraction(Statistics, Random):
             key = key.repeat_interleave(shares, -3)
             value = value.repeat_interleave(shares, -3)
         kind = promote(self.dtype, key.dtype)
-        width = upper(self.shape[-1])
+        width = self._sizes[-1]
         scale = 1 / sqrt(width)
         keys = key.transpose(-2, -1)
         scores = self.dot(keys, sum_dtype(kind)) * scale
@@ -203,8 +202,8 @@ class Contraction(Statistics, Random):
         return weights.dropout(dropout_p).dot(value)
 
     def _shares(self, key: Self) -> int:
-        mine = upper(self.shape[-3])
-        theirs = upper(key.shape[-3])
+        mine = self._sizes[-3]
+        theirs = key._sizes[-3]
         if mine % theirs:
             raise ShapeError(
                 f"scaled_dot_product_attention: {mine} heads cannot share {theirs}; "

@@ -13,7 +13,6 @@ from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.contraction import Contraction
 from tinycore.tensor.spelling import pair, spelled
 from tinycore.uop import graph
-from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, prod
 
 Numbers = int | Sequence[int]
@@ -63,7 +62,7 @@ class Convolution(Contraction):
         return x.permute(*range(batch), *places, *sizes)
 
     def _window(self, axis: int, window: _Window, operation: str) -> Self:
-        extent = upper_shape(self.shape)[axis]
+        extent = self._sizes[axis]
         places = window.places(extent)
         if places < 1:
             raise ShapeError(
@@ -99,7 +98,7 @@ class Convolution(Contraction):
         """
         self._check_channels(weight, bias, groups)
         count = weight.ndim - 2
-        sizes = upper_shape(weight.shape[2:])
+        sizes = weight._sizes[2:]
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
         usual = promote(self.dtype, weight.dtype)
         kind = dtype_or(dtype, usual)
@@ -119,8 +118,8 @@ class Convolution(Contraction):
 
     def _check_channels(self, weight: Self, bias: Self | None, groups: int) -> None:
         self._check_device(weight)
-        x = upper_shape(self.shape)
-        w = upper_shape(weight.shape)
+        x = self._sizes
+        w = weight._sizes
         same_rank = len(x) == len(w) >= 3
         if not same_rank or x[1] != groups * w[1] or w[0] % groups:
             raise ShapeError(
@@ -213,7 +212,7 @@ class Convolution(Contraction):
         if stride is None:
             stride = sizes
         windows = _windows_of(operation, sizes, stride, dilation, padding)
-        space = upper_shape(self.shape)[-count:]
+        space = self._sizes[-count:]
         if ceil_mode:
             windows = list(map(_Window.overhanging, windows, space))
         return windows, space

@@ -11,10 +11,9 @@ from tinycore.dtype import dtypes
 from tinycore.errors import DTypeError, ShapeError
 from tinycore.tensor.base import Operand
 from tinycore.tensor.indexing import Indexing
-from tinycore.tensor.spelling import axis_of, choice, spelled
+from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
 from tinycore.uop.ops import MONOIDS
-from tinycore.uop.shape import upper_shape
 
 # Word of scatter_reduce -> monoid.
 _COMBINES = {
@@ -45,7 +44,7 @@ class Gathering(Indexing):
         return self._taken(chosen)
 
     def _named(self, dim: int, index: Self, operation: str) -> dict[int, Self]:
-        axis = axis_of(dim, self.ndim, operation)
+        axis = self._axis(dim, operation)
         if not index.dtype.is_int:
             raise DTypeError(
                 f"{operation}: the index has type {index.dtype!r}; expected integers. Cast it"
@@ -55,8 +54,8 @@ class Gathering(Indexing):
                 f"{operation}: a tensor of shape () has no axis; expected at least one. "
                 "Reshape it to (1,)"
             )
-        mine = list(upper_shape(self.shape))
-        theirs = list(upper_shape(index.shape))
+        mine = list(self._sizes)
+        theirs = list(index._sizes)
         same_rank = len(mine) == len(theirs)
         if same_rank:
             mine[axis] = theirs[axis]

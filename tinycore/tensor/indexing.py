@@ -15,7 +15,6 @@ from tinycore.tensor.base import Frame, broadcast_shape
 from tinycore.tensor.storage import Storage
 from tinycore.uop import graph
 from tinycore.uop.index import Index
-from tinycore.uop.shape import size, upper, upper_shape
 from tinycore.util import np, prod
 
 
@@ -100,8 +99,7 @@ class Indexing(Storage):
         return part.squeeze(axis)
 
     def _place_of(self, axis: int, item: Any) -> int:
-        extent = self.shape[axis]
-        count = upper(extent)
+        count = self._sizes[axis]
         try:
             place = as_int(item)
         except TypeError:
@@ -111,7 +109,7 @@ class Indexing(Storage):
             ) from None
         if not -count <= place < count:
             raise IndexingError(
-                f"index: {place} lies outside axis {axis} of {extent} elements; "
+                f"index: {place} lies outside axis {axis} of {self.shape[axis]} elements; "
                 f"expected {-count} to {count - 1}. Check the index"
             )
         return place % count
@@ -129,7 +127,7 @@ class Indexing(Storage):
             return self._cut(axis, begin, end)
         if item.step == 0:
             raise IndexingError("index: a slice has step 0; expected another. Leave it out")
-        numbers = range(*item.indices(upper(extent)))
+        numbers = range(*item.indices(self._sizes[axis]))
         if not numbers:
             return self._cut(axis, 0, 0)
         low, high = sorted((numbers[0], numbers[-1]))
@@ -175,7 +173,7 @@ class Indexing(Storage):
         if len(numbers) == 1:
             return front, numbers[0], place, order
         count = len(axes)
-        extents = upper_shape(front.shape[:count])
+        extents = front._sizes[:count]
         table = front.flatten(0, count - 1)
         broadcast_shape("index", *[ids.shape for ids in numbers])
         return table, _row_number(numbers, extents), place, order
@@ -200,7 +198,7 @@ class Indexing(Storage):
         chosen_axes = range(place, end)
         order = [*chosen_axes, *range(place), *range(end, wide.ndim)]
         front = wide.permute(order)
-        values = front.reshape(size(ids.shape), *rest)
+        values = front.reshape(ids.numel(), *rest)
         writer = table._last_writer(ids)
         node = graph.gather(values.uop, writer.uop)
         new = self.of_uop(node)
@@ -215,7 +213,7 @@ class Indexing(Storage):
 
     def _last_writer(self, ids: Self) -> Self:
         """For each row the number of the last of `ids` that names it, or -1."""
-        count = size(ids.shape)
+        count = ids.numel()
         row = self.of_uop(graph.iota(count))
         numbers = row.reshape(ids.shape)
         nobody = graph.full(self.shape[:1], -1, dtypes.int32)

@@ -11,9 +11,9 @@ from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.arithmetic import Arithmetic
 from tinycore.tensor.base import common_dtype
 from tinycore.tensor.movement import Movement
-from tinycore.tensor.spelling import axis_of, choice, extents, spelled, spread, whole
+from tinycore.tensor.spelling import choice, extents, spelled, spread, whole
 from tinycore.uop import graph
-from tinycore.uop.shape import size, upper, upper_shape
+from tinycore.uop.shape import size
 from tinycore.util import ceildiv
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Joining(Arithmetic, Movement):
         return self.of_uop(node)
 
     def _copied_around(self, axis: int, before: int, after: int, mode: str) -> Self:
-        extent = upper(self.shape[axis])
+        extent = self._sizes[axis]
         last = extent - 1
         widest = max(before, after)
         # mode -> how wide at most, and the elements that go before and after
@@ -114,7 +114,7 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1]).pad_to(3).tolist()
         [1, 0, 0]
         """
-        old = upper_shape(self.shape)
+        old = self._sizes
         wanted = spread((shape, *args))
         missing = len(old) - len(wanted)
         wanted = (None,) * missing + wanted
@@ -146,18 +146,18 @@ class Joining(Arithmetic, Movement):
             raise ShapeError(
                 "cat: a tensor of zero axes cannot be joined; expected one axis or more. Use stack"
             )
-        axis = axis_of(dim, first.ndim, "cat")
+        axis = first._axis(dim, "cat")
         dtype = common_dtype(parts)
         for part in parts:
             first._check_beside(part, axis)
-        counts = [upper(part.shape[axis]) for part in parts]
+        counts = [part._sizes[axis] for part in parts]
         begin = count = sum(counts)
         widths = [(0, 0)] * first.ndim
         result = None
         # from the last: each part up to its end, as a sum would turn -0.0 into 0.0
         for part in reversed(parts):
             end = begin
-            begin -= upper(part.shape[axis])
+            begin -= part._sizes[axis]
             widths[axis] = (begin, count - end)
             typed = part.cast(dtype)
             placed = typed._padded(widths, 0)
@@ -170,7 +170,7 @@ class Joining(Arithmetic, Movement):
         return result
 
     def _indices(self, axis: int, dtype: DType = dtypes.int32) -> Self:
-        extent = upper(self.shape[axis])
+        extent = self._sizes[axis]
         shape = [1] * self.ndim
         shape[axis] = extent
         numbers = self.of_uop(graph.iota(extent, dtype))
@@ -200,7 +200,7 @@ class Joining(Arithmetic, Movement):
         """
         rows = []
         for part in _several(self, args):
-            axis = axis_of(dim, part.ndim + 1, "stack")
+            axis = part._axis(dim, "stack", 1)
             rows.append(part.unsqueeze(axis))
         first, *others = rows
         return first.cat(*others, dim=dim)
@@ -243,7 +243,7 @@ class Joining(Arithmetic, Movement):
         """
         if dim is None:
             return self.flatten().repeat_interleave(repeats, 0)
-        axis = axis_of(dim, self.ndim, "repeat_interleave")
+        axis = self._axis(dim, "repeat_interleave")
         shape: list[Any] = [None] * (self.ndim + 1)
         shape[axis + 1] = repeats
         apart = self.unsqueeze(axis + 1)
@@ -261,8 +261,8 @@ class Joining(Arithmetic, Movement):
         >>> [part.tolist() for part in Tensor([1, 2, 3]).split(2)]
         [[1, 2], [3]]
         """
-        axis = axis_of(dim, self.ndim, "split")
-        extent = upper(self.shape[axis])
+        axis = self._axis(dim, "split")
+        extent = self._sizes[axis]
         if isinstance(sizes, int):
             begins = range(0, extent, max(sizes, 1))
             sizes = [min(sizes, extent - begin) for begin in begins] or [0]
@@ -290,8 +290,8 @@ class Joining(Arithmetic, Movement):
         """
         if chunks < 1:
             raise ArgumentError(f"chunk: {chunks} pieces; expected 1 or more. Pass a positive one")
-        axis = axis_of(dim, self.ndim, "chunk")
-        extent = upper(self.shape[axis])
+        axis = self._axis(dim, "chunk")
+        extent = self._sizes[axis]
         count = max(ceildiv(extent, chunks), 1)
         return list(self.split(count, axis))
 

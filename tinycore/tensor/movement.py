@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import Frame
-from tinycore.tensor.spelling import axes_of, axis_of, extents, spelled, spread
+from tinycore.tensor.spelling import extents, spelled, spread
 from tinycore.uop import Ops, graph
 from tinycore.uop.index import simplest
 from tinycore.uop.shape import Dim, Shape, size, upper
@@ -76,8 +76,8 @@ class Movement(Frame):
         (6,)
         """
         shape = list(self.shape)
-        first = axis_of(start_dim, len(shape), "flatten")
-        end = axis_of(end_dim, len(shape), "flatten") + 1
+        first = self._axis(start_dim, "flatten")
+        end = self._axis(end_dim, "flatten") + 1
         shape[first:end] = [size(shape[first:end])]
         return self.reshape(shape)
 
@@ -89,7 +89,7 @@ class Movement(Frame):
         (2, 3)
         """
         shape = list(self.shape)
-        axis = axis_of(dim, len(shape), "unflatten")
+        axis = self._axis(dim, "unflatten")
         parts = list(sizes)
         if -1 in parts:
             known = -size(parts)
@@ -109,10 +109,10 @@ class Movement(Frame):
             kept = [n for n in self.shape if n != 1]
             return self.reshape(kept)
         shape = list(self.shape)
-        axis = axis_of(dim, len(shape), "squeeze")
+        axis = self._axis(dim, "squeeze")
         if shape and shape[axis] == 1:
             del shape[axis]
-        return self._moved(Ops.RESHAPE, tuple(shape))
+        return self.reshape(shape)
 
     @spelled
     def unsqueeze(self, dim: int) -> Self:
@@ -122,9 +122,9 @@ class Movement(Frame):
         (1,)
         """
         shape = list(self.shape)
-        axis = axis_of(dim, len(shape) + 1, "unsqueeze")
+        axis = self._axis(dim, "unsqueeze", 1)
         shape.insert(axis, 1)
-        return self._moved(Ops.RESHAPE, tuple(shape))
+        return self.reshape(shape)
 
     # order
 
@@ -137,7 +137,7 @@ class Movement(Frame):
         (3, 2)
         """
         given = spread((order, *args))
-        axes = axes_of(given, self.ndim, "permute")
+        axes = self._axes(given, "permute")
         if len(axes) != self.ndim:
             raise ArgumentError(
                 f"permute: {given} names {len(given)} of {self.ndim} axes; "
@@ -153,12 +153,12 @@ class Movement(Frame):
         [[1], [2]]
         """
         order = list(range(self.ndim))
-        first = axis_of(dim0, len(order), "transpose")
-        second = axis_of(dim1, len(order), "transpose")
+        first = self._axis(dim0, "transpose")
+        second = self._axis(dim1, "transpose")
         if order:
             order[first] = second
             order[second] = first
-        return self._moved(Ops.PERMUTE, tuple(order))
+        return self.permute(order)
 
     @property
     def T(self) -> Self:
@@ -168,7 +168,7 @@ class Movement(Frame):
         (3, 2)
         """
         order = reversed(range(self.ndim))
-        return self._moved(Ops.PERMUTE, tuple(order))
+        return self.permute(*order)
 
     @spelled
     def flip(self, axis: Any, *args: Any) -> Self:
@@ -178,7 +178,7 @@ class Movement(Frame):
         [2, 1]
         """
         given = spread((axis, *args))
-        axes = axes_of(given, self.ndim, "flip")
+        axes = self._axes(given, "flip")
         shape = self.shape
         turned = [axis for axis in axes if shape[axis] != 1]
         return self._moved(Ops.FLIP, tuple(sorted(turned)))
@@ -237,7 +237,7 @@ class Movement(Frame):
         return self._moved(Ops.SHRINK, tuple(boxes))
 
     def _every(self, axis: int, step: int) -> Self:
-        extent = upper(self.shape[axis])
+        extent = self._sizes[axis]
         if step == 1 or extent <= 1:
             return self
         window = axis + 1

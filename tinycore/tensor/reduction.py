@@ -11,9 +11,9 @@ from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.functions import Functions
 from tinycore.tensor.joining import Joining
-from tinycore.tensor.spelling import Axes, axes_of, axis_of, spelled
+from tinycore.tensor.spelling import Axes, spelled
 from tinycore.uop import graph
-from tinycore.uop.shape import Shape, size, upper
+from tinycore.uop.shape import Shape, size
 
 
 class Reduction(Functions, Joining):
@@ -64,7 +64,7 @@ class Reduction(Functions, Joining):
         operation: str = "",
         dtype: DType | None = None,
     ) -> Self:
-        axes = axes_of(axis, self.ndim, operation or combine)
+        axes = self._axes(axis, operation or combine)
         node = graph.reduce(self.uop, axes, combine, dtype)
         result = self.of_uop(node)
         if keepdim:
@@ -79,7 +79,7 @@ class Reduction(Functions, Joining):
         """The sum over n - correction, where n is in the graph if an extent is a variable."""
         wide = sum_dtype(self.dtype)
         total = self._reduced("sum", axis, keepdim, "mean", wide)
-        axes = axes_of(axis, self.ndim, "mean")
+        axes = self._axes(axis, "mean")
         extents = tuple(self.shape[k] for k in axes)
         if all(isinstance(extent, int) for extent in extents):
             average = total / max(size(extents) - correction, 0)
@@ -116,7 +116,7 @@ class Reduction(Functions, Joining):
         return self._reduced("min", axis, keepdim)
 
     def _check_some(self, axis: Axes, operation: str) -> None:
-        axes = axes_of(axis, self.ndim, operation)
+        axes = self._axes(axis, operation)
         extents = [self.shape[k] for k in axes]
         if size(extents) == 0:
             raise ShapeError(
@@ -169,7 +169,7 @@ class Reduction(Functions, Joining):
                 return place
             return place.reshape((1,) * self.ndim)
         operation = f"arg{combine}"
-        along = axis_of(axis, self.ndim, operation)
+        along = self._axis(axis, operation)
         if self.ndim == 0:
             return self.reshape(1)._place(combine, along)
         self._check_some(along, operation)
@@ -177,7 +177,7 @@ class Reduction(Functions, Joining):
         wins = self.eq(best)
         if self.dtype.is_float:
             wins = wins | self.isnan()
-        beyond = upper(self.shape[along])
+        beyond = self._sizes[along]
         places = wins.where(self._indices(along), beyond)
         return places._reduced("min", along, keepdim)
 

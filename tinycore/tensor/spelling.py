@@ -9,7 +9,7 @@ from math import inf
 from operator import index
 from typing import Any, ParamSpec, TypeVar
 
-from tinycore.errors import ArgumentError, IndexingError, ShapeError
+from tinycore.errors import ArgumentError, ShapeError
 from tinycore.uop.index import Index
 from tinycore.uop.shape import Dim, Shape
 
@@ -51,39 +51,6 @@ def spelled(method: Callable[P, R]) -> Callable[P, R]:
         return method(*args, **kwargs)
 
     return accepting
-
-
-def axis_of(axis: int, rank: int, operation: str) -> int:
-    """An axis counted from the front.
-
-    Raises: IndexingError if there is none; ArgumentError for no number.
-    """
-    limit = max(rank, 1)
-    found = number(axis, operation, "axis")
-    if not -limit <= found < limit:
-        raise IndexingError(
-            f"{operation}: axis {axis} is not one of a tensor of {rank} axes; "
-            f"expected {-limit} to {limit - 1}. Count from 0, or from the end with -1"
-        )
-    return found % limit
-
-
-def axes_of(axes: Axes, rank: int, operation: str) -> tuple[int, ...]:
-    """Axes counted from the front; None means all.
-
-    Raises: as axis_of; ArgumentError for one twice.
-    """
-    if axes is None:
-        return tuple(range(rank))
-    given = axes if isinstance(axes, Sequence) else (axes,)
-    found = tuple(axis_of(axis, rank, operation) for axis in given)
-    if len(set(found)) != len(found):
-        raise ArgumentError(
-            f"{operation}: axes {tuple(given)} name one twice; expected each once. Leave one out"
-        )
-    if rank:
-        return found
-    return ()
 
 
 def spread(args: Sequence[Any]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Self
 from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike
 from tinycore.tensor.reduction import Reduction
-from tinycore.tensor.spelling import Axes, axes_of, choice, spelled
+from tinycore.tensor.spelling import Axes, choice, spelled
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -71,7 +71,7 @@ class Statistics(Reduction):
         result = largest.isfinite().where(total, largest)
         if keepdim:
             return result
-        axes = axes_of(axis, self.ndim, "logsumexp")
+        axes = self._axes(axis, "logsumexp")
         return result.reshape(self._without(axes))
 
     @spelled
@@ -104,7 +104,7 @@ class Statistics(Reduction):
         >>> Tensor([[3]]).batchnorm(None, None, Tensor([1]), Tensor([2])).item()
         4
         """
-        axes = axes_of(axis, self.ndim, "batchnorm")
+        axes = self._axes(axis, "batchnorm")
         shape = [n if k in axes else 1 for k, n in enumerate(self.shape)]
         scale = invstd.reshape(shape) if len(axes) == invstd.ndim else invstd
         centred = self - mean.reshape(shape)

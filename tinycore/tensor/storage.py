@@ -268,7 +268,7 @@ class Storage(Reduction, Creation):
             raise ShapeError(
                 "len: the tensor has no axes; expected at least one. Use item for its value"
             )
-        return upper_shape(self.shape)[0]
+        return self._sizes[0]
 
     def __bool__(self) -> bool:
         return bool(self._only("bool"))
