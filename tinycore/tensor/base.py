@@ -256,7 +256,13 @@ class Frame:
 
     def _operands(self, value: Operand, operation: str, reverse: bool) -> Sequence[UOp]:
         """The nodes of this tensor and of the other operand, of one shape and type."""
-        nodes = together(self.uop, self._operand(value), operation)
+        left = self.uop
+        right = self._operand(value)
+        if left.dtype is not right.dtype:
+            dtype = promote(left.dtype, right.dtype)
+            left = graph.cast(left, dtype)
+            right = graph.cast(right, dtype)
+        nodes = aligned(operation, left, right)
         if reverse:
             return nodes[::-1]
         return nodes
@@ -449,18 +455,6 @@ def nearest(value: Scalar, dtype: DType) -> Scalar:
 def scalar_dtype(value: Scalar) -> DType:
     """The type of a tensor made of a Python number."""
     return of_python(value, default_float())
-
-
-def together(left: UOp, right: UOp, operation: str) -> Sequence[UOp]:
-    """Two nodes broadcast to one shape and promoted to one type.
-
-    Raises: ShapeError if they do not broadcast.
-    """
-    if left.dtype is not right.dtype:
-        dtype = promote(left.dtype, right.dtype)
-        left = graph.cast(left, dtype)
-        right = graph.cast(right, dtype)
-    return aligned(operation, left, right)
 
 
 def aligned(operation: str, *nodes: UOp) -> Sequence[UOp]:

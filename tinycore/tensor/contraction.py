@@ -124,10 +124,8 @@ class Contraction(Statistics, Random):
         letters = dedup("".join(names))
         kind = dtype_or(dtype, common_dtype(tensors))
         wide = sum_dtype(kind)
-        factors = []
-        for tensor, name in zip(tensors, names, strict=True):
-            factor = tensor.cast(wide)
-            factors.append(factor._over(name, letters))
+        pairs = zip(tensors, names, strict=True)
+        factors = [tensor.cast(wide)._over(name, letters) for tensor, name in pairs]
         product = reduce(mul, factors)
         summed = [k for k, letter in enumerate(letters) if letter not in result]
         total = product._reduced("sum", summed).cast(kind)
@@ -191,9 +189,7 @@ class Contraction(Statistics, Random):
         keys = key.transpose(-2, -1)
         scores = self.dot(keys, sum_dtype(kind)) * scale
         if is_causal:
-            row = scores._indices(scores.ndim - 2)
-            column = scores._indices(scores.ndim - 1)
-            scores = (row < column).where(-inf, scores)
+            scores = scores._above(0).where(-inf, scores)
         if attn_mask is not None and attn_mask.dtype.kind == "b":
             scores = attn_mask.where(scores, -inf)
         elif attn_mask is not None:
@@ -220,15 +216,17 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
         raise _misfit(formula, f"it names {len(parts)} operands, {len(ranks)} are given")
     names = []
     for part, rank in zip(parts, ranks, strict=True):
-        name = _without_dots(part, rank)
+        named = len(part) - len("...")
+        begin = len(_DOTS) - rank + named
+        name = part.replace("...", _DOTS[begin:])
         if len(name) != rank:
             raise _misfit(formula, f"{name!r} does not name the axes of {rank}")
         names.append(name)
     every = "".join(names)
     dots = "".join(letter for letter in _DOTS if letter in every)
     if not arrow:
-        named = sorted(set(every) - set(dots))
-        single = [letter for letter in named if every.count(letter) == 1]
+        letters = [letter for letter in sorted(every) if letter not in dots]
+        single = [letter for letter in letters if every.count(letter) == 1]
         right = "..." + "".join(single)
     result = right.replace("...", dots)
     distinct = set(result)
@@ -236,13 +234,6 @@ def _parsed(formula: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     if len(distinct) != len(result) or not is_known:
         raise _misfit(formula, f"the result {right!r} repeats a letter or has a new one")
     return names, result
-
-
-def _without_dots(part: str, rank: int) -> str:
-    named = part.replace("...", "")
-    count = max(rank - len(named), 0)
-    begin = len(_DOTS) - count
-    return part.replace("...", _DOTS[begin:])
 
 
 def _misfit(formula: str, what: str) -> ArgumentError:

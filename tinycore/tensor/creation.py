@@ -8,7 +8,7 @@ import math
 from typing import Any, Self
 
 from tinycore.dtype import DType, Scalar, dtypes, to_dtype
-from tinycore.engine.cell import Cell, stored_cell
+from tinycore.engine.cell import Cell, buffer_of, stored_cell
 from tinycore.errors import ArgumentError, DTypeError, ShapeError
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
@@ -86,19 +86,17 @@ class Creation(Joining, Autograd):
         >>> Tensor.of_bytes(bytes([3]), (1,), "uint8").item()
         3
         """
-        kind = to_dtype(dtype)
-        sizes = upper_shape(extents((shape,), "of_bytes"))
-        count = prod(sizes)
+        sizes = extents((shape,), "of_bytes")
+        made = cls.empty(sizes, device=device, dtype=dtype)
         view = memoryview(raw)
-        if view.nbytes != count * kind.itemsize:
+        if view.nbytes != made.nbytes():
             raise ShapeError(
-                f"of_bytes: {view.nbytes} bytes do not fit shape {sizes} of {kind!r}; "
-                f"expected {count * kind.itemsize}. Check shape and type"
+                f"of_bytes: {view.nbytes} bytes do not fit shape {made.shape} of {made.dtype!r}; "
+                f"expected {made.nbytes()}. Check shape and type"
             )
-        buffer = Buffer(Device.canonicalize(device), kind, count)
         if view.nbytes:
-            buffer.copyin(view)
-        return cls.of_cell(stored_cell(buffer, sizes))
+            buffer_of(made.uop).copyin(view)
+        return made
 
     # one number everywhere
 
@@ -283,10 +281,9 @@ class Creation(Joining, Autograd):
         """
         kind = dtype_or(dtype)
         width = n if m is None else m
-        device = Device.canonicalize(kwargs.get("device"))
-        numbers = cls.of_node(graph.iota(n), device)
-        rows = numbers.unsqueeze(1)
-        columns = cls.of_node(graph.iota(width), device)
+        zeros = cls.zeros(n, width, **kwargs)
+        rows = zeros._indices(0)
+        columns = zeros._indices(1)
         is_diagonal = rows.eq(columns)
         return cls._formula(is_diagonal.cast(kind).uop, **kwargs)
 

@@ -170,7 +170,7 @@ class Gathering(Indexing):
         >>> Tensor([[1, 2], [3, 4]]).tril().tolist()
         [[1, 0], [3, 4]]
         """
-        return self._below(diagonal).where(self, 0)
+        return self._above(diagonal).where(0, self)
 
     @spelled
     def triu(self, diagonal: int = 0) -> Self:
@@ -179,9 +179,4 @@ class Gathering(Indexing):
         >>> Tensor([[1, 2], [3, 4]]).triu().tolist()
         [[1, 2], [0, 4]]
         """
-        return self._below(diagonal - 1).where(0, self)
-
-    def _below(self, diagonal: int) -> Self:
-        rows = self._indices(self.ndim - 2)
-        columns = self._indices(self.ndim - 1)
-        return columns < rows + (diagonal + 1)
+        return self._above(diagonal - 1).where(self, 0)

@@ -176,6 +176,12 @@ class Joining(Arithmetic, Movement):
         numbers = self.of_uop(graph.iota(extent, dtype))
         return numbers.reshape(shape)
 
+    def _above(self, diagonal: int) -> Self:
+        """True in the last two axes above a diagonal."""
+        rows = self._indices(self.ndim - 2)
+        columns = self._indices(self.ndim - 1)
+        return rows + diagonal < columns
+
     def _check_beside(self, part: Self, axis: int) -> None:
         mine = self.shape
         theirs = part.shape

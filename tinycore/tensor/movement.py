@@ -11,7 +11,7 @@ from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import extents, spelled, spread
 from tinycore.uop import Ops, graph
 from tinycore.uop.index import simplest
-from tinycore.uop.shape import Dim, Shape, size, upper
+from tinycore.uop.shape import Dim, Shape, size
 from tinycore.util import ceildiv
 
 
@@ -31,7 +31,7 @@ class Movement(Frame):
         [[1], [2]]
         """
         parts = spread((shape, *args))
-        wanted = self._wanted(parts)
+        wanted = _completed(parts, self.shape)
         count = size(self.shape)
         given = size(wanted)
         if given != count:
@@ -48,25 +48,6 @@ class Movement(Frame):
         (2, 2)
         """
         return self.reshape(shape, *args)
-
-    def _wanted(self, given: Sequence[Any]) -> Shape:
-        old = self.shape
-        known = list(given)
-        for k, extent in enumerate(old[: len(known)]):
-            if known[k] is None:
-                known[k] = extent
-        if known.count(-1) > 1:
-            raise ShapeError(
-                f"reshape: shape {tuple(given)} has more than one -1; expected at most one. "
-                "Give the other extents"
-            )
-        rest = [n for n in known if n != -1]
-        shape = extents([rest], "reshape")
-        if len(rest) == len(known):
-            return shape
-        missing = size(old) // max(size(shape), 1)
-        place = known.index(-1)
-        return (*shape[:place], missing, *shape[place:])
 
     @spelled
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
@@ -90,12 +71,7 @@ class Movement(Frame):
         """
         shape = list(self.shape)
         axis = self._axis(dim, "unflatten")
-        parts = list(sizes)
-        if -1 in parts:
-            known = -size(parts)
-            place = parts.index(-1)
-            parts[place] = upper(shape[axis]) // known
-        shape[axis : axis + 1] = parts
+        shape[axis : axis + 1] = _completed(sizes, self.shape[axis : axis + 1])
         return self.reshape(shape)
 
     @spelled
@@ -250,3 +226,23 @@ class Movement(Frame):
         boxes: list[Any] = [None] * self.ndim
         boxes[axis] = (begin, end)
         return self.shrink(boxes)
+
+
+def _completed(given: Sequence[Any], old: Shape) -> Shape:
+    """The shape asked for, with what None and -1 stand for."""
+    known = list(given)
+    for k, extent in enumerate(old[: len(known)]):
+        if known[k] is None:
+            known[k] = extent
+    if known.count(-1) > 1:
+        raise ShapeError(
+            f"reshape: shape {tuple(given)} has more than one -1; expected at most one. "
+            "Give the other extents"
+        )
+    rest = [n for n in known if n != -1]
+    shape = extents([rest], "reshape")
+    if len(rest) == len(known):
+        return shape
+    missing = size(old) // max(size(shape), 1)
+    place = known.index(-1)
+    return (*shape[:place], missing, *shape[place:])
