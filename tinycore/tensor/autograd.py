@@ -165,7 +165,8 @@ class Autograd(Frame):
             )
         wanted = [target.uop for target in targets]
         (loss, *places), back = unrolled([self.uop, *wanted])
-        inside = _open_below(loss)
+        reached = postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src)
+        inside = set(reached)
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
         known = [place for place in found if place is not None]
@@ -204,12 +205,6 @@ class Autograd(Frame):
         True
         """
         return Context(TRAINING=int(mode))
-
-
-def _open_below(loss: UOp) -> set[UOp]:
-    """The nodes that a gradient may reach."""
-    nodes = postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src)
-    return set(nodes)
 
 
 def _within(node: UOp, inside: set[UOp]) -> UOp | None:

@@ -6,7 +6,7 @@ movement.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Self
 
@@ -74,6 +74,10 @@ class Frame:
         3
         """
         return self.of_node(uop, self.device)
+
+    def _applied(self, function: Callable[..., UOp], *args: Any) -> Self:
+        """A new tensor of what a function makes of this one's node."""
+        return self.of_uop(function(self.uop, *args))
 
     @property
     def uop(self) -> UOp:
@@ -316,7 +320,7 @@ class Conversion(Frame):
         if wanted.kind == "b":
             is_zero = self._combined(Ops.EQ, 0)
             return is_zero._combined(Ops.XOR, True)
-        return self.of_uop(graph.cast(self.uop, wanted))
+        return self._applied(graph.cast, wanted)
 
     def bitcast(self, dtype: DType | str) -> Self:
         """The same bits read as another type of equal size.
@@ -332,7 +336,7 @@ class Conversion(Frame):
                 f"bitcast: {self.dtype!r} has {self.dtype.itemsize} bytes an element and "
                 f"{wanted!r} {wanted.itemsize}; expected equal sizes. Use cast to convert values"
             )
-        return self.of_uop(graph.bitcast(self.uop, wanted))
+        return self._applied(graph.bitcast, wanted)
 
     def float(self) -> Self:
         """Cast to float32.

@@ -73,8 +73,7 @@ class Convolution(Contraction):
         if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
             x = self._cut(axis, 0, places * window.stride)
         size, stride, dilation, *_ = window
-        node = graph.windows(x.uop, axis, size, stride, dilation)
-        return self.of_uop(node)
+        return x._applied(graph.windows, axis, size, stride, dilation)
 
     @spelled
     def conv2d(

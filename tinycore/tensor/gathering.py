@@ -109,8 +109,7 @@ class Gathering(Indexing):
         combine: str,
     ) -> Self:
         table, ids, *_ = self._rows(chosen)
-        node = graph.scatter(table.uop, ids.uop, values.uop, combine)
-        written = self.of_uop(node)
+        written = table._applied(graph.scatter, ids.uop, values.uop, combine)
         return written.reshape(self.shape)
 
     @spelled

@@ -59,7 +59,8 @@ class Indexing(Storage):
                 view = view._sliced(axis, item)
                 axis += 1
             else:
-                view = view._at(axis, item)
+                place = item if isinstance(item, Index) else view._place_of(axis, item)
+                view = view._cut(axis, place, place + 1).squeeze(axis)
         return view, chosen
 
     def _items(self, index: Any) -> list[Any]:
@@ -92,11 +93,6 @@ class Indexing(Storage):
             dtype = dtypes.int32 if is_empty else None
             return type(self)(item, self.device, dtype)
         return item
-
-    def _at(self, axis: int, item: Any) -> Self:
-        place = item if isinstance(item, Index) else self._place_of(axis, item)
-        part = self._cut(axis, place, place + 1)
-        return part.squeeze(axis)
 
     def _place_of(self, axis: int, item: Any) -> int:
         count = self._sizes[axis]
@@ -180,8 +176,7 @@ class Indexing(Storage):
 
     def _taken(self, chosen: Mapping[int, Self]) -> Self:
         table, ids, place, _ = self._rows(chosen)
-        node = graph.gather(table.uop, ids.uop)
-        found = self.of_uop(node)
+        found = table._applied(graph.gather, ids.uop)
         count = ids.ndim
         order = [*range(count, found.ndim)]
         order[place:place] = range(count)
@@ -200,8 +195,7 @@ class Indexing(Storage):
         front = wide.permute(order)
         values = front.reshape(ids.numel(), *rest)
         writer = table._last_writer(ids)
-        node = graph.gather(values.uop, writer.uop)
-        new = self.of_uop(node)
+        new = values._applied(graph.gather, writer.uop)
         ones = [1] * len(rest)
         is_written = (writer >= 0).reshape(-1, *ones)
         typed = new.cast(self.dtype)

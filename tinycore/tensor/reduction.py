@@ -65,8 +65,7 @@ class Reduction(Functions, Joining):
         dtype: DType | None = None,
     ) -> Self:
         axes = self._axes(axis, operation or combine)
-        node = graph.reduce(self.uop, axes, combine, dtype)
-        result = self.of_uop(node)
+        result = self._applied(graph.reduce, axes, combine, dtype)
         if keepdim:
             return result
         return result.reshape(self._without(axes))

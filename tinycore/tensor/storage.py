@@ -136,8 +136,7 @@ class Storage(Reduction, Creation):
         >>> Tensor(1).clone().item()
         1
         """
-        node = graph.contiguous(self.uop, fresh_number())
-        copy = self.of_uop(node)
+        copy = self._applied(graph.contiguous, fresh_number())
         if device is None:
             return copy
         return copy.to(device)
