@@ -88,7 +88,12 @@ def collect() -> Report:
     """Look at every device; nothing a plugin does stops the others."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TinycoreWarning)
-        default, notes = _default()
+        notes = []
+        try:
+            default = Device.DEFAULT
+        except TinycoreError as error:
+            default = ""
+            notes.append(f"there is no default: {error}")
         plugins = Device.plugins().values()
         rows = [row for plugin in plugins for row in _rows(plugin, default)]
     # What is left out has its own row.
@@ -115,13 +120,6 @@ def as_json(report: Report) -> str:
         "notes": report.notes,
     }
     return json.dumps(document, indent=2)
-
-
-def _default() -> tuple[str, list[str]]:
-    try:
-        return Device.DEFAULT, []
-    except TinycoreError as error:
-        return "", [f"there is no default: {error}"]
 
 
 def _rows(plugin: Plugin, default: str) -> list[Row]:

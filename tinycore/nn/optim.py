@@ -167,7 +167,7 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
         # 1 - b^t for both b after t steps: what the averages that began at 0 have grown to
-        self.grown = [Tensor.zeros(1, device=self.device, requires_grad=False) for _ in range(2)]
+        self.grown = [self.lr.zeros_like(requires_grad=False) for _ in range(2)]
         self.m = self._zeros()
         self.v = self._zeros()
         self._store()

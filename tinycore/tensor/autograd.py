@@ -14,7 +14,7 @@ from tinycore.engine.realize import realize
 from tinycore.errors import GradientError
 from tinycore.gradient import gradient as differentiate
 from tinycore.runtime.buffer import Buffer
-from tinycore.tensor.base import Frame
+from tinycore.tensor.base import Frame, RequiresGrad
 from tinycore.uop import Nodes, graph
 from tinycore.uop.ops import Ops, UOp, postorder, toposort
 from tinycore.uop.shape import shape_of
@@ -57,7 +57,7 @@ class Autograd(Frame):
         """
         self.requires_grad_(wanted)
 
-    def requires_grad_(self, requires_grad: bool | None = True) -> Self:
+    def requires_grad_(self, requires_grad: RequiresGrad = True) -> Self:
         """Set whether backward() shall fill `grad`.
 
         Raises: GradientError for other than floating-point elements.
@@ -253,17 +253,13 @@ def realize_cells(cells: Iterable[Cell]) -> None:
     settled = [cell for cell in pending if cell.is_realized]
     written = {cell.uop for cell in settled if cell.uop is pending[cell]}
     _forget(written)
-    for cell in settled:
-        if cell in origins:
-            _remember(cell.uop, origins[cell], written)
-
-
-def _remember(stored: UOp, origin: UOp, written: set[UOp]) -> None:
-    """Keep what a BUFFER was computed from, unless this just overwrote that."""
-    if written.isdisjoint(toposort([origin])):
-        ORIGINS[stored] = origin
-    elif origin in carriers([origin]):
-        LOST.add(stored)
+    for cell, origin in origins.items():
+        if not cell.is_realized:
+            continue
+        if written.isdisjoint(toposort([origin])):  # else this just overwrote what it reads
+            ORIGINS[cell.uop] = origin
+        elif origin in carriers([origin]):
+            LOST.add(cell.uop)
 
 
 def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:

@@ -25,6 +25,9 @@ DTypeLike = DType | str | None
 DeviceLike = str | None
 """The name of a device, or None for the default."""
 
+RequiresGrad = bool | None
+"""Whether backward() shall reach a tensor; None if nobody said."""
+
 _MARKS = (Ops.DETACH, Ops.CAST)  # steps of a view that move nothing
 _STOP = (Ops.DETACH, None)
 
@@ -41,7 +44,7 @@ class Frame:
     cell: Cell
     steps: View
     grad: Self | None
-    _requires_grad: bool | None
+    _requires_grad: RequiresGrad
 
     @classmethod
     def of_cell(cls, cell: Cell, steps: View = ()) -> Self:

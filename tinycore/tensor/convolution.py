@@ -56,24 +56,21 @@ class Convolution(Contraction):
         x = self._padded(untouched + widths, fill)
         for k, window in enumerate(windows):
             # axes before: the rest, then (places, size) of each axis done
-            x = x._window(batch + 2 * k, window, operation)
-        places = range(batch, x.ndim, 2)
-        sizes = range(batch + 1, x.ndim, 2)
-        return x.permute(*range(batch), *places, *sizes)
-
-    def _window(self, axis: int, window: _Window, operation: str) -> Self:
-        extent = self._sizes[axis]
-        places = window.places(extent)
-        if places < 1:
-            raise ShapeError(
-                f"{operation}: a window that reaches over {window.reach} elements does not fit an "
-                f"axis of {extent}; expected a smaller one. Pad the input"
-            )
-        x = self
-        if window.stride == window.reach:  # what no window reaches is cut off: a plain reshape
-            x = self._cut(axis, 0, places * window.stride)
-        size, stride, dilation, *_ = window
-        return x._applied(graph.windows, axis, size, stride, dilation)
+            axis = batch + 2 * k
+            extent = x._sizes[axis]
+            places = window.places(extent)
+            if places < 1:
+                raise ShapeError(
+                    f"{operation}: a window that reaches over {window.reach} elements does not fit "
+                    f"an axis of {extent}; expected a smaller one. Pad the input"
+                )
+            if window.stride == window.reach:  # what none reaches is cut off: a plain reshape
+                x = x._cut(axis, 0, places * window.stride)
+            size, stride, dilation, *_ = window
+            x = x._applied(graph.windows, axis, size, stride, dilation)
+        along = range(batch, x.ndim, 2)
+        within = range(batch + 1, x.ndim, 2)
+        return x.permute(*range(batch), *along, *within)
 
     @spelled
     def conv2d(

@@ -17,6 +17,7 @@ from tinycore.tensor.base import (
     DeviceLike,
     DTypeLike,
     Frame,
+    RequiresGrad,
     default_float,
     dtype_or,
     own,
@@ -43,7 +44,7 @@ class Creation(Joining, Autograd):
         data: Any,
         device: DeviceLike = None,
         dtype: DTypeLike = None,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> None:
         """A tensor of numbers, nested lists, a numpy array, bytes or another tensor's value.
 
@@ -65,7 +66,7 @@ class Creation(Joining, Autograd):
         cls,
         uop: UOp,
         device: DeviceLike = None,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         home = Device.canonicalize(device)
         cell = Cell(own(uop), home)
@@ -108,7 +109,7 @@ class Creation(Joining, Autograd):
         dtype: DTypeLike = None,
         device: DeviceLike = None,
         buffer: bool = True,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         """One number in every element; `buffer` changes nothing.
 
@@ -144,7 +145,7 @@ class Creation(Joining, Autograd):
         *shape: Any,
         device: DeviceLike = None,
         dtype: DTypeLike = None,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         """Memory to be written before it is read.
 

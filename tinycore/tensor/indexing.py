@@ -113,7 +113,7 @@ class Indexing(Storage):
     def _sliced(self, axis: int, item: slice) -> Self:
         extent = self.shape[axis]
         bounds = (item.start, item.stop, item.step)
-        if bounds == (None, None, None):
+        if item == slice(None):
             return self
         _check_bounds(bounds)
         known = (*bounds, extent)

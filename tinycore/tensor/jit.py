@@ -4,7 +4,7 @@ Comes in: a function and its arguments. Goes out: what it returns. Next: engine/
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from enum import Enum
 from functools import partial, update_wrapper
@@ -36,6 +36,7 @@ from tinycore.util import listed
 
 Named = tuple[str, Any]
 Keys = dict[str, Any]
+Cells = list[Cell]
 
 OPAQUE = object()  # in place of a value that may change unseen
 
@@ -67,7 +68,7 @@ class _Grad:
 class _Captured(NamedTuple):
     launches: Captured
     result: Any
-    inputs: Sequence[Cell]
+    inputs: Cells
     grads: list[_Grad]
 
     def holds(self) -> bool:
@@ -127,8 +128,11 @@ class TinyJit(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if not JIT.value or OPEN.recording is not None:
             return self.function(*args, **kwargs)
-        named = self._named(args, kwargs)
-        keys, cells = compared(named)
+        unnamed = range(len(self.names), len(args))
+        names = [*self.names, *map(str, unnamed)]
+        positional = list(zip(names, args, strict=False))
+        first = int(self.is_method)
+        keys, cells = compared([*positional[first:], *kwargs.items()])
         settings = [setting.value for setting in _SETTINGS]
         key = (*keys.items(), *settings)
         _store(cells)
@@ -146,13 +150,6 @@ class TinyJit(Generic[P, R]):
         self._check(keys)
         result, self.captured[key] = _capture(run, cells)
         return result  # type: ignore[no-any-return]
-
-    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Named]:
-        unnamed = range(len(self.names), len(args))
-        names = [*self.names, *map(str, unnamed)]
-        positional = list(zip(names, args, strict=False))
-        first = int(self.is_method)
-        return [*positional[first:], *kwargs.items()]
 
     def reset(self) -> None:
         """Forget every capture.
@@ -192,7 +189,7 @@ class TinyJit(Generic[P, R]):
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
 
-def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Captured]:
+def _capture(call: Callable[[], Any], inputs: Cells) -> tuple[Any, _Captured]:
     buffers = _buffers(inputs)
     rewritten = [cell for cell in PENDING if cell.stored is not None]
     _store(rewritten)
@@ -209,17 +206,17 @@ def _capture(call: Callable[[], Any], inputs: list[Cell]) -> tuple[Any, _Capture
     return result, _Captured(launches, result, inputs, grads)
 
 
-def _store(cells: list[Cell]) -> None:
+def _store(cells: Cells) -> None:
     waiting = [cell for cell in cells if not cell.is_realized]
     if waiting:
         realize_cells(waiting)
 
 
-def _buffers(cells: Sequence[Cell]) -> list[Buffer]:
+def _buffers(cells: Cells) -> list[Buffer]:
     return [buffer_of(cell.uop) for cell in cells]
 
 
-def _replay(found: _Captured, cells: Sequence[Cell], buffers: list[Buffer]) -> Any:
+def _replay(found: _Captured, cells: Cells, buffers: list[Buffer]) -> Any:
     found.launches.replay(buffers)
     for grad in found.grads:
         grad.tensor.grad = grad.after
@@ -244,10 +241,10 @@ def _with_cells(value: Any, swapped: dict[Cell, Cell]) -> Any:
 # when two calls are equal
 
 
-def compared(given: Iterable[Named]) -> tuple[Keys, list[Cell]]:
+def compared(given: Iterable[Named]) -> tuple[Keys, Cells]:
     """What a call is compared by, part by part, and its tensors' cells, in order."""
     keys: Keys = {}
-    cells: list[Cell] = []
+    cells: Cells = []
     first: dict[Cell, int] = {}
     work = [*given][::-1]
     while work:

@@ -104,7 +104,7 @@ class Joining(Arithmetic, Movement):
                 f"pad: {tuple(padding)} does not fit {self.ndim} axes; expected a pair for each "
                 "axis, or two widths an axis from the last. Pass (left, right, top, bottom, ..)"
             )
-        return [(before, after) for before, after in pairs]
+        return pairs
 
     def pad_to(self, shape: Any, *args: Any, value: Scalar = 0) -> Self:
         """`value` added at the end of each axis, up to a shape; None keeps an extent.

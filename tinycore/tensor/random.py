@@ -17,7 +17,7 @@ from tinycore.engine.cell import STATES, Cell, fresh_number
 from tinycore.engine.realize import realize
 from tinycore.errors import ArgumentError, DTypeError
 from tinycore.runtime.registry import Device
-from tinycore.tensor.base import DeviceLike, DTypeLike, default_float, dtype_or
+from tinycore.tensor.base import DeviceLike, DTypeLike, RequiresGrad, default_float, dtype_or
 from tinycore.tensor.creation import Creation, stored
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import extents, number, spelled
@@ -124,7 +124,7 @@ class Random(Reduction, Creation):
         units = whole.float() * 2.0**-bits
         return units.cast(dtype)
 
-    def _kept(self, is_kept: bool, requires_grad: bool | None) -> Self:
+    def _kept(self, is_kept: bool, requires_grad: RequiresGrad) -> Self:
         numbers = self
         if is_kept:
             node = graph.contiguous(self.uop, fresh_number())
@@ -138,7 +138,7 @@ class Random(Reduction, Creation):
         device: DeviceLike = None,
         dtype: DTypeLike = None,
         contiguous: bool = True,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         """Numbers equally likely in 0 <= x < 1; stored when drawn, unless contiguous is False.
 
@@ -159,7 +159,7 @@ class Random(Reduction, Creation):
         dtype: DTypeLike = None,
         device: DeviceLike = None,
         contiguous: bool = True,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         """Numbers of the standard normal distribution.
 
@@ -187,7 +187,7 @@ class Random(Reduction, Creation):
         high: int = 10,
         dtype: DType | str = dtypes.int32,
         device: DeviceLike = None,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
     ) -> Self:
         """Whole numbers equally likely in low <= x < high.
 
@@ -216,7 +216,7 @@ class Random(Reduction, Creation):
         high: float = 1.0,
         dtype: DTypeLike = None,
         contiguous: bool = True,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
         **kwargs: Any,
     ) -> Self:
         """Numbers equally likely in low <= x < high; rounded down for integers.
@@ -237,7 +237,7 @@ class Random(Reduction, Creation):
         mean: float = 0.0,
         std: float = 1.0,
         contiguous: bool = True,
-        requires_grad: bool | None = None,
+        requires_grad: RequiresGrad = None,
         **kwargs: Any,
     ) -> Self:
         """Normally distributed numbers.
