@@ -20,6 +20,8 @@ from tinycore.uop.ops import Ops, UOp, postorder, toposort
 from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
 
+Values = dict[Cell, UOp]  # a cell and what it is computed from
+
 # Tensors with requires_grad=True while they live, by the number of their mark.
 REQUIRING = WeakValueDictionary[int, Frame]()
 
@@ -262,7 +264,7 @@ def realize_cells(cells: Iterable[Cell]) -> None:
             LOST.add(cell.uop)
 
 
-def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
+def _wanted(pending: Iterable[Cell]) -> Values:
     """The nodes that a gradient flows through, or of leaves."""
     nodes = {cell: cell.uop for cell in pending}
     leaves = {tensor.cell for tensor in REQUIRING.values()}
@@ -275,7 +277,7 @@ def _wanted(pending: Iterable[Cell]) -> dict[Cell, UOp]:
     return _with_copied_states(found)
 
 
-def _with_copied_states(nodes: dict[Cell, UOp]) -> dict[Cell, UOp]:
+def _with_copied_states(nodes: Values) -> Values:
     """The same, reading copies of the random counters, which a realization moves on."""
     if not nodes or not STATES:
         return nodes

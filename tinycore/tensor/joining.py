@@ -220,8 +220,7 @@ class Joining(Arithmetic, Movement):
         >>> Tensor([1, 2]).repeat(2).tolist()
         [1, 2, 1, 2]
         """
-        given = spread((repeats, *args))
-        counts = extents([given], "repeat")
+        counts = extents((repeats, *args), "repeat")
         missing = len(counts) - self.ndim
         if missing < 0:
             raise ShapeError(
