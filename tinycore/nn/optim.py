@@ -163,7 +163,7 @@ class Adam(Optimizer):
         betas: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(params, lr)
-        self.b1, self.b2 = (b1, b2) if betas is None else betas
+        self.betas = betas or (b1, b2)
         self.eps = eps
         self.weight_decay = weight_decay
         # 1 - b^t for both b after t steps: what the averages that began at 0 have grown to
@@ -176,8 +176,7 @@ class Adam(Optimizer):
         return [*self.grown, *self.m, *self.v]
 
     def _begin(self) -> None:
-        betas = (self.b1, self.b2)
-        for grown, beta in zip(self.grown, betas, strict=True):
+        for grown, beta in zip(self.grown, self.betas, strict=True):
             rest = (1 - grown) * (1 - beta)
             grown.assign(grown + rest)
 
@@ -189,10 +188,11 @@ class Adam(Optimizer):
             grad = grad + value * self.weight_decay
         m = self.m[number]
         v = self.v[number]
-        first = grad * (1 - self.b1)
-        second = grad * grad * (1 - self.b2)
-        m.assign(m * self.b1 + first)
-        v.assign(v * self.b2 + second)
+        b1, b2 = self.betas
+        first = grad * (1 - b1)
+        second = grad * grad * (1 - b2)
+        m.assign(m * b1 + first)
+        v.assign(v * b2 + second)
         grown_m, grown_v = self.grown
         mean = m / grown_m.cast(value.dtype)
         square = v / grown_v.cast(value.dtype)
