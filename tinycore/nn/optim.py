@@ -57,7 +57,7 @@ class Optimizer:
                 new = self._change(number, old, tensor.grad)
                 tensor.assign(new.reshape(old.shape))  # rates have an axis, a scalar has none
         self.zero_grad()
-        return [*self.params, *self.buffers, *self._state()]
+        return self._all()
 
     def _begin(self) -> None:
         """Once a step, before any parameter."""
@@ -73,7 +73,10 @@ class Optimizer:
 
     def _store(self) -> None:
         """Store all tensors now, so that the first step is the same graph as the others."""
-        self.lr.realize(*self.params, *self.buffers, *self._state())
+        self.lr.realize(*self._all())
+
+    def _all(self) -> Tensors:
+        return [*self.params, *self.buffers, *self._state()]
 
 
 def _tensors(params: Any) -> Tensors:

@@ -167,7 +167,7 @@ class Autograd(Frame):
             )
         wanted = [target.uop for target in targets]
         (loss, *places), back = unrolled([self.uop, *wanted])
-        reached = postorder([loss], lambda node: () if node.op is Ops.DETACH else node.src)
+        reached = postorder([loss], _attached)
         inside = set(reached)
         _check_histories(inside, operation)
         found = [_within(place, inside) for place in places]
@@ -308,6 +308,10 @@ def _forget(written: set[UOp]) -> None:
         elif not written.isdisjoint(toposort([origin])):
             del ORIGINS[stored]
             LOST.add(stored)
+
+
+def _attached(node: UOp) -> Nodes:
+    return () if node.op is Ops.DETACH else node.src
 
 
 def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:

@@ -285,7 +285,8 @@ class Frame:
         kind = self.dtype
         if isinstance(value, int) and kind.is_int and not kind.holds(value):
             if op in COMPARISON:  # every element is on one side of it, as 0 is of 1 or -1
-                zeros = self.of_uop(graph.full(self.shape, 0, dtypes.int32))
+                full = graph.full(self.shape, 0, dtypes.int32)
+                zeros = self.of_uop(full)
                 side = 1 if value > 0 else -1
                 return zeros._combined(op, side, reverse)
             if op in (Ops.MAX, Ops.MIN):

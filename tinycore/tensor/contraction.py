@@ -124,8 +124,9 @@ class Contraction(Statistics, Random):
         letters = dedup("".join(names))
         kind = dtype_or(dtype, common_dtype(tensors))
         wide = sum_dtype(kind)
-        pairs = zip(tensors, names, strict=True)
-        factors = [tensor.cast(wide)._over(name, letters) for tensor, name in pairs]
+        widened = [tensor.cast(wide) for tensor in tensors]
+        pairs = zip(widened, names, strict=True)
+        factors = [tensor._over(name, letters) for tensor, name in pairs]
         product = reduce(mul, factors)
         summed = [k for k, letter in enumerate(letters) if letter not in result]
         total = product._reduced("sum", summed).cast(kind)

@@ -102,7 +102,8 @@ class Convolution(Contraction):
         x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count
-        apart = (1, groups, -1, weight.shape[1], *ones, *sizes)
+        channels = weight.shape[1]
+        apart = (1, groups, -1, channels, *ones, *sizes)
         w = weight.cast(wide).reshape(apart)
         inner = range(-count, 0)
         products = x * w
@@ -117,7 +118,8 @@ class Convolution(Contraction):
         x = self._sizes
         w = weight._sizes
         same_rank = len(x) == len(w) >= 3
-        if not same_rank or x[1] != groups * w[1] or w[0] % groups:
+        fits = same_rank and x[1] == groups * w[1] and w[0] % groups == 0
+        if not fits:
             raise ShapeError(
                 f"conv2d: input {x} and weight {w} with {groups} groups do not fit; expected "
                 "(n, groups * c, ..) and (groups * o, c, ..). Check the channels"
@@ -185,7 +187,8 @@ class Convolution(Contraction):
         is_overhanging = any(window.beyond for window in windows)
         if count_include_pad and not is_overhanging:
             return x.mean(inner)
-        counted = self.of_uop(graph.full(space, 1, x.dtype))
+        ones = graph.full(space, 1, x.dtype)
+        counted = self.of_uop(ones)
         if count_include_pad:
             widths = [(window.before, window.after) for window in windows]
             counted = counted._padded(widths, 1)

@@ -126,7 +126,8 @@ class Indexing(Storage):
         numbers = range(*item.indices(self._sizes[axis]))
         if not numbers:
             return self._cut(axis, 0, 0)
-        low, high = sorted((numbers[0], numbers[-1]))
+        ends = numbers[0], numbers[-1]
+        low, high = sorted(ends)
         part = self._cut(axis, low, high + 1)
         if numbers.step < 0:
             part = part.flip(axis)
@@ -191,7 +192,8 @@ class Indexing(Storage):
         wide = value.expand(shape)
         end = place + ids.ndim
         chosen_axes = range(place, end)
-        order = [*chosen_axes, *range(place), *range(end, wide.ndim)]
+        after = range(end, wide.ndim)
+        order = [*chosen_axes, *range(place), *after]
         front = wide.permute(order)
         values = front.reshape(ids.numel(), *rest)
         writer = table._last_writer(ids)

@@ -132,7 +132,8 @@ class TinyJit(Generic[P, R]):
         names = [*self.names, *map(str, unnamed)]
         positional = list(zip(names, args, strict=False))
         first = int(self.is_method)
-        keys, cells = compared([*positional[first:], *kwargs.items()])
+        unbound = positional[first:]
+        keys, cells = compared([*unbound, *kwargs.items()])
         settings = [setting.value for setting in _SETTINGS]
         key = (*keys.items(), *settings)
         _store(cells)
@@ -253,7 +254,8 @@ def compared(given: Iterable[Named]) -> tuple[Keys, Cells]:
             alias = first.setdefault(value.cell, len(cells))
             cells.append(value.cell)
             stored = value.cell.uop
-            keys[name] = shape_of(stored), stored.dtype, value.device, value.movements, alias
+            shape = shape_of(stored)
+            keys[name] = shape, stored.dtype, value.device, value.movements, alias
             continue
         kind = type(value)
         if isinstance(value, (float, complex)):

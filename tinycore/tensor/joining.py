@@ -41,7 +41,8 @@ class Joining(Arithmetic, Movement):
         choice("pad", "mode", mode, ("constant", "reflect", "replicate", "circular"))
         inner = self
         outer = []
-        for axis, (before, after) in enumerate(self._widths(padding)):
+        widths = self._widths(padding)
+        for axis, (before, after) in enumerate(widths):
             begin = max(-before, 0)
             end = self.shape[axis] - max(-after, 0)
             inner = inner._cut(axis, begin, end)
@@ -140,7 +141,8 @@ class Joining(Arithmetic, Movement):
         [1, 3]
         """
         given = _several(self, args)
-        parts = [part for part in given if part.shape != (0,)] or [self]
+        parts = [part for part in given if part.shape != (0,)]
+        parts = parts or [self]
         first = parts[0]
         if first.ndim == 0:
             raise ShapeError(

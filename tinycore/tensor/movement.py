@@ -71,7 +71,8 @@ class Movement(Frame):
         """
         shape = list(self.shape)
         axis = self._axis(dim, "unflatten")
-        shape[axis : axis + 1] = _completed(sizes, self.shape[axis : axis + 1])
+        whole = self.shape[axis : axis + 1]
+        shape[axis : axis + 1] = _completed(sizes, whole)
         return self.reshape(shape)
 
     @spelled

@@ -55,7 +55,8 @@ class _State:
         first = graph.shrink(key, [(0, 1)])
         second = graph.shrink(key, [(1, 2)])
         words = (first, second, call)
-        low, high, calls = [graph.broadcast(word, (count,)) for word in words]
+        shape = (count,)
+        low, high, calls = [graph.broadcast(word, shape) for word in words]
         number = graph.iota(count, dtypes.uint32)
         return threefry((low, high), (number, calls))
 

@@ -48,7 +48,8 @@ class Storage(Reduction, Creation):
         >>> Tensor(1).realize().item()
         1
         """
-        realize_cells([self.cell, *[tensor.cell for tensor in lst]])
+        others = [tensor.cell for tensor in lst]
+        realize_cells([self.cell, *others])
         return self
 
     @property
@@ -177,7 +178,8 @@ class Storage(Reduction, Creation):
         stored = self.realize().cell.uop
         raw = buffer_of(stored).as_memoryview(share=True)
         shape = stored.arg.shape
-        flat = np().frombuffer(raw, dtype=self.dtype.name)
+        kind = self.dtype.name
+        flat = np().frombuffer(raw, dtype=kind)
         used = tuple(slice(_now(extent)) for extent in shape)
         array = flat.reshape(upper_shape(shape))[used]
         for op, arg in self.movements:
@@ -299,7 +301,8 @@ class Storage(Reduction, Creation):
         return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = (bytes(self.raw()), self.shape, self.dtype, self.device)
+        content = bytes(self.raw())
+        facts = (content, self.shape, self.dtype, self.device)
         return self.of_bytes, facts, self._requires_grad
 
     __setstate__ = Creation.requires_grad_
