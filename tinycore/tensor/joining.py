@@ -41,8 +41,8 @@ class Joining(Arithmetic, Movement):
         choice("pad", "mode", mode, ("constant", "reflect", "replicate", "circular"))
         inner = self
         outer = []
-        widths = self._widths(padding)
-        for axis, (before, after) in enumerate(widths):
+        asked = self._widths(padding)
+        for axis, (before, after) in enumerate(asked):
             begin = max(-before, 0)
             end = self.shape[axis] - max(-after, 0)
             inner = inner._cut(axis, begin, end)
