@@ -52,7 +52,7 @@ class Caps:
     `dtypes` are computed natively, `emulated` by longer code, `storage` only loaded and stored; all
     are names of tinycore.dtype. `ops` names lowered ops; none means every one. `spaces` starts with
     the default space, `tile_spaces` are the places STAGE may use. `max_group` and `max_grid` are x,
-    y, z. `warp_threads` next to each other read their registers by EXCHANGE. `image_bytes` is the
+    y, z. `warp_threads` of consecutive numbers exchange registers. `image_bytes` is the
     largest parameter that can be an image. `virtual` is how many indexes may share one device.
     `thread_safety`: 0 one thread, 1 one at a time, 2 distinct objects, 3 any.
     Hints: `units` work side by side (cores, multiprocessors), `lanes` are threads that run as one,

@@ -51,7 +51,7 @@ GROUP = "group"
 """The space of memory that the threads of a group share."""
 
 WARP = "warp"
-"""The space of registers that threads of a warp read from each other: an element a thread."""
+"""The space of registers that threads of a warp share, an element each."""
 
 PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
 """Ops that stand nowhere in the list."""
@@ -65,8 +65,7 @@ STATEMENTS = {
     Ops.STORE: ("-eiv", "-eivm"),
     Ops.DOT: ("wqq",),
 }
-"""Signatures as in uop/table.py: i int64, b bool, w int32, q four int8, - none, e
-an element of a buffer of v."""
+"""Signatures as in uop/table.py, with the types above; e is an element of a buffer of v."""
 
 
 def check_lowered(program: Lowered) -> None:

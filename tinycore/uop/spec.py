@@ -30,7 +30,7 @@ PLAIN: dict[str, dict[str, tuple[object, ...]]] = {
     "schedule": {"map": ("",), "space": _PLACES, "slots": (1,), "own": (None,)},
     "action": {"space": (*_PLACES, "group", "image")},
 }
-"""Values of the fields that only actions, or lowering, fill otherwise."""
+"""Values of fields until actions, or lowering, fill them."""
 
 POINTS = 1 << 14  # tried on an index
 NEAR = {"packed", "group"}

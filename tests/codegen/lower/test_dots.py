@@ -3,7 +3,7 @@
 import pytest
 
 from tests.codegen.harness import OPS, caps, kernel_of
-from tinycore.codegen.lower.dots import dots
+from tinycore.codegen.lower.stores import dots
 from tinycore.uop.ops import Ops, toposort
 
 HAS = caps(4, ops=(*OPS, "DOT"))

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tinycore.codegen.lower.decompose import decompose
-from tinycore.codegen.lower.dots import dots
 from tinycore.codegen.lower.expand import expand
 from tinycore.codegen.lower.joins import joins
 from tinycore.codegen.lower.mapped import lanes, tasks
-from tinycore.codegen.lower.stores import combine, copies
+from tinycore.codegen.lower.stores import combine, copies, dots
 from tinycore.codegen.lower.threads import threads
 from tinycore.config import DEBUG, SPEC
 from tinycore.errors import SpecError

@@ -1,8 +1,7 @@
-"""Reductions along lanes and across threads: each keeps a state of its own, which steps join.
+"""Reductions along lanes and across threads: each has a state of its own, and steps join them.
 
-In: a kernel tree with loops `red @vec` and `red @thread`. Out: one with parallel loops there. What
-RFACTOR refuses runs lane by lane; sums to places that threads choose run in order. Next file:
-mapped.py.
+In: a tree with loops `red @vec` and `red @thread`. Out: one with par loops there. What RFACTOR
+refuses runs lane by lane; sums to places that threads choose, in order. Next file: mapped.py.
 """
 
 from collections.abc import Iterable
@@ -32,11 +31,11 @@ from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.tree import Access, Kernel, axis_of, buffer, gathered, load, store
 from tinycore.util import ceildiv, dedup
 
-SHARE = 8  # values that a thread sums in one step
+SHARE = 8  # values a step of a thread
 
 
 def joins(kernel: Kernel, caps: Caps) -> Kernel:
-    """`kernel` with a state in each lane or thread where it reduces along them, joined after it."""
+    """`kernel` without reductions along lanes or threads."""
     kernel = kernel._replace(body=flat(kernel.body, "thread"))
     for name in dedup([one.name for one in loops_in(kernel.body) if is_along(one, "vec")]):
         kernel = _parted(kernel, name)
@@ -74,7 +73,6 @@ def _on(kernel: Kernel, name: str, place: str) -> Kernel:
 
 
 def _by_lanes(node: UOp) -> Nodes:
-    """The stores of a loop, each of halves of the lanes."""
     place = "reg" if iterations(loops_in(node.src)) <= MAX_COPIES else ""
 
     def change(part: UOp) -> Nodes:
@@ -105,7 +103,7 @@ def is_sum(body: Statements, loops: Statements) -> bool:
 
 
 def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statements]:
-    """A STORE of a thread's own sum, and what computes that."""
+    """A STORE of a thread's own sum, and that."""
     [place], combine = made.arg.places, made.arg.combine
     target, value = made.src
     own = buffer(f"{node.name}.{target.name}.own", value.dtype, (), "reg", init=combine)
@@ -122,7 +120,7 @@ def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statement
 
 
 class _Steps:
-    """target += value of many lanes or threads: in each step some combine, and fewer are left.
+    """target += value of many lanes or threads, of which fewer are left after each step.
 
     Each in the loop `node` has `value` after the statements `first`; `found` is what was done.
     """
@@ -162,7 +160,6 @@ class _Steps:
         self._leave(extent_of(self.node) // width, [0], width)
 
     def _keep(self, space: str, name: str = "") -> None:
-        """Put what each has into a buffer."""
         name = f"{self.made.source.name}.{self.node.name}{name}"
         held = buffer(name, self.value.dtype, (self.node.extent,), space)
         place = Access((axis_of(self.node),))
@@ -173,7 +170,6 @@ class _Steps:
         self.first = ()
 
     def _leave(self, count: int, shifts: Iterable[int], stride: int = 1) -> None:
-        """Let fewer combine what those at some distances have."""
         name = f"{self.node.name.partition('.h')[0]}.h{count}"
         fewer = refit(self.node, axis=name, extent=make(count))
         self.value = self._sum([axis_of(fewer) * stride + shift for shift in shifts])
@@ -183,7 +179,7 @@ class _Steps:
         return reduce(lambda one, other: one.alu(self.combine.op, other), map(self._at, places))
 
     def _at(self, index: Index) -> UOp:
-        """What another has, or nothing if there is none."""
+        """What another has, if there is one."""
         [one] = placed((self.value,), {axis_of(self.node): index})
         beyond = self.node.extent - 1 - index
         mask = mask_of([beyond])

@@ -1,4 +1,5 @@
-"""Makes stores plain: a COPY becomes loops, a combining store a load, an op and a store.
+"""Makes stores plain: a COPY becomes loops, a sum of products of bytes DOT, a combining store a
+load, an op and a store.
 
 In: a tree after its actions; for `combine`, one that reduces in no lanes. Out: one without COPY,
 WAIT and FREE; then one without combine and rebase. Next file: decompose.py.
@@ -8,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tinycore.codegen.lower.joins import is_along, is_sum
 from tinycore.codegen.lower.mapped import flat, lanes
 from tinycore.codegen.lower.storage import Storage, plan
 from tinycore.codegen.lower.threads import group_size
-from tinycore.codegen.optimize.analysis import extent_of, references
+from tinycore.codegen.optimize.analysis import extent_of, factors_of_bytes, references
 from tinycore.codegen.optimize.edit import (
     Nodes,
     Statements,
@@ -22,6 +24,7 @@ from tinycore.codegen.optimize.edit import (
     renewed,
 )
 from tinycore.codegen.optimize.split import tiled
+from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop.index import as_index, axis
@@ -41,6 +44,7 @@ from tinycore.uop.tree import (
 )
 
 MAX_UNROLLED = 4
+LANES = 4  # of an operand of DOT
 
 
 def copies(kernel: Kernel, caps: Caps) -> Kernel:
@@ -76,6 +80,26 @@ def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: 
     thread, vector = turns.source, turns.source.source
     rounds = refit(turns, map="reg").over((refit(vector, map="vec"),))
     return refit(thread, map="thread").over((rounds,))
+
+
+def dots(kernel: Kernel, caps: Caps) -> Kernel:
+    """`kernel` with DOT for sums along lanes, where the target names it."""
+    if Ops.DOT.name not in caps.ops:
+        return kernel
+    return kernel._replace(body=edit(kernel.body, _dotted))
+
+
+def _dotted(node: UOp) -> Nodes:
+    is_short = is_along(node, "vec") and node.extent is as_index(LANES)
+    if not is_short or not is_sum(node.src, (node,)):
+        return [node]
+    [made] = node.src
+    narrow = factors_of_bytes(made)
+    if not narrow or made.arg.places[0].mask:
+        return [node]
+    product = UOp(Ops.DOT, dtypes.int32, narrow)
+    total = made.over((made.source, product))
+    return [refit(node, kind="par").over((total,))]
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:

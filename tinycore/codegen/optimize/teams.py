@@ -298,7 +298,7 @@ class _Teams(Choice):
         return True
 
     def _word(self, operands: Contraction) -> int:
-        """The neighbours along the depth that one op of the target multiplies, if it has any."""
+        """The neighbours along the depth that one DOT multiplies, or 0."""
         depth = operands.red[-1]
         are_near = all(one.stride(depth) == 1 for one in operands.loads)
         are_bytes = all(map(factors_of_bytes, find([depth], Ops.STORE)))

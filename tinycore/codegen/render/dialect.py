@@ -65,10 +65,10 @@ class Dialect(NamedTuple):
     float that is spelled like the unsigned integer of its size is kept as bits. `spaces`: "global"
     for parameters and "image" for those read as such, "group", "packed" for arrays of one thread.
     `number` is that of the group ("grid") and of the "thread" in it. `ops` spell what C has no
-    operator for, or otherwise, DOT of two vectors of four int8 and EXCHANGE if the device has them;
-    `overloads` replace the spelling for one dtype, by (op, dtype);
-    `casts` conversions by (old, new). `preamble` has lines by the names of dtypes, ops and spaces
-    of parameters, for programs that use them; "" is for all. `infinity` and `nan` are float32.
+    operator for, or otherwise, DOT and EXCHANGE if it has them; `overloads` replace the spelling
+    for one dtype, by (op, dtype); `casts` conversions by (old, new). `preamble` has lines by the
+    names of dtypes, ops and spaces of parameters, for programs that use them; "" is for all.
+    `infinity` and `nan` are float32.
     `vector` is the type of so many {lanes}, for each of `widths`, which rise: a type of two words
     needs another name in the preamble; `vector_of` makes one of {values}, `lane` is number {lane}
     of it. `wraps`: signed integers do, and none is narrower than int. The language's own braces are
