@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.harness import TARGET, Array, kernel_of, random, run
-from tinycore.codegen.lower.joins import joins
+from tinycore.codegen.lower.joins import reduce
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.printer import show
 
@@ -34,14 +34,14 @@ def test_online_softmax_keeps_a_maximum_and_a_sum_in_every_lane(n: int, lanes: i
 
 @pytest.mark.parametrize("n", [37, 64])
 def test_the_tree_with_states_of_lanes_still_means_the_same(n: int) -> None:
-    kernel = joins(kernel_of(SOFTMAX, R=3, N=n, W=16), TARGET.caps)
+    kernel = reduce(kernel_of(SOFTMAX, R=3, N=n, W=16), TARGET.caps)
     x, y = 10 * random(3, n), np.zeros((3, n), np.float32)
     run_kernel(kernel, [x, y], {})
     assert np.allclose(y, softmax(x), rtol=2e-6)
 
 
 def test_states_of_lanes_stand_around_the_loop_and_no_reduction_is_along_lanes() -> None:
-    text = show(joins(kernel_of(SOFTMAX, R=3, N=64, W=16), TARGET.caps))
+    text = show(reduce(kernel_of(SOFTMAX, R=3, N=64, W=16), TARGET.caps))
     assert "red n.1:16 @vec" not in text
     lines = [line.strip() for line in text.splitlines()]
     assert lines.index("buf m.n.1 f32[16] reg = max") < lines.index("red n.0:4")
@@ -137,5 +137,5 @@ def test_states_pass_parallel_loops_on_their_way_out() -> None:
     x, y = random(4, 64), np.zeros(4, np.float32)
     run(PARTIAL, [x, y], N=64)
     assert np.allclose(y, x.sum(1), rtol=1e-5, atol=1e-5)
-    kernel = joins(kernel_of(PARTIAL, N=64), TARGET.caps)
+    kernel = reduce(kernel_of(PARTIAL, N=64), TARGET.caps)
     assert "buf s.n.1 f32[16, 4] reg = sum\n    red n.0:4" in show(kernel)

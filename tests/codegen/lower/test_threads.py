@@ -8,7 +8,7 @@ import pytest
 
 from tests.codegen.harness import OPS, Array, caps, kernel_of, random, target
 from tinycore.codegen.lower import lower
-from tinycore.codegen.lower.joins import joins
+from tinycore.codegen.lower.joins import reduce
 from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.lower.stores import copies
 from tinycore.codegen.lower.threads import group_size, threads
@@ -28,7 +28,7 @@ SERIAL = caps(16)
 def grouped(text: str, row: Caps = TARGET.caps, **sizes: int) -> Kernel:
     """The last kernel of a text as the threads of a group run it."""
     kernel = kernel_of(text, **sizes)
-    for step in (copies, joins, tasks, threads):
+    for step in (copies, reduce, tasks, threads):
         kernel = step(kernel, row)
     return kernel
 

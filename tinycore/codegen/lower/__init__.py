@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
-from tinycore.codegen.lower.joins import joins
+from tinycore.codegen.lower.joins import reduce
 from tinycore.codegen.lower.mapped import lanes, tasks
 from tinycore.codegen.lower.stores import combine, copies, dots
 from tinycore.codegen.lower.threads import threads
@@ -27,7 +27,7 @@ from tinycore.uop.upat import COUNTERS
 PASSES: Mapping[Callable[[Kernel, Caps], Kernel], tuple[Ops, ...]] = {
     copies: (Ops.COPY, Ops.WAIT, Ops.FREE),
     dots: (),
-    joins: (),
+    reduce: (),
     tasks: (),
     threads: (),
     combine: (),

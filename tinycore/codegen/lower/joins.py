@@ -4,9 +4,9 @@ In: a tree with loops `red @vec` and `red @thread`. Out: one with par loops ther
 refuses runs lane by lane; sums to places that threads choose, in order. Next file: mapped.py.
 """
 
+import functools
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import reduce
 
 from tinycore.codegen.lower.mapped import MAX_COPIES, flat
 from tinycore.codegen.optimize.analysis import chain_of, extent_of, iterations
@@ -34,7 +34,7 @@ from tinycore.util import ceildiv, dedup
 SHARE = 8  # values a step of a thread
 
 
-def joins(kernel: Kernel, caps: Caps) -> Kernel:
+def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` without reductions along lanes or threads."""
     kernel = kernel._replace(body=flat(kernel.body, "thread"))
     for name in dedup([one.name for one in loops_in(kernel.body) if is_along(one, "vec")]):
@@ -176,7 +176,7 @@ class _Steps:
         self.node = fewer
 
     def _sum(self, places: Iterable[Index]) -> UOp:
-        return reduce(lambda one, other: one.alu(self.combine.op, other), map(self._at, places))
+        return functools.reduce(lambda x, y: x.alu(self.combine.op, y), map(self._at, places))
 
     def _at(self, index: Index) -> UOp:
         """What another has, if there is one."""
