@@ -16,7 +16,6 @@ from tinycore.uop.shape import shape_of, size_of
 
 WRITES = frozenset({Ops.STORE, Ops.SCATTER})
 _KEPT = WRITES | {Ops.CONTIGUOUS}
-_INLINE = ELEMENTWISE | MOVEMENT
 
 
 class Limits(NamedTuple):
@@ -158,7 +157,7 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
 def _add_costly(graph: Graph, chosen: dict[UOp, bool], limits: Limits) -> None:
     """Choose the nodes whose ops cost too much, or read too many buffers, where they are read."""
     shared = _shared(graph, chosen)
-    operands = set(_operands(graph, limits))
+    operands = set(_operands(graph))
     leaves = 0  # what is read, as bits
     under: dict[UOp, int] = {}  # what is read under a node, and its inline ops
     bits = {node: 1 << number for number, node in enumerate(graph.order)}
@@ -196,25 +195,16 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
     return found
 
 
-def _operands(graph: Graph, limits: Limits) -> Iterator[UOp]:
-    """The operands that contractions use often; one above a short reduction must be used more, as
-    that may be inline."""
-    short: set[UOp] = set()
+def _operands(graph: Graph) -> Iterator[UOp]:
+    """The operands that contractions use often."""
     for node in graph.order:
         if node.op is not Ops.REDUCE:
-            is_inline = node.op in _INLINE and node not in graph.sinks
-            if is_inline and not short.isdisjoint(node.src):
-                short.add(node)
             continue
         product = below(node.source, CASTS)
         sources = [below(source, _THROUGH) for source in product.src]
         for operand in sources if product.op is Ops.MUL else ():
-            often = limits.recomputed_steps if operand in short else _OFTEN
-            if size_of(product) >= often * size_of(operand):
+            if size_of(product) >= _OFTEN * size_of(operand):
                 yield operand
-        is_short = size_of(product) <= limits.recomputed_steps * size_of(node)
-        if is_short and size_of(node) >= sum(map(size_of, sources)):
-            short.add(node)
 
 
 def below(node: UOp, through: Collection[Ops]) -> UOp:
