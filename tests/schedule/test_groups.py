@@ -148,6 +148,16 @@ def test_a_costly_operand_of_a_contraction_is_stored_once() -> None:
     assert len(counted(matmul(costly, weight)).kernels) == 2
 
 
+def test_a_costly_operand_above_what_is_recomputed_goes_along() -> None:
+    scores = matmul(leaf(512, 64), leaf(64, 512))
+    weights = sub(scores, highest(scores, 1))
+    for _ in range(10):
+        weights = exp(mul(weights, 0.5))
+    schedule = counted(matmul(weights, leaf(512, 64)))
+    assert len(schedule.kernels) == 1
+    assert temporaries(schedule) == []
+
+
 def test_costly_values_that_several_stages_read_are_stored_once() -> None:
     x = leaf(64, 32)
     for _ in range(100):
