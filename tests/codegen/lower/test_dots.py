@@ -4,6 +4,7 @@ import pytest
 
 from tests.codegen.harness import OPS, caps, kernel_of
 from tinycore.codegen.lower.stores import dots
+from tinycore.runtime.contract import Caps
 from tinycore.uop.ops import Ops, toposort
 
 HAS = caps(4, ops=(*OPS, "DOT"))
@@ -25,8 +26,8 @@ OTHERS = {
 }
 
 
-def count(text: str, row: object = HAS) -> int:
-    kernel = dots(kernel_of(text, M=2, N=3, K=8), row)  # type: ignore[arg-type]
+def count(text: str, row: Caps = HAS) -> int:
+    kernel = dots(kernel_of(text, M=2, N=3, K=8), row)
     return sum(node.op is Ops.DOT for node in toposort(kernel.body))
 
 
