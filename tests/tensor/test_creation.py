@@ -179,3 +179,8 @@ def test_an_unknown_device_is_refused() -> None:
     assert message(DeviceError, lambda: Tensor([1], device="FOO")).startswith(
         "device: FOO is not installed; installed are "
     )
+
+
+def test_bytes_have_a_type_that_is_said() -> None:
+    with pytest.raises(DTypeError, match="None is no element type"):
+        Tensor.of_bytes(bytes(4), (1,), None)  # type: ignore[arg-type]

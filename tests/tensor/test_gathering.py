@@ -75,6 +75,14 @@ def test_triangles_are_numpys() -> None:
         same(Tensor(N).triu(diagonal), np.triu(N, diagonal))
 
 
+def test_a_diagonal_may_be_far_outside() -> None:
+    for far in (2**31 - 1, 2**31, 2**40):
+        same(Tensor(N).tril(far), N)
+        same(Tensor(N).triu(-far), N)
+        same(Tensor(N).tril(-far), 0 * N)
+        same(Tensor(N).triu(far), 0 * N)
+
+
 def test_gradients_are_slopes() -> None:
     places = Tensor([[0, 1], [2, 2]])
     check_gradient(lambda x: x.gather(1, places), (2, 3))

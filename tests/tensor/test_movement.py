@@ -243,3 +243,8 @@ def test_an_axis_may_be_called_axis_dim_or_dims() -> None:
 def test_tensors_of_zero_axes_are_not_joined() -> None:
     expected = "cat: a tensor of zero axes cannot be joined; expected one axis or more. Use stack"
     assert message(ShapeError, lambda: Tensor.cat(Tensor(1.0), Tensor(2.0))) == expected
+
+
+def test_a_scalar_is_its_own_transpose() -> None:
+    same(Tensor(3.0).T, 3.0)
+    same(Tensor([1, 2]).T, [1, 2])

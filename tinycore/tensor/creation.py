@@ -88,7 +88,7 @@ class Creation(Joining, Autograd):
         3
         """
         sizes = extents((shape,), "of_bytes")
-        made = cls.empty(sizes, device=device, dtype=dtype)
+        made = cls.empty(sizes, device=device, dtype=to_dtype(dtype))
         view = memoryview(raw)
         if view.nbytes != made.nbytes():
             raise ShapeError(

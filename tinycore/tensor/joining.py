@@ -182,7 +182,7 @@ class Joining(Arithmetic, Movement):
         """True in the last two axes above a diagonal."""
         rows = self._indices(self.ndim - 2)
         columns = self._indices(self.ndim - 1)
-        return rows + diagonal < columns
+        return columns - rows > diagonal
 
     def _check_beside(self, part: Self, axis: int) -> None:
         mine = self.shape

@@ -145,7 +145,7 @@ class Movement(Frame):
         (3, 2)
         """
         order = reversed(range(self.ndim))
-        return self.permute(*order)
+        return self.permute([*order])
 
     @spelled
     def flip(self, axis: Any, *args: Any) -> Self:
