@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch._functorch import config
 
 from benchmarks import contender_torch
-from benchmarks.contender_torch import Run, Sets, to_numpy as to_numpy
+from benchmarks.cases import Case, LeftOut, Sets
+from benchmarks.contender_torch import poison as poison, to_numpy as to_numpy
+
+config.donated_buffer = False  # a gradient is asked for again and again
 
 
 def version() -> str:
@@ -13,6 +19,9 @@ def version() -> str:
     return f"compiled by {contender_torch.version()}"
 
 
-def prepare(name: str, sets: Sets) -> Run:
+def prepare(case: Case, sets: Sets) -> Any:
     """A case of PyTorch, compiled for its shapes."""
-    return contender_torch.prepare(name, sets, lambda f: torch.compile(f, dynamic=False))
+    if case.formula == "launches":
+        raise LeftOut("one program would be compiled of all launches")
+    torch._dynamo.reset()
+    return contender_torch.prepare(case, sets, lambda f: torch.compile(f, dynamic=False))

@@ -1,23 +1,56 @@
-"""The machine's ceiling as a contender: as many multiply-adds as a product takes, from registers.
+"""The machine's ceiling of arithmetic as a contender: so many multiply-adds, from registers.
 
-Comes in: the inputs of a case, for their sizes alone. Goes out: a call that runs fused
-multiply-adds on every core and computes nothing; beside it, a ratio is the share of the ceiling.
+Comes in: a case, for its work and type alone. Goes out: a call that runs fused multiply-adds on
+every core and computes nothing; beside it, a ratio is the share of the ceiling.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
+from numpy.typing import NDArray
 
-from benchmarks.cases import Arrays
+from benchmarks.cases import Case, LeftOut, Sets
+from benchmarks.native import CORES, Everywhere, compiled, features
 
-COMPUTES = False
-LANES, CHAINS = 16, 16  # vectors of 64 bytes; more chains than latency times ports
-CORES = sorted(os.sched_getaffinity(0))
+CHAINS = 16  # independent sums; more than latency times ports
+
+
+class Step(NamedTuple):
+    """One instruction: the vector of sums, its function, the operands' type and values, its work.
+
+    Units: `products` are multiplications with an addition each.
+    """
+
+    sums: str
+    function: str
+    operands: str
+    values: str
+    products: int
+    needs: str = ""
+
+
+_FLOAT = Step("<16 x float>", "llvm.fma.v16f32", "<16 x float>", "float 0.5", 16)
+STEPS = {
+    "float32": [_FLOAT],
+    "float16": [_FLOAT],
+    "float64": [Step("<8 x double>", "llvm.fma.v8f64", "<8 x double>", "double 0.5", 8)],
+    "bfloat16": [
+        Step(
+            "<16 x float>",
+            "llvm.x86.avx512bf16.dpbf16ps.512",
+            "<32 x bfloat>",
+            "bfloat 0.5",
+            32,
+            "avx512bf16",
+        ),
+        _FLOAT,
+    ],
+    "int8": [
+        Step("<16 x i32>", "llvm.x86.avx512.vpdpbusd.512", "<16 x i32>", "i32 7", 64, "avx512vnni")
+    ],
+}
+"""The fastest instruction for each type first; 16-bit floats may be widened to float32."""
 
 
 def version() -> str:
@@ -25,67 +58,76 @@ def version() -> str:
     return f"fused multiply-adds, {len(CORES)} threads"
 
 
-def prepare(name: str, sets: Sequence[Arrays]) -> Callable[[int], None]:
-    """The multiply-adds of a @ b. Raises: KeyError for another case."""
-    a, b = {"matmul": sets[0]}[name]
-    each = a.size * b.shape[1] // (len(CORES) * LANES * CHAINS)
-    chains, pool = _compiled(), ThreadPoolExecutor(len(CORES))
+def prepare(case: Case, sets: Sets) -> Everywhere:
+    """As many multiply-adds as the case takes. Raises: LeftOut if it is held to its traffic."""
+    if case.facts.unit != "GFLOP/s":
+        raise LeftOut("not arithmetic")
+    present = features()
+    usable = [step for step in STEPS[case.dtype] if not step.needs or step.needs in present]
+    if not usable:
+        raise LeftOut(f"this machine multiplies no {case.dtype}")
+    step = usable[0]
+    rounds = max(1, round(case.work() / 2 / (len(CORES) * step.products * CHAINS)))
+    chains = compiled(_text(step), 1)
 
-    def work(core: int) -> None:
-        os.sched_setaffinity(0, {core})  # of this thread: two must not wake on one core
-        chains(each)
+    def work(number: int, k: int) -> None:
+        chains(rounds)
 
-    def run(k: int) -> None:
-        list(pool.map(work, CORES))
-
-    return run
-
-
-def _compiled() -> Callable[[int], float]:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-    )
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_text()), machine)
-    engine.finalize_object()
-    function = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64)(engine.get_function_address("run"))
-
-    def call(count: int, kept: object = engine) -> float:
-        return function(count)
-
-    return call
+    return Everywhere(work)
 
 
-def _text() -> str:
-    """A loop over CHAINS independent sums, each of LANES elements: x = x * 0.5 + 1."""
-    vector = f"<{LANES} x float>"
-    half, one = (f"{vector} splat (float {value})" for value in ("0.5", "1.0"))
-    chains = range(CHAINS)
-    phis = [f"  %x{k} = phi {vector} [ splat (float {k}.0), %in ], [ %y{k}, %go ]" for k in chains]
-    steps = [
-        f"  %y{k} = call {vector} @llvm.fma.v{LANES}f32({vector} %x{k}, {half}, {one})"
-        for k in chains
-    ]
-    ends = [f"  %s0 = fadd {vector} %y0, %y1"]
-    ends += [f"  %s{k} = fadd {vector} %s{k - 1}, %y{k + 1}" for k in range(1, CHAINS - 1)]
+def to_numpy(output: Any) -> NDArray[Any]:
+    """Nothing is computed, so nothing is asked for."""
+    raise NotImplementedError
+
+
+def poison(output: Any) -> None:
+    """There is no output."""
+
+
+def _text(step: Step) -> str:
+    """A loop over CHAINS independent sums, which goes round %n times."""
+    kind = step.sums
+    given = f"{step.operands} splat ({step.values})"
+    zero = "zeroinitializer"
+    ends = [f"  %s{k} = call i64 @first({kind} %y{k})" for k in range(CHAINS)]
+    lines = []
+    for k in range(CHAINS):
+        arguments = f"{kind} %x{k}, {given}, {given}"
+        lines.append(f"  %y{k} = call {kind} @{step.function}({arguments})")
+    totals = [f"  %t{k} = xor i64 %t{k - 1}, %s{k}" for k in range(1, CHAINS)]
+    parameters = f"{kind}, {step.operands}, {step.operands}"
     return "\n".join(
         [
-            f"declare {vector} @llvm.fma.v{LANES}f32({vector}, {vector}, {vector})",
-            'define float @run(i64 %n) "prefer-vector-width"="512" {',
+            f"declare {kind} @{step.function}({parameters})",
+            *_first(kind),
+            'define i64 @run(i64 %n) "prefer-vector-width"="512" {',
             "in:",
             "  br label %go",
             "go:",
             "  %i = phi i64 [ 0, %in ], [ %j, %go ]",
-            *phis,
-            *steps,
+            *[f"  %x{k} = phi {kind} [ {zero}, %in ], [ %y{k}, %go ]" for k in range(CHAINS)],
+            *lines,
             "  %j = add i64 %i, 1",
             "  %more = icmp slt i64 %j, %n",
             "  br i1 %more, label %go, label %out",
             "out:",
             *ends,
-            f"  %r = extractelement {vector} %s{CHAINS - 2}, i32 0",
-            "  ret float %r",
+            "  %t0 = add i64 %s0, 0",
+            *totals,
+            f"  ret i64 %t{CHAINS - 1}",
             "}",
         ]
     )
+
+
+def _first(kind: str) -> list[str]:
+    """A function that makes a number of a vector, so that the vector must be there."""
+    words = "<8 x i64>"
+    return [
+        f"define internal i64 @first({kind} %x) alwaysinline {{",
+        f"  %w = bitcast {kind} %x to {words}",
+        f"  %r = extractelement {words} %w, i32 0",
+        "  ret i64 %r",
+        "}",
+    ]

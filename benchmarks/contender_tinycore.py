@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tinycore
-from benchmarks.cases import Arrays, labels
-from tinycore import Device, Tensor, TinyJit
+from benchmarks.cases import Case, Sets, converted
+from benchmarks.formulas import LAUNCHES
+from benchmarks.models import HEAD, Block, blocks, labels, place
+from tinycore import Device, GlobalCounters, Tensor, TinyJit, Variable
+from tinycore.engine.cell import buffer_of
 from tinycore.nn import Linear
 from tinycore.nn.demo import Net
 from tinycore.nn.optim import Adam
 from tinycore.nn.state import get_parameters
 
-Sets = Sequence[Arrays]
-Run = Callable[[int], Tensor]
+Call = Callable[..., Any]
 
-FORMULAS: dict[str, Callable[..., Tensor]] = {
+
+def _many(x: Tensor) -> Tensor:
+    for _ in range(LAUNCHES):
+        x = (x * 1.01).contiguous()
+    return x
+
+
+def _heads(x: Tensor) -> Tensor:
+    return x.reshape(x.shape[0], -1, HEAD).transpose(0, 1)
+
+
+def _block(x: Tensor, by: Block, attend: Call) -> Any:
+    inner = x.layernorm() * by.norm1 + by.shift1
+    inner = inner.linear(by.joined.T, by.joined_bias)
+    mixed = attend(*map(_heads, inner.chunk(3, 1)))
+    joined = mixed.transpose(0, 1).reshape(x.shape)
+    x = x + joined.linear(by.out.T, by.out_bias)
+    inner = x.layernorm() * by.norm2 + by.shift2
+    inner = inner.linear(by.wide.T, by.wide_bias).gelu()
+    return x + inner.linear(by.narrow.T, by.narrow_bias)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return q.scaled_dot_product_attention(k, v, is_causal=True)
+
+
+def _transformer(x: Tensor, *weights: Tensor) -> Tensor:
+    for block in blocks(weights):
+        x = _block(x, block, _causal)
+    return x
+
+
+def _decode(x: Tensor, at: Any, *weights: Tensor) -> Tensor:
+    caches = weights[-1]
+    for number, block in enumerate(blocks(weights)):
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, number: int = number) -> Tensor:
+            caches[number, 0, :, at : at + 1].assign(k)
+            caches[number, 1, :, at : at + 1].assign(v)
+            keys, values = [caches[number, part, :, : at + 1] for part in (0, 1)]
+            return q.scaled_dot_product_attention(keys, values)
+
+        x = _block(x, block, attend)
+    return x
+
+
+FORMULAS: dict[str, Call] = {
     "matmul": lambda a, b: a @ b,
     "linear": lambda x, w: x @ w.T,
     "gemv": lambda a, x: a @ x,
@@ -30,6 +80,8 @@ FORMULAS: dict[str, Callable[..., Tensor]] = {
     "convolution": lambda x, w: x.conv2d(w, padding=1),
     "depthwise": lambda x, w: x.conv2d(w, padding=1, groups=w.shape[0]),
     "attention": lambda q, k, v: q.scaled_dot_product_attention(k, v),
+    "launches": _many,
+    "transformer": _transformer,
 }
 
 
@@ -54,18 +106,50 @@ def version() -> str:
     return f"tinycore {tinycore.__version__} on {Device.DEFAULT}"
 
 
-def prepare(name: str, sets: Sets) -> Run:
-    """A case: a formula, or an Adam step of a net."""
-    if name in NETS:
-        return _step(NETS[name](), sets)
-    formula = FORMULAS[name]
-    fast = TinyJit(lambda *arguments: formula(*arguments).realize())
-    inputs = [[Tensor(array).realize() for array in arrays] for arrays in sets]
-    return lambda k: fast(*inputs[k])
+def prepare(case: Case, sets: Sets) -> Any:
+    """A formula, its gradient, a token, or an Adam step of a net."""
+    if case.facts.learns:
+        return _step(case, sets)
+    inputs = converted(sets, lambda array: Tensor(array).cast(case.dtype).contiguous().realize())
+    changing = len(case.shapes())
+    weights = inputs[0][changing:]
+    if case.formula == "decode":
+        return _token(case.sizes[-1], inputs, weights)
+    formula = FORMULAS[case.formula]
+    if case.dtype == "int8":
+        formula = partial(Tensor.dot, dtype="int32")
+    if case.is_backward:
+        fast = TinyJit(partial(_gradients, formula))
+    else:
+        fast = TinyJit(lambda *given: formula(*given, *weights).realize())
+    return lambda k: _done(fast(*inputs[k][:changing]))
 
 
-def _step(net: Callable[[Tensor], Tensor], sets: Sets) -> Run:
-    optimizer = Adam(get_parameters(net))
+def _gradients(formula: Call, *given: Tensor) -> list[Tensor]:
+    *targets, gradient = given
+    first, *others = formula(*targets).gradient(*targets, gradient=gradient)
+    return [first.realize(*others), *others]
+
+
+def _token(capacity: int, inputs: list[list[Tensor]], weights: list[Tensor]) -> Any:
+    position = Variable("position", 0, capacity - 1)
+    fast = TinyJit(lambda x, at: _decode(x, at, *weights).realize())
+
+    def run(k: int) -> Tensor:
+        at = position.bind(place(capacity))
+        token = fast(inputs[k][0], at)
+        _done(token)
+        return token
+
+    return run
+
+
+def _step(case: Case, sets: Sets) -> Any:
+    net = NETS[case.formula]()
+    parameters = [one for one in get_parameters(net) if one.requires_grad is not False]
+    for parameter, array in zip(parameters, sets[0][2:], strict=True):
+        parameter.assign(Tensor(array)).realize()
+    optimizer = Adam(parameters)
 
     @TinyJit
     @Tensor.train()
@@ -75,10 +159,26 @@ def _step(net: Callable[[Tensor], Tensor], sets: Sets) -> Run:
         loss.backward()
         return loss.realize(*optimizer.schedule_step())
 
-    inputs = [(Tensor(x), Tensor(labels(marks).astype(np.int32))) for x, marks in sets]
-    return lambda k: step(*inputs[k])
+    inputs = [(Tensor(x), Tensor(labels(marks).astype(np.int32))) for x, marks, *_ in sets]
+    return lambda k: _done(step(*inputs[k]))
 
 
-def to_numpy(value: Tensor) -> NDArray[np.float32]:
+def _done(value: Any) -> Any:
+    Device[Device.DEFAULT].synchronize()
+    return value
+
+
+def to_numpy(output: Tensor) -> NDArray[Any]:
     """The values of an output."""
-    return np.asarray(value.numpy(), np.float32)
+    return np.asarray(output.numpy())
+
+
+def poison(output: Tensor) -> None:
+    """Overwrite the memory that the next replay should write."""
+    buffer = buffer_of(output.cell.uop)
+    buffer.copyin(b"\xff" * buffer.size_bytes)
+
+
+def counts() -> dict[str, int]:
+    """Launches so far, and the bytes that they had to move at least."""
+    return {"launches": GlobalCounters.kernel_count, "bytes": GlobalCounters.global_mem}

@@ -1,81 +1,88 @@
-"""Times contenders against each other: one turn each, again and again, and compares medians.
+"""Times contenders against each other: one turn each, again and again.
 
-Comes in: cases and contenders. Goes out: rows with medians, ratios and spreads. Machines are
-shared and noisy: only ratios of turns taken one after another in one run count, each after a pause.
+Comes in: a case and contenders. Goes out: a row. Machines are shared and noisy: only ratios of
+turns taken one after another in one run count, each after a pause. Next file: report.py.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from benchmarks.cases import CASES, SETS
+from benchmarks.cases import SETS, Case
+from benchmarks.checks import save
+from benchmarks.contender import Contender, Failure
+from benchmarks.row import CEILINGS, OURS, Row
 
 PAUSE_S = 0.05  # PyTorch's pool goes on spinning for milliseconds after its turn
+PREPARE_S = 180.0  # compiling and checking; a contender that takes longer is cut off
+TURN_S = 60.0
+FEW_TURNS = 3  # of a contender that is FAR times slower than the fastest: it decides nothing
+FAR = 20.0
 
 
-class Row(NamedTuple):
-    """One case at one size: medians in seconds, and how often each contender was the faster."""
-
-    case: str
-    sizes: tuple[int, ...]
-    seconds: dict[str, float]
-    spread: dict[str, float]
-    rates: dict[str, float]
-    unit: str
-
-    def ratio(self, ours: str = "tinycore") -> float:
-        """Our speed over the best peer's."""
-        peers = [value for name, value in self.seconds.items() if name != ours]
-        return min(peers) / self.seconds[ours] if peers else 1.0
-
-
-class Contender:
-    """A process that runs one contender."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        command = [sys.executable, "-m", "benchmarks.worker", name]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request. Raises: RuntimeError if the process ended."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name}: the process ended at {request}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+def measure(case: Case, contenders: Sequence[Contender], pairs: int) -> Row:
+    """The medians of `pairs` interleaved turns of each contender that takes part in the case."""
+    row = Row(case)
+    with TemporaryDirectory() as folder:
+        save(case, Path(folder))
+        request = {"prepare": [case.name, list(case.sizes)], "folder": folder}
+        taking = [one for one in contenders if _prepared(row, one, request)]
+        times = _timed(row, taking, pairs)
+        for one in taking:
+            if one.name in times:
+                _checked(row, one)
+    row.times = {name: found for name, found in times.items() if name not in row.failures}
+    return row
 
 
-def measure(name: str, sizes: tuple[int, ...], contenders: Sequence[Contender], pairs: int) -> Row:
-    """The medians of `pairs` interleaved turns of each contender that knows the case."""
-    prepared = [(one, one.ask({"prepare": [name, list(sizes)]})) for one in contenders]
-    contenders = [one for one, answer in prepared if answer["knows"]]
+def _prepared(row: Row, contender: Contender, request: Mapping[str, Any]) -> bool:
+    try:
+        answer = contender.ask(request, PREPARE_S)
+    except Failure as failure:
+        row.failures[contender.name] = str(failure)
+        return False
+    if "left_out" in answer:
+        return False
+    row.versions[contender.name] = answer["version"]
+    row.errors[contender.name] = answer["error"]
+    return True
+
+
+def _timed(row: Row, contenders: Sequence[Contender], pairs: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    running = list(contenders)
     for turn in range(pairs):
-        for contender in contenders:
+        for contender in running:
             time.sleep(PAUSE_S)
-            contender.ask({"time": turn % SETS})
-            answer = contender.ask({"time": (turn + 1) % SETS})
+            try:
+                answer = contender.ask({"time": turn % SETS}, TURN_S)
+            except Failure as failure:
+                row.failures[contender.name] = str(failure)
+                continue
             times[contender.name].append(answer["seconds"])
-    case = CASES[name]
-    seconds = {who: median(found) for who, found in times.items()}
-    spread = {who: (max(found) - min(found)) / seconds[who] for who, found in times.items()}
-    rates = {who: case.work(*sizes) / value / 1e9 for who, value in seconds.items()}
-    return Row(name, sizes, seconds, spread, rates, case.unit)
+            row.counts[contender.name] = answer["counts"]
+        running = [one for one in running if one.name not in row.failures]
+        if turn + 1 == FEW_TURNS:
+            running = [one for one in running if not _is_far(one.name, times)]
+    return {name: found for name, found in times.items() if found}
+
+
+def _is_far(name: str, times: Mapping[str, Sequence[float]]) -> bool:
+    kept = (OURS, *CEILINGS)
+    peers = [median(found) for who, found in times.items() if found and who not in CEILINGS]
+    return name not in kept and median(times[name]) > FAR * min(peers)
+
+
+def _checked(row: Row, contender: Contender) -> None:
+    if contender.name in row.failures:
+        return
+    try:
+        answer = contender.ask({"check": True}, PREPARE_S)
+        row.errors[contender.name] = max(answer["error"], row.errors[contender.name])
+    except Failure as failure:
+        row.failures[contender.name] = str(failure)

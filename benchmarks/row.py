@@ -1,0 +1,101 @@
+"""What one case came to: times, ratios, and whether its goals are met.
+
+Comes in: the seconds of every turn. Goes out: medians and what follows from them. Next file:
+interleave.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+
+from benchmarks.cases import UNITS, Case
+
+OURS = "tinycore"
+CEILINGS = "fma", "stream"
+
+
+@dataclass
+class Row:
+    """One case at one size, with a figure of each contender that took part.
+
+    Units: `times` are the seconds of one call in each turn, `seconds` their median; `spread` is
+    the width of their middle half over the median.
+    """
+
+    case: Case
+    times: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The median of each contender."""
+        return {name: median(found) for name, found in self.times.items()}
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """How far apart the turns of each contender are."""
+        return {name: _width(found) / median(found) for name, found in self.times.items()}
+
+    @property
+    def best_peer(self) -> str | None:
+        """The fastest contender that is neither ours nor a ceiling."""
+        peers = [name for name in self.seconds if name not in (OURS, *CEILINGS)]
+        return min(peers, key=self.seconds.__getitem__, default=None)
+
+    @property
+    def ratio(self) -> float | None:
+        """Our speed over the best peer's, if both were timed."""
+        best = self.best_peer
+        if best is None or OURS not in self.seconds:
+            return None
+        return self.seconds[best] / self.seconds[OURS]
+
+    @property
+    def ceiling(self) -> str | None:
+        """The ceiling that was measured beside this row, if any."""
+        return next((name for name in CEILINGS if name in self.seconds), None)
+
+    @property
+    def share(self) -> float | None:
+        """Our speed over the ceiling's."""
+        ceiling = self.ceiling
+        if ceiling is None or OURS not in self.seconds:
+            return None
+        return self.seconds[ceiling] / self.seconds[OURS]
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether every goal that could be judged is reached."""
+        pairs = [(self.ratio, self.case.goal), (self.share, self.case.share)]
+        judged = [(found, goal) for found, goal in pairs if found is not None and goal is not None]
+        return all(found >= goal for found, goal in judged) if judged else None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a peer is more than a tenth faster."""
+        return self.ratio is not None and self.ratio < 1 / 1.1
+
+    @property
+    def above_ceiling(self) -> list[str]:
+        """Contenders whose median beats the ceiling's fastest turn: an error to find."""
+        ceiling = self.ceiling
+        if ceiling is None:
+            return []
+        least = min(self.times[ceiling])
+        return [name for name, found in self.seconds.items() if found < least and name != ceiling]
+
+    def rate(self, name: str) -> float:
+        """The work in a second, in the unit of the case."""
+        return self.case.work() / self.seconds[name] / UNITS[self.case.facts.unit]
+
+
+def _width(times: Sequence[float]) -> float:
+    if len(times) < 2:
+        return 0.0
+    low, _, high = quantiles(times, n=4, method="inclusive")
+    return high - low

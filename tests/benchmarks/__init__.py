@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: the machinery, never the speed."""
