@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinycore.engine.run import name_of, work_of
+from tinycore.engine.plan import name_of, work_of
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Kernel
 

@@ -1,19 +1,35 @@
-"""A graph to run becomes a list of launches over numbered slots, kept for the next equal graph.
+"""A graph to run becomes launches over numbered slots, each kernel of it launches of a device.
 
-In: sinks. Out: an `ExecutionPlan` and the leaves it reads. Next file: run.py.
+In: sinks and an open device. Out: an `ExecutionPlan` and the leaves it reads, kept for the next
+equal graph; its kernels are `Artifact`s, which the caches of this process and of the disk keep.
+Next file: run.py.
 """
 
+import pickle
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tinycore import config
-from tinycore.engine.compile import load_kernel
-from tinycore.engine.run import Steps
-from tinycore.runtime.device import OpenDevice
+from tinycore.cache import source_key
+from tinycore.codegen.lower import lower
+from tinycore.codegen.optimize import optimize
+from tinycore.codegen.optimize.pieces import as_plan
+from tinycore.config import DEBUG
+from tinycore.engine.run import Step, Steps
+from tinycore.engine.tune import plan_of
+from tinycore.runtime.contract import Launch, Target
+from tinycore.runtime.device import OpenDevice, cached, compiler_key
+from tinycore.runtime.errors import Unsupported
 from tinycore.schedule import Sinks, create_schedule
-from tinycore.uop.ops import Ops, UOp, arena, toposort
-from tinycore.uop.shape import size_of
-from tinycore.util import round_up
+from tinycore.uop.index import Index
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, arena, toposort
+from tinycore.uop.printer import kernel_key
+from tinycore.uop.shape import size, size_of
+from tinycore.uop.sites import evaluated
+from tinycore.uop.tree import Kernel, Plan, walk
+from tinycore.util import listed, prod, round_up
 
 _ALIGNMENT = 256
 
@@ -115,3 +131,118 @@ def plan_memory(lives: Sequence[tuple[int, int, int]]) -> tuple[Numbers, Numbers
         regions[chosen] = max(held, wanted), last
         region_of.append(chosen)
     return tuple(region_of), tuple(held for held, _ in regions.values())
+
+
+# Kernels
+
+
+class Artifact(NamedTuple):
+    """The launches of one scheduled kernel, with the bytes of each temporary.
+
+    The slots of a step number the kernel's parameters, then the temporaries.
+    """
+
+    steps: tuple[Step, ...]
+    temps: tuple[int, ...]
+
+
+_loaded: dict[tuple[str, str], Artifact] = {}
+
+
+def load_kernel(kernel: Kernel, device: OpenDevice) -> Artifact:
+    """The launches of `kernel` on `device`, cached; the first counts the work of all.
+
+    Raises: CompileError, Unsupported.
+    """
+    makers = device.target.arch, compiler_key(device.compiler), source_key("tinycore")
+    key = f"{kernel_key(kernel)}|{makers}|{config.key()}"
+    place = device.name, key
+    if place not in _loaded:
+        named = kernel._replace(name=name_of(kernel))
+        entry = cached("kernels", key, lambda: pickle.dumps(build(named, device)))
+        (first, *others), temps = load(pickle.loads(entry), device)
+        first = Step(*first[:5], *work_of(kernel))
+        _loaded[place] = Artifact((first, *others), temps)
+    return _loaded[place]
+
+
+def load(artifact: Artifact, device: OpenDevice) -> Artifact:
+    """An artifact ready to run."""
+    steps = [one._replace(program=device.load(one.program, one.name)) for one in artifact.steps]
+    return Artifact(tuple(steps), artifact.temps)
+
+
+def build(kernel: Kernel, device: OpenDevice) -> Artifact:
+    """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
+    caps = device.caps
+    known = (*caps.dtypes, *caps.storage, *caps.emulated)
+    for param in kernel.params:
+        if param.dtype.name not in known:
+            wrong = f"{param.dtype.name} is no type of this device; expected one of {listed(known)}"
+            raise Unsupported(f"compile: {wrong}", device.name, "Cast to one of them")
+    with arena():
+        if device.renderer.takes == "kernel":
+            return build_plan(as_plan(kernel), device.target)
+        try:
+            return build_plan(plan_of(kernel, device), device.target)
+        except Unsupported:  # as of a group that needs more memory than there is
+            for threads in (32, 1):
+                few = replace(caps, max_group_threads=min(threads, caps.max_group_threads))
+                with suppress(Unsupported):
+                    return build_plan(optimize(kernel, few), device.target)
+            raise
+
+
+def build_plan(plan: Plan, target: Target) -> Artifact:
+    """Lower, render and compile the launches of a plan; needs no device."""
+    assert target.renderer and target.compiler, f"build_plan: no code is generated for {target}"
+    numbers = {node.name: k for k, node in enumerate(plan.params + plan.temps)}
+    steps = []
+    for name, buffers, kernel in plan.launches:
+        assert kernel, f"build_plan: {plan.name} has a vendor's call"
+        program: Any = kernel
+        launch = Launch()
+        if target.renderer.takes != "kernel":
+            program = lower(kernel, target)
+            launch = Launch(_sizes(program.grid), _sizes(program.group), program.scratch_bytes)
+        source = target.renderer.render(program)
+        if DEBUG.value >= 4:
+            print(source)
+        binary = target.compiler.compile(source)
+        if DEBUG.value >= 7:
+            with suppress(Unsupported):
+                print(target.compiler.disassemble(binary))
+        slots = tuple(numbers[buffer] for buffer in buffers)
+        values = tuple(variable.arg[0] for variable in kernel.variables)
+        steps.append(Step(binary, name, slots, values, launch))
+    temps = [size(node.arg.shape) * node.dtype.itemsize for node in plan.temps]
+    return Artifact(tuple(steps), tuple(temps))
+
+
+def _sizes(extents: Sequence[Index]) -> tuple[int, int, int]:
+    x, y, z, *_ = *[extent.hi for extent in extents], 1, 1, 1
+    return x, y, z
+
+
+def work_of(kernel: Kernel) -> tuple[int, int]:
+    """Arithmetic operations of one run, and the bytes that its parameters hold, at upper bounds."""
+    operations = 0
+    for statement, loops in walk(kernel.body):
+        each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
+        if statement.op is Ops.STORE and statement.arg.combine:
+            each += len(statement.arg.places)
+        operations += each * prod(loop.extent.hi for loop in loops)
+    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
+    return operations, sum(sizes)
+
+
+def name_of(kernel: Kernel) -> str:
+    """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
+    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
+    par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
+    words = ["reduce" if red else "map"]
+    for sizes in filter(None, (par, red)):
+        words.append("x".join(sizes[:4]))
+        if len(sizes) > 4:
+            words.append("more")
+    return "_".join(words)

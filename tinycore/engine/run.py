@@ -1,26 +1,28 @@
-"""Launches: slots are bound to memory, programs run in order, work is counted.
+"""Launches: slots are bound to memory, programs run in order, work is counted; and all that again.
 
-In: steps of an execution plan and the memory behind its slots. Out: filled buffers, and an open
-`Recording` of what ran. Next file: capture.py.
+In: steps of an execution plan and the memory behind its slots. Out: filled buffers, and a
+`Recording` of what ran, which a `Captured` replays on other inputs. Next: tensor/jit.py, which
+decides when a replay is legal.
 """
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from tinycore.config import DEBUG
+from tinycore.config import DEBUG, JIT
+from tinycore.engine.cell import PENDING, PINNED, Cell, buffer_of, buffers_read
 from tinycore.errors import CaptureError
 from tinycore.runtime.buffer import Buffer, GlobalCounters
 from tinycore.runtime.contract import Call, Launch
 from tinycore.runtime.device import OpenDevice
-from tinycore.uop import Ops, UOp
-from tinycore.uop.ops import ELEMENTWISE
-from tinycore.uop.shape import size
-from tinycore.uop.sites import evaluated
-from tinycore.uop.tree import Kernel, walk
-from tinycore.util import format_seconds, prod
+from tinycore.runtime.registry import Device
+from tinycore.uop.ops import UOp, toposort
+from tinycore.util import format_seconds
 
 
 class Step(NamedTuple):
@@ -147,25 +149,86 @@ def copied(source: Buffer, device: str) -> Buffer:
     return target
 
 
-def work_of(kernel: Kernel) -> tuple[int, int]:
-    """Arithmetic operations of one run, and the bytes that its parameters hold, at upper bounds."""
-    operations = 0
-    for statement, loops in walk(kernel.body):
-        each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
-        if statement.op is Ops.STORE and statement.arg.combine:
-            each += len(statement.arg.places)
-        operations += each * prod(loop.extent.hi for loop in loops)
-    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
-    return operations, sum(sizes)
+# Replays
+
+# Held weakly, so that what a call drops is not computed for its readers.
+Versions = weakref.WeakKeyDictionary[Cell, UOp]
 
 
-def name_of(kernel: Kernel) -> str:
-    """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
-    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
-    par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
-    words = ["reduce" if red else "map"]
-    for sizes in filter(None, (par, red)):
-        words.append("x".join(sizes[:4]))
-        if len(sizes) > 4:
-            words.append("more")
-    return "_".join(words)
+def versions() -> Versions:
+    """The pending cells, and what is pending in each."""
+    return Versions({cell: cell.uop for cell in PENDING})
+
+
+def written_since(before: Versions) -> list[Cell]:
+    """The pending cells that existed before and were written since."""
+    return [cell for cell in PENDING if cell.stored or before.get(cell, cell.uop) is not cell.uop]
+
+
+class Captured:
+    """The launches of one captured call, in runs on one device each."""
+
+    def __init__(self, recorded: Recording, inputs: Buffers, before: Versions) -> None:
+        by_device = groupby(recorded.launches, key=attrgetter("device"))
+        self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
+        touched = {buffer for launch in recorded.launches for buffer in launch.buffers}
+        self.used = touched.difference(inputs)
+        self.written = recorded.written
+        self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
+        PINNED.update(self.used)
+        read = set(toposort(recorded.roots))
+        kept = {cell: uop for cell, uop in before.items() if cell.uop is not uop or uop in read}
+        self.before = Versions(kept)
+
+    def holds(self) -> bool:
+        """True if no cell that was pending and used at the capture was written since."""
+        return all(cell.uop is uop for cell, uop in self.before.items())
+
+    def waiting(self, inputs: Buffers) -> list[Cell]:
+        """The pending cells to store first: where a replay reads or writes, or what reads that."""
+        written = self.written.union(inputs[k] for k in self.changed)
+        return [
+            cell
+            for cell in PENDING
+            if (cell.stored and buffer_of(cell.stored) in self.used)
+            or written & buffers_read(cell.uop)
+        ]
+
+    def replay(self, inputs: Buffers) -> None:
+        """Run every launch again; an input that a launch uses itself is copied first.
+
+        Raises: LaunchError, DeviceLost.
+        """
+        inputs = [copied(one, one.device) if one in self.used else one for one in inputs]
+        for run in self.runs:
+            run.replay(inputs)
+
+
+class _Run:
+    """Consecutive launches on one device; calls are made anew for changed inputs or variables."""
+
+    def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
+        self.device = device
+        self.steps, used, _ = zip(*launches, strict=True)
+        self.calls = list(map(bound, self.steps, used))
+        self.inputs = inputs
+        given = set(inputs)
+        self.now = inputs, {**BOUND}
+        changing = [step.values or not given.isdisjoint(used) for step, used, _ in launches]
+        self.changing = [*compress(enumerate(launches), changing)]
+
+    def replay(self, inputs: Buffers) -> None:
+        if self.now != (inputs, BOUND):
+            swap = dict(zip(self.inputs, inputs, strict=True))
+            for k, (step, buffers, _) in self.changing:
+                swapped = [swap.get(buffer, buffer) for buffer in buffers]
+                self.calls[k] = bound(step, swapped)
+            self.now = inputs, {**BOUND}
+        device = Device[self.device]
+        graph = device.device.graph
+        if not graph or DEBUG.value >= 2 or JIT.value == 2:
+            launch(self.steps, self.calls, device)
+            return
+        with device.guard("graph replay"):
+            graph.replay(self.calls)
+        count(self.steps)

@@ -14,7 +14,7 @@ from typing import Any
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.dtype import DType, decode, dtypes, encode
-from tinycore.engine.compile import Artifact, build_plan, load
+from tinycore.engine.plan import Artifact, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device

@@ -1,6 +1,6 @@
 """TinyJit: a function of tensors is run, then captured, then replayed.
 
-Comes in: a function and its arguments. Goes out: what it returns. Next: engine/capture.py.
+Comes in: a function and its arguments. Goes out: what it returns. Next: engine/run.py.
 """
 
 import weakref
@@ -22,9 +22,8 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tinycore.config import DEFAULT_FLOAT, DEV, JIT, NO_GRAD, TRAINING
 from tinycore.dtype import DType
-from tinycore.engine.capture import Captured, versions, written_since
 from tinycore.engine.cell import PENDING, Cell, buffer_of
-from tinycore.engine.run import OPEN, recording
+from tinycore.engine.run import OPEN, Captured, recording, versions, written_since
 from tinycore.errors import ArgumentError, CaptureError, warn_once
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.autograd import REQUIRING, realize_cells

@@ -10,7 +10,7 @@ from tests.ir.cases import by_launches
 from tinycore.codegen.optimize.actions import Actions
 from tinycore.config import Context
 from tinycore.engine import tune
-from tinycore.engine.compile import Artifact
+from tinycore.engine.plan import Artifact
 from tinycore.engine.tune import Tuner, Worker, plan_of
 from tinycore.engine.worker import Bench
 from tinycore.runtime.device import OpenDevice

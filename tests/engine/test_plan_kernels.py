@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from tests.codegen.harness import kernel_of, target
-from tinycore.engine.compile import build
+from tinycore.engine.plan import build
 from tinycore.runtime.contract import Target
 from tinycore.runtime.errors import Unsupported
 
