@@ -11,9 +11,8 @@ from tinycore.dtype import dtypes
 from tinycore.errors import GradientError
 from tinycore.gradient import RULES, gradient
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
+from tinycore.uop.graph import elementwise, shape_of
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, const
-from tinycore.uop.shape import shape_of
 from tinycore.uop.table import GRAPH
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from tinycore.errors import GradientError
 from tinycore.uop import graph
+from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
-from tinycore.uop.shape import shape_of, size_of
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, its gradient) -> gradient of a source
 _PLAIN = ELEMENTWISE | {Ops.REDUCE}  # may get a constant gradient as a scalar

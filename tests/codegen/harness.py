@@ -17,7 +17,6 @@ from tinycore.config import Context
 from tinycore.dtype import DType, dtypes
 from tinycore.runtime.contract import Caps, Compiler, Space, Target
 from tinycore.runtime.errors import CompileError
-from tinycore.uop.affine import evaluate
 from tinycore.uop.lowered import Lowered
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse
@@ -123,7 +122,7 @@ class Built:
 
     def grid(self, **values: int) -> list[int]:
         """The launch size at these values."""
-        return [evaluate(extent, lambda atom: values[atom.name]) for extent in self.program.grid]
+        return [extent.evaluate(lambda atom: values[atom.name]) for extent in self.program.grid]
 
 
 def run(text: str, arrays: Sequence[Array], workers: int = 1, **sizes: int) -> None:

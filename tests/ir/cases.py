@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.ir import read_units
 from tinycore.runtime.ref import check_kernel
 from tinycore.runtime.ref.memory import initial
-from tinycore.uop.shape import size
+from tinycore.uop.index import size
 from tinycore.uop.tree import Kernel, Plan
 
 Array = NDArray[np.generic]

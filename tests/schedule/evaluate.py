@@ -11,10 +11,9 @@ import numpy as np
 
 from tinycore.dtype import DType
 from tinycore.uop import graph
-from tinycore.uop.affine import evaluate as evaluate_index
-from tinycore.uop.index import Index
+from tinycore.uop.graph import shape_of
+from tinycore.uop.index import Dim, Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
-from tinycore.uop.shape import Dim, shape_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _COMBINE: dict[str, Any] = {
@@ -49,7 +48,7 @@ class Evaluator:
     def number(self, extent: Dim) -> int:
         """An extent or a bound as an integer."""
         if isinstance(extent, Index):
-            return int(evaluate_index(extent, lambda atom: self.variables[atom.name]))
+            return int(extent.evaluate(lambda atom: self.variables[atom.name]))
         return extent
 
     def shape(self, node: UOp) -> tuple[int, ...]:

@@ -26,10 +26,9 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import Schedule
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
-from tinycore.uop.index import as_index, variable
+from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.index import as_index, upper_shape, variable
 from tinycore.uop.ops import Ops, UOp, const, toposort
-from tinycore.uop.shape import shape_of, size_of, upper_shape
 
 LIMITS = (
     Limits(units=2, row=16, row_axes=64),

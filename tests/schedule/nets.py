@@ -9,9 +9,9 @@ from itertools import count, pairwise
 from tinycore.dtype import DType, dtypes
 from tinycore.gradient import gradient
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
+from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.index import Shape
 from tinycore.uop.ops import Ops, UOp, const
-from tinycore.uop.shape import Shape, shape_of, size_of
 
 _numbers = count(1)
 

@@ -15,8 +15,9 @@ from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.emit import ScheduledKernel
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
+from tinycore.uop.graph import shape_of
+from tinycore.uop.index import upper_shape
 from tinycore.uop.printer import canonical, show
-from tinycore.uop.shape import shape_of, upper_shape
 from tinycore.uop.spec import check
 from tinycore.uop.tree import walk
 

@@ -13,7 +13,7 @@ from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import find_stages
 from tinycore.uop import UOp, graph
-from tinycore.uop.shape import size_of
+from tinycore.uop.graph import size_of
 
 rng = np.random.default_rng(3)
 

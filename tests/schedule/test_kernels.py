@@ -14,10 +14,9 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise
-from tinycore.uop.index import variable
+from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.index import upper_shape, variable
 from tinycore.uop.ops import Ops, UOp, const, toposort
-from tinycore.uop.shape import shape_of, size_of, upper_shape
 
 rng = np.random.default_rng(11)
 LIMITS = Limits(units=2)

@@ -9,12 +9,10 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.expression import Push
 from tinycore.uop import graph
-from tinycore.uop.affine import NEVER, mask_of
-from tinycore.uop.graph import elementwise
-from tinycore.uop.index import axis, variable
+from tinycore.uop.graph import elementwise, shape_of
+from tinycore.uop.index import NEVER, axis, mask_of, variable
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
 from tinycore.uop.printer import Printer
-from tinycore.uop.shape import shape_of
 from tinycore.uop.simplify import scalar
 from tinycore.uop.tree import index_value, mask_value
 

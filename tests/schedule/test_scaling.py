@@ -13,9 +13,8 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
-from tinycore.uop.graph import elementwise
-from tinycore.uop.index import TABLES, Tables
-from tinycore.uop.shape import shape_of, upper_shape
+from tinycore.uop.graph import elementwise, shape_of
+from tinycore.uop.index import TABLES, Tables, upper_shape
 
 Sinks = list[tuple[UOp, UOp | None]]
 FACTOR = 2.3

@@ -6,17 +6,20 @@ import random
 import pytest
 
 from tinycore.dtype import dtypes
-from tinycore.uop.affine import (
+from tinycore.uop.index import (
     NEVER,
+    Index,
+    alias,
+    as_index,
     at_least_zero,
     atoms,
-    evaluate,
+    axis,
+    digit,
+    gather,
+    make,
     mask_of,
-    replaced,
-    substitute,
-    unalias,
+    variable,
 )
-from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, make, variable
 from tinycore.uop.ops import const
 from tinycore.uop.printer import Printer
 from tinycore.uop.tree import let
@@ -51,7 +54,7 @@ def random_index(rng: random.Random, names: dict[str, int], depth: int) -> tuple
 
 def at(value: Index, env: dict[str, int]) -> int:
     """The number that `value` is where the axes have these values."""
-    return evaluate(value, lambda atom: env[atom.name])  # type: ignore[no-any-return]
+    return value.evaluate(lambda atom: env[atom.name])  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -113,7 +116,7 @@ def test_a_split_reshape_flip_chain_folds_back() -> None:
 
 def test_substitution_simplifies_digits_again() -> None:
     i, j, k = axis("i", 8), axis("j", 4), axis("k", 32)
-    folded = substitute(digit(k, 4, 0), {k.terms[0][0]: 4 * i + j})
+    folded = digit(k, 4, 0).substitute({k.terms[0][0]: 4 * i + j})
     assert folded is i
 
 
@@ -121,13 +124,13 @@ def test_an_alias_carries_the_bounds_of_its_mask_until_it_is_dropped() -> None:
     i = axis("i", 10)
     padded = alias(i - 1, 0, 7)
     assert digit(padded, 8, 0) is make(0)
-    assert unalias(padded) is i - 1
+    assert padded.unalias() is i - 1
     assert shown(digit(padded, 4, 0)) == "(i + 3)//4 - 1"
 
 
 def test_a_product_of_digits_is_evaluated() -> None:
     product = digit(axis("i", 8), 2, 0) * variable("n", 1, 9)
-    assert evaluate(product, lambda atom: {"i": 5, "n": 3}[atom.name]) == 6
+    assert product.evaluate(lambda atom: {"i": 5, "n": 3}[atom.name]) == 6
 
 
 def test_products_and_gathers_are_atoms() -> None:
@@ -138,7 +141,7 @@ def test_products_and_gathers_are_atoms() -> None:
     first, second = (let(name, const(1, dtypes.int32)) for name in ("a", "b"))
     place = gather(first, 5)
     assert shown(3 * place) == "3*(a in 5)"
-    moved = replaced(3 * place, lambda atom: gather(second, 5), {})
+    moved = (3 * place).replaced(lambda atom: gather(second, 5), {})
     assert shown(moved) == "3*(b in 5)"
     assert {atom.kind for atom in atoms(product + place)} == {
         "variable",

@@ -8,8 +8,7 @@ import pytest
 from tests.uop.values import FLOATS, compute, leaf, points, same
 from tinycore.dtype import DType, dtypes
 from tinycore.uop import Ops, PatternMatcher, UOp, graph_rewrite
-from tinycore.uop.affine import mask_of
-from tinycore.uop.index import Index, alias, axis, digit, variable
+from tinycore.uop.index import Index, alias, axis, digit, mask_of, variable
 from tinycore.uop.ops import const, toposort
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple, simplify
 from tinycore.uop.tree import index_value, mask_value

@@ -12,8 +12,7 @@ from tests.ir import NAMES, read_units
 from tests.uop.test_index import random_index
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
-from tinycore.uop.affine import NEVER, both, mask_of
-from tinycore.uop.index import Index, as_index, axis, digit, gather, variable
+from tinycore.uop.index import NEVER, Index, as_index, axis, both, digit, gather, mask_of, variable
 from tinycore.uop.ops import Ops, UOp, alu, const
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import show

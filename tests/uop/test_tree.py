@@ -1,8 +1,7 @@
 """Arguments are searched and mapped by type; trees and expressions are rebuilt by one walk."""
 
 from tinycore.dtype import dtypes
-from tinycore.uop.affine import NEVER, mask_of
-from tinycore.uop.index import Index, axis, gather, make
+from tinycore.uop.index import NEVER, Index, axis, gather, make, mask_of
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.tree import (
     Access,

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinycore.dtype import DType, dtypes
-from tinycore.uop.affine import atoms, evaluate
-from tinycore.uop.index import Index
+from tinycore.uop.index import Index, atoms
 from tinycore.uop.ops import Ops, UOp, toposort
 
 Array = np.ndarray[Any, Any]
@@ -75,9 +74,9 @@ def _value(node: UOp, src: list[Array], env: Mapping[Any, Array]) -> Array:
     if node.op is Ops.CONST:
         return np.array([node.arg], dtype=name)
     if node.op is Ops.INDEX:
-        return np.asarray(evaluate(node.arg, lambda atom: env[atom])).astype(name)
+        return np.asarray(node.arg.evaluate(lambda atom: env[atom])).astype(name)
     if node.op is Ops.MASK:
-        parts = [evaluate(value, lambda atom: env[atom]) >= 0 for value in node.arg]
+        parts = [value.evaluate(lambda atom: env[atom]) >= 0 for value in node.arg]
         return np.asarray(np.logical_and.reduce(parts))
     if node.op is Ops.CAST:
         return src[0].astype(name)

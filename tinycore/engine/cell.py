@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
+from tinycore.uop.index import Shape
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import Shape
 
 _data: WeakKeyDictionary[UOp, Buffer] = WeakKeyDictionary()
 

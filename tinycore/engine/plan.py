@@ -23,10 +23,10 @@ from tinycore.runtime.contract import Launch, Target
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.runtime.errors import Unsupported
 from tinycore.schedule import Sinks, create_schedule
-from tinycore.uop.index import Index
+from tinycore.uop.graph import size_of
+from tinycore.uop.index import Index, size
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, arena, toposort
 from tinycore.uop.printer import kernel_key
-from tinycore.uop.shape import size, size_of
 from tinycore.uop.sites import evaluated
 from tinycore.uop.tree import Kernel, Plan, walk
 from tinycore.util import listed, prod, round_up

@@ -15,8 +15,8 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.schedule import Sinks
 from tinycore.uop import graph
+from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.ops import Ops, UOp, toposort
-from tinycore.uop.shape import shape_of, size_of
 from tinycore.uop.tree import Rebuild, indices
 
 

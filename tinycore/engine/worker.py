@@ -18,9 +18,9 @@ from tinycore.engine.plan import Artifact, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
+from tinycore.uop.index import size
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
-from tinycore.uop.shape import size
 from tinycore.uop.tree import Kernel
 from tinycore.util import np
 

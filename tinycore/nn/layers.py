@@ -10,7 +10,7 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.tensor import Tensor
 from tinycore.tensor.spelling import extents, spread
-from tinycore.uop.shape import size
+from tinycore.uop.index import size
 
 Numbers = int | Sequence[int]
 

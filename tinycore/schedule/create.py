@@ -13,8 +13,8 @@ from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, below, home_of, lower_sinks
 from tinycore.schedule.stages import find_stages
+from tinycore.uop.graph import size_of
 from tinycore.uop.ops import Nodes, Ops, UOp, arena
-from tinycore.uop.shape import size_of
 from tinycore.uop.spec import check
 
 Sinks = Sequence[tuple[UOp, UOp | None]]

@@ -15,9 +15,8 @@ from tinycore.schedule.expression import Dependence, Rewrite, parts, reductions
 from tinycore.schedule.groups import Group
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Nest, Part, Writer
-from tinycore.uop.affine import atoms
+from tinycore.uop.index import atoms, size
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, factors, postorder
-from tinycore.uop.shape import size
 from tinycore.uop.simplify import simple
 from tinycore.uop.tree import Access, Kernel, store
 

@@ -8,10 +8,25 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.uop.affine import Mask, atoms, both, mask_of, unalias
-from tinycore.uop.index import Index, alias, as_index, axis, digit, gather, variable
+from tinycore.uop.graph import shape_of
+from tinycore.uop.index import (
+    Dim,
+    Index,
+    Mask,
+    Shape,
+    alias,
+    as_index,
+    atoms,
+    axis,
+    both,
+    digit,
+    gather,
+    mask_of,
+    upper,
+    upper_shape,
+    variable,
+)
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, postorder
-from tinycore.uop.shape import Dim, Shape, shape_of, upper, upper_shape
 from tinycore.uop.simplify import choose, index_of, number, scalar, simple
 from tinycore.uop.tree import Access, BufferArg, Rebuild, gathered, indices, load
 
@@ -159,7 +174,7 @@ class Push:
         step; else the fill is chosen after the expression."""
         node, indices, (mask, count) = state
         below, proof, fill = source_place(node, indices)
-        proved = mask_of(map(unalias, proof))
+        proved = mask_of(map(Index.unalias, proof))
         need = self._descend(node.source, below, (both(mask, proved), count))
         value = yield need
         arg = value.arg

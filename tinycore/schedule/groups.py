@@ -12,10 +12,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from tinycore.schedule.expression import Dependence, Indices, reductions
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, Stages, pick
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import axes_over
+from tinycore.uop.graph import shape_of, size_of
+from tinycore.uop.index import Shape, atoms, axes_over, size
 from tinycore.uop.ops import Ops, UOp, factors
-from tinycore.uop.shape import Shape, shape_of, size, size_of
 
 Dims = Mapping[Stage, Sequence[int]]  # which dimensions are axes of a group
 Pairs = Mapping[int, int]  # axes of two groups, side by side

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from tinycore.dtype import Scalar, dtypes
 from tinycore.uop import graph
+from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.ops import CASTS, ELEMENTWISE, MONOIDS, MOVEMENT, Ops, UOp, toposort
-from tinycore.uop.shape import shape_of, size_of
 
 WRITES = frozenset({Ops.STORE, Ops.SCATTER})
 _KEPT = WRITES | {Ops.CONTIGUOUS}

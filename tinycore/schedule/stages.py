@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 
 from tinycore.schedule.expression import Indices, Inner, Push, reads_in, replaced
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
-from tinycore.uop.affine import substitute
-from tinycore.uop.graph import apply_view, gather
-from tinycore.uop.index import axes_over
+from tinycore.uop.graph import apply_view, gather, shape_of, size_of
+from tinycore.uop.index import Shape, axes_over, size, upper_shape
 from tinycore.uop.ops import Ops, UOp
-from tinycore.uop.shape import Shape, shape_of, size, size_of, upper_shape
 from tinycore.uop.tree import Access, buffer, gathered, load
 
 T = TypeVar("T")
@@ -199,7 +197,7 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> Iterable[
         for user, indices in readers[inner.node]:
             pairs = zip(inner.axes, indices, strict=True)
             env = {own.terms[0][0]: index for own, index in pairs if own.terms}
-            read = user, tuple(substitute(index, env) for index in place)
+            read = user, tuple(index.substitute(env) for index in place)
             if read not in found and user.is_inline:
                 work.append(read)
             found[read] = None

@@ -14,10 +14,9 @@ from typing import NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
 from tinycore.schedule.nodes import home_of
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, as_index, axis
+from tinycore.uop.graph import shape_of
+from tinycore.uop.index import Atom, Index, Shape, as_index, atoms, axis, upper_shape
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, postorder
-from tinycore.uop.shape import Shape, shape_of, upper_shape
 from tinycore.uop.tree import Access, BufferArg, Kernel, buffer, let, load, loop, mapped, store
 
 _HEIGHT = 64  # nested ops in a statement: others recurse into it

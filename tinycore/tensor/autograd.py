@@ -16,8 +16,8 @@ from tinycore.gradient import gradient as differentiate
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.base import Frame, RequiresGrad
 from tinycore.uop import Nodes, graph
+from tinycore.uop.graph import shape_of
 from tinycore.uop.ops import Ops, UOp, postorder, toposort
-from tinycore.uop.shape import shape_of
 from tinycore.uop.tree import Rebuild
 
 Values = dict[Cell, UOp]  # a cell and what it is computed from

@@ -16,8 +16,9 @@ from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import ArgumentError, DeviceError, DTypeError, IndexingError, ShapeError
 from tinycore.tensor.spelling import Axes, number
 from tinycore.uop import graph
+from tinycore.uop.graph import View, shape_of, size_of
+from tinycore.uop.index import Dim, Shape, upper_shape
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
-from tinycore.uop.shape import Dim, Shape, View, shape_of, size_of, upper_shape
 
 DTypeLike = DType | str | None
 """A type, its name, or None for the usual one."""

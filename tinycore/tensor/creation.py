@@ -26,8 +26,8 @@ from tinycore.tensor.base import (
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.spelling import extents
 from tinycore.uop import Ops, UOp, graph
+from tinycore.uop.index import upper_shape
 from tinycore.uop.ops import const
-from tinycore.uop.shape import upper_shape
 from tinycore.util import ceildiv, np, prod
 
 WIDENED = (dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2)

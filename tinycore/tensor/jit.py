@@ -29,8 +29,8 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.autograd import REQUIRING, realize_cells
 from tinycore.tensor.base import Frame
 from tinycore.tensor.tensor import Tensor
+from tinycore.uop.graph import shape_of
 from tinycore.uop.index import Index
-from tinycore.uop.shape import shape_of
 from tinycore.util import listed
 
 Named = tuple[str, Any]

@@ -13,7 +13,7 @@ from tinycore.tensor.base import common_dtype
 from tinycore.tensor.movement import Movement
 from tinycore.tensor.spelling import choice, extents, spelled, spread, whole
 from tinycore.uop import graph
-from tinycore.uop.shape import size
+from tinycore.uop.index import size
 from tinycore.util import ceildiv
 
 T = TypeVar("T")

@@ -10,8 +10,7 @@ from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import Frame
 from tinycore.tensor.spelling import extents, spelled, spread
 from tinycore.uop import Ops, graph
-from tinycore.uop.index import simplest
-from tinycore.uop.shape import Dim, Shape, size
+from tinycore.uop.index import Dim, Shape, simplest, size
 from tinycore.util import ceildiv
 
 

@@ -22,7 +22,7 @@ from tinycore.tensor.creation import Creation, stored
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import extents, number, spelled
 from tinycore.uop import UOp, graph
-from tinycore.uop.shape import Shape, size, upper_shape
+from tinycore.uop.index import Shape, size, upper_shape
 from tinycore.util import np, prod
 
 Pair = tuple[UOp, UOp]

@@ -13,7 +13,7 @@ from tinycore.tensor.functions import Functions
 from tinycore.tensor.joining import Joining
 from tinycore.tensor.spelling import Axes, spelled
 from tinycore.uop import graph
-from tinycore.uop.shape import Shape, size
+from tinycore.uop.index import Shape, size
 
 
 class Reduction(Functions, Joining):

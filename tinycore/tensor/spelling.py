@@ -10,8 +10,7 @@ from operator import index
 from typing import Any, ParamSpec, TypeVar
 
 from tinycore.errors import ArgumentError, ShapeError
-from tinycore.uop.index import Index
-from tinycore.uop.shape import Dim, Shape
+from tinycore.uop.index import Dim, Index, Shape
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,9 +20,7 @@ from tinycore.tensor.creation import WIDENED, Creation
 from tinycore.tensor.reduction import Reduction
 from tinycore.tensor.spelling import spelled
 from tinycore.uop import Ops, graph
-from tinycore.uop.affine import evaluate
-from tinycore.uop.index import Index
-from tinycore.uop.shape import upper_shape
+from tinycore.uop.index import Index, upper_shape
 from tinycore.util import np
 
 A = TypeVar("A", bound="Storage")
@@ -336,7 +334,7 @@ class Storage(Reduction, Creation):
 
 def _now(arg: Any) -> Any:
     if isinstance(arg, Index):
-        return evaluate(arg, lambda atom: BOUND[atom.name])
+        return arg.evaluate(lambda atom: BOUND[atom.name])
     if isinstance(arg, tuple) and not isinstance(arg, graph.SkewArg):
         return tuple(_now(part) for part in arg)
     return arg

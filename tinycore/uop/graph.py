@@ -1,6 +1,7 @@
 """Makes graph nodes: pure, with shapes that fit, folded where that costs nothing.
 
-Comes in: nodes and arguments. Goes out: the node, or an equal simpler one. Shapes: shape.py.
+Comes in: nodes and arguments. Goes out: the node, or an equal simpler one, and its shape: one rule
+an op, computed once a node.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -8,10 +9,11 @@ from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
-from tinycore.uop.index import as_index, simplest
-from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const, toposort
-from tinycore.uop.shape import Dim, Shape, View, shape_of, upper
+from tinycore.uop.index import Dim, Shape, as_index, simplest, size, upper
+from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, alu, const, postorder, toposort
+from tinycore.util import dedup
 
+View = tuple[tuple[Ops, object], ...]
 Pair = tuple[Dim, Dim]
 Pairs = tuple[Pair, ...]
 
@@ -54,6 +56,59 @@ class ReduceArg(NamedTuple):
 
     axes: tuple[int, ...]
     combine: str
+
+
+# Shapes
+
+
+def shape_of(node: UOp) -> Shape:
+    """The shape of a graph node. Raises: ShapeError if elementwise sources differ in shape."""
+    if node._shape is None:
+        for inner in postorder([node], lambda one: [x for x in one.src if x._shape is None]):
+            inner._shape = _derived(inner)
+    return node._shape  # type: ignore[no-any-return]
+
+
+def size_of(node: UOp) -> int:
+    """The `size` of a node's shape."""
+    return size(shape_of(node))
+
+
+def _derived(node: UOp) -> Any:
+    """The shape of a node whose sources have theirs."""
+    arg, op = node.arg, node.op
+    if op in ELEMENTWISE:
+        return _common(node)
+    shape = node.source._shape if node.src else ()
+    match op:
+        case Ops.BUFFER:
+            return arg.shape
+        case Ops.IOTA:
+            return (arg,)
+        case Ops.RESHAPE | Ops.EXPAND:
+            return arg
+        case Ops.PERMUTE:
+            return tuple([shape[axis] for axis in arg])
+        case Ops.PAD:
+            pairs = zip(shape, arg.pairs, strict=True)
+            return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
+        case Ops.SHRINK:
+            return tuple([simplest(end - begin) for begin, end in arg])
+        case Ops.SKEW:
+            return (*shape[: arg.axis], arg.extent, *shape[arg.axis + 1 :])
+        case Ops.REDUCE:
+            return tuple([1 if k in arg.axes else n for k, n in enumerate(shape)])
+        case Ops.GATHER:
+            return (*node.src[1]._shape, *shape[1:])
+    return shape
+
+
+def _common(node: UOp) -> Shape:
+    shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
+    if len(shapes) > 1:
+        found = f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ"
+        raise ShapeError(f"{found}; expected equal shapes. Expand the smaller one.")
+    return shapes[0] if shapes else ()
 
 
 # Leaves

@@ -1,15 +1,17 @@
 """Index arithmetic as a value: constant + sum of integer coefficient x atom, interned and bounded.
 
-Comes in: axes, variables and integers. Goes out: addresses and masks in one normal form. Next file:
-affine.py.
+Comes in: axes, variables and integers. Goes out: addresses and masks in one normal form, for other
+axes, or as numbers. Next file: tree.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import count, product
-from math import gcd
+from math import gcd, prod
+from operator import attrgetter, mul
 from typing import Any, TypeVar
 
 V = TypeVar("V")
@@ -42,6 +44,9 @@ class Atom:
 
 
 Terms = tuple[tuple[Atom, int], ...]
+Mask = tuple["Index", ...]  # a conjunction: each is at least zero
+Leaf = Callable[[Atom], "Index | None"]
+Memo = dict["Index", "Index"]
 
 
 class Index:
@@ -101,10 +106,45 @@ class Index:
         terms = [f"{c}*{atom}" for atom, c in self.terms]
         return f"Index({' + '.join([*terms, str(self.const)])})"
 
+    def substitute(self, env: Mapping[Atom, Index]) -> Index:
+        """This with the atoms of `env` replaced and digits above them simplified again."""
+        return self.replaced(env.get, {})
+
+    def unalias(self) -> Index:
+        """This with what a mask proved simplified into it, the mask being kept apart."""
+        return self.replaced(lambda atom: None, TABLES.plain)
+
+    def replaced(self, leaf: Leaf, memo: Memo) -> Index:
+        """This with each atom, wherever it stands, as `leaf` gives it; None keeps it, but an alias
+        ends.
+
+        Calls with one `leaf` may share a `memo`.
+        """
+        if self not in memo:
+            memo[self] = rebuild(self, lambda atom: leaf(atom) or _of_new_parts(atom, leaf, memo))
+        return memo[self]
+
+    def evaluate(self, read: Callable[[Atom], Any]) -> Any:
+        """The number or array that this is if `read` gives its axes, variables and gathers."""
+        total: Any = self.const
+        for atom, factor in self.terms:
+            if atom.parts:
+                parts = [part.evaluate(read) for part in atom.parts]
+                number = reduce(mul, parts) // atom.divisor
+                number = number % atom.modulus if atom.modulus else number
+            else:
+                number = read(atom)
+            total = total + factor * number
+        return total
+
     @property
     def is_const(self) -> bool:
         """True if it has no atoms."""
         return not self.terms
+
+
+Dim = int | Index
+Shape = tuple[Dim, ...]
 
 
 class Table(dict[Any, V]):
@@ -152,18 +192,35 @@ def make(const: int, terms: Terms = ()) -> Index:
     return TABLES.values[const, terms]
 
 
-def as_index(value: Index | int) -> Index:
+def as_index(value: Dim) -> Index:
     """An integer as an index value."""
     if isinstance(value, int):
         return make(value)
     return value
 
 
-def simplest(value: Index | int) -> Index | int:
+def simplest(value: Dim) -> Dim:
     """An integer if nothing is symbolic."""
     if isinstance(value, int) or value.terms:
         return value
     return value.const
+
+
+def size(shape: Iterable[Dim]) -> int:
+    """The number of elements at the upper bounds of symbolic extents."""
+    return prod(map(upper, shape))
+
+
+def upper(extent: Dim) -> int:
+    """The largest value of an extent."""
+    if isinstance(extent, int):
+        return extent
+    return extent.hi
+
+
+def upper_shape(shape: Shape) -> tuple[int, ...]:
+    """A shape at its upper bounds: how buffers are laid out."""
+    return tuple(map(upper, shape))
 
 
 def of_atom(atom: Atom) -> Index:
@@ -173,12 +230,12 @@ def of_atom(atom: Atom) -> Index:
     return make(0, ((atom, 1),))
 
 
-def axis(name: str, extent: Index | int) -> Index:
+def axis(name: str, extent: Dim) -> Index:
     """The value of loop axis `name`."""
     return of_atom(TABLES.named["axis", 0, as_index(extent).hi - 1, name])
 
 
-def axes_over(name: str, shape: Iterable[Index | int]) -> tuple[Index, ...]:
+def axes_over(name: str, shape: Iterable[Dim]) -> tuple[Index, ...]:
     """The axes name0, name1, ... of a shape."""
     return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 
@@ -227,7 +284,7 @@ def collect(const: int, factors: dict[Atom, int]) -> Index:
     return make(const, tuple(sorted(terms)))
 
 
-def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
+def rebuild(value: Index, leaf: Leaf) -> Index:
     """`value` with each atom replaced by what `leaf` gives; None keeps it."""
     found = {atom: leaf(atom) for atom, _ in value.terms}
     if not any(found.values()):
@@ -239,6 +296,24 @@ def rebuild(value: Index, leaf: Callable[[Atom], Index | None]) -> Index:
         const += factor * new.const
         add(factors, new.terms, factor)
     return collect(const, factors)
+
+
+def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
+    parts = tuple([part.replaced(leaf, memo) for part in atom.parts])
+    if parts == atom.parts and atom.kind != "alias":
+        return None
+    return digit(reduce(mul, parts), atom.divisor, atom.modulus)
+
+
+def atoms(*values: Index) -> frozenset[Atom]:
+    """The axes, variables and gathers that `values` depend on."""
+    known = TABLES.atoms.get(values)
+    if known is not None:
+        return known
+    found: set[Atom] = set()
+    for atom in [atom for value in values for atom, _ in value.terms]:
+        found |= atoms(*atom.parts) or {atom}
+    return TABLES.atoms.setdefault(values, frozenset(found))
 
 
 # Digits. A period P is what a digit does not see: divisor * modulus, or only divisor, whose
@@ -310,4 +385,47 @@ def _digit_of_digit(value: Index, divisor: int, modulus: int) -> Index | None:
     return digit(inner, atom.divisor * divisor, modulus or left)
 
 
+# Masks
+
+
+def at_least_zero(value: Index) -> Index:
+    """The normal form of value >= 0: 0 if it always holds, -1 if it never does.
+
+    Terms too small to matter are dropped: 4*i + j >= 0 with 0 <= j < 4 is i >= 0.
+    """
+    if value.lo >= 0:
+        return make(0)
+    if value.hi < 0:
+        return NEVER[0]
+    factors = [abs(c) for _, c in value.terms]
+    for group in sorted({gcd(*factors), *factors} - {1}, reverse=True):
+        quotient, rest = divided(value, group)
+        if rest.hi < group:
+            return at_least_zero(quotient)
+    return value
+
+
+def mask_of(constraints: Iterable[Index]) -> Mask:
+    """The conjunction of constraints in normal form, without those that others imply."""
+    return _conjunction([*map(at_least_zero, constraints)])
+
+
+def both(first: Mask, second: Mask) -> Mask:
+    """The conjunction of two masks."""
+    if not first or not second:
+        return first or second
+    return _conjunction([*first, *second])
+
+
+def _conjunction(values: list[Index]) -> Mask:
+    values.sort(key=attrgetter("const"), reverse=True)
+    if NEVER[0] in values:
+        return NEVER
+    least = {value.terms: value for value in values}  # the last of equal terms
+    least.pop((), None)  # always true
+    return tuple([least[terms] for terms in sorted(least)])
+
+
 TABLES = Tables()
+NEVER: Mask = (make(-1),)
+"""The mask that lets nothing through."""

@@ -12,8 +12,7 @@ from hashlib import blake2b
 
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
-from tinycore.uop.affine import Mask, atoms, unalias
-from tinycore.uop.index import Atom, Index, make
+from tinycore.uop.index import Atom, Index, Mask, atoms, make
 from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
 from tinycore.uop.parser import parse
 from tinycore.uop.reader import ATOM, LEVELS
@@ -180,7 +179,7 @@ class Printer:
 
     def index(self, value: Index) -> str:
         """An index value, its terms sorted by coefficient, then by name."""
-        value = unalias(value)
+        value = value.unalias()
         terms = sorted((c < 0, -abs(c), self.atom(atom), c) for atom, c in value.terms)
         alone = len(terms) == 1 and value.const == 0
         texts = []

@@ -12,8 +12,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 from tinycore.dtype import DType, dtypes
 from tinycore.errors import ParseError
-from tinycore.uop.affine import NEVER, Mask, both
-from tinycore.uop.index import Index, as_index, axis, digit, gather
+from tinycore.uop.index import NEVER, Index, Mask, as_index, axis, both, digit, gather
 from tinycore.uop.ops import BINARY, ELEMENTWISE, SHIFTS, Ops, UOp, const, unfolded
 from tinycore.uop.tree import Access, all_of, index_value, load, mask_value
 

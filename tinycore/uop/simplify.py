@@ -8,8 +8,7 @@ given.
 from collections.abc import Callable
 
 from tinycore.dtype import DType, Scalar, dtypes, promote
-from tinycore.uop.affine import Mask, both
-from tinycore.uop.index import Index, as_index
+from tinycore.uop.index import Index, Mask, as_index, both
 from tinycore.uop.ops import BINARY, CASTS, COMMUTATIVE, SHIFTS, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import all_of, index_value, mask_value
 from tinycore.uop.upat import COUNTERS, PatternMatcher, Result, Rule, UPat, rule

@@ -11,8 +11,7 @@ from typing import Any
 
 from tinycore.errors import SpecError
 from tinycore.uop import sites
-from tinycore.uop.affine import NEVER, atoms, evaluate, unalias
-from tinycore.uop.index import Atom, Index, of_atom
+from tinycore.uop.index import NEVER, Atom, Index, atoms, of_atom
 from tinycore.uop.lowered import Defects, misfits
 from tinycore.uop.ops import DEPENDENT, ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
@@ -96,7 +95,7 @@ def names_are_in_scope(site: Site) -> Defects:
     nodes = (*site.nodes, statement)  # `own` has names of its own
     args = [node.arg.shape if node.op is Ops.BUFFER else node.arg for node in nodes]
     for value in indices((*args,)):
-        if unalias(value) is not value:
+        if value.unalias() is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
         for atom in atoms(value):
             if atom.kind != "gather" and known.get(atom.name) is not of_atom(atom):
@@ -140,7 +139,7 @@ def indices_are_in_bounds(site: Site) -> Defects:
             point = counterexample(goal, [*around, *use.access.mask])
             if point is not None:
                 place = f"{Printer().index(value)} of {use.buffer.name}"
-                number = evaluate(value, point.__getitem__)
+                number = value.evaluate(point.__getitem__)
                 yield f"index {place} is {number} at {point}; expected a mask or a larger extent."
 
 
@@ -156,7 +155,7 @@ def counterexample(value: Index, given: Sequence[Index]) -> dict[Atom, int] | No
         points[atom] = numbers.clip(atom.lo, atom.hi)
     wrong: Any = True
     for known in (-1 - value, *given):
-        wrong &= evaluate(known, points.__getitem__) >= 0
+        wrong &= known.evaluate(points.__getitem__) >= 0
     for place in np().flatnonzero(wrong):
         return {atom: int(column[place]) for atom, column in points.items()}
     return None

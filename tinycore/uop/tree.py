@@ -8,8 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes
-from tinycore.uop.affine import NEVER, Mask, atoms, mask_of, replaced
-from tinycore.uop.index import TABLES, Atom, Index, as_index, axis, gather
+from tinycore.uop.index import (
+    NEVER,
+    TABLES,
+    Atom,
+    Index,
+    Mask,
+    as_index,
+    atoms,
+    axis,
+    gather,
+    mask_of,
+)
 from tinycore.uop.ops import Nodes as Nodes, Ops, UOp, const, postorder
 
 GLOBAL = "global"
@@ -256,7 +266,7 @@ class Rebuild:
 
     def index(self, value: Index) -> Index:
         """An index value with atoms replaced."""
-        return replaced(value, self._atom, self.indices)
+        return value.replaced(self._atom, self.indices)
 
     def _atom(self, atom: Atom) -> Index | None:
         if self.env and atom in self.env:

@@ -16,7 +16,6 @@ from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.errors import SpecError
 from tinycore.runtime.ref import RefError, run_kernel
-from tinycore.uop.affine import evaluate
 from tinycore.uop.ops import arena
 from tinycore.uop.printer import show
 from tinycore.uop.spec import check
@@ -65,7 +64,7 @@ def arrays_for(kernel: Kernel, seed: int) -> list[Array]:
     random = np.random.default_rng(seed)
     found = []
     for param in kernel.params:
-        shape = [evaluate(extent, lambda atom: atom.hi) for extent in param.arg.shape]
+        shape = [extent.evaluate(lambda atom: atom.hi) for extent in param.arg.shape]
         values = (
             random.standard_normal(shape) if param.dtype.is_float else random.integers(-2, 3, shape)
         )

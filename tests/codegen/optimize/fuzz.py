@@ -17,7 +17,7 @@ from tinycore.codegen.optimize.split import PLACES
 from tinycore.runtime.contract import Caps, Space
 from tinycore.runtime.ref.frame import is_at_once
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import atoms
+from tinycore.uop.index import atoms
 from tinycore.uop.parser import parse
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check

@@ -11,8 +11,7 @@ from typing import Any
 
 from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes, to_dtype
-from tinycore.uop.affine import atoms, substitute
-from tinycore.uop.index import Atom, Index, Terms, make, of_atom, rebuild
+from tinycore.uop.index import Atom, Index, Terms, atoms, make, of_atom, rebuild
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 TRUE = const(True, dtypes.bool)
@@ -48,7 +47,7 @@ class Indices(Blocks):
         """The index with the numbers of copied axes and gathered values put in."""
         unknowns = self.unknowns(index)
         if unknowns:
-            return substitute(index, {atom: self._number_of(atom) for atom in unknowns})
+            return index.substitute({atom: self._number_of(atom) for atom in unknowns})
         if not self.copied:
             return index
         return rebuild(index, self.copied.get)
@@ -58,7 +57,7 @@ class Indices(Blocks):
         moving = [atom for atom in atoms(index) if self.runs(atom)]
         lanes = range(self.lanes)
         places = [{atom: self._in_lane(atom, lane) for atom in moving} for lane in lanes]
-        return [substitute(index, place) for place in places]
+        return [index.substitute(place) for place in places]
 
     def _in_lane(self, atom: Atom, lane: int) -> Index:
         if atom is self.lane:

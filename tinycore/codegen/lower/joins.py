@@ -24,8 +24,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.runtime.contract import Caps
-from tinycore.uop.affine import Mask, atoms, mask_of
-from tinycore.uop.index import Index, make
+from tinycore.uop.index import Index, Mask, atoms, make, mask_of
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.ops import MONOIDS, Ops, UOp
 from tinycore.uop.tree import Access, Kernel, axis_of, buffer, gathered, load, store

@@ -18,7 +18,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.split import fused
 from tinycore.errors import SpecError
 from tinycore.runtime.contract import Caps
-from tinycore.uop.affine import atoms
+from tinycore.uop.index import atoms
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Kernel, indices
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atom_of
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, Index, as_index, of_atom
+from tinycore.uop.index import Atom, Index, as_index, atoms, of_atom
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import Access, BufferArg, Kernel, walk

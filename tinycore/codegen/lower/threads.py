@@ -28,8 +28,7 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.runtime.errors import Unsupported
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.affine import atoms, evaluate, substitute
-from tinycore.uop.index import Index, axis, make
+from tinycore.uop.index import Index, atoms, axis, make
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import (
@@ -101,7 +100,7 @@ def _touches(body: Nodes, number: Index) -> dict[UOp, list[_Touch]]:
         around = [*filter(is_thread, loops)]
         env = dict.fromkeys(atoms(*map(axis_of, around)), number)
         for use in uses(statement):
-            told = tuple([substitute(index, env) for index in use.access.indices])
+            told = tuple([index.substitute(env) for index in use.access.indices])
             found[use.buffer].append((told, use.how != "load" and bool(around)))
     return found
 
@@ -141,7 +140,7 @@ def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts | None:
     moving, numbers = atoms(number), np().arange(number.hi + 1)
     found = {tuple([moving_part(index, moving) for index in told]) for told, _ in touches}
     parts = found.pop()
-    places = [0 * numbers + evaluate(part, lambda atom: numbers) for part in parts]
+    places = [0 * numbers + part.evaluate(lambda atom: numbers) for part in parts]
     is_own = not found and len({*zip(*places, strict=True)}) == len(numbers)
     cuts = []
     for k, part in enumerate(parts):

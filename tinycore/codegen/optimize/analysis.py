@@ -13,9 +13,7 @@ from tinycore.codegen.optimize.stage import moving_part, used_alone
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Index, make
-from tinycore.uop.shape import size
+from tinycore.uop.index import Index, atoms, make, size
 from tinycore.uop.sites import uses
 from tinycore.uop.tree import Access, Kernel, axis_of, load, walk
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from tinycore.errors import TinycoreError
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms, both, substitute
-from tinycore.uop.index import Atom, Index, axes_over, axis
+from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, both
 from tinycore.uop.sites import TILES, declared_name, evaluated, under, uses
 from tinycore.uop.tree import (
     BODIES,
@@ -234,7 +233,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         raise Illegal(f"a mask does not reach the tile statement on {name}")
     env = {atom: value for place, value in places.items() for atom, _ in place.terms}
     for inner in loops_in(body):
-        extent = substitute(inner.extent, env)
+        extent = inner.extent.substitute(env)
         if extent.hi != inner.extent.hi:
             shorter = axis(inner.name, extent)
             env |= dict.fromkeys(atoms(axis_of(inner)), shorter)

@@ -38,7 +38,7 @@ from tinycore.codegen.optimize.edit import (
     touched,
 )
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import atoms, mask_of
+from tinycore.uop.index import atoms, mask_of
 from tinycore.uop.ops import UNARY, toposort
 from tinycore.uop.sites import TILES, declared_name, under, uses
 from tinycore.uop.tree import (

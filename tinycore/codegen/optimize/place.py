@@ -38,8 +38,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.pieces import distributed, resized, separated, tied
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import atoms
-from tinycore.uop.index import Atom, make
+from tinycore.uop.index import Atom, atoms, make
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, evaluated, under
 from tinycore.uop.tree import (

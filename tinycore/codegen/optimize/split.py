@@ -33,8 +33,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan, settled
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms, mask_of
-from tinycore.uop.index import Atom, Index, alias, axis, make, of_atom
+from tinycore.uop.index import Atom, Index, Mask, alias, atoms, axis, make, mask_of, of_atom
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, axis_of, loop, rebuild

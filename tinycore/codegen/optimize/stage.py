@@ -33,8 +33,7 @@ from tinycore.codegen.optimize.place import pruned
 from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.affine import Mask, atoms, mask_of, substitute
-from tinycore.uop.index import Atom, Index, axes_over, axis, make
+from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of
 from tinycore.uop.ops import ELEMENTWISE, toposort
 from tinycore.uop.sites import under
 from tinycore.uop.tree import (
@@ -195,9 +194,9 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     for whole, place in zip(axes_over(f"{name}.", shape), inside, strict=True):
         for atom, stride in place.terms:
             env[atom] = whole // stride % (atom.hi + 1)
-    origin = tuple(substitute(index, env) for index in places)
+    origin = tuple(index.substitute(env) for index in places)
     return _Tile(
-        shape, origin, dict.fromkeys(reads, inside), lambda _, value: substitute(value, env)
+        shape, origin, dict.fromkeys(reads, inside), lambda _, value: value.substitute(env)
     )
 
 

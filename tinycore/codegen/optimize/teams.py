@@ -24,7 +24,7 @@ from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.shape import size
+from tinycore.uop.index import size
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import ceildiv
 

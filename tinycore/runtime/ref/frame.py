@@ -15,8 +15,7 @@ from tinycore.config import CHECK_OOB
 from tinycore.dtype import COMPUTE, constant, convert, decode, encode, storage
 from tinycore.errors import SpecError
 from tinycore.runtime.ref.memory import READ, Array, Instance, Path, Slot, Watch, differ, np, others
-from tinycore.uop.affine import Mask, atoms, evaluate
-from tinycore.uop.index import Atom, Index, axis
+from tinycore.uop.index import Atom, Index, Mask, atoms, axis
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.printer import show
 from tinycore.uop.sites import under, uses
@@ -120,7 +119,7 @@ class Frame:
 
     def index(self, value: Index) -> Array:
         """An index value; a gathered number counts from the end if it is negative."""
-        return evaluate(value, self._atom)
+        return value.evaluate(self._atom)
 
     def _atom(self, atom: Atom) -> Array:
         if atom.kind == "gather":
@@ -305,8 +304,8 @@ class Frame:
         """For each lane, in front, whether it holds the element or may not touch it."""
         own = buffer.arg.own
         indices = dict(zip(buffer.arg.names, access.indices, strict=True))
-        element = evaluate(own.element, lambda atom: self.index(indices[atom.name]))
-        held = evaluate(own.lane, lambda atom: lanes) == element
+        element = own.element.evaluate(lambda atom: self.index(indices[atom.name]))
+        held = own.lane.evaluate(lambda atom: lanes) == element
         return held | ~self.where(access.mask, access.indices)
 
 

@@ -12,9 +12,8 @@ from random import Random
 from tinycore.dtype import constant, decode, encode, storage
 from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
-from tinycore.uop.index import axis, variable
+from tinycore.uop.index import axis, size, variable
 from tinycore.uop.ops import DEPENDENT, Ops, UOp
-from tinycore.uop.shape import size
 from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, axis_of, dependents, let, load, values
 from tinycore.util import prod
