@@ -6,8 +6,8 @@ import pytest
 
 from tinycore import errors
 from tinycore.errors import TinycoreWarning, warn
-from tinycore.runtime import errors as device_errors
-from tinycore.runtime.errors import BackendError, CompileError, OutOfMemory, Unsupported
+from tinycore.runtime import contract
+from tinycore.runtime.contract import BackendError, CompileError, OutOfMemory, Unsupported
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_device_error_names_device_and_remedy() -> None:
 
 def test_every_device_error_survives_the_way_home_from_a_worker() -> None:
     for name in ("Unavailable", "OutOfMemory", "LaunchError", "DeviceLost", "ApiMismatch"):
-        kind = getattr(device_errors, name)
+        kind = getattr(contract, name)
         copy = pickle.loads(pickle.dumps(kind("what", "FOO", "hint")))
         assert (type(copy), str(copy)) == (kind, "FOO: what. hint")
     sent = CompileError("bad", "FOO", source="x = ;", line=1, log="expected expression")

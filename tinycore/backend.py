@@ -16,30 +16,28 @@ from tinycore.dtype import DType as DType, dtypes as dtypes
 from tinycore.runtime.contract import (
     PLUGIN_API as PLUGIN_API,
     Allocator as Allocator,
+    ApiMismatch as ApiMismatch,
     Backend as Backend,
+    BackendError as BackendError,
     Call as Call,
     Caps as Caps,
+    CompileError as CompileError,
     Compiler as Compiler,
     Device as Device,
+    DeviceLost as DeviceLost,
     Graph as Graph,
     Handle as Handle,
     Launch as Launch,
+    LaunchError as LaunchError,
+    OutOfMemory as OutOfMemory,
     Program as Program,
     Renderer as Renderer,
     Space as Space,
     Target as Target,
-)
-from tinycore.runtime.device import compile_cached as compile_cached
-from tinycore.runtime.errors import (
-    ApiMismatch as ApiMismatch,
-    BackendError as BackendError,
-    CompileError as CompileError,
-    DeviceLost as DeviceLost,
-    LaunchError as LaunchError,
-    OutOfMemory as OutOfMemory,
     Unavailable as Unavailable,
     Unsupported as Unsupported,
 )
+from tinycore.runtime.device import compile_cached as compile_cached
 from tinycore.runtime.hooks import hookimpl as hookimpl
 from tinycore.uop.lowered import Lowered as Lowered
 from tinycore.uop.ops import Ops as Ops, UOp as UOp

@@ -15,8 +15,7 @@ from tinycore.codegen.lower import lower
 from tinycore.codegen.render.llvm import OPS, LLVMRenderer
 from tinycore.config import Context
 from tinycore.dtype import DType, dtypes
-from tinycore.runtime.contract import Caps, Compiler, Space, Target
-from tinycore.runtime.errors import CompileError
+from tinycore.runtime.contract import Caps, CompileError, Compiler, Space, Target
 from tinycore.uop.lowered import Lowered
 from tinycore.uop.ops import arena
 from tinycore.uop.parser import parse

@@ -7,8 +7,7 @@ import pytest
 
 from tests.codegen.harness import kernel_of, target
 from tinycore.engine.plan import build
-from tinycore.runtime.contract import Target
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Target, Unsupported
 
 SUMS = """
 kernel sums(X f32[8,4096], Y f32[8], Z f32[8])

@@ -12,9 +12,8 @@ from tinycore.config import Context
 from tinycore.dtype import dtypes
 from tinycore.errors import DeviceError
 from tinycore.runtime.buffer import Buffer, GlobalCounters
-from tinycore.runtime.contract import Launch
+from tinycore.runtime.contract import BackendError, Launch, OutOfMemory
 from tinycore.runtime.device import CachingAllocator, bucket
-from tinycore.runtime.errors import BackendError, OutOfMemory
 from tinycore.runtime.registry import Devices
 
 

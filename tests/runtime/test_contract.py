@@ -15,11 +15,10 @@ from tinycore import backend
 from tinycore.config import Context
 from tinycore.dtype import dtypes
 from tinycore.errors import ArgumentError, DTypeError
-from tinycore.runtime import contract, errors
+from tinycore.runtime import contract
 from tinycore.runtime.buffer import Counters
-from tinycore.runtime.contract import Caps, Space, Target
+from tinycore.runtime.contract import Caps, Space, Target, Unsupported
 from tinycore.runtime.device import compile_cached
-from tinycore.runtime.errors import Unsupported
 
 HOST = Space("host", 1 << 30, host_visible=True)
 CAPS = Caps(
@@ -104,10 +103,9 @@ def test_a_source_is_compiled_once_for_each_key(monkeypatch: pytest.MonkeyPatch)
 def test_the_vendors_module_has_every_class_of_the_contract_and_no_module() -> None:
     public = {name: value for name, value in vars(backend).items() if not name.startswith("_")}
     assert not [name for name, value in public.items() if isinstance(value, ModuleType)]
-    for module in (contract, errors):
-        classes = [value for value in vars(module).values() if isinstance(value, type)]
-        owned = {kind.__name__ for kind in classes if kind.__module__ == module.__name__}
-        assert owned and owned <= public.keys()
+    classes = [value for value in vars(contract).values() if isinstance(value, type)]
+    owned = {kind.__name__ for kind in classes if kind.__module__ == contract.__name__}
+    assert owned and owned <= public.keys()
 
 
 HARDWARE = "tinycore.runtime.ref.backend"  # what stands in for a chip in the fake package

@@ -12,7 +12,7 @@ from tests.runtime.texts import exactly, starts
 from tests.runtime.wheels import Site, entry_point, fake_source
 from tinycore.config import Context
 from tinycore.errors import DeviceError, IndexingError, TinycoreWarning
-from tinycore.runtime.errors import BackendError, DeviceLost, Unsupported
+from tinycore.runtime.contract import BackendError, DeviceLost, Unsupported
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.registry import Devices
 

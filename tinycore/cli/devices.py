@@ -14,8 +14,8 @@ from typing import Any
 
 from tinycore import __version__
 from tinycore.errors import TinycoreError, TinycoreWarning
+from tinycore.runtime.contract import BackendError
 from tinycore.runtime.device import OpenDevice
-from tinycore.runtime.errors import BackendError
 from tinycore.runtime.plugins import Plugin
 from tinycore.runtime.registry import Device
 from tinycore.tensor import Tensor

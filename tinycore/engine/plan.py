@@ -19,9 +19,8 @@ from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import DEBUG
 from tinycore.engine.run import Step, Steps
 from tinycore.engine.tune import plan_of
-from tinycore.runtime.contract import Launch, Target
+from tinycore.runtime.contract import Launch, Target, Unsupported
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
-from tinycore.runtime.errors import Unsupported
 from tinycore.schedule import Sinks, create_schedule
 from tinycore.uop.graph import size_of
 from tinycore.uop.index import Index, size

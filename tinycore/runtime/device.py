@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from tinycore import cache
 from tinycore.config import CACHELEVEL, CCACHE, LRU
-from tinycore.runtime.contract import Compiler, Device, Handle, Program, Renderer
-from tinycore.runtime.errors import OutOfMemory, Unsupported
+from tinycore.runtime import contract
+from tinycore.runtime.contract import Compiler, Handle, OutOfMemory, Renderer, Unsupported
 from tinycore.runtime.plugins import Plugin
 from tinycore.util import format_bytes, round_up
 
@@ -58,7 +58,7 @@ class OpenDevice:
         """How many devices of this kind there are."""
         return self.plugin.devices
 
-    def load(self, binary: bytes, name: str) -> Program:
+    def load(self, binary: bytes, name: str) -> contract.Program:
         """A compiled kernel, ready to run."""
         with self.guard(f"load of kernel {name}"):
             return self.device.load(binary, name)
@@ -110,7 +110,7 @@ class CachingAllocator:
     `OpenDevice.guard`. Units: `live_bytes` are in use, `cached_bytes` wait for reuse.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: contract.Device) -> None:
         self.device = device
         self.largest_bytes = device.target.caps.max_allocation_bytes
         self.space = device.target.caps.spaces[0]

@@ -16,8 +16,7 @@ from typing import Any, cast
 import pluggy
 
 from tinycore.errors import warn
-from tinycore.runtime.contract import Backend, Device
-from tinycore.runtime.errors import cause
+from tinycore.runtime.contract import Backend, Device, cause
 from tinycore.runtime.plugins import installed
 
 GROUP = "tinycore.hooks"

@@ -17,8 +17,8 @@ from typing import Any
 from tinycore import __version__
 from tinycore.config import TINYCORE_PLUGINS
 from tinycore.errors import TinycoreError, warn
-from tinycore.runtime.contract import PLUGIN_API, Backend
-from tinycore.runtime.errors import ApiMismatch, BackendError, DeviceLost, Unavailable, adopt, cause
+from tinycore.runtime import contract
+from tinycore.runtime.contract import Backend, BackendError, Unavailable, adopt, cause
 from tinycore.util import listed, near
 
 GROUP = "tinycore.backends"
@@ -106,7 +106,7 @@ class Plugin:
         try:
             yield
         except (Exception, SystemExit) as error:
-            if not self.error and (not device or isinstance(error, DeviceLost)):
+            if not self.error and (not device or isinstance(error, contract.DeviceLost)):
                 self.error = adopt(error, self.name, operation)
                 self.error.hint = self.error.hint or f"Run `tinycore doctor {self.name}`"
                 self.error.__cause__ = error
@@ -181,7 +181,7 @@ def _checked_backend(plugin: Plugin, module: object) -> Any:
         found = f"it has {alike[0]}" if alike else "it has nothing like it"
         raise BackendError(f"{plugin.source} has no hook tinycore_backend; {found}")
     manager.register(module)
-    answers = manager.hook.tinycore_backend(core_api=PLUGIN_API)
+    answers = manager.hook.tinycore_backend(core_api=contract.PLUGIN_API)
     backend: Any = answers[0] if answers else None
     missing = [name for name in _REQUIRED if not hasattr(backend, name)]
     if missing:
@@ -201,10 +201,10 @@ def _checked_backend(plugin: Plugin, module: object) -> Any:
 
 
 def _check_api(plugin: Plugin, major: int, minor: int) -> None:
-    ours, newest = PLUGIN_API
+    ours, newest = contract.PLUGIN_API
     if major == ours and minor <= newest:
         return
-    older = plugin.wheel if (major, minor) < PLUGIN_API else "tinycore"
+    older = plugin.wheel if (major, minor) < (ours, newest) else "tinycore"
     wrong = f"{plugin.source} speaks plugin API {major}.{minor}"
     taken = f"tinycore {__version__} accepts {ours}.0 to {ours}.{newest}"
-    raise ApiMismatch(f"{wrong}; {taken}", plugin.name, f"Upgrade {older}")
+    raise contract.ApiMismatch(f"{wrong}; {taken}", plugin.name, f"Upgrade {older}")

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from tinycore.config import DEBUG, DEV, TINYCORE_STRICT
 from tinycore.errors import DeviceError, warn, warn_once
+from tinycore.runtime.contract import BackendError
 from tinycore.runtime.device import OpenDevice
-from tinycore.runtime.errors import BackendError
 from tinycore.runtime.plugins import Plugin, call_hooks, discover
 from tinycore.util import listed, near
 

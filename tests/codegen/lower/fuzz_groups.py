@@ -15,7 +15,7 @@ from tinycore.codegen.lower.threads import group_size
 from tinycore.codegen.optimize.edit import Illegal, loops_in
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.errors import SpecError
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.runtime.ref import RefError, run_kernel
 from tinycore.uop.ops import arena
 from tinycore.uop.tree import Kernel, walk

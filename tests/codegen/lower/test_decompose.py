@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from tests.codegen.harness import NATIVE, TARGET, Built, caps, kernel_of, run, target
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.dtype import NARROW, DType, decode, dtypes, encode, storage, to_bits
-from tinycore.runtime.contract import Target
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Target, Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.ops import Ops, toposort
 

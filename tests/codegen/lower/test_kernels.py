@@ -7,7 +7,7 @@ import pytest
 
 from tests.codegen.harness import Built, random, run, target
 from tests.ir.cases import CASES, Case, by_launches, run_case
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.uop.ops import Ops, toposort
 from tinycore.uop.tree import Kernel, Plan
 

@@ -13,8 +13,7 @@ from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.lower.stores import copies
 from tinycore.codegen.lower.threads import group_size, threads
 from tinycore.codegen.optimize.edit import edit, find
-from tinycore.runtime.contract import Caps
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.runtime.ref import RefError, check_kernel
 from tinycore.uop.ops import Ops, UOp, arena
 from tinycore.uop.printer import show

@@ -10,7 +10,7 @@ from tests.codegen.harness import caps
 from tinycore.codegen.render.c_family import CRenderer
 from tinycore.codegen.render.dialect import Dialect, Memory, Reach
 from tinycore.dtype import DType, Scalar, dtypes
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.uop.index import as_index, variable
 from tinycore.uop.lowered import FUSED, Lowered, check_lowered
 from tinycore.uop.ops import Ops, UOp, const

@@ -8,7 +8,7 @@ import pytest
 from tests.codegen.harness import TARGET, Array, Built, caps, kernel_of, random, render, run
 from tinycore.codegen.render.llvm import OPS, LLVMRenderer
 from tinycore.dtype import DType, decode, dtypes, encode, storage
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.uop.index import as_index
 from tinycore.uop.lowered import Lowered
 from tinycore.uop.ops import Ops, UOp, const

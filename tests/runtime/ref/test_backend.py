@@ -8,8 +8,7 @@ import pytest
 from tests.runtime.ref import kernel_of
 from tinycore.config import CHECK_OOB, Context
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Backend, Handle, Launch
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Backend, Handle, Launch, Unsupported
 from tinycore.runtime.ref import RefError
 from tinycore.runtime.ref.backend import BACKEND, HostAllocator, KernelProgram
 from tinycore.runtime.registry import Device

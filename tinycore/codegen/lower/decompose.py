@@ -10,8 +10,7 @@ from functools import partial
 
 from tinycore.codegen.lower.floats import absolute, exp, log, narrow, sin, to_odd, widen
 from tinycore.dtype import COMPUTE, DType, constant, dtypes
-from tinycore.runtime.contract import Caps
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.ops import BINARY, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import Kernel
 from tinycore.uop.upat import PatternMatcher, UPat, rule, sweep
@@ -85,7 +84,7 @@ def quotient(a: UOp, b: UOp) -> UOp:
         return a // b
     trap = b.eq(0)
     if a.dtype.kind == "i":
-        trap = trap | b.eq(-1)
+        trap |= b.eq(-1)
     return trap.where(a * b, a // trap.where(1, b))
 
 
@@ -115,7 +114,7 @@ def shift(op: Ops, a: UOp, b: UOp) -> UOp:
         return alu(op, a, b.cast(a.dtype))
     is_far = b.const_like(widest) < b
     if b.dtype.kind == "i":
-        is_far = is_far | (b < 0)
+        is_far |= b < 0
     near = is_far.where(widest, b)
     moved = alu(op, a, near.cast(a.dtype))
     if op is Ops.SHR and a.dtype.kind == "i":

@@ -12,8 +12,7 @@ from tinycore.codegen.lower.stores import loops_along, nest
 from tinycore.codegen.lower.values import Values
 from tinycore.codegen.optimize.edit import atom_of, changed, edit, loops_in
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Caps
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import Atom, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, Lowered
 from tinycore.uop.ops import MONOIDS, Ops, UOp

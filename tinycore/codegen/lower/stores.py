@@ -25,8 +25,7 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.split import tiled
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Caps
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
 from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp

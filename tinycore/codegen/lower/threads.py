@@ -25,8 +25,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.pieces import resized, tied
 from tinycore.codegen.optimize.stage import moving_part
 from tinycore.dtype import dtypes
-from tinycore.runtime.contract import Caps
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import Index, atoms, axis, make
 from tinycore.uop.lowered import GROUP, WARP

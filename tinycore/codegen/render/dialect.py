@@ -9,7 +9,7 @@ from ctypes import c_float
 from typing import NamedTuple, TypeVar
 
 from tinycore.dtype import NARROW, DType, Scalar, decode, dtypes, storage, to_bits, to_dtype
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.uop.ops import CASTS, Ops, UOp
 
 Word = TypeVar("Word")

@@ -10,7 +10,7 @@ from ctypes import c_float
 from functools import cache
 
 from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_bits
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Unsupported
 from tinycore.uop.lowered import FUSED, REGISTER
 from tinycore.uop.ops import CASTS, Ops, UOp
 

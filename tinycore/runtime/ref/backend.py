@@ -9,8 +9,7 @@ from typing import Any
 from tinycore import __version__
 from tinycore.dtype import dtypes
 from tinycore.runtime import contract
-from tinycore.runtime.contract import Caps, Space
-from tinycore.runtime.errors import Unsupported
+from tinycore.runtime.contract import Caps, Space, Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.ref.memory import Array, np
 from tinycore.uop.ops import arena
