@@ -11,7 +11,7 @@ from tinycore.dtype import dtypes
 from tinycore.errors import GradientError
 from tinycore.gradient import RULES, gradient
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, shape_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, const
 from tinycore.uop.table import GRAPH
 
@@ -27,7 +27,7 @@ def leaf(number: int, shape: tuple[int, ...], dtype: Any = dtypes.float64) -> UO
 
 def total(node: UOp) -> UOp:
     """A scalar that weighs every element differently, so that no two can be mixed up."""
-    shape = shape_of(node)
+    shape = node.shape
     count = int(np.prod(shape))
     weights = graph.cast(graph.reshape(graph.iota(count), shape), dtypes.float64)
     weights = elementwise(Ops.ADD, weights, const(1.0, dtypes.float64))
@@ -44,7 +44,7 @@ def check(build: Build, *arrays: Array, ids: Sequence[Array] = ()) -> None:
     for target, grad, array in zip(leaves, gradient(loss, leaves), arrays, strict=True):
         assert grad is not None
         assert grad.dtype is target.dtype
-        assert shape_of(grad) == shape_of(target)
+        assert grad.shape == target.shape
         found = evaluate(grad, data)
         expected = differences(loss, data, target, array)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

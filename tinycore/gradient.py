@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from tinycore.errors import GradientError
 from tinycore.uop import graph
-from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
 
 Rule = Callable[[UOp, UOp], UOp]  # (node, its gradient) -> gradient of a source
@@ -31,7 +30,7 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
         if node.op in _PLAIN:
             grad = graph.uniform(grad) or grad
         for source, rule in sources:
-            part = graph.broadcast(rule(node, grad), shape_of(source))
+            part = graph.broadcast(rule(node, grad), source.shape)
             value = graph.uniform(part)
             if not value or value.arg != 0:
                 known = grads.get(source)
@@ -46,15 +45,15 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
                 f"gradient: the loss or a target has type {node.dtype!r}; "
                 "expected a floating-point type. Cast it."
             )
-    if seed is None and size_of(loss) != 1:
+    if seed is None and loss.size != 1:
         raise GradientError(
-            f"gradient: the loss has shape {shape_of(loss)}; expected one element. "
+            f"gradient: the loss has shape {loss.shape}; expected one element. "
             "Reduce it, or pass the gradient of each element."
         )
-    if seed is not None and (shape_of(seed) != shape_of(loss) or seed.dtype is not loss.dtype):
+    if seed is not None and (seed.shape != loss.shape or seed.dtype is not loss.dtype):
         raise GradientError(
-            f"gradient: the seed has shape {shape_of(seed)} and type {seed.dtype!r}; "
-            f"expected {shape_of(loss)} and {loss.dtype!r}, as the loss. Expand or cast it."
+            f"gradient: the seed has shape {seed.shape} and type {seed.dtype!r}; "
+            f"expected {loss.shape} and {loss.dtype!r}, as the loss. Expand or cast it."
         )
 
 
@@ -83,7 +82,7 @@ def _refuse(node: UOp, grad: UOp) -> UOp:
 
 
 def _full(node: UOp, value: float) -> UOp:
-    return graph.full(shape_of(node), value, node.dtype)
+    return graph.full(node.shape, value, node.dtype)
 
 
 def _ones_where(mask: UOp, like: UOp) -> UOp:
@@ -95,7 +94,7 @@ def _same(node: UOp, grad: UOp) -> UOp:
 
 
 def _spread(node: UOp, value: UOp) -> UOp:
-    return graph.broadcast(value, shape_of(node.source))
+    return graph.broadcast(value, node.source.shape)
 
 
 # Scalar ops

@@ -11,7 +11,6 @@ import numpy as np
 
 from tinycore.dtype import DType
 from tinycore.uop import graph
-from tinycore.uop.graph import shape_of
 from tinycore.uop.index import Dim, Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 
@@ -53,7 +52,7 @@ class Evaluator:
 
     def shape(self, node: UOp) -> tuple[int, ...]:
         """The shape of a node with its variables bound."""
-        return tuple([self.number(extent) for extent in shape_of(node)])
+        return tuple([self.number(extent) for extent in node.shape])
 
 
 def _scalar(run: Evaluator, node: UOp, *values: Array) -> Array:

@@ -26,7 +26,7 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import Schedule
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.index import as_index, upper_shape, variable
 from tinycore.uop.ops import Ops, UOp, const, toposort
 
@@ -52,7 +52,7 @@ class Item:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return upper_shape(shape_of(self.node))
+        return upper_shape(self.node.shape)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Maker:
         return self.random.choices(found, weights)[0]
 
     def add(self, node: UOp, exact: bool = False, finite: bool = True) -> None:
-        if size_of(node) <= MAX_SIZE and node.dtype is self.dtype:
+        if node.size <= MAX_SIZE and node.dtype is self.dtype:
             self.pool.append(Item(node, exact, finite))
 
     def axes(self, rank: int) -> list[int]:
@@ -154,7 +154,7 @@ class Maker:
             return node.src[0] if self.random.random() < 0.9 else None
         if self.random.random() < 0.4:
             return None
-        same = [b for b in self.data if shape_of(b) == shape_of(node) and b.dtype is node.dtype]
+        same = [b for b in self.data if b.shape == node.shape and b.dtype is node.dtype]
         same = [b for b in same if b not in taken]
         return self.random.choice(same) if same else None
 
@@ -264,7 +264,7 @@ def reduce(make: Maker) -> None:
 def _maybe_squeezed(make: Maker, node: UOp) -> UOp:
     if make.random.random() < 0.5:
         return node
-    return graph.reshape(node, tuple(n for n in shape_of(node) if n != 1))
+    return graph.reshape(node, tuple(n for n in node.shape if n != 1))
 
 
 def row(make: Maker) -> None:
@@ -405,7 +405,7 @@ def windows(make: Maker) -> None:
     if make.random.random() < 0.4:
         return make.add(seen, item.exact)
     weights = make.leaf((size,), False).node
-    shape = shape_of(seen)
+    shape = seen.shape
     lined = graph.reshape(weights, tuple(size if k == axis + 1 else 1 for k in range(len(shape))))
     product = elementwise(Ops.MUL, seen, graph.expand(lined, shape))
     make.add(graph.reduce(product, [axis + 1], "sum"))
@@ -436,7 +436,7 @@ def convolution(make: Maker) -> None:
     padded = graph.pad(item.node, [(0, 0)] * (len(lead) + 1) + [(1, 1)])
     stride = make.random.choice([1, 1, 2])
     seen = graph.windows(padded, len(lead) + 1, size, stride)
-    *_, places, taps = upper_shape(shape_of(seen))
+    *_, places, taps = upper_shape(seen.shape)
     weight = make.leaf((outside, channels, taps), False).node
     shape = (*lead, outside, channels, places, taps)
     spread = graph.expand(graph.reshape(seen, (*lead, 1, channels, places, taps)), shape)
@@ -477,11 +477,11 @@ def setitem(make: Maker) -> None:
     view: list[tuple[Ops, Any]] = []
     node = item.node
     for _ in range(make.random.randint(1, 3)):
-        shape = shape_of(node)
+        shape = node.shape
         op, arg = _view_step(make, upper_shape(shape))
         view.append((op, arg))
         node = graph.apply_view(node, ((op, arg),))
-    shape = upper_shape(shape_of(node))
+    shape = upper_shape(node.shape)
     same = [other for other in make.pool if other.shape == shape and other.finite]
     value = make.random.choice(same).node if same else make.leaf(shape, False).node
     if make.random.random() < 0.4:
@@ -523,7 +523,7 @@ def symbolic(make: Maker) -> None:
         return make.add(graph.store_view(item.node, value, view))
     if kind == "weights":
         negative = elementwise(Ops.NEG, graph.reduce(part, [axis], "max"))
-        negative = graph.expand(negative, shape_of(part))
+        negative = graph.expand(negative, part.shape)
         part = elementwise(Ops.EXP, elementwise(Ops.ADD, part, negative))
     found = graph.reduce(part, [axis], "max" if kind == "max" else "sum")
     make.add(found, item.exact and kind == "max")

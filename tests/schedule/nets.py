@@ -9,7 +9,7 @@ from itertools import count, pairwise
 from tinycore.dtype import DType, dtypes
 from tinycore.gradient import gradient
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.index import Shape
 from tinycore.uop.ops import Ops, UOp, const
 
@@ -27,7 +27,7 @@ def number(x: UOp, value: float) -> UOp:
 
 
 def _joint(x: UOp, y: UOp) -> tuple[UOp, UOp]:
-    a, b = shape_of(x), shape_of(y)
+    a, b = x.shape, y.shape
     rank = max(len(a), len(b))
     a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
     shape = tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
@@ -74,39 +74,39 @@ def relu(x: UOp) -> UOp:
 
 def total(x: UOp, *axes: int) -> UOp:
     """A sum that keeps its axes; over all of them if none is named."""
-    rank = len(shape_of(x))
+    rank = len(x.shape)
     return graph.reduce(x, [axis % rank for axis in axes] or range(rank), "sum")
 
 
 def highest(x: UOp, *axes: int) -> UOp:
-    rank = len(shape_of(x))
+    rank = len(x.shape)
     return graph.reduce(x, [axis % rank for axis in axes] or range(rank), "max")
 
 
 def mean(x: UOp, *axes: int) -> UOp:
     found = total(x, *axes)
-    return mul(found, size_of(found) / size_of(x))
+    return mul(found, found.size / x.size)
 
 
 def squeeze(x: UOp) -> UOp:
     """Without axes of extent 1."""
-    return graph.reshape(x, tuple(n for n in shape_of(x) if n != 1))
+    return graph.reshape(x, tuple(n for n in x.shape if n != 1))
 
 
 def matmul(x: UOp, y: UOp) -> UOp:
     """x @ y over the last axes, leading ones broadcast."""
-    *_, rows, steps = shape_of(x)
-    columns = shape_of(y)[-1]
-    x = graph.reshape(x, (*shape_of(x)[:-2], rows, 1, steps))
-    rank = len(shape_of(y))
+    *_, rows, steps = x.shape
+    columns = y.shape[-1]
+    x = graph.reshape(x, (*x.shape[:-2], rows, 1, steps))
+    rank = len(y.shape)
     y = graph.permute(y, (*range(rank - 2), rank - 1, rank - 2))
-    y = graph.reshape(y, (*shape_of(y)[:-2], 1, columns, steps))
+    y = graph.reshape(y, (*y.shape[:-2], 1, columns, steps))
     found = total(mul(x, y), -1)
-    return graph.reshape(found, shape_of(found)[:-1])
+    return graph.reshape(found, found.shape[:-1])
 
 
 def transpose(x: UOp) -> UOp:
-    rank = len(shape_of(x))
+    rank = len(x.shape)
     return graph.permute(x, (*range(rank - 2), rank - 1, rank - 2))
 
 
@@ -123,7 +123,7 @@ def layernorm(x: UOp, weight: UOp, bias: UOp) -> UOp:
 
 def below_diagonal(scores: UOp) -> UOp:
     """Scores with -inf where the key comes after the query."""
-    shape = shape_of(scores)
+    shape = scores.shape
     rows, columns = shape[-2:]
     assert isinstance(rows, int)
     assert isinstance(columns, int)
@@ -141,7 +141,7 @@ def attention(query: UOp, key: UOp, value: UOp, causal: bool = True) -> UOp:
 
 def cross_entropy(logits: UOp, labels: UOp) -> UOp:
     """The mean of -log softmax(logits)[label]."""
-    rows, classes = shape_of(logits)
+    rows, classes = logits.shape
     assert isinstance(classes, int)
     top = graph.detach(highest(logits, 1))
     centred = sub(logits, top)
@@ -149,7 +149,7 @@ def cross_entropy(logits: UOp, labels: UOp) -> UOp:
     places = graph.expand(graph.reshape(graph.iota(classes), (1, classes)), (rows, classes))
     wanted = graph.expand(graph.reshape(labels, (rows, 1)), (rows, classes))
     hot = graph.cast(elementwise(Ops.EQ, places, wanted), logits.dtype)
-    return mul(total(mul(logs, hot)), -1.0 / size_of(labels))
+    return mul(total(mul(logs, hot)), -1.0 / labels.size)
 
 
 Sinks = list[tuple[UOp, UOp | None]]
@@ -160,7 +160,7 @@ def adam(params: Sequence[UOp], loss: UOp) -> Sinks:
     sinks: Sinks = []
     for param, grad in zip(params, gradient(loss, params), strict=True):
         assert grad is not None
-        shape = [n for n in shape_of(param) if isinstance(n, int)]
+        shape = [n for n in param.shape if isinstance(n, int)]
         first, second = leaf(*shape), leaf(*shape)
         new_first = add(mul(first, 0.9), mul(grad, 0.1))
         new_second = add(mul(second, 0.999), mul(mul(grad, grad), 0.001))
@@ -193,10 +193,10 @@ def image_windows(x: UOp, size: int, stride: int = 1) -> UOp:
 
 
 def conv2d(x: UOp, weight: UOp, bias: UOp | None = None, padding: int = 0, stride: int = 1) -> UOp:
-    out, channels, size, _ = shape_of(weight)
+    out, channels, size, _ = weight.shape
     assert isinstance(size, int)
     seen = image_windows(pad_image(x, padding) if padding else x, size, stride)
-    n, c, y, wide, *_ = shape_of(seen)
+    n, c, y, wide, *_ = seen.shape
     seen = graph.reshape(seen, (n, 1, c, y, wide, size, size))
     kernel = graph.reshape(weight, (1, out, channels, 1, 1, size, size))
     found = graph.reshape(total(mul(seen, kernel), 2, 5, 6), (n, out, y, wide))
@@ -205,7 +205,7 @@ def conv2d(x: UOp, weight: UOp, bias: UOp | None = None, padding: int = 0, strid
 
 def max_pool(x: UOp, size: int = 2) -> UOp:
     found = highest(image_windows(x, size, size), 4, 5)
-    return graph.reshape(found, shape_of(found)[:-2])
+    return graph.reshape(found, found.shape[:-2])
 
 
 class Norm:
@@ -222,9 +222,9 @@ class Norm:
         centred = sub(x, centre)
         variance = mean(mul(centred, centred), *axes)
         for old, new in zip(self.running, (centre, variance), strict=True):
-            flat = graph.reshape(graph.detach(new), shape_of(old))
+            flat = graph.reshape(graph.detach(new), old.shape)
             self.sinks.append((add(mul(old, 0.9), mul(flat, 0.1)), old))
-        weight, bias = [graph.reshape(p, shape_of(centre)) for p in self.params]
+        weight, bias = [graph.reshape(p, centre.shape) for p in self.params]
         scale = elementwise(Ops.RECIP, sqrt(add(variance, 1e-5)))
         return add(mul(mul(centred, scale), weight), bias)
 
@@ -251,8 +251,8 @@ def convnet_step(batch: int = 128, image: int = 28, layers: Sequence[Layer] = DI
             x = max_pool(norm(x))
             params += norm.params
             sinks += norm.sinks
-    shape: Shape = (batch, size_of(x) // batch)
+    shape: Shape = (batch, x.size // batch)
     x = graph.reshape(x, shape)
-    params += [leaf(size_of(x) // batch, 10), leaf(10)]
+    params += [leaf(x.size // batch, 10), leaf(10)]
     loss = cross_entropy(add(matmul(x, params[-2]), params[-1]), labels)
     return [(loss, None), *sinks, *adam(params, loss)]

@@ -15,7 +15,6 @@ from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.emit import ScheduledKernel
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
-from tinycore.uop.graph import shape_of
 from tinycore.uop.index import upper_shape
 from tinycore.uop.printer import canonical, show
 from tinycore.uop.spec import check
@@ -51,7 +50,7 @@ def run(
 
 def _poison(node: UOp) -> Array:
     value = np.nan if node.dtype.is_float else 77
-    return np.full(upper_shape(shape_of(node)), value).astype(numpy_type(node.dtype))
+    return np.full(upper_shape(node.shape), value).astype(numpy_type(node.dtype))
 
 
 def check_sinks(

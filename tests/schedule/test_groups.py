@@ -13,7 +13,6 @@ from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import find_stages
 from tinycore.uop import UOp, graph
-from tinycore.uop.graph import size_of
 
 rng = np.random.default_rng(3)
 
@@ -130,7 +129,7 @@ def test_scores_of_few_steps_are_evaluated_where_they_are_read() -> None:
     y = nets.attention(query, key, value, causal=False)
     assert temporaries(counted(y)) == []
     stored = counted(y, limits=Limits(units=4, recomputed_steps=8))
-    assert max(size_of(node) for node in temporaries(stored)) == 2 * 256 * 256
+    assert max(node.size for node in temporaries(stored)) == 2 * 256 * 256
 
 
 def test_a_short_matmul_before_another_is_stored() -> None:

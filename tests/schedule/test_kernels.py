@@ -14,7 +14,7 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, shape_of, size_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.index import upper_shape, variable
 from tinycore.uop.ops import Ops, UOp, const, toposort
 
@@ -132,7 +132,7 @@ def test_attention_with_its_gradient_is_two_kernels_without_a_square_buffer(
     golden(texts(schedule), "attention_both")
     buffers = [node for kernel in schedule.kernels for node in kernel.buffers]
     assert len(schedule.kernels) == 2
-    assert max(size_of(node) for node in buffers) == 2 * 40 * 4
+    assert max(node.size for node in buffers) == 2 * 40 * 4
 
 
 def test_large_attention_keeps_its_count() -> None:
@@ -142,7 +142,7 @@ def test_large_attention_keeps_its_count() -> None:
     schedule = counted([y, *grads])
     buffers = [node for kernel in schedule.kernels for node in kernel.buffers]
     assert len(schedule.kernels) == 2
-    assert max(size_of(node) for node in buffers) == 8 * 1024 * 64
+    assert max(node.size for node in buffers) == 8 * 1024 * 64
 
 
 def test_appending_to_a_cache_and_reading_it_is_two_kernels_for_every_length(
@@ -181,7 +181,7 @@ def test_the_input_gradient_of_a_convolution_is_one_sum(stride: int, golden: Gol
     data = Data()
     x, weight = data.put(normal(2, 3, 6, 6)), data.put(normal(4, 3, 3, 3))
     y = nets.conv2d(x, weight, padding=1, stride=stride)
-    seed = data.put(normal(*upper_shape(shape_of(y))))
+    seed = data.put(normal(*upper_shape(y.shape)))
     (grad,) = gradient(y, [x], seed)
     assert grad is not None
     schedule = check_sinks([grad], data)

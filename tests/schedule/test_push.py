@@ -9,7 +9,7 @@ from tinycore.dtype import dtypes
 from tinycore.errors import ShapeError
 from tinycore.schedule.expression import Push
 from tinycore.uop import graph
-from tinycore.uop.graph import elementwise, shape_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.index import NEVER, axis, mask_of, variable
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
 from tinycore.uop.printer import Printer
@@ -21,7 +21,7 @@ rng = np.random.default_rng(2)
 
 def pushed(node: UOp) -> UOp:
     """The expression of one element of a node, over axes a0, a1, ..."""
-    shape = shape_of(node)
+    shape = node.shape
     axes = tuple([axis(f"a{k}", extent) for k, extent in enumerate(shape)])
     return Push(()).value(node, axes)
 

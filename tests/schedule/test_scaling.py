@@ -13,7 +13,7 @@ from tinycore.gradient import gradient
 from tinycore.schedule.create import schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import Ops, UOp, graph
-from tinycore.uop.graph import elementwise, shape_of
+from tinycore.uop.graph import elementwise
 from tinycore.uop.index import TABLES, Tables, upper_shape
 
 Sinks = list[tuple[UOp, UOp | None]]
@@ -66,7 +66,7 @@ def pads_and_reshapes(count: int) -> Sinks:
     x = leaf(6, 4)
     for _ in range(count):
         turned = graph.permute(graph.pad(x, ((1, 1), (1, 1))), (1, 0))
-        x = graph.reshape(turned, tuple(reversed(shape_of(turned))))
+        x = graph.reshape(turned, tuple(reversed(turned.shape)))
     return [(x, None)]
 
 
@@ -163,7 +163,7 @@ def test_five_thousand_movements_in_a_row_are_scheduled_without_recursion() -> N
     x = leaf(4, 6)
     for _ in range(1250):
         x = graph.flip(graph.permute(graph.pad(x, ((1, 0), (0, 1))), (1, 0)), [0])
-        rows, columns = upper_shape(shape_of(x))
+        rows, columns = upper_shape(x.shape)
         x = graph.shrink(x, ((0, rows - 1), (0, columns - 1)))
     assert len(schedule_within([(x, None)], Limits()).kernels) == 1
 

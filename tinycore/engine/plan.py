@@ -22,8 +22,7 @@ from tinycore.engine.tune import plan_of
 from tinycore.runtime.contract import Launch, Target, Unsupported
 from tinycore.runtime.device import OpenDevice, cached, compiler_key
 from tinycore.schedule import Sinks, create_schedule
-from tinycore.uop.graph import size_of
-from tinycore.uop.index import Index, size
+from tinycore.uop.index import Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, arena, toposort
 from tinycore.uop.printer import kernel_key
 from tinycore.uop.sites import evaluated
@@ -94,7 +93,7 @@ def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionP
     for kernel, buffers in schedule.kernels:
         steps, temps = load_kernel(kernel, device)
         inside = {object(): size_bytes for size_bytes in temps}
-        new = {node: size_of(node) * node.dtype.itemsize for node in buffers if node not in slot}
+        new = {node: node.size * node.dtype.itemsize for node in buffers if node not in slot}
         sizes |= new | inside
         arguments = [*buffers, *inside]
         runs += [(step, [arguments[k] for k in step.slots]) for step in steps]
@@ -214,7 +213,7 @@ def build_plan(plan: Plan, target: Target) -> Artifact:
         slots = tuple(numbers[buffer] for buffer in buffers)
         values = tuple(variable.arg[0] for variable in kernel.variables)
         steps.append(Step(binary, name, slots, values, launch))
-    temps = [size(node.arg.shape) * node.dtype.itemsize for node in plan.temps]
+    temps = [node.size * node.dtype.itemsize for node in plan.temps]
     return Artifact(tuple(steps), tuple(temps))
 
 
@@ -231,7 +230,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
         if statement.op is Ops.STORE and statement.arg.combine:
             each += len(statement.arg.places)
         operations += each * prod(loop.extent.hi for loop in loops)
-    sizes = [size(param.arg.shape) * param.dtype.itemsize for param in kernel.params]
+    sizes = [param.size * param.dtype.itemsize for param in kernel.params]
     return operations, sum(sizes)
 
 

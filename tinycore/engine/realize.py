@@ -15,7 +15,6 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
 from tinycore.schedule import Sinks
 from tinycore.uop import graph
-from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.ops import Ops, UOp, toposort
 from tinycore.uop.tree import Rebuild, indices
 
@@ -36,7 +35,7 @@ def _realize_on(device: str, cells: list[Cell]) -> None:
     opened = Device[device]
     plan, leaves = plan_for(sinks, opened)
     nodes = leaves + [
-        new_node(Buffer(device, node.dtype, size_of(node)), shape_of(node)) for node, _ in sinks
+        new_node(Buffer(device, node.dtype, node.size), node.shape) for node, _ in sinks
     ]
     placed = [nodes[slot] for slot in plan.places]
     buffers = list(map(buffer_of, nodes))
@@ -113,4 +112,4 @@ def _moved(source: UOp, device: str) -> UOp:
         cell = Cell(source, graph.device_of(source) or device)
         realize([cell])
         source = cell.uop
-    return new_node(copied(buffer_of(source), device), shape_of(source))
+    return new_node(copied(buffer_of(source), device), source.shape)

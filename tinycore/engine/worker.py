@@ -18,7 +18,6 @@ from tinycore.engine.plan import Artifact, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.registry import Device
-from tinycore.uop.index import size
 from tinycore.uop.ops import UOp, arena
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Kernel
@@ -52,7 +51,7 @@ class Bench:
         self.device = Device[device]
         BOUND.update({node.arg[0]: node.arg[2] for node in kernel.variables})
         self.inputs = [_random(param, numbers) for param in kernel.params]
-        self.buffers = [Buffer(device, p.dtype, size(p.arg.shape)) for p in kernel.params]
+        self.buffers = [Buffer(device, p.dtype, p.size) for p in kernel.params]
         self.wanted = self.results(self.ready(reference))
 
     def ready(self, artifact: Artifact) -> Run:
@@ -107,7 +106,7 @@ def _seconds(run: Run) -> float:
 
 
 def _random(param: UOp, numbers: Any) -> Any:
-    count = size(param.arg.shape)
+    count = param.size
     if param.dtype.is_float:
         return encode(numbers.uniform(-1, 1, count), param.dtype)
     most = 2 if param.dtype.kind == "b" else 64

@@ -13,7 +13,6 @@ from tinycore.schedule.emit import ScheduledKernel, emit
 from tinycore.schedule.groups import Grouping
 from tinycore.schedule.nodes import WRITES, Limits, below, home_of, lower_sinks
 from tinycore.schedule.stages import find_stages
-from tinycore.uop.graph import size_of
 from tinycore.uop.ops import Nodes, Ops, UOp, arena
 from tinycore.uop.spec import check
 
@@ -53,8 +52,8 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
             lowered = lower_sinks([node for node, _ in sinks], writes)
             homes = tuple(map(home_of, lowered))
             pairs = list(zip(homes, sinks, strict=True))
-            olds = {home: old for home, (_, old) in pairs if old and size_of(home)}
-            stages = find_stages([node for node in lowered if size_of(node)], limits)
+            olds = {home: old for home, (_, old) in pairs if old and home.size}
+            stages = find_stages([node for node in lowered if node.size], limits)
             grouping = Grouping(stages, olds, limits)
             places = grouping.places()
             lost = {node for home, (node, _) in pairs if home.op in WRITES and home not in places}

@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from tinycore.uop.graph import shape_of
 from tinycore.uop.index import (
     Dim,
     Index,
@@ -188,7 +187,7 @@ class Push:
         """A reduction; a sum of a sum that is no stage is one sum."""
         node, indices, (mask, count) = state
         axes, combine = node.arg
-        extents = tuple([shape_of(node.source)[k] for k in axes])
+        extents = tuple([node.source.shape[k] for k in axes])
         steps = tuple([axis(f"r{count + k}", extent) for k, extent in enumerate(extents)])
         below = replaced(indices, axes, steps)
         need = self._descend(node.source, below, (mask, count + len(axes)))
@@ -204,7 +203,7 @@ class Push:
         stored data shows 0 for a wrong row itself, anything else must choose."""
         node, indices, inside = state
         rows, ids = node.src
-        rank, extent = len(shape_of(ids)), upper(shape_of(rows)[0])
+        rank, extent = len(ids.shape), upper(rows.shape[0])
         which = yield self._descend(ids, indices[:rank], inside)
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
@@ -223,7 +222,7 @@ class Push:
 def source_place(node: UOp, indices: Indices) -> tuple[Indices, Mask, float]:
     """Where an element of `node` lies in its source, the mask under which it is there, and its
     value elsewhere."""
-    old = shape_of(node.source)
+    old = node.source.shape
     arg = node.arg
     found = list(indices)
     proof: list[Index] = []

@@ -12,7 +12,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from tinycore.schedule.expression import Dependence, Indices, reductions
 from tinycore.schedule.nodes import Limits
 from tinycore.schedule.stages import Stage, Stages, pick
-from tinycore.uop.graph import shape_of, size_of
 from tinycore.uop.index import Shape, atoms, axes_over, size
 from tinycore.uop.ops import Ops, UOp, factors
 
@@ -74,7 +73,7 @@ class Group:
     def allows(self, sink: Stage, old: UOp) -> bool:
         """True if a sink may overwrite an old buffer: it is read here only at the stored element,
         or before another iteration stores there."""
-        if shape_of(sink.node) != shape_of(old) or sink.node.dtype is not old.dtype:
+        if sink.node.shape != old.shape or sink.node.dtype is not old.dtype:
             return False
         if sink.scatters:
             return old not in self.nodes
@@ -217,7 +216,7 @@ class Grouping:
         if not group.extents or first.steps.extents != stage.steps.extents or sibling.tiles:
             return False
         shared = stage.reads.keys() & first.reads.keys()
-        return any(size_of(node) * _PART >= stage.size for node in shared)
+        return any(node.size * _PART >= stage.size for node in shared)
 
 
 def _match(group: Group, reader: Group) -> Pairs:

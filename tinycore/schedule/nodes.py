@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from tinycore.dtype import Scalar, dtypes
 from tinycore.uop import graph
-from tinycore.uop.graph import shape_of, size_of
-from tinycore.uop.ops import CASTS, ELEMENTWISE, MONOIDS, MOVEMENT, Ops, UOp, toposort
+from tinycore.uop.ops import CASTS, ELEMENTWISE, MOVEMENT, Ops, UOp, toposort
+from tinycore.uop.tree import MONOIDS
 
 WRITES = frozenset({Ops.STORE, Ops.SCATTER})
 _KEPT = WRITES | {Ops.CONTIGUOUS}
@@ -49,7 +49,7 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     new: dict[UOp, UOp] = {}
     for node in toposort(sinks):
         low = node.over(tuple(new[source] for source in node.src))
-        if size_of(low) and not all(map(size_of, low.src)):
+        if low.size and not all(source.size for source in low.src):
             low = _of_nothing(low)
         elif node.op is Ops.DETACH:
             low = low.source
@@ -77,7 +77,7 @@ def _of_nothing(node: UOp) -> UOp:
         fill = MONOIDS[node.arg.combine].identity
     elif node.op is Ops.PAD:
         fill = node.arg.fill
-    return graph.full(shape_of(node), fill, node.dtype)
+    return graph.full(node.shape, fill, node.dtype)
 
 
 def home_of(node: UOp) -> UOp:
@@ -91,7 +91,7 @@ def selected(node: UOp) -> UOp:
     base, value = node.src
     whole = graph.contiguous(base, -1)  # the view must not fold into its base
     moved = graph.apply_view(whole, node.arg)
-    viewed = graph.full(shape_of(moved), True, dtypes.bool)
+    viewed = graph.full(moved.shape, True, dtypes.bool)
     while moved is not whole:
         value = graph.movement_adjoint(moved, value)
         viewed = graph.movement_adjoint(moved, viewed)
@@ -151,7 +151,7 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
         return False
     (user,) = graph.consumers[moved]
     are_sums = user.op is Ops.REDUCE and user.arg.combine == node.arg.combine == "sum"
-    return are_sums and size_of(moved) <= _NESTED * size_of(node)
+    return are_sums and moved.size <= _NESTED * node.size
 
 
 def _add_costly(graph: Graph, chosen: dict[UOp, bool], limits: Limits) -> None:
@@ -203,7 +203,7 @@ def _operands(graph: Graph) -> Iterator[UOp]:
         product = below(node.source, CASTS)
         sources = [below(source, _THROUGH) for source in product.src]
         for operand in sources if product.op is Ops.MUL else ():
-            if size_of(product) >= _OFTEN * size_of(operand):
+            if product.size >= _OFTEN * operand.size:
                 yield operand
 
 
@@ -218,5 +218,5 @@ def _only_moves_ones(node: UOp) -> bool:
     """True for a RESHAPE that only adds or takes axes of extent 1."""
     if node.op is not Ops.RESHAPE:
         return False
-    old = [extent for extent in shape_of(node.source) if extent != 1]
+    old = [extent for extent in node.source.shape if extent != 1]
     return old == [extent for extent in node.arg if extent != 1]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tinycore.schedule.expression import Indices, Inner, Push, reads_in, replaced
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
-from tinycore.uop.graph import apply_view, gather, shape_of, size_of
+from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.index import Shape, axes_over, size, upper_shape
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, buffer, gathered, load
@@ -57,7 +57,7 @@ class Stage:
             self.value = push.value(node, axes)
         else:
             base, *ids, written = node.src
-            extents = shape_of(ids[0]) if ids else ()
+            extents = ids[0].shape if ids else ()
             steps = axes_over("s", extents)
             inside = steps + axes[len(ids) :]
             self.value = push.value(written, inside)
@@ -165,8 +165,8 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
 def _shape(node: UOp) -> Shape:
     """The shape of what is stored at once: of a STORE its part, of a SCATTER one row."""
     if node.op is Ops.STORE:
-        return shape_of(node.src[1])
-    return (1, *shape_of(node)[1:]) if node.op is Ops.SCATTER else shape_of(node)
+        return node.src[1].shape
+    return (1, *node.shape[1:]) if node.op is Ops.SCATTER else node.shape
 
 
 # What is evaluated where it is read
@@ -213,7 +213,7 @@ def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
     if () in spaces or not reducing or max(held) > limits.buffers:
         return False
     merge = len(spaces) == 1 and 1 < len(reducing) == len(users) and stage.size <= limits.tiny
-    return merge or stage.size >= sum(map(size_of, stage.reads))
+    return merge or stage.size >= sum([read.size for read in stage.reads])
 
 
 def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:

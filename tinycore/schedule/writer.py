@@ -14,7 +14,6 @@ from typing import NamedTuple
 from tinycore.dtype import dtypes
 from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
 from tinycore.schedule.nodes import home_of
-from tinycore.uop.graph import shape_of
 from tinycore.uop.index import Atom, Index, Shape, as_index, atoms, axis, upper_shape
 from tinycore.uop.ops import ELEMENTWISE, Nodes, Ops, UOp, postorder
 from tinycore.uop.tree import Access, BufferArg, Kernel, buffer, let, load, loop, mapped, store
@@ -116,7 +115,7 @@ class Writer(Rewrite):
         home = home_of(node)
         home = self.homes.get(home, home)
         if home not in self.params:
-            shape = upper_shape(shape_of(home))
+            shape = upper_shape(home.shape)
             self.params[home] = buffer(f"b{len(self.params)}", home.dtype, shape)
         return self.params[home]
 

@@ -16,7 +16,6 @@ from tinycore.gradient import gradient as differentiate
 from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.base import Frame, RequiresGrad
 from tinycore.uop import Nodes, graph
-from tinycore.uop.graph import shape_of
 from tinycore.uop.ops import Ops, UOp, postorder, toposort
 from tinycore.uop.tree import Rebuild
 
@@ -174,13 +173,13 @@ class Autograd(Frame):
         known = [place for place in found if place is not None]
         start = None
         if seed is not None:
-            wide = graph.broadcast(seed.uop, shape_of(loss))
+            wide = graph.broadcast(seed.uop, loss.shape)
             start = graph.cast(wide, loss.dtype)
         computed = differentiate(loss, known, start)
         way = Rebuild(back)
         grads: dict[UOp | None, UOp] = {}
         for place, grad in zip(known, computed, strict=True):
-            zeros = graph.full(shape_of(place), 0, place.dtype)
+            zeros = graph.full(place.shape, 0, place.dtype)
             grads[place] = way.node(grad or zeros)
         return [grads.get(place) for place in found]
 
@@ -221,7 +220,7 @@ def _check_histories(inside: set[UOp], operation: str) -> None:
     lost = [node for node in inside if node in LOST]
     if lost:
         raise GradientError(
-            f"{operation}: a tensor of shape {shape_of(lost[0])} was stored, then something it was "
+            f"{operation}: a tensor of shape {lost[0].shape} was stored, then something it was "
             "computed from was overwritten; expected the gradient to be asked for before. "
             "Call it earlier, or compute the tensor again"
         )
@@ -294,7 +293,7 @@ def _copy(node: UOp) -> UOp:
     old = buffer_of(node)
     new = Buffer(old.device, old.dtype, old.count)
     new.copyin(old.as_memoryview())
-    return new_node(new, shape_of(node))
+    return new_node(new, node.shape)
 
 
 def _forget(written: set[UOp]) -> None:

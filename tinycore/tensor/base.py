@@ -16,7 +16,7 @@ from tinycore.engine.cell import Cell, fresh_number
 from tinycore.errors import ArgumentError, DeviceError, DTypeError, IndexingError, ShapeError
 from tinycore.tensor.spelling import Axes, number
 from tinycore.uop import graph
-from tinycore.uop.graph import View, shape_of, size_of
+from tinycore.uop.graph import View
 from tinycore.uop.index import Dim, Shape, upper_shape
 from tinycore.uop.ops import COMPARISON, Ops, UOp, const
 
@@ -102,7 +102,7 @@ class Frame:
         >>> Tensor([1, 2]).shape
         (2,)
         """
-        return shape_of(self.uop)
+        return self.uop.shape
 
     @property
     def ndim(self) -> int:
@@ -153,7 +153,7 @@ class Frame:
         >>> Tensor.zeros(2, 3).numel()
         6
         """
-        return size_of(self.uop)
+        return self.uop.size
 
     def nbytes(self) -> int:
         """Bytes of all elements.
@@ -468,13 +468,13 @@ def scalar_dtype(value: Scalar) -> DType:
 
 def aligned(operation: str, *nodes: UOp) -> Sequence[UOp]:
     """Nodes broadcast to one shape. Raises: ShapeError if they do not broadcast."""
-    shape = broadcast_shape(operation, *map(shape_of, nodes))
+    shape = broadcast_shape(operation, *[node.shape for node in nodes])
     return [_stretched(node, shape) for node in nodes]
 
 
 def _stretched(node: UOp, shape: Shape) -> UOp:
     """`node` broadcast to `shape`; a constant stays a scalar."""
-    old = shape_of(node)
+    old = node.shape
     if node.op is Ops.CONST or old == shape:
         return node
     if len(old) < len(shape):

@@ -13,7 +13,7 @@ from tinycore.tensor.base import Operand
 from tinycore.tensor.indexing import Indexing
 from tinycore.tensor.spelling import choice, spelled
 from tinycore.uop import graph
-from tinycore.uop.ops import MONOIDS
+from tinycore.uop.tree import MONOIDS
 
 # Word of scatter_reduce -> monoid.
 _COMBINES = {

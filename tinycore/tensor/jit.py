@@ -29,7 +29,6 @@ from tinycore.runtime.buffer import Buffer
 from tinycore.tensor.autograd import REQUIRING, realize_cells
 from tinycore.tensor.base import Frame
 from tinycore.tensor.tensor import Tensor
-from tinycore.uop.graph import shape_of
 from tinycore.uop.index import Index
 from tinycore.util import listed
 
@@ -253,7 +252,7 @@ def compared(given: Iterable[Named]) -> tuple[Keys, Cells]:
             alias = first.setdefault(value.cell, len(cells))
             cells.append(value.cell)
             stored = value.cell.uop
-            shape = shape_of(stored)
+            shape = stored.shape
             keys[name] = shape, stored.dtype, value.device, value.movements, alias
             continue
         kind = type(value)

@@ -1,7 +1,6 @@
 """Makes graph nodes: pure, with shapes that fit, folded where that costs nothing.
 
-Comes in: nodes and arguments. Goes out: the node, or an equal simpler one, and its shape: one rule
-an op, computed once a node.
+Comes in: nodes and arguments. Goes out: the node, or an equal simpler one. Shapes: ops.py.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +8,8 @@ from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
-from tinycore.uop.index import Dim, Shape, as_index, simplest, size, upper
-from tinycore.uop.ops import ELEMENTWISE, MOVEMENT, Ops, UOp, alu, const, postorder, toposort
-from tinycore.util import dedup
+from tinycore.uop.index import Dim, Shape, as_index, simplest, upper
+from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const, toposort
 
 View = tuple[tuple[Ops, object], ...]
 Pair = tuple[Dim, Dim]
@@ -58,59 +56,6 @@ class ReduceArg(NamedTuple):
     combine: str
 
 
-# Shapes
-
-
-def shape_of(node: UOp) -> Shape:
-    """The shape of a graph node. Raises: ShapeError if elementwise sources differ in shape."""
-    if node._shape is None:
-        for inner in postorder([node], lambda one: [x for x in one.src if x._shape is None]):
-            inner._shape = _derived(inner)
-    return node._shape  # type: ignore[no-any-return]
-
-
-def size_of(node: UOp) -> int:
-    """The `size` of a node's shape."""
-    return size(shape_of(node))
-
-
-def _derived(node: UOp) -> Any:
-    """The shape of a node whose sources have theirs."""
-    arg, op = node.arg, node.op
-    if op in ELEMENTWISE:
-        return _common(node)
-    shape = node.source._shape if node.src else ()
-    match op:
-        case Ops.BUFFER:
-            return arg.shape
-        case Ops.IOTA:
-            return (arg,)
-        case Ops.RESHAPE | Ops.EXPAND:
-            return arg
-        case Ops.PERMUTE:
-            return tuple([shape[axis] for axis in arg])
-        case Ops.PAD:
-            pairs = zip(shape, arg.pairs, strict=True)
-            return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
-        case Ops.SHRINK:
-            return tuple([simplest(end - begin) for begin, end in arg])
-        case Ops.SKEW:
-            return (*shape[: arg.axis], arg.extent, *shape[arg.axis + 1 :])
-        case Ops.REDUCE:
-            return tuple([1 if k in arg.axes else n for k, n in enumerate(shape)])
-        case Ops.GATHER:
-            return (*node.src[1]._shape, *shape[1:])
-    return shape
-
-
-def _common(node: UOp) -> Shape:
-    shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
-    if len(shapes) > 1:
-        found = f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ"
-        raise ShapeError(f"{found}; expected equal shapes. Expand the smaller one.")
-    return shapes[0] if shapes else ()
-
-
 # Leaves
 
 
@@ -131,7 +76,7 @@ def full(shape: Shape, value: Scalar, dtype: DType) -> UOp:
 
 def broadcast(node: UOp, shape: Shape) -> UOp:
     """`node` expanded to `shape` by numpy's rule."""
-    old = shape_of(node)
+    old = node.shape
     missing = len(shape) - len(old)
     return expand(reshape(node, (1,) * missing + old), shape)
 
@@ -151,7 +96,7 @@ def uniform(node: UOp) -> UOp | None:
 def elementwise(op: Ops, *src: UOp) -> UOp:
     """A scalar op over equal shapes; constants may have any. Raises: ShapeError or DTypeError if
     shapes or types differ."""
-    shape = max(map(shape_of, src), key=len)
+    shape = max([node.shape for node in src], key=len)
     plain = [uniform(x) or x for x in src]
     return broadcast(alu(op, *plain), shape)
 
@@ -159,7 +104,7 @@ def elementwise(op: Ops, *src: UOp) -> UOp:
 def cast(node: UOp, dtype: DType) -> UOp:
     """`node` rounded or extended to `dtype`."""
     value = uniform(node) or node
-    return broadcast(value.cast(dtype), shape_of(node))
+    return broadcast(value.cast(dtype), node.shape)
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
@@ -175,7 +120,7 @@ def bitcast(node: UOp, dtype: DType) -> UOp:
 def reshape(node: UOp, shape: Shape) -> UOp:
     """The same elements in row-major order under another shape; symbolic axes are kept whole.
     Raises: ShapeError if the numbers of elements differ."""
-    old = shape_of(node)
+    old = node.shape
     if shape == old:
         return node
     if _signature(old) != _signature(shape):
@@ -207,7 +152,7 @@ def permute(node: UOp, order: Sequence[int]) -> UOp:
 
 def expand(node: UOp, shape: Shape) -> UOp:
     """Axes of extent 1 repeated to `shape`. Raises: ShapeError if other extents change."""
-    old = shape_of(node)
+    old = node.shape
     if shape == old:
         return node
     pairs = zip(old, shape, strict=False)
@@ -234,7 +179,7 @@ def _simple(pairs: Iterable[Pair]) -> Pairs:
 def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
     """The box begin .. end - 1 of each axis. Raises: ShapeError if it lies outside."""
     box = _simple(pairs)
-    old = shape_of(node)
+    old = node.shape
     for extent, (begin, end) in zip(old, box, strict=True):
         if min(as_index(begin).lo, as_index(end - begin).lo, upper(extent) - upper(end)) < 0:
             found = f"shrink: box {box} does not lie in shape {old}"
@@ -246,7 +191,7 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
 
 def flip(node: UOp, axes: Iterable[int]) -> UOp:
     """The order along `axes` turned around."""
-    turned = {axis for axis in axes if shape_of(node)[axis] != 1}
+    turned = {axis for axis in axes if node.shape[axis] != 1}
     if node.op is Ops.FLIP:
         return flip(node.source, turned.symmetric_difference(node.arg))
     if not turned:
@@ -261,7 +206,7 @@ def skew(node: UOp, arg: SkewArg) -> UOp:
 
 def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1) -> UOp:
     """`axis` replaced by (places, size): all windows along it. Raises: ShapeError if none fits."""
-    shape = shape_of(node)
+    shape = node.shape
     extent = upper(shape[axis])
     places = (extent - dilation * (size - 1) - 1) // stride + 1
     if places < 1:
@@ -282,7 +227,7 @@ def windows(node: UOp, axis: int, size: int, stride: int = 1, dilation: int = 1)
 
 def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = None) -> UOp:
     """`node` combined over `axes`, which stay with extent 1, in `dtype`."""
-    shape = shape_of(node)
+    shape = node.shape
     kept = tuple(sorted({axis for axis in axes if shape[axis] != 1}))
     node = cast(node, dtype or node.dtype)
     if not kept:
@@ -298,7 +243,7 @@ def total(node: UOp, axes: Iterable[int]) -> UOp:
 def gather(rows: UOp, ids: UOp) -> UOp:
     """rows[ids]: negatives count from the end, other ids outside give 0. Raises: ShapeError if the
     number of rows is symbolic."""
-    extent = shape_of(rows)[0]
+    extent = rows.shape[0]
     if not isinstance(extent, int):
         found = f"gather: the rows have extent {extent!r}; expected an integer"
         raise ShapeError(f"{found}. Gather from the whole buffer.")
@@ -345,7 +290,7 @@ def apply_view(node: UOp, view: View) -> UOp:
 
 def movement_adjoint(node: UOp, grad: UOp) -> UOp:
     """The gradient of the source of a movement, given that of its result."""
-    arg, old = node.arg, shape_of(node.source)
+    arg, old = node.arg, node.source.shape
     match node.op:
         case Ops.PERMUTE:
             return permute(grad, [arg.index(k) for k in range(len(arg))])

@@ -1,6 +1,7 @@
 """The node of every level of the compiler: `UOp(op, dtype, src, arg, tag)`, immutable and interned.
 
-Comes in: an operation with its sources. Goes out: the one node that means it. Next file: upat.py.
+Comes in: an operation with its sources. Goes out: the one node that means it, which knows its shape
+if it is a graph's. Next file: upat.py.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from math import inf, isfinite
+from math import isfinite
 from operator import attrgetter
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from tinycore.dtype import AS_BITS, DType, Scalar, dtypes
-from tinycore.errors import DTypeError
-from tinycore.uop.index import TABLES
+from tinycore.errors import DTypeError, ShapeError
+from tinycore.uop.index import TABLES, Index, Shape, axis, simplest, size
 from tinycore.uop.table import SIGNATURES, Ops as Ops
+from tinycore.util import dedup
 
 
 def _group(*names: str) -> frozenset[Ops]:
@@ -188,6 +190,27 @@ class UOp(Arithmetic):
     """Of a buffer: the memory it lies in."""
 
     @property
+    def index(self) -> Index:
+        """Of a loop or role: the value of its axis."""
+        return axis(self.arg.axis, self.arg.extent)
+
+    @property
+    def shape(self) -> Shape:
+        """Of a graph node or a buffer: its extents, computed once.
+
+        Raises: ShapeError if elementwise sources differ in shape.
+        """
+        if self._shape is None:
+            for node in postorder([self], lambda one: [x for x in one.src if x._shape is None]):
+                node._shape = _derived(node)
+        return self._shape  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """The number of its elements at the upper bounds of symbolic extents."""
+        return size(self.shape)
+
+    @property
     def source(self) -> UOp:
         """The first source."""
         return self.src[0]
@@ -345,59 +368,41 @@ def postorder(
     return order
 
 
-# How the states of reductions combine
+# Shapes of graph nodes: one rule an op
 
 
-class Monoid(NamedTuple):
-    """An associative combine of states, with its identity."""
-
-    op: Ops
-    identity: float
-    text: str
-
-
-MONOIDS: dict[str, Monoid] = {
-    "sum": Monoid(Ops.ADD, 0.0, "+="),
-    "prod": Monoid(Ops.MUL, 1.0, "*="),
-    "max": Monoid(Ops.MAX, -inf, "max="),
-    "min": Monoid(Ops.MIN, inf, "min="),
-}
-
-
-class Dependent(NamedTuple):
-    """When its leading states move from r1 to r1', a state r2 that depends on them becomes
-    moved(r1, r1', r2); partial states merge by the same function. Source: docs/ir.md rule 2."""
-
-    leads: tuple[str, ...]
-    moved: Callable[[Nodes, Nodes, UOp], UOp]
-
-
-def _exp(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """Sums of exp(x - old) become sums of exp(x - new), even where both are infinite."""
-    factor = (old[0] - new[0]).alu(Ops.EXP)
-    factor = old[0].eq(new[0]).where(1, factor)
-    return state * factor.cast(state.dtype)
+def _derived(node: UOp) -> Any:
+    """The shape of a node whose sources have theirs."""
+    arg, op = node.arg, node.op
+    if op in ELEMENTWISE:
+        return _common(node)
+    shape = node.source._shape if node.src else ()
+    match op:
+        case Ops.BUFFER:
+            return arg.shape
+        case Ops.IOTA:
+            return (arg,)
+        case Ops.RESHAPE | Ops.EXPAND:
+            return arg
+        case Ops.PERMUTE:
+            return tuple([shape[axis] for axis in arg])
+        case Ops.PAD:
+            pairs = zip(shape, arg.pairs, strict=True)
+            return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
+        case Ops.SHRINK:
+            return tuple([simplest(end - begin) for begin, end in arg])
+        case Ops.SKEW:
+            return (*shape[: arg.axis], arg.extent, *shape[arg.axis + 1 :])
+        case Ops.REDUCE:
+            return tuple([1 if k in arg.axes else n for k, n in enumerate(shape)])
+        case Ops.GATHER:
+            return (*node.src[1]._shape, *shape[1:])
+    return shape
 
 
-def _reset(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """A state of an old leader starts again from the identity of min."""
-    return old[0].eq(new[0]).where(state, state.dtype.max)
-
-
-def _var(old: Nodes, new: Nodes, state: UOp) -> UOp:
-    """Squared deviations around the new mean. Source: Welford 1962."""
-    count = old[0]
-    old_mean = (count < 1).where(0, _mean(*old))
-    shift = old_mean - _mean(*new)
-    return state + (count * shift * shift).cast(state.dtype)
-
-
-def _mean(count: UOp, total: UOp) -> UOp:
-    return total / count.alu(Ops.MAX, 1)
-
-
-DEPENDENT: dict[str, Dependent] = {
-    "exp": Dependent(("max",), _exp),
-    "reset": Dependent(("max",), _reset),
-    "var": Dependent(("sum", "sum"), _var),
-}
+def _common(node: UOp) -> Shape:
+    shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
+    if len(shapes) > 1:
+        found = f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ"
+        raise ShapeError(f"{found}; expected equal shapes. Expand the smaller one.")
+    return shapes[0] if shapes else ()

@@ -10,9 +10,9 @@ from typing import Any
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
 from tinycore.uop.index import Index, as_index, variable
-from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.reader import TYPES, Reader
-from tinycore.uop.tree import Kernel, Launch, Nodes, Plan
+from tinycore.uop.tree import DEPENDENT, MONOIDS, Kernel, Launch, Nodes, Plan
 
 Unit = Kernel | Plan
 

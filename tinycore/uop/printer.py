@@ -13,10 +13,10 @@ from hashlib import blake2b
 from tinycore.dtype import dtypes
 from tinycore.uop import tree
 from tinycore.uop.index import Atom, Index, Mask, atoms, make
-from tinycore.uop.ops import MONOIDS, Ops, UOp, postorder
+from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.parser import parse
 from tinycore.uop.reader import ATOM, LEVELS
-from tinycore.uop.tree import GLOBAL, Access, Box, Kernel, Own, Plan, operands
+from tinycore.uop.tree import GLOBAL, MONOIDS, Access, Box, Kernel, Own, Plan, operands
 
 LONG = 4096
 Piece = tuple[str, int]  # text, and how tightly its sign binds

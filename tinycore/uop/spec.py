@@ -13,10 +13,10 @@ from tinycore.errors import SpecError
 from tinycore.uop import sites
 from tinycore.uop.index import NEVER, Atom, Index, atoms, of_atom
 from tinycore.uop.lowered import Defects, misfits
-from tinycore.uop.ops import DEPENDENT, ELEMENTWISE, Ops, UOp, toposort
+from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
 from tinycore.uop.printer import Printer, show
 from tinycore.uop.sites import Site, axes, declared, under, written
-from tinycore.uop.tree import BODIES, GLOBAL, Kernel, dependents, indices, values, walk
+from tinycore.uop.tree import BODIES, DEPENDENT, GLOBAL, Kernel, dependents, indices, values, walk
 from tinycore.util import np, prod
 
 _SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})

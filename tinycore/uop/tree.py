@@ -1,10 +1,11 @@
-"""The kernel as a tree of loops: what each statement holds, and how trees are walked and rebuilt.
+"""The kernel as a tree of loops: what statements hold, how states combine, how trees are rebuilt.
 
 Comes in: buffers, axes and scalar expressions. Goes out: `Kernel` and `Plan`, in which the place of
 a statement is its scope (docs/ir.md rule 5). Next files: printer.py, spec.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes
@@ -16,7 +17,6 @@ from tinycore.uop.index import (
     Mask,
     as_index,
     atoms,
-    axis,
     gather,
     mask_of,
 )
@@ -170,6 +170,64 @@ def all_of(*values: Index) -> UOp:
     return mask_value(mask_of(values))
 
 
+# How the states of reductions combine
+
+
+class Monoid(NamedTuple):
+    """An associative combine of states, with its identity."""
+
+    op: Ops
+    identity: float
+    text: str
+
+
+MONOIDS: dict[str, Monoid] = {
+    "sum": Monoid(Ops.ADD, 0.0, "+="),
+    "prod": Monoid(Ops.MUL, 1.0, "*="),
+    "max": Monoid(Ops.MAX, -inf, "max="),
+    "min": Monoid(Ops.MIN, inf, "min="),
+}
+
+
+class Dependent(NamedTuple):
+    """When its leading states move from r1 to r1', a state r2 that depends on them becomes
+    moved(r1, r1', r2); partial states merge by the same function. Source: docs/ir.md rule 2."""
+
+    leads: tuple[str, ...]
+    moved: Callable[[Nodes, Nodes, UOp], UOp]
+
+
+def _exp(old: Nodes, new: Nodes, state: UOp) -> UOp:
+    """Sums of exp(x - old) become sums of exp(x - new), even where both are infinite."""
+    factor = (old[0] - new[0]).alu(Ops.EXP)
+    factor = old[0].eq(new[0]).where(1, factor)
+    return state * factor.cast(state.dtype)
+
+
+def _reset(old: Nodes, new: Nodes, state: UOp) -> UOp:
+    """A state of an old leader starts again from the identity of min."""
+    return old[0].eq(new[0]).where(state, state.dtype.max)
+
+
+def _var(old: Nodes, new: Nodes, state: UOp) -> UOp:
+    """Squared deviations around the new mean. Source: Welford 1962."""
+    count = old[0]
+    old_mean = (count < 1).where(0, _mean(*old))
+    shift = old_mean - _mean(*new)
+    return state + (count * shift * shift).cast(state.dtype)
+
+
+def _mean(count: UOp, total: UOp) -> UOp:
+    return total / count.alu(Ops.MAX, 1)
+
+
+DEPENDENT: dict[str, Dependent] = {
+    "exp": Dependent(("max",), _exp),
+    "reset": Dependent(("max",), _reset),
+    "var": Dependent(("sum", "sum"), _var),
+}
+
+
 # Walking
 
 BODIES = (Ops.LOOP, Ops.IF, Ops.BLOCK)
@@ -183,11 +241,6 @@ def walk(statements: Iterable[UOp], loops: Nodes = ()) -> Iterator[tuple[UOp, No
         if statement.op in BODIES:
             inner = (*loops, statement) if statement.op is Ops.LOOP else loops
             yield from walk(statement.src, inner)
-
-
-def axis_of(statement: UOp) -> Index:
-    """The value of the axis of a loop or role."""
-    return axis(statement.arg.axis, statement.arg.extent)
 
 
 def values(statement: UOp) -> Nodes:

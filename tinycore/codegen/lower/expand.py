@@ -15,8 +15,8 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import Atom, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, Lowered
-from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, BufferArg, Kernel, axis_of, store
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import MONOIDS, Access, BufferArg, Kernel, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import round_up
 
@@ -141,7 +141,7 @@ class Expander:
             self.values.write_registers(state, range(storage.size), value)
             return
         loops = loops_along(state, state.name, storage)
-        filled = store(state, Access(tuple(map(axis_of, loops))), value)
+        filled = store(state, Access(tuple([one.index for one in loops])), value)
         vector_bytes = 0 if self.values.lane else self.vector_bytes
         self.body(edit(nest(loops, filled, vector_bytes), decided))
 

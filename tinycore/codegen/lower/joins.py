@@ -26,8 +26,8 @@ from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.runtime.contract import Caps
 from tinycore.uop.index import Index, Mask, atoms, make, mask_of
 from tinycore.uop.lowered import GROUP, WARP
-from tinycore.uop.ops import MONOIDS, Ops, UOp
-from tinycore.uop.tree import Access, Kernel, axis_of, buffer, gathered, load, store
+from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.tree import MONOIDS, Access, Kernel, buffer, gathered, load, store
 from tinycore.util import ceildiv, dedup
 
 SHARE = 8  # values a step of a thread
@@ -98,7 +98,7 @@ def is_sum(body: Statements, loops: Statements) -> bool:
     if others or made.op is not Ops.STORE or made.arg.rebase:
         return False
     place = made.arg.places[0].indices
-    return not gathered(place) and atoms(*map(axis_of, loops)).isdisjoint(atoms(*place))
+    return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))
 
 
 def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statements]:
@@ -109,7 +109,7 @@ def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statement
     partial = store(own, place._replace(indices=()), value, combine)
     for outer in reversed(loops):
         partial = outer.over((partial,))
-    inner = atoms(*map(axis_of, (node, *loops)))
+    inner = atoms(*[one.index for one in (node, *loops)])
     mask: Mask = ()
     if not is_inside(target, place):
         mask = tuple([one for one in place.mask if not atoms(one) & inner])
@@ -149,7 +149,7 @@ class _Steps:
 
     def _in_warps(self, width: int) -> None:
         """Threads of a warp read each other's registers until each has the sum of all."""
-        lane, half = axis_of(self.node), width // 2
+        lane, half = self.node.index, width // 2
         while half:
             self._keep(WARP, f".{half}")
             near = lane // width * width + (lane + half) % width
@@ -161,7 +161,7 @@ class _Steps:
     def _keep(self, space: str, name: str = "") -> None:
         name = f"{self.made.source.name}.{self.node.name}{name}"
         held = buffer(name, self.value.dtype, (self.node.extent,), space)
-        place = Access((axis_of(self.node),))
+        place = Access((self.node.index,))
         given = store(held, place, self.value)
         filled = self.node.over((*self.first, given))
         self.found += [held, filled]
@@ -171,7 +171,7 @@ class _Steps:
     def _leave(self, count: int, shifts: Iterable[int], stride: int = 1) -> None:
         name = f"{self.node.name.partition('.h')[0]}.h{count}"
         fewer = refit(self.node, axis=name, extent=make(count))
-        self.value = self._sum([axis_of(fewer) * stride + shift for shift in shifts])
+        self.value = self._sum([fewer.index * stride + shift for shift in shifts])
         self.node = fewer
 
     def _sum(self, places: Iterable[Index]) -> UOp:
@@ -179,7 +179,7 @@ class _Steps:
 
     def _at(self, index: Index) -> UOp:
         """What another has, if there is one."""
-        [one] = placed((self.value,), {axis_of(self.node): index})
+        [one] = placed((self.value,), {self.node.index: index})
         beyond = self.node.extent - 1 - index
         mask = mask_of([beyond])
         fill = one.const_like(self.combine.identity).arg

@@ -28,12 +28,13 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import DEPENDENT, MONOIDS, Ops, UOp
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import (
+    DEPENDENT,
+    MONOIDS,
     Access,
     Kernel,
     StoreArg,
-    axis_of,
     dependents,
     let,
     load,
@@ -152,7 +153,7 @@ class Combiner:
         storage = self.storage[dependent]
         loops = loops_along(dependent, f"move{self.count}", storage)[len(lead) :]
         place = _needed(dependent, arg.places[0])
-        place = place._replace(indices=(*lead, *map(axis_of, loops)))
+        place = place._replace(indices=(*lead, *[one.index for one in loops]))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
         vector_bytes = 0 if storage.width else self.caps.vector_bytes
         return nest(loops, store(dependent, place, value), vector_bytes)
@@ -191,6 +192,6 @@ def _along_lanes(node: UOp, lanes: int) -> Statements:
         place = "unroll" if whole <= MAX_UNROLLED * lanes else ""
         found.append(refit(tiles, map=place).over((refit(tiles.source, map="vec"),)))
     if rest:
-        last = placed(node.src, {axis_of(node): axis(f"{name}'", rest) + whole})
+        last = placed(node.src, {node.index: axis(f"{name}'", rest) + whole})
         found.append(loop("par", f"{name}'", rest, last, "vec"))
     return tuple(found)

@@ -30,15 +30,7 @@ from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import Index, atoms, axis, make
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
-from tinycore.uop.tree import (
-    BODIES,
-    GLOBAL,
-    Kernel,
-    axis_of,
-    loop,
-    rebuild,
-    walk,
-)
+from tinycore.uop.tree import BODIES, GLOBAL, Kernel, loop, rebuild, walk
 from tinycore.util import ceildiv, np
 
 
@@ -97,7 +89,7 @@ def _touches(body: Nodes, number: Index) -> dict[UOp, list[_Touch]]:
     found: dict[UOp, list[_Touch]] = defaultdict(list)
     for statement, loops in walk(body):
         around = [*filter(is_thread, loops)]
-        env = dict.fromkeys(atoms(*map(axis_of, around)), number)
+        env = dict.fromkeys(atoms(*[one.index for one in around]), number)
         for use in uses(statement):
             told = tuple([index.substitute(env) for index in use.access.indices])
             found[use.buffer].append((told, use.how != "load" and bool(around)))

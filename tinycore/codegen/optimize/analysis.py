@@ -13,9 +13,9 @@ from tinycore.codegen.optimize.stage import moving_part, used_alone
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.index import Index, atoms, make, size
+from tinycore.uop.index import Index, atoms, make
 from tinycore.uop.sites import uses
-from tinycore.uop.tree import Access, Kernel, axis_of, load, walk
+from tinycore.uop.tree import Access, Kernel, load, walk
 
 _BYTES = [dtypes.int32, dtypes.int8, dtypes.int8]
 
@@ -31,7 +31,7 @@ class Reference(NamedTuple):
 
     def stride(self, loop: UOp) -> int | None:
         """Elements the address moves in one step of the loop; None if that varies."""
-        value = axis_of(loop)
+        value = loop.index
         moved = moving_part(self.address, atoms(value))
         step = sum(dict(moved.terms).values())
         return step if moved is value * step else None
@@ -117,7 +117,7 @@ def names_of(loops: Iterable[UOp]) -> list[str]:
 
 def imageable(kernel: Kernel, caps: Caps) -> list[str]:
     """The parameters that are not too large for an image, if the target has any."""
-    held = {one: size(one.arg.shape) * one.dtype.itemsize for one in kernel.params}
+    held = {one: one.size * one.dtype.itemsize for one in kernel.params}
     return [one.name for one, size_bytes in held.items() if 0 < size_bytes <= caps.image_bytes]
 
 

@@ -17,7 +17,6 @@ from tinycore.uop.tree import (
     Access,
     Kernel,
     Rebuild,
-    axis_of,
     load,
     loop,
     rebuild,
@@ -72,13 +71,14 @@ def place_of(node: UOp) -> str:
 
 def atom_of(node: UOp) -> Atom | None:
     """The index atom of a loop's axis; None if it runs once."""
-    value = axis_of(node)
+    value = node.index
     return value.terms[0][0] if value.terms else None
 
 
 def atoms_in(statements: Nodes) -> frozenset[Atom]:
     """The axes of all loops under `statements`."""
-    return atoms(*map(axis_of, loops_in(statements)))
+    axes = [one.index for one in loops_in(statements)]
+    return atoms(*axes)
 
 
 def declared(statements: Nodes) -> set[UOp]:
@@ -174,7 +174,7 @@ def refit(node: UOp, **fields: Any) -> UOp:
 def renewed(node: UOp, **fields: Any) -> UOp:
     """A loop with some fields changed, and its body at the new axis."""
     new = refit(node, **fields)
-    return new.over(placed(node.src, {axis_of(node): axis_of(new)}))
+    return new.over(placed(node.src, {node.index: new.index}))
 
 
 def edit(statements: Nodes, change: Change) -> Statements:
@@ -236,7 +236,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         extent = inner.extent.substitute(env)
         if extent.hi != inner.extent.hi:
             shorter = axis(inner.name, extent)
-            env |= dict.fromkeys(atoms(axis_of(inner)), shorter)
+            env |= dict.fromkeys(atoms(inner.index), shorter)
     names = names_declared(own)
     moved = atoms(*places.values())
 

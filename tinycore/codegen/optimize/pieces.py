@@ -48,7 +48,6 @@ from tinycore.uop.tree import (
     Launch,
     Plan,
     Rebuild,
-    axis_of,
     buffer,
     gathered,
     indices,
@@ -172,7 +171,7 @@ def widened(
     statements: Nodes, names: Mapping[UOp, str], node: UOp
 ) -> tuple[dict[UOp, UOp], Statements]:
     """Buffers with new names and a leading dimension for the axis of a loop; what uses them."""
-    place, wide = axis_of(node), {}
+    place, wide = node.index, {}
     for one, name in names.items():
         wide[one] = refit(one, name=name, shape=(node.extent, *one.arg.shape))
     return wide, resized(statements, wide, lambda indices: (place, *indices))
@@ -343,7 +342,7 @@ def _factored(node: UOp, stores: dict[UOp, UOp], taken: set[str], body: Statemen
     joined = refit(node, axis=f"{name}.j")
 
     def part(state: UOp, place: Access) -> UOp:
-        return load(parts[state], Access((axis_of(joined), *place.indices)))
+        return load(parts[state], Access((joined.index, *place.indices)))
 
     def combined(state: UOp, place: Access) -> UOp:
         """state combine= its partial, moved to the joined leading state if it depends on one."""

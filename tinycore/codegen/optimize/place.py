@@ -45,7 +45,6 @@ from tinycore.uop.tree import (
     BODIES,
     GLOBAL,
     Kernel,
-    axis_of,
     indices,
     let,
     mask_value,
@@ -106,7 +105,7 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     place = made.arg.places[0]
     if made.arg.combine or place.mask or buffer.arg.init:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
-    if {*place.indices} - {make(0), *map(axis_of, loops_in([producer]))}:
+    if {*place.indices} - {make(0), *[one.index for one in loops_in([producer])]}:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
     keys = [index for index in place.indices if index.terms]
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
@@ -243,8 +242,8 @@ def _fused(first: UOp, second: UOp, empty: set[UOp]) -> UOp:
     if "ser" in (first.kind, second.kind):
         raise Illegal(f"AT: loop {first.name} or {second.name} runs in order")
     late = second.src
-    early = placed(first.src, {axis_of(first): axis_of(second)})
-    own = own_places(early + late, axis_of(second))
+    early = placed(first.src, {first.index: second.index})
+    own = own_places(early + late, second.index)
     for lead in sorted(_met(early, late), key=lambda one: one.name):
         if not own.get(lead):
             early, late = _rebased(early, late, lead, empty)
@@ -300,7 +299,7 @@ def let_values(statements: Iterable[UOp]) -> dict[UOp, UOp]:
 
 def _contracted(before: Statements, fused: UOp, after: Statements) -> Pair:
     """What stands before a loop and its body, where buffers that only it touches lose its axis."""
-    own = own_places(fused.src, axis_of(fused))
+    own = own_places(fused.src, fused.index)
     outside = touched(before + after) | changed(find(fused.src, *TILES))
     free = {one for one in direct(before, Ops.BUFFER) if own.get(one) and one not in outside}
     for group in tied(fused.src):

@@ -36,7 +36,7 @@ from tinycore.uop import Ops, UOp
 from tinycore.uop.index import Atom, Index, Mask, alias, atoms, axis, make, mask_of, of_atom
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
-from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, axis_of, loop, rebuild
+from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, loop, rebuild
 
 PLACES = ("grid", "warpgroup", "warp", "thread", "lane", "reg", "vec", "unroll")
 PLACES_OF = {"par": PLACES, "red": ("thread", "lane", "vec", "unroll"), "ser": ("unroll",)}
@@ -67,7 +67,7 @@ def tiled(node: UOp, factor: int) -> UOp:
     mask = mask_of([extent - 1 - value])
     if mask and atom_of(node) in atoms(*[one.extent for one in loops_in(node.src)]):
         raise Illegal(f"SPLIT: extents depend on {name}, which {factor} does not divide")
-    inner = loop(kind, f"{name}.1", factor, placed(node.src, {axis_of(node): value}, mask))
+    inner = loop(kind, f"{name}.1", factor, placed(node.src, {node.index: value}, mask))
     return loop(kind, f"{name}.0", count, [inner])
 
 
@@ -95,7 +95,7 @@ def fused(node: UOp, inner: UOp) -> UOp:
     count = inner.extent.const
     name, extent = f"{node.name}_{inner.name}", node.extent * count
     whole = axis(name, extent)
-    places = {axis_of(node): whole // count, axis_of(inner): whole % count}
+    places = {node.index: whole // count, inner.index: whole % count}
     return loop(node.kind, name, extent, placed(inner.src, places), node.map)
 
 
@@ -146,7 +146,7 @@ def peel(kernel: Kernel, name: str) -> Kernel:
         copy = reduce(_cut, loops_in(copy), copy)
         if not node.map:
             return (renewed(node, extent=make(last)), *copy)
-        here = axis_of(node)
+        here = node.index
         before = alias(here, 0, last - 1)
         main = placed(placed(node.src, {here: before}), {before: here})
         return (node.over((_if(last - 1 - here, main), _if(here - last, copy))),)
@@ -213,7 +213,7 @@ class _Primes:
         old = sorted(atoms_in(node.src))  # new atoms are in order of making, as old ones are
         axes = {atom: axis(atom.name + self.marks, atom.hi + 1) for atom in old}
         copy = Rebuild({}, axes, look).body(node.src)
-        return placed(copy, {axis_of(node): value})
+        return placed(copy, {node.index: value})
 
 
 # Extents that a mask shrinks

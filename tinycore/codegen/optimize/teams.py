@@ -24,7 +24,6 @@ from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, read
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.index import size
 from tinycore.uop.tree import GLOBAL, Kernel
 from tinycore.util import ceildiv
 
@@ -253,7 +252,7 @@ class _Teams(Choice):
     def _holds(self, kernel: Kernel) -> bool:
         """True if what threads sum fits the memory of a group, where they may have to meet."""
         states = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.init]
-        held = sum(size(one.arg.shape) * one.dtype.itemsize for one in states)
+        held = sum(one.size * one.dtype.itemsize for one in states)
         return held <= self.caps.group_bytes
 
     # a tile for each group

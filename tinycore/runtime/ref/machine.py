@@ -12,10 +12,10 @@ from random import Random
 from tinycore.dtype import constant, decode, encode, storage
 from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
-from tinycore.uop.index import axis, size, variable
-from tinycore.uop.ops import DEPENDENT, Ops, UOp
+from tinycore.uop.index import axis, variable
+from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.spec import TEAMS
-from tinycore.uop.tree import BODIES, GLOBAL, Kernel, axis_of, dependents, let, load, values
+from tinycore.uop.tree import BODIES, DEPENDENT, GLOBAL, Kernel, dependents, let, load, values
 from tinycore.util import prod
 
 BLOCK = 1 << 18  # iterations that run at once: 1 MiB of float32
@@ -46,7 +46,7 @@ def run_kernel(
             machine = machine.at(variable(name, lo, hi), value)
             machine.names[node] = constant(value, node.dtype)
         for node, array in zip(kernel.params, arrays, strict=True):
-            data = np.frombuffer(array, storage(node.dtype), size(node.arg.shape))
+            data = np.frombuffer(array, storage(node.dtype), node.size)
             machine.names[node] = Instance(node, machine, data)
         for waits in machine.body(kernel.body):
             machine.fail(f"deadlock: {waits}", "a copy or free that lets one go on")
@@ -92,7 +92,7 @@ class Machine(Frame):
 
     def do_loop(self, loop: UOp) -> Steps:
         """Run a loop in blocks of iterations, or its teams side by side."""
-        arg, place = loop.arg, axis_of(loop)
+        arg, place = loop.arg, loop.index
         watch = Watch(f"iterations of {arg.kind} {arg.axis}", arg.kind, arg.map)
         if arg.map in TEAMS:
             yield from self.side_by_side(watch, [loop])
@@ -123,7 +123,7 @@ class Machine(Frame):
         threads: dict[str, Steps] = {}
         for statement in statements:
             for name, at in agents(statement):
-                inner = self.at(axis_of(statement), at)
+                inner = self.at(statement.index, at)
                 inner.path = (*self.path, (name, at))
                 inner.watches = (*self.watches, (watch, len(threads)))
                 threads[f"{name} {at}"] = inner.body(statement.src)

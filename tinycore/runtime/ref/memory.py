@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinycore import util
 from tinycore.dtype import DType, encode
-from tinycore.uop.ops import MONOIDS, UOp
+from tinycore.uop.ops import UOp
+from tinycore.uop.tree import MONOIDS
 from tinycore.util import prod
 
 if TYPE_CHECKING:
