@@ -38,12 +38,18 @@ the next row."""
 
 def main() -> int:
     """Run the chosen measurements; returns the exit status."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     if options.command == "ceilings":
         return ceilings.main(options.device, options.exponent, options.side, options.json)
     if options.command == "latency":
         return latency.main(options.json)
-    return run(options, contenders(options.peers, options.device, options.peers_device))
+    try:
+        cases = [one for case in chosen(options.cases) for one in _sizes(case, options.quick)]
+        taking = contenders(options.peers, options.device, options.peers_device)
+    except ValueError as mistake:
+        parser.error(str(mistake))
+    return run(options, cases, taking)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,10 +80,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def contenders(peers: str, device: str, peers_device: str | None) -> list[Contender]:
-    """Ours, the peers that are named by comma, and the host's ceilings, each on its device."""
+    """Ours, the peers that are named by comma, and the host's ceilings, each on its device.
+
+    Raises: ValueError for a name that is no peer's.
+    """
+    asked = [name for name in peers.split(",") if name]
+    strange = [name for name in asked if name not in PEERS]
+    if strange:
+        raise ValueError(f"no peer is called {strange[0]!r}; there are {', '.join(PEERS)}")
     is_gpu = device.partition(":")[0] in ("CUDA", "NV")
     theirs = peers_device or ("cuda" if is_gpu else "cpu")
-    names = [name for peer in peers.split(",") if peer for name in PEERS[peer]]
+    names = [name for peer in asked for name in PEERS[peer]]
     settings = {
         "BENCH_DEVICE": theirs,
         "JAX_PLATFORMS": theirs,
@@ -90,9 +103,8 @@ def contenders(peers: str, device: str, peers_device: str | None) -> list[Conten
     return found + [Contender(name) for name in CEILINGS if host]
 
 
-def run(options: argparse.Namespace, taking: list[Contender]) -> int:
-    """Measure the chosen cases with these contenders, and tell each row when it is done."""
-    cases = [one for case in chosen(options.cases) for one in _sizes(case, options.quick)]
+def run(options: argparse.Namespace, cases: list[Case], taking: list[Contender]) -> int:
+    """Measure cases with these contenders, and tell each row when it is done."""
     rows: list[Row] = []
     try:
         for number, case in enumerate(cases, 1):
@@ -103,6 +115,9 @@ def run(options: argparse.Namespace, taking: list[Contender]) -> int:
         for contender in taking:
             contender.close()
     print(report.summary(rows))
+    print(
+        f"load average {min(row.load for row in rows):.1f} to {max(row.load for row in rows):.1f}"
+    )
     return 0
 
 
@@ -116,7 +131,7 @@ def _write(options: argparse.Namespace, rows: list[Row]) -> None:
         told = {"peers": options.peers, "device": options.device, "pairs": options.pairs}
         options.json.write_text(json.dumps(report.document(rows, told), indent=2))
     if options.plot is not None:
-        options.plot.write_text(svg(rows, f"tinycore beside {options.peers}"))
+        options.plot.write_text(svg(rows, f"tinycore beside {options.peers.replace(',', ', ')}"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from benchmarks.cases import Case, LeftOut, Sets
-from benchmarks.native import CORES, Everywhere, compiled, features
+from benchmarks.native import CORES, Everywhere, Work, compiled, features
 
 CHAINS = 16  # independent sums; more than latency times ports
 
@@ -66,17 +66,17 @@ def prepare(case: Case, sets: Sets) -> Everywhere:
     usable = [step for step in STEPS[case.dtype] if not step.needs or step.needs in present]
     if not usable:
         raise LeftOut(f"this machine multiplies no {case.dtype}")
-    return min((_everywhere(step, case.work() / 2) for step in usable), key=Everywhere.seconds)
+    return Everywhere([_work(step, case.work() / 2) for step in usable])
 
 
-def _everywhere(step: Step, products: float) -> Everywhere:
+def _work(step: Step, products: float) -> Work:
     rounds = max(1, round(products / (len(CORES) * step.products * CHAINS)))
     chains = compiled(_text(step), 1)
 
     def work(number: int, k: int) -> None:
         chains(rounds)
 
-    return Everywhere(work)
+    return work
 
 
 def to_numpy(output: Any) -> NDArray[Any]:

@@ -1,19 +1,21 @@
 """The machine's ceiling of memory as a contender: a case's bytes, read and written by plain loops.
 
 Comes in: a case, for its traffic alone. Goes out: a call that reads and writes as many bytes on
-every core, in the fastest of a few ways, from memory that is rotated as the inputs of a case are.
+every core, in the fastest of a few ways, from memory that is rotated as inputs are, to one output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import SETS, Case, LeftOut, Sets
-from benchmarks.native import CORES, Everywhere, compiled
+from benchmarks.native import CORES, Everywhere, Work, compiled
+
+Bytes = NDArray[np.uint8]
 
 BLOCK_BYTES = 512  # eight vectors of 64 bytes, as four pairs
 ROUND_BLOCKS = 64  # read and written in turn
@@ -42,9 +44,9 @@ def prepare(case: Case, sets: Sets) -> Everywhere:
     if case.facts.unit != "GB/s":
         raise LeftOut("not bound by memory")
     reads, writes = (max(int(n) // BLOCK_BYTES // len(CORES), 0) for n in case.traffic())
-    memory = [(_aligned(reads), _aligned(writes)) for _ in range(SETS)]
-    calls = [Everywhere(_work(way, reads, writes, memory), SETS) for way in WAYS]
-    return min(calls, key=Everywhere.seconds)
+    sources = [_aligned(reads) for _ in range(SETS)]
+    target = _aligned(writes)
+    return Everywhere([_work(way, reads, writes, sources, target) for way in WAYS], SETS)
 
 
 def to_numpy(output: Any) -> NDArray[Any]:
@@ -56,27 +58,24 @@ def poison(output: Any) -> None:
     """There is no output."""
 
 
-def _aligned(blocks: int) -> NDArray[Any]:
+def _aligned(blocks: int) -> Bytes:
     """Memory for so many blocks a core, and one more, that starts where a vector may."""
     room = np.ones((blocks + 1) * BLOCK_BYTES * len(CORES) + 64, np.uint8)
     begin = -room.ctypes.data % 64
     return room[begin:]
 
 
-def _work(way: Way, reads: int, writes: int, memory: Any) -> Callable[[int, int], None]:
+def _work(way: Way, reads: int, writes: int, sources: Sequence[Bytes], target: Bytes) -> Work:
     run = compiled(_text(way.is_streamed), len(ARGUMENTS))
     rounds = max(1, max(reads, writes) // ROUND_BLOCKS)
     quarter = reads * BLOCK_BYTES // 4 // 64 * 64
     step, gap = (BLOCK_BYTES // 4, quarter) if way.is_split else (BLOCK_BYTES, BLOCK_BYTES // 4)
-    addresses = [[array.ctypes.data for array in pair] for pair in memory]
 
     def work(number: int, k: int) -> None:
-        source, target = addresses[k]
-        source += number * reads * BLOCK_BYTES
-        target += number * writes * BLOCK_BYTES
-        run(source, reads // rounds, step, gap, target, writes // rounds, rounds)
+        begin = sources[k].ctypes.data + number * reads * BLOCK_BYTES
+        end = target.ctypes.data + number * writes * BLOCK_BYTES
+        run(begin, reads // rounds, step, gap, end, writes // rounds, rounds)
 
-    work.kept = memory  # type: ignore[attr-defined]
     return work
 
 

@@ -6,6 +6,7 @@ turns taken one after another in one run count, each after a pause. Next file: r
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def measure(case: Case, contenders: Sequence[Contender], pairs: int) -> Row:
         for one in taking:
             if one.name in times:
                 _checked(row, one)
+    row.load = os.getloadavg()[0]
     row.times = {name: found for name, found in times.items() if name not in row.failures}
     return row
 

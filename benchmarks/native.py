@@ -11,12 +11,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import ceil
 
 import llvmlite.binding as llvm
 
 CORES = sorted(os.sched_getaffinity(0))
-LEAST_S = 0.005
+LEAST_S = 0.003
 
 Function = Callable[..., int]
 Work = Callable[[int, int], None]  # of a core's number, on a set of data
@@ -46,28 +47,34 @@ def compiled(text: str, arguments: int) -> Function:
 
 
 class Everywhere:
-    """A call of `work` on each core at once, `repeats` times with one set of data after another."""
+    """Calls of one of some works on each core at once: another work each call, `repeats` times.
 
-    def __init__(self, work: Work, sets: int = 1) -> None:
-        self.work = work
+    The works do the same in different ways, on one set of data after another.
+    """
+
+    def __init__(self, works: Sequence[Work], sets: int = 1) -> None:
+        self.works = works
         self.sets = sets
+        self.calls = 0
         self.repeats = 1
         self.pool = ThreadPoolExecutor(len(CORES))
-        self.repeats = max(1, ceil(LEAST_S / self.seconds()))
+        self.repeats = max(1, ceil(LEAST_S / self._seconds()))
 
     def __call__(self, k: int) -> None:
-        list(self.pool.map(self._run, range(len(CORES)), [k] * len(CORES)))
+        work = self.works[self.calls % len(self.works)]
+        self.calls += 1
+        list(self.pool.map(partial(self._run, work, k), range(len(CORES))))
 
-    def seconds(self) -> float:
-        """The least time of a few calls, each divided by its repeats."""
+    def _seconds(self) -> float:
+        """The least time of a few calls."""
         times = []
-        for k in range(4):
+        for k in range(2 * len(self.works)):
             begin = time.perf_counter()
             self(k)
             times.append(time.perf_counter() - begin)
-        return min(times) / self.repeats
+        return min(times)
 
-    def _run(self, number: int, k: int) -> None:
+    def _run(self, work: Work, k: int, number: int) -> None:
         os.sched_setaffinity(0, {CORES[number]})  # of this thread: two must not wake on one core
         for repeat in range(self.repeats):
-            self.work(number, (k + repeat) % self.sets)
+            work(number, (k + repeat) % self.sets)

@@ -13,11 +13,16 @@ from xml.sax.saxutils import escape
 from benchmarks.report import title
 from benchmarks.row import Row
 
-LEFT, WIDTH, RIGHT = 230, 560, 150  # pixels: names, bars, figures
+LEFT, WIDTH, RIGHT = 260, 520, 180  # pixels: names, bars, figures
 TOP, STEP, BAR = 70, 22, 14
 TICKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 MET, MISSED, BEHIND = "#2e8540", "#e0a030", "#c0392b"
-STYLE = "text { font: 12px sans-serif } .grid { stroke: #ddd } .goal { stroke: #000 }"
+LEGEND = (
+    "speed over the best peer's; black: its goal; green: all goals met; "
+    "red: a peer is over 10 % ahead"
+)
+STYLE = """text { font: 12px Verdana, DejaVu Sans, sans-serif } .grid { stroke: #ddd }
+.goal { stroke: #000; stroke-width: 2 }"""
 
 
 def svg(rows: Sequence[Row], heading: str) -> str:
@@ -34,7 +39,7 @@ def svg(rows: Sequence[Row], heading: str) -> str:
         f"<style>{STYLE}</style>",
         f'<rect width="{size}" height="{height}" fill="white"/>',
         _text(16, 24, heading),
-        _text(16, 44, "speed over the best peer's; black: goal; red: a peer is over 10 % ahead"),
+        _text(16, 44, LEGEND),
         *(_tick(axis, tick, height) for tick in ticks),
         *(_bar(axis, row, TOP + STEP * number) for number, row in enumerate(shown)),
         "</svg>",

@@ -30,6 +30,7 @@ class Row:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    load: float = 0.0  # of the machine in the last minute, ours with it
 
     @property
     def seconds(self) -> dict[str, float]:
