@@ -87,6 +87,8 @@ class Case:
     def traffic(self) -> tuple[float, float]:
         """The bytes that one call must at least read, and write."""
         inputs = (*self.shapes(), *self.facts.weights(*self.sizes))
+        if self.is_backward and self.facts.is_sum:
+            inputs = inputs[-1:]
         wide = 4 if self.dtype == "int8" else BYTES[self.dtype]
         read = BYTES[self.dtype] * sum(map(prod, inputs))
         return float(read), float(wide * sum(map(prod, self.results())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from jax import lax, nn, numpy as jnp
 from numpy.typing import NDArray
 
 from benchmarks.cases import Case, Sets, converted
+from benchmarks.checks import memory_at, overwrite
 from benchmarks.formulas import LAUNCHES
 from benchmarks.models import HEAD, Block, blocks, labels, place
 
@@ -251,4 +251,4 @@ def to_numpy(output: Any) -> NDArray[Any]:
 def poison(output: Any) -> None:
     """Overwrite an output, of which JAX thinks that nobody can; on a GPU it is left alone."""
     if jax.default_backend() == "cpu":
-        ctypes.memset(output.unsafe_buffer_pointer(), 0xFF, output.nbytes)
+        overwrite(memory_at(output.unsafe_buffer_pointer(), output.nbytes))

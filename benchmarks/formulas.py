@@ -30,6 +30,7 @@ class Formula:
     `shapes`, `weights` and `result` make shapes of the sizes: of inputs that change from call to
     call, of inputs that stay, and of the output. `exact` takes inputs, then weights; `gradient`
     those and the output's gradient. `operations` counts one call's; without it bytes count.
+    `is_sum` says that the gradient follows from the output's alone.
     Units: `backward` is the work of the gradients, in calls of the formula.
     """
 
@@ -42,6 +43,7 @@ class Formula:
     backward: float = 2.0
     unit: str = "GB/s"
     learns: bool = False
+    is_sum: bool = False
 
 
 def softmax(x: Any) -> Any:
@@ -170,12 +172,14 @@ FORMULAS = {
         result=lambda n: (),
         exact=np.sum,
         gradient=lambda x, g: (np.broadcast_to(g, x.shape),),
+        is_sum=True,
     ),
     "row_sums": Formula(
         shapes=_same,
         result=lambda m, n: (m,),
         exact=lambda x: x.sum(1),
         gradient=lambda x, g: (np.broadcast_to(g[:, None], x.shape),),
+        is_sum=True,
     ),
     "softmax": Formula(_same, _shape, softmax, _softmax_gradient),
     "layernorm": Formula(_same, _shape, layernorm, _layernorm_gradient),

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import contender_tinycore
 from benchmarks.cases import CASES, TOLERANCES, Case, chosen
-from benchmarks.checks import save, worst
+from benchmarks.checks import MARK_BYTES, memory_at, overwrite, save, worst
 from benchmarks.worker import Server
 
 TINY = {
@@ -70,6 +70,13 @@ def test_tinycore_takes_part_and_is_right(name: str, tmp_path: Any) -> None:
     assert server.check_again() <= TOLERANCES[case.dtype]
 
 
+def test_traffic_counts_what_a_call_must_touch() -> None:
+    assert CASES["sum"].at((1000,)).traffic() == (4000, 4)
+    assert CASES["sum_backward"].at((1000,)).traffic() == (4, 4000)
+    assert CASES["softmax_backward"].at((10, 10)).traffic() == (800, 400)
+    assert CASES["matmul_int8"].at((2, 3, 4)).traffic() == (20, 24)
+
+
 def test_weights_stay_and_inputs_change() -> None:
     first, second, _ = tiny("transformer").inputs()
     assert first[1] is second[1] and not np.array_equal(first[0], second[0])
@@ -89,6 +96,14 @@ def test_cases_are_chosen_by_pattern() -> None:
     assert len(chosen([])) == len(CASES)
     with pytest.raises(ValueError, match="no case fits 'mat'"):
         chosen(["mat"])
+
+
+@pytest.mark.parametrize("count", [3, 100_000, 1 << 20])
+def test_an_output_that_is_overwritten_is_wrong_at_both_ends_and_between(count: int) -> None:
+    output = np.zeros(count, np.float32)
+    overwrite(memory_at(output.ctypes.data, output.nbytes))
+    marks = np.flatnonzero(np.isnan(output))
+    assert marks[0] == 0 and np.diff(marks, append=count).max() <= MARK_BYTES // 4
 
 
 def test_the_worst_error_is_nan_if_one_is() -> None:
