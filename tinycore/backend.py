@@ -5,11 +5,7 @@ entry point group `tinycore.backends`.
 """
 
 from tinycore.codegen.render.c_family import CRenderer as CRenderer
-from tinycore.codegen.render.dialect import (
-    Dialect as Dialect,
-    Memory as Memory,
-    Reach as Reach,
-)
+from tinycore.codegen.render.dialect import Dialect as Dialect, Memory as Memory, Reach as Reach
 from tinycore.codegen.render.llvm import OPS as _OPS, LLVMRenderer as LLVMRenderer
 from tinycore.config import DEBUG as DEBUG, THREADS as THREADS, Setting as Setting, getenv as getenv
 from tinycore.dtype import DType as DType, dtypes as dtypes

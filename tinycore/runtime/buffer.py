@@ -4,7 +4,7 @@ In: a device name, a dtype and a count. Out: bytes, and a handle that programs t
 engine.
 """
 
-from __future__ import annotations
+from typing import Self
 
 from tinycore.dtype import DType
 from tinycore.runtime.contract import Handle
@@ -60,7 +60,7 @@ class Buffer:
             GlobalCounters.mem_used += self.size_bytes
         return self._held[1].handle
 
-    def copyin(self, source: bytes | bytearray | memoryview) -> Buffer:
+    def copyin(self, source: bytes | bytearray | memoryview) -> Self:
         """Fill it with bytes of exactly its size."""
         view = memoryview(source).cast("B")
         assert len(view) == self.size_bytes, f"{len(view)} bytes into {self.size_bytes}"

@@ -7,7 +7,7 @@ will do. What goes wrong is told in one line `DEVICE: message. hint`. Next file:
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tinycore.dtype import DType, to_dtype
 from tinycore.errors import ArgumentError, TinycoreError
@@ -15,8 +15,11 @@ from tinycore.errors import ArgumentError, TinycoreError
 PLUGIN_API = (1, 0)
 """The version of this contract, (major, minor). Minors only add, with defaults."""
 
-Handle: TypeAlias = object
+Handle = object
 """A vendor's own name for a piece of device memory; the core only hands it back."""
+
+Names = tuple[str, ...]
+XYZ = tuple[int, int, int]
 
 Source = TypeVar("Source", contravariant=True)
 
@@ -150,19 +153,19 @@ class Caps:
     than `row` elements must not share a narrow kernel; `image_reads` are faster than others.
     """
 
-    dtypes: tuple[str, ...]
+    dtypes: Names
     spaces: tuple[Space, ...]
-    emulated: tuple[str, ...] = ()
-    storage: tuple[str, ...] = ()
-    ops: tuple[str, ...] = ()
-    atomics: tuple[str, ...] = ()
-    tile_spaces: tuple[str, ...] = ("reg",)
+    emulated: Names = ()
+    storage: Names = ()
+    ops: Names = ()
+    atomics: Names = ()
+    tile_spaces: Names = ("reg",)
     max_allocation_bytes: int = 1 << 31
     offset_alignment: int = 64
     max_buffers: int = 8
-    max_group: tuple[int, int, int] = (1, 1, 1)
+    max_group: XYZ = (1, 1, 1)
     max_group_threads: int = 1
-    max_grid: tuple[int, int, int] = (65535, 65535, 65535)
+    max_grid: XYZ = (65535, 65535, 65535)
     group_bytes: int = 0
     warp_threads: int = 1
     denormals: str = "either"
@@ -217,8 +220,8 @@ class Launch(NamedTuple):
     Units: `scratch_bytes` of near memory for each group.
     """
 
-    grid: tuple[int, int, int] = (1, 1, 1)
-    group: tuple[int, int, int] = (1, 1, 1)
+    grid: XYZ = (1, 1, 1)
+    group: XYZ = (1, 1, 1)
     scratch_bytes: int = 0
 
 
@@ -396,8 +399,8 @@ class Backend(ABC):
     api: tuple[int, int]
     version: str
     priority: int = 0
-    aliases: tuple[str, ...] = ()
-    renderers: tuple[str, ...] = ()
+    aliases: Names = ()
+    renderers: Names = ()
     fork_safe: bool = False
 
     @abstractmethod

@@ -4,8 +4,6 @@ In: entry points. Out: a `Plugin` for each; those of `tinycore.backends` are dev
 registry.py.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

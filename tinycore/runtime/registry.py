@@ -213,8 +213,8 @@ def spell(name: object) -> Spelling:
     match = _SPELLING.fullmatch(name.strip().upper()) if isinstance(name, str) else None
     if not match:
         raise DeviceError(f"device: {name!r} is no device name; expected NAME or NAME:INDEX")
-    word, index, renderer = match.groups()
-    return Spelling(word, int(index or 0), renderer or "")
+    word, index, renderer = match.groups("")
+    return Spelling(word, int(index or 0), renderer)
 
 
 Device = Devices()

@@ -3,8 +3,8 @@
 Comes in: nodes and arguments. Goes out: the node, or an equal simpler one. Shapes: ops.py.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
 from tinycore.errors import ShapeError
@@ -282,9 +282,9 @@ def device_of(node: UOp) -> str:
 
 
 def apply_view(node: UOp, view: View) -> UOp:
-    """A chain of movement ops applied to `node`."""
+    """A chain of movement ops applied to `node`, each by the function of its name."""
     for op, arg in view:
-        node = _MAKERS[op](node, arg)
+        node = globals()[op.name.lower()](node, arg)
     return node
 
 
@@ -306,13 +306,3 @@ def movement_adjoint(node: UOp, grad: UOp) -> UOp:
         case Ops.SKEW:
             return skew(grad, arg._replace(extent=upper(old[arg.axis]), inverse=not arg.inverse))
     return reshape(grad, old)
-
-
-_MAKERS: dict[Ops, Callable[[UOp, Any], UOp]] = {
-    Ops.RESHAPE: reshape,
-    Ops.PERMUTE: permute,
-    Ops.EXPAND: expand,
-    Ops.SHRINK: shrink,
-    Ops.FLIP: flip,
-    Ops.SKEW: skew,
-}

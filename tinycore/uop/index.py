@@ -31,7 +31,7 @@ class Atom:
     hi: int
     name: str = ""
     node: Any = None
-    parts: tuple[Index, ...] = ()
+    parts: Indices = ()
     divisor: int = 1
     modulus: int = 0
     order: int = field(default_factory=count().__next__, init=False)
@@ -44,7 +44,8 @@ class Atom:
 
 
 Terms = tuple[tuple[Atom, int], ...]
-Mask = tuple["Index", ...]  # a conjunction: each is at least zero
+Indices = tuple["Index", ...]
+Mask = Indices  # a conjunction: each is at least zero
 Leaf = Callable[[Atom], "Index | None"]
 Memo = dict["Index", "Index"]
 
@@ -235,7 +236,7 @@ def axis(name: str, extent: Dim) -> Index:
     return of_atom(TABLES.named["axis", 0, as_index(extent).hi - 1, name])
 
 
-def axes_over(name: str, shape: Iterable[Dim]) -> tuple[Index, ...]:
+def axes_over(name: str, shape: Iterable[Dim]) -> Indices:
     """The axes name0, name1, ... of a shape."""
     return tuple([axis(f"{name}{k}", extent) for k, extent in enumerate(shape)])
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tinycore.dtype import dtypes
 from tinycore.errors import SpecError
-from tinycore.uop.index import Index
+from tinycore.uop.index import Indices
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp
 from tinycore.uop.table import LOWERED, SIGNATURES
 from tinycore.uop.tree import Nodes
@@ -33,8 +33,8 @@ class Lowered(NamedTuple):
     name: str
     params: Nodes
     variables: Nodes
-    grid: tuple[Index, ...]
-    group: tuple[Index, ...]
+    grid: Indices
+    group: Indices
     scratch_bytes: int
     uops: Nodes
 

@@ -6,12 +6,12 @@ if it is a graph's. Next file: upat.py.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from operator import attrgetter
 from typing import Any, Self, TypeVar
+from weakref import KeyedRef
 
 from tinycore.dtype import AS_BITS, DType, Scalar, dtypes
 from tinycore.errors import DTypeError, ShapeError
@@ -37,20 +37,12 @@ Nodes = tuple["UOp", ...]
 Key = tuple[Ops, DType, Nodes, Any, Any]
 
 
-class _Reference(weakref.ref["UOp"]):
-    """A weak reference that knows its key, so that its entry goes with the node."""
-
-    __slots__ = ("key",)
-    key: Key
+_weak: dict[Key, KeyedRef[Key, UOp]] = {}
 
 
-_weak: dict[Key, _Reference] = {}
-
-
-def _forget(reference: Any) -> None:
-    key: Key = reference.key
-    if _weak.get(key) is reference:
-        del _weak[key]
+def _forget(reference: KeyedRef[Key, UOp]) -> None:
+    if _weak.get(reference.key) is reference:
+        del _weak[reference.key]
 
 
 class Interning:
@@ -154,10 +146,8 @@ class UOp(Arithmetic):
         Interning.created += 1
         if table is not None:
             table[key] = node
-            return node
-        reference = _Reference(node, _forget)
-        reference.key = key
-        _weak[key] = reference
+        else:
+            _weak[key] = KeyedRef(node, _forget, key)
         return node
 
     def __reduce__(self) -> tuple[type[UOp], tuple[Any, ...]]:

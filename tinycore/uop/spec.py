@@ -345,12 +345,12 @@ _RULES: tuple[Rule, ...] = (
     types_match,
     indices_are_in_bounds,
     roles_hold_roles,
+    maps_nest,
 )
 _RULES_OF: dict[Ops, tuple[Rule, ...]] = {
     Ops.BUFFER: (own_names_dimensions, rings_turn),
-    Ops.LOOP: (states_are_rebased, maps_are_known, maps_nest),
+    Ops.LOOP: (states_are_rebased, maps_are_known),
     Ops.STORE: (iterations_stay_apart, rebase_fits, own_loops_touch_fragments),
-    Ops.COPY: (iterations_stay_apart, maps_nest, copies_fit),
-    Ops.MMA: (iterations_stay_apart, maps_nest, mma_contracts),
-    **dict.fromkeys((Ops.WAIT, Ops.FREE, Ops.BARRIER), (maps_nest,)),
+    Ops.COPY: (iterations_stay_apart, copies_fit),
+    Ops.MMA: (iterations_stay_apart, mma_contracts),
 }

@@ -9,17 +9,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from tinycore.dtype import DType, Scalar, dtypes
-from tinycore.uop.index import (
-    NEVER,
-    TABLES,
-    Atom,
-    Index,
-    Mask,
-    as_index,
-    atoms,
-    gather,
-    mask_of,
-)
+from tinycore.uop.index import NEVER, TABLES, Atom, Index, Mask, as_index, atoms, gather, mask_of
 from tinycore.uop.ops import Nodes as Nodes, Ops, UOp, const, postorder
 
 GLOBAL = "global"
