@@ -26,6 +26,10 @@ def told(row: Row) -> str:
     others = [name for name in row.seconds if name not in (OURS, *CEILINGS)]
     if others:
         lines.append("    " + "  ".join(_figure(row, name) for name in others))
+    if row.is_noisy:
+        lines.append(
+            f"    NOISY: by the fastest turns {row.fastest_ratio:.2f} of {row.fastest_peer}"
+        )
     lines += [f"    ABOVE THE CEILING: {name} at {_rate(row, name)}" for name in row.above_ceiling]
     lines += [f"    FAILED: {name}: {why}" for name, why in row.failures.items()]
     return "\n".join(lines)
@@ -35,7 +39,7 @@ def _ours(row: Row) -> str:
     if OURS not in row.seconds:
         return "not timed"
     parts = [f"{_figure(row, OURS, is_named=False)} {_rate(row, OURS)}", *_judged(row)]
-    counts = row.counts[OURS]
+    counts = row.counts.get(OURS)
     if counts:
         parts.append(f"{counts['launches']} launches, {counts['bytes'] / 1e6:.1f} MB")
     return "  ".join(parts)
@@ -75,6 +79,9 @@ def summary(rows: Sequence[Row]) -> str:
     lines.append(f"{len(behind)} rows where a peer is more than 10 % ahead")
     for row in behind:
         lines.append(f"    {title(row):34} {row.ratio:.2f} of {row.best_peer}")
+    noisy = [title(row) for row in rows if row.is_noisy]
+    if noisy:
+        lines.append(f"{len(noisy)} rows to measure again, too noisy: {', '.join(noisy)}")
     above = [f"{title(row)}: {', '.join(row.above_ceiling)}" for row in rows if row.above_ceiling]
     lines += [f"above the ceiling, an error to find: {one}" for one in above]
     failed = [f"{title(row)}: {', '.join(row.failures)}" for row in rows if row.failures]
@@ -102,6 +109,9 @@ def record(row: Row) -> dict[str, Any]:
         "goal_of_ceiling": row.case.share,
         "best_peer": row.best_peer,
         "ratio": row.ratio,
+        "fastest_peer": row.fastest_peer,
+        "fastest_ratio": row.fastest_ratio,
+        "is_noisy": row.is_noisy,
         "of_ceiling": row.share,
         "is_met": row.is_met,
         "above_ceiling": row.above_ceiling,

@@ -6,7 +6,7 @@ interleave.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
@@ -43,10 +43,14 @@ class Row:
         return {name: _width(found) / median(found) for name, found in self.times.items()}
 
     @property
+    def fastest(self) -> dict[str, float]:
+        """The least of each contender, which neighbours on the machine stretch less."""
+        return {name: min(found) for name, found in self.times.items()}
+
+    @property
     def best_peer(self) -> str | None:
         """The fastest contender that is neither ours nor a ceiling."""
-        peers = [name for name in self.seconds if name not in (OURS, *CEILINGS)]
-        return min(peers, key=self.seconds.__getitem__, default=None)
+        return _best_peer(self.seconds)
 
     @property
     def ratio(self) -> float | None:
@@ -55,6 +59,27 @@ class Row:
         if best is None or OURS not in self.seconds:
             return None
         return self.seconds[best] / self.seconds[OURS]
+
+    @property
+    def fastest_peer(self) -> str | None:
+        """The same by its fastest turn."""
+        return _best_peer(self.fastest)
+
+    @property
+    def fastest_ratio(self) -> float | None:
+        """Our fastest turn against the fastest of any peer; far from `ratio` if there was noise."""
+        best = self.fastest_peer
+        if best is None or OURS not in self.times:
+            return None
+        return self.fastest[best] / self.fastest[OURS]
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether medians and fastest turns tell ratios more than a tenth apart."""
+        pair = self.ratio, self.fastest_ratio
+        if pair[0] is None or pair[1] is None:
+            return False
+        return max(pair[0] / pair[1], pair[1] / pair[0]) > 1.1
 
     @property
     def ceiling(self) -> str | None:
@@ -87,12 +112,17 @@ class Row:
         ceiling = self.ceiling
         if ceiling is None:
             return []
-        least = min(self.times[ceiling])
+        least = self.fastest[ceiling]
         return [name for name, found in self.seconds.items() if found < least and name != ceiling]
 
     def rate(self, name: str) -> float:
         """The work in a second, in the unit of the case."""
         return self.case.work() / self.seconds[name] / UNITS[self.case.facts.unit]
+
+
+def _best_peer(seconds: Mapping[str, float]) -> str | None:
+    peers = [name for name in seconds if name not in (OURS, *CEILINGS)]
+    return min(peers, key=seconds.__getitem__, default=None)
 
 
 def _width(times: Sequence[float]) -> float:

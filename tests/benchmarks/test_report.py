@@ -33,6 +33,15 @@ def test_a_row_names_goal_rate_ceiling_and_launches() -> None:
     assert "1 launches, 12.0 MB" in text and "torch 10.000 ms" in text
 
 
+def test_a_row_whose_fastest_turns_say_otherwise_is_noisy() -> None:
+    times = {"tinycore": [1.0, 1.0, 1.0], "torch": [0.5, 2.0, 2.0]}
+    noisy = Row(CASES["softmax"], times=times)
+    assert noisy.ratio == 2.0 and noisy.fastest_ratio == 0.5
+    assert "NOISY: by the fastest turns 0.50 of torch" in told(noisy)
+    assert "1 rows to measure again, too noisy: softmax 2048x2048" in summary([noisy])
+    assert not row(0.5, 1.0).is_noisy
+
+
 def test_a_figure_above_the_ceiling_is_an_error_to_find() -> None:
     rows = [row(0.5, 1.0, 0.6)]
     assert rows[0].above_ceiling == ["tinycore"]
