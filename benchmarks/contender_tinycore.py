@@ -134,7 +134,8 @@ def _gradients(formula: Call, *given: Tensor) -> list[Tensor]:
 
 def _token(capacity: int, inputs: list[list[Tensor]], weights: list[Tensor]) -> Any:
     position = Variable("position", 0, capacity - 1)
-    fast = TinyJit(lambda x, at: _decode(x, at, *weights).realize())
+    # Stored with the token: caches that wait would be computed by themselves, once more.
+    fast = TinyJit(lambda x, at: _decode(x, at, *weights).realize(weights[-1]))
 
     def run(k: int) -> Tensor:
         at = position.bind(place(capacity))
