@@ -169,13 +169,21 @@ def outputs(output: Any) -> list[Any]:
     return list(output) if isinstance(output, (list, tuple)) else [output]
 
 
+def answers(name: str) -> Callable[[Mapping[str, Any]], Answer]:
+    """What answers for a module; if it cannot be imported, the reason is every answer."""
+    try:
+        return Server(importlib.import_module(name)).answer
+    except ImportError as error:
+        failure = f"{type(error).__name__}: {error}"
+        return lambda request: {"failure": failure}
+
+
 def main() -> None:
     """Answer requests until the pipe closes."""
-    name = sys.argv[1]
-    server = Server(importlib.import_module(name))
     out, sys.stdout = sys.stdout, sys.stderr
+    answer = answers(sys.argv[1])
     for line in sys.stdin:
-        print(json.dumps(server.answer(json.loads(line))), file=out, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=out, flush=True)
 
 
 if __name__ == "__main__":

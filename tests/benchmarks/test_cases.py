@@ -8,7 +8,7 @@ import pytest
 from benchmarks import contender_tinycore
 from benchmarks.cases import CASES, TOLERANCES, Case, chosen
 from benchmarks.checks import MARK_BYTES, memory_at, overwrite, save, worst
-from benchmarks.worker import Server
+from benchmarks.worker import Server, answers
 
 TINY = {
     "matmul": (3, 4, 5),
@@ -68,6 +68,11 @@ def test_tinycore_takes_part_and_is_right(name: str, tmp_path: Any) -> None:
     assert prepared["error"] <= TOLERANCES[case.dtype]
     assert server.time(0)["seconds"] > 0
     assert server.check_again() <= TOLERANCES[case.dtype]
+
+
+def test_a_library_that_is_not_installed_is_the_answer() -> None:
+    answer = answers("benchmarks.contender_nowhere")({"time": 0})
+    assert answer["failure"].startswith("ModuleNotFoundError: No module named")
 
 
 def test_traffic_counts_what_a_call_must_touch() -> None:
