@@ -5,35 +5,35 @@ import math
 import numpy as np
 import pytest
 
-from tinycore.dtype import COMPUTE, DType, constant, convert, decode, dtypes, encode, storage
+from tinycore.dtype import COMPUTE, DType, dtypes
 
 NARROW = [dtypes.bfloat16, dtypes.fp8e4m3, dtypes.fp8e5m2]
 
 
 def all_bits(dtype: DType) -> np.ndarray:
     """Every bit pattern of a narrow type."""
-    return np.arange(1 << dtype.bits).astype(storage(dtype))
+    return np.arange(1 << dtype.bits).astype(dtype.storage)
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_every_bit_pattern_survives_decode_and_encode(dtype: DType) -> None:
     bits = all_bits(dtype)
-    values = decode(bits, dtype)
+    values = dtype.decode(bits)
     numbers = ~np.isnan(values)
-    assert (encode(values, dtype)[numbers] == bits[numbers]).all()
-    assert np.isnan(decode(encode(values, dtype), dtype))[~numbers].all()
+    assert (dtype.encode(values)[numbers] == bits[numbers]).all()
+    assert np.isnan(dtype.decode(dtype.encode(values)))[~numbers].all()
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_halfway_rounds_to_even_and_less_or_more_to_the_nearer(dtype: DType) -> None:
-    values = decode(all_bits(dtype), dtype).astype(np.float64)
+    values = dtype.decode(all_bits(dtype)).astype(np.float64)
     ordered = np.unique(values[np.isfinite(values)])
     low, high = ordered[:-1], ordered[1:]
     middle = (low + high) / 2
-    even = np.where(encode(low, dtype) % 2 == 0, low, high)
+    even = np.where(dtype.encode(low) % 2 == 0, low, high)
     below, above = np.nextafter(middle, -math.inf), np.nextafter(middle, math.inf)
     for given, expected in ((middle, even), (below, low), (above, high)):
-        assert (decode(encode(given, dtype), dtype) == expected).all()
+        assert (dtype.decode(dtype.encode(given)) == expected).all()
 
 
 def test_bfloat16_rounds_as_its_bits_say() -> None:
@@ -41,7 +41,7 @@ def test_bfloat16_rounds_as_its_bits_say() -> None:
     values = values[np.isfinite(values)]
     bits = values.view(np.uint32)
     expected = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    assert (encode(values, dtypes.bfloat16) == expected).all()
+    assert (dtypes.bfloat16.encode(values) == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,26 @@ def test_bfloat16_rounds_as_its_bits_say() -> None:
 def test_what_is_too_large_is_infinite_or_nan(
     dtype: DType, largest: float, beyond: float, stored: int
 ) -> None:
-    assert decode(encode(np.float64(largest), dtype), dtype) == largest
-    assert encode(np.float64(beyond), dtype) == stored
-    assert encode(np.float64(-math.inf), dtype) == stored | 1 << (dtype.bits - 1)
+    assert dtype.decode(dtype.encode(np.float64(largest))) == largest
+    assert dtype.encode(np.float64(beyond)) == stored
+    assert dtype.encode(np.float64(-math.inf)) == stored | 1 << (dtype.bits - 1)
 
 
 def test_minus_zero_keeps_its_sign() -> None:
     for dtype in (*NARROW, dtypes.float16, dtypes.float32):
-        assert np.signbit(constant(-0.0, dtype))
-        assert np.signbit(decode(encode(np.float32(-0.0), dtype), dtype))
+        assert np.signbit(dtype.constant(-0.0))
+        assert np.signbit(dtype.decode(dtype.encode(np.float32(-0.0))))
 
 
 @pytest.mark.parametrize("dtype", COMPUTE, ids=str)
 def test_values_of_narrow_types_are_computed_in_float32(dtype: DType) -> None:
-    third = constant(1 / 3, dtype)
+    third = dtype.constant(1 / 3)
     assert third.dtype == np.float32
-    assert third == convert(third, dtype) != np.float32(1 / 3)
+    assert third == dtype.convert(third) != np.float32(1 / 3)
 
 
 def test_casts_to_integers_truncate_and_wrap() -> None:
-    assert convert(np.float32(-2.9), dtypes.int32) == -2
-    assert convert(np.int32(300), dtypes.uint8) == 44
-    assert convert(np.int32(200), dtypes.int8) == -56
-    assert convert(np.float32(math.nan), dtypes.bool)
+    assert dtypes.int32.convert(np.float32(-2.9)) == -2
+    assert dtypes.uint8.convert(np.int32(300)) == 44
+    assert dtypes.int8.convert(np.int32(200)) == -56
+    assert dtypes.bool.convert(np.float32(math.nan))

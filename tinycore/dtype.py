@@ -92,6 +92,55 @@ class DType:
             return bool(value)
         return (int(value) - self.min) % (1 << self.bits) + self.min
 
+    @property
+    def accumulator(self) -> DType:
+        """The type of a sum: integers and bool widen to 32 bits, narrow floats to float32."""
+        if self.is_float:
+            return COMPUTE.get(self, self)
+        return promote(self, dtypes.uint32 if self.kind == "u" else dtypes.int32)
+
+    # elements, as numpy has them
+
+    @property
+    def storage(self) -> Any:
+        """The numpy type of an element in memory; unsigned bits where numpy has none."""
+        return np().dtype(f"uint{self.bits}" if self in AS_BITS else self.name)
+
+    def decode(self, stored: Any) -> Any:
+        """Elements of memory as the values that are computed with."""
+        if self in AS_BITS:
+            return _patterns(self)[stored]
+        return stored.astype(COMPUTE.get(self, self).storage, copy=False)
+
+    def encode(self, values: Any) -> Any:
+        """Values as elements of memory: rounded to nearest, ties to even; integers wrap."""
+        if self in AS_BITS:
+            return self.to_bits(values)
+        return np().asarray(values).astype(self.storage, copy=False)
+
+    def convert(self, values: Any) -> Any:
+        """Values of any type as values of this one, as precise as it is."""
+        return self.decode(self.encode(values))
+
+    def constant(self, value: Scalar) -> Any:
+        """A Python number as a value of this type."""
+        return self.convert(self.cast(value))
+
+    def to_bits(self, values: Any) -> Any:
+        """The bits of the nearest numbers of a narrow type, ties to even."""
+        numpy = np()
+        row = NARROW[self.scalar]
+        values = numpy.asarray(values, "float64")
+        size = abs(values)
+        normal = numpy.maximum(size, 2.0**row.exponent)
+        exponent = numpy.frexp(normal)[1] - 1
+        steps = numpy.ldexp(size, row.mantissa - exponent)
+        field = numpy.ldexp(exponent - row.exponent, row.mantissa)
+        bits = numpy.minimum(field + numpy.rint(steps), row.beyond)
+        bits = numpy.where(numpy.isnan(size), row.nan, bits)
+        sign = numpy.ldexp(numpy.signbit(values), self.bits - 1)
+        return (bits + sign).astype(f"uint{self.bits}")
+
 
 @cache
 def _vector(name: str, lanes: int) -> DType:
@@ -208,52 +257,6 @@ AS_BITS = NARROW.keys() - {dtypes.float16}
 
 
 @cache
-def storage(dtype: DType) -> Any:
-    """The numpy type of an element in memory; unsigned bits where numpy has none."""
-    return np().dtype(f"uint{dtype.bits}" if dtype in AS_BITS else dtype.name)
-
-
-def decode(stored: Any, dtype: DType) -> Any:
-    """Elements of memory as the values that are computed with."""
-    if dtype in AS_BITS:
-        return _patterns(dtype)[stored]
-    return stored.astype(storage(COMPUTE.get(dtype, dtype)), copy=False)
-
-
-def encode(values: Any, dtype: DType) -> Any:
-    """Values as elements of memory: rounded to nearest, ties to even; integers wrap."""
-    if dtype in AS_BITS:
-        return to_bits(values, dtype)
-    return np().asarray(values).astype(storage(dtype), copy=False)
-
-
-def convert(values: Any, dtype: DType) -> Any:
-    """Values of any type as values of `dtype`, as precise as it is."""
-    return decode(encode(values, dtype), dtype)
-
-
-def constant(value: Scalar, dtype: DType) -> Any:
-    """A Python number as a value of `dtype`."""
-    return convert(dtype.cast(value), dtype)
-
-
-def to_bits(values: Any, dtype: DType) -> Any:
-    """The bits of the nearest numbers of a narrow type, ties to even."""
-    numpy = np()
-    row = NARROW[dtype.scalar]
-    values = numpy.asarray(values, "float64")
-    size = abs(values)
-    normal = numpy.maximum(size, 2.0**row.exponent)
-    exponent = numpy.frexp(normal)[1] - 1
-    steps = numpy.ldexp(size, row.mantissa - exponent)
-    field = numpy.ldexp(exponent - row.exponent, row.mantissa)
-    bits = numpy.minimum(field + numpy.rint(steps), row.beyond)
-    bits = numpy.where(numpy.isnan(size), row.nan, bits)
-    sign = numpy.ldexp(numpy.signbit(values), dtype.bits - 1)
-    return (bits + sign).astype(f"uint{dtype.bits}")
-
-
-@cache
 def _patterns(dtype: DType) -> Any:
     """Every bit pattern's value: float64 of the same fields, scaled."""
     row = NARROW[dtype]
@@ -264,10 +267,3 @@ def _patterns(dtype: DType) -> Any:
     values[row.beyond + 1 :] = math.nan
     values[row.nan] = math.nan
     return np().concatenate([values, -values]).astype("float32")
-
-
-def sum_dtype(dtype: DType) -> DType:
-    """The accumulator of a sum: integers and bool widen to 32 bits, narrow floats to float32."""
-    if dtype.is_float:
-        return COMPUTE.get(dtype, dtype)
-    return promote(dtype, dtypes.uint32 if dtype.kind == "u" else dtypes.int32)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinycore.codegen.optimize.actions import apply_all
 from tinycore.codegen.optimize.pieces import as_plan
-from tinycore.dtype import DType, decode, dtypes, encode
+from tinycore.dtype import DType, dtypes
 from tinycore.engine.plan import Artifact, build_plan, load
 from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
@@ -108,13 +108,13 @@ def _seconds(run: Run) -> float:
 def _random(param: UOp, numbers: Any) -> Any:
     count = param.size
     if param.dtype.is_float:
-        return encode(numbers.uniform(-1, 1, count), param.dtype)
+        return param.dtype.encode(numbers.uniform(-1, 1, count))
     most = 2 if param.dtype.kind == "b" else 64
-    return encode(numbers.integers(0, most, count), param.dtype)
+    return param.dtype.encode(numbers.integers(0, most, count))
 
 
 def _close(want: Any, got: Any, dtype: DType) -> bool:
-    want, got = decode(want, dtype), decode(got, dtype)
+    want, got = dtype.decode(want), dtype.decode(got)
     if not dtype.is_float:
         return bool((want == got).all())
     bound = TOLERANCE[dtype.itemsize]

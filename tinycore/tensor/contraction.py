@@ -9,7 +9,7 @@ from math import inf, sqrt
 from operator import mul
 from typing import Any, Self
 
-from tinycore.dtype import promote, sum_dtype
+from tinycore.dtype import promote
 from tinycore.errors import ArgumentError, ShapeError
 from tinycore.tensor.base import DTypeLike, broadcast_shape, common_dtype, dtype_or
 from tinycore.tensor.random import Random
@@ -40,7 +40,7 @@ class Contraction(Statistics, Random):
         self._check_dot(w)
         usual = promote(self.dtype, w.dtype)
         kind = dtype_or(dtype, usual)
-        wide = sum_dtype(kind)
+        wide = kind.accumulator
         rows = self.cast(wide)
         columns = w.cast(wide)
         if w.ndim > 1:
@@ -123,7 +123,7 @@ class Contraction(Statistics, Random):
         names, result = _parsed(formula, ranks)
         letters = dedup("".join(names))
         kind = dtype_or(dtype, common_dtype(tensors))
-        wide = sum_dtype(kind)
+        wide = kind.accumulator
         widened = [tensor.cast(wide) for tensor in tensors]
         pairs = zip(widened, names, strict=True)
         factors = [tensor._over(name, letters) for tensor, name in pairs]
@@ -188,7 +188,7 @@ class Contraction(Statistics, Random):
         width = self._sizes[-1]
         scale = 1 / sqrt(width)
         keys = key.transpose(-2, -1)
-        scores = self.dot(keys, sum_dtype(kind)) * scale
+        scores = self.dot(keys, kind.accumulator) * scale
         if is_causal:
             scores = scores._above(0).where(-inf, scores)
         if attn_mask is not None and attn_mask.dtype.kind == "b":

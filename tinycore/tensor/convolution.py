@@ -7,7 +7,7 @@ and c channels out and in. Next: indexing.py.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-from tinycore.dtype import Scalar, promote, sum_dtype
+from tinycore.dtype import Scalar, promote
 from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.contraction import Contraction
@@ -98,7 +98,7 @@ class Convolution(Contraction):
         windows = _windows_of("conv2d", sizes, stride, dilation, padding)
         usual = promote(self.dtype, weight.dtype)
         kind = dtype_or(dtype, usual)
-        wide = sum_dtype(kind)
+        wide = kind.accumulator
         x = self.cast(wide)._windows(windows, 0, "conv2d")
         x = x.unflatten(1, (groups, 1, -1))
         ones = [1] * count

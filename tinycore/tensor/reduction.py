@@ -6,7 +6,7 @@ statistics.py.
 
 from typing import Self
 
-from tinycore.dtype import DType, dtypes, sum_dtype
+from tinycore.dtype import DType, dtypes
 from tinycore.errors import ShapeError
 from tinycore.tensor.base import DTypeLike, dtype_or
 from tinycore.tensor.functions import Functions
@@ -52,7 +52,7 @@ class Reduction(Functions, Joining):
     def _total(self, combine: str, axis: Axes, keepdim: bool, dtype: DTypeLike) -> Self:
         is_wide = self.dtype.is_float or self.dtype is dtypes.uint64
         kind = dtype_or(dtype, self.dtype if is_wide else dtypes.int64)
-        wide = sum_dtype(kind)
+        wide = kind.accumulator
         total = self._reduced(combine, axis, keepdim, dtype=wide)
         return total.cast(kind)
 
@@ -76,7 +76,7 @@ class Reduction(Functions, Joining):
 
     def _averaged(self, axis: Axes, keepdim: bool, correction: int = 0) -> Self:
         """The sum over n - correction, where n is in the graph if an extent is a variable."""
-        wide = sum_dtype(self.dtype)
+        wide = self.dtype.accumulator
         total = self._reduced("sum", axis, keepdim, "mean", wide)
         axes = self._axes(axis, "mean")
         extents = tuple(self.shape[k] for k in axes)

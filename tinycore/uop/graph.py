@@ -6,7 +6,7 @@ Comes in: nodes and arguments. Goes out: the node, or an equal simpler one. Shap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tinycore.dtype import DType, Scalar, dtypes, sum_dtype
+from tinycore.dtype import DType, Scalar, dtypes
 from tinycore.errors import ShapeError
 from tinycore.uop.index import Dim, Shape, as_index, simplest, upper
 from tinycore.uop.ops import MOVEMENT, Ops, UOp, alu, const, toposort
@@ -237,7 +237,7 @@ def reduce(node: UOp, axes: Iterable[int], combine: str, dtype: DType | None = N
 
 def total(node: UOp, axes: Iterable[int]) -> UOp:
     """A sum over `axes`, rounded from its accumulator to the type of `node`."""
-    return cast(reduce(node, axes, "sum", sum_dtype(node.dtype)), node.dtype)
+    return cast(reduce(node, axes, "sum", node.dtype.accumulator), node.dtype)
 
 
 def gather(rows: UOp, ids: UOp) -> UOp:

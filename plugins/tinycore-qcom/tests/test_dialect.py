@@ -23,7 +23,6 @@ from tests.codegen.lower.fuzz import arrays_for
 from tests.ir.cases import CASES, Case, by_launches, run_case
 from tinycore.backend import CRenderer, Dialect, DType, Lowered, Ops, Target, UOp, dtypes
 from tinycore.codegen.lower import lower
-from tinycore.dtype import encode, storage
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.index import as_index, variable
 from tinycore.uop.lowered import FUSED, check_lowered
@@ -195,10 +194,10 @@ def test_a_constant_is_exact(dtype: DType) -> None:
     y = buffer("Y", dtype, [len(numbers)])
     for place, number in enumerate(numbers):
         code.store(y, place, const(number, dtype))
-    found = np.zeros(len(numbers), storage(dtype))
+    found = np.zeros(len(numbers), dtype.storage)
     run(code.program([y]), [found])
     with np.errstate(over="ignore"):
-        expected = encode(np.array(numbers, "float64" if dtype.is_float else dtype.name), dtype)
+        expected = dtype.encode(np.array(numbers, "float64" if dtype.is_float else dtype.name))
     assert np.array_equal(bits(found), bits(expected))
 
 
@@ -298,7 +297,7 @@ def test_halves_are_converted_where_they_are_stored_alone() -> None:
 def ramp(count: int, dtype: DType) -> Array:
     """Different small numbers as they are stored."""
     numbers = np.arange(count) % 2 if dtype.kind == "b" else np.arange(count) % 13
-    return encode(numbers, dtype)
+    return dtype.encode(numbers)
 
 
 @pytest.mark.parametrize("dtype", dtypes.all, ids=ids)
@@ -322,7 +321,7 @@ def test_lanes_are_loaded_and_stored_at_any_offset(dtype: DType, space: str) -> 
                 written += range(at + shift, at + shift + lanes)
                 at += lanes + shift
     for vector_bytes in (16, 64):
-        given, found, expected = ramp(400, dtype), encode(np.zeros(400), dtype), ramp(400, dtype)
+        given, found, expected = ramp(400, dtype), dtype.encode(np.zeros(400)), ramp(400, dtype)
         run(code.program([x, y]), [given, found], vector_bytes=vector_bytes)
         expected[np.isin(np.arange(400) % 200, written, invert=True)] = found[199]
         assert np.array_equal(found, expected)
@@ -355,11 +354,11 @@ def test_a_false_mask_touches_no_memory(dtype: DType, space: str) -> None:
     code.store(y, 20, value, mixed)
     code.store(y, far, code.load(source, 1), masks[0])
     code.store(y, 24, code.load(source, 24), masks[1])
-    given, found = ramp(64, dtype), encode(np.zeros(64), dtype)
+    given, found = ramp(64, dtype), dtype.encode(np.zeros(64))
     chosen = np.array([False, True, False, False, True, False, True, False])
     run(code.program([x, y, tests]), [given, found, chosen])
-    one, zero = encode(np.ones(4), dtype), encode(np.zeros(4), dtype)
-    expected = encode(np.zeros(64), dtype)
+    one, zero = dtype.encode(np.ones(4)), dtype.encode(np.zeros(4))
+    expected = dtype.encode(np.zeros(64))
     expected[:4], expected[4:8], expected[12], expected[13] = given[4:8], one, one[0], given[13]
     expected[8:12] = np.where(chosen[4:], given[60:], one)
     expected[16:20], expected[24] = given[20:24], given[24]

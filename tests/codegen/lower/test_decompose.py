@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.codegen.harness import NATIVE, TARGET, Built, caps, kernel_of, run, target
 from tinycore.codegen.lower.decompose import decompose
-from tinycore.dtype import NARROW, DType, decode, dtypes, encode, storage, to_bits
+from tinycore.dtype import NARROW, DType, dtypes
 from tinycore.runtime.contract import Target, Unsupported
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.ops import Ops, toposort
@@ -35,7 +35,7 @@ def apply(
     text = f"kernel apply({', '.join(heads)}, R {result.short}[{size}])\n"
     text += f"  par i:{size // LANES} @grid: par j:{LANES} @vec: R[{LANES}*i + j] = {expression}\n"
     kernel = kernel_of(text)
-    out = np.zeros(size, storage(result))
+    out = np.zeros(size, result.storage)
     arrays = [*[array for array, _ in inputs], out]
     if on_ref:
         run_kernel(kernel, arrays, {})
@@ -160,17 +160,17 @@ FLOATS = [0.0, -0.0, 1.5, -2.25, math.inf, -math.inf, math.nan, 3.0]
 @pytest.mark.parametrize("expression", ["X + Y", "X * Y", "max(X, Y)", "min(X, Y)", "-X"])
 def test_float_ops_propagate_nan_and_round_once_an_op(expression: str, dtype: DType) -> None:
     x, y = (np.array(side) for side in zip(*[(a, b) for a in FLOATS for b in FLOATS], strict=True))
-    inputs = ((encode(x, dtype), dtype), (encode(y, dtype), dtype))
-    found = decode(apply(expression, dtype, *inputs[: expression.count("Y") + 1]), dtype)
+    inputs = ((dtype.encode(x), dtype), (dtype.encode(y), dtype))
+    found = dtype.decode(apply(expression, dtype, *inputs[: expression.count("Y") + 1]))
     expected = apply(expression, dtype, *inputs[: expression.count("Y") + 1], on_ref=True)
-    assert np.array_equal(found, decode(expected, dtype), equal_nan=True)
+    assert np.array_equal(found, dtype.decode(expected), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", dtypes.floats)
 @pytest.mark.parametrize("expression", ["X < Y", "X == Y"])
 def test_comparisons_with_nan_are_false(expression: str, dtype: DType) -> None:
     x, y = (np.array(side) for side in zip(*[(a, b) for a in FLOATS for b in FLOATS], strict=True))
-    inputs = ((encode(x, dtype), dtype), (encode(y, dtype), dtype))
+    inputs = ((dtype.encode(x), dtype), (dtype.encode(y), dtype))
     found = apply(expression, dtypes.bool, *inputs)
     assert np.array_equal(found, apply(expression, dtypes.bool, *inputs, on_ref=True))
 
@@ -196,17 +196,17 @@ def test_nothing_divides_into_infinity() -> None:
 
 @pytest.mark.parametrize("dtype", list(NARROW))
 def test_every_bit_pattern_of_a_narrow_float_widens_exactly(dtype: DType) -> None:
-    stored = np.arange(1 << dtype.bits).astype(f"uint{dtype.bits}").view(storage(dtype))
+    stored = np.arange(1 << dtype.bits).astype(f"uint{dtype.bits}").view(dtype.storage)
     found = apply("f32(X)", dtypes.float32, (stored, dtype))
-    expected = decode(stored, dtype).astype(np.float32)
+    expected = dtype.decode(stored).astype(np.float32)
     assert np.array_equal(found, expected, equal_nan=True)
 
 
 def hard_cases(dtype: DType) -> Array:
     """Every narrow number, the middle between neighbours, and what lies just beside it."""
-    stored = np.arange(1 << dtype.bits).astype(f"uint{dtype.bits}").view(storage(dtype))
+    stored = np.arange(1 << dtype.bits).astype(f"uint{dtype.bits}").view(dtype.storage)
     with np.errstate(all="ignore"):
-        values = decode(stored, dtype).astype(np.float64)
+        values = dtype.decode(stored).astype(np.float64)
     values = np.unique(values[np.isfinite(values)])
     middles = ((values[1:] + values[:-1]) / 2).astype(np.float32)
     beside = [np.nextafter(middles, np.float32(side)) for side in (-np.inf, np.inf)]
@@ -222,8 +222,8 @@ def test_narrowing_rounds_to_nearest_and_ties_to_even(dtype: DType) -> None:
     x = hard_cases(dtype)
     found = apply(f"{dtype.short}(X)", dtype, (x, dtypes.float32))
     with np.errstate(all="ignore"):
-        expected = encode(x, dtype)
-    assert np.array_equal(decode(found, dtype), decode(expected, dtype), equal_nan=True)
+        expected = dtype.encode(x)
+    assert np.array_equal(dtype.decode(found), dtype.decode(expected), equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_half_precision_needs_no_hardware() -> None:
 def test_narrowing_a_double_rounds_once(dtype: DType) -> None:
     tie = 1.0 + 2.0 ** -(NARROW[dtype].mantissa + 1)
     x = np.array([tie + 2.0**-40, tie - 2.0**-40, tie, -tie - 2.0**-40] * 4)
-    found = decode(apply(f"{dtype.short}(X)", dtype, (x, dtypes.float64)), dtype)
+    found = dtype.decode(apply(f"{dtype.short}(X)", dtype, (x, dtypes.float64)))
     step = 2.0 ** -NARROW[dtype].mantissa
     assert found[:4].tolist() == [1 + step, 1.0, 1.0, -1 - step]
 
@@ -262,7 +262,7 @@ def test_the_bits_of_half_precision_are_those_of_numpy() -> None:
     x = np.append(hard_cases(dtypes.float16), np.float32(-0.0))
     with np.errstate(all="ignore"):
         expected = x.astype(np.float16)
-    assert np.array_equal(to_bits(x, dtypes.float16), expected.view(np.uint16))
+    assert np.array_equal(dtypes.float16.to_bits(x), expected.view(np.uint16))
 
 
 CASTS = [(a, b) for a in dtypes.all for b in dtypes.all if a is not b]
@@ -270,7 +270,7 @@ CASTS = [(a, b) for a in dtypes.all for b in dtypes.all if a is not b]
 
 @pytest.mark.parametrize(("source", "target"), CASTS, ids=lambda dtype: dtype.short)
 def test_every_conversion_is_that_of_the_reference(source: DType, target: DType) -> None:
-    x = encode(np.array([0, 1, 2, 3, 100, 7, 0, 5] * 2), source)
+    x = source.encode(np.array([0, 1, 2, 3, 100, 7, 0, 5] * 2))
     expression = f"{target.short}(X)"
     found = apply(expression, target, (x, source))
     assert np.array_equal(found, apply(expression, target, (x, source), on_ref=True))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.codegen.harness import TARGET, Array, Built, caps, kernel_of, random, render, run
 from tinycore.codegen.render.llvm import OPS, LLVMRenderer
-from tinycore.dtype import DType, decode, dtypes, encode, storage
+from tinycore.dtype import DType, dtypes
 from tinycore.runtime.contract import Unsupported
 from tinycore.uop.index import as_index
 from tinycore.uop.lowered import Lowered
@@ -22,8 +22,8 @@ kernel copy(X {0}[N], Y {0}[N])
 
 @pytest.mark.parametrize("dtype", dtypes.all, ids=lambda dtype: dtype.short)
 def test_a_masked_store_touches_no_memory_in_any_type(dtype: DType) -> None:
-    x = encode(np.arange(37) % 2, dtype)
-    y = encode(np.ones(48) * (dtype.kind != "b"), dtype)
+    x = dtype.encode(np.arange(37) % 2)
+    y = dtype.encode(np.ones(48) * (dtype.kind != "b"))
     after = y[37:].copy()
     run(COPY.format(dtype.short), [x, y], N=37)
     assert np.array_equal(y[:37], x)
@@ -39,11 +39,11 @@ def test_a_false_mask_reads_the_fill(dtype: DType, kind: str) -> None:
 kernel shifted(X {dtype.short}[16], Y {dtype.short}[16])
   par i:16 {kind}: Y[i] = X[i-3 | i >= 3 else {fill}]
 """
-    x = encode(np.zeros(16), dtype)
-    y = np.zeros(16, storage(dtype))
+    x = dtype.encode(np.zeros(16))
+    y = np.zeros(16, dtype.storage)
     run(text, [x, y])
     value = {"true": 1.0, "-inf": -np.inf}.get(fill) or float(fill)
-    assert decode(y, dtype).tolist() == [value] * 3 + [0] * 13
+    assert dtype.decode(y).tolist() == [value] * 3 + [0] * 13
 
 
 SHUFFLES: dict[str, tuple[str, str, Callable[[Array], Array]]] = {

@@ -10,7 +10,7 @@ import pytest
 from tests.ir.cases import by_launches
 from tests.runtime.ref import ENTRIES, kernel_of, run
 from tinycore.config import Context
-from tinycore.dtype import DType, dtypes, storage
+from tinycore.dtype import DType, dtypes
 from tinycore.runtime.ref import RefError, check_kernel, machine, run_kernel
 from tinycore.uop.parser import parse
 from tinycore.uop.tree import Plan
@@ -203,7 +203,7 @@ kernel k(Y {name}[1])
   red i:{int(value)}: s += {name}(1.0)
   Y[0] = s
 """
-    y = np.zeros(1, storage(dtype))
+    y = np.zeros(1, dtype.storage)
     run(entry, text, y)
     stuck = (value - 1).hex()
     found = y.view(np.float16) if dtype is dtypes.float16 else (y.astype(np.uint32) << 16)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tinycore.codegen.lower.floats import absolute, exp, log, narrow, sin, to_odd, widen
-from tinycore.dtype import COMPUTE, DType, constant, dtypes
+from tinycore.dtype import COMPUTE, DType, dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.ops import BINARY, UNARY, Ops, UOp, alu, const
 from tinycore.uop.tree import Kernel
@@ -55,7 +55,7 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
     if x.dtype in COMPUTE:
         single = widen(x) if x.dtype.name in ctx.emulated else x.cast(dtypes.float32)
         if x.op is Ops.CONST:
-            single = const(constant(x.arg, x.dtype), dtypes.float32)
+            single = const(x.dtype.constant(x.arg), dtypes.float32)
         return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
         return x.cast(dtype)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ctypes import c_float
 from typing import NamedTuple, TypeVar
 
-from tinycore.dtype import NARROW, DType, Scalar, decode, dtypes, storage, to_bits, to_dtype
+from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_dtype
 from tinycore.runtime.contract import Unsupported
 from tinycore.uop.ops import CASTS, Ops, UOp
 
@@ -132,9 +132,9 @@ class Dialect(NamedTuple):
         if dtype.kind == "b":
             return str(bool(value)).lower()
         if self.is_bits(dtype):
-            return self.literal(int(to_bits(value, dtype)), to_dtype(f"uint{dtype.bits}"))
+            return self.literal(int(dtype.to_bits(value)), to_dtype(f"uint{dtype.bits}"))
         if dtype in NARROW:
-            exact = float(decode(to_bits(value, dtype).view(storage(dtype)), dtype))
+            exact = float(dtype.decode(dtype.to_bits(value).view(dtype.storage)))
             return self.converted(dtype, self.literal(exact, dtypes.float32))
         if dtype.is_float:
             return self._float(value if dtype.itemsize == 8 else c_float(value).value, dtype)

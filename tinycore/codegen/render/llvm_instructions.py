@@ -9,7 +9,7 @@ import struct
 from ctypes import c_float
 from functools import cache
 
-from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_bits
+from tinycore.dtype import NARROW, DType, Scalar, dtypes
 from tinycore.runtime.contract import Unsupported
 from tinycore.uop.lowered import FUSED, REGISTER
 from tinycore.uop.ops import CASTS, Ops, UOp
@@ -64,9 +64,9 @@ def literal(value: Scalar, dtype: DType) -> str:
     if dtype.lanes > 1:
         return f"splat ({register_type(dtype.scalar)} {literal(value, dtype.scalar)})"
     if dtype is dtypes.float16:
-        return f"0xH{int(to_bits(value, dtype)):04X}"
+        return f"0xH{int(dtype.to_bits(value)):04X}"
     if dtype in NARROW:
-        return str(to_bits(value, dtype))
+        return str(dtype.to_bits(value))
     if dtype.is_float:
         exact = float(value) if dtype is dtypes.float64 else c_float(value).value
         return "0x" + struct.pack(">d", exact).hex().upper()

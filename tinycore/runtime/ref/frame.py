@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, NamedTuple, NoReturn, Self
 
 from tinycore.config import CHECK_OOB
-from tinycore.dtype import COMPUTE, constant, convert, decode, encode, storage
+from tinycore.dtype import COMPUTE
 from tinycore.errors import SpecError
 from tinycore.runtime.ref.memory import READ, Array, Instance, Path, Slot, Watch, differ, np, others
 from tinycore.uop.index import Atom, Index, Mask, atoms, axis
@@ -52,7 +52,7 @@ class Place(NamedTuple):
     def values(self) -> Array:
         """What they hold; where the mask is false, anything."""
         found = self.instance.data.take(self.cells, mode="clip")
-        return decode(found, self.instance.node.dtype)
+        return self.instance.node.dtype.decode(found)
 
 
 class Frame:
@@ -173,20 +173,20 @@ class Frame:
             case Ops.LOAD:
                 return self.load(node.source, arg)
             case Ops.CONST:
-                return constant(arg, dtype)
+                return dtype.constant(arg)
             case Ops.INDEX:
-                return convert(self.index(arg), dtype)
+                return dtype.convert(self.index(arg))
             case Ops.MASK:
                 return self.where(arg)
             case Ops.CAST:
-                return convert(sources[0], dtype)
+                return dtype.convert(sources[0])
             case Ops.BITCAST:
-                stored = encode(sources[0], node.source.dtype)
-                return decode(stored.view(storage(dtype)), dtype)
+                stored = node.source.dtype.encode(sources[0])
+                return dtype.decode(stored.view(dtype.storage))
         reference = node.op.row.reference
         if not reference:
             return self.known(node)
-        return convert(reference(np, *sources), dtype)
+        return dtype.convert(reference(np, *sources))
 
     # elements
 
@@ -194,7 +194,7 @@ class Frame:
         """The elements of a buffer as values, the fill where the mask is false."""
         place = self.place(buffer, access)
         self.check(place, "load")
-        fill = constant(access.fill, buffer.dtype)
+        fill = buffer.dtype.constant(access.fill)
         return np.where(place.mask, place.values(), fill)
 
     def put(self, place: Place, values: Array, how: str) -> None:
@@ -202,7 +202,7 @@ class Frame:
         data, dtype, combine = place.instance.data, place.instance.node.dtype, COMBINE.get(how)
         if combine and dtype in COMPUTE:  # each step rounds: one at a time
             values, combine = combine(place.values(), values), None
-        stored = encode(values, dtype)
+        stored = dtype.encode(values)
         self.check(place, how, stored)
         if combine:
             combine.at(data, *place.rows(np.broadcast_to(stored, self.shape)))

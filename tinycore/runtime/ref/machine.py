@@ -9,7 +9,6 @@ from copy import copy
 from functools import partial
 from random import Random
 
-from tinycore.dtype import constant, decode, encode, storage
 from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
 from tinycore.uop.index import axis, variable
@@ -44,9 +43,9 @@ def run_kernel(
             if value is None or not lo <= value <= hi:
                 machine.fail(f"variable {name} is {value}", f"a number in {lo}..{hi}")
             machine = machine.at(variable(name, lo, hi), value)
-            machine.names[node] = constant(value, node.dtype)
+            machine.names[node] = node.dtype.constant(value)
         for node, array in zip(kernel.params, arrays, strict=True):
-            data = np.frombuffer(array, storage(node.dtype), node.size)
+            data = np.frombuffer(array, node.dtype.storage, node.size)
             machine.names[node] = Instance(node, machine, data)
         for waits in machine.body(kernel.body):
             machine.fail(f"deadlock: {waits}", "a copy or free that lets one go on")
@@ -214,9 +213,9 @@ class Machine(Frame):
         wide = np.float64 if acc.dtype.is_float else np.int64
         left, right = map(inner.value, product.src)
         cells, products = place.rows(left.astype(wide) * right)
-        totals = decode(place.instance.data, acc.dtype).astype(wide)
+        totals = acc.dtype.decode(place.instance.data).astype(wide)
         np.add.at(totals, cells, products)
-        place.instance.data[cells] = encode(totals[cells], acc.dtype)
+        place.instance.data[cells] = acc.dtype.encode(totals[cells])
 
     def do_barrier(self, statement: UOp) -> None:
         """All threads of the block meet, or those of the team that runs."""

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tinycore import util
-from tinycore.dtype import DType, encode
+from tinycore.dtype import DType
 from tinycore.uop.ops import UOp
 from tinycore.uop.tree import MONOIDS
 from tinycore.util import prod
@@ -32,8 +32,8 @@ EMPTY, FILLS, FULL, READ = "empty", "being filled", "full", "being read by a cop
 def initial(combine: str, dtype: DType) -> Array:
     """An element of memory that `combine` leaves alone; without one, NaN or the least integer."""
     if combine:
-        return encode(dtype.cast(MONOIDS[combine].identity), dtype)
-    return encode(math.nan if dtype.is_float else dtype.min, dtype)
+        return dtype.encode(dtype.cast(MONOIDS[combine].identity))
+    return dtype.encode(math.nan if dtype.is_float else dtype.min)
 
 
 @dataclass
