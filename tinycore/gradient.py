@@ -60,7 +60,7 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
 def _flows(loss: UOp, targets: Sequence[UOp]) -> dict[UOp, list[tuple[UOp, Rule]]]:
     """The nodes on the way to a target, sources first, each with the sources it flows to and their
     rules."""
-    ends = {target for target in targets if target.op is not Ops.CONST}
+    ends = {target for target in targets if not target.is_const}
     found = {}
     for node in toposort([loss]):
         row = RULES.get(node.op, (_refuse,) * len(node.src))

@@ -25,7 +25,7 @@ FILE_TOKENS = 12.0
 CORE_TOKENS = 10.0
 MAX_EXCEPTIONS = 5
 
-REACHED_LINES = 10_121
+REACHED_LINES = 10_120
 """Where compiler and runtime stand while they are over CORE_LINES: they may only fall from here,
 and this goes when they fit (decision 0014; `make test-all` holds the budget)."""
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from tinycore.runtime.buffer import Buffer
 from tinycore.uop.graph import graph_buffer
 from tinycore.uop.index import Shape
-from tinycore.uop.ops import Ops, UOp, toposort
+from tinycore.uop.ops import UOp, toposort
 
 _data: WeakKeyDictionary[UOp, Buffer] = WeakKeyDictionary()
 
@@ -83,13 +83,13 @@ def new_node(buffer: Buffer, shape: Shape) -> UOp:
 
 def buffer_of(node: UOp) -> Buffer:
     """The data behind a BUFFER node."""
-    assert node.op is Ops.BUFFER, f"buffer_of: {node} is no BUFFER"
+    assert node.is_buffer, f"buffer_of: {node} is no BUFFER"
     return _data[node]
 
 
 def buffers_read(node: UOp) -> frozenset[Buffer]:
     """The data that a graph is computed from."""
     if node not in _read:
-        leaves = [inner for inner in toposort([node]) if inner.op is Ops.BUFFER]
+        leaves = [inner for inner in toposort([node]) if inner.is_buffer]
         _read[node] = frozenset(map(buffer_of, leaves))
     return _read[node]

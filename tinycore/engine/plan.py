@@ -70,12 +70,12 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
     for node in toposort(roots):
         place[node] = len(place)
         arg = node.arg
-        if node.op is Ops.BUFFER:
+        if node.is_buffer:
             arg = (len(leaves), arg.shape)
             leaves.append(node)
         elif node.op is Ops.CONTIGUOUS:
             arg = None
-        elif node.op is Ops.CONST:
+        elif node.is_const:
             arg = repr(arg)
         sources = [place[source] for source in node.src]
         rows.append((node.op, node.dtype, arg, *sources))
@@ -236,7 +236,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
 
 def name_of(kernel: Kernel) -> str:
     """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
-    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.op is Ops.LOOP]
+    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.is_loop]
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
     words = ["reduce" if red else "map"]
     for sizes in filter(None, (par, red)):

@@ -108,7 +108,7 @@ def _without_copies(sinks: Sinks) -> Sinks:
 
 
 def _moved(source: UOp, device: str) -> UOp:
-    if source.op is not Ops.BUFFER:
+    if not source.is_buffer:
         cell = Cell(source, graph.device_of(source) or device)
         realize([cell])
         source = cell.uop

@@ -10,8 +10,8 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress, groupby
-from operator import attrgetter
+from itertools import compress, groupby, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from tinycore.config import DEBUG, JIT
@@ -43,20 +43,13 @@ class Step(NamedTuple):
 
 Buffers = Sequence[Buffer]
 Steps = Sequence[Step]
-
-
-class Recorded(NamedTuple):
-    """One launch that ran, with the buffers it ran on."""
-
-    step: Step
-    buffers: list[Buffer]
-    device: str
+Ran = tuple[Step, list[Buffer], str]  # a launch, its buffers and its device
 
 
 class Recording(NamedTuple):
     """What a captured call did: its launches, and the nodes and buffers it stored."""
 
-    launches: list[Recorded]
+    launches: list[Ran]
     roots: list[UOp]
     written: set[Buffer]
 
@@ -96,7 +89,7 @@ def run_steps(steps: Steps, slots: Buffers, device: OpenDevice) -> None:
     used = [[slots[slot] for slot in step.slots] for step in steps]
     launch(steps, list(map(bound, steps, used)), device)
     if OPEN.recording:
-        OPEN.recording.launches.extend(map(Recorded, steps, used, [device.name] * len(steps)))
+        OPEN.recording.launches.extend(zip(steps, used, repeat(device.name), strict=False))
 
 
 def bound(step: Step, buffers: Buffers) -> Call:
@@ -169,9 +162,9 @@ class Captured:
     """The launches of one captured call, in runs on one device each."""
 
     def __init__(self, recorded: Recording, inputs: Buffers, before: Versions) -> None:
-        by_device = groupby(recorded.launches, key=attrgetter("device"))
+        by_device = groupby(recorded.launches, key=itemgetter(2))
         self.runs = [_Run(device, list(launches), inputs) for device, launches in by_device]
-        touched = {buffer for launch in recorded.launches for buffer in launch.buffers}
+        touched = {buffer for _, used, _ in recorded.launches for buffer in used}
         self.used = touched.difference(inputs)
         self.written = recorded.written
         self.changed = [k for k, buffer in enumerate(inputs) if buffer in self.written]
@@ -207,7 +200,7 @@ class Captured:
 class _Run:
     """Consecutive launches on one device; calls are made anew for changed inputs or variables."""
 
-    def __init__(self, device: str, launches: list[Recorded], inputs: Buffers) -> None:
+    def __init__(self, device: str, launches: list[Ran], inputs: Buffers) -> None:
         self.device = device
         self.steps, used, _ = zip(*launches, strict=True)
         self.calls = list(map(bound, self.steps, used))

@@ -54,14 +54,14 @@ def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
 def parts(node: UOp) -> Sequence[UOp]:
     """The expressions a node is made of, gathered places included."""
     found = gathered(node.arg)
-    return found if node.op is Ops.LOAD else [*node.src, *found]
+    return found if node.is_load else [*node.src, *found]
 
 
 def reads_in(roots: Iterable[UOp]) -> dict[UOp, list[Indices]]:
     """What expressions read and where, in order of evaluation."""
     found: dict[UOp, list[Indices]] = {}
     for node in postorder(roots, parts):
-        if node.op is Ops.LOAD:
+        if node.is_load:
             found.setdefault(node.source, []).append(node.arg.indices)
     return found
 
@@ -75,7 +75,7 @@ class Dependence(dict[UOp, Needs]):
     def __missing__(self, root: UOp) -> Needs:
         for node in postorder([root], parts, self):
             found: Needs = atoms(*indices(node.arg)).union(*[self[part] for part in parts(node)])
-            if node.op is Ops.LOAD and isinstance(node.source.arg, BufferArg):
+            if node.is_load and isinstance(node.source.arg, BufferArg):
                 found |= {node.source}
             self[node] = found - atoms(*node.arg.axes) if node.op is Ops.REDUCE else found
         return self[root]
@@ -134,7 +134,7 @@ class Push:
     def _loaded(self, state: State) -> Any:
         """The LOAD of an element that is stored, else None."""
         node, indices, (mask, _) = state
-        if node.op is Ops.BUFFER:
+        if node.is_buffer:
             return load(node, Access(indices, mask))
         if node not in self.stages or node is self.root:
             return None
@@ -151,7 +151,7 @@ class Push:
 
     def _steps(self, state: State) -> Steps:
         node, indices, inside = state
-        if node.op is Ops.CONST:
+        if node.is_const:
             return node
         if node.op is Ops.IOTA:
             return number(indices[0], node.dtype)
@@ -177,7 +177,7 @@ class Push:
         need = self._descend(node.source, below, (both(mask, proved), count))
         value = yield need
         arg = value.arg
-        if value.op is Ops.LOAD and (value is self._loaded(need) or arg.fill == fill):
+        if value.is_load and (value is self._loaded(need) or arg.fill == fill):
             return load(value.source, arg._replace(fill=fill or 0))
         if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
             return value.replace(arg=arg._replace(mask=both(proved, arg.mask)))
@@ -208,7 +208,7 @@ class Push:
         known = index_of(which)
         place = known if known and known.lo >= 0 and known.hi < extent else gather(which, extent)
         value = yield self._descend(rows, (place, *indices[rank:]), inside)
-        holds = value.op is Ops.LOAD and value.source.op is Ops.BUFFER and not value.arg.fill
+        holds = value.is_load and value.source.is_buffer and not value.arg.fill
         if place is known or (holds and atoms(place) <= atoms(*value.arg.indices)):
             return value
         low = simple(which.const_like(-extent - 1) < which)

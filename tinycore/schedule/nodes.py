@@ -62,7 +62,7 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
     found: dict[UOp, None] = {}
     for number, sink in enumerate(sinks):
         node = new[sink]
-        if node in found or node.op is Ops.BUFFER:
+        if node in found or node.is_buffer:
             node = graph.contiguous(node, -1 - number)
         found[node] = None
     return list(found)
@@ -174,7 +174,7 @@ def _add_costly(graph: Graph, chosen: dict[UOp, bool], limits: Limits) -> None:
         is_repeated = is_op and node in shared and count > limits.repeated_ops
         if is_repeated or (node in operands and count > limits.operand_ops):
             chosen.setdefault(node, is_repeated)
-        if node in chosen or node.op is Ops.BUFFER:
+        if node in chosen or node.is_buffer:
             under[node] = bits[node]
             leaves |= bits[node]
 

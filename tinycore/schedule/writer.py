@@ -128,7 +128,7 @@ class Writer(Rewrite):
         return named
 
     def _look(self, node: UOp) -> UOp:
-        return load(self.param(node.source), node.arg) if node.op is Ops.LOAD else node
+        return load(self.param(node.source), node.arg) if node.is_load else node
 
     # Values
 
@@ -174,7 +174,7 @@ class Writer(Rewrite):
             placed = self._rebuild(node)
             height = 1 + max([self.height[part] for part in parts(node)], default=0)
             is_op = node.op in _COSTLY
-            is_costly = is_op or (node.op is Ops.LOAD and not _reads_register(placed))
+            is_costly = is_op or (node.is_load and not _reads_register(placed))
             is_shared = self.scopes[level].uses.get(node, 1) > 1
             if is_costly and (is_shared or (is_op and (is_repeated or height > _HEIGHT))):
                 placed = self._named(placed, level)
@@ -205,7 +205,7 @@ def _is_register(target: UOp) -> bool:
 
 
 def _reads_register(value: UOp) -> bool:
-    return value.op is Ops.LOAD and value.source.space == "reg"
+    return bool(value.is_load and value.source.space == "reg")
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:

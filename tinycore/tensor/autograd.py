@@ -319,14 +319,14 @@ def unrolled(roots: Sequence[UOp]) -> tuple[list[UOp], dict[UOp, UOp]]:
     back = {}
 
     def sources(node: UOp) -> Nodes:
-        origin = ORIGINS.get(node) if node.op is Ops.BUFFER else None
+        origin = ORIGINS.get(node) if node.is_buffer else None
         if origin is None:
             return node.src
         return (origin,)
 
     for node in postorder(roots, sources):
         found = tuple(new[source] for source in sources(node))
-        if node.op is Ops.BUFFER and found:
+        if node.is_buffer and found:
             new[node] = found[0]
             back[found[0]] = node
         else:

@@ -475,7 +475,7 @@ def aligned(operation: str, *nodes: UOp) -> Sequence[UOp]:
 def _stretched(node: UOp, shape: Shape) -> UOp:
     """`node` broadcast to `shape`; a constant stays a scalar."""
     old = node.shape
-    if node.op is Ops.CONST or old == shape:
+    if node.is_const or old == shape:
         return node
     if len(old) < len(shape):
         old = _padded(old, len(shape))

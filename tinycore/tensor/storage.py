@@ -125,7 +125,7 @@ class Storage(Reduction, Creation):
         >>> Tensor(1).contiguous().item()
         1
         """
-        if self.cell.uop.op is Ops.BUFFER and not self.movements:
+        if self.cell.uop.is_buffer and not self.movements:
             return self
         return self.clone()
 

@@ -85,7 +85,7 @@ def uniform(node: UOp) -> UOp | None:
     """The constant that every element equals, if movement shows it."""
     while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
         node = node.source
-    if node.op is Ops.CONST:
+    if node.is_const:
         return node
     return None
 

@@ -102,11 +102,11 @@ def _broken(node: UOp) -> Defects:
             yield f"picks lanes {node.arg} of {total}"
     if node.op in (Ops.LOAD, Ops.STORE):
         buffer, offset = node.src[:2]
-        if buffer.op is not Ops.BUFFER:
+        if not buffer.is_buffer:
             yield "is not at a buffer"
         elif buffer.space == REGISTER:
             [count] = buffer.arg.shape
-            if offset.op is not Ops.CONST or not 0 <= offset.arg < count.const:
+            if not offset.is_const or not 0 <= offset.arg < count.const:
                 yield "needs a constant offset inside its registers"
 
 
@@ -152,9 +152,9 @@ def show_lowered(program: Lowered) -> str:
 
 def _notes(node: UOp) -> list[str]:
     arg = node.arg
-    if node.op is Ops.LOOP:
+    if node.is_loop:
         return [arg.axis, f"@{arg.map}"] if arg.map else [arg.axis]
-    if node.op is Ops.BUFFER:
+    if node.is_buffer:
         return [f"{arg.name}[{arg.shape[0].const}]", arg.space]
     if node.op is Ops.SHUFFLE:
         return ["splat" if len(arg) > 1 and not any(arg) else str(list(arg))]

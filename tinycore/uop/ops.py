@@ -178,6 +178,10 @@ class UOp(Arithmetic):
     """Of a loop: the place where its iterations run."""
     space = property(attrgetter("arg.space"))
     """Of a buffer: the memory it lies in."""
+    is_const = property(lambda node: node.op is Ops.CONST)
+    is_buffer = property(lambda node: node.op is Ops.BUFFER)
+    is_loop = property(lambda node: node.op is Ops.LOOP)
+    is_load = property(lambda node: node.op is Ops.LOAD)
 
     @property
     def index(self) -> Index:

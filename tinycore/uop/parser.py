@@ -113,7 +113,7 @@ class Parser(Reader):
         self.names = dict(names)
         node = read(self, self.advance())
         self.names = names
-        if node.op is Ops.BUFFER:
+        if node.is_buffer:
             names[node.name] = node
         return (node,)
 
@@ -174,7 +174,7 @@ class Parser(Reader):
     def assignment(self) -> Nodes:
         """A STORE, a LET, or a name for an index value."""
         found = self.names.get(self.token)
-        if isinstance(found, UOp) and found.op is Ops.BUFFER:
+        if isinstance(found, UOp) and found.is_buffer:
             return (self.store(),)
         name = self.name("a statement")
         self.expect("=")

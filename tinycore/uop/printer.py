@@ -256,18 +256,18 @@ class Printer:
 
     def exact(self, node: UOp, above: int = 0) -> str:
         """The text of a source where nothing beside it tells the type of a number."""
-        return _typed(node) if node.op is Ops.CONST else self.operand(node, above)
+        return _typed(node) if node.is_const else self.operand(node, above)
 
     def infix(self, node: UOp) -> Piece:
         """a + b; a - b for a plus -b, a / b for a times 1/b."""
         left, right = node.src
         sign = node.op.row.text
         inverse = _INVERSES.get((node.op, right.op))
-        if inverse is not None and right.src[0].op is not Ops.CONST:
+        if inverse is not None and not right.src[0].is_const:
             sign, right = inverse, right.src[0]
         level = LEVELS[sign]
         text = self.operand(right, level)
-        if sign == "+" and right.op is Ops.CONST and text[0] == "-":
+        if sign == "+" and right.is_const and text[0] == "-":
             sign, text = "-", text[1:]
         return f"{self.operand(left, level - 1)} {sign} {text}", level
 

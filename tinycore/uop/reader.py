@@ -150,7 +150,7 @@ class Reader:
         """The buffer of a name."""
         name = self.name("a buffer")
         found = self.names.get(name)
-        if not isinstance(found, UOp) or found.op is not Ops.BUFFER:
+        if not isinstance(found, UOp) or not found.is_buffer:
             self.refuse(f"'{name}' is no buffer in scope; expected one.")
         return found
 
@@ -181,7 +181,7 @@ class Reader:
             sequence, indices = indices[0], self.listed(self.index, "]", "|")
         mask = self.mask() if self.accept("|") else ()
         fill = self.typed(self.term() if self.accept("else") else as_index(0), dtype)
-        if fill.op is not Ops.CONST:
+        if not fill.is_const:
             self.refuse("found a value after else; expected a number.")
         self.expect("]")
         return Access(tuple(indices), mask, sequence, fill.arg)
@@ -190,7 +190,7 @@ class Reader:
         node = self.typed(self.term())
         if node.op is Ops.MASK:
             return tuple(node.arg)
-        if node.op is not Ops.CONST or node.dtype is not dtypes.bool:
+        if not node.is_const or node.dtype is not dtypes.bool:
             self.refuse("found a value in a mask; expected comparisons of index values.")
         return () if node.arg else NEVER
 
@@ -250,7 +250,7 @@ class Reader:
         if self.token == "(":  # before names: a canonical axis may be called i32
             return self._call(name)
         found = self.names.get(name)
-        if isinstance(found, UOp) and found.op is Ops.BUFFER:
+        if isinstance(found, UOp) and found.is_buffer:
             return load(found, self._access(found.dtype))
         if found is not None:
             return found

@@ -42,7 +42,7 @@ def folded(node: UOp) -> Result:
 @rule(UPat(COMMUTATIVE, src=(c, x)))
 def constant_right(node: UOp, c: UOp, x: UOp) -> Result:
     """c + x = x + c."""
-    if x.op is Ops.CONST:
+    if x.is_const:
         return None
     return alu(node.op, x, c)
 
@@ -156,9 +156,9 @@ def equal_flag(x: UOp, c: UOp) -> UOp:
 @rule(UPat(Ops.WHERE, dtypes.bool, (m, a, b)))
 def choose_flags(m: UOp, a: UOp, b: UOp) -> Result:
     """m ? true : b is m or b; m ? a : false is m and a; m ? false : true is not m."""
-    if a.op is Ops.CONST and a.arg:
+    if a.is_const and a.arg:
         return m | b
-    if b.op is Ops.CONST and not b.arg:
+    if b.is_const and not b.arg:
         return m & a
     if a.op is b.op is Ops.CONST:
         return m ^ True

@@ -40,7 +40,7 @@ class Site(NamedTuple):
     @property
     def loops(self) -> list[UOp]:
         """The LOOPs around."""
-        return [outer for outer in self.around if outer.op is Ops.LOOP]
+        return [outer for outer in self.around if outer.is_loop]
 
 
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
@@ -107,7 +107,7 @@ def evaluated(statement: UOp) -> list[UOp]:
 
 def uses(statement: UOp) -> list[Use]:
     """The places that a statement reads or writes."""
-    loads = [node for node in evaluated(statement) if node.op is Ops.LOAD]
+    loads = [node for node in evaluated(statement) if node.is_load]
     return [Use(node.source, node.arg, "load") for node in loads] + written(statement)
 
 

@@ -93,7 +93,7 @@ def names_are_in_scope(site: Site) -> Defects:
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
     nodes = (*site.nodes, statement)  # `own` has names of its own
-    args = [node.arg.shape if node.op is Ops.BUFFER else node.arg for node in nodes]
+    args = [node.arg.shape if node.is_buffer else node.arg for node in nodes]
     for value in indices((*args,)):
         if value.unalias() is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
@@ -108,7 +108,7 @@ def types_match(site: Site) -> Defects:
     for node in site.nodes:
         for found in misfits(node) if node.op in ELEMENTWISE else ():
             yield f"`{show(node)}` {found}. Cast it."
-    moved = [(node.source, node) for node in site.nodes if node.op is Ops.LOAD]
+    moved = [(node.source, node) for node in site.nodes if node.is_load]
     if site.statement.op is not Ops.MMA:
         moved += zip(site.statement.src, values(site.statement), strict=False)
     for buffer, value in moved:
@@ -249,7 +249,7 @@ def maps_nest(site: Site) -> Defects:
 def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
     """The loops around that may not hold a statement: places nest by rank, a grid stands in grid or
     serial loops, agents act together outside finer loops."""
-    place = statement.map if statement.op is Ops.LOOP else ""
+    place = statement.map if statement.is_loop else ""
     scope = statement.arg.engine if statement.op is Ops.MMA else "warp"
     for loop in loops:
         outer = loop.map
@@ -287,7 +287,7 @@ def own_loops_touch_fragments(site: Site) -> Defects:
 def mma_contracts(site: Site) -> Defects:
     """Each box axis is in two of acc, A and B; what A and B alone share is contracted."""
     product, scope = site.statement.src[1], site.statement.arg.engine
-    if product.op is not Ops.MUL or any(factor.op is not Ops.LOAD for factor in product.src):
+    if product.op is not Ops.MUL or any(not factor.is_load for factor in product.src):
         yield "a value that is no product of two LOADs; expected one."
     if scope not in ("thread", "warp", "warpgroup"):
         yield f"scope @{scope}; expected thread, warp or warpgroup."

@@ -229,7 +229,7 @@ def walk(statements: Iterable[UOp], loops: Nodes = ()) -> Iterator[tuple[UOp, No
     for statement in statements:
         yield statement, loops
         if statement.op in BODIES:
-            inner = (*loops, statement) if statement.op is Ops.LOOP else loops
+            inner = (*loops, statement) if statement.is_loop else loops
             yield from walk(statement.src, inner)
 
 
@@ -338,7 +338,7 @@ class Rebuild:
 
     def made(self, node: UOp, src: Nodes, arg: Any) -> UOp:
         """The node for one whose sources or index values changed."""
-        if node.op is Ops.LOAD:
+        if node.is_load:
             return load(src[0], arg)
         if node.op is Ops.INDEX:
             return index_value(arg, node.dtype)

@@ -114,7 +114,7 @@ class Blocks:
         """A vector of some lanes of the parts, numbered one part after another."""
         first, *others = parts
         dtype = first.dtype.scalar.vec(len(lanes))
-        if first.op is Ops.CONST and not others:
+        if first.is_const and not others:
             return const(first.arg, dtype)
         if lanes == tuple(range(first.dtype.lanes)) and not others:
             return first

@@ -54,7 +54,7 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
         return x
     if x.dtype in COMPUTE:
         single = widen(x) if x.dtype.name in ctx.emulated else x.cast(dtypes.float32)
-        if x.op is Ops.CONST:
+        if x.is_const:
             single = const(x.dtype.constant(x.arg), dtypes.float32)
         return _converted(single, dtype, ctx)
     if dtype not in COMPUTE:
@@ -71,7 +71,7 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
 def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
     """b where `is_b`, else a; NaN if either is."""
     found = is_b.where(b, a)
-    if b.op is Ops.CONST or not a.dtype.is_float:
+    if b.is_const or not a.dtype.is_float:
         return found
     return b.eq(b).where(found, b)
 
@@ -80,7 +80,7 @@ def quotient(a: UOp, b: UOp) -> UOp:
     """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1: there, a * b is it."""
     if a.dtype.is_float:
         return _float_quotient(a, b)
-    if b.op is Ops.CONST and b.arg not in (0, -1):
+    if b.is_const and b.arg not in (0, -1):
         return a // b
     trap = b.eq(0)
     if a.dtype.kind == "i":
@@ -110,7 +110,7 @@ def _float_quotient(a: UOp, b: UOp) -> UOp:
 def shift(op: Ops, a: UOp, b: UOp) -> UOp:
     """a moved by b bits; only copies of the sign are left if b is outside 0 .. width."""
     widest = a.dtype.bits - 1
-    if b.op is Ops.CONST and 0 <= b.arg <= widest:
+    if b.is_const and 0 <= b.arg <= widest:
         return alu(op, a, b.cast(a.dtype))
     is_far = b.const_like(widest) < b
     if b.dtype.kind == "i":

@@ -67,7 +67,7 @@ class Expander:
     def condition(self, statement: UOp) -> None:
         """An IF, decided here if its mask is known."""
         test = self.values.mask(statement.arg)
-        if test.op is not Ops.CONST:
+        if not test.is_const:
             head = UOp(Ops.IF, dtypes.void, (test,), None, self.values.moment())
             self._scoped(head, statement, may_skip=True)
         elif test.arg:

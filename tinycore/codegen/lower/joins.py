@@ -75,7 +75,7 @@ def _by_lanes(node: UOp) -> Nodes:
     place = "reg" if iterations(loops_in(node.src)) <= MAX_COPIES else ""
 
     def change(part: UOp) -> Nodes:
-        if part.op is Ops.LOOP:
+        if part.is_loop:
             return [refit(part, map=place)]
         return _Steps(part, node).total("reg", 2)
 
@@ -137,7 +137,7 @@ class _Steps:
         if warp > 1 and extent_of(self.node) % warp == 0:
             self._in_warps(warp)
         while True:
-            if self.value.op is not Ops.LOAD or self.value.source.space != space:
+            if not self.value.is_load or self.value.source.space != space:
                 self._keep(space)
             count = extent_of(self.node)
             if count <= share or (space != GROUP and count % share):

@@ -71,7 +71,7 @@ def lanes(kernel: Kernel, caps: Caps) -> Kernel:
 
 def decided(node: UOp) -> Nodes:
     """A loop as it runs: @grid, @vec in lanes, @reg and @unroll as copies, others in order."""
-    if node.op is not Ops.LOOP:
+    if not node.is_loop:
         return [node]
     extent, place = node.extent, node.map
     if place == "vec" and not _has_lanes(node):

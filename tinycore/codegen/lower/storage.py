@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.edit import atom_of
-from tinycore.uop import Nodes, Ops, UOp
+from tinycore.uop import Nodes, UOp
 from tinycore.uop.index import Atom, Index, as_index, atoms, of_atom
 from tinycore.uop.lowered import GROUP, WARP
 from tinycore.uop.sites import uses
@@ -78,7 +78,7 @@ def plan(kernel: Kernel) -> dict[UOp, Storage]:
     """The storage of every buffer of a kernel."""
     found: dict[UOp, Uses] = {param: [((), ())] for param in kernel.params}
     for statement, loops in walk(kernel.body):
-        if statement.op is Ops.BUFFER:
+        if statement.is_buffer:
             found[statement] = [((), loops)]
         for use in uses(statement):
             found[use.buffer].append((use.access.indices, loops))

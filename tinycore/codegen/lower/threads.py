@@ -191,13 +191,13 @@ class _Sync:
 
     def _repeats(self, statement: UOp) -> bool:
         """True if iterations meet: those of a par loop only in a buffer that they use in turn."""
-        if statement.op is not Ops.LOOP or place_of(statement) == "grid":
+        if not statement.is_loop or place_of(statement) == "grid":
             return False
         return statement.kind != "par" or bool(self.shared & declared(statement.src))
 
     def _touched(self, statement: UOp) -> Touched:
         changes = changed([statement])
-        if statement.op is Ops.BUFFER and statement.arg.init:
+        if statement.is_buffer and statement.arg.init:
             changes = {statement}
         loaded = {(one, False) for one in read([statement]) & self.shared}
         return loaded | {(one, True) for one in changes & self.shared}

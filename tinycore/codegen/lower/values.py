@@ -101,7 +101,7 @@ class Values(Indices):
     def _exchanged(self, node: UOp, held: UOp) -> UOp:
         """What the thread at the index of a LOAD holds."""
         number = self.value(self.bind(*node.arg.indices))
-        if number.op is Ops.LOOP:
+        if number.is_loop:
             return held
         return self.put(UOp(Ops.EXCHANGE, held.dtype, (held, number)))
 
@@ -227,4 +227,4 @@ _LEAVES: dict[Ops, Callable[[Values, UOp], UOp]] = {
 def _sources_first(value: UOp) -> list[UOp]:
     """What an expression is computed from, and itself, but for constants."""
     nodes = postorder([value], operands)
-    return [node for node in nodes if node.op is not Ops.CONST]
+    return [node for node in nodes if not node.is_const]

@@ -72,7 +72,7 @@ def _address(buffer: UOp, access: Access) -> Index:
 def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
     """The loops of a kind that perfectly nest from the top, and the body of the innermost."""
     chain: Nodes = ()
-    while len(body) == 1 and body[0].op is Ops.LOOP and body[0].kind == kind:
+    while len(body) == 1 and body[0].is_loop and body[0].kind == kind:
         chain += body
         body = body[0].src
     return chain, body
@@ -81,16 +81,14 @@ def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
 def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
     """Each loop that holds no other loop, after the loops around it."""
     return [
-        (*around, one)
-        for one, around in walk(statements)
-        if one.op is Ops.LOOP and not loops_in(one.src)
+        (*around, one) for one, around in walk(statements) if one.is_loop and not loops_in(one.src)
     ]
 
 
 def perfect_pairs(statements: Iterable[UOp]) -> list[tuple[str, str]]:
     """The axes of each loop whose whole body is another, and of that."""
     outer = [one for one in loops_in(statements) if len(one.src) == 1]
-    return [(one.name, one.source.name) for one in outer if one.source.op is Ops.LOOP]
+    return [(one.name, one.source.name) for one in outer if one.source.is_loop]
 
 
 def is_linear(kernel: Kernel) -> bool:

@@ -66,7 +66,7 @@ def loops_of(kernel: Kernel, name: str) -> list[UOp]:
 
 def place_of(node: UOp) -> str:
     """Where the iterations of a loop run; nowhere for other statements."""
-    return str(node.map) if node.op is Ops.LOOP else ""
+    return str(node.map) if node.is_loop else ""
 
 
 def atom_of(node: UOp) -> Atom | None:
@@ -212,7 +212,7 @@ def is_inside(buffer: UOp, place: Access) -> bool:
 
 def readdressed(node: UOp, change: Places) -> UOp:
     """A load or store at the places that `change` gives for each buffer and place."""
-    if node.op is Ops.LOAD:
+    if node.is_load:
         [buffer] = node.src
         return load(buffer, change(buffer, node.arg))
     if node.op is Ops.STORE:
@@ -246,7 +246,7 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         return place._replace(mask=both(place.mask, mask))
 
     def look(node: UOp) -> UOp:
-        still = node.op is Ops.LOAD and moved.isdisjoint(atoms(*node.arg.indices))
+        still = node.is_load and moved.isdisjoint(atoms(*node.arg.indices))
         return node if still else readdressed(node, masked)
 
     around = {*direct(nodes_in(body), Ops.LET)} - {*under(body)}

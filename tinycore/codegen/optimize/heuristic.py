@@ -21,7 +21,7 @@ from tinycore.codegen.optimize.contraction import Contraction, Tile
 from tinycore.codegen.optimize.edit import loops_in
 from tinycore.codegen.optimize.teams import teams
 from tinycore.runtime.contract import Caps
-from tinycore.uop import Ops, UOp
+from tinycore.uop import UOp
 from tinycore.uop.tree import Kernel
 from tinycore.util import ceildiv
 
@@ -114,7 +114,7 @@ class _Vectors(Choice):
 
     def grid(self) -> None:
         """Run the outer par loops side by side; several root loops become several launches."""
-        if any(statement.op is not Ops.LOOP for statement in self.kernel.body):
+        if any(not statement.is_loop for statement in self.kernel.body):
             return
         for statement in self.kernel.body:
             for loop in chain_of((statement,))[0]:

@@ -111,7 +111,7 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
         raise Illegal(f"AT: {name} is no function of its place")
     whole = let(name, value)
-    is_named = once and not (value.op is Ops.LOAD and value.source.space == "reg")
+    is_named = once and not (value.is_load and value.source.space == "reg")
     if changed(body[body.index(producer) :]) & read([whole]):
         raise Illegal(f"AT: what {name} was computed from is stored to since")
     now = {made: whole}
@@ -165,7 +165,7 @@ def _stored(body: Statements, buffer: UOp, taken: set[str]) -> Pair:
         return (*buffers, *first), rest
     [at] = [k for k, one in enumerate(body) if buffer in touched([one])]
     node = body[at]
-    if node.op is not Ops.LOOP or node.kind != "par":
+    if not node.is_loop or node.kind != "par":
         raise Illegal(f"AT: {buffer.name} is not inside par loops alone")
     first, rest = _stored(node.src, buffer, taken)
     whole = distributed(node.over(first + rest), (first, rest), GLOBAL)
@@ -228,9 +228,9 @@ def _met(first: Statements, second: Statements) -> set[UOp]:
 def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
     writers = []
     for at, one in enumerate(body):
-        if one.op is Ops.LOOP and stage in [buffer.name for buffer in changed([one])]:
+        if one.is_loop and stage in [buffer.name for buffer in changed([one])]:
             writers.append(at)
-        elif one.op is Ops.LOOP and writers and loops_named([one], axis):
+        elif one.is_loop and writers and loops_named([one], axis):
             return writers[-1], at
     raise Illegal(f"AT: no loop {axis} beside the loop that writes {stage}")
 

@@ -150,5 +150,5 @@ def _for_loop(loop: UOp, name: str, caps: Caps) -> Iterator[Actions]:
         for space in near if buffer.space == GLOBAL else ():
             yield (f"STAGE({buffer.name}, {name}, {space}, box)",)
     inside = loop.source
-    if inside.op is Ops.LOOP:
+    if inside.is_loop:
         yield (f"REORDER({name}, {inside.name})",)

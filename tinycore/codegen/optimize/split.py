@@ -79,7 +79,7 @@ def fuse(kernel: Kernel, first: str, second: str) -> Kernel:
 
     def change(node: UOp) -> Statements:
         inner = node.source
-        if node.src != (inner,) or inner.op is not Ops.LOOP or inner.name != second:
+        if node.src != (inner,) or not inner.is_loop or inner.name != second:
             raise Illegal(f"FUSE: {second} is not the whole body of {first}")
         if node.kind != inner.kind or node.map or inner.map:
             raise Illegal(f"FUSE: {first} and {second} differ in kind or are mapped")
@@ -205,10 +205,10 @@ class _Primes:
             name = declared_name(new)
             if name not in own or new.op is Ops.BLOCK:
                 return new
-            if new.op is Ops.LOOP:
+            if new.is_loop:
                 return refit(new, axis=name + self.marks)
             name = fresh(name + self.marks, self.taken)
-            return refit(new, name=name) if new.op is Ops.BUFFER else new.replace(arg=name)
+            return refit(new, name=name) if new.is_buffer else new.replace(arg=name)
 
         old = sorted(atoms_in(node.src))  # new atoms are in order of making, as old ones are
         axes = {atom: axis(atom.name + self.marks, atom.hi + 1) for atom in old}

@@ -118,7 +118,7 @@ def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
     origin = {one: one for one in reads}
     order = toposort([value for one in statements for value in values(one)])
     for node in order:
-        sources = [origin.get(one) for one in node.src if one.op is not Ops.CONST]
+        sources = [origin.get(one) for one in node.src if not one.is_const]
         if node.op in _PURE and len({*sources}) == 1 and sources[0]:
             origin[node] = sources[0]
     ends = [one for node in order if node not in origin for one in node.src]
@@ -263,7 +263,7 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
     name = fresh(f"{source}.reg", taken)
 
     def apart(one: UOp) -> list[UOp]:
-        return [renewed(one, axis=fresh(one.name, taken)) if one.op is Ops.LOOP else one]
+        return [renewed(one, axis=fresh(one.name, taken)) if one.is_loop else one]
 
     def change(body: Statements) -> Statements:
         [reduction, *_, node] = _loops_to(body, wide, at)

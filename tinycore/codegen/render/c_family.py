@@ -101,7 +101,7 @@ class Source:
 
     def lanes(self, node: UOp) -> Lanes:
         """The lanes of a source: names or literals."""
-        if node.op is Ops.CONST:
+        if node.is_const:
             return (self.dialect.literal(node.arg, node.dtype.scalar),) * node.dtype.lanes
         return self.names[node]
 
@@ -184,7 +184,7 @@ class Source:
         """The declaration of a buffer or variable, which gets a name."""
         template = self.dialect.variable
         size = 1
-        if node.op is Ops.BUFFER:
+        if node.is_buffer:
             memory = self.memory(node)
             constant = "" if node in self.written else memory.constant
             template = constant or memory.declared
@@ -264,7 +264,7 @@ class Source:
                 kind = dialect.vector.format(type=kind, lanes=count)
                 value = dialect.vector_of.format(type=kind, values=value)
             offset = f"{start} + {first}" if first else start
-            form = reach.load if node.op is Ops.LOAD else reach.store
+            form = reach.load if node.is_load else reach.store
             text = form.format(buffer=buffer, offset=offset, type=kind, lanes=count, value=value)
             yield Part(count, kind, value, text, mask[first] if mask else "")
             first += count

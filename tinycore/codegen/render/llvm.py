@@ -65,7 +65,7 @@ class Module(Text):
     def _arguments(self) -> None:
         program = self.program
         for node in (*program.params, *program.variables):
-            self.names[node] = self._argument("ptr" if node.op is Ops.BUFFER else "i64")
+            self.names[node] = self._argument("ptr" if node.is_buffer else "i64")
         if program.scratch_bytes:
             base = self._argument("ptr")
             mine = self.new(f"mul i64 %tid, {program.scratch_bytes}")
@@ -92,7 +92,7 @@ class Module(Text):
 
     def begin(self, node: UOp) -> str | None:
         """What is written up to the body of a LOOP or an IF."""
-        scope = self.loop(node) if node.op is Ops.LOOP else self.condition(node)
+        scope = self.loop(node) if node.is_loop else self.condition(node)
         self.open.append(scope)
         return next(scope)
 

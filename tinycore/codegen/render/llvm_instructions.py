@@ -102,7 +102,7 @@ class Text:
 
     def name(self, node: UOp) -> str:
         """The name of a source, or its literal."""
-        if node.op is Ops.CONST:
+        if node.is_const:
             return literal(node.arg, node.dtype)
         return self.names[node]
 
@@ -186,7 +186,7 @@ class Text:
         kind, one = register_type(node.dtype), register_type(node.dtype.scalar)
         lanes = [(source, k) for source in node.src for k in range(source.dtype.lanes)]
         picked = [lanes[number] for number in node.arg]
-        if node.dtype.lanes > 1 and all(source.op is Ops.CONST for source, _ in picked):
+        if node.dtype.lanes > 1 and all(source.is_const for source, _ in picked):
             numbers = [f"{one} {literal(source.arg, node.dtype.scalar)}" for source, _ in picked]
             return f"<{', '.join(numbers)}>"
         found = "poison"

@@ -79,7 +79,7 @@ class Frame:
         self.filled = {buffer for buffer in copied if buffer.space != GLOBAL}
         own = [s for s in statements if s.op not in SCHEDULED or getattr(s.arg, "own", None)]
         self.random = random if checked or kernel.spmd or own else None
-        self.at_once = {s for s in statements if s.op is Ops.LOOP and is_at_once(s)}
+        self.at_once = {s for s in statements if s.is_loop and is_at_once(s)}
         self.threads: dict[Path | None, Watch] = defaultdict(lambda: Watch("threads"))
 
     def at(self, place: Index, start: Array, count: int = 1) -> Self:

@@ -65,7 +65,7 @@ class Machine(Frame):
             run = getattr(self, f"do_{statement.op.name.lower()}")
             yield from run(statement) or ()
         for node in statements:
-            for slot in self.names[node].slots if node.op is Ops.BUFFER else ():
+            for slot in self.names[node].slots if node.is_buffer else ():
                 if slot.state == FILLS:
                     self.fail(f"{slot.name} ends while a copy fills it", "a wait before")
                 if slot.state == READ:
