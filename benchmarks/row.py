@@ -15,6 +15,9 @@ from benchmarks.cases import UNITS, Case
 OURS = "tinycore"
 CEILINGS = "fma", "stream"
 
+WIDE = 0.25  # a spread with which a row is to be measured again
+APART = 0.1  # a difference of ratios with which it is, too
+
 
 @dataclass
 class Row:
@@ -75,11 +78,13 @@ class Row:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether medians and fastest turns tell ratios more than a tenth apart."""
-        pair = self.ratio, self.fastest_ratio
-        if pair[0] is None or pair[1] is None:
+        """Whether who decides the ratio is far from steady, or the fastest turns tell another."""
+        if self.ratio is None or self.fastest_ratio is None:
             return False
-        return max(pair[0] / pair[1], pair[1] / pair[0]) > 1.1
+        deciding = {OURS, self.best_peer, self.fastest_peer}
+        widest = max(width for name, width in self.spread.items() if name in deciding)
+        apart = max(self.ratio / self.fastest_ratio, self.fastest_ratio / self.ratio)
+        return widest > WIDE or apart > 1 + APART
 
     @property
     def ceiling(self) -> str | None:

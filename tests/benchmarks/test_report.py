@@ -39,7 +39,9 @@ def test_a_row_whose_fastest_turns_say_otherwise_is_noisy() -> None:
     assert noisy.ratio == 2.0 and noisy.fastest_ratio == 0.5
     assert "NOISY: by the fastest turns 0.50 of torch" in told(noisy)
     assert "1 rows to measure again, too noisy: softmax 2048x2048" in summary([noisy])
-    assert not row(0.5, 1.0).is_noisy
+    shaken = [1.0, 1.0, 1.5, 1.5, 2.0]
+    assert Row(CASES["softmax"], times={"tinycore": shaken, "torch": shaken}).is_noisy
+    assert not Row(CASES["softmax"], times={"tinycore": [0.5] * 3, "torch": [1.0] * 3}).is_noisy
 
 
 def test_a_figure_above_the_ceiling_is_an_error_to_find() -> None:
