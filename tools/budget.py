@@ -25,9 +25,10 @@ FILE_TOKENS = 12.0
 CORE_TOKENS = 10.0
 MAX_EXCEPTIONS = 5
 
-REACHED_LINES = 10_120
+REACHED_LINES = 10_369
 """Where compiler and runtime stand while they are over CORE_LINES: they may only fall from here,
-and this goes when they fit (decision 0014; `make test-all` holds the budget)."""
+unless a decision names what it adds, and this goes when they fit (decisions 0014 and 0016;
+`make test-all` holds the budget)."""
 
 LIBRARY = frozenset({"tensor", "nn", "cli"})
 """The parts of the core that are library; all other parts are compiler and runtime."""

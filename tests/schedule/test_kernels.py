@@ -135,6 +135,21 @@ def test_attention_with_its_gradient_is_two_kernels_without_a_square_buffer(
     assert max(node.size for node in buffers) == 2 * 40 * 4
 
 
+def test_scores_that_a_cache_holds_are_a_row_each_and_evaluated_once(golden: Golden) -> None:
+    data = Data()
+    query, key, value, seed = (data.put(normal(2, 40, 4)) for _ in range(4))
+    y = nets.attention(query, key, value)
+    grads = [found for found in gradient(y, [query, key, value], seed) if found is not None]
+    sinks = [(node, None) for node in (y, *grads)]
+    held = schedule_within(sinks, LIMITS._replace(cached=40 * 8))
+    golden(texts(held), "attention_held")
+    assert "rebase" not in texts(held)
+    assert texts(held).count("f32[40] reg") == 6  # s, dp and their exponentials, in each kernel
+    assert texts(held).count("exp(") == 2
+    carried = schedule_within(sinks, LIMITS._replace(cached=40 * 8 - 1))
+    assert "rebase" in texts(carried)
+
+
 def test_large_attention_keeps_its_count() -> None:
     query, key, value, seed = (nets.leaf(8, 1024, 64) for _ in range(4))
     y = nets.attention(query, key, value)

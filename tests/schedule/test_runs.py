@@ -43,6 +43,26 @@ def test_a_row_that_a_cache_holds_is_read_again_instead() -> None:
         assert texts(schedule).count("red ") == 2 - rebases
 
 
+def test_a_costly_value_that_two_loops_need_is_held_in_a_row() -> None:
+    data = Data()
+    x = data.put(normal(4, 9))
+    e = exp(sub(x, highest(x, 1)))
+    softmax, once = div(e, total(e, 1)), total(e, 1)
+    limits = Limits(cached=9 * 8)
+    for y, rows in ((softmax, 1), (once, 0)):
+        text = texts(schedule_within([(y, None)], limits))
+        assert text.count("f32[9] reg") == rows
+        assert text.count("exp(") == 1
+    check_sinks([softmax], data, limits)
+
+
+def test_a_sum_of_one_step_is_no_row_of_its_own() -> None:
+    data = Data()
+    x, ids = data.put(normal(2)), data.put(np.array([1], np.int32))
+    added = graph.scatter(x, ids, data.put(normal(1)), "sum")
+    check_sinks([added], data, Limits(cached=1 << 10))
+
+
 def test_a_weighted_sum_follows_too() -> None:
     schedule = scheduled(lambda x, top: total(mul(mul(x, x), exp(sub(x, top))), 1))
     assert texts(schedule).count("rebase") == 1

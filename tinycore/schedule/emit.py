@@ -2,7 +2,7 @@
 
 Comes in: a group, and where values are stored. Goes out: a kernel tree and its parameters. A run is
 a loop of several reductions: the later does not read the earlier, or reads it only as exp(x - m)
-beside its maximum (rebase, docs/ir.md rule 2), if no cache holds the row. Next file: writer.py.
+beside its maximum (rebase, docs/ir.md rule 2), if no cache holds the row. Next file: rows.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, Rewrite, parts, reductions
 from tinycore.schedule.groups import Group
+from tinycore.schedule.rows import Rows
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Nest, Part, Writer
 from tinycore.uop.index import atoms, size
@@ -33,8 +34,11 @@ class ScheduledKernel(NamedTuple):
 def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> ScheduledKernel:
     """The kernel of a group; `places` are the buffers of nodes, `cached` is that of `Limits`."""
     writer = Writer(places)
+    rows = Rows(group, writer.depends, cached)
     runs = Runs(writer.depends, cached)
     for stage in group.stages:
+        for nest in rows.fill(stage):
+            runs.fill(nest, stage)
         if stage.reduces:
             runs.add(stage)
     body = [*runs.body()]
@@ -46,11 +50,11 @@ def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> Sch
 
 
 class Run(NamedTuple):
-    """One loop that combines reductions; after it, sums are multiplied by the factors that left
-    them (FACTOR, a named rounding change)."""
+    """One loop that combines reductions; after it, rows are filled, and sums multiplied by the
+    factors that left them (FACTOR, a named rounding change)."""
 
     sums: list[Stage]
-    scaled: list[Part]
+    after: list[Part]
 
 
 class Runs:
@@ -64,6 +68,12 @@ class Runs:
         self.depends = depends
         self.done: dict[object, tuple[int, Stage]] = {}
         self.runs: list[Run] = []
+
+    def fill(self, nest: Nest, stage: Stage) -> None:
+        """Put a loop that fills a row for a stage after all else."""
+        for row in nest.states:
+            self.done[row] = len(self.runs), stage
+        self.runs.append(Run([], [nest]))
 
     def add(self, stage: Stage) -> None:
         """Put a reduction into a run; running maxima are read through FIN."""
@@ -80,16 +90,21 @@ class Runs:
             number = max(number, *[known for known, _ in self._read(factor)])
             place = Access(stage.at(stage.axes))
             scaled = self.inside(stage, store(stage.state, place, factor, "prod"))
-            self.runs[number].scaled.append(scaled)
+            self.runs[number].after.append(scaled)
         self.done[stage.state] = number, stage
 
     def body(self) -> Iterator[Part]:
         """What computes the final states."""
-        for sums, scaled in self.runs:
-            parts = [self._combined(stage, sums) for stage in sums]
-            steps = sums[0].steps
-            yield Nest("red", steps.axes, steps.extents, parts)
-            yield from scaled
+        for sums, after in self.runs:
+            if sums:
+                yield self._loop(sums)
+            yield from after
+
+    def _loop(self, sums: Sequence[Stage]) -> Nest:
+        parts = [self._combined(stage, sums) for stage in sums]
+        states = [stage.state for stage in sums if not stage.scatters]
+        steps = sums[0].steps
+        return Nest("red", steps.axes, steps.extents, parts, states)
 
     def _combined(self, stage: Stage, sums: Sequence[Stage]) -> Part:
         """When a state grows, those that follow it move."""
@@ -119,8 +134,8 @@ class Runs:
         term, steps = stage.term, stage.steps
         leaving, kept = [], []
         for one in factors(term):
-            is_fixed = atoms(*steps.axes).isdisjoint(self.depends[one])
-            if is_fixed and self._read(one):
+            varies = atoms(*steps.axes) & self.depends[one]
+            if self._read(one) and not varies:
                 leaving.append(one)
             else:
                 kept.append(one)
@@ -132,9 +147,9 @@ class Runs:
         """The latest run that may hold a reduction, and those in it that it must follow."""
         read = self._read(term)
         for number in reversed(range(len(self.runs))):
-            steps = self.runs[number].sums[0].steps
             leads = [lead for known, lead in read if known >= number]
-            if steps.extents == stage.steps.extents and self._follows(stage, term, leads):
+            extents = [one.steps.extents for one in self.runs[number].sums[:1]]
+            if extents == [stage.steps.extents] and self._follows(stage, term, leads):
                 return number, leads
             if leads:
                 break

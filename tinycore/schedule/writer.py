@@ -23,12 +23,13 @@ _COSTLY = ELEMENTWISE - {Ops.NEG}  # a sign costs nothing: a sum becomes a diffe
 
 
 class Nest(NamedTuple):
-    """Loops around others and STOREs; a "red" one declares the registers that it combines."""
+    """Loops around others and STOREs, after the registers that they fill."""
 
     kind: str
     axes: Indices
     extents: Shape
     body: Sequence[Part]
+    states: Sequence[UOp] = ()
 
 
 Part = Nest | Nodes  # a nest, or STOREs that happen after all their values are computed
@@ -81,11 +82,9 @@ class Writer(Rewrite):
             self._append(one.replace(src=src, arg=mapped(one.arg, self.index)))
 
     def _loops(self, nest: Nest) -> Nodes:
-        stores = _stores(nest)
-        states = [one.source for one in stores if nest.kind == "red" and _is_register(one.source)]
-        self._append(*states)
-        uses = count_uses([one.src[1] for one in stores])
-        scope = Scope(uses, atoms(*nest.axes).union(states), [], [])
+        self._append(*nest.states)
+        uses = count_uses([one.src[1] for one in _stores(nest)])
+        scope = Scope(uses, atoms(*nest.axes).union(nest.states), [], [])
         headers = []
         for index, extent in zip(nest.axes, nest.extents, strict=True):
             name = f"i{next(self.numbers)}"
@@ -189,7 +188,7 @@ class Writer(Rewrite):
         axes, extents, combine, mask = node.arg
         state = buffer(f"s{next(self.numbers)}", node.dtype, (), "reg", init=combine)
         one = store(state, Access((), mask), node.source, combine)
-        self.write(Nest("red", axes, extents, [(one,)]))
+        self.write(Nest("red", axes, extents, [(one,)], (state,)))
         self.scopes += deeper
         return load(state, Access(()))
 

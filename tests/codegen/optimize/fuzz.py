@@ -135,6 +135,7 @@ MAKERS = {
     "MAP": _map,
     "RFACTOR": _alone,
     "PEEL": _alone,
+    "MASK": _alone,
     "OVERLAP": _factor,
 }
 

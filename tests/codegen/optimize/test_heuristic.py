@@ -1,5 +1,7 @@
 """What BEAM=0 decides, on kernels whose right schedule is known: the actions, and equal results."""
 
+import re
+
 import pytest
 
 from tests.codegen.optimize import assert_same, fuzz
@@ -48,6 +50,48 @@ kernel k(X f32[3,4,12,12], P f32[3,4,6,6], s f32[4])
       t += where(v == P[n,c,y//2,x//2], v, 0.0)
     s[c] = t
 """,
+    # a row of scores for each query: queries run some at once, with a tile for each of the products
+    "scores": """
+kernel k(Q f32[6,52,8], K f32[6,20,8], V f32[6,20,8], Y f32[6,52,8])
+  par h:6, i:52
+    buf r f32[20] reg
+    par n:20
+      buf s f32[] reg = sum
+      red e:8: s += Q[h,i,e] * K[h,n,e]
+      r[n] = s
+    buf m f32[] reg = max
+    red n':20: m max= r[n'] * 0.5
+    buf l f32[] reg = sum
+    buf o f32[8] reg = sum
+    red n'':20
+      p = exp(r[n''] * 0.5 - m)
+      l += p
+      par d:8: o[d] += p * V[h,n'',d]
+    par d':8: Y[h,i,d'] = o[d'] / l
+""",
+    # too few elements for all units: each leaves a part to others, of several streams
+    "long": """
+kernel k(X f32[300001], s f32[])
+  buf t f32[] reg = sum
+  red i:300001: t += X[i] * X[i]
+  s[] = t / 2.0
+""",
+    # rows of one reduction: several are read at once, the last ones by a copy
+    "rows": """
+kernel k(X f32[37,50], s f32[37])
+  par i:37
+    buf t f32[] reg = max
+    red j:50: t max= X[i,j]
+    s[i] = t
+""",
+    # one image a filter: a window is unrolled, and rows share what their windows read
+    "depthwise": """
+kernel k(X f32[3,18,18], W f32[3,3,3], Y f32[3,16,16])
+  par c:3, y:16, x:16
+    buf s f32[] reg = sum
+    red ky:3: red kx:3: s += X[c,y+ky,x+kx] * W[c,ky,kx]
+    Y[c,y,x] = s
+""",
     # lanes along the outer reduction: it goes inside the other, and the register tile inside it
     "outer_lanes": """
 kernel k(A f32[8,6,64], B f32[8,6,64], C f32[8,8])
@@ -65,4 +109,19 @@ def test_the_actions_chosen_are_those_expected(name: str, golden: Golden) -> Non
     assert isinstance(kernel, Kernel)
     tree, actions = heuristic(kernel, CAPS)
     golden("\n".join(actions) + "\n", name)
+    assert_same(kernel, fuzz.planned(tree), 0)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(("queries", "keys", "depth"), [(52, 20, 8), (53, 21, 9), (7, 33, 5)])
+def test_tiles_of_rows_compute_the_same_at_every_size(
+    heads: int, queries: int, keys: int, depth: int
+) -> None:
+    text = CASES["scores"]
+    for old, new in (("6", heads), ("52", queries), ("20", keys), ("8", depth)):
+        text = re.sub(rf"(?<=[:,\[]){old}\b", f"{new}", text)
+    kernel = parse(text)["k"]
+    assert isinstance(kernel, Kernel)
+    tree, actions = heuristic(kernel, CAPS)
+    assert any(action.startswith("UPDATE(o,") for action in actions)
     assert_same(kernel, fuzz.planned(tree), 0)

@@ -11,7 +11,7 @@ from functools import reduce
 from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.pieces import reorder, rfactor
 from tinycore.codegen.optimize.place import at, factor, place
-from tinycore.codegen.optimize.split import fill, fuse, map_axis, overlap, peel, split
+from tinycore.codegen.optimize.split import fill, fuse, map_axis, mask, overlap, peel, split
 from tinycore.codegen.optimize.stage import Layout, stage, update
 from tinycore.uop.spec import misplaced
 from tinycore.uop.tree import Kernel, walk
@@ -23,6 +23,7 @@ ACTIONS: dict[str, tuple[Callable[..., Kernel], *tuple[type, ...]]] = {
     "MAP": (map_axis, str, str),
     "RFACTOR": (rfactor, str),
     "PEEL": (peel, str),
+    "MASK": (mask, str),
     "OVERLAP": (overlap, str, int),
     "STAGE": (stage, str, str, str, object),
     "UPDATE": (update, str, str, tuple),

@@ -21,7 +21,7 @@ _BYTES = [dtypes.int32, dtypes.int8, dtypes.int8]
 
 
 class Reference(NamedTuple):
-    """One access outside registers, its loops, and its place in the buffer in elements."""
+    """One access, its loops, and its place in the buffer in elements."""
 
     buffer: UOp
     access: Access
@@ -53,12 +53,12 @@ class Reference(NamedTuple):
 
 
 def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
-    """Every access to a buffer outside registers, in source order."""
+    """Every access to a buffer of several elements or outside registers, in source order."""
     return [
         Reference(buffer, access, around, how != "load", _address(buffer, access))
         for statement, around in walk(statements, loops)
         for buffer, access, how in uses(statement)
-        if buffer.space != "reg"
+        if buffer.space != "reg" or buffer.arg.shape
     ]
 
 

@@ -59,15 +59,19 @@ class Choice:
         if any(self.take_all(f"FUSE({a}, {b})", fits=is_linear) for a, b in pairs):
             self.fuse_contiguous()
 
-    def operands(self, root: UOp) -> Contraction | None:
-        """The loads of a root statement that is one reduction under par loops; else None."""
+    def operands(self, root: UOp, around: Nodes = ()) -> Contraction | None:
+        """The loads of a statement that is one reduction under par loops; else None.
+
+        Of the loops around it the innermost counts as one of them.
+        """
         chain, body = chain_of((root,))
         reds, inside = chain_of(tuple(direct(body, Ops.LOOP)), "red")
         if not chain or not reds or loops_in(inside):
             return None
-        loads = [one for one in references(reds[:1], chain) if not one.is_store]
-        stored = references([one for one in body if one is not reds[0]], chain)
-        return Contraction(chain, reds, loads, stored, self.lanes, self.caps)
+        path = around + chain
+        loads = [one for one in references(reds[:1], path) if not one.is_store]
+        stored = references([one for one in body if one is not reds[0]], path)
+        return Contraction(around[-1:] + chain, reds, loads, stored, self.lanes, self.caps)
 
     def unmask(self, position: int) -> None:
         """Put zeros for the masks of the sums in a root statement."""

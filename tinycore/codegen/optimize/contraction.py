@@ -5,7 +5,7 @@ studies of CPU kernels at the machine's limit; a tile of R rows and V vectors ne
 registers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, permutations
 from math import prod
 from typing import NamedTuple
@@ -19,6 +19,7 @@ ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
 _DEPTH = 256  # multiplications for which reading and writing a tile is little
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
+_SHORT = 16  # steps that are unrolled
 _SCATTER = 64.0  # multiplications that storing an element alone takes
 Block = tuple[UOp, int]
 Counts = tuple[int, ...]
@@ -56,18 +57,26 @@ class Contraction(NamedTuple):
         return (*self.caps.cache_bytes, _CACHE_BYTES, _CACHE_BYTES)[1] // 2
 
     @property
+    def is_short(self) -> bool:
+        """True if the reduction is unrolled in its tile."""
+        return iterations(self.red) <= _SHORT
+
+    @property
     def moving(self) -> list[Reference]:
         """The loads that move in a sum."""
         return [one for one in self.loads if any(map(one.moves, self.red))]
 
     def best_tile(self) -> Tile | None:
-        """The cheapest tile; None if no axis can become lanes, or if none of four or more leaves
-        one load in place while it moves another."""
+        """The cheapest tile; None if there is none."""
+        return min(self.tiles(), key=lambda tile: tile.cost, default=None)
+
+    def tiles(self) -> Iterable[Tile]:
+        """None if no axis can become lanes, or if none of four or more leaves one load in place
+        while it moves another."""
         long = [loop for loop in self.par if extent_of(loop) >= 4]
         if not any(len({one.moves(loop) for one in self.moving}) == 2 for loop in long):
-            return None
-        tiles = chain(*map(self._par_tiles, self.par), *map(self._red_tiles, self.red))
-        return min(tiles, key=lambda tile: tile.cost, default=None)
+            return ()
+        return chain(*map(self._par_tiles, self.par), *map(self._red_tiles, self.red))
 
     def _par_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a par axis; rows of an axis that leaves the vectors in place."""
@@ -80,15 +89,28 @@ class Contraction(NamedTuple):
         if not vectors_of or strided not in ([], [packed]):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
+        room = self.caps.registers - 1
+        if not rows:
+            rows = [row for row in self.par if row is not vector and self._slides(row)]
+            room //= 3  # the others hold what a window is read of
         sides: list[Nodes] = [(vector, row) for row in rows]
         for loops in sides or [(vector,)]:
             reuse = iterations(loops[1:])
             for vectors in (2, 1, 4, 3):
                 if (vectors - 1) * self.lanes >= extent_of(vector):
                     continue
-                most = min((self.caps.registers - 1) // vectors - 1, reuse)
+                most = min(room // vectors - 1, reuse)
                 sizes = [(vectors, rows)[: len(loops)] for rows in ROWS if rows <= most]
                 yield from self._tiles(loops, sizes, packed)
+
+    def _slides(self, row: UOp) -> bool:
+        """True if the elements of a short reduction are those of its neighbours too."""
+        return any(self._window(one, row) > 1 for one in self.loads)
+
+    def _window(self, one: Reference, row: UOp) -> int:
+        """Steps in which neighbours along a loop read the same; 1 if the reduction is long."""
+        same = [loop for loop in self.red if one.stride(loop) == one.stride(row) != 0]
+        return iterations(same) if self.is_short else 1
 
     def _uses(self, packed: Reference) -> int:
         return iterations([loop for loop in self.par if not packed.moves(loop)])
@@ -106,23 +128,31 @@ class Contraction(NamedTuple):
     ) -> Iterator[Tile]:
         """A tile of each of these sizes, all of as many vectors.
 
-        A core starts as many loads as multiplications a cycle; fewer than 8 accumulators wait for
-        each other's sums.
+        A core starts as many loads as multiplications a cycle; fewer than 8 accumulators of a long
+        reduction wait for each other's sums.
         """
         if not sizes:
             return
         block = packed and self._block(packed, 4 * self.lanes * sizes[0][0])
         outside = self._outside(loops, packed, block)
-        moved = [[k for k, loop in enumerate(loops) if one.moves(loop)] for one in self.loads]
         for counts in sizes:
             work = prod(counts)
-            loads = sum(prod(counts[k] for k in sides) for sides in moved)
-            pace = max(1.0, 8 / work, loads / work) + 0.1 * loads / work
+            loads = sum(self._loads(one, loops, counts) for one in self.loads)
+            waits = 0.0 if self.is_short else 8 / work
+            pace = max(1.0, waits, loads / work) + 0.1 * loads / work
             waste = 1.0
             for loop, count in zip(loops, counts, strict=True):
                 tile = count * self.lanes if loop is loops[0] else count
                 waste *= round_up(extent_of(loop), tile) / extent_of(loop)
             yield Tile(loops, counts, waste * pace + outside, packed, block)
+
+    def _loads(self, one: Reference, loops: Nodes, counts: Counts) -> float:
+        """Loads of a tile at each step; those of a window are shared among its steps."""
+        found = float(counts[0]) if one.moves(loops[0]) else 1.0
+        for loop, count in zip(loops[1:], counts[1:], strict=True):
+            window = self._window(one, loop)
+            found *= (count + window - 1) / window if one.moves(loop) else 1
+        return found
 
     def _block(self, packed: Reference, row_bytes: int) -> Block | None:
         """The outermost reduction loop, and how much of it a panel in the cache holds."""

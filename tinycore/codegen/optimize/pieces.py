@@ -7,7 +7,7 @@ larger, or a `Plan` (docs/ir.md rules 8, 9, 11). Next file: place.py.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain, groupby, permutations, starmap
 
 from tinycore.codegen.optimize.edit import (
     Illegal,
@@ -34,12 +34,13 @@ from tinycore.codegen.optimize.edit import (
     read,
     readdressed,
     refit,
+    renewed,
     targets,
     touched,
 )
 from tinycore.uop import Ops, UOp
 from tinycore.uop.index import atoms, mask_of
-from tinycore.uop.ops import UNARY, toposort
+from tinycore.uop.ops import ELEMENTWISE, UNARY, toposort
 from tinycore.uop.sites import TILES, declared_name, under, uses
 from tinycore.uop.tree import (
     GLOBAL,
@@ -61,48 +62,63 @@ Resize = Callable[[Indices], Indices]
 Pieces = tuple[list[Statements], list[UOp]]  # and the buffers of all
 UNBOUNDED = UNARY - {Ops.NEG, Ops.TRUNC, Ops.FIN} | {Ops.IDIV, Ops.MOD}
 """What takes many instructions, and may be infinite where its operands are not."""
+_CHEAP_OPS = 2
 
 
 def reorder(kernel: Kernel, moved: str, below: str) -> Kernel:
     """REORDER(a, b): loop a, which holds loop b, goes just inside b.
 
-    Legal for a perfect pair of par and red loops, and for a par loop around anything. Refused where
-    an extent, a shape or an IF between depends on a.
+    Legal for a perfect pair of par and red loops, for a par loop around anything, and for a red
+    loop around statements that meet in values alone. Refused where an extent, a shape or an IF
+    between depends on a.
     """
-    new = edit_loops(kernel, moved, lambda node: _moved(node, below))
+    taken = names_in(kernel)
+    new = edit_loops(kernel, moved, lambda node: _moved(node, below, taken))
     if new == kernel:
         raise Illegal(f"REORDER: no loop {below} inside {moved}")
     return new
 
 
-def _moved(node: UOp, below: str) -> Statements:
-    """A loop inside the loops of an axis, and over each run of what stands beside them."""
+def _moved(node: UOp, below: str, taken: set[str]) -> Statements:
+    """A loop inside the loops of an axis, and over each run of what stands beside them; those of a
+    red one have axes of their own."""
     inner = loops_named(node.src, below)
     if not inner:
         return (node,)
     if node.src == (inner[0],) and "ser" not in (node.kind, inner[0].kind):
-        return _entered(node, below)
-    if node.kind != "par":
+        return _entered(node, below, taken)
+    pieces = runs(node.src, lambda one: loops_named([one], below))
+    if node.kind != "par" and (node.kind == "ser" or any(starmap(met, permutations(pieces, 2)))):
         raise Illegal(f"REORDER: {node.name} is no par loop and {below} not its whole body")
     out: list[UOp] = []
-    for one in distributed(node, runs(node.src, lambda one: loops_named([one], below))):
-        out += _entered(one, below) if loops_named([one], below) else [one]
+    for one in distributed(node, pieces):
+        if loops_named([one], below):
+            out += _entered(one, below, taken)
+        elif one.op is Ops.LOOP and node.kind == "red":
+            out.append(renewed(one, axis=fresh(one.name, taken)))
+        else:
+            out.append(one)
     return tuple(out)
 
 
-def _entered(node: UOp, below: str) -> Statements:
+def _entered(node: UOp, below: str, taken: set[str]) -> Statements:
     """What holds the loops of an axis, with a loop around it moved inside."""
     *buffers, inner = node.src
     if atom_of(node) in atoms(*indices(inner.arg)):
         name = declared_name(inner) or "an IF"
         raise Illegal(f"REORDER: the extent of {name} depends on {node.name}")
-    body = _moved(node.over(inner.src), below)
+    body = _moved(node.over(inner.src), below, taken)
     return _hoisted(node, buffers, [inner.over(body)])
 
 
 def tied(statements: Nodes) -> list[set[UOp]]:
     """The states that a rebase moves together with their leading one."""
     return [set(targets(one)) for one in find(statements, Ops.STORE) if one.arg.rebase]
+
+
+def met(first: Statements, second: Statements) -> set[UOp]:
+    """The buffers by which two groups of statements depend on each other's order."""
+    return changed(first) & touched(second) | changed(second) & read(first)
 
 
 def runs(statements: Nodes, alone: Callable[[UOp], object]) -> list[Statements]:
@@ -127,7 +143,8 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     loops = []
     for piece, used in zip(pieces, seen, strict=True):
         own = [one for one in buffers if one in used - shared]
-        loops.append(node.over((*own, *piece)))
+        is_sum = any(one.arg.combine for one in find(piece, Ops.STORE))
+        loops.append(refit(node, kind=node.kind if is_sum else "par").over((*own, *piece)))
     return _hoisted(node, [one for one in buffers if one in shared], loops)
 
 
@@ -157,8 +174,12 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> Pieces:
             if one not in nodes_in(after):
                 continue
             left[one] = ()
-            costs = any(node.op in UNBOUNDED for node in toposort([whole[one]]))
-            if costs or read([let("", whole[one])]) & changed([*piece, *after]):
+            ops = [node.op for node in toposort([whole[one]]) if node.op in ELEMENTWISE]
+            if (
+                len(ops) > _CHEAP_OPS
+                or UNBOUNDED & {*ops}
+                or read([let("", whole[one])]) & changed([*piece, *after])
+            ):
                 made.append(buffer(f"{one.arg}.v", one.dtype, (), space))
                 left[one] = (store(made[-1], Access(()), one.source),)
                 whole[one] = load(made[-1], Access(()))
@@ -275,9 +296,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
         if len(inside) > 1 or node.kind != "par":
             return {}
         [node] = inside
-    inner = atoms_in(node.src)
-    masks = [{value for value in use.access.mask if not atoms(value) & inner} for use in sums_up]
-    mask = mask_of(set.intersection(*masks))
+    bounds = [extent - 1 - at for at, extent in zip(indices, held.arg.shape, strict=True)]
+    mask = mask_of([*indices, *bounds])  # what is masked otherwise is a sum of nothing
     total = store(stored, Access(indices, mask), load(sums, Access(())))
     return {node: node.over((sums, *resized(node.src, {held: sums}, lambda _: ()), total))}
 

@@ -35,7 +35,7 @@ from tinycore.codegen.optimize.edit import (
     targets,
     touched,
 )
-from tinycore.codegen.optimize.pieces import distributed, resized, separated, tied
+from tinycore.codegen.optimize.pieces import distributed, met, resized, separated, tied
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.index import Atom, atoms, make
@@ -211,18 +211,13 @@ def merged(body: Statements, stage: str, axis: str) -> Statements:
     at, to = _pair(body, stage, axis)
     between, after = body[at + 1 : to], body[to + 1 :]
     before = body[:at] + between
-    if _met(body[at : at + 1], between):
+    if met(body[at : at + 1], between):
         raise Illegal(f"AT: what stands between the loops needs {stage} there")
     fused = _fused(body[at], body[to], {*body} - changed(before))
     before, inner = _contracted(before, fused, after)
     if fused.name != axis:
         inner = merged(inner, stage, axis)
     return (*before, fused.over(inner), *after)
-
-
-def _met(first: Statements, second: Statements) -> set[UOp]:
-    """The buffers by which two groups of statements depend on each other's order."""
-    return changed(first) & touched(second) | changed(second) & read(first)
 
 
 def _pair(body: Statements, stage: str, axis: str) -> tuple[int, int]:
@@ -244,7 +239,7 @@ def _fused(first: UOp, second: UOp, empty: set[UOp]) -> UOp:
     late = second.src
     early = placed(first.src, {first.index: second.index})
     own = own_places(early + late, second.index)
-    for lead in sorted(_met(early, late), key=lambda one: one.name):
+    for lead in sorted(met(early, late), key=lambda one: one.name):
         if not own.get(lead):
             early, late = _rebased(early, late, lead, empty)
     new = names_declared(direct(early, Ops.LET, Ops.BUFFER))

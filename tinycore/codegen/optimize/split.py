@@ -1,9 +1,10 @@
-"""SPLIT, FUSE, MAP, PEEL, OVERLAP, FILL: how an axis is cut, joined, given a place, and unmasked.
+"""SPLIT, FUSE, MAP, PEEL, MASK, OVERLAP, FILL: how an axis is cut, joined, placed and unmasked.
 
 In: a kernel and an axis name. Out: the kernel, or Illegal. i splits into i.0 and i.1; copies of it
 have primes (docs/ir.md rules 4, 7). Next file: pieces.py.
 """
 
+from collections.abc import Iterable
 from functools import reduce
 
 from tinycore.codegen.optimize.edit import (
@@ -149,13 +150,36 @@ def peel(kernel: Kernel, name: str) -> Kernel:
         here = node.index
         before = alias(here, 0, last - 1)
         main = placed(placed(node.src, {here: before}), {before: here})
-        return (node.over((_if(last - 1 - here, main), _if(here - last, copy))),)
+        return (node.over((_if([last - 1 - here], main), _if([here - last], copy))),)
 
     return edit_loops(kernel, name, change)
 
 
-def _if(condition: Index, body: Statements) -> UOp:
-    return UOp(Ops.IF, dtypes.void, body, mask_of([condition]))
+def _if(conditions: Iterable[Index], body: Statements) -> UOp:
+    return UOp(Ops.IF, dtypes.void, body, mask_of(conditions))
+
+
+def mask(kernel: Kernel, name: str) -> Kernel:
+    """MASK(axis): iterations in which nothing is stored are skipped, by an IF around the body.
+
+    Legal where all stores inside have a mask that tells it and that no loop inside changes.
+    """
+
+    def change(node: UOp) -> Statements:
+        here, inside = atom_of(node), atoms_in(node.src)
+        masks = (masks_of((node,), here) if here else None) or [()]
+        shared = {one for one in masks[0] if atoms(one).isdisjoint(inside) and here in atoms(one)}
+        shared = shared.intersection(*masks[1:])
+        if not shared:
+            raise Illegal(f"MASK: no mask tells where all of {name} stores nothing")
+
+        def known(buffer: UOp, place: Access) -> Access:
+            return place._replace(mask=tuple([one for one in place.mask if one not in shared]))
+
+        body = Rebuild(look=lambda one: readdressed(one, known)).body(node.src)
+        return (node.over((_if(shared, body),)),)
+
+    return edit_loops(kernel, name, change)
 
 
 def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:

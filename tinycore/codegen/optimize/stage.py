@@ -58,9 +58,9 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
     """STAGE(buffer, axis, space, layout): a tile of `buffer`, filled at each iteration of `axis`.
 
     `layout` lists the tile's dimensions, outermost first, each the axes inside `axis` that it runs
-    over: [j.1][k][j.2 j.3]; all reads have one index then. `box` is the bounding box of what is
-    read inside. Legal if nothing inside writes the buffer, and every mask of a read is told by the
-    place in the tile or keeps its iteration from storing.
+    over: [j.1][k][j.2 j.3]; all reads that move along these alone have one index then. `box` is the
+    bounding box of what is read inside. Legal if nothing inside writes the buffer, and every mask
+    of a read is told by the place in the tile or keeps its iteration from storing.
     """
     if space not in ENGINES:
         raise Illegal(f"STAGE: {space!r} is no tile space; expected one of {', '.join(ENGINES)}")
@@ -85,6 +85,7 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
         tile = _box(name, node, reads)
     else:
         tile = _listed(name, node, reads, layout)
+    reads = [*tile.places]
     masks = {_mask(node, tile, one) for one in reads}
     if len(masks) > 1:
         raise Illegal(f"STAGE: reads of {source.name} have several masks")
@@ -97,11 +98,10 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
 
 
 def _reads(node: UOp, source: UOp) -> list[UOp]:
-    name, reads = source.name, loads_of(node.src, source)
+    name, copied = source.name, loads_of(find(node.src, Ops.COPY), source)
+    reads = [one for one in loads_of(node.src, source) if one not in copied]
     if source in changed(node.src):
         raise Illegal(f"STAGE: {name} is written inside {node.name}")
-    if source in read(find(node.src, Ops.COPY)):
-        raise Illegal(f"STAGE: {name} is staged inside {node.name} already")
     used = atoms(*indices(tuple([one.arg for one in reads])))
     if any(atom.kind == "gather" for atom in used) or any(one.arg.sequence for one in reads):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
@@ -185,10 +185,14 @@ def _is_dead(body: Statements, value: Index) -> bool:
 
 
 def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
-    places = reads[0].arg.indices
-    if any(one.arg.indices != places for one in reads):
+    inside = _place("STAGE", node, layout)
+    reads = [one for one in reads if _moves_along(one.arg.indices, node, inside)]
+    found = {one.arg.indices for one in reads}
+    if not found:
+        raise Illegal(f"STAGE: the layout lists other axes than an index of {name} holds")
+    if len(found) > 1:
         raise Illegal(f"STAGE: {reads[0].source.name} is read at several places; use box")
-    inside = _place("STAGE", name, node, layout, places)
+    [places] = found
     env = {}
     shape = [place.hi + 1 for place in inside]
     for whole, place in zip(axes_over(f"{name}.", shape), inside, strict=True):
@@ -200,7 +204,7 @@ def _listed(name: str, node: UOp, reads: list[UOp], layout: Layout) -> _Tile:
     )
 
 
-def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -> Indices:
+def _place(action: str, node: UOp, layout: Layout) -> Indices:
     found = []
     extents = {one.name: one.extent for one in loops_in(node.src)}
     for group in layout:
@@ -210,9 +214,11 @@ def _place(action: str, name: str, node: UOp, layout: Layout, places: Indices) -
                 raise Illegal(f"{action}: {listed} is no inner axis of constant extent")
             inside = inside * extents[listed].const + axis(listed, extents[listed])
         found.append(inside)
-    if atoms(*places) & atoms_in(node.src) != atoms(*found):
-        raise Illegal(f"{action}: the layout lists other axes than the index of {name} holds")
     return tuple(found)
+
+
+def _moves_along(places: Indices, node: UOp, inside: Indices) -> bool:
+    return atoms(*places) & atoms_in(node.src) == atoms(*inside)
 
 
 def _box(name: str, node: UOp, reads: list[UOp]) -> _Tile:
@@ -266,8 +272,9 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
         return [renewed(one, axis=fresh(one.name, taken)) if one.is_loop else one]
 
     def change(body: Statements) -> Statements:
-        [reduction, *_, node] = _loops_to(body, wide, at)
-        begun = body.index(reduction) + 1
+        path = _loops_to(body, wide, at)
+        begun = body.index(path[0]) + 1
+        node = path[-1]
         tiled = rebuild(body[:begun], {node: _with_tile(node, wide, name, layout)})
         return tiled + edit(body[begun:], apart)
 
@@ -275,15 +282,15 @@ def update(kernel: Kernel, source: str, at: str, layout: Layout) -> Kernel:
 
 
 def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
-    loops = [one for one in loops_in(body) if stores_to([one], wide)]
+    first = [one for one in body if stores_to([one], wide)][:1]
+    loops = [one for one in loops_in(first) if stores_to([one], wide)]
     names = [one.name for one in loops]
-    depth = names.index(at) if at in names else 0
-    stores = stores_to(body, wide)
-    if not depth or len(stores) != 1 or wide in read(loops):
+    stores = stores_to(first, wide)
+    if at not in names or len(stores) != 1 or wide in read(loops) or find(first, Ops.IF):
         raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
-    path = loops[: depth + 1]
+    path = loops[: names.index(at) + 1]
     plain = wide.arg.init and stores[0].arg[1:3] == (wide.arg.init, "")
-    if [one.kind for one in path] != ["red", *["par"] * depth] or not plain:
+    if any(one.kind != "par" for one in path[1:]) or not plain:
         raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
     return path
 
@@ -291,7 +298,9 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     [added] = stores_to(node.src, wide)
     [place] = added.arg.places
-    inside = _place("UPDATE", name, node, layout, place.indices)
+    inside = _place("UPDATE", node, layout)
+    if not _moves_along(place.indices, node, inside):
+        raise Illegal(f"UPDATE: the layout lists other axes than the index of {wide.name} holds")
     shape = [index.hi + 1 for index in inside]
     tile = buffer(name, wide.dtype, shape, "reg", init=wide.arg.init)
     near = store(tile, place._replace(indices=inside), added.src[1], added.arg.combine)

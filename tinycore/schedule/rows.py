@@ -1,0 +1,89 @@
+"""Rows: values that the loops of a kernel would compute again, held near the core instead.
+
+Comes in: a group. Goes out: loops that fill a row with what is reduced inside another reduction, or
+with costly ops that two stages need, where a cache holds as many rows as a tile takes. Next file:
+writer.py.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
+from tinycore.schedule.groups import Group
+from tinycore.schedule.stages import Stage
+from tinycore.schedule.writer import Nest
+from tinycore.uop.index import Atom, Index, Shape, atoms, axes_over, size, upper_shape
+from tinycore.uop.ops import Ops, UOp, postorder
+from tinycore.uop.tree import Access, buffer, load, store
+
+_TILE = 8  # rows
+_COSTLY = frozenset({Ops.EXP, Ops.LOG, Ops.SIN, Ops.REDUCE})
+
+
+class _Loops(NamedTuple):
+    """The loops in which a stage is evaluated, and its value with the axes of a row for theirs."""
+
+    axes: Indices
+    row: Indices
+    extents: Shape
+    value: UOp
+
+
+class Rows:
+    """The rows of one group; `cached` is that of `Limits`."""
+
+    def __init__(self, group: Group, depends: Dependence, cached: int) -> None:
+        self.around = atoms(*group.axes)
+        self.depends = depends
+        self.held: dict[UOp, UOp] = {}
+        self.loops: dict[Stage, _Loops] = {}
+        for stage in group.stages:
+            found = _loops_of(stage)
+            if not stage.is_inline and 1 < size(found.extents) <= cached // _TILE:
+                self.loops[stage] = found
+        every = self.loops.values()
+        self.uses = Counter([node for loops in every for node in self._costly(loops)])
+
+    def fill(self, stage: Stage) -> Iterator[Nest]:
+        """Let a stage read rows; the loops that fill those that nobody has read before."""
+        loops = self.loops.get(stage)
+        if loops is None:
+            return
+        for node in self._costly(loops):
+            is_wanted = node.op is Ops.REDUCE or self.uses[node] > 1
+            if is_wanted and stage.reduces and node not in self.held:
+                yield self._filled(node, loops)
+        value = Rewrite(self.held).node(loops.value)
+        stage.value = Rewrite(env=_renamed(loops.row, loops.axes)).node(value)
+
+    def _filled(self, node: UOp, loops: _Loops) -> Nest:
+        name = f"r{len(self.held)}"
+        row = buffer(name, node.dtype, upper_shape(loops.extents), "reg")
+        place = Access(loops.row)
+        filled = store(row, place, Rewrite(self.held).node(node))
+        self.held[node] = load(row, place)
+        return Nest("par", loops.row, loops.extents, [(filled,)], (row,))
+
+    def _costly(self, loops: _Loops) -> Iterator[UOp]:
+        """What is needed once at each step."""
+        row = atoms(*loops.row)
+        for node in postorder([loops.value], parts):
+            if node.op in _COSTLY:
+                needs = self.depends[node] - self.around
+                if row == {need for need in needs if isinstance(need, Atom)}:
+                    yield node
+
+
+def _loops_of(stage: Stage) -> _Loops:
+    if stage.reduces:
+        axes, extents = stage.steps.axes, stage.steps.extents
+    else:
+        axes, extents = stage.at(stage.axes), stage.at(stage.shape)
+    row = axes_over("r", extents)
+    return _Loops(axes, row, extents, Rewrite(env=_renamed(axes, row)).node(stage.value))
+
+
+def _renamed(axes: Indices, new: Indices) -> dict[Atom, Index]:
+    pairs = zip(axes, new, strict=True)
+    return {axis.terms[0][0]: other for axis, other in pairs if axis.terms}
