@@ -110,6 +110,15 @@ def test_a_normalised_row_into_a_matmul_is_two_kernels() -> None:
     assert len(schedule.kernels) == 2
 
 
+def test_a_product_of_one_row_joins_a_kernel_only_if_it_is_small() -> None:
+    for width, count in ((64, 3), (8, 1)):
+        data = Data()
+        x, first = data.put(normal(1, width)), data.put(normal(width, 4 * width))
+        y = matmul(div(x, total(x, 1)), first)
+        y = matmul(mul(y, y), data.put(normal(4 * width, width)))
+        assert len(check_sinks([y], data, LIMITS, tolerance=1e-3).kernels) == count
+
+
 # attention
 
 

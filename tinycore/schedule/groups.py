@@ -199,7 +199,8 @@ class Grouping:
             return len(pairs) > 0 and dropped == size(reader.extents) // kept == 1
         (stage,) = reader.dims
         inner = stage.size // kept
-        if kept < limits.units and (dropped > 1 or inner > limits.row):
+        work = inner * size(stage.steps.extents) if inner > 1 else 1
+        if kept < limits.units and (dropped > 1 or work > limits.row):
             return False
         may_drop = limits.contraction_axes if group.contracts else limits.row_axes
         return dropped <= may_drop and (inner <= limits.contraction_axes or not reader.tiles)
