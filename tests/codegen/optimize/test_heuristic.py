@@ -92,6 +92,14 @@ kernel k(X f32[3,18,18], W f32[3,3,3], Y f32[3,16,16])
     red ky:3: red kx:3: s += X[c,y+ky,x+kx] * W[c,ky,kx]
     Y[c,y,x] = s
 """,
+    # numbers that are computed in a wider type have lanes of that
+    "halves": """
+kernel k(A f16[24,16], B f16[16,32], C f16[24,32])
+  par i:24, j:32
+    buf s f32[] reg = sum
+    red k:16: s += f32(A[i,k]) * f32(B[k,j])
+    C[i,j] = f16(s)
+""",
     # lanes along the outer reduction: it goes inside the other, and the register tile inside it
     "outer_lanes": """
 kernel k(A f32[8,6,64], B f32[8,6,64], C f32[8,8])

@@ -18,6 +18,7 @@ from tinycore.codegen.optimize.analysis import (
 )
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in
+from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import Kernel
@@ -29,7 +30,9 @@ class Choice:
     """A kernel and the actions taken so far."""
 
     def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        widest = [param.dtype.itemsize for param in kernel.params if param.dtype.is_float]
+        held = [one.dtype for one in (*kernel.params, *find(kernel.body, Ops.BUFFER))]
+        native = [one if one.name in caps.dtypes else dtypes.float32 for one in held]
+        widest = [one.itemsize for one in native if one.is_float]
         self.kernel = kernel
         self.caps = caps
         self.taken: Actions = ()
