@@ -85,7 +85,7 @@ def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
         if node.op in (Ops.LOOP, Ops.IF):
             scopes.append(set())
         scopes[-1].add(node)
-        if node.op is Ops.END and node.src[0] not in scopes.pop():
+        if node.op is Ops.END and node.source not in scopes.pop():
             yield node, "closes another"
     if len(scopes) > 1:
         yield program.uops[-1], "is left in an open block"
@@ -97,8 +97,8 @@ def _broken(node: UOp) -> Defects:
     if node.op in STATEMENTS or node.op in ELEMENTWISE:
         yield from misfits(node)
     if node.op is Ops.SHUFFLE:
-        total = sum(source.dtype.lanes for source in node.src)
-        if len(node.arg) != node.dtype.lanes or not {*node.arg} <= {*range(total)}:
+        total = sum(source.lanes for source in node.src)
+        if len(node.arg) != node.lanes or not {*node.arg} <= {*range(total)}:
             yield f"picks lanes {node.arg} of {total}"
     if node.op in (Ops.LOAD, Ops.STORE):
         buffer, offset = node.src[:2]
@@ -119,7 +119,7 @@ def misfits(node: UOp) -> Defects:
         yield f"has {len(node.src)} sources; expected as many as {signatures}"
     for signature in fitting:
         value = found[signature.find("v")]
-        is_register = getattr(node.src[0].arg, "space", "") == REGISTER
+        is_register = getattr(node.source.arg, "space", "") == REGISTER
         element = value if is_register else value.scalar
         types = {**FIXED, "v": value, "e": element, "m": dtypes.bool.vec(value.lanes)}
         like = [one.scalar.vec(value.lanes) for one in found]
@@ -142,7 +142,7 @@ def show_lowered(program: Lowered) -> str:
         words = [node.op.name.lower()]
         sources = [names.get(source) or _constant(source) for source in node.src]
         if node.dtype is not dtypes.void:
-            lanes = f"x{node.dtype.lanes}" if node.dtype.lanes > 1 else ""
+            lanes = f"x{node.lanes}" if node.lanes > 1 else ""
             names[node] = f"%{len(names)}"
             words = [names[node], "=", *words, node.dtype.short + lanes, *_notes(node)]
         lines.append(margin + " ".join(words + sources))

@@ -205,6 +205,11 @@ class UOp(Arithmetic):
         return size(self.shape)
 
     @property
+    def lanes(self) -> int:
+        """How many values it is in a vector register."""
+        return self.dtype.lanes
+
+    @property
     def source(self) -> UOp:
         """The first source."""
         return self.src[0]

@@ -263,8 +263,8 @@ class Printer:
         left, right = node.src
         sign = node.op.row.text
         inverse = _INVERSES.get((node.op, right.op))
-        if inverse is not None and not right.src[0].is_const:
-            sign, right = inverse, right.src[0]
+        if inverse is not None and not right.source.is_const:
+            sign, right = inverse, right.source
         level = LEVELS[sign]
         text = self.operand(right, level)
         if sign == "+" and right.is_const and text[0] == "-":

@@ -309,7 +309,7 @@ def rings_turn(site: Site) -> Defects:
     steps = walk(site.around[-1].src) if buffer.space in NEAR else ()
     turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
     copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
-    filled = [(copy, loops) for copy, loops in copies if copy.src[0] is buffer]
+    filled = [(copy, loops) for copy, loops in copies if copy.source is buffer]
     again = any(loop.extent.hi > 1 for _, loops in filled for loop in loops)
     if filled and not waits:
         yield "copied to and never waited for; expected a WAIT."
@@ -327,7 +327,7 @@ def rings_turn(site: Site) -> Defects:
 
 def copies_fit(site: Site) -> Defects:
     """A COPY fills a whole near slot, or empties one into global memory."""
-    target, arg = site.statement.src[0].arg, site.statement.arg
+    target, arg = site.statement.source.arg, site.statement.arg
     spaces = {use.buffer.space for use in site.uses}
     if not spaces & NEAR:
         yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."

@@ -94,7 +94,7 @@ class Blocks:
 
     def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
         """A scalar op, on single values or lane by lane."""
-        lanes = max([node.dtype.lanes for node in src])
+        lanes = max([node.lanes for node in src])
         node = alu(op, *[self.splat(node, lanes) for node in src])
         if tag and node.op is op:
             node = node.replace(tag=tag)
@@ -102,13 +102,13 @@ class Blocks:
 
     def splat(self, node: UOp, lanes: int) -> UOp:
         """`node` in every lane."""
-        if node.dtype.lanes == lanes:
+        if node.lanes == lanes:
             return node
         return self.merge((node,), (0,) * lanes)
 
     def one(self, node: UOp, lane: int) -> UOp:
         """One lane of `node`."""
-        return self.merge((node,), (lane % node.dtype.lanes,))
+        return self.merge((node,), (lane % node.lanes,))
 
     def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
         """A vector of some lanes of the parts, numbered one part after another."""
@@ -116,13 +116,13 @@ class Blocks:
         dtype = first.dtype.scalar.vec(len(lanes))
         if first.is_const and not others:
             return const(first.arg, dtype)
-        if lanes == tuple(range(first.dtype.lanes)) and not others:
+        if lanes == tuple(range(first.lanes)) and not others:
             return first
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:
         """Integers as `dtype`, the type of one lane, which they fit."""
-        return self.put(node.cast(dtype.vec(node.dtype.lanes)))
+        return self.put(node.cast(dtype.vec(node.lanes)))
 
 
 def _steps(step: int, lanes: int, dtype: DType) -> UOp:

@@ -82,7 +82,7 @@ class Indices(Blocks):
             return False
         node: UOp | None = self.now.get(atom)
         if node is not None:
-            return node.dtype.lanes > 1
+            return node.lanes > 1
         return any(self.runs(part) for part in atoms(of_atom(atom)))
 
     def _number_of(self, atom: Atom) -> Index:
@@ -113,7 +113,7 @@ class Indices(Blocks):
             if index.lo < 0:
                 nodes.append(self._at_least_zero(index))
         # single truths before lanes, outer before inner
-        nodes.sort(key=lambda node: (node.dtype.lanes, self.block(node).depth))
+        nodes.sort(key=lambda node: (node.lanes, self.block(node).depth))
         total = TRUE
         for node in nodes:
             total = self.apply(Ops.AND, total, node)

@@ -63,7 +63,7 @@ class Values(Indices):
                 lanes = [self.splat(part, self.lanes) for part in src]
                 done[node] = self.put(node.over(tuple(lanes)))
             elif node.op in CASTS:
-                dtype = node.dtype.vec(src[0].dtype.lanes)
+                dtype = node.dtype.vec(src[0].lanes)
                 done[node] = self.put(UOp(node.op, dtype, src))
             else:
                 done[node] = self.apply(node.op, *src, tag=node.tag)
@@ -77,7 +77,7 @@ class Values(Indices):
 
     def let(self, statement: UOp) -> None:
         """A LET is what its value is where it stands."""
-        self.now[statement] = self.evaluate(statement.src[0])
+        self.now[statement] = self.evaluate(statement.source)
 
     def index(self, node: UOp) -> UOp:
         """An index value as a number."""
@@ -109,7 +109,7 @@ class Values(Indices):
         """Run a STORE that combines with nothing."""
         [place] = statement.arg.places
         value = self.evaluate(statement.src[1])
-        spots = self._spots(statement.source, place, value.dtype.lanes)
+        spots = self._spots(statement.source, place, value.lanes)
         for lane, spot in enumerate(spots):
             if spot.test is not FALSE:
                 part = value if spot.lanes > 1 else self.one(value, lane)
@@ -124,7 +124,7 @@ class Values(Indices):
         offset = self.bind(place)
         step = self.step(offset)
         if step == 0:
-            lanes = max([stored, *[node.dtype.lanes for node in inside]])
+            lanes = max([stored, *[node.lanes for node in inside]])
             if lanes > 1 or any(self.step(index) != 0 for index in mask):
                 step = None
         elif step != 1 and not width:
@@ -196,7 +196,7 @@ class Values(Indices):
     def write_registers(self, buffer: UOp, elements: Iterable[int], value: UOp) -> None:
         """Put the lanes of a value, in turn, in those of the elements that there are."""
         storage = self.storage[buffer]
-        count = value.dtype.lanes
+        count = value.lanes
         places = enumerate(elements)
         lane_of = {one: lane % count for lane, one in places if 0 <= one < storage.size}
         for unit in dedup([element // storage.width for element in lane_of]):

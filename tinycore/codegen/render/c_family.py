@@ -102,7 +102,7 @@ class Source:
     def lanes(self, node: UOp) -> Lanes:
         """The lanes of a source: names or literals."""
         if node.is_const:
-            return (self.dialect.literal(node.arg, node.dtype.scalar),) * node.dtype.lanes
+            return (self.dialect.literal(node.arg, node.dtype.scalar),) * node.lanes
         return self.names[node]
 
     def operands(self, node: UOp) -> Sequence[UOp]:
@@ -178,7 +178,7 @@ class Source:
         """True for a STORE of whole texels, if its memory has any."""
         texel = self.dialect.spaces.get(node.source.space, Memory("")).texel
         _, _, value, *masks = node.src
-        return texel == 1 or (node.arg and not masks and value.dtype.lanes % texel == 0)
+        return texel == 1 or (node.arg and not masks and value.lanes % texel == 0)
 
     def declared(self, node: UOp) -> str:
         """The declaration of a buffer or variable, which gets a name."""

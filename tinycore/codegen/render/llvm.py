@@ -102,7 +102,7 @@ class Module(Text):
 
     def loop(self, node: UOp) -> Iterator[str | None]:
         """A block with a phi for the counter, which is yielded, and for each changing register."""
-        first, end = "0", self.name(node.src[0])
+        first, end = "0", self.name(node.source)
         is_grid = node.map == "grid"
         if is_grid:
             following = self.new("add i64 %tid, 1")
@@ -136,7 +136,7 @@ class Module(Text):
     def condition(self, node: UOp) -> Iterator[str | None]:
         """A block that is jumped over, and after it a phi for each changing register."""
         scope = self._scope("c", node)
-        self.branch(self.name(node.src[0]), scope.name, f"{scope.name}.end")
+        self.branch(self.name(node.source), scope.name, f"{scope.name}.end")
         yield None
         phis = self._phis(scope)
         self.go_on(f"{scope.name}.end")

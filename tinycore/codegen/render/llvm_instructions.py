@@ -166,35 +166,35 @@ class Text:
 
     def shuffle(self, node: UOp) -> str:
         """Lanes of one or more sources: constants, a shufflevector, or one by one."""
-        first, last = node.src[0], node.src[-1]
+        first, last = node.source, node.src[-1]
         kind, value, second = register_type(first.dtype), self.name(first), "poison"
-        is_pair = len(node.src) == 2 and first.dtype.lanes > 1 and first.dtype is last.dtype
-        if node.dtype.lanes == 1 or (len(node.src) > 1 and not is_pair):
+        is_pair = len(node.src) == 2 and first.lanes > 1 and first.dtype is last.dtype
+        if node.lanes == 1 or (len(node.src) > 1 and not is_pair):
             return self._one_by_one(node)
         if is_pair:
             second = self.name(last)
-        elif first.dtype.lanes == 1:
+        elif first.lanes == 1:
             one, kind = kind, register_type(node.dtype)
             value = self.new(f"insertelement {kind} poison, {one} {value}, i64 0")
         order = "zeroinitializer"
         if any(node.arg):
             order = f"<{', '.join([f'i32 {lane}' for lane in node.arg])}>"
-        mask = f"<{node.dtype.lanes} x i32> {order}"
+        mask = f"<{node.lanes} x i32> {order}"
         return self.new(f"shufflevector {kind} {value}, {kind} {second}, {mask}")
 
     def _one_by_one(self, node: UOp) -> str:
         kind, one = register_type(node.dtype), register_type(node.dtype.scalar)
-        lanes = [(source, k) for source in node.src for k in range(source.dtype.lanes)]
+        lanes = [(source, k) for source in node.src for k in range(source.lanes)]
         picked = [lanes[number] for number in node.arg]
-        if node.dtype.lanes > 1 and all(source.is_const for source, _ in picked):
+        if node.lanes > 1 and all(source.is_const for source, _ in picked):
             numbers = [f"{one} {literal(source.arg, node.dtype.scalar)}" for source, _ in picked]
             return f"<{', '.join(numbers)}>"
         found = "poison"
         for place, (source, k) in enumerate(picked):
             part = self.name(source)
-            if source.dtype.lanes > 1:
+            if source.lanes > 1:
                 part = self.new(f"extractelement {register_type(source.dtype)} {part}, i64 {k}")
-            if node.dtype.lanes == 1:
+            if node.lanes == 1:
                 return part
             found = self.new(f"insertelement {kind} {found}, {one} {part}, i64 {place}")
         return found

@@ -73,7 +73,7 @@ class Frame:
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
-        copied = [s.src[0] for s in statements if s.op is Ops.COPY]
+        copied = [s.source for s in statements if s.op is Ops.COPY]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.filled = {buffer for buffer in copied if buffer.space != GLOBAL}
@@ -330,7 +330,7 @@ def is_at_once(loop: UOp) -> bool:
         fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)
         if loop.kind == "red":
             fine = statement.op in (Ops.LOOP, Ops.LET)
-            if statement.op is Ops.STORE and statement.src[0].dtype not in COMPUTE:
+            if statement.op is Ops.STORE and statement.source.dtype not in COMPUTE:
                 fine = bool(statement.arg.combine and not statement.arg.rebase)
         if not fine:
             return False

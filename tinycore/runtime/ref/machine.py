@@ -73,7 +73,7 @@ class Machine(Frame):
 
     def do_let(self, statement: UOp) -> None:
         """Name a value."""
-        self.names[statement] = self.value(statement.src[0])
+        self.names[statement] = self.value(statement.source)
 
     def do_buffer(self, buffer: UOp) -> None:
         """Declare a buffer; a swizzle permutes its slots and changes no value."""
