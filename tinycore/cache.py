@@ -133,9 +133,7 @@ def _read(path: Path) -> bytes:
     """The file's content; empty if it is a link or others could have written it."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
-        if _distrust(os.fstat(file.fileno())):
-            return b""
-        return file.read()
+        return b"" if _distrust(os.fstat(file.fileno())) else file.read()
 
 
 def _write(path: Path, content: bytes) -> None:

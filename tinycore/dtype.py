@@ -59,9 +59,7 @@ class DType:
 
     def vec(self, lanes: int) -> DType:
         """`lanes` values of this type."""
-        if lanes == self.lanes:
-            return self
-        return _vector(self.name, lanes)
+        return self if lanes == self.lanes else _vector(self.name, lanes)
 
     @property
     def min(self) -> int | float:

@@ -32,9 +32,7 @@ def dedup(items: Iterable[H]) -> list[H]:
 def listed(words: Iterable[str]) -> str:
     """Words in a sentence: "none", "a", "a and b", "a, b and c"."""
     *front, last = list(words) or ["none"]
-    if not front:
-        return last
-    return f"{', '.join(front)} and {last}"
+    return f"{', '.join(front)} and {last}" if front else last
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:

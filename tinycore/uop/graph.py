@@ -85,9 +85,7 @@ def uniform(node: UOp) -> UOp | None:
     """The constant that every element equals, if movement shows it."""
     while node.op in MOVEMENT and node.op not in (Ops.PAD, Ops.SKEW):
         node = node.source
-    if node.is_const:
-        return node
-    return None
+    return node if node.is_const else None
 
 
 # Elementwise
@@ -109,9 +107,7 @@ def cast(node: UOp, dtype: DType) -> UOp:
 
 def bitcast(node: UOp, dtype: DType) -> UOp:
     """The bits of `node` read as `dtype`."""
-    if node.dtype is dtype:
-        return node
-    return UOp(Ops.BITCAST, dtype, (node,))
+    return node if node.dtype is dtype else UOp(Ops.BITCAST, dtype, (node,))
 
 
 # Movement

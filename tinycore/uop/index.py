@@ -195,16 +195,12 @@ def make(const: int, terms: Terms = ()) -> Index:
 
 def as_index(value: Dim) -> Index:
     """An integer as an index value."""
-    if isinstance(value, int):
-        return make(value)
-    return value
+    return make(value) if isinstance(value, int) else value
 
 
 def simplest(value: Dim) -> Dim:
     """An integer if nothing is symbolic."""
-    if isinstance(value, int) or value.terms:
-        return value
-    return value.const
+    return value if isinstance(value, int) or value.terms else value.const
 
 
 def size(shape: Iterable[Dim]) -> int:
@@ -214,9 +210,7 @@ def size(shape: Iterable[Dim]) -> int:
 
 def upper(extent: Dim) -> int:
     """The largest value of an extent."""
-    if isinstance(extent, int):
-        return extent
-    return extent.hi
+    return extent if isinstance(extent, int) else extent.hi
 
 
 def upper_shape(shape: Shape) -> tuple[int, ...]:
