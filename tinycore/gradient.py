@@ -206,7 +206,7 @@ RULES: dict[Ops, tuple[Rule | None, ...]] = {
     # movement
     **dict.fromkeys(MOVEMENT, (graph.movement_adjoint,)),
     # the rest
-    Ops.REDUCE: (lambda node, grad: _REDUCTIONS[node.arg.combine](node, grad),),
+    Ops.REDUCE: (lambda node, grad: _REDUCTIONS[node.combine](node, grad),),
     Ops.GATHER: (
         lambda node, grad: graph.scatter(_full(node.source, 0.0), node.src[1], grad),
         None,

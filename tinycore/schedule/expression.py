@@ -192,7 +192,7 @@ class Push:
         below = replaced(indices, axes, steps)
         need = self._descend(node.source, below, (mask, count + len(axes)))
         value = yield need
-        is_sum = value.op is node.op and value.arg.combine == combine == "sum"
+        is_sum = value.op is node.op and value.combine == combine == "sum"
         if need[0] in self.stages or not is_sum:
             return value.under(Ops.REDUCE, Inner(steps, extents, combine))
         inner = value.arg

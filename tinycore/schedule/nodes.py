@@ -74,7 +74,7 @@ def _of_nothing(node: UOp) -> UOp:
         return node.source
     fill: Scalar = 0
     if node.op is Ops.REDUCE:
-        fill = MONOIDS[node.arg.combine].identity
+        fill = MONOIDS[node.combine].identity
     elif node.op is Ops.PAD:
         fill = node.arg.fill
     return graph.full(node.shape, fill, node.dtype)
@@ -150,7 +150,7 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
     if moved in graph.sinks or len(graph.consumers[moved]) != 1:
         return False
     (user,) = graph.consumers[moved]
-    are_sums = user.op is Ops.REDUCE and user.arg.combine == node.arg.combine == "sum"
+    are_sums = user.op is Ops.REDUCE and user.combine == node.combine == "sum"
     return are_sums and moved.size <= _NESTED * node.size
 
 

@@ -178,6 +178,12 @@ class UOp(Arithmetic):
     """Of a loop: the place where its iterations run."""
     space = property(attrgetter("arg.space"))
     """Of a buffer: the memory it lies in."""
+    init = property(attrgetter("arg.init"))
+    """Of a buffer: the monoid whose identity fills it."""
+    combine = property(attrgetter("arg.combine"))
+    """Of a store or a reduction: the monoid by which it combines."""
+    places = property(attrgetter("arg.places"))
+    """Of a store: a place in each of its buffers."""
     is_const = property(lambda node: node.op is Ops.CONST)
     is_buffer = property(lambda node: node.op is Ops.BUFFER)
     is_loop = property(lambda node: node.op is Ops.LOOP)

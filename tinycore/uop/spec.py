@@ -318,7 +318,7 @@ def rings_turn(site: Site) -> Defects:
     if turns and not copies:
         yield "waited for or freed, and never copied; expected a COPY."
     for (copy, loops), (wait, others) in product(filled, waits):
-        ahead = copy.arg.places[0].sequence
+        ahead = copy.places[0].sequence
         waited = wait.arg[wait.src.index(buffer)]
         in_turn = loops and loops == others and ahead and waited
         if in_turn and (ahead - waited).lo >= buffer.arg.slots:

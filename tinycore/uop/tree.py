@@ -236,14 +236,14 @@ def walk(statements: Iterable[UOp], loops: Nodes = ()) -> Iterator[tuple[UOp, No
 def values(statement: UOp) -> Nodes:
     """The expressions that a statement evaluates."""
     if statement.op in STORES:
-        count = len(statement.arg.places)
+        count = len(statement.places)
         return statement.src[count : 2 * count]
     return statement.src if statement.op is Ops.LET else ()
 
 
 def dependents(statement: UOp) -> Nodes:
     """The buffers that the rebase of a STORE moves."""
-    return statement.src[2 * len(statement.arg.places) :]
+    return statement.src[2 * len(statement.places) :]
 
 
 def operands(node: UOp) -> Nodes:

@@ -131,12 +131,12 @@ class Expander:
         node = UOp(Ops.BUFFER, statement.dtype.vec(lanes), (), arg, tag)
         values.buffers[statement] = values.append(node)
         values.changed(statement)
-        if statement.arg.init:
+        if statement.init:
             self._fill(statement)
 
     def _fill(self, state: UOp) -> None:
         storage = self.values.storage[state]
-        value = state.const_like(MONOIDS[state.arg.init].identity)
+        value = state.const_like(MONOIDS[state.init].identity)
         if storage.width:
             self.values.write_registers(state, range(storage.size), value)
             return

@@ -97,13 +97,13 @@ def is_sum(body: Statements, loops: Statements) -> bool:
     made, *others = body
     if others or made.op is not Ops.STORE or made.arg.rebase:
         return False
-    place = made.arg.places[0].indices
+    place = made.places[0].indices
     return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))
 
 
 def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statements]:
     """A STORE of a thread's own sum, and that."""
-    [place], combine = made.arg.places, made.arg.combine
+    [place], combine = made.places, made.combine
     target, value = made.src
     own = buffer(f"{node.name}.{target.name}.own", value.dtype, (), "reg", init=combine)
     partial = store(own, place._replace(indices=()), value, combine)
@@ -126,7 +126,7 @@ class _Steps:
 
     def __init__(self, made: UOp, node: UOp, first: Statements = ()) -> None:
         self.made = made
-        self.combine = MONOIDS[made.arg.combine]
+        self.combine = MONOIDS[made.combine]
         self.node = refit(node, kind="par")
         self.value = made.src[1]
         self.first = first

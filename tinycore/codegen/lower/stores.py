@@ -95,7 +95,7 @@ def _dotted(node: UOp) -> Nodes:
         return [node]
     [made] = node.src
     narrow = factors_of_bytes(made)
-    if not narrow or made.arg.places[0].mask:
+    if not narrow or made.places[0].mask:
         return [node]
     product = UOp(Ops.DOT, dtypes.int32, narrow)
     total = made.over((made.source, product))
@@ -126,7 +126,7 @@ class Combiner:
 
     def plain(self, statement: UOp) -> list[UOp]:
         """A store as stores that combine with nothing, after what a rebase moves."""
-        if statement.op is not Ops.STORE or not statement.arg.combine:
+        if statement.op is not Ops.STORE or not statement.combine:
             return [statement]
         arg = statement.arg
         count = len(arg.places)

@@ -197,7 +197,7 @@ class _Sync:
 
     def _touched(self, statement: UOp) -> Touched:
         changes = changed([statement])
-        if statement.is_buffer and statement.arg.init:
+        if statement.is_buffer and statement.init:
             changes = {statement}
         loaded = {(one, False) for one in read([statement]) & self.shared}
         return loaded | {(one, True) for one in changes & self.shared}

@@ -107,7 +107,7 @@ class Values(Indices):
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""
-        [place] = statement.arg.places
+        [place] = statement.places
         value = self.evaluate(statement.src[1])
         spots = self._spots(statement.source, place, value.lanes)
         for lane, spot in enumerate(spots):

@@ -124,5 +124,5 @@ def factors_of_bytes(made: UOp) -> Nodes:
     value = made.src[1]
     narrow = tuple([one.source for one in value.src if one.op is Ops.CAST])
     are_bytes = [one.dtype for one in (value, *narrow)] == _BYTES
-    is_sum = value.op is Ops.MUL and made.arg.combine == "sum"
+    is_sum = value.op is Ops.MUL and made.combine == "sum"
     return narrow if is_sum and are_bytes else ()

@@ -216,7 +216,7 @@ def readdressed(node: UOp, change: Places) -> UOp:
         [buffer] = node.src
         return load(buffer, change(buffer, node.arg))
     if node.op is Ops.STORE:
-        return refit(node, places=tuple(map(change, node.src, node.arg.places)))
+        return refit(node, places=tuple(map(change, node.src, node.places)))
     return node
 
 

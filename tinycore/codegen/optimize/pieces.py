@@ -241,7 +241,7 @@ def separated(pieces: Sequence[Statements], taken: set[str]) -> Pieces:
         users = [k for k, body in enumerate(bodies) if one in touched(body)]
         if len(users) < 2:
             continue
-        name, is_sum = one.name, one.arg.init
+        name, is_sum = one.name, one.init
         writers = [k for k in users if one in changed(bodies[k])]
         is_grid = place_of(bodies[users[0]][0]) == "grid"  # beside which nothing stands
         if one in tiles or (is_sum and (is_grid or writers != users[:1])):
@@ -271,7 +271,7 @@ def settled(kernel: Kernel) -> Kernel:
     body, taken = kernel.body, names_in(kernel)
     for held in direct(body, Ops.BUFFER):
         first, *others = [one for one in body if held in touched([one])] or [held]
-        if place_of(first) == "grid" and held.arg.init and held not in changed(others):
+        if place_of(first) == "grid" and held.init and held not in changed(others):
             stored = refit(held, space=GLOBAL, init="")
             sums = refit(held, name=fresh(f"{held.name}.g", taken), shape=())
             added = _added(first, held, stored, sums)
@@ -326,12 +326,12 @@ def _combining(node: UOp) -> dict[UOp, UOp]:
     name, own = node.name, declared([node])
     for one in find(node.src, *TILES, Ops.IF, Ops.BLOCK):
         raise Illegal(f"RFACTOR: {one.op.name} under axis {name}")
-    stores = [one for one in find(node.src, Ops.STORE) if one.arg.combine]
+    stores = [one for one in find(node.src, Ops.STORE) if one.combine]
     found = {one.source: one for one in stores if one.source not in own}
     for state, made in found.items():
-        if len(made.arg.places) > 1 or made.arg.rebase not in ("", "exp"):
+        if len(made.places) > 1 or made.arg.rebase not in ("", "exp"):
             raise Illegal(f"RFACTOR: axis {name} carries a state that cannot be merged")
-        if state.space != "reg" or state.arg.init != made.arg.combine:
+        if state.space != "reg" or state.init != made.combine:
             raise Illegal(f"RFACTOR: a state of {name} is no register that starts as one")
         if not found.keys() >= {*targets(made)}:
             raise Illegal(f"RFACTOR: {state.name} moves what {name} does not combine into")
@@ -372,7 +372,7 @@ def _factored(node: UOp, stores: dict[UOp, UOp], taken: set[str], body: Statemen
                 shared = Access(place.indices[: len(lead.arg.shape)])
                 now = load(lead, shared).alu(Ops.FIN)
                 value = value * (part(lead, shared) - now).alu(Ops.EXP)
-        return store(state, place, value, stores[state].arg.combine)
+        return store(state, place, value, stores[state].combine)
 
     joins = []
     for rebase in ("exp", ""):

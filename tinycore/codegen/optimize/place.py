@@ -85,7 +85,7 @@ def place(kernel: Kernel, name: str, space: str) -> Kernel:
     """
     buffer = buffer_named(kernel, name)
     written = stores_to(kernel.body, buffer)
-    is_both = written and (buffer in read(kernel.body) or any(one.arg.combine for one in written))
+    is_both = written and (buffer in read(kernel.body) or any(one.combine for one in written))
     fits = buffer in kernel.params and buffer.dtype is dtypes.float32
     if space != "image" or is_both or not fits:
         wanted = "a float32 parameter that is only read or only written, in image"
@@ -102,8 +102,8 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     """`body` with a stage written into its readers; `once`: as a value with a name."""
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
-    place = made.arg.places[0]
-    if made.arg.combine or place.mask or buffer.arg.init:
+    place = made.places[0]
+    if made.combine or place.mask or buffer.init:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
     if {*place.indices} - {make(0), *[one.index for one in loops_in([producer])]}:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
@@ -189,7 +189,7 @@ def factor(kernel: Kernel, stage: str) -> Kernel:
 def _factored(body: Statements, buffer: UOp) -> Statements:
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
-    if not made.arg.combine == buffer.arg.init == "sum":
+    if not made.combine == buffer.init == "sum":
         raise Illegal(f"FACTOR: {name} is no plain sum")
     every, stored = factors(value), changed([producer])
     left = [one for one in every if _moving(one, producer) or stored & read([let("", one)])]
@@ -255,7 +255,7 @@ def _rebased(early: Statements, late: Statements, lead: UOp, empty: set[UOp]) ->
     name = lead.name
     stores = stores_to(early, lead)
     reads = loads_of(late, lead)
-    if [one.arg.combine for one in stores] != ["max"] or len(reads) != 1:
+    if [one.combine for one in stores] != ["max"] or len(reads) != 1:
         raise Illegal(f"AT: the later loop needs {name} of all iterations")
     [made], [now] = stores, reads
     if made.arg.rebase == "reset":
@@ -273,11 +273,11 @@ def _rebased(early: Statements, late: Statements, lead: UOp, empty: set[UOp]) ->
 
 def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     """True for a sum, at the place of that state, of products with one factor exp(score - now)."""
-    [lead], [place] = made.arg.places, sum_of.arg.places[:1]
+    [lead], [place] = made.places, sum_of.places[:1]
     leads = place._replace(indices=place.indices[: len(lead.indices)])
     is_there = leads == lead and lead.indices == now.arg.indices
     moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]
-    is_sum = sum_of.arg.combine == sum_of.source.arg.init == "sum"
+    is_sum = sum_of.combine == sum_of.source.init == "sum"
     return is_sum and is_there and moving == [exponential]
 
 

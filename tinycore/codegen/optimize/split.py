@@ -195,7 +195,7 @@ def overlap(kernel: Kernel, name: str, factor: int) -> Kernel:
         if node.kind != "par" or node.map or not node.extent.is_const or extent < factor:
             raise Illegal(f"OVERLAP: axis {name} is not a free par axis of at least {factor}")
         own = declared(node.src)
-        combining = [one for one in find(node.src, *STORES) if one.arg.combine]
+        combining = [one for one in find(node.src, *STORES) if one.combine]
         if changed(combining) - own:
             raise Illegal(f"OVERLAP: {name} holds a combining store")
         if (changed(node.src) - own) & read(node.src):
@@ -298,7 +298,7 @@ def fill(kernel: Kernel, name: str) -> Kernel:
 
 
 def _filled(statement: UOp) -> UOp:
-    place, *others = statement.arg.places
+    place, *others = statement.places
 
     def unmasked(buffer: UOp, access: Access) -> Access:
         if not is_inside(buffer, access):
@@ -307,7 +307,7 @@ def _filled(statement: UOp) -> UOp:
         return access._replace(mask=tuple(kept))
 
     filled = readdressed(statement, unmasked)
-    if others or filled is statement or statement.arg.combine != "sum":
+    if others or filled is statement or statement.combine != "sum":
         return statement
     value = statement.src[1]
     reads = direct(factors(value), Ops.LOAD)

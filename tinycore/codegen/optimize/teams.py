@@ -251,7 +251,7 @@ class _Teams(Choice):
 
     def _holds(self, kernel: Kernel) -> bool:
         """True if what threads sum fits the memory of a group, where they may have to meet."""
-        states = [one for one in find(kernel.body, Ops.BUFFER) if one.arg.init]
+        states = [one for one in find(kernel.body, Ops.BUFFER) if one.init]
         held = sum(one.size * one.dtype.itemsize for one in states)
         return held <= self.caps.group_bytes
 

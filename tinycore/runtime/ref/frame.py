@@ -331,7 +331,7 @@ def is_at_once(loop: UOp) -> bool:
         if loop.kind == "red":
             fine = statement.op in (Ops.LOOP, Ops.LET)
             if statement.op is Ops.STORE and statement.source.dtype not in COMPUTE:
-                fine = bool(statement.arg.combine and not statement.arg.rebase)
+                fine = bool(statement.combine and not statement.arg.rebase)
         if not fine:
             return False
     return loop.kind in ("par", "red")
