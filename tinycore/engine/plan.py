@@ -227,7 +227,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
     operations = 0
     for statement, loops in walk(kernel.body):
         each = sum(node.op in ELEMENTWISE for node in evaluated(statement))
-        if statement.op is Ops.STORE and statement.combine:
+        if statement.is_store and statement.combine:
             each += len(statement.places)
         operations += each * prod(loop.extent.hi for loop in loops)
     sizes = [param.size * param.dtype.itemsize for param in kernel.params]

@@ -77,7 +77,7 @@ class Dependence(dict[UOp, Needs]):
             found: Needs = atoms(*indices(node.arg)).union(*[self[part] for part in parts(node)])
             if node.is_load and isinstance(node.source.arg, BufferArg):
                 found |= {node.source}
-            self[node] = found - atoms(*node.arg.axes) if node.op is Ops.REDUCE else found
+            self[node] = found - atoms(*node.arg.axes) if node.is_reduce else found
         return self[root]
 
 
@@ -89,7 +89,7 @@ class Rewrite(Rebuild):
 
 def reductions(*roots: UOp) -> list[UOp]:
     """Every reduction inside expressions."""
-    return [node for node in postorder(roots, parts) if node.op is Ops.REDUCE]
+    return [node for node in postorder(roots, parts) if node.is_reduce]
 
 
 # Indices pushed down
@@ -161,7 +161,7 @@ class Push:
             return (yield from self._moved(state))
         if node.op is Ops.GATHER:
             return (yield from self._gathered(state))
-        if node.op is Ops.REDUCE:
+        if node.is_reduce:
             return (yield from self._reduced(state))
         values = []
         for source in node.src:
@@ -179,7 +179,7 @@ class Push:
         arg = value.arg
         if value.is_load and (value is self._loaded(need) or arg.fill == fill):
             return load(value.source, arg._replace(fill=fill or 0))
-        if value.op is Ops.REDUCE and arg.combine == "sum" and not fill:
+        if value.is_reduce and arg.combine == "sum" and not fill:
             return value.replace(arg=arg._replace(mask=both(proved, arg.mask)))
         return choose(proved, value, fill)
 

@@ -53,7 +53,7 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
             low = _of_nothing(low)
         elif node.op is Ops.DETACH:
             low = low.source
-        elif node.op is Ops.STORE and node not in writes:
+        elif node.is_store and node not in writes:
             low = selected(low)
         elif node.op is Ops.SCATTER and node not in writes:
             base, *more = low.src
@@ -73,7 +73,7 @@ def _of_nothing(node: UOp) -> UOp:
     if node.op in WRITES:
         return node.source
     fill: Scalar = 0
-    if node.op is Ops.REDUCE:
+    if node.is_reduce:
         fill = MONOIDS[node.combine].identity
     elif node.op is Ops.PAD:
         fill = node.arg.fill
@@ -108,7 +108,7 @@ def stored_nodes(sinks: Sequence[UOp], limits: Limits) -> dict[UOp, bool]:
     chosen = dict.fromkeys(graph.sinks, False)
     chosen |= {node: True for node in graph.order if node.op in _KEPT}
     for node in graph.order:
-        if node.op is Ops.REDUCE and not _is_nested(graph, node):
+        if node.is_reduce and not _is_nested(graph, node):
             moved = graph.end(node, _CUTS)  # what is cut away is not computed
             chosen[moved] = chosen[graph.end(moved, ELEMENTWISE)] = False
     _add_costly(graph, chosen, limits)
@@ -150,7 +150,7 @@ def _is_nested(graph: Graph, node: UOp) -> bool:
     if moved in graph.sinks or len(graph.consumers[moved]) != 1:
         return False
     (user,) = graph.consumers[moved]
-    are_sums = user.op is Ops.REDUCE and user.combine == node.combine == "sum"
+    are_sums = user.is_reduce and user.combine == node.combine == "sum"
     return are_sums and moved.size <= _NESTED * node.size
 
 
@@ -198,7 +198,7 @@ def _shared(graph: Graph, stored: Collection[UOp]) -> set[UOp]:
 def _operands(graph: Graph) -> Iterator[UOp]:
     """The operands that contractions use often."""
     for node in graph.order:
-        if node.op is not Ops.REDUCE:
+        if not node.is_reduce:
             continue
         product = below(node.source, CASTS)
         sources = [below(source, _THROUGH) for source in product.src]

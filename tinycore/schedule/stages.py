@@ -164,7 +164,7 @@ def find_stages(sinks: Sequence[UOp], limits: Limits) -> Stages:
 
 def _shape(node: UOp) -> Shape:
     """The shape of what is stored at once: of a STORE its part, of a SCATTER one row."""
-    if node.op is Ops.STORE:
+    if node.is_store:
         return node.src[1].shape
     return (1, *node.shape[1:]) if node.op is Ops.SCATTER else node.shape
 

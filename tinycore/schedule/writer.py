@@ -167,7 +167,7 @@ class Writer(Rewrite):
 
     def _place(self, node: UOp, level: int, is_repeated: bool) -> None:
         height = 0
-        if node.op is Ops.REDUCE:
+        if node.is_reduce:
             placed = self._written(node, level)
         else:
             placed = self._rebuild(node)
@@ -208,7 +208,7 @@ def _reads_register(value: UOp) -> bool:
 
 
 def _outside_reductions(node: UOp) -> Sequence[UOp]:
-    return () if node.op is Ops.REDUCE else parts(node)
+    return () if node.is_reduce else parts(node)
 
 
 def count_uses(values: Sequence[UOp]) -> Counter[UOp]:

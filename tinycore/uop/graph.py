@@ -95,14 +95,12 @@ def elementwise(op: Ops, *src: UOp) -> UOp:
     """A scalar op over equal shapes; constants may have any. Raises: ShapeError or DTypeError if
     shapes or types differ."""
     shape = max([node.shape for node in src], key=len)
-    plain = [uniform(x) or x for x in src]
-    return broadcast(alu(op, *plain), shape)
+    return broadcast(alu(op, *[uniform(x) or x for x in src]), shape)
 
 
 def cast(node: UOp, dtype: DType) -> UOp:
     """`node` rounded or extended to `dtype`."""
-    value = uniform(node) or node
-    return broadcast(value.cast(dtype), node.shape)
+    return broadcast((uniform(node) or node).cast(dtype), node.shape)
 
 
 def bitcast(node: UOp, dtype: DType) -> UOp:

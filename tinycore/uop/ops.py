@@ -188,6 +188,8 @@ class UOp(Arithmetic):
     is_buffer = property(lambda node: node.op is Ops.BUFFER)
     is_loop = property(lambda node: node.op is Ops.LOOP)
     is_load = property(lambda node: node.op is Ops.LOAD)
+    is_store = property(lambda node: node.op is Ops.STORE)
+    is_reduce = property(lambda node: node.op is Ops.REDUCE)
 
     @property
     def index(self) -> Index:
@@ -222,9 +224,7 @@ class UOp(Arithmetic):
 
     def over(self, src: Nodes) -> UOp:
         """This node over other sources."""
-        if src == self.src:
-            return self
-        return UOp(self.op, self.dtype, src, self.arg, self.tag)
+        return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
 
     def under(self, op: Ops, arg: Any = None) -> UOp:
         """`op` over this node alone."""

@@ -314,9 +314,7 @@ class Rebuild:
     def _atom(self, atom: Atom) -> Index | None:
         if self.env and atom in self.env:
             return self.env[atom]
-        if atom.kind == "gather":
-            return gather(self.node(atom.node), atom.hi + 1)
-        return None
+        return gather(self.node(atom.node), atom.hi + 1) if atom.kind == "gather" else None
 
     def node(self, node: UOp) -> UOp:
         """A node with everything under it replaced, without recursion."""

@@ -95,7 +95,7 @@ def _by_threads(node: UOp, warp: int) -> Nodes:
 def is_sum(body: Statements, loops: Statements) -> bool:
     """True for one STORE that combines at a place which the loops do not choose."""
     made, *others = body
-    if others or made.op is not Ops.STORE or made.arg.rebase:
+    if others or not made.is_store or made.arg.rebase:
         return False
     place = made.places[0].indices
     return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))

@@ -126,7 +126,7 @@ class Combiner:
 
     def plain(self, statement: UOp) -> list[UOp]:
         """A store as stores that combine with nothing, after what a rebase moves."""
-        if statement.op is not Ops.STORE or not statement.combine:
+        if not statement.is_store or not statement.combine:
             return [statement]
         arg = statement.arg
         count = len(arg.places)

@@ -204,6 +204,6 @@ class _Sync:
 
     def _alone(self, statement: UOp) -> UOp:
         """What all threads would write to memory is written by the first."""
-        if statement.op is not Ops.STORE or statement.source.space in OWN:
+        if not statement.is_store or statement.source.space in OWN:
             return statement
         return loop("par", fresh("first", self.taken), 1, [statement], "thread")

@@ -215,7 +215,7 @@ def readdressed(node: UOp, change: Places) -> UOp:
     if node.is_load:
         [buffer] = node.src
         return load(buffer, change(buffer, node.arg))
-    if node.op is Ops.STORE:
+    if node.is_store:
         return refit(node, places=tuple(map(change, node.src, node.places)))
     return node
 

@@ -54,7 +54,7 @@ class Source:
         self.count = 0
         self.names: dict[UOp | tuple[UOp, int], Lanes] = {}
         self.used = {source for node in program.uops for source in self.operands(node)}
-        stores = [node for node in program.uops if node.op is Ops.STORE]
+        stores = [node for node in program.uops if node.is_store]
         self.written = {node.source for node in stores}
         self.plain = {node.source for node in stores if not self.is_whole(node)}
 

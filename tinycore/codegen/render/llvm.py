@@ -147,7 +147,7 @@ class Module(Text):
         uops = self.program.uops
         below = uops[uops.index(head) :]
         body = takewhile(lambda node: node.op is not Ops.END or node.source is not head, below)
-        stored = [(node.source, node.src[1].arg) for node in body if node.op is Ops.STORE]
+        stored = [(node.source, node.src[1].arg) for node in body if node.is_store]
         outside = {one: self.registers[one] for one in stored if one in self.registers}
         name = self.fresh(start)
         inside = {register: f"%{name}.{k}" for k, register in enumerate(outside)}

@@ -330,7 +330,7 @@ def is_at_once(loop: UOp) -> bool:
         fine = statement.op in (*SCHEDULED, Ops.BLOCK) and not agents(statement)
         if loop.kind == "red":
             fine = statement.op in (Ops.LOOP, Ops.LET)
-            if statement.op is Ops.STORE and statement.source.dtype not in COMPUTE:
+            if statement.is_store and statement.source.dtype not in COMPUTE:
                 fine = bool(statement.combine and not statement.arg.rebase)
         if not fine:
             return False
