@@ -46,10 +46,8 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
                 "expected a floating-point type. Cast it."
             )
     if seed is None and loss.size != 1:
-        raise GradientError(
-            f"gradient: the loss has shape {loss.shape}; expected one element. "
-            "Reduce it, or pass the gradient of each element."
-        )
+        wrong = f"gradient: the loss has shape {loss.shape}; expected one element"
+        raise GradientError(f"{wrong}. Reduce it, or pass the gradient of each element.")
     if seed is not None and (seed.shape != loss.shape or seed.dtype is not loss.dtype):
         raise GradientError(
             f"gradient: the seed has shape {seed.shape} and type {seed.dtype!r}; "
@@ -72,10 +70,8 @@ def _flows(loss: UOp, targets: Sequence[UOp]) -> dict[UOp, list[tuple[UOp, Rule]
 
 
 def _refuse(node: UOp, grad: UOp) -> UOp:
-    raise GradientError(
-        f"gradient: {node.op.name.lower()} has no gradient; "
-        "expected a differentiable operation. Detach what it reads."
-    )
+    wrong = f"gradient: {node.op.name.lower()} has no gradient"
+    raise GradientError(f"{wrong}; expected a differentiable operation. Detach what it reads.")
 
 
 # Pieces of rules

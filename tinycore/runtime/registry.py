@@ -179,16 +179,12 @@ class Devices:
         if first.built_in:
             causes = [str(row.error) for row in self.plugins().values() if row.error]
             state = f"ready ({'; '.join(causes)})" if causes else "installed"
-            warn(
-                f"no device package is {state}, {choice}, which interprets and is slow. "
-                f"Do `pip install tinycore-<device>`, or set DEV={first.name}"
-            )
+            wrong = f"no device package is {state}, {choice}, which interprets and is slow"
+            warn(f"{wrong}. Do `pip install tinycore-<device>`, or set DEV={first.name}")
         elif others and others[0].fact("priority") == first.fact("priority"):
             second = others[0].name
-            warn(
-                f"{first.name} and {second} have the same priority, {choice}. "
-                f"Set DEV={first.name} or DEV={second}"
-            )
+            wrong = f"{first.name} and {second} have the same priority, {choice}"
+            warn(f"{wrong}. Set DEV={first.name} or DEV={second}")
 
     def _ready(self, built_in: bool) -> list[Plugin]:
         ready = []
