@@ -40,7 +40,7 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
 
 def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
     for node in (loss, *targets):
-        if not node.dtype.is_float:
+        if not node.is_float:
             raise GradientError(
                 f"gradient: the loss or a target has type {node.dtype!r}; "
                 "expected a floating-point type. Cast it."
@@ -64,7 +64,7 @@ def _flows(loss: UOp, targets: Sequence[UOp]) -> dict[UOp, list[tuple[UOp, Rule]
         row = RULES.get(node.op, (_refuse,) * len(node.src))
         pairs = zip(node.src, row, strict=True)
         flows = [(source, rule) for source, rule in pairs if rule and source in found]
-        if node in ends or (flows and node.dtype.is_float):
+        if node in ends or (flows and node.is_float):
             found[node] = flows
     return found
 

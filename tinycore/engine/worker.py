@@ -107,7 +107,7 @@ def _seconds(run: Run) -> float:
 
 def _random(param: UOp, numbers: Any) -> Any:
     count = param.size
-    if param.dtype.is_float:
+    if param.is_float:
         return param.dtype.encode(numbers.uniform(-1, 1, count))
     most = 2 if param.dtype.kind == "b" else 64
     return param.dtype.encode(numbers.integers(0, most, count))

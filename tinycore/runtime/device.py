@@ -114,9 +114,7 @@ class CachingAllocator:
         self.device = device
         self.largest_bytes = device.target.caps.max_allocation_bytes
         self.space = device.target.caps.spaces[0]
-        self.live_bytes = 0
-        self.live_count = 0
-        self.cached_bytes = 0
+        self.live_bytes = self.live_count = self.cached_bytes = 0
         # A device's own memory may all wait for reuse; half of what it shares with the host.
         self._limit_bytes = self.space.size_bytes // (1 + self.space.host_visible)
         self._waiting: defaultdict[int, list[Handle]] = defaultdict(list)

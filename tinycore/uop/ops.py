@@ -49,8 +49,7 @@ class Interning:
     """The arena while something compiles, and a count of created nodes."""
 
     arena: dict[Key, UOp] | None = None
-    users = 0
-    created = 0
+    users = created = 0
 
 
 @contextmanager
@@ -184,6 +183,7 @@ class UOp(Arithmetic):
     """Of a store or a reduction: the monoid by which it combines."""
     places = property(attrgetter("arg.places"))
     """Of a store: a place in each of its buffers."""
+    is_float = property(attrgetter("dtype.is_float"))
     is_const = property(lambda node: node.op is Ops.CONST)
     is_buffer = property(lambda node: node.op is Ops.BUFFER)
     is_loop = property(lambda node: node.op is Ops.LOOP)
@@ -364,12 +364,7 @@ def postorder(
             order.append(work.pop())
         elif one not in seen and one not in done:
             seen.add(one)
-            inside = below(one)
-            if inside:
-                waits = [inner for inner in reversed(inside) if inner not in seen]
-                work += (one, None, *waits)
-            else:
-                order.append(one)
+            work += (one, None, *reversed(below(one)))
     return order
 
 

@@ -227,7 +227,7 @@ class Reader:
         if isinstance(left, Index) and isinstance(right, Index) and sign in _INDEX_SIGNS:
             return _INDEX_SIGNS[sign](left, right)
         first, second = self._alike(left, right)
-        if sign == "/" and first.dtype.is_float:
+        if sign == "/" and first.is_float:
             sign, second = "*", unfolded(Ops.RECIP, second)
         if sign not in SIGNS:
             found = f"found '{sign}' of {first.dtype.short}"

@@ -71,14 +71,14 @@ def _converted(x: UOp, dtype: DType, ctx: Caps) -> UOp:
 def either(a: UOp, b: UOp, is_b: UOp) -> UOp:
     """b where `is_b`, else a; NaN if either is."""
     found = is_b.where(b, a)
-    if b.is_const or not a.dtype.is_float:
+    if b.is_const or not a.is_float:
         return found
     return b.eq(b).where(found, b)
 
 
 def quotient(a: UOp, b: UOp) -> UOp:
     """a / b rounded toward zero; 0 where b is 0, and no trap where b is -1: there, a * b is it."""
-    if a.dtype.is_float:
+    if a.is_float:
         return _float_quotient(a, b)
     if b.is_const and b.arg not in (0, -1):
         return a // b
@@ -125,7 +125,7 @@ def shift(op: Ops, a: UOp, b: UOp) -> UOp:
 ALWAYS: dict[Ops, Callable[..., UOp]] = {
     Ops.IDIV: quotient,
     Ops.MOD: remainder,
-    Ops.TRUNC: lambda a: alu(Ops.TRUNC, a) if a.dtype.is_float else a,
+    Ops.TRUNC: lambda a: alu(Ops.TRUNC, a) if a.is_float else a,
     Ops.SHL: partial(shift, Ops.SHL),
     Ops.SHR: partial(shift, Ops.SHR),
 }
@@ -135,7 +135,7 @@ DECOMPOSITIONS: dict[Ops, Callable[..., UOp]] = {
     Ops.EXP: exp,
     Ops.LOG: log,
     Ops.SIN: sin,
-    Ops.FIN: lambda a: a.eq(-math.inf).where(0.0, a) if a.dtype.is_float else a,
+    Ops.FIN: lambda a: a.eq(-math.inf).where(0.0, a) if a.is_float else a,
     Ops.MAX: lambda a, b: either(a, b, a < b),
     Ops.MIN: lambda a, b: either(a, b, b < a),
 }

@@ -188,7 +188,7 @@ class Source:
             memory = self.memory(node)
             constant = "" if node in self.written else memory.constant
             template = constant or memory.declared
-            size = prod(extent.hi for extent in node.arg.shape)
+            size = node.size
         number, name = len(self.names), self.fresh("b")
         self.names[node] = (name,)
         return template.format(

@@ -210,7 +210,7 @@ class Machine(Frame):
         inner = self.boxed(arg.box)
         place = inner.place(acc, arg.places[0])
         inner.check(place, "sum")
-        wide = np.float64 if acc.dtype.is_float else np.int64
+        wide = np.float64 if acc.is_float else np.int64
         left, right = map(inner.value, product.src)
         cells, products = place.rows(left.astype(wide) * right)
         totals = acc.dtype.decode(place.instance.data).astype(wide)

@@ -101,7 +101,7 @@ class Instance:
         self.states = np.zeros(self.base.size * tile, np.int8)
         if data is None:
             data = np.full(self.states.size, initial(arg.init, node.dtype))
-            if not (node.dtype.is_float or arg.init or node in home.filled):
+            if not (node.is_float or arg.init or node in home.filled):
                 self.states[:] = UNWRITTEN
         self.data = data
 
