@@ -132,9 +132,8 @@ class Context(ContextDecorator):
 
 def lookup(name: str) -> Setting[int] | Setting[str]:
     """The setting called `name`. Raises: ConfigError with those that look like it."""
-    row = _BY_ALIAS.get(name)
-    if row is not None:
-        return row
+    if name in _BY_ALIAS:
+        return _BY_ALIAS[name]
     alike = near(name, _BY_ALIAS)
     expected = f"did you mean {listed(alike)}?" if alike else f"known are {listed(SETTINGS)}"
     raise ConfigError(f"Context: there is no setting {name}; {expected}")

@@ -178,11 +178,10 @@ def to_dtype(value: DType | str) -> DType:
     """The type called `"float32"`, `"f32"` or `"half"`. Raises: DTypeError if there is none."""
     if isinstance(value, DType):
         return value
-    found = _BY_NAME.get(value)
-    if found is None:
+    if value not in _BY_NAME:
         known = [row.name for row in dtypes.all]
         raise DTypeError(f"dtype: {value!r} is no element type; expected one of {', '.join(known)}")
-    return found
+    return _BY_NAME[value]
 
 
 @cache

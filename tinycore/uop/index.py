@@ -170,7 +170,7 @@ class Tables:
         self.composed = Table(Atom)
         self.digits = Table(_digit)
         self.plain = dict[Any, Index]()
-        self.atoms = dict[Any, frozenset[Atom]]()
+        self.atoms = Table(_atoms)
 
     def clear(self) -> None:
         """Forgets all values but those of variables, which live tensors have in their shapes.
@@ -302,13 +302,14 @@ def _of_new_parts(atom: Atom, leaf: Leaf, memo: Memo) -> Index | None:
 
 def atoms(*values: Index) -> frozenset[Atom]:
     """The axes, variables and gathers that `values` depend on."""
-    known = TABLES.atoms.get(values)
-    if known is not None:
-        return known
+    return TABLES.atoms[values]
+
+
+def _atoms(*values: Index) -> frozenset[Atom]:
     found: set[Atom] = set()
     for atom in [atom for value in values for atom, _ in value.terms]:
         found |= atoms(*atom.parts) or {atom}
-    return TABLES.atoms.setdefault(values, frozenset(found))
+    return frozenset(found)
 
 
 # Digits. A period P is what a digit does not see: divisor * modulus, or only divisor, whose

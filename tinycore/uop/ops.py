@@ -131,10 +131,9 @@ class UOp(Arithmetic):
         if table is not None and key in table:
             return table[key]
         reference = _weak.get(key)
-        if reference is not None:
-            found = reference()
-            if found is not None:
-                return found
+        found = reference and reference()
+        if found:
+            return found
         node = object.__new__(cls)
         node.op = op
         node.dtype = dtype

@@ -253,7 +253,7 @@ def operands(node: UOp) -> Nodes:
 
 def parts(node: UOp) -> Sequence[UOp]:
     """The sources of a node, and those under its gathered indices."""
-    return (*node.src, *gathered(node.arg)) if TABLES.gathers else node.src
+    return (*node.src, *gathered(node.arg))
 
 
 def indices(arg: Any) -> Iterator[Index]:
