@@ -51,7 +51,7 @@ class Rows:
         if loops is None:
             return
         for node in self._costly(loops):
-            is_wanted = node.op is Ops.REDUCE or self.uses[node] > 1
+            is_wanted = node.is_reduce or self.uses[node] > 1
             if is_wanted and stage.reduces and node not in self.held:
                 yield self._filled(node, loops)
         value = Rewrite(self.held).node(loops.value)

@@ -94,7 +94,7 @@ def _moved(node: UOp, below: str, taken: set[str]) -> Statements:
     for one in distributed(node, pieces):
         if loops_named([one], below):
             out += _entered(one, below, taken)
-        elif one.op is Ops.LOOP and node.kind == "red":
+        elif one.is_loop and node.kind == "red":
             out.append(renewed(one, axis=fresh(one.name, taken)))
         else:
             out.append(one)
@@ -143,7 +143,7 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     loops = []
     for piece, used in zip(pieces, seen, strict=True):
         own = [one for one in buffers if one in used - shared]
-        is_sum = any(one.arg.combine for one in find(piece, Ops.STORE))
+        is_sum = any(one.combine for one in find(piece, Ops.STORE))
         loops.append(refit(node, kind=node.kind if is_sum else "par").over((*own, *piece)))
     return _hoisted(node, [one for one in buffers if one in shared], loops)
 

@@ -289,7 +289,7 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
     if at not in names or len(stores) != 1 or wide in read(loops) or find(first, Ops.IF):
         raise Illegal(f"UPDATE: {wide.name} has no one store inside {at} in a reduction")
     path = loops[: names.index(at) + 1]
-    plain = wide.arg.init and stores[0].arg[1:3] == (wide.arg.init, "")
+    plain = wide.init and stores[0].arg[1:3] == (wide.init, "")
     if any(one.kind != "par" for one in path[1:]) or not plain:
         raise Illegal(f"UPDATE: {wide.name} is not summed by a reduction of par loops to {at}")
     return path
@@ -297,17 +297,17 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
 
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     [added] = stores_to(node.src, wide)
-    [place] = added.arg.places
+    [place] = added.places
     inside = _place("UPDATE", node, layout)
     if not _moves_along(place.indices, node, inside):
         raise Illegal(f"UPDATE: the layout lists other axes than the index of {wide.name} holds")
     shape = [index.hi + 1 for index in inside]
-    tile = buffer(name, wide.dtype, shape, "reg", init=wide.arg.init)
-    near = store(tile, place._replace(indices=inside), added.src[1], added.arg.combine)
+    tile = buffer(name, wide.dtype, shape, "reg", init=wide.init)
+    near = store(tile, place._replace(indices=inside), added.src[1], added.combine)
     gone = atoms_in(node.src) - atoms(*inside)
     outer = tuple(value for value in place.mask if not atoms(value) & gone)
     total = load(tile, Access(inside))
-    combined = store(wide, place._replace(mask=outer), total, wide.arg.init)
+    combined = store(wide, place._replace(mask=outer), total, wide.init)
     inner = {one.name: one for one in loops_in(node.src)}
     for listed in reversed(dict.fromkeys(sum(layout, ()))):
         combined = refit(inner[listed], kind="par").over((combined,))
