@@ -19,7 +19,7 @@ Handle = object
 """A vendor's own name for a piece of device memory; the core only hands it back."""
 
 Names = tuple[str, ...]
-XYZ = tuple[int, int, int]
+XYZ = tuple[int, int, int]  # how many along each
 
 Source = TypeVar("Source", contravariant=True)
 

@@ -183,6 +183,9 @@ class UOp(Arithmetic):
     places = property(attrgetter("arg.places"))
     """Of a store: a place in each of its buffers."""
     is_float = property(attrgetter("dtype.is_float"))
+    """True if it computes in a floating-point type."""
+
+    # what it is
     is_const = property(lambda node: node.op is Ops.CONST)
     is_buffer = property(lambda node: node.op is Ops.BUFFER)
     is_loop = property(lambda node: node.op is Ops.LOOP)
