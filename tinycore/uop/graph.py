@@ -267,7 +267,7 @@ def contiguous(node: UOp, number: int) -> UOp:
 def device_of(node: UOp) -> str:
     """The device that a value is computed on, or "" if nothing it reads lies on one."""
     for inner in reversed(toposort([node])):
-        if inner.op in (Ops.BUFFER, Ops.COPY):
+        if inner.is_buffer or inner.op is Ops.COPY:
             return str(inner.arg if inner.op is Ops.COPY else inner.arg.device)
     return ""
 

@@ -82,7 +82,7 @@ def _defects(program: Lowered) -> Iterator[tuple[UOp, str]]:
         for source in node.src:
             if source.op not in PLACELESS and not any(source in scope for scope in scopes):
                 yield node, f"uses {source!r} before it stands in an open block"
-        if node.op in (Ops.LOOP, Ops.IF):
+        if node.is_loop or node.op is Ops.IF:
             scopes.append(set())
         scopes[-1].add(node)
         if node.op is Ops.END and node.source not in scopes.pop():
@@ -100,7 +100,7 @@ def _broken(node: UOp) -> Defects:
         total = sum(source.lanes for source in node.src)
         if len(node.arg) != node.lanes or not {*node.arg} <= {*range(total)}:
             yield f"picks lanes {node.arg} of {total}"
-    if node.op in (Ops.LOAD, Ops.STORE):
+    if node.is_load or node.is_store:
         buffer, offset = node.src[:2]
         if not buffer.is_buffer:
             yield "is not at a buffer"
@@ -170,7 +170,7 @@ def fused(total: UOp) -> UOp:
 
     No others may, so that another kernel computes the same value again.
     """
-    if not total.dtype.is_float or total.op not in (Ops.ADD, Ops.MUL):
+    if not total.is_float or total.op not in (Ops.ADD, Ops.MUL):
         return total
     src = [one.replace(tag=FUSED) if one.op is Ops.MUL else one for one in total.src]
     return total.replace(src=tuple(src), tag=FUSED)

@@ -67,7 +67,7 @@ def under(statements: Iterable[UOp]) -> list[UOp]:
 
 def declared(statement: UOp) -> Names:
     """The names that a statement puts in scope."""
-    if statement.op in (Ops.BUFFER, Ops.LET):
+    if statement.is_buffer or statement.op is Ops.LET:
         return {statement.name: statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}

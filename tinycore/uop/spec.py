@@ -198,7 +198,7 @@ def states_are_rebased(site: Site) -> Defects:
             continue
         if use.how != ways.setdefault(use.buffer, use.how):
             yield f"{use.buffer.name} is combined in two ways; expected one. Use two buffers."
-        if loop.arg.axis not in _names(use.access.indices):
+        if loop.name not in _names(use.access.indices):
             moved[use.buffer] |= {*dependents(statement)}
     depends = defaultdict(set, {state: {state} for state in moved})
     for statement in inner:

@@ -248,7 +248,7 @@ def dependents(statement: UOp) -> Nodes:
 
 def operands(node: UOp) -> Nodes:
     """The sources of a node in an expression; none for a LOAD or LET."""
-    return () if node.op in (Ops.LOAD, Ops.LET) else node.src
+    return () if node.is_load or node.op is Ops.LET else node.src
 
 
 def parts(node: UOp) -> Sequence[UOp]:

@@ -182,7 +182,7 @@ def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Statements:
 
 
 def _along_lanes(node: UOp, lanes: int) -> Statements:
-    name, extent = node.arg.axis, node.extent
+    name, extent = node.name, node.extent
     if lanes < 2 or extent.terms:
         return (node,)
     rest = extent.const % lanes
