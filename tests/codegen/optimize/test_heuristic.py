@@ -100,6 +100,18 @@ kernel k(A f16[24,16], B f16[16,32], C f16[24,32])
     red k:16: s += f32(A[i,k]) * f32(B[k,j])
     C[i,j] = f16(s)
 """,
+    # what is held in a row has lanes where memory has them, here outside of all reductions
+    "columns": """
+kernel k(X f32[20,32], Y f32[20,32])
+  par i:32
+    buf m f32[] reg = max
+    red j:20: m max= X[j,i]
+    buf r f32[20] reg
+    par j':20: r[j'] = exp(X[j',i] - m)
+    buf l f32[] reg = sum
+    red j'':20: l += r[j'']
+    par j''':20: Y[j''',i] = r[j'''] / l
+""",
     # lanes along the outer reduction: it goes inside the other, and the register tile inside it
     "outer_lanes": """
 kernel k(A f32[8,6,64], B f32[8,6,64], C f32[8,8])

@@ -7,7 +7,7 @@ values.py.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tinycore.codegen.optimize.edit import atom_of
+from tinycore.codegen.optimize.edit import Indices, atom_of
 from tinycore.uop import Nodes, UOp
 from tinycore.uop.index import Atom, Index, as_index, atoms, of_atom
 from tinycore.uop.lowered import GROUP, WARP
@@ -70,7 +70,7 @@ def laid_out(arg: BufferArg, lane: Atom | None = None, width: int = 0, last: int
     return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, arg.slots, lane)
 
 
-Uses = list[tuple[tuple[Index, ...], Nodes]]
+Uses = list[tuple[Indices, Nodes]]
 """The indices and the loops around, for the declaration of a buffer and each access."""
 
 
@@ -89,20 +89,27 @@ def _storage(arg: BufferArg, seen: Uses) -> Storage:
     own = _lane(seen[0][1])
     if arg.space == WARP:
         return Storage(1, (0,), 1, 1, None)
-    memory = laid_out(arg, own)
     if arg.space != "reg" or arg.slots > 1:
-        return memory
+        return laid_out(arg, own)
+    lanes = [k for indices, loops in seen for k in _along(indices, loops)]
+    memory = laid_out(arg, own, last=-1 if own else [*lanes, -1][0])
     last, width = -1, own.hi + 1 if own else 1
     for indices, loops in seen:
         lane = _lane(loops)
         expanded = {atom_of(loop) for loop in loops if loop.map in ("reg", "unroll", "vec")}
         if not atoms(*indices) <= expanded:
             return memory
-        along = [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
+        along = _along(indices, loops)
         if lane and not own and len(along) == 1 and lane.hi >= width:
             [last], width = along, lane.hi + 1
     storage = laid_out(arg, own, width, last)
     return memory if storage.size > MAX_REGISTERS * width else storage
+
+
+def _along(indices: Indices, loops: Nodes) -> list[int]:
+    """The dimensions that move with the lanes."""
+    lane = _lane(loops)
+    return [k for k, index in enumerate(indices) if (lane, 1) in index.terms]
 
 
 def _lane(loops: Iterable[UOp]) -> Atom | None:

@@ -18,7 +18,6 @@ from tinycore.codegen.optimize.analysis import (
 )
 from tinycore.codegen.optimize.contraction import Contraction
 from tinycore.codegen.optimize.edit import direct, find, loops_in
-from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import Kernel
@@ -30,9 +29,8 @@ class Choice:
     """A kernel and the actions taken so far."""
 
     def __init__(self, kernel: Kernel, caps: Caps) -> None:
-        held = [one.dtype for one in (*kernel.params, *find(kernel.body, Ops.BUFFER))]
-        native = [one if one.name in caps.dtypes else dtypes.float32 for one in held]
-        widest = [one.itemsize for one in native if one.is_float]
+        held = (*kernel.params, *find(kernel.body, Ops.BUFFER))
+        widest = [one.dtype.itemsize for one in held if one.is_float]
         self.kernel = kernel
         self.caps = caps
         self.taken: Actions = ()
@@ -110,9 +108,11 @@ class Choice:
         self.order(names_of(chain_of(self.kernel.body)[0]), wanted)
 
 
-def contiguous_axis(path: Nodes) -> UOp | None:
-    """The loop of a path along which most accesses inside all move to neighbours."""
-    inner = references(path[-1].src, path)
+def contiguous_axis(path: Nodes, near: bool = False) -> UOp | None:
+    """The loop of a path along which most accesses inside all, those to registers or the others,
+    move to neighbours."""
+    every = references(path[-1].src, path)
+    inner = [one for one in every if near is (one.buffer.space == "reg")]
     best, best_score = None, 0.0
     for loop in reversed(path):
         if loop.map or (loop.kind == "red" and loop is not path[-1]):

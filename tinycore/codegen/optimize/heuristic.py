@@ -49,7 +49,9 @@ class _Vectors(Choice):
         """Leave parts of a long sum to all units, some streams each, if it has few elements."""
         chain, body = chain_of(self.kernel.body)
         shares = 4 * self.caps.units
-        for loop in direct(body, Ops.LOOP) if iterations(chain) < shares else ():
+        if iterations(chain) >= shares:
+            return
+        for loop in direct(body, Ops.LOOP):
             name, extent = loop.name, extent_of(loop)
             if loop.kind == "red" and extent >= shares * _SHARE:
                 split = f"SPLIT({name}, {ceildiv(extent, shares * _STREAMS)})"
@@ -88,7 +90,8 @@ class _Vectors(Choice):
         before = self.kernel, self.taken
         self._sums_apart(position)
         path, body = chain_of((self.kernel.body[position],))
-        found = [self.operands(one, path) for one in direct(body, Ops.LOOP)] if path else []
+        inside = direct(body, Ops.LOOP) if path else []
+        found = [self.operands(one, path) for one in inside]
         nests = row_tiles(path, found)
         if not nests:
             self.kernel, self.taken = before
@@ -99,8 +102,11 @@ class _Vectors(Choice):
 
     def _sums_apart(self, position: int) -> None:
         """Give sums of rows that a loop adds to loops of their own."""
-        for one in direct(chain_of(self.kernel.body[position : position + 1])[1], Ops.LOOP):
-            for inner in direct(one.src, Ops.LOOP) if one.kind == "red" else ():
+        _, body = chain_of(self.kernel.body[position : position + 1])
+        for one in direct(body, Ops.LOOP):
+            if one.kind != "red":
+                continue
+            for inner in direct(one.src, Ops.LOOP):
                 if inner.kind == "par" and self.take(f"REORDER({one.name}, {inner.name})"):
                     return self._sums_apart(position)
 
@@ -111,6 +117,8 @@ class _Vectors(Choice):
         root = self.kernel.body[position]
         leaves = [path for path in leaf_loops([root]) if not {*path} & {*but}]
         chosen = [(path, contiguous_axis(path)) for path in leaves]
+        if all(loop in (None, path[-1]) for path, loop in chosen):
+            chosen = [(path, loop or contiguous_axis(path, near=True)) for path, loop in chosen]
         done: set[str] = set()
         for path, loop in sorted(chosen, key=lambda pair: pair[0][-1] is not pair[1]):
             leaf = path[-1]
@@ -158,8 +166,10 @@ class _Vectors(Choice):
     def _streams(self, path: Nodes) -> UOp | None:
         """The loop around a reduction alone of which several iterations run at once."""
         for row in path[-2:-1]:
-            if row.kind == "par" and not row.map and extent_of(row) >= _STREAMS:
-                return row if loops_in(row.src) == [path[-1]] else None
+            is_free = row.kind == "par" and not row.map
+            is_alone = loops_in(row.src) == [path[-1]]
+            if is_free and is_alone and extent_of(row) >= _STREAMS:
+                return row
         return None
 
     # the grid

@@ -144,7 +144,8 @@ def distributed(node: UOp, pieces: Sequence[Statements], space: str = "reg") -> 
     for piece, used in zip(pieces, seen, strict=True):
         own = [one for one in buffers if one in used - shared]
         is_sum = any(one.combine for one in find(piece, Ops.STORE))
-        loops.append(refit(node, kind=node.kind if is_sum else "par").over((*own, *piece)))
+        kind = node.kind if is_sum else "par"
+        loops.append(refit(node, kind=kind).over((*own, *piece)))
     return _hoisted(node, [one for one in buffers if one in shared], loops)
 
 

@@ -25,6 +25,7 @@ from tinycore.codegen.optimize.edit import (
     names_declared,
     names_in,
     own_places,
+    place_of,
     placed,
     read,
     readdressed,
@@ -104,7 +105,8 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     """MAP(axis, place): where the iterations of an axis run.
 
     Legal for par loops everywhere, for red loops on thread, lane, vec and unroll; loops of the axis
-    that cannot run there stay as they are, unless none can. All but grid and thread need constant
+    that cannot run there or have a place stay as they are, and those that would repeat loops of the
+    program in registers, unless no others are left. All but grid and thread need constant
     extents; places nest from grid to vec, from the outside in.
     """
     if place not in PLACES:
@@ -112,10 +114,13 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.kind]]
     if not able:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
+    if all(node.map for node in able):
+        raise Illegal(f"MAP: axis {name} is mapped to {able[0].map} already")
+    able = [node for node in able if not node.map]
+    if place == "reg":
+        able = [node for node in able if all(map(place_of, loops_in(node.src)))] or able
     for node in able:
         extent = node.extent
-        if node.map:
-            raise Illegal(f"MAP: axis {name} is mapped to {node.map} already")
         if place not in ("grid", "thread") and not extent.is_const:
             raise Illegal(f"MAP: axis {name} has no constant extent")
         if place == "grid" and any(atom.kind != "variable" for atom in atoms(extent)):
