@@ -92,6 +92,11 @@ def test_a_random_program_gives_what_the_reference_gives(start: int) -> None:
         agree(seed)
 
 
+@pytest.mark.parametrize("seed", [1036, 1079, 1205])
+def test_a_held_row_shares_no_axis_with_what_is_reduced_inside(seed: int) -> None:
+    agree(seed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(1000, 1600, 50))
 def test_many_random_programs_give_what_the_reference_gives(start: int) -> None:

@@ -80,7 +80,7 @@ def _loops_of(stage: Stage) -> _Loops:
         axes, extents = stage.steps.axes, stage.steps.extents
     else:
         axes, extents = stage.at(stage.axes), stage.at(stage.shape)
-    row = axes_over("r", extents)
+    row = axes_over("row", extents)  # no steps inside have this name
     return _Loops(axes, row, extents, Rewrite(env=_renamed(axes, row)).node(stage.value))
 
 
