@@ -36,7 +36,7 @@ LIMITS = (
     Limits(units=32, row=4096, row_axes=1024),
     Limits(units=2, row=4, row_axes=4, contraction_axes=2, recomputed_steps=4, tiny=0),
     Limits(units=2, repeated_ops=3, buffers=6),
-    Limits(units=2, cached=1 << 10),
+    Limits(units=2, cached=1 << 10, held=1 << 7),
     Limits(),
 )
 MAX_SIZE = 400

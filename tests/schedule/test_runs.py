@@ -48,7 +48,7 @@ def test_a_costly_value_that_two_loops_need_is_held_in_a_row() -> None:
     x = data.put(normal(4, 9))
     e = exp(sub(x, highest(x, 1)))
     softmax, once = div(e, total(e, 1)), total(e, 1)
-    limits = Limits(cached=9 * 8)
+    limits = Limits(cached=9, held=9)
     for y, rows in ((softmax, 1), (once, 0)):
         text = texts(schedule_within([(y, None)], limits))
         assert text.count("f32[9] reg") == rows
@@ -60,7 +60,7 @@ def test_a_sum_of_one_step_is_no_row_of_its_own() -> None:
     data = Data()
     x, ids = data.put(normal(2)), data.put(np.array([1], np.int32))
     added = graph.scatter(x, ids, data.put(normal(1)), "sum")
-    check_sinks([added], data, Limits(cached=1 << 10))
+    check_sinks([added], data, Limits(held=1 << 7))
 
 
 def test_a_weighted_sum_follows_too() -> None:

@@ -16,6 +16,7 @@ from tinycore.schedule.stages import find_stages
 from tinycore.uop.ops import Nodes, Ops, UOp, arena
 from tinycore.uop.spec import check
 
+_TILE = 8  # rows that a core holds at once; threads of a group would hold theirs in registers
 Sinks = Sequence[tuple[UOp, UOp | None]]
 
 
@@ -35,8 +36,9 @@ def create_schedule(sinks: Sinks, caps: Caps) -> Schedule:
 
     Raises: SpecError if SPEC asks for the check and a kernel is not legal.
     """
-    second = sum(caps.cache_bytes[1:2])
-    limits = Limits(caps.units, caps.row, caps.max_buffers, cached=second // 16)
+    cached = sum(caps.cache_bytes[1:2]) // 16
+    held = 0 if caps.max_group_threads > 1 else cached // _TILE
+    limits = Limits(caps.units, caps.row, caps.max_buffers, cached=cached, held=held)
     schedule = schedule_within(sinks, limits)
     for scheduled in schedule.kernels if SPEC.value else ():
         check(scheduled.kernel, "schedule")
@@ -61,5 +63,5 @@ def schedule_within(sinks: Sinks, limits: Limits) -> Schedule:
                 break
             writes -= lost  # found no place and must be lowered otherwise
         groups = enumerate(grouping.in_order())
-        kernels = [emit(group, places, f"k{number}", limits.cached) for number, group in groups]
+        kernels = [emit(group, places, f"k{number}", limits) for number, group in groups]
     return Schedule(tuple(kernels), tuple(places.get(home, home) for home in homes))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tinycore.schedule.expression import Dependence, Rewrite, parts, reductions
 from tinycore.schedule.groups import Group
+from tinycore.schedule.nodes import Limits
 from tinycore.schedule.rows import Rows
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Nest, Part, Writer
@@ -31,11 +32,11 @@ class ScheduledKernel(NamedTuple):
     buffers: Nodes
 
 
-def emit(group: Group, places: Mapping[UOp, UOp], name: str, cached: int) -> ScheduledKernel:
-    """The kernel of a group; `places` are the buffers of nodes, `cached` is that of `Limits`."""
+def emit(group: Group, places: Mapping[UOp, UOp], name: str, limits: Limits) -> ScheduledKernel:
+    """The kernel of a group; `places` are the buffers of nodes."""
     writer = Writer(places)
-    rows = Rows(group, writer.depends, cached)
-    runs = Runs(writer.depends, cached)
+    rows = Rows(group, writer.depends, limits.held)
+    runs = Runs(writer.depends, limits.cached)
     for stage in group.stages:
         for nest in rows.fill(stage):
             runs.fill(nest, stage)

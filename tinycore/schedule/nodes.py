@@ -40,6 +40,8 @@ class Limits(NamedTuple):
     repeated_ops: int = 48
     # A smaller row is read again rather than rebased.
     cached: int = 0
+    # A smaller row is held rather than computed again.
+    held: int = 0
     # Below this a launch costs more than the work.
     tiny: int = 64 * 1024
 

@@ -1,8 +1,7 @@
 """Rows: values that the loops of a kernel would compute again, held near the core instead.
 
 Comes in: a group. Goes out: loops that fill a row with what is reduced inside another reduction, or
-with costly ops that two stages need, where a cache holds as many rows as a tile takes. Next file:
-writer.py.
+with costly ops that two stages need, if it is short enough. Next file: writer.py.
 """
 
 from collections import Counter
@@ -17,7 +16,6 @@ from tinycore.uop.index import Atom, Index, Shape, atoms, axes_over, size, upper
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.tree import Access, buffer, load, store
 
-_TILE = 8  # rows
 _COSTLY = frozenset({Ops.EXP, Ops.LOG, Ops.SIN, Ops.REDUCE})
 
 
@@ -31,16 +29,16 @@ class _Loops(NamedTuple):
 
 
 class Rows:
-    """The rows of one group; `cached` is that of `Limits`."""
+    """The rows of one group; `most` is how long they are, the `held` of `Limits`."""
 
-    def __init__(self, group: Group, depends: Dependence, cached: int) -> None:
+    def __init__(self, group: Group, depends: Dependence, most: int) -> None:
         self.around = atoms(*group.axes)
         self.depends = depends
         self.held: dict[UOp, UOp] = {}
         self.loops: dict[Stage, _Loops] = {}
         for stage in group.stages:
             found = _loops_of(stage)
-            if not stage.is_inline and 1 < size(found.extents) <= cached // _TILE:
+            if not stage.is_inline and 1 < size(found.extents) <= most:
                 self.loops[stage] = found
         every = self.loops.values()
         self.uses = Counter([node for loops in every for node in self._costly(loops)])

@@ -69,6 +69,22 @@ kernel k(Q f32[6,52,8], K f32[6,20,8], V f32[6,20,8], Y f32[6,52,8])
       par d:8: o[d] += p * V[h,n'',d]
     par d':8: Y[h,i,d'] = o[d'] / l
 """,
+    # rows for the scores, more than a window over rows has registers for: that gets lanes alone
+    "scores_and_window": """
+kernel k(Q f32[48,8], K f32[20,8], X f32[50,8], W f32[3,8], Y f32[48,8])
+  par i:48
+    buf r f32[20] reg
+    par n:20
+      buf s f32[] reg = sum
+      red e:8: s += Q[i,e] * K[n,e]
+      r[n] = s
+    buf m f32[] reg = max
+    red n':20: m max= r[n']
+    par d:8
+      buf t f32[] reg = sum
+      red w:3: t += X[i+w,d] * W[w,d]
+      Y[i,d] = t * m
+""",
     # too few elements for all units: each leaves a part to others, of several streams
     "long": """
 kernel k(X f32[300001], s f32[])

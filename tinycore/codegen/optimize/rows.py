@@ -39,7 +39,7 @@ def row_tiles(path: Nodes, found: Iterable[Contraction | None]) -> list[Nest]:
     _, dearest = max(tiles, key=lambda pair: iterations(pair[0].par + pair[0].red))
     whole = [count for count in dearest if extent_of(path[-1]) % count == 0]
     rows = min(dearest, key=lambda count: dearest[count].cost + _RAGGED * (count not in whole))
-    return [(operands, by_rows[rows]) for operands, by_rows in tiles]
+    return [(operands, by_rows[rows]) for operands, by_rows in tiles if rows in by_rows]
 
 
 def make_rows(choice: Choice, path: Nodes, nests: Sequence[Nest]) -> None:
