@@ -69,6 +69,16 @@ kernel k(Q f32[6,52,8], K f32[6,20,8], V f32[6,20,8], Y f32[6,52,8])
       par d:8: o[d] += p * V[h,n'',d]
     par d':8: Y[h,i,d'] = o[d'] / l
 """,
+    # what stands beside an element at its place is computed with it in the copy
+    "normalised": """
+kernel k(X f32[24,64], m f32[24], r f32[24], g f32[64], W f32[64,40], Y f32[24,40])
+  par i:24, j:40
+    buf s f32[] reg = sum
+    red k:64
+      v = (X[i,k] - m[i]) * r[i]
+      s += v * g[k] * W[k,j]
+    Y[i,j] = s
+""",
     # rows for the scores, more than a window over rows has registers for: that gets lanes alone
     "scores_and_window": """
 kernel k(Q f32[48,8], K f32[20,8], X f32[50,8], W f32[3,8], Y f32[48,8])

@@ -195,7 +195,7 @@ class RowTile:
     def box(self) -> None:
         """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         reds = self.depth
-        for one in references(self.choice.kernel.body):
+        for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
             if not inner or not (one.access.mask or one.is_computed()):
