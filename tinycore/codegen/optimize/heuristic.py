@@ -84,6 +84,9 @@ class _Vectors(Choice):
         self.take(f"MAP({vector}.1, vec)")
         for name in sunk:
             self.take(f"REORDER({name}.1, {vector}.0)", f"MAP({name}.1, reg)")
+        # what is read again for each tile of the longest axis is the least
+        longest = sorted(tile.loops[1:], key=extent_of, reverse=True)
+        self.arrange([f"{one.name}.0" if one.name in sunk else one.name for one in longest])
 
     def rows(self, position: int) -> bool:
         """Tile the contractions inside the rows of a root statement; False if it has none."""
