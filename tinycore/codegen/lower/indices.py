@@ -1,21 +1,106 @@
-"""Turns index values and masks into nodes.
+"""Places each node in the outermost block that knows its sources, and makes nodes of indices.
 
-In: index values, and what each axis is here. Out: int64 nodes, or vectors where an index runs along
-lanes. Next file: values.py.
+In: index values, masks, and what each axis is here. Out: int64 nodes, or vectors where an index
+runs along lanes, in the linear list of the program. Next file: expand.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cache, partial, reduce
-from typing import Any
+from itertools import count
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.uop.index import Atom, Index, Terms, atoms, make, of_atom, rebuild
+from tinycore.uop.lowered import PLACELESS
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
+
+
+class Block(NamedTuple):
+    """A scope of the program: the whole of it, a loop or an IF.
+
+    `stored` are the buffers written inside; loads stay in a `firm` block, which may never run.
+    """
+
+    head: UOp | None
+    depth: int
+    stored: Set[UOp]
+    firm: bool
+    body: list[UOp]
+
+
+_DEPTH = attrgetter("depth")
+
+
+class Blocks:
+    """The open blocks, outermost first, and where each node stands.
+
+    `moment` is a new number for the tag of a node that holds only from now on.
+    """
+
+    def __init__(self) -> None:
+        self.stack = [Block(None, 0, frozenset(), False, [])]
+        self.home: dict[UOp, Block] = {}
+        self.moment = count(1).__next__
+        self.steps = cache(_steps)
+
+    def put(self, node: UOp) -> UOp:
+        """`node`, placed as far out as its sources allow."""
+        if node in self.home or node.op in PLACELESS:
+            return node
+        return self.append(node, self.deepest(node.src))
+
+    def append(self, node: UOp, block: Block | None = None) -> UOp:
+        """`node`, placed in a block, or here."""
+        home = self.home[node] = block or self.stack[-1]
+        home.body.append(node)
+        return node
+
+    def block(self, node: UOp) -> Block:
+        """Where a node stands: the outermost block for constants and parameters."""
+        return self.home.get(node, self.stack[0])
+
+    def deepest(self, nodes: Sequence[UOp]) -> Block:
+        """The innermost block that any of the nodes stands in."""
+        return max(map(self.block, nodes), key=_DEPTH, default=self.stack[0])
+
+    # vectors
+
+    def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
+        """A scalar op, on single values or lane by lane."""
+        lanes = max([node.lanes for node in src])
+        node = alu(op, *[self.splat(node, lanes) for node in src])
+        if tag and node.op is op:
+            node = node.replace(tag=tag)
+        return self.put(node)
+
+    def splat(self, node: UOp, lanes: int) -> UOp:
+        """`node` in every lane."""
+        if node.lanes == lanes:
+            return node
+        return self.merge((node,), (0,) * lanes)
+
+    def one(self, node: UOp, lane: int) -> UOp:
+        """One lane of `node`."""
+        return self.merge((node,), (lane % node.lanes,))
+
+    def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
+        """A vector of some lanes of the parts, numbered one part after another."""
+        first, *others = parts
+        dtype = first.dtype.scalar.vec(len(lanes))
+        if first.is_const and not others:
+            return const(first.arg, dtype)
+        if lanes == tuple(range(first.lanes)) and not others:
+            return first
+        return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
+
+    def narrow(self, node: UOp, dtype: DType) -> UOp:
+        """Integers as `dtype`, the type of one lane, which they fit."""
+        return self.put(node.cast(dtype.vec(node.lanes)))
 
 
 class Indices(Blocks):
@@ -211,6 +296,12 @@ class Indices(Blocks):
         if atom.modulus:
             digit = self.put(digit % atom.modulus)
         return self.narrow(digit, kind)
+
+
+def _steps(step: int, lanes: int, dtype: DType) -> UOp:
+    places = range(lanes)
+    numbers = [const(step * lane, dtype) for lane in places]
+    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(places))
 
 
 def _unknowns(index: Index) -> list[Atom]:
