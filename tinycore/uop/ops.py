@@ -111,7 +111,10 @@ class Arithmetic:
 
 
 class UOp(Arithmetic):
-    """One node of a graph, a kernel or a lowered program; equal nodes are one object."""
+    """One node of a graph, a kernel or a lowered program; equal nodes are one object.
+
+    A statement has no type.
+    """
 
     __slots__ = ("__weakref__", "_shape", "arg", "dtype", "op", "src", "tag")
 
@@ -123,7 +126,7 @@ class UOp(Arithmetic):
     _shape: Any
 
     def __new__(
-        cls, op: Ops, dtype: DType, src: Nodes = (), arg: Any = None, tag: Any = None
+        cls, op: Ops, dtype: DType = dtypes.void, src: Nodes = (), arg: Any = None, tag: Any = None
     ) -> UOp:
         # repr keeps apart -0.0 and 0.0, which compare equal
         key = (op, dtype, src, arg if op is not Ops.CONST else repr(arg), tag)

@@ -201,7 +201,7 @@ class Parser(Reader):
 
 
 def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
-    return UOp(op, dtypes.void, sources, arg)
+    return UOp(op, src=sources, arg=arg)
 
 
 _READERS: dict[str, Callable[[Parser, str], UOp]] = {

@@ -6,7 +6,6 @@ Comes in: a `Kernel`. Goes out: a `Site` for each statement, in source order. Ne
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tinycore.dtype import dtypes
 from tinycore.uop import tree
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import Ops, UOp, postorder
@@ -46,7 +45,7 @@ class Site(NamedTuple):
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
     """A site for each declaration of the head and each statement that may run."""
     body = (*kernel.variables, *kernel.params, *kernel.body)
-    whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg("seq"))
+    whole = UOp(Ops.BLOCK, src=body, arg=BlockArg("seq"))
     return _below(boundary, (whole,), {})
 
 

@@ -93,7 +93,7 @@ def names_are_in_scope(site: Site) -> Defects:
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
     nodes = (*site.nodes, statement)  # `own` has names of its own
-    args = [node.arg.shape if node.is_buffer else node.arg for node in nodes]
+    args = [node.shape if node.is_buffer else node.arg for node in nodes]
     for value in indices((*args,)):
         if value.unalias() is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
@@ -132,7 +132,7 @@ def indices_are_in_bounds(site: Site) -> Defects:
     """Where its mask holds, an index is in 0 .. extent - 1."""
     around = [value for outer in (*site.around, site.statement) for value in sites.limits(outer)]
     for use in site.uses:
-        pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
+        pairs = zip(use.access.indices, use.buffer.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
         goals += [(value, value) for value in indices(use.access._replace(mask=()))]
         for value, goal in goals:

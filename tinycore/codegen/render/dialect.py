@@ -10,13 +10,13 @@ from typing import NamedTuple, TypeVar
 
 from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_dtype
 from tinycore.runtime.contract import Unsupported
-from tinycore.uop.ops import CASTS, Ops, UOp
+from tinycore.uop.ops import BINARY, CASTS, Ops, UOp
 
 Word = TypeVar("Word")
 
-_SIGNS = {Ops.ADD: "+", Ops.MUL: "*", Ops.LT: "<", Ops.EQ: "==", Ops.IDIV: "/", Ops.MOD: "%"}
-_SIGNS |= {Ops.AND: "&", Ops.OR: "|", Ops.XOR: "^", Ops.SHL: "<<", Ops.SHR: ">>"}
-INTEGER = {op: f"{{0}} {sign} {{1}}" for op, sign in _SIGNS.items()}
+_SIGNS = {Ops.IDIV: "/", Ops.MOD: "%", Ops.OR: "|", Ops.SHL: "<<", Ops.SHR: ">>"}
+_INFIX = BINARY - {Ops.MAX, Ops.MIN}
+INTEGER = {op: f"{{0}} {_SIGNS.get(op, op.row.text)} {{1}}" for op in _INFIX}
 INTEGER |= {Ops.NEG: "0 - {0}", Ops.WHERE: "{0} ? {1} : {2}"}
 FLOAT = INTEGER | {Ops.NEG: "-({0})", Ops.RECIP: "1 / {0}"}
 BOOL = INTEGER | {Ops.ADD: "{0} | {1}", Ops.MUL: "{0} & {1}"}
