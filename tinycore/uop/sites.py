@@ -66,7 +66,7 @@ def under(statements: Iterable[UOp]) -> list[UOp]:
 
 def declared(statement: UOp) -> Names:
     """The names that a statement puts in scope."""
-    if statement.is_buffer or statement.op is Ops.LET:
+    if statement.is_buffer or statement.is_let:
         return {statement.name: statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
@@ -101,7 +101,7 @@ def _extents(statement: UOp) -> tree.Box:
 def evaluated(statement: UOp) -> list[UOp]:
     """The scalar nodes and buffers of a statement's expressions, down to LETs."""
     roots = (*values(statement), *tree.gathered(statement.arg))
-    return postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
+    return postorder(roots, lambda node: () if node.is_let else parts(node))
 
 
 def uses(statement: UOp) -> list[Use]:

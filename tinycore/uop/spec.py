@@ -19,7 +19,7 @@ from tinycore.uop.sites import Site, axes, declared, under, written
 from tinycore.uop.tree import BODIES, DEPENDENT, GLOBAL, Kernel, dependents, indices, values, walk
 from tinycore.util import np, prod
 
-_SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
+_SCHEDULED = {Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF}
 _ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.BUFFER, Ops.LOAD, Ops.LET}
@@ -318,7 +318,7 @@ def rings_turn(site: Site) -> Defects:
     if turns and not copies:
         yield "waited for or freed, and never copied; expected a COPY."
     for (copy, loops), (wait, others) in product(filled, waits):
-        ahead = copy.places[0].sequence
+        ahead = copy.place.sequence
         waited = wait.arg[wait.src.index(buffer)]
         in_turn = loops and loops == others and ahead and waited
         if in_turn and (ahead - waited).lo >= buffer.arg.slots:
@@ -333,7 +333,7 @@ def copies_fit(site: Site) -> Defects:
         yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
     box = [extent.hi for _, extent in arg.box]
     shape = [extent.hi for extent in target.shape]
-    if target.space != GLOBAL and (arg.places[0].mask or prod(box) != prod(shape)):
+    if target.space != GLOBAL and (site.statement.place.mask or prod(box) != prod(shape)):
         yield f"a box of {box} into {shape}; expected the whole slot filled, without a mask."
 
 

@@ -238,7 +238,7 @@ def values(statement: UOp) -> Nodes:
     if statement.op in STORES:
         count = len(statement.places)
         return statement.src[count : 2 * count]
-    return statement.src if statement.op is Ops.LET else ()
+    return statement.src if statement.is_let else ()
 
 
 def dependents(statement: UOp) -> Nodes:
@@ -248,7 +248,7 @@ def dependents(statement: UOp) -> Nodes:
 
 def operands(node: UOp) -> Nodes:
     """The sources of a node in an expression; none for a LOAD or LET."""
-    return () if node.is_load or node.op is Ops.LET else node.src
+    return () if node.is_load or node.is_let else node.src
 
 
 def parts(node: UOp) -> Sequence[UOp]:

@@ -29,15 +29,15 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel of plain loops, IFs, LETs and stores."""
     loops = [node.arg for node in loops_in(kernel.body)]
-    team = max([arg.extent.hi for arg in loops if arg.map == "thread"], default=1)
+    team = max((arg.extent.hi for arg in loops if arg.map == "thread"), default=1)
     expander = Expander(kernel, caps, team)
     expander.body(kernel.body)
     COUNTERS["expand"].visits += expander.visits
     return Lowered(
         kernel.name,
         kernel.params,
-        tuple([node.replace(dtype=dtypes.int64) for node in kernel.variables]),
-        grid=tuple([arg.extent for arg in loops if arg.map == "grid"]),
+        tuple(node.replace(dtype=dtypes.int64) for node in kernel.variables),
+        grid=tuple(arg.extent for arg in loops if arg.map == "grid"),
         group=(as_index(team),) if team > 1 else (),
         scratch_bytes=expander.most_bytes,
         uops=tuple(expander.stack[0].body),
@@ -166,7 +166,7 @@ class Expander(Indices):
             self.write_registers(state, range(storage.size), value)
             return
         loops = loops_along(state, state.name, storage)
-        filled = store(state, Access(tuple([one.index for one in loops])), value)
+        filled = store(state, Access(tuple(one.index for one in loops)), value)
         vector_bytes = 0 if self.lane else self.vector_bytes
         self.body(edit(nest(loops, filled, vector_bytes), decided))
 
@@ -231,9 +231,8 @@ class Expander(Indices):
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""
-        [place] = statement.places
         value = self.evaluate(statement.src[1])
-        spots = self._spots(statement.source, place, value.lanes)
+        spots = self._spots(statement.source, statement.place, value.lanes)
         for lane, spot in enumerate(spots):
             if spot.test is not FALSE:
                 part = value if spot.lanes > 1 else self.one(value, lane)

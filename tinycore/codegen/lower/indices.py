@@ -91,7 +91,7 @@ class Blocks:
     def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
         """A vector of some lanes of the parts, numbered one part after another."""
         first, *others = parts
-        dtype = first.dtype.scalar.vec(len(lanes))
+        dtype = first.dtype.vec(len(lanes))
         if first.is_const and not others:
             return const(first.arg, dtype)
         if lanes == tuple(range(first.lanes)) and not others:
@@ -117,9 +117,9 @@ class Indices(Blocks):
     def __init__(self, short: bool) -> None:
         super().__init__()
         self.short = short
-        self.now: dict[Atom | UOp | None, Any] = {}
-        self.copied: dict[Atom | None, Index] = {}
-        self.lane: Atom | None = None
+        self.now: dict[Any, Any] = {}
+        self.copied: dict[Any, Index] = {}
+        self.lane: Any = None
         self.lanes = 1
         self.unknowns = cache(_unknowns)
         self.as_index = cache(self._as_index)
@@ -151,9 +151,7 @@ class Indices(Blocks):
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
-        moving: dict[Atom | None, int] = {
-            atom: factor for atom, factor in index.terms if self.runs(atom)
-        }
+        moving: dict[Any, int] = {atom: n for atom, n in index.terms if self.runs(atom)}
         step = moving.pop(self.lane, 0)
         return None if moving else step
 
@@ -163,12 +161,8 @@ class Indices(Blocks):
 
     def runs(self, atom: Atom) -> bool:
         """True if an atom of a bound index differs from lane to lane."""
-        if self.lanes == 1 or atom.kind == "variable":
-            return False
-        node: UOp | None = self.now.get(atom)
-        if node is not None:
-            return node.lanes > 1
-        return any(self.runs(part) for part in atoms(of_atom(atom)))
+        leaves = atoms(of_atom(atom)) if self.lanes > 1 else ()
+        return any(self.now[leaf].lanes > 1 for leaf in leaves if leaf.kind != "variable")
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
@@ -233,15 +227,15 @@ class Indices(Blocks):
 
     # nodes
 
-    def value(self, index: Index, dtype: DType | None = None) -> UOp:
+    def value(self, index: Index) -> UOp:
         """The node of a bound index: int64, or a vector of the narrowest type that holds it."""
-        moving = [term for term in index.terms if self.runs(term[0])]
-        if not moving:
+        moving = make(0, tuple(term for term in index.terms if self.runs(term[0])))
+        if moving.is_const:
             return self.same(index)
-        dtype = dtype or _lane_dtype(index)
-        still = [term for term in index.terms if term not in moving]
-        total = self.narrow(self.same(make(index.const, tuple(still))), dtype)
-        return self._added(total, ((self._atom(atom, dtype), factor) for atom, factor in moving))
+        dtype = _lane_dtype(index)
+        total = self.narrow(self.same(index - moving), dtype)
+        parts = [(self._atom(atom, dtype), factor) for atom, factor in moving.terms]
+        return self._added(total, parts)
 
     def same(self, index: Index) -> UOp:
         """The node of a bound index that is the same in all lanes."""
@@ -268,20 +262,20 @@ class Indices(Blocks):
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
         if not atom.parts:
             return self.narrow(self._counted(atom), dtype)
-        parts = [self.narrow(self.value(part, dtype), dtype) for part in atom.parts]
+        parts = [self.narrow(self.value(part), dtype) for part in atom.parts]
         whole = reduce(partial(self.apply, Ops.MUL), parts)
         return self._digit(whole, atom) if atom.kind == "digit" else whole
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
-            arg = (atom.name, atom.lo, atom.hi)
-            return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
+            arg = atom.name, atom.lo, atom.hi
+            return UOp(Ops.VARIABLE, dtypes.int64, arg=arg)
         return self.put(self.now[atom])
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         [counted] = atom.parts
         assert counted.lo >= 0, f"lower: {atom} of a negative number"
-        kind = base.dtype.scalar
+        kind = base.dtype
         if self.short:
             base = self.narrow(base, _lane_dtype(counted))
         if _is_power(atom.divisor) and _is_power(atom.modulus):
@@ -290,7 +284,7 @@ class Indices(Blocks):
             if atom.modulus:
                 digit = self.put(digit & (atom.modulus - 1))
             return self.narrow(digit, kind)
-        digit = self.narrow(base, to_dtype(f"u{base.dtype.scalar.name}"))
+        digit = self.narrow(base, to_dtype(f"u{base.dtype.name}"))
         if atom.divisor > 1:
             digit = self.put(digit // atom.divisor)
         if atom.modulus:
@@ -308,7 +302,7 @@ def _unknowns(index: Index) -> list[Atom]:
     """The axes and gathers that an index depends on, unless it is linear."""
     if all(atom.kind in ("axis", "variable") for atom, _ in index.terms):
         return []
-    return sorted([atom for atom in atoms(index) if atom.kind != "variable"])
+    return sorted(atom for atom in atoms(index) if atom.kind != "variable")
 
 
 def _is_power(number: int) -> bool:

@@ -34,7 +34,7 @@ SHARE = 8  # values a step of a thread
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` without reductions along lanes or threads."""
     kernel = kernel._replace(body=flat(kernel.body, "thread"))
-    for name in dedup([one.name for one in loops_in(kernel.body) if is_along(one, "vec")]):
+    for name in dedup(one.name for one in loops_in(kernel.body) if is_along(one, "vec")):
         kernel = _parted(kernel, name)
 
     warp = caps.warp_threads if Ops.EXCHANGE.name in caps.ops else 1
@@ -87,7 +87,7 @@ def _by_threads(node: UOp, warp: int) -> Nodes:
     if not node.extent.is_const or not all(are_sums):
         return (refit(node, map=""),)
     sums = [_Steps(*_apart(made, node, loops)) for loops, (made,) in chains]
-    return tuple([part for one in sums for part in one.total(GROUP, SHARE, warp)])
+    return tuple(part for one in sums for part in one.total(GROUP, SHARE, warp))
 
 
 def is_sum(body: Nodes, loops: Nodes) -> bool:
@@ -95,7 +95,7 @@ def is_sum(body: Nodes, loops: Nodes) -> bool:
     made, *others = body
     if others or not made.is_store or made.arg.rebase:
         return False
-    place = made.places[0].indices
+    place = made.place.indices
     return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))
 
 
@@ -110,7 +110,7 @@ def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, UOp, Nodes]:
     inner = atoms(*[one.index for one in (node, *loops)])
     mask: Mask = ()
     if not is_inside(target, place):
-        mask = tuple([one for one in place.mask if not atoms(one) & inner])
+        mask = tuple(one for one in place.mask if not atoms(one) & inner)
     rest = place._replace(mask=mask)
     total = load(own, Access(()))
     return store(target, rest, total, combine), node, (own, partial)

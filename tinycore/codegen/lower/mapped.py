@@ -91,7 +91,7 @@ def _has_lanes(node: UOp) -> bool:
     if lane is None or lane.hi >= MAX_LANES or node.kind != "par" or node.extent.terms:
         return False
     inside = find(node.src, Ops.LOOP, Ops.IF, Ops.BUFFER)
-    known = atoms(*indices(tuple([one.arg for one in inside])))
+    known = atoms(*indices(tuple(one.arg for one in inside)))
     is_same = lane not in known and all(atom.kind != "gather" for atom in known)
     return is_same and "vec" not in map(place_of, inside)
 
@@ -121,7 +121,7 @@ class Storage(NamedTuple):
     def offset(self, access: Access) -> Index:
         """The place of an access, in elements."""
         pairs = zip(access.indices, self.strides, strict=True)
-        total = sum([index * stride for index, stride in pairs], as_index(0))
+        total = sum((index * stride for index, stride in pairs), as_index(0))
         if access.sequence is not None:
             total += access.sequence % self.slots * (self.size // self.slots)
         if self.lane is not None:

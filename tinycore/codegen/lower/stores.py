@@ -32,6 +32,7 @@ from tinycore.uop.tree import (
     loop,
     mask_value,
     store,
+    values,
 )
 
 MAX_UNROLLED = 4
@@ -86,7 +87,7 @@ def _dotted(node: UOp) -> Nodes:
         return (node,)
     [made] = node.src
     narrow = factors_of_bytes(made)
-    if not narrow or made.places[0].mask:
+    if not narrow or made.place.mask:
         return (node,)
     product = UOp(Ops.DOT, dtypes.int32, narrow)
     total = made.over((made.source, product))
@@ -120,15 +121,14 @@ class Combiner:
         if not statement.is_store or not statement.combine:
             return [statement]
         arg = statement.arg
-        count = len(arg.places)
         self.count += 1
         old, new, stores = [], [], []
-        for k, place in enumerate(arg.places):
-            target = statement.src[k]
+        parts = zip(statement.src, arg.places, values(statement), strict=False)
+        for k, (target, place, value) in enumerate(parts):
             before = load(target, _needed(target, place))
             if arg.rebase:
                 before = let(f"old{self.count}.{k}", before)
-            after = fused(before.alu(MONOIDS[arg.combine].op, statement.src[count + k]))
+            after = fused(before.alu(MONOIDS[arg.combine].op, value))
             if arg.rebase:
                 after = mask_value(place.mask).where(after, before)
                 after = let(f"new{self.count}.{k}", after)
@@ -140,11 +140,9 @@ class Combiner:
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
     def _moved(self, dependent: UOp, arg: StoreArg, old: Nodes, new: Nodes) -> Nodes:
-        lead = arg.places[0].indices
-        storage = self.storage[dependent]
-        loops = loops_along(dependent, f"move{self.count}", storage)[len(lead) :]
-        place = _needed(dependent, arg.places[0])
-        place = place._replace(indices=(*lead, *[one.index for one in loops]))
+        storage, place = self.storage[dependent], _needed(dependent, arg.places[0])
+        loops = loops_along(dependent, f"move{self.count}", storage)[len(place.indices) :]
+        place = place._replace(indices=(*place.indices, *[one.index for one in loops]))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
         vector_bytes = 0 if storage.width else self.caps.vector_bytes
         return nest(loops, store(dependent, place, value), vector_bytes)

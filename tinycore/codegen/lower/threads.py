@@ -89,7 +89,7 @@ def _touches(body: Nodes, number: Index) -> dict[UOp, list[_Touch]]:
         around = [*filter(is_thread, loops)]
         env = dict.fromkeys(atoms(*[one.index for one in around]), number)
         for use in uses(statement):
-            told = tuple([index.substitute(env) for index in use.access.indices])
+            told = tuple(index.substitute(env) for index in use.access.indices)
             found[use.buffer].append((told, use.how != "load" and bool(around)))
     return found
 
@@ -127,7 +127,7 @@ def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts | None:
     Of each `span` elements along a dimension a thread has `own` neighbours, at its `part`.
     """
     moving, numbers = atoms(number), np().arange(number.hi + 1)
-    found = {tuple([moving_part(index, moving) for index in told]) for told, _ in touches}
+    found = {tuple(moving_part(index, moving) for index in told) for told, _ in touches}
     parts = found.pop()
     places = [0 * numbers + part.evaluate(lambda atom: numbers) for part in parts]
     is_own = not found and len({*zip(*places, strict=True)}) == len(numbers)
@@ -145,7 +145,7 @@ def _narrowed(body: Nodes, held: UOp, cuts: Cuts) -> Nodes:
 
     def kept(indices: Indices) -> Indices:
         places = zip(indices, cuts, strict=True)
-        return tuple([index // span * own + index % own for index, (own, span) in places])
+        return tuple(index // span * own + index % own for index, (own, span) in places)
 
     shape = [
         extent if own == span else make(ceildiv(extent.hi, span) * own)

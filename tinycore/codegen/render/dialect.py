@@ -24,7 +24,7 @@ BOOL |= {Ops.LT: "!{0} & {1}", Ops.XOR: "{0} != {1}"}
 PLAIN = {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOL}
 """Operators by the kind of what they are applied to."""
 
-OVERFLOWING = frozenset({Ops.ADD, Ops.MUL, Ops.NEG, Ops.SHL})
+OVERFLOWING = (Ops.ADD, Ops.MUL, Ops.NEG, Ops.SHL)
 """What C leaves undefined for signed integers, as it computes those narrower than int too."""
 
 
@@ -160,7 +160,7 @@ class Dialect(NamedTuple):
             kind, before = self.type_of(new), self.type_of(old)
             return "{0}" if kind == before else self.bitcast.format(type=kind, value="{0}")
         in_bits = self.is_bits(old) or self.is_bits(new)
-        found = self.overloads.get((op, old.scalar.name)) or self.ops.get(op)
+        found = self.overloads.get((op, old.name)) or self.ops.get(op)
         found = found or PLAIN[old.kind].get(op)
         if op is Ops.CAST:
             found = self.casts.get((old.name, new.name))
