@@ -59,28 +59,21 @@ def plan_for(sinks: Sinks, device: OpenDevice) -> tuple[ExecutionPlan, list[UOp]
 
 
 def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
-    """The graph as a tuple of numbers and arguments, and its BUFFERs in order of appearance.
+    """The graph over leaves that are numbered by appearance, and its BUFFERs in that order.
 
     Equal graphs over other data, aliased alike, have one key.
     """
-    place: dict[UOp | None, int] = {}
     leaves: list[UOp] = []
-    rows = []
-    roots = [node for sink in sinks for node in sink if node]
-    for node in toposort(roots):
-        place[node] = len(place)
+    plain: dict[Any, Any] = {}
+    for node in toposort([node for sink in sinks for node in sink if node]):
         arg = node.arg
         if node.is_buffer:
-            arg = (len(leaves), arg.shape)
+            arg = len(leaves), arg.shape
             leaves.append(node)
         elif node.op is Ops.CONTIGUOUS:
             arg = None
-        elif node.is_const:
-            arg = repr(arg)
-        sources = [place[source] for source in node.src]
-        rows.append((node.op, node.dtype, arg, *sources))
-    ends = [(place[node], place.get(old)) for node, old in sinks]
-    return (tuple(rows), tuple(ends)), leaves
+        plain[node] = UOp(node.op, node.dtype, tuple([plain[one] for one in node.src]), arg)
+    return tuple([(plain[node], plain.get(old)) for node, old in sinks]), leaves
 
 
 def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:

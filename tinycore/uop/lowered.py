@@ -53,7 +53,7 @@ GROUP = "group"
 WARP = "warp"
 """The space of registers that threads of a warp share, an element each."""
 
-PLACELESS = frozenset({Ops.CONST, Ops.VARIABLE})
+PLACELESS = (Ops.CONST, Ops.VARIABLE)
 """Ops that stand nowhere in the list."""
 
 FIXED = {"i": dtypes.int64, "b": dtypes.bool, "-": dtypes.void}
@@ -122,7 +122,7 @@ def misfits(node: UOp) -> Defects:
         is_register = getattr(node.source.arg, "space", "") == REGISTER
         element = value if is_register else value.scalar
         types = {**FIXED, "v": value, "e": element, "m": dtypes.bool.vec(value.lanes)}
-        like = [one.scalar.vec(value.lanes) for one in found]
+        like = [one.vec(value.lanes) for one in found]
         expected = [types.get(*pair) for pair in zip(signature, like, strict=True)]
         if found != expected:
             yield f"has types {found}; expected {expected}"
@@ -131,7 +131,7 @@ def misfits(node: UOp) -> Defects:
 def show_lowered(program: Lowered) -> str:
     """The program as text, a node a line."""
     names: dict[UOp, str] = {node: node.name for node in program.params}
-    head = ", ".join([f"{node.arg.name} {node.dtype.short}" for node in program.params])
+    head = ", ".join(f"{node.arg.name} {node.dtype.short}" for node in program.params)
     lines = [f"lowered {program.name}({head}) scratch {program.scratch_bytes}"]
     margin = "  "
     for node in program.uops:

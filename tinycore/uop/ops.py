@@ -110,10 +110,17 @@ class Arithmetic:
     __lt__ = _operator(Ops.LT)
 
 
-class UOp(Arithmetic):
-    """One node of a graph, a kernel or a lowered program; equal nodes are one object."""
+FIELDS = ("op", "dtype", "src", "arg", "tag")
+_fields = attrgetter(*FIELDS)
 
-    __slots__ = ("__weakref__", "_shape", "arg", "dtype", "op", "src", "tag")
+
+class UOp(Arithmetic):
+    """One node of a graph, a kernel or a lowered program; equal nodes are one object.
+
+    A statement has no type.
+    """
+
+    __slots__ = ("__weakref__", "_shape", *FIELDS)
 
     op: Ops
     dtype: DType
@@ -123,7 +130,7 @@ class UOp(Arithmetic):
     _shape: Any
 
     def __new__(
-        cls, op: Ops, dtype: DType, src: Nodes = (), arg: Any = None, tag: Any = None
+        cls, op: Ops, dtype: DType = dtypes.void, src: Nodes = (), arg: Any = None, tag: Any = None
     ) -> UOp:
         # repr keeps apart -0.0 and 0.0, which compare equal
         key = (op, dtype, src, arg if op is not Ops.CONST else repr(arg), tag)
@@ -149,7 +156,7 @@ class UOp(Arithmetic):
         return node
 
     def __reduce__(self) -> tuple[type[UOp], tuple[Any, ...]]:
-        return UOp, (self.op, self.dtype, self.src, self.arg, self.tag)
+        return UOp, _fields(self)
 
     def __repr__(self) -> str:
         sources = ", ".join(source.op.name for source in self.src)
@@ -158,13 +165,12 @@ class UOp(Arithmetic):
 
     def replace(self, **fields: Any) -> UOp:
         """This node with some fields changed."""
-        kept = {name: getattr(self, name) for name in ("op", "dtype", "src", "arg", "tag")}
-        return UOp(**(kept | fields))
+        return UOp(**(dict(zip(FIELDS, _fields(self), strict=True)) | fields))
 
     @property
     def name(self) -> str:
         """The name of a buffer or LET, or of the axis of a loop or role."""
-        if self.op is Ops.LET:
+        if self.is_let:
             return str(self.arg)
         return str(self.arg.name if self.op is Ops.BUFFER else self.arg.axis)
 
@@ -182,6 +188,8 @@ class UOp(Arithmetic):
     """Of a store or a reduction: the monoid by which it combines."""
     places = property(attrgetter("arg.places"))
     """Of a store: a place in each of its buffers."""
+    place = property(lambda node: node.arg.places[0])
+    """Of a store: the place in its first buffer."""
     is_float = property(attrgetter("dtype.is_float"))
     """True if it computes in a floating-point type."""
 
@@ -189,6 +197,7 @@ class UOp(Arithmetic):
     is_const = property(lambda node: node.op is Ops.CONST)
     is_buffer = property(lambda node: node.op is Ops.BUFFER)
     is_loop = property(lambda node: node.op is Ops.LOOP)
+    is_let = property(lambda node: node.op is Ops.LET)
     is_load = property(lambda node: node.op is Ops.LOAD)
     is_store = property(lambda node: node.op is Ops.STORE)
     is_reduce = property(lambda node: node.op is Ops.REDUCE)
@@ -264,7 +273,7 @@ class UOp(Arithmetic):
 
 def const(value: Scalar, dtype: DType) -> UOp:
     """`value` converted to a constant of `dtype`."""
-    return UOp(Ops.CONST, dtype, (), dtype.scalar.cast(value))
+    return UOp(Ops.CONST, dtype, (), dtype.cast(value))
 
 
 def _exact(value: Scalar, dtype: DType) -> bool:

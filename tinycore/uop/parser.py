@@ -150,7 +150,7 @@ class Parser(Reader):
         space = self.advance() if self.token in SPACES else tree.GLOBAL
         slots = self.integer() if self.accept("slots") else 1
         init = self.one_of(MONOIDS) if self.accept("=") else ""
-        swizzle = tuple([self.integer() for _ in range(3)]) if self.accept("swizzle") else None
+        swizzle = tuple(self.integer() for _ in range(3)) if self.accept("swizzle") else None
         own = self.own() if self.accept("own") else None
         names = tuple(name for name, _ in shape if name and own)
         extents = tuple(extent for _, extent in shape)
@@ -201,7 +201,7 @@ class Parser(Reader):
 
 
 def _statement(op: Ops, arg: Any, *sources: UOp) -> UOp:
-    return UOp(op, dtypes.void, sources, arg)
+    return UOp(op, src=sources, arg=arg)
 
 
 _READERS: dict[str, Callable[[Parser, str], UOp]] = {

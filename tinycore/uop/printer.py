@@ -154,7 +154,7 @@ class Printer:
 
     def box(self, axes: Box) -> str:
         """r:64, c:32"""
-        return ", ".join([f"{self.axis(name)}:{self.index(extent)}" for name, extent in axes])
+        return ", ".join(f"{self.axis(name)}:{self.index(extent)}" for name, extent in axes)
 
     def axis(self, name: str) -> str:
         """The name of an axis."""
@@ -302,7 +302,7 @@ class _Renamed(Printer):
     def statement(self, node: UOp) -> str:
         self.local, self.pieces = {}, {}
         self.counts["x"] = 0
-        if node.op is Ops.LET:
+        if node.is_let:
             self.names[node] = self.fresh("v")
         return super().statement(node)
 

@@ -298,7 +298,7 @@ class Reader:
         types = dict.fromkeys([term.dtype for term in terms if isinstance(term, UOp)])
         types.pop(dtypes.bool, None)
         if len(types) > 1:
-            names = " and ".join([dtype.short for dtype in types])
+            names = " and ".join(dtype.short for dtype in types)
             self.refuse(f"operands have types {names}; expected one type. Cast one of them.")
         return [self.typed(term, next(iter(types), None)) for term in terms]
 

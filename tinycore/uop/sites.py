@@ -6,7 +6,6 @@ Comes in: a `Kernel`. Goes out: a `Site` for each statement, in source order. Ne
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tinycore.dtype import dtypes
 from tinycore.uop import tree
 from tinycore.uop.index import Index, axis, variable
 from tinycore.uop.ops import Ops, UOp, postorder
@@ -46,7 +45,7 @@ class Site(NamedTuple):
 def sites(kernel: Kernel, boundary: str) -> Iterator[Site]:
     """A site for each declaration of the head and each statement that may run."""
     body = (*kernel.variables, *kernel.params, *kernel.body)
-    whole = UOp(Ops.BLOCK, dtypes.void, body, BlockArg("seq"))
+    whole = UOp(Ops.BLOCK, src=body, arg=BlockArg("seq"))
     return _below(boundary, (whole,), {})
 
 
@@ -67,7 +66,7 @@ def under(statements: Iterable[UOp]) -> list[UOp]:
 
 def declared(statement: UOp) -> Names:
     """The names that a statement puts in scope."""
-    if statement.is_buffer or statement.op is Ops.LET:
+    if statement.is_buffer or statement.is_let:
         return {statement.name: statement}
     if statement.op is Ops.VARIABLE:
         return {statement.arg[0]: variable(*statement.arg)}
@@ -102,7 +101,7 @@ def _extents(statement: UOp) -> tree.Box:
 def evaluated(statement: UOp) -> list[UOp]:
     """The scalar nodes and buffers of a statement's expressions, down to LETs."""
     roots = (*values(statement), *tree.gathered(statement.arg))
-    return postorder(roots, lambda node: () if node.op is Ops.LET else parts(node))
+    return postorder(roots, lambda node: () if node.is_let else parts(node))
 
 
 def uses(statement: UOp) -> list[Use]:

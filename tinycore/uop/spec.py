@@ -19,7 +19,7 @@ from tinycore.uop.sites import Site, axes, declared, under, written
 from tinycore.uop.tree import BODIES, DEPENDENT, GLOBAL, Kernel, dependents, indices, values, walk
 from tinycore.util import np, prod
 
-_SCHEDULED = frozenset({Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF})
+_SCHEDULED = {Ops.VARIABLE, Ops.BUFFER, Ops.LOOP, Ops.LET, Ops.STORE, Ops.IF}
 _ALL = _SCHEDULED | {*sites.TILES, Ops.BLOCK}
 STATEMENTS = {"schedule": _SCHEDULED, "action": _ALL - {Ops.BARRIER}, "sync": _ALL}
 VALUES = ELEMENTWISE | {Ops.CONST, Ops.INDEX, Ops.MASK, Ops.BUFFER, Ops.LOAD, Ops.LET}
@@ -93,7 +93,7 @@ def names_are_in_scope(site: Site) -> Defects:
             if known.get(name) is not meaning:
                 yield f"`{show(node)}` is not in scope; expected it before, or around."
     nodes = (*site.nodes, statement)  # `own` has names of its own
-    args = [node.arg.shape if node.is_buffer else node.arg for node in nodes]
+    args = [node.shape if node.is_buffer else node.arg for node in nodes]
     for value in indices((*args,)):
         if value.unalias() is not value:
             yield f"index {Printer().index(value)} holds an alias; expected unalias before."
@@ -132,7 +132,7 @@ def indices_are_in_bounds(site: Site) -> Defects:
     """Where its mask holds, an index is in 0 .. extent - 1."""
     around = [value for outer in (*site.around, site.statement) for value in sites.limits(outer)]
     for use in site.uses:
-        pairs = zip(use.access.indices, use.buffer.arg.shape, strict=True)
+        pairs = zip(use.access.indices, use.buffer.shape, strict=True)
         goals = [(value, extent - 1 - value) for value, extent in pairs]
         goals += [(value, value) for value in indices(use.access._replace(mask=()))]
         for value, goal in goals:
@@ -318,7 +318,7 @@ def rings_turn(site: Site) -> Defects:
     if turns and not copies:
         yield "waited for or freed, and never copied; expected a COPY."
     for (copy, loops), (wait, others) in product(filled, waits):
-        ahead = copy.places[0].sequence
+        ahead = copy.place.sequence
         waited = wait.arg[wait.src.index(buffer)]
         in_turn = loops and loops == others and ahead and waited
         if in_turn and (ahead - waited).lo >= buffer.arg.slots:
@@ -333,7 +333,7 @@ def copies_fit(site: Site) -> Defects:
         yield f"a COPY between {sorted(spaces)}; expected a slot at one end, packed or group."
     box = [extent.hi for _, extent in arg.box]
     shape = [extent.hi for extent in target.shape]
-    if target.space != GLOBAL and (arg.places[0].mask or prod(box) != prod(shape)):
+    if target.space != GLOBAL and (site.statement.place.mask or prod(box) != prod(shape)):
         yield f"a box of {box} into {shape}; expected the whole slot filled, without a mask."
 
 

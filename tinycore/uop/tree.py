@@ -122,7 +122,7 @@ def buffer(
 
 def loop(kind: str, name: str, extent: Index | int, body: Iterable[UOp], map: str = "") -> UOp:
     """A loop over axis `name`."""
-    return UOp(Ops.LOOP, dtypes.void, tuple(body), LoopArg(name, as_index(extent), kind, map))
+    return UOp(Ops.LOOP, src=tuple(body), arg=LoopArg(name, as_index(extent), kind, map))
 
 
 def let(name: str, value: UOp) -> UOp:
@@ -140,7 +140,7 @@ def load(source: UOp, access: Access) -> UOp:
 def store(target: UOp, place: Access, value: UOp, combine: str = "", moved: Nodes = ()) -> UOp:
     """target[place] = value, or combined with what is there; sums of exp(x - it) are `moved`."""
     arg = StoreArg((place,), combine, "exp" if moved else "")
-    return UOp(Ops.STORE, dtypes.void, (target, value, *moved), arg)
+    return UOp(Ops.STORE, src=(target, value, *moved), arg=arg)
 
 
 def index_value(value: Index, dtype: DType = dtypes.int32) -> UOp:
@@ -238,7 +238,7 @@ def values(statement: UOp) -> Nodes:
     if statement.op in STORES:
         count = len(statement.places)
         return statement.src[count : 2 * count]
-    return statement.src if statement.op is Ops.LET else ()
+    return statement.src if statement.is_let else ()
 
 
 def dependents(statement: UOp) -> Nodes:
@@ -248,7 +248,7 @@ def dependents(statement: UOp) -> Nodes:
 
 def operands(node: UOp) -> Nodes:
     """The sources of a node in an expression; none for a LOAD or LET."""
-    return () if node.is_load or node.op is Ops.LET else node.src
+    return () if node.is_load or node.is_let else node.src
 
 
 def parts(node: UOp) -> Sequence[UOp]:

@@ -7,8 +7,7 @@ import pytest
 from tests.codegen.harness import OPS
 from tests.codegen.optimize import assert_same, fuzz
 from tests.conftest import Golden
-from tinycore.codegen.lower.mapped import tasks
-from tinycore.codegen.lower.storage import laid_out
+from tinycore.codegen.lower.mapped import laid_out, tasks
 from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal, find
 from tinycore.codegen.optimize.heuristic import heuristic

@@ -5,8 +5,8 @@ decompose.py, expand.py.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tinycore.codegen.lower.decompose import decompose
 from tinycore.codegen.lower.expand import expand
@@ -43,8 +43,7 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
         check(kernel, "sync" if kernel.spmd else "action")
     gone: set[Ops] = set()
     for step, removes in PASSES.items():
-        with _timed(step.__name__):
-            kernel = step(kernel, target.caps)
+        kernel = _counted(step, kernel, target.caps)
         gone.update(removes)
         left = [node for node in toposort(kernel.body) if node.op in gone] if SPEC.value else []
         if left:
@@ -52,8 +51,7 @@ def lower(kernel: Kernel, target: Target) -> Lowered:
             raise SpecError(f"lower: {found}; expected only ops of its row")
         if DEBUG.value >= 5:
             print(f"# after {step.__name__}\n{show(kernel)}")
-    with _timed("expand"):
-        program = expand(kernel, target.caps)
+    program: Lowered = _counted(expand, kernel, target.caps)
     if SPEC.value:
         check_lowered(program)
     if DEBUG.value >= 6:
@@ -65,11 +63,11 @@ SECONDS: dict[str, float] = {}
 """Seconds spent in each pass since this was cleared."""
 
 
-@contextmanager
-def _timed(name: str) -> Iterator[None]:
-    counters = COUNTERS[name]
-    counted, made = counters.created, Interning.created
-    begin = time.perf_counter()
-    yield
+def _counted(step: Callable[..., Any], *given: Any) -> Any:
+    """What a pass makes, after which its seconds and nodes are known."""
+    name, begin = step.__name__, time.perf_counter()
+    before = COUNTERS[name].created - Interning.created
+    made = step(*given)
     SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - begin
-    counters.created = counted + Interning.created - made
+    COUNTERS[name].created = before + Interning.created
+    return made

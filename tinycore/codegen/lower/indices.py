@@ -1,21 +1,106 @@
-"""Turns index values and masks into nodes.
+"""Places each node in the outermost block that knows its sources, and makes nodes of indices.
 
-In: index values, and what each axis is here. Out: int64 nodes, or vectors where an index runs along
-lanes. Next file: values.py.
+In: index values, masks, and what each axis is here. Out: int64 nodes, or vectors where an index
+runs along lanes, in the linear list of the program. Next file: expand.py.
 Legend: a digit is (base // d) % m, of a base whose normal form is at least zero.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cache, partial, reduce
-from typing import Any
+from itertools import count
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from tinycore.codegen.lower.blocks import Blocks
 from tinycore.dtype import DType, dtypes, to_dtype
 from tinycore.uop.index import Atom, Index, Terms, atoms, make, of_atom, rebuild
+from tinycore.uop.lowered import PLACELESS
 from tinycore.uop.ops import Ops, UOp, alu, const
 
 TRUE = const(True, dtypes.bool)
 FALSE = const(False, dtypes.bool)
+
+
+class Block(NamedTuple):
+    """A scope of the program: the whole of it, a loop or an IF.
+
+    `stored` are the buffers written inside; loads stay in a `firm` block, which may never run.
+    """
+
+    head: UOp | None
+    depth: int
+    stored: Set[UOp]
+    firm: bool
+    body: list[UOp]
+
+
+_DEPTH = attrgetter("depth")
+
+
+class Blocks:
+    """The open blocks, outermost first, and where each node stands.
+
+    `moment` is a new number for the tag of a node that holds only from now on.
+    """
+
+    def __init__(self) -> None:
+        self.stack = [Block(None, 0, frozenset(), False, [])]
+        self.home: dict[UOp, Block] = {}
+        self.moment = count(1).__next__
+        self.steps = cache(_steps)
+
+    def put(self, node: UOp) -> UOp:
+        """`node`, placed as far out as its sources allow."""
+        if node in self.home or node.op in PLACELESS:
+            return node
+        return self.append(node, self.deepest(node.src))
+
+    def append(self, node: UOp, block: Block | None = None) -> UOp:
+        """`node`, placed in a block, or here."""
+        home = self.home[node] = block or self.stack[-1]
+        home.body.append(node)
+        return node
+
+    def block(self, node: UOp) -> Block:
+        """Where a node stands: the outermost block for constants and parameters."""
+        return self.home.get(node, self.stack[0])
+
+    def deepest(self, nodes: Sequence[UOp]) -> Block:
+        """The innermost block that any of the nodes stands in."""
+        return max(map(self.block, nodes), key=_DEPTH, default=self.stack[0])
+
+    # vectors
+
+    def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
+        """A scalar op, on single values or lane by lane."""
+        lanes = max([node.lanes for node in src])
+        node = alu(op, *[self.splat(node, lanes) for node in src])
+        if tag and node.op is op:
+            node = node.replace(tag=tag)
+        return self.put(node)
+
+    def splat(self, node: UOp, lanes: int) -> UOp:
+        """`node` in every lane."""
+        if node.lanes == lanes:
+            return node
+        return self.merge((node,), (0,) * lanes)
+
+    def one(self, node: UOp, lane: int) -> UOp:
+        """One lane of `node`."""
+        return self.merge((node,), (lane % node.lanes,))
+
+    def merge(self, parts: Sequence[UOp], lanes: tuple[int, ...]) -> UOp:
+        """A vector of some lanes of the parts, numbered one part after another."""
+        first, *others = parts
+        dtype = first.dtype.vec(len(lanes))
+        if first.is_const and not others:
+            return const(first.arg, dtype)
+        if lanes == tuple(range(first.lanes)) and not others:
+            return first
+        return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
+
+    def narrow(self, node: UOp, dtype: DType) -> UOp:
+        """Integers as `dtype`, the type of one lane, which they fit."""
+        return self.put(node.cast(dtype.vec(node.lanes)))
 
 
 class Indices(Blocks):
@@ -32,9 +117,9 @@ class Indices(Blocks):
     def __init__(self, short: bool) -> None:
         super().__init__()
         self.short = short
-        self.now: dict[Atom | UOp | None, Any] = {}
-        self.copied: dict[Atom | None, Index] = {}
-        self.lane: Atom | None = None
+        self.now: dict[Any, Any] = {}
+        self.copied: dict[Any, Index] = {}
+        self.lane: Any = None
         self.lanes = 1
         self.unknowns = cache(_unknowns)
         self.as_index = cache(self._as_index)
@@ -66,9 +151,7 @@ class Indices(Blocks):
 
     def step(self, index: Index) -> int | None:
         """How far a bound index moves from lane to lane; None if not by equal steps."""
-        moving: dict[Atom | None, int] = {
-            atom: factor for atom, factor in index.terms if self.runs(atom)
-        }
+        moving: dict[Any, int] = {atom: n for atom, n in index.terms if self.runs(atom)}
         step = moving.pop(self.lane, 0)
         return None if moving else step
 
@@ -78,12 +161,8 @@ class Indices(Blocks):
 
     def runs(self, atom: Atom) -> bool:
         """True if an atom of a bound index differs from lane to lane."""
-        if self.lanes == 1 or atom.kind == "variable":
-            return False
-        node: UOp | None = self.now.get(atom)
-        if node is not None:
-            return node.lanes > 1
-        return any(self.runs(part) for part in atoms(of_atom(atom)))
+        leaves = atoms(of_atom(atom)) if self.lanes > 1 else ()
+        return any(self.now[leaf].lanes > 1 for leaf in leaves if leaf.kind != "variable")
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
@@ -148,15 +227,15 @@ class Indices(Blocks):
 
     # nodes
 
-    def value(self, index: Index, dtype: DType | None = None) -> UOp:
+    def value(self, index: Index) -> UOp:
         """The node of a bound index: int64, or a vector of the narrowest type that holds it."""
-        moving = [term for term in index.terms if self.runs(term[0])]
-        if not moving:
+        moving = make(0, tuple(term for term in index.terms if self.runs(term[0])))
+        if moving.is_const:
             return self.same(index)
-        dtype = dtype or _lane_dtype(index)
-        still = [term for term in index.terms if term not in moving]
-        total = self.narrow(self.same(make(index.const, tuple(still))), dtype)
-        return self._added(total, ((self._atom(atom, dtype), factor) for atom, factor in moving))
+        dtype = _lane_dtype(index)
+        total = self.narrow(self.same(index - moving), dtype)
+        parts = [(self._atom(atom, dtype), factor) for atom, factor in moving.terms]
+        return self._added(total, parts)
 
     def same(self, index: Index) -> UOp:
         """The node of a bound index that is the same in all lanes."""
@@ -183,20 +262,20 @@ class Indices(Blocks):
     def _atom(self, atom: Atom, dtype: DType) -> UOp:
         if not atom.parts:
             return self.narrow(self._counted(atom), dtype)
-        parts = [self.narrow(self.value(part, dtype), dtype) for part in atom.parts]
+        parts = [self.narrow(self.value(part), dtype) for part in atom.parts]
         whole = reduce(partial(self.apply, Ops.MUL), parts)
         return self._digit(whole, atom) if atom.kind == "digit" else whole
 
     def _counted(self, atom: Atom) -> UOp:
         if atom.kind == "variable":
-            arg = (atom.name, atom.lo, atom.hi)
-            return UOp(Ops.VARIABLE, dtypes.int64, (), arg)
+            arg = atom.name, atom.lo, atom.hi
+            return UOp(Ops.VARIABLE, dtypes.int64, arg=arg)
         return self.put(self.now[atom])
 
     def _digit(self, base: UOp, atom: Atom) -> UOp:
         [counted] = atom.parts
         assert counted.lo >= 0, f"lower: {atom} of a negative number"
-        kind = base.dtype.scalar
+        kind = base.dtype
         if self.short:
             base = self.narrow(base, _lane_dtype(counted))
         if _is_power(atom.divisor) and _is_power(atom.modulus):
@@ -205,7 +284,7 @@ class Indices(Blocks):
             if atom.modulus:
                 digit = self.put(digit & (atom.modulus - 1))
             return self.narrow(digit, kind)
-        digit = self.narrow(base, to_dtype(f"u{base.dtype.scalar.name}"))
+        digit = self.narrow(base, to_dtype(f"u{base.dtype.name}"))
         if atom.divisor > 1:
             digit = self.put(digit // atom.divisor)
         if atom.modulus:
@@ -213,11 +292,17 @@ class Indices(Blocks):
         return self.narrow(digit, kind)
 
 
+def _steps(step: int, lanes: int, dtype: DType) -> UOp:
+    places = range(lanes)
+    numbers = [const(step * lane, dtype) for lane in places]
+    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(places))
+
+
 def _unknowns(index: Index) -> list[Atom]:
     """The axes and gathers that an index depends on, unless it is linear."""
     if all(atom.kind in ("axis", "variable") for atom, _ in index.terms):
         return []
-    return sorted([atom for atom in atoms(index) if atom.kind != "variable"])
+    return sorted(atom for atom in atoms(index) if atom.kind != "variable")
 
 
 def _is_power(number: int) -> bool:

@@ -12,8 +12,6 @@ from tinycore.codegen.lower.mapped import MAX_COPIES, flat
 from tinycore.codegen.optimize.analysis import chain_of, extent_of, iterations
 from tinycore.codegen.optimize.edit import (
     Illegal,
-    Nodes,
-    Statements,
     edit,
     edit_loops,
     is_inside,
@@ -26,7 +24,7 @@ from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.runtime.contract import Caps
 from tinycore.uop.index import Index, Mask, atoms, make, mask_of
 from tinycore.uop.lowered import GROUP, WARP
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.tree import MONOIDS, Access, Kernel, buffer, gathered, load, store
 from tinycore.util import ceildiv, dedup
 
@@ -36,7 +34,7 @@ SHARE = 8  # values a step of a thread
 def reduce(kernel: Kernel, caps: Caps) -> Kernel:
     """`kernel` without reductions along lanes or threads."""
     kernel = kernel._replace(body=flat(kernel.body, "thread"))
-    for name in dedup([one.name for one in loops_in(kernel.body) if is_along(one, "vec")]):
+    for name in dedup(one.name for one in loops_in(kernel.body) if is_along(one, "vec")):
         kernel = _parted(kernel, name)
 
     warp = caps.warp_threads if Ops.EXCHANGE.name in caps.ops else 1
@@ -46,7 +44,7 @@ def reduce(kernel: Kernel, caps: Caps) -> Kernel:
             return _by_threads(node, warp)
         if is_along(node, "vec"):
             return _by_lanes(node)
-        return [node]
+        return (node,)
 
     return kernel._replace(body=edit(kernel.body, change))
 
@@ -62,7 +60,7 @@ def _parted(kernel: Kernel, name: str) -> Kernel:
         return _on(_on(found, name, "vec"), f"{name}.j", "vec")
 
     def alone(node: UOp) -> Nodes:
-        return [refit(node, map="unroll") if is_along(node, "vec") else node]
+        return (refit(node, map="unroll") if is_along(node, "vec") else node,)
 
     return edit_loops(kernel, name, alone)
 
@@ -76,7 +74,7 @@ def _by_lanes(node: UOp) -> Nodes:
 
     def change(part: UOp) -> Nodes:
         if part.is_loop:
-            return [refit(part, map=place)]
+            return (refit(part, map=place),)
         return _Steps(part, node).total("reg", 2)
 
     return edit(node.src, change)
@@ -87,21 +85,21 @@ def _by_threads(node: UOp, warp: int) -> Nodes:
     chains = [chain_of((one,), "red") for one in node.src]
     are_sums = [is_sum(body, (node, *loops)) for loops, body in chains]
     if not node.extent.is_const or not all(are_sums):
-        return [refit(node, map="")]
+        return (refit(node, map=""),)
     sums = [_Steps(*_apart(made, node, loops)) for loops, (made,) in chains]
-    return [part for one in sums for part in one.total(GROUP, SHARE, warp)]
+    return tuple(part for one in sums for part in one.total(GROUP, SHARE, warp))
 
 
-def is_sum(body: Statements, loops: Statements) -> bool:
+def is_sum(body: Nodes, loops: Nodes) -> bool:
     """True for one STORE that combines at a place which the loops do not choose."""
     made, *others = body
     if others or not made.is_store or made.arg.rebase:
         return False
-    place = made.places[0].indices
+    place = made.place.indices
     return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))
 
 
-def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statements]:
+def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, UOp, Nodes]:
     """A STORE of a thread's own sum, and that."""
     [place], combine = made.places, made.combine
     target, value = made.src
@@ -112,7 +110,7 @@ def _apart(made: UOp, node: UOp, loops: Statements) -> tuple[UOp, UOp, Statement
     inner = atoms(*[one.index for one in (node, *loops)])
     mask: Mask = ()
     if not is_inside(target, place):
-        mask = tuple([one for one in place.mask if not atoms(one) & inner])
+        mask = tuple(one for one in place.mask if not atoms(one) & inner)
     rest = place._replace(mask=mask)
     total = load(own, Access(()))
     return store(target, rest, total, combine), node, (own, partial)
@@ -124,7 +122,7 @@ class _Steps:
     Each in the loop `node` has `value` after the statements `first`; `found` is what was done.
     """
 
-    def __init__(self, made: UOp, node: UOp, first: Statements = ()) -> None:
+    def __init__(self, made: UOp, node: UOp, first: Nodes = ()) -> None:
         self.made = made
         self.combine = MONOIDS[made.combine]
         self.node = refit(node, kind="par")
@@ -145,7 +143,7 @@ class _Steps:
             fewer = ceildiv(count, share)
             self._leave(fewer, range(0, fewer * share, fewer))
         value = self._sum(map(make, range(count)))
-        return [*self.found, self.made.over((self.made.source, value))]
+        return *self.found, self.made.over((self.made.source, value))
 
     def _in_warps(self, width: int) -> None:
         """Threads of a warp read each other's registers until each has the sum of all."""

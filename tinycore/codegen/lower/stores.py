@@ -10,25 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinycore.codegen.lower.joins import is_along, is_sum
-from tinycore.codegen.lower.mapped import flat, lanes
-from tinycore.codegen.lower.storage import Storage, plan
+from tinycore.codegen.lower.mapped import Storage, flat, lanes, plan
 from tinycore.codegen.lower.threads import group_size
 from tinycore.codegen.optimize.analysis import extent_of, factors_of_bytes, references
-from tinycore.codegen.optimize.edit import (
-    Nodes,
-    Statements,
-    edit,
-    is_inside,
-    placed,
-    refit,
-    renewed,
-)
+from tinycore.codegen.optimize.edit import edit, is_inside, placed, refit, renewed
 from tinycore.codegen.optimize.split import tiled
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import Ops, UOp
+from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.tree import (
     DEPENDENT,
     MONOIDS,
@@ -41,6 +32,7 @@ from tinycore.uop.tree import (
     loop,
     mask_value,
     store,
+    values,
 )
 
 MAX_UNROLLED = 4
@@ -56,12 +48,12 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op is Ops.COPY:
             return _loops(statement, caps, team)
-        return [] if statement.op in (Ops.WAIT, Ops.FREE) else [statement]
+        return () if statement.op in (Ops.WAIT, Ops.FREE) else (statement,)
 
     return kernel._replace(body=edit(kernel.body, change))
 
 
-def _loops(copy: UOp, caps: Caps, team: int) -> Statements:
+def _loops(copy: UOp, caps: Caps, team: int) -> Nodes:
     loops = [loop("par", name, extent, ()) for name, extent in copy.arg.box]
     reads = [one for one in references([copy]) if not one.is_store][:1]
     loops.sort(key=lambda node: any(one.stride(node) == 1 for one in reads))
@@ -92,14 +84,14 @@ def dots(kernel: Kernel, caps: Caps) -> Kernel:
 def _dotted(node: UOp) -> Nodes:
     is_short = is_along(node, "vec") and node.extent is as_index(LANES)
     if not is_short or not is_sum(node.src, (node,)):
-        return [node]
+        return (node,)
     [made] = node.src
     narrow = factors_of_bytes(made)
-    if not narrow or made.places[0].mask:
-        return [node]
+    if not narrow or made.place.mask:
+        return (node,)
     product = UOp(Ops.DOT, dtypes.int32, narrow)
     total = made.over((made.source, product))
-    return [refit(node, kind="par").over((total,))]
+    return (refit(node, kind="par").over((total,)),)
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
@@ -129,15 +121,14 @@ class Combiner:
         if not statement.is_store or not statement.combine:
             return [statement]
         arg = statement.arg
-        count = len(arg.places)
         self.count += 1
         old, new, stores = [], [], []
-        for k, place in enumerate(arg.places):
-            target = statement.src[k]
+        parts = zip(statement.src, arg.places, values(statement), strict=False)
+        for k, (target, place, value) in enumerate(parts):
             before = load(target, _needed(target, place))
             if arg.rebase:
                 before = let(f"old{self.count}.{k}", before)
-            after = fused(before.alu(MONOIDS[arg.combine].op, statement.src[count + k]))
+            after = fused(before.alu(MONOIDS[arg.combine].op, value))
             if arg.rebase:
                 after = mask_value(place.mask).where(after, before)
                 after = let(f"new{self.count}.{k}", after)
@@ -148,12 +139,10 @@ class Combiner:
         moved = [part for one in dependents(statement) for part in self._moved(one, *states)]
         return [*old, *new, *moved, *stores] if arg.rebase else stores
 
-    def _moved(self, dependent: UOp, arg: StoreArg, old: Statements, new: Statements) -> Statements:
-        lead = arg.places[0].indices
-        storage = self.storage[dependent]
-        loops = loops_along(dependent, f"move{self.count}", storage)[len(lead) :]
-        place = _needed(dependent, arg.places[0])
-        place = place._replace(indices=(*lead, *[one.index for one in loops]))
+    def _moved(self, dependent: UOp, arg: StoreArg, old: Nodes, new: Nodes) -> Nodes:
+        storage, place = self.storage[dependent], _needed(dependent, arg.places[0])
+        loops = loops_along(dependent, f"move{self.count}", storage)[len(place.indices) :]
+        place = place._replace(indices=(*place.indices, *[one.index for one in loops]))
         value = fused(DEPENDENT[arg.rebase].moved(old, new, load(dependent, place)))
         vector_bytes = 0 if storage.width else self.caps.vector_bytes
         return nest(loops, store(dependent, place, value), vector_bytes)
@@ -167,13 +156,13 @@ def loops_along(buffer: UOp, name: str, storage: Storage) -> list[UOp]:
     """Empty loops over the dimensions of a buffer, as they should run where it lives."""
     return [
         loop("par", f"{name}.{k}", extent, (), storage.run_of(k))
-        for k, extent in enumerate(buffer.arg.shape)
+        for k, extent in enumerate(buffer.shape)
     ]
 
 
-def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Statements:
+def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Nodes:
     """A store in loops, of which the last runs along vectors of this size, if there are any."""
-    found: Statements = (statement,)
+    found: Nodes = (statement,)
     lanes = vector_bytes // statement.source.dtype.itemsize
     for outer in reversed(loops):
         found = _along_lanes(outer.over(found), lanes)
@@ -181,7 +170,7 @@ def nest(loops: Sequence[UOp], statement: UOp, vector_bytes: int) -> Statements:
     return found
 
 
-def _along_lanes(node: UOp, lanes: int) -> Statements:
+def _along_lanes(node: UOp, lanes: int) -> Nodes:
     name, extent = node.name, node.extent
     if lanes < 2 or extent.terms:
         return (node,)

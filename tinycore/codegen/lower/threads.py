@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import gcd
 
-from tinycore.codegen.lower.mapped import in_order
-from tinycore.codegen.lower.storage import laid_out
+from tinycore.codegen.lower.mapped import in_order, laid_out
 from tinycore.codegen.optimize.analysis import iterations
 from tinycore.codegen.optimize.edit import (
     Indices,
@@ -24,7 +23,6 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import resized, tied
 from tinycore.codegen.optimize.stage import moving_part
-from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import Index, atoms, axis, make
@@ -91,7 +89,7 @@ def _touches(body: Nodes, number: Index) -> dict[UOp, list[_Touch]]:
         around = [*filter(is_thread, loops)]
         env = dict.fromkeys(atoms(*[one.index for one in around]), number)
         for use in uses(statement):
-            told = tuple([index.substitute(env) for index in use.access.indices])
+            told = tuple(index.substitute(env) for index in use.access.indices)
             found[use.buffer].append((told, use.how != "load" and bool(around)))
     return found
 
@@ -111,7 +109,7 @@ def _private(body: Nodes, number: Index) -> Nodes:
             is_written = any(changes for _, changes in touches[held])
             cuts[held] = _cuts(touches[held], number) if is_written else ()
     for states in tied(body):
-        rank = min(len(one.arg.shape) for one in states)
+        rank = min(len(one.shape) for one in states)
         found = [cuts.get(one) for one in states]
         if len({None if cut is None else cut[:rank] for cut in found}) > 1:
             cuts |= dict.fromkeys(states)
@@ -129,7 +127,7 @@ def _cuts(touches: Sequence[_Touch], number: Index) -> Cuts | None:
     Of each `span` elements along a dimension a thread has `own` neighbours, at its `part`.
     """
     moving, numbers = atoms(number), np().arange(number.hi + 1)
-    found = {tuple([moving_part(index, moving) for index in told]) for told, _ in touches}
+    found = {tuple(moving_part(index, moving) for index in told) for told, _ in touches}
     parts = found.pop()
     places = [0 * numbers + part.evaluate(lambda atom: numbers) for part in parts]
     is_own = not found and len({*zip(*places, strict=True)}) == len(numbers)
@@ -147,7 +145,7 @@ def _narrowed(body: Nodes, held: UOp, cuts: Cuts) -> Nodes:
 
     def kept(indices: Indices) -> Indices:
         places = zip(indices, cuts, strict=True)
-        return tuple([index // span * own + index % own for index, (own, span) in places])
+        return tuple(index // span * own + index % own for index, (own, span) in places)
 
     shape = [
         extent if own == span else make(ceildiv(extent.hi, span) * own)
@@ -178,7 +176,7 @@ class _Sync:
             does = self._touched(statement)
             is_met = any({(one, True), (one, not changes)} & since for one, changes in does)
             if is_met:
-                out.append(UOp(Ops.BARRIER, dtypes.void, ()))
+                out.append(UOp(Ops.BARRIER))
             if is_met or statement.op is Ops.BARRIER:
                 since.clear()
             if statement.op in BODIES and not is_thread(statement):

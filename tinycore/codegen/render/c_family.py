@@ -6,7 +6,7 @@ and stored side by side uses the language's vectors.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinycore.codegen.render.dialect import Dialect, Memory
 from tinycore.dtype import DType
@@ -66,7 +66,7 @@ class Source:
         for node in program.uops:
             seen |= {node.op.name, *[source.dtype.name for source in node.src]}
             if node.op not in ELEMENTWISE or node in self.used:
-                _WRITERS.get(node.op, Source.scalar)(self, node)
+                self.names[node] = _WRITERS.get(node.op, Source.scalar)(self, node)
         preamble = [line for name, line in dialect.preamble.items() if name in seen]
         return dialect.kernel.format(
             preamble="\n".join(preamble),
@@ -113,35 +113,34 @@ class Source:
                     return *product.src, other
         return node.src
 
-    def scalar(self, node: UOp) -> None:
+    def scalar(self, node: UOp) -> Lanes:
         """A scalar op, lane by lane."""
         operands, template = self.operands(node), self.dialect.fma
         if operands is node.src:
             template = self.dialect.spelling(node)
         lanes = [self.lanes(source) for source in operands]
         if template == "{0}":
-            [self.names[node]] = lanes
-        else:
-            texts = [template.format(*column) for column in zip(*lanes, strict=True)]
-            self.names[node] = self.each(self.dialect.constant, node.dtype, texts)
+            return lanes[0]
+        texts = [template.format(*column) for column in zip(*lanes, strict=True)]
+        return self.each(self.dialect.constant, node.dtype, texts)
 
-    def dot(self, node: UOp) -> None:
+    def dot(self, node: UOp) -> Lanes:
         """A sum of products of two vectors."""
         dialect, dtype = self.dialect, node.source.dtype
         kind = dialect.vector.format(type=dialect.type_of(dtype), lanes=dtype.lanes)
         lanes = [", ".join(self.lanes(one)) for one in node.src]
         vectors = [dialect.vector_of.format(type=kind, values=one) for one in lanes]
         text = dialect.spelling(node).format(*vectors)
-        self.names[node] = self.each(dialect.constant, node.dtype, [text])
+        return self.each(dialect.constant, node.dtype, [text])
 
-    def shuffle(self, node: UOp) -> None:
+    def shuffle(self, node: UOp) -> Lanes:
         """Lanes in another order."""
         lanes = [name for source in node.src for name in self.lanes(source)]
-        self.names[node] = tuple([lanes[number] for number in node.arg])
+        return tuple([lanes[number] for number in node.arg])
 
     # blocks
 
-    def loop(self, node: UOp) -> None:
+    def loop(self, node: UOp) -> Lanes:
         """A LOOP; of groups or threads, a guard unless as many as it has are launched."""
         dialect, program, place = self.dialect, self.program, node.map
         kind, [end] = dialect.type_of(node.dtype), self.lanes(node.source)
@@ -154,8 +153,8 @@ class Source:
         else:
             name = self.fresh("i")
             head = dialect.loop.format(type=kind, name=name, end=end) + " "
-        self.names[node] = (name,)
         self.open(head)
+        return (name,)
 
     def open(self, head: str) -> None:
         """Begin a block."""
@@ -199,24 +198,24 @@ class Source:
             alignment=self.caps.vector_bytes,
         )
 
-    def buffer(self, node: UOp) -> None:
+    def buffer(self, node: UOp) -> Lanes:
         """An array, or a variable for each lane of each register."""
         dialect, dtype = self.dialect, node.dtype
         if node.space != REGISTER:
             write = self.group.append if node.space == GROUP else self.line
             write(self.declared(node))
-            return
+            return self.names[node]
         zeros = [dialect.literal(0, dtype.scalar)] * dtype.lanes
         for place in range(node.arg.shape[0].const):
             self.names[node, place] = self.each(dialect.register, dtype, zeros)
+        return ()
 
-    def load(self, node: UOp) -> None:
+    def load(self, node: UOp) -> Lanes:
         """A LOAD: a copy of a register, or of memory; under a mask it overwrites the fill."""
         buffer, offset, *masked = node.src
         dialect, dtype = self.dialect, node.dtype
         if buffer.space == REGISTER:
-            self.names[node] = self.each(dialect.constant, dtype, self.names[buffer, offset.arg])
-            return
+            return self.each(dialect.constant, dtype, self.names[buffer, offset.arg])
         found: list[str] = []
         for part in self.parts(node, dtype, *map(self.lanes, masked)):
             if part.test:
@@ -226,7 +225,7 @@ class Source:
                 name = self.named(dialect.constant, part.type, part.text)
             lanes = [dialect.lane.format(name=name, lane=lane) for lane in range(part.lanes)]
             found += lanes if part.lanes > 1 else [name]
-        self.names[node] = tuple(found)
+        return tuple(found)
 
     def store(self, node: UOp) -> None:
         """A STORE."""
@@ -270,7 +269,7 @@ class Source:
             first += count
 
 
-_WRITERS: dict[Ops, Callable[[Source, UOp], None]] = {
+_WRITERS: dict[Ops, Callable[[Source, UOp], Any]] = {
     Ops.BUFFER: Source.buffer,
     Ops.LOAD: Source.load,
     Ops.STORE: Source.store,

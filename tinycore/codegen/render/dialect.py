@@ -10,13 +10,13 @@ from typing import NamedTuple, TypeVar
 
 from tinycore.dtype import NARROW, DType, Scalar, dtypes, to_dtype
 from tinycore.runtime.contract import Unsupported
-from tinycore.uop.ops import CASTS, Ops, UOp
+from tinycore.uop.ops import BINARY, CASTS, Ops, UOp
 
 Word = TypeVar("Word")
 
-_SIGNS = {Ops.ADD: "+", Ops.MUL: "*", Ops.LT: "<", Ops.EQ: "==", Ops.IDIV: "/", Ops.MOD: "%"}
-_SIGNS |= {Ops.AND: "&", Ops.OR: "|", Ops.XOR: "^", Ops.SHL: "<<", Ops.SHR: ">>"}
-INTEGER = {op: f"{{0}} {sign} {{1}}" for op, sign in _SIGNS.items()}
+_SIGNS = {Ops.IDIV: "/", Ops.MOD: "%", Ops.OR: "|", Ops.SHL: "<<", Ops.SHR: ">>"}
+_INFIX = BINARY - {Ops.MAX, Ops.MIN}
+INTEGER = {op: f"{{0}} {_SIGNS.get(op, op.row.text)} {{1}}" for op in _INFIX}
 INTEGER |= {Ops.NEG: "0 - {0}", Ops.WHERE: "{0} ? {1} : {2}"}
 FLOAT = INTEGER | {Ops.NEG: "-({0})", Ops.RECIP: "1 / {0}"}
 BOOL = INTEGER | {Ops.ADD: "{0} | {1}", Ops.MUL: "{0} & {1}"}
@@ -24,7 +24,7 @@ BOOL |= {Ops.LT: "!{0} & {1}", Ops.XOR: "{0} != {1}"}
 PLAIN = {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOL}
 """Operators by the kind of what they are applied to."""
 
-OVERFLOWING = frozenset({Ops.ADD, Ops.MUL, Ops.NEG, Ops.SHL})
+OVERFLOWING = (Ops.ADD, Ops.MUL, Ops.NEG, Ops.SHL)
 """What C leaves undefined for signed integers, as it computes those narrower than int too."""
 
 
@@ -160,7 +160,7 @@ class Dialect(NamedTuple):
             kind, before = self.type_of(new), self.type_of(old)
             return "{0}" if kind == before else self.bitcast.format(type=kind, value="{0}")
         in_bits = self.is_bits(old) or self.is_bits(new)
-        found = self.overloads.get((op, old.scalar.name)) or self.ops.get(op)
+        found = self.overloads.get((op, old.name)) or self.ops.get(op)
         found = found or PLAIN[old.kind].get(op)
         if op is Ops.CAST:
             found = self.casts.get((old.name, new.name))

@@ -123,7 +123,7 @@ class Text:
 
     def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
         """The call of an intrinsic, which is declared, on (type, value) pairs."""
-        kinds = ", ".join([kind for kind, _ in arguments])
+        kinds = ", ".join(kind for kind, _ in arguments)
         given = ", ".join(map(" ".join, arguments))
         self.declared[f"declare {result} @llvm.{name}({kinds})\n"] = None
         return f"call {result} @llvm.{name}({given})"

@@ -151,7 +151,7 @@ class Machine(Frame):
         for buffer, access, value in zip(statement.src, arg.places, given, strict=False):
             inner.put(inner.place(buffer, access), value, arg.combine or arg.rebase)
         for state in moved:
-            lead, *_ = arg.places
+            lead = statement.place
             extents = state.arg.shape[len(lead.indices) :]
             box = [(f"~{at}", extent) for at, extent in enumerate(extents)]
             axes = [axis(*one) for one in box]
@@ -168,12 +168,12 @@ class Machine(Frame):
         arg = statement.arg
         target, source = statement.src
         outward = target.space == GLOBAL
-        near, named = (source.source, source.arg) if outward else (target, arg.places[0])
+        near, named = (source.source, source.arg) if outward else (target, statement.place)
         ((slot, sequence),) = self.slots(near, named.sequence)
         while not slot.may_start(sequence, outward):
             yield f"copy {slot.told(sequence)}"
         inner = self.boxed(arg.box)
-        place = inner.place(target, arg.places[0])
+        place = inner.place(target, statement.place)
         (cells,) = place.rows()
         if not (outward or np.unique(cells).size == cells.size == place.instance.size):
             self.fail(f"a copy does not fill {target.name}", "a box that fits, not masked")
@@ -208,7 +208,7 @@ class Machine(Frame):
             self.fail("mma is not run by a team as a whole", f"a {arg.engine} around, no lanes")
         acc, product = statement.src
         inner = self.boxed(arg.box)
-        place = inner.place(acc, arg.places[0])
+        place = inner.place(acc, statement.place)
         inner.check(place, "sum")
         wide = np.float64 if acc.is_float else np.int64
         left, right = map(inner.value, product.src)
