@@ -79,6 +79,11 @@ kernel k(X f32[24,64], m f32[24], r f32[24], g f32[64], W f32[64,40], Y f32[24,4
       s += v * g[k] * W[k,j]
     Y[i,j] = s
 """,
+    # stored along another axis than read: squares of registers are turned
+    "turned": """
+kernel k(X f32[3,10,12], b f32[10], Y f32[3,12,10])
+  par n:3, j:12, i:10: Y[n,j,i] = X[n,i,j] + b[i]
+""",
     # rows for the scores, more than a window over rows has registers for: that gets lanes alone
     "scores_and_window": """
 kernel k(Q f32[48,8], K f32[20,8], X f32[50,8], W f32[3,8], Y f32[48,8])

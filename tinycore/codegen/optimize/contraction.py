@@ -175,7 +175,7 @@ class Contraction(NamedTuple):
             scatter = max(scatter, 0.1)
         cost = scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
         if packed is not None:
-            cost += (8.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
+            cost += (3.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)
         if far > 1:
             cost += 0.02 if far > 64 else 0.01
