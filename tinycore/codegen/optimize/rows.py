@@ -19,6 +19,7 @@ from tinycore.codegen.optimize.contraction import Contraction, Tile
 from tinycore.uop import Nodes, UOp
 from tinycore.util import ceildiv
 
+_BOX_PAYS = 16  # uses of an element from which copying costs less than a mask
 _RAGGED = 0.02  # cost of a copy of everything for the last rows
 
 
@@ -198,7 +199,8 @@ class RowTile:
         for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
-            if not inner or not (one.access.mask or one.is_computed()):
+            uses = iterations([loop for loop in one.loops if not one.moves(loop)])
+            if not inner or uses < _BOX_PAYS or not (one.access.mask or one.is_computed()):
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize
