@@ -15,11 +15,10 @@ from tinycore.codegen.optimize.analysis import (
     references,
 )
 from tinycore.codegen.optimize.choice import Choice
-from tinycore.codegen.optimize.contraction import Contraction, Tile
+from tinycore.codegen.optimize.contraction import COPYING_PAYS, Contraction, Tile
 from tinycore.uop import Nodes, UOp
 from tinycore.util import ceildiv
 
-_BOX_PAYS = 16  # uses of an element from which copying costs less than a mask
 _RAGGED = 0.02  # cost of a copy of everything for the last rows
 
 
@@ -200,7 +199,7 @@ class RowTile:
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
             uses = iterations([loop for loop in one.loops if not one.moves(loop)])
-            if not inner or uses < _BOX_PAYS or not (one.access.mask or one.is_computed()):
+            if not inner or uses < COPYING_PAYS or not (one.access.mask or one.is_computed()):
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize
