@@ -1,7 +1,7 @@
 """STAGE and UPDATE: tiles in a nearer place, of what a loop reads or adds to again and again.
 
 In: a kernel, a buffer, an axis, a space and a layout. Out: the kernel with a tile; a COPY takes
-over masks and what is computed from an element alone (docs/ir.md rule 9,
+over masks and what is computed from an element and others at its indices (docs/ir.md rule 9,
 docs/decisions/0008-update.md). Next file: actions.py.
 """
 
