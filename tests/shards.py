@@ -10,16 +10,19 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Try = Callable[[int], Counter[str]]
 
 
-def run_seeds(attempt: Try, count: int = 200) -> tuple[Counter[str], list[int], bool]:
+def run_seeds(
+    attempt: Try, count: int = 200, names: Iterable[str] = ()
+) -> tuple[Counter[str], list[int], bool]:
     """What the seeds of the command line counted, those that failed, and if none is left.
 
-    `attempt` raises for a seed that fails; `count` is how many seeds there are by default.
+    `attempt` raises for a seed that fails; `count` is how many seeds there are by default, and
+    `names` are told even if they were never counted.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=count)
@@ -46,7 +49,7 @@ def run_seeds(attempt: Try, count: int = 200) -> tuple[Counter[str], list[int], 
         if options.state:
             state = {"next": seed + 1, "counts": counts, "failed": failed}
             options.state.write_text(json.dumps(state))
-    for name, number in sorted(counts.items()):
-        print(f"{name:32}{number:8}")
+    for name in sorted({*counts, *names}):
+        print(f"{name:32}{counts[name]:8}")
     print(f"{len(seeds) - len(left)} of {len(seeds)} seeds: {len(failed)} failed {failed[:40]}")
     return counts, failed, not left

@@ -3,13 +3,14 @@
 In: a seed. Out: a `Program`, made from the seed alone. Next files: fuzz.py, which runs programs
 on REF under random thresholds, and tests/agreement, which runs them on devices.
 
-    program   leaf{1..3} step{2..14}, then 1..4 sinks, some stored over a leaf
+    program   leaf{1..3} step{2..14}, then 1..7 sinks, some stored over a leaf
     leaf      normal numbers, or whole ones from -2 to 2 ("exact"), of float64 or float32
     step      one of STEPS applied to recent nodes; its result is a node that others may take
     unary     every scalar op of one operand, on what keeps it defined and continuous
     binary    + * max min of two nodes, broadcast; whole: every op on integers, on exact nodes
     choice    where(mask, x, y): mask compares places, or values that are exact
-    reduce    sum max min prod over some axes; row: chains over rows, some with a maximum inside exp
+    reduce    sum max min prod over some axes; weighted: a sum of terms that share a factor
+    row       chains over rows, some with a maximum inside exp
     move      every movement op; windows, unwindows, convolution: SKEW and its inverse
     rows      gather, or scatter by any monoid, of row numbers of which some lie outside
     setitem   a STORE through a random view; symbolic: bounds known at launch; number: a VARIABLE
@@ -164,8 +165,11 @@ class Maker:
     def sinks(self) -> list[tuple[UOp, UOp | None]]:
         computed = [item.node for item in self.pool if item.node.op is not Ops.BUFFER]
         computed = list(dict.fromkeys(computed)) or [graph.contiguous(self.pool[-1].node, 1)]
+        inner = set(toposort([source for node in computed for source in node.src]))
+        ends = [node for node in computed if node not in inner]
         count = min(len(computed), self.random.choice([1, 1, 2, 3, 4]))
         chosen = [computed[-1], *self.random.sample(computed[:-1], count - 1)]
+        chosen = list(dict.fromkeys(chosen + self.random.sample(ends, min(len(ends), 3))))
         taken: set[UOp] = set()
         found: list[tuple[UOp, UOp | None]] = []
         for node in chosen:
@@ -197,10 +201,11 @@ def _like(item: Item, value: float) -> UOp:
 
 def unary(make: Maker) -> None:
     item = make.pick()
-    name = make.random.choice(list(UNARY))
+    name = make.random.choice([*UNARY, "fin", "trunc", "positive"])
     keeps = name in ("neg", "shift", "relu", "detach", "positive")
-    if item.exact or name != "trunc":
-        make.add(UNARY[name](make, item), item.exact and (keeps or name == "trunc"))
+    if name == "trunc" and not item.exact:
+        item = make.leaf(item.shape, True)
+    make.add(UNARY[name](make, item), item.exact and (keeps or name == "trunc"))
 
 
 def _least(item: Item) -> UOp:
@@ -315,6 +320,21 @@ def reduce(make: Maker) -> None:
         node = elementwise(Ops.SIN, node)
     found = graph.reduce(node, make.axes(len(item.shape)), combine)
     make.add(_maybe_squeezed(make, found), item.exact and combine in ("max", "min"))
+
+
+def weighted(make: Maker) -> None:
+    """A sum of terms that share a factor, perhaps reduced again with zeros around it."""
+    item = make.pick(1)
+    axis = make.random.randrange(len(item.shape))
+    alone = tuple(1 if k == axis else n for k, n in enumerate(item.shape))
+    weights = make.leaf(alone, False).node
+    term = elementwise(Ops.MUL, item.node, graph.expand(weights, item.shape))
+    found = graph.reduce(term, [axis], "sum")
+    if make.random.random() < 0.6:
+        found = graph.pad(found, [(make.random.randint(0, 2), 1) for _ in alone])
+        other = make.random.choice([axis, make.random.randrange(len(alone))])
+        found = graph.reduce(found, [other], make.random.choice(["sum", "sum", "max"]))
+    make.add(found)
 
 
 def _maybe_squeezed(make: Maker, node: UOp) -> UOp:
@@ -681,8 +701,8 @@ def backward(make: Maker) -> None:
 
 
 def _is_smooth(order: list[UOp]) -> bool:
-    """Ties of rounded numbers would be another tie for each order of a sum."""
-    exact = (Ops.MAX, Ops.MIN, Ops.SCATTER)
+    """Ties of rounded numbers would be another tie for each order of a sum; FIN has no gradient."""
+    exact = (Ops.MAX, Ops.MIN, Ops.SCATTER, Ops.FIN)
     tops = [n for n in order if n.op is Ops.REDUCE and n.arg.combine in ("max", "min", "prod")]
     return not tops and not any(node.op in exact for node in order)
 
@@ -693,19 +713,20 @@ STEPS: dict[Callable[[Maker], None], int] = {
     choice: 2,
     reduce: 6,
     row: 4,
+    weighted: 3,
     normalise: 1,
     matmul: 3,
     move: 6,
     low_pad: 1,
     windows: 2,
-    unwindows: 2,
+    unwindows: 3,
     convolution: 2,
     statistics: 1,
     setitem: 3,
     rows: 4,
     symbolic: 2,
-    whole: 3,
-    number: 1,
+    whole: 5,
+    number: 2,
     half: 1,
     store: 1,
     backward: 2,

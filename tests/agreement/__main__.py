@@ -1,0 +1,25 @@
+"""Random programs in every way, and the table of what fired.
+
+    python -m tests.agreement 500 0 --shard 0/2 --state FILE --seconds 600
+
+Ends with status 1 if a result differs, or if something of 500 seeds fired less than 20 times.
+"""
+
+import sys
+
+from tests.agreement.fired import ALL
+from tests.agreement.graphs import missing, try_seed
+from tests.shards import run_seeds
+
+
+def main() -> int:
+    """Run, and judge what fired."""
+    counts, failed, is_done = run_seeds(try_seed, 500, ALL)
+    rare = missing(counts)
+    if rare:
+        print(f"fired too rarely for {counts['graphs']} graphs: {rare}")
+    return int(bool(failed or (rare and is_done and counts["graphs"] >= 500)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
