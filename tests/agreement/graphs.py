@@ -14,23 +14,17 @@ from collections.abc import Sequence
 from itertools import chain
 from random import Random
 
-import numpy as np
-
 from tests.agreement.fired import ALL, in_graph, in_kernel
-from tests.agreement.ways import Way, acted, as_scheduled, optimised, run
+from tests.agreement.ways import Way, acted, as_scheduled, launched, optimised, run
 from tests.codegen.lower.fuzz import arrays_for
 from tests.codegen.optimize import kernels, random_sizes
 from tests.codegen.optimize.fuzz import MAKERS
 from tests.schedule.evaluate import Array, Evaluator
 from tests.schedule.grammar import TOLERANCES, Maker
 from tests.schedule.running import compare, used_part
-from tinycore.dtype import dtypes
-from tinycore.engine.run import BOUND, run_steps
-from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.ref import run_kernel
 from tinycore.runtime.registry import Device
 from tinycore.uop.ops import arena
-from tinycore.uop.tree import Kernel
 
 LEAST = 20
 """Each thing that can fire does so in this many of 500 seeds."""
@@ -91,25 +85,12 @@ def _kernel(seed: int) -> Counter[str]:
         run_kernel(kernel, expected, values)
     fired = Counter({*in_kernel(kernel), "kernels by hand"})
     tolerance = TOLERANCES[min(p.dtype.itemsize for p in kernel.params if p.dtype.is_float)]
+    device = Device[device_of_tests()]
     for name, way in ways(seed).items():
-        found = _launched(kernel, inputs, values, way)
+        found = launched(way.load(kernel, device), inputs, values, device)
         _agree(f"seed {seed}, {kernel.name}, {name} and REF", found, expected, tolerance)
         fired += _taken(name, way)
     return fired
-
-
-def _launched(kernel: Kernel, inputs: list[Array], values: dict[str, int], way: Way) -> list[Array]:
-    device = Device[device_of_tests()]
-    steps, temps = way.load(kernel, device)
-    buffers = [Buffer(device.name, param.dtype, param.size) for param in kernel.params]
-    for buffer, array in zip(buffers, inputs, strict=True):
-        buffer.copyin(array.tobytes())
-    BOUND.update(values)
-    regions = [Buffer(device.name, dtypes.uint8, count) for count in temps]
-    run_steps(steps, [*buffers, *regions], device)
-    pairs = list(zip(buffers, inputs, strict=True))
-    flat = [np.frombuffer(buffer.as_memoryview(), array.dtype) for buffer, array in pairs]
-    return [found.reshape(array.shape) for found, array in zip(flat, inputs, strict=True)]
 
 
 def _taken(name: str, way: Way) -> Counter[str]:
@@ -118,6 +99,7 @@ def _taken(name: str, way: Way) -> Counter[str]:
     for text, count in way.actions.items():
         action, _, place = text.partition(" ")
         counts[f"action {action}"] += count
+        counts[f"  by BEAM=0: {action}"] += count * (name == "optimised")
         if place:
             counts[f"  MAP to {place}"] += count
     return counts

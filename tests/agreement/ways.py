@@ -6,7 +6,7 @@ file: fired.py.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from tests.codegen.optimize import assert_same
 from tests.codegen.optimize.fuzz import MAKERS, is_small, legal_actions, name_of
 from tests.schedule.evaluate import Array, numpy_type
 from tests.schedule.grammar import Program
@@ -21,10 +22,12 @@ from tinycore.codegen.optimize.edit import Illegal
 from tinycore.codegen.optimize.heuristic import heuristic
 from tinycore.codegen.optimize.pieces import as_plan
 from tinycore.config import Context
+from tinycore.dtype import dtypes, to_dtype
 from tinycore.engine import plan as planning
 from tinycore.engine.cell import Cell, buffer_of, new_node
 from tinycore.engine.plan import Artifact, build_plan, load, load_kernel
 from tinycore.engine.realize import bind_variable, realize
+from tinycore.engine.run import BOUND, run_steps
 from tinycore.runtime.buffer import Buffer
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.runtime.device import OpenDevice
@@ -83,8 +86,8 @@ def optimised() -> Way:
 
 
 def acted(random: Random, favourite: str) -> Way:
-    """After random legal actions, half of them of one name; trees that lowering refuses are
-    counted."""
+    """After random legal actions, half of them of one name: a tree that REF's checked entry takes
+    for the same; those that lowering refuses are counted."""
     taken = Counter[str]()
 
     def made(tree: Kernel, random: Random) -> str:
@@ -94,16 +97,39 @@ def acted(random: Random, favourite: str) -> Way:
     def loaded(kernel: Kernel, device: OpenDevice) -> Artifact:
         with arena():
             steps = list(legal_actions(kernel, random, LENGTH, made, fits))
+            tree = steps[-1][1] if steps else kernel
+            assert_same(kernel, as_plan(tree), seed=LENGTH)
             taken["sequences"] += 1
             try:
-                found = build_plan(as_plan(steps[-1][1] if steps else kernel), device.target)
+                found = built(tree, device)
                 taken.update([name_of(text) for text, _ in steps])
             except Unsupported:
                 taken["refused"] += 1
-                found = build_plan(as_plan(kernel), device.target)
-        return load(found, device)
+                found = built(kernel, device)
+        return found
 
     return Way(loaded, taken)
+
+
+def built(tree: Kernel, device: OpenDevice) -> Artifact:
+    """A tree as it stands, ready to run. Raises: Unsupported."""
+    return load(build_plan(as_plan(tree), device.target), device)
+
+
+def launched(
+    artifact: Artifact, inputs: Sequence[Array], values: Mapping[str, int], device: OpenDevice
+) -> list[Array]:
+    """What the parameters of a kernel hold after it ran."""
+    buffers = [
+        Buffer(device.name, to_dtype(array.dtype.name), array.size).copyin(array.tobytes())
+        for array in inputs
+    ]
+    regions = [Buffer(device.name, dtypes.uint8, count) for count in artifact.temps]
+    BOUND.update(values)
+    run_steps(artifact.steps, [*buffers, *regions], device)
+    pairs = zip(buffers, inputs, strict=True)
+    flat = [(np.frombuffer(one.as_memoryview(), data.dtype), data.shape) for one, data in pairs]
+    return [found.reshape(shape) for found, shape in flat]
 
 
 def fits(tree: Kernel) -> bool:

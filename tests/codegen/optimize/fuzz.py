@@ -120,7 +120,7 @@ def _update(name: str, kernel: Kernel, random: Random) -> str:
     used = {atom.name for index in store.arg.places[0].indices for atom in atoms(index)}
     axes = [loop.arg.axis for loop in around[depth + 1 :] if loop.arg.axis in used]
     layout = tuple([(axis,) for axis in axes])
-    return action(name, store.src[0].arg.name, around[depth].arg.axis, layout or "box")
+    return action(name, store.src[0].arg.name, around[depth].arg.axis, layout or ((),))
 
 
 def _factor_of(name: str, kernel: Kernel, random: Random) -> str:
