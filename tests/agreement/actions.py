@@ -77,9 +77,9 @@ def all_kernels(seed: int = 0) -> Iterator[tuple[str, Kernel]]:
     yield from KERNELS.items()
     for number in range(seed, seed + GRAPHS):
         program = Maker(number).program()
-        with arena():
+        with arena():  # while they are tried: nodes of another one are others
             found = schedule_within(program.sinks, program.limits).kernels
-        yield from [(f"graph {number}", kernel) for kernel, _ in found]
+            yield from [(f"graph {number}", kernel) for kernel, _ in found]
 
 
 def try_everywhere(name: str) -> Counter[str]:
