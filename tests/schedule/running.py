@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from tests.schedule.evaluate import Array, Evaluator, numpy_type
+from tests.schedule.evaluate import Array, Evaluator
 from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import Schedule, schedule_within
@@ -50,7 +50,7 @@ def run(
 
 def _poison(node: UOp) -> Array:
     value = np.nan if node.dtype.is_float else 77
-    return np.full(upper_shape(node.shape), value).astype(numpy_type(node.dtype))
+    return node.dtype.encode(np.full(upper_shape(node.shape), value))
 
 
 def check_sinks(
