@@ -2,7 +2,8 @@
 
     python -m tests.SUITE 500 0 --shard 0/2 --state FILE --seconds 600
 
-`--shard k/n` takes every n-th seed; `--state` remembers the seeds done and what they counted.
+`--shard k/n` takes every n-th seed; `--state` remembers the seeds done and what they counted;
+`0 --merge FILE FILE` runs none and adds up what shards remember.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def run_seeds(
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--state", type=Path)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--merge", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     part, parts = map(int, options.shard.split("/"))
     seeds = [k for k in range(options.seed, options.seed + options.count) if k % parts == part]
@@ -49,6 +51,10 @@ def run_seeds(
         if options.state:
             state = {"next": seed + 1, "counts": counts, "failed": failed}
             options.state.write_text(json.dumps(state))
+    for path in options.merge:
+        other = json.loads(path.read_text())
+        counts.update(other["counts"])
+        failed += other["failed"]
     for name in sorted({*counts, *names}):
         print(f"{name:32}{counts[name]:8}")
     print(f"{len(seeds) - len(left)} of {len(seeds)} seeds: {len(failed)} failed {failed[:40]}")
