@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycore.dtype import DType
+from tinycore.dtype import AS_BITS, DType
 from tinycore.uop import graph
 from tinycore.uop.index import Dim, Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, toposort
@@ -24,8 +24,8 @@ _COMBINE: dict[str, Any] = {
 
 
 def numpy_type(dtype: DType) -> np.dtype[Any]:
-    """The numpy type of an element type."""
-    return np.dtype(dtype.name)
+    """The numpy type that holds the values of an element type."""
+    return np.dtype("float32" if dtype in AS_BITS else dtype.name)
 
 
 class Evaluator:
@@ -157,7 +157,7 @@ RULES: dict[Ops, Callable[..., Array]] = {
     Ops.DETACH: lambda run, node, x: x,
     Ops.CONTIGUOUS: lambda run, node, x: x,
     **dict.fromkeys(ELEMENTWISE, _scalar),
-    Ops.CAST: lambda run, node, x: x.astype(numpy_type(node.dtype)),
+    Ops.CAST: lambda run, node, x: node.dtype.convert(x),
     Ops.BITCAST: lambda run, node, x: x.view(numpy_type(node.dtype)),
 }
 

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from tests.schedule.evaluate import Array, Evaluator, numpy_type
+from tests.schedule.evaluate import Array, Evaluator
 from tinycore.dtype import to_dtype
 from tinycore.runtime.ref import run_kernel
 from tinycore.schedule.create import Schedule, schedule_within
@@ -50,7 +50,7 @@ def run(
 
 def _poison(node: UOp) -> Array:
     value = np.nan if node.dtype.is_float else 77
-    return np.full(upper_shape(node.shape), value).astype(numpy_type(node.dtype))
+    return node.dtype.encode(np.full(upper_shape(node.shape), value))
 
 
 def check_sinks(
@@ -72,7 +72,7 @@ def check_sinks(
     arrays = run(schedule, data, variables)
     for (_, old), place, value in zip(pairs, schedule.places, wanted, strict=True):
         assert place is old or place.op is not Ops.BUFFER, "a sink in a buffer of another"
-        compare(_used_part(arrays[place], value), value, tolerance)
+        compare(used_part(arrays[place], value), value, tolerance)
     written = set(schedule.places)
     for node, array in data.items():
         if node not in written:
@@ -93,7 +93,7 @@ def temporaries(schedule: Schedule) -> list[UOp]:
     return [node for node in stored if node not in schedule.places]
 
 
-def _used_part(found: Array, wanted: Array) -> Array:
+def used_part(found: Array, wanted: Array) -> Array:
     """The elements below the symbolic extents."""
     return found[tuple(slice(0, extent) for extent in wanted.shape)]
 

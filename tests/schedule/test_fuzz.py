@@ -12,7 +12,7 @@ def test_random_graphs_equal_numpy(first: int) -> None:
             try_seed(seed)
         except Exception as error:
             raise AssertionError(
-                f"seed {seed}; repeat by python -m tests.schedule.fuzz --graphs 1 --seed {seed}"
+                f"seed {seed}; repeat by python -m tests.schedule.fuzz 1 {seed}"
             ) from error
 
 

@@ -20,9 +20,11 @@ from tests.codegen.hand import I64, Code, index
 from tests.codegen.harness import NoCompiler, caps
 from tests.codegen.lower import fuzz_groups
 from tests.codegen.lower.fuzz import arrays_for
+from tests.codegen.optimize import kernels
 from tests.ir.cases import CASES, Case, by_launches, run_case
 from tinycore.backend import CRenderer, Dialect, DType, Lowered, Ops, Target, UOp, dtypes
 from tinycore.codegen.lower import lower
+from tinycore.codegen.optimize.actions import apply_all
 from tinycore.runtime.ref import run_kernel
 from tinycore.uop.index import as_index, variable
 from tinycore.uop.lowered import FUSED, check_lowered
@@ -610,9 +612,21 @@ def test_products_of_bytes_are_added_up_exactly(place: str) -> None:
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("seed", [675, 707, 1137, 1143, 1426])
-def test_states_that_threads_touch_differently_are_moved_once(seed: int) -> None:
-    assert fuzz_groups.run(seed, run_kernel_here) == "ran"
+MOVED = [
+    (4, 7, "MAP(i1, thread)", "MAP(i0, thread)", "REORDER(i0, i1)"),
+    (8, 16, "MAP(i1, unroll)", "MAP(i0, thread)", "REORDER(i0, i1)", "STAGE(b0, i1, packed, box)"),
+    (2, 17, "REORDER(i0, i1)", "MAP(i1, thread)", "MAP(i0, unroll)"),
+    (17, 17, "PEEL(i0)", "SPLIT(i1', 5)", "SPLIT(i1'.1, 3)", "MAP(i1'.1.0, thread)"),
+]
+
+
+@pytest.mark.parametrize(("rows", "columns", "actions"), [(a, b, rest) for a, b, *rest in MOVED])
+def test_states_that_threads_touch_differently_are_moved_once(
+    rows: int, columns: int, actions: list[str]
+) -> None:
+    kernel = kernels(A=rows, B=columns)["argmax"]
+    tree = apply_all(kernel, actions)
+    assert fuzz_groups.run_tree(kernel, tree, actions, run_kernel_here) == "ran"
 
 
 @pytest.mark.slow

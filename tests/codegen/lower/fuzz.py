@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -11,17 +12,14 @@ import numpy as np
 
 from tests.codegen.harness import TARGET, Array, Built
 from tests.codegen.optimize import fuzz, kernels, random_sizes
+from tests.shards import run_seeds
 from tinycore.codegen.lower.mapped import tasks
-from tinycore.codegen.optimize.actions import apply
-from tinycore.codegen.optimize.edit import Illegal
 from tinycore.errors import SpecError
 from tinycore.runtime.ref import RefError, run_kernel
 from tinycore.uop.ops import arena
 from tinycore.uop.printer import show
 from tinycore.uop.spec import check
 from tinycore.uop.tree import Kernel
-
-LONGEST = 6000  # characters of a tree: beyond, LLVM takes long
 
 
 def transformed(
@@ -34,19 +32,13 @@ def transformed(
     random = Random(seed)
     kernel = random.choice(list(kernels(**random_sizes(random)).values()))
     tree, taken = kernel, list[str]()
-    for _ in range(4 * length):
-        text = action(tree, random)
-        try:
-            changed = apply(tree, text)
-            check(changed, "action")
-        except (Illegal, SpecError):
-            continue
-        is_short = len(show(changed)) <= LONGEST and fuzz.steps_of(changed) <= fuzz.MOST_STEPS
-        if is_short and fits(changed):
-            tree = changed
-            taken.append(text)
-        if len(taken) == length:
-            break
+
+    def is_fit(changed: Kernel) -> bool:
+        return fuzz.is_small(changed) and fits(changed)
+
+    for text, tree in fuzz.legal_actions(kernel, random, length, action, is_fit):
+        check(tree, "action")
+        taken.append(text)
     return kernel, tree, taken
 
 
@@ -92,19 +84,8 @@ def run(seed: int, length: int = 8, verbose: bool = False) -> int:
     return len(taken)
 
 
-def main(count: int, start: int = 0) -> None:
-    """Runs `count` seeds and tells those that fail."""
-    total = 0
-    for seed in range(start, start + count):
-        try:
-            total += run(seed)
-        except Exception as error:
-            print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}", flush=True)
-    print(f"{count} kernels, {total} actions")
-
-
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "show":
+    if sys.argv[1:2] == ["show"]:
         run(int(sys.argv[2]), verbose=True)
     else:
-        main(*map(int, sys.argv[1:]))
+        sys.exit(bool(run_seeds(lambda seed: Counter(actions=run(seed)))[1]))

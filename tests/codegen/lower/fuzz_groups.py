@@ -35,22 +35,34 @@ def random_action(tree: Kernel, random: Random) -> str:
 
 
 def is_small(tree: Kernel) -> bool:
-    """True for a tree that is no plan, that REF runs soon, and that a driver compiles soon."""
+    """True for a tree of buffers alone that is no plan, that REF runs soon, and that a driver
+    compiles soon."""
     unrolled = sum(
         prod([loop.arg.extent.hi for loop in around if loop.arg.map in UNROLLED])
         for _, around in walk(tree.body)
     )
-    if unrolled > MOST_UNROLLED or fuzz.steps_of(tree) > MOST_STEPS:
+    has_images = any(param.space == "image" for param in tree.params)
+    if has_images or unrolled > MOST_UNROLLED or fuzz.steps_of(tree) > MOST_STEPS:
         return False
     with suppress(Illegal, SpecError):
         return len(as_plan(tree).launches) == 1
     return False
 
 
-def run(seed: int, launch: Callable[[Kernel, Sequence[Array], Mapping[str, int]], None]) -> str:
+Start = Callable[[Kernel, Sequence[Array], Mapping[str, int]], None]
+
+
+def run(seed: int, launch: Start) -> str:
     """One kernel after some actions, launched; what came of it: "ran", or why it was refused."""
     with arena():
-        kernel, tree, taken = transformed(seed, 8, random_action, is_small)
+        return run_tree(*transformed(seed, 8, random_action, is_small), launch, seed)
+
+
+def run_tree(
+    kernel: Kernel, tree: Kernel, taken: Sequence[str], launch: Start, seed: int = 0
+) -> str:
+    """The same for a kernel and what it is after the actions that were taken."""
+    with arena():
         if group_size(tree) < 2:
             return "no group"
         expected = arrays_for(kernel, seed)

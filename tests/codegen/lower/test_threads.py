@@ -13,6 +13,7 @@ from tinycore.codegen.lower.mapped import tasks
 from tinycore.codegen.lower.stores import copies
 from tinycore.codegen.lower.threads import group_size, threads
 from tinycore.codegen.optimize.edit import edit, find
+from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.runtime.ref import RefError, check_kernel
 from tinycore.uop.ops import Ops, UOp, arena
@@ -90,6 +91,14 @@ kernel one(X f32[4], Y f32[4,32])
     copy() T[] = X[g] @thread; wait T[]
     par a:32 @thread: Y[g, a] = T[]
 """
+
+
+def test_an_element_wider_than_a_vector_is_copied_alone() -> None:
+    narrow = replace(TARGET.caps, vector_bytes=4)
+    kernel = grouped(TURNED.replace("f32", "f64"), narrow, N=64)
+    x, y = random(64, 16, dtype=dtypes.float64), np.zeros((16, 64))
+    assert_runs(kernel, x, y)
+    assert np.array_equal(y, x.T)
 
 
 def test_a_tile_of_one_element_is_copied_by_the_first_thread() -> None:

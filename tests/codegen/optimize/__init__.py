@@ -44,7 +44,7 @@ def inputs(kernel: Kernel, seed: int) -> list[Array]:
     return found
 
 
-def assert_same(kernel: Kernel, other: Kernel | Plan, seed: int) -> None:
+def assert_same(kernel: Kernel, other: Kernel | Plan, seed: int, tolerance: float = 2e-5) -> None:
     """Both compute the same, `other` under the suspicious entry of REF."""
     wanted = inputs(kernel, seed)
     given = [array.copy() for array in wanted]
@@ -52,7 +52,7 @@ def assert_same(kernel: Kernel, other: Kernel | Plan, seed: int) -> None:
     run_kernel(kernel, wanted, variables)
     by_launches(check_kernel)(other, given, variables, seed)
     for want, found in zip(wanted, given, strict=True):
-        np.testing.assert_allclose(found, want, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(found, want, rtol=tolerance, atol=tolerance)
 
 
 def steps(kernel: Kernel, actions: Sequence[str], seed: int = 0) -> list[Kernel]:

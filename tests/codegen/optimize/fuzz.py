@@ -4,11 +4,14 @@
 """
 
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from random import Random
 
 from tests.codegen.optimize import assert_same, kernels, random_sizes
 from tests.ir import kernels_of
+from tests.shards import run_seeds
 from tinycore.codegen.optimize.actions import apply
 from tinycore.codegen.optimize.edit import Illegal, loads, loops_in
 from tinycore.codegen.optimize.heuristic import heuristic
@@ -25,6 +28,7 @@ from tinycore.uop.tree import Kernel, Plan, walk
 from tinycore.util import prod
 
 FACTORS = (1, 2, 3, 4, 5, 8, 16)
+LONGEST = 6000  # characters of a tree: beyond, LLVM takes long
 MOST_STEPS = 50_000  # that REF takes one by one, some 10 s: a copy in four loops has millions
 
 
@@ -81,10 +85,10 @@ def buffers_of(kernel: Kernel) -> list[UOp]:
 def _stage(name: str, kernel: Kernel, random: Random) -> str:
     """A tile of what is read in a loop: the box of it, or the axes that its index holds."""
     pairs = [(statement, around) for statement, around in walk(kernel.body) if around]
-    statement, around = random.choice(pairs)
+    statement, around = random.choice(pairs) if pairs else (kernel.body[0], ())
     reads = loads([statement])
-    if not reads:
-        return action("STAGE", "b0", around[0].arg.axis, "packed", "box")
+    if not reads or not pairs:
+        return action(name, "b0", "i0", "packed", "box")
     read = random.choice(reads)
     depth = random.randrange(len(around))
     inside = [loop.arg.axis for loop in around[depth + 1 :]]
@@ -116,11 +120,18 @@ def _update(name: str, kernel: Kernel, random: Random) -> str:
     used = {atom.name for index in store.arg.places[0].indices for atom in atoms(index)}
     axes = [loop.arg.axis for loop in around[depth + 1 :] if loop.arg.axis in used]
     layout = tuple([(axis,) for axis in axes])
-    return action(name, store.src[0].arg.name, around[depth].arg.axis, layout or "box")
+    return action(name, store.src[0].arg.name, around[depth].arg.axis, layout or ((),))
 
 
 def _factor_of(name: str, kernel: Kernel, random: Random) -> str:
-    return action(name, random.choice(buffers_of(kernel)).arg.name)
+    """Mostly a state that is combined: others have neither factors nor identities."""
+    every = buffers_of(kernel)
+    states = [buffer for buffer in every if buffer.init]
+    return action(name, random.choice(states + every[:1]).arg.name)
+
+
+def _place(name: str, kernel: Kernel, random: Random) -> str:
+    return action(name, random.choice(kernel.params).arg.name, "image")
 
 
 MAKERS = {
@@ -137,6 +148,7 @@ MAKERS = {
     "PEEL": _alone,
     "MASK": _alone,
     "OVERLAP": _factor,
+    "PLACE": _place,
 }
 
 
@@ -149,34 +161,56 @@ def steps_of(kernel: Kernel) -> int:
     return total
 
 
-def run(seed: int, length: int = 8, verbose: bool = False) -> int:
-    """One kernel and some legal actions on it; returns how many there were."""
+def is_small(tree: Kernel) -> bool:
+    """True for a tree that REF runs soon, and a compiler compiles soon."""
+    return len(show(tree)) <= LONGEST and steps_of(tree) <= MOST_STEPS
+
+
+def legal_actions(
+    kernel: Kernel,
+    random: Random,
+    length: int,
+    make: Callable[[Kernel, Random], str] | None = None,
+    fits: Callable[[Kernel], bool] = is_small,
+) -> Iterator[tuple[str, Kernel]]:
+    """Random actions that are legal one after the other, and the tree after each, which `fits`."""
+    tree, taken = kernel, 0
+    for _ in range(4 * length):
+        text = (make or random_action)(tree, random)
+        with suppress(Illegal):
+            changed = apply(tree, text)
+            if changed != tree and fits(changed):
+                tree = changed
+                taken += 1
+                yield text, tree
+        if taken == length:
+            return
+
+
+def run(seed: int, length: int = 8, verbose: bool = False) -> Counter[str]:
+    """One kernel and some legal actions on it; returns how often each was taken."""
     random = Random(seed)
     kernel = random.choice(list(kernels(**random_sizes(random)).values()))
-    tree, taken = kernel, list[str]()
-    for _ in range(4 * length):
-        text = random_action(tree, random)
-        try:
-            changed = apply(tree, text)
-        except Illegal:
-            continue
-        if len(show(changed)) > 8000 or steps_of(changed) > MOST_STEPS:
-            continue
-        tree = changed
-        taken.append(text)
+    tree, taken = kernel, Counter[str]()
+    for text, tree in legal_actions(kernel, random, length):
+        taken[name_of(text)] += 1
         if verbose:
             print(text)
             print(show(tree))
         check(tree, "action")
-        if len(taken) == length:
-            break
     assert_same(kernel, tree, seed)
     with suppress(Illegal):  # what stands beside a grid may have come after it
         assert_same(kernel, planned(tree), seed)
     again = parse(show(tree))["k"]
     assert isinstance(again, Kernel)
     assert canonical(again) == canonical(tree), "the text is another kernel"
-    return len(taken)
+    return taken
+
+
+def name_of(text: str) -> str:
+    """What an action does: its name, with the place if it is MAP."""
+    name, _, rest = text.removesuffix(")").partition("(")
+    return f"{name} {rest.split(', ')[-1]}" if name == "MAP" else name
 
 
 def run_heuristic(seed: int) -> None:
@@ -202,19 +236,8 @@ def planned(tree: Kernel) -> Plan:
     return plan
 
 
-def main(count: int, start: int = 0) -> None:
-    """Runs `count` seeds and tells those that fail."""
-    total = 0
-    for seed in range(start, start + count):
-        try:
-            total += run(seed)
-        except Exception as error:
-            print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}", flush=True)
-    print(f"{count} kernels, {total} actions")
-
-
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "show":
+    if sys.argv[1:2] == ["show"]:
         run(int(sys.argv[2]), verbose=True)
     else:
-        main(*map(int, sys.argv[1:]))
+        sys.exit(bool(run_seeds(run)[1]))

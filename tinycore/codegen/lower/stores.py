@@ -48,13 +48,13 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
         if statement.op is Ops.BLOCK and statement.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
         if statement.op is Ops.COPY:
-            return _loops(statement, caps, team)
+            return _loops(statement, caps.vector_bytes, team)
         return () if statement.op in (Ops.WAIT, Ops.FREE) else (statement,)
 
     return kernel._replace(body=edit(kernel.body, change))
 
 
-def _loops(copy: UOp, caps: Caps, team: int) -> Nodes:
+def _loops(copy: UOp, vector_bytes: int, team: int) -> Nodes:
     loops = [loop("par", name, extent, ()) for name, extent in copy.arg.box]
     *reads, stored = references([copy])
     down = [node for node in loops if stored.stride(node) == 1]
@@ -62,11 +62,11 @@ def _loops(copy: UOp, caps: Caps, team: int) -> Nodes:
     loops.sort(key=lambda node: (node in right, node in down))
     assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
     if loops and team > 1 and copy.arg.engine == "thread":
-        return (_by_threads(loops, assignment, team, caps.vector_bytes),)
-    lanes = caps.vector_bytes // copy.source.dtype.itemsize
+        return (_by_threads(loops, assignment, team, vector_bytes),)
+    lanes = vector_bytes // copy.source.dtype.itemsize
     ends = [one for one in loops[-2:] if one.extent.is_const and one.extent.const >= lanes > 1]
     if len(down) * len(right) != 1 or [*down, *right] != ends:
-        return nest(loops, assignment, caps.vector_bytes)
+        return nest(loops, assignment, vector_bytes)
     found = _turned(*ends, assignment, lanes)
     for outer in reversed(loops[:-2]):
         found = (outer.over(found),)
@@ -96,10 +96,10 @@ def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: 
     """A loop in which each thread copies some neighbours, as often as it takes."""
     shared = [refit(one, map="thread") for one in loops]
     [whole] = flat(nest(shared, assignment, 0), "thread")
-    lanes = vector_bytes // assignment.source.dtype.itemsize
+    lanes = max(vector_bytes // assignment.source.dtype.itemsize, 1)
     turns = tiled(tiled(whole, 1 if extent_of(loops[-1]) % lanes else lanes), team)
-    thread, vector = turns.source, turns.source.source
-    rounds = refit(turns, map="reg").over((refit(vector, map="vec"),))
+    thread = turns.source
+    rounds = refit(turns, map="reg").over((refit(thread.source, map="vec"),))
     return refit(thread, map="thread").over((rounds,))
 
 
