@@ -167,7 +167,7 @@ def pad(node: UOp, pairs: Iterable[Pair], fill: Scalar = 0) -> UOp:
 
 
 def _simple(pairs: Iterable[Pair]) -> Pairs:
-    return tuple([(simplest(first), simplest(second)) for first, second in pairs])
+    return tuple((simplest(first), simplest(second)) for first, second in pairs)
 
 
 def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
@@ -178,7 +178,7 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
         if min(as_index(begin).lo, as_index(end - begin).lo, upper(extent) - upper(end)) < 0:
             found = f"shrink: box {box} does not lie in shape {old}"
             raise ShapeError(f"{found}; expected 0 <= begin <= end <= extent. Pad first.")
-    if box == tuple([(0, extent) for extent in old]):
+    if box == tuple((0, extent) for extent in old):
         return node
     return node.under(Ops.SHRINK, box)
 

@@ -156,7 +156,7 @@ class Rule(NamedTuple):
         for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
             wanted = {name: bound[name] for name in parameters(self.function) if name in bound}
             new: Result = self.function(**wanted)
-            if new is not None and new is not node:
+            if new and new is not node:
                 return new
         return None
 
@@ -242,7 +242,7 @@ class PatternMatcher:
         for rule in rules:
             counters.attempts += 1
             new = rule.apply(node, ctx)
-            if new is not None:
+            if new:
                 counters.fired[rule.name] += 1
                 counters.last.append(rule.name)
                 return new
@@ -290,7 +290,7 @@ def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "r
             elif node not in done:
                 old = node.over(tuple([done[source] for source in needed]))
                 new = pm.rewrite(old, ctx, counters)
-                if new is None:
+                if not new:
                     done[node] = done[old] = old
                 else:
                     became[node] = (new,)

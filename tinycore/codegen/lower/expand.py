@@ -16,7 +16,7 @@ from tinycore.codegen.lower.stores import loops_along, nest
 from tinycore.codegen.optimize.edit import atom_of, changed, edit, loops_in
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
-from tinycore.uop.index import Atom, Index, as_index, make
+from tinycore.uop.index import Index, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, WARP, Lowered
 from tinycore.uop.ops import CASTS, Ops, UOp, postorder
 from tinycore.uop.tree import MONOIDS, Access, BufferArg, Kernel, operands, store
@@ -28,8 +28,8 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel of plain loops, IFs, LETs and stores."""
-    loops = [node.arg for node in loops_in(kernel.body)]
-    team = max((arg.extent.hi for arg in loops if arg.map == "thread"), default=1)
+    loops = loops_in(kernel.body)
+    team = max((one.extent.hi for one in loops if one.map == "thread"), default=1)
     expander = Expander(kernel, caps, team)
     expander.body(kernel.body)
     COUNTERS["expand"].visits += expander.visits
@@ -37,7 +37,7 @@ def expand(kernel: Kernel, caps: Caps) -> Lowered:
         kernel.name,
         kernel.params,
         tuple(node.replace(dtype=dtypes.int64) for node in kernel.variables),
-        grid=tuple(arg.extent for arg in loops if arg.map == "grid"),
+        grid=tuple(one.extent for one in loops if one.map == "grid"),
         group=(as_index(team),) if team > 1 else (),
         scratch_bytes=expander.most_bytes,
         uops=tuple(expander.stack[0].body),
@@ -72,7 +72,7 @@ class Expander(Indices):
         self.used_bytes = self.most_bytes = self.visits = 0
         storage = self.storage = plan(kernel)
         self.buffers = {buffer: buffer for buffer in storage}
-        self.order = cache(_sources_first)
+        self.order = cache(lambda value: postorder([value], operands))
         self.offset = cache(lambda buffer, access: storage[buffer].offset(access))
 
     def body(self, statements: Iterable[UOp]) -> None:
@@ -81,7 +81,7 @@ class Expander(Indices):
         for statement in statements:
             self.visits += 1
             run = _STATEMENTS.get(statement.op)
-            if run is None:
+            if not run:
                 what = f"{statement.op.name} has no lowering for this target"
                 raise Unsupported(f"lower: {what}; expected loops and plain stores")
             run(self, statement)
@@ -101,30 +101,31 @@ class Expander(Indices):
         self.append(statement.replace(tag=self.moment()))
 
     def loop(self, statement: UOp) -> None:
-        """A LOOP, by its map; no index holds the axis of a single iteration."""
-        run = _LOOPS.get(statement.map, Expander.serial)
-        run(self, statement, atom_of(statement))
+        """A LOOP, by its map."""
+        _LOOPS.get(statement.map, Expander.serial)(self, statement)
 
-    def repeated(self, statement: UOp, atom: Atom | None) -> None:
-        """The body once for each number."""
+    def repeated(self, statement: UOp) -> None:
+        """The body once for each number; no index holds the axis of a single iteration."""
+        atom = atom_of(statement)
         for number in range(statement.extent.const):
             self.copied[atom] = make(number)
             self.body(statement.src)
         self.copied.pop(atom, None)
 
-    def along(self, statement: UOp, lane: Atom | None) -> None:
+    def along(self, statement: UOp) -> None:
         """The body once, for all lanes."""
-        assert lane is not None, "lower: one lane is no vector"
+        lane = atom_of(statement)
+        assert lane, "lower: one lane is no vector"
         self.lane, self.lanes = lane, lane.hi + 1
         self.now[lane] = self.steps(1, self.lanes, dtypes.int32)
         self.body(statement.src)
         self.lane, self.lanes = None, 1
 
-    def serial(self, statement: UOp, atom: Atom | None) -> None:
+    def serial(self, statement: UOp) -> None:
         """A loop of the program."""
         extent = self.value(self.bind(statement.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.moment())
-        self.now[atom] = head
+        self.now[atom_of(statement)] = head
         least = self.team if statement.map == "thread" else 1
         self._scoped(head, statement, statement.extent.lo < least)
 
@@ -182,7 +183,7 @@ class Expander(Indices):
             if leaf:
                 done[node] = leaf(self, node)
                 continue
-            src = tuple([done.get(source, source) for source in node.src])
+            src = tuple([done[source] for source in node.src])
             if node.op is Ops.DOT:
                 lanes = [self.splat(part, self.lanes) for part in src]
                 done[node] = self.put(node.over(tuple(lanes)))
@@ -191,7 +192,7 @@ class Expander(Indices):
                 done[node] = self.put(UOp(node.op, dtype, src))
             else:
                 done[node] = self.apply(node.op, *src, tag=node.tag)
-        return done.get(value, value)
+        return done[value]
 
     def changed(self, *buffers: UOp) -> int:
         """Note that buffers hold something new from now on; the moment of that."""
@@ -314,7 +315,7 @@ class Expander(Indices):
         # a lane outside is one that its mask leaves out
         inside = [min(max(element, 0), last) for element in self._elements(spot)]
         places = [divmod(element, width) for element in inside]
-        units = dedup([unit for unit, _ in places])
+        units = dedup(unit for unit, _ in places)
         parts = [self._load(spot.buffer, width, make(unit)) for unit in units]
         lanes = [width * units.index(unit) + lane for unit, lane in places]
         return self.merge(parts, tuple(lanes))
@@ -325,7 +326,7 @@ class Expander(Indices):
         count = value.lanes
         places = enumerate(elements)
         lane_of = {one: lane % count for lane, one in places if 0 <= one < storage.size}
-        for unit in dedup([element // storage.width for element in lane_of]):
+        for unit in dedup(element // storage.width for element in lane_of):
             inside = range(storage.width)
             lanes = [lane_of.get(unit * storage.width + k, count + k) for k in inside]
             parts = [value]
@@ -354,14 +355,9 @@ _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
 }
 
 _LEAVES: dict[Ops, Callable[[Expander, UOp], UOp]] = {
+    Ops.CONST: lambda expander, node: node,
     Ops.LET: lambda expander, node: expander.now[node],
     Ops.LOAD: Expander.load,
     Ops.INDEX: Expander.index,
     Ops.MASK: lambda expander, node: expander.mask(node.arg),
 }
-
-
-def _sources_first(value: UOp) -> list[UOp]:
-    """What an expression is computed from, and itself, but for constants."""
-    nodes = postorder([value], operands)
-    return [node for node in nodes if not node.is_const]

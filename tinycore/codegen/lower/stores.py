@@ -17,9 +17,9 @@ from tinycore.codegen.optimize.edit import edit, is_inside, placed, refit, renew
 from tinycore.codegen.optimize.split import tiled
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.tree import (
     DEPENDENT,
     MONOIDS,
