@@ -267,8 +267,8 @@ def contiguous(node: UOp, number: int) -> UOp:
 def device_of(node: UOp) -> str:
     """The device that a value is computed on, or "" if nothing it reads lies on one."""
     for inner in reversed(toposort([node])):
-        if inner.is_buffer or inner.op is Ops.COPY:
-            return str(inner.arg if inner.op is Ops.COPY else inner.arg.device)
+        if inner.is_buffer or inner.is_copy:
+            return str(inner.arg if inner.is_copy else inner.arg.device)
     return ""
 
 

@@ -200,6 +200,7 @@ class UOp(Arithmetic):
     is_let = property(lambda node: node.op is Ops.LET)
     is_load = property(lambda node: node.op is Ops.LOAD)
     is_store = property(lambda node: node.op is Ops.STORE)
+    is_copy = property(lambda node: node.op is Ops.COPY)
     is_reduce = property(lambda node: node.op is Ops.REDUCE)
 
     @property

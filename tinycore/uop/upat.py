@@ -227,10 +227,6 @@ class PatternMatcher:
     def __add__(self, other: PatternMatcher) -> PatternMatcher:
         return PatternMatcher(self.rules + other.rules)
 
-    def candidates(self, node: UOp) -> list[Rule]:
-        """The rules that may fit a node with such an op and such sources."""
-        return [rule for rule in self.rules if rule.pattern.may_fit(node)]
-
     def rewrite(self, node: UOp, ctx: Any = None, counters: Counters | None = None) -> Result:
         """What the first fitting rule makes of `node` alone, or None."""
         counters = counters or Counters()
@@ -238,7 +234,8 @@ class PatternMatcher:
         shape = (node.op, *[source.op for source in node.src])
         rules = self._by_shape.get(shape)
         if rules is None:
-            rules = self._by_shape[shape] = self.candidates(node)
+            rules = [rule for rule in self.rules if rule.pattern.may_fit(node)]
+            self._by_shape[shape] = rules
         for rule in rules:
             counters.attempts += 1
             new = rule.apply(node, ctx)

@@ -18,7 +18,7 @@ from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop.index import Index, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, WARP, Lowered
-from tinycore.uop.ops import CASTS, Ops, UOp, postorder
+from tinycore.uop.ops import CASTS, Nodes, Ops, UOp, postorder
 from tinycore.uop.tree import MONOIDS, Access, BufferArg, Kernel, operands, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import dedup, round_up
@@ -216,19 +216,14 @@ class Expander(Indices):
         fill = node.const_like(node.arg.fill)
         spots = self._spots(node.source, node.arg)
         parts = [self._read(spot, fill) for spot in spots]
-        if node.source.space == WARP:
-            return self._exchanged(node, *parts)
+        if node.source.space == WARP:  # what the thread at the index holds
+            number = self.value(self.bind(*node.arg.indices))
+            if not number.is_loop:
+                return self.put(UOp(Ops.EXCHANGE, parts[0].dtype, (*parts, number)))
         if len(parts) == 1:
             return parts[0]
         lanes = range(len(parts))
         return self.merge(parts, tuple(lanes))
-
-    def _exchanged(self, node: UOp, held: UOp) -> UOp:
-        """What the thread at the index of a LOAD holds."""
-        number = self.value(self.bind(*node.arg.indices))
-        if number.is_loop:
-            return held
-        return self.put(UOp(Ops.EXCHANGE, held.dtype, (held, number)))
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""
@@ -276,7 +271,7 @@ class Expander(Indices):
     def _write(self, spot: Spot, value: UOp) -> None:
         value = self.splat(value, spot.lanes)
         if not spot.width:
-            masked = [] if spot.test is TRUE else [self.splat(spot.test, spot.lanes)]
+            masked = [] if spot.test is TRUE else [spot.test]
             self._store(spot.buffer, spot.offset, value, *masked)
             return
         if spot.test is not TRUE:
@@ -285,8 +280,7 @@ class Expander(Indices):
 
     def _load(self, buffer: UOp, lanes: int, place: Index, *masked: UOp) -> UOp:
         """A load, as far out as it crosses no firm block and no store to `buffer`."""
-        is_whole, *address = self._address(buffer, lanes, place)
-        src = *address, *[self.splat(node, lanes) for node in masked]
+        is_whole, src = self._access(buffer, lanes, place, masked)
         outermost, block = self.deepest(src), self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
@@ -294,18 +288,18 @@ class Expander(Indices):
         node = UOp(Ops.LOAD, buffer.dtype.vec(lanes), src, is_whole, tag)
         return node if node in self.home else self.append(node, block)
 
-    def _store(self, buffer: UOp, place: Index, value: UOp, *masked: UOp) -> None:
-        is_whole, *address = self._address(buffer, value.lanes, place)
-        src = *address, value, *masked
-        node = UOp(Ops.STORE, dtypes.void, src, is_whole, self.changed(buffer))
-        self.append(node)
+    def _store(self, buffer: UOp, place: Index, *stored: UOp) -> None:
+        is_whole, src = self._access(buffer, stored[0].lanes, place, stored)
+        self.append(UOp(Ops.STORE, dtypes.void, src, is_whole, self.changed(buffer)))
 
-    def _address(self, buffer: UOp, lanes: int, place: Index) -> tuple[bool, UOp, UOp]:
-        """If the offset of the first lane is a multiple of the lanes, the buffer, that offset."""
+    def _access(self, buffer: UOp, lanes: int, place: Index, more: Nodes) -> tuple[bool, Nodes]:
+        """If the offset of the first lane is a multiple of the lanes; the buffer, that offset and
+        what else is loaded or stored."""
         first = self.first(place)
         factors = [factor for _, factor in first.terms]
         is_whole = gcd(first.const, *factors) % lanes == 0
-        return is_whole, self.buffers[buffer], self.same(first)
+        src = self.buffers[buffer], self.same(first), *[self.splat(node, lanes) for node in more]
+        return is_whole, src
 
     # registers
 

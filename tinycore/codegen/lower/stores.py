@@ -46,7 +46,7 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
     def change(statement: UOp) -> Nodes:
         if statement.op is Ops.BLOCK and statement.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
-        if statement.op is Ops.COPY:
+        if statement.is_copy:
             return _loops(statement, caps, team)
         return () if statement.op in (Ops.WAIT, Ops.FREE) else (statement,)
 

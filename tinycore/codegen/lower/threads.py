@@ -184,7 +184,10 @@ class _Sync:
                 for _ in range(1 + self._repeats(statement)):  # the second round meets the first
                     statement = statement.over(self.body(statement.src, does))
             since |= does
-            out.append(self._alone(statement))
+            if statement.is_store and statement.source.space not in OWN:
+                # what all threads would write to memory is written by the first
+                statement = loop("par", fresh("first", self.taken), 1, [statement], "thread")
+            out.append(statement)
         return tuple(out)
 
     def _repeats(self, statement: UOp) -> bool:
@@ -199,9 +202,3 @@ class _Sync:
             changes = {statement}
         loaded = {(one, False) for one in read([statement]) & self.shared}
         return loaded | {(one, True) for one in changes & self.shared}
-
-    def _alone(self, statement: UOp) -> UOp:
-        """What all threads would write to memory is written by the first."""
-        if not statement.is_store or statement.source.space in OWN:
-            return statement
-        return loop("par", fresh("first", self.taken), 1, [statement], "thread")

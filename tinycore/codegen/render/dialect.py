@@ -134,7 +134,7 @@ class Dialect(NamedTuple):
         if self.is_bits(dtype):
             return self.literal(int(dtype.to_bits(value)), to_dtype(f"uint{dtype.bits}"))
         if dtype in NARROW:
-            exact = float(dtype.constant(value))
+            exact = float(dtype.decode(dtype.to_bits(value).view(dtype.storage)))
             return self.converted(dtype, self.literal(exact, dtypes.float32))
         if dtype.is_float:
             return self._float(value if dtype.itemsize == 8 else c_float(value).value, dtype)

@@ -73,7 +73,7 @@ class Frame:
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
-        copied = [s.source for s in statements if s.op is Ops.COPY]
+        copied = [s.source for s in statements if s.is_copy]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.filled = {buffer for buffer in copied if buffer.space != GLOBAL}
