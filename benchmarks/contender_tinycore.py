@@ -12,47 +12,14 @@ from numpy.typing import NDArray
 import tinycore
 from benchmarks.cases import Case, Sets, converted
 from benchmarks.checks import overwrite
-from benchmarks.formulas import LAUNCHES
-from benchmarks.models import HEAD, Block, blocks, labels, place
+from benchmarks.methods import FORMULAS, Call, block_of
+from benchmarks.models import blocks, labels, place
 from tinycore import Device, GlobalCounters, Tensor, TinyJit, Variable
 from tinycore.engine.cell import buffer_of
 from tinycore.nn import Linear
 from tinycore.nn.demo import Net
 from tinycore.nn.optim import Adam
 from tinycore.nn.state import get_parameters
-
-Call = Callable[..., Any]
-
-
-def _many(x: Tensor) -> Tensor:
-    for _ in range(LAUNCHES):
-        x = (x * 1.01).contiguous()
-    return x
-
-
-def _heads(x: Tensor) -> Tensor:
-    return x.reshape(x.shape[0], -1, HEAD).transpose(0, 1)
-
-
-def _block(x: Tensor, by: Block, attend: Call) -> Any:
-    inner = x.layernorm() * by.norm1 + by.shift1
-    inner = inner.linear(by.joined.T, by.joined_bias)
-    mixed = attend(*map(_heads, inner.chunk(3, 1)))
-    joined = mixed.transpose(0, 1).reshape(x.shape)
-    x = x + joined.linear(by.out.T, by.out_bias)
-    inner = x.layernorm() * by.norm2 + by.shift2
-    inner = inner.linear(by.wide.T, by.wide_bias).gelu()
-    return x + inner.linear(by.narrow.T, by.narrow_bias)
-
-
-def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return q.scaled_dot_product_attention(k, v, is_causal=True)
-
-
-def _transformer(x: Tensor, *weights: Tensor) -> Tensor:
-    for block in blocks(weights):
-        x = _block(x, block, _causal)
-    return x
 
 
 def _decode(x: Tensor, at: Any, *weights: Tensor) -> Tensor:
@@ -65,25 +32,8 @@ def _decode(x: Tensor, at: Any, *weights: Tensor) -> Tensor:
             keys, values = [caches[number, part, :, : at + 1] for part in (0, 1)]
             return q.scaled_dot_product_attention(keys, values)
 
-        x = _block(x, block, attend)
+        x = block_of(x, block, attend)
     return x
-
-
-FORMULAS: dict[str, Call] = {
-    "matmul": lambda a, b: a @ b,
-    "linear": lambda x, w: x @ w.T,
-    "gemv": lambda a, x: a @ x,
-    "chain": lambda x, y: ((2 * x + 1).relu() * y + x.exp() / 2).tanh(),
-    "sum": lambda x: x.sum(),
-    "row_sums": lambda x: x.sum(1),
-    "softmax": lambda x: x.softmax(1),
-    "layernorm": lambda x: x.layernorm(),
-    "convolution": lambda x, w: x.conv2d(w, padding=1),
-    "depthwise": lambda x, w: x.conv2d(w, padding=1, groups=w.shape[0]),
-    "attention": lambda q, k, v: q.scaled_dot_product_attention(k, v),
-    "launches": _many,
-    "transformer": _transformer,
-}
 
 
 class Perceptron:

@@ -132,6 +132,21 @@ def test_scores_of_few_steps_are_evaluated_where_they_are_read() -> None:
     assert max(node.size for node in temporaries(stored)) == 2 * 256 * 256
 
 
+def test_scores_of_few_steps_count_what_is_read_not_what_that_is_a_part_of() -> None:
+    whole = graph.reshape(leaf(90, 3 * 8 * 32), (90, 3, 8, 32))
+    parts = [graph.shrink(whole, ((0, 90), (k, k + 1), (0, 8), (0, 32))) for k in range(3)]
+    query, key, value = (graph.permute(graph.reshape(one, (90, 8, 32)), (1, 0, 2)) for one in parts)
+    y = nets.attention(query, key, value)
+    assert temporaries(counted(y)) == []
+
+
+def test_a_copy_takes_no_axes_of_rows() -> None:
+    query, key, value = (leaf(8, 256, 32) for _ in range(3))
+    y = graph.permute(nets.attention(query, key, value), (1, 0, 2))
+    schedule = counted(graph.contiguous(graph.reshape(y, (256, 256)), 0))
+    assert [node.size for node in temporaries(schedule)] == [8 * 256 * 32]
+
+
 def test_a_short_matmul_before_another_is_stored() -> None:
     hidden = matmul(leaf(64, 64), leaf(64, 32))
     assert len(counted(matmul(hidden, leaf(32, 64))).kernels) == 2

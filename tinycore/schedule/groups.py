@@ -26,15 +26,16 @@ class Group:
 
     `extents` are those of its parallel loops, `dims` the dimensions of each stage that these are,
     `nodes` what it computes or reads, `bits` the numbers of its stages, `before` those of all that
-    must run earlier. A contraction keeps its axes for `tiles`. Each of the `loops` stores stages of
-    equal inner dimensions.
+    must run earlier. A contraction keeps its axes for `tiles`; a reader takes at most `may_drop` of
+    the iterations, none of a group with reductions inside others. Each of the `loops` stores stages
+    of equal inner dimensions.
     """
 
     axes: Indices
     stages: list[Stage]
     loops: list[list[Stage]]
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, limits: Limits) -> None:
         depends = Dependence()
         inside = [depends[node] for node in reductions(stage.value) if node is not stage.value]
         free = () if stage.scatters else stage.wide
@@ -42,8 +43,11 @@ class Group:
         self.dims: Dims = {stage: dims}
         self.extents = pick(stage.shape, dims)
         self.nodes = {stage.node, *stage.reads}
-        self.contracts = _contracts(stage, depends)
-        self.tiles = self.contracts and not inside
+        contracts = _contracts(stage, depends)
+        self.tiles = contracts and not inside
+        self.may_drop = limits.contraction_axes if contracts else limits.row_axes
+        if inside:
+            self.may_drop = 1
         self.bits = 1 << stage.number
         self.before = 0
 
@@ -136,7 +140,7 @@ class Grouping:
             done |= group.bits
 
     def _place(self, stage: Stage) -> None:
-        group = stage.group = Group(stage)
+        group = stage.group = Group(stage, self.limits)
         sources = self._known(stage.reads)
         read = {one.group for one in sources}
         for other in read:
@@ -173,7 +177,7 @@ class Grouping:
         group.dims = {**mine, **theirs}
         group.nodes = nodes
         group.bits |= other.bits
-        group.contracts |= other.contracts
+        group.may_drop = min(group.may_drop, other.may_drop)
         for stage in theirs:
             stage.group = group
         self.groups.remove(other)
@@ -202,8 +206,7 @@ class Grouping:
         work = inner * size(stage.steps.extents) if inner > 1 else 1
         if kept < limits.units and (dropped > 1 or work > limits.row):
             return False
-        may_drop = limits.contraction_axes if group.contracts else limits.row_axes
-        return dropped <= may_drop and (inner <= limits.contraction_axes or not reader.tiles)
+        return dropped <= group.may_drop and (inner <= limits.contraction_axes or not reader.tiles)
 
     def _is_shared(self, group: Group, sibling: Group) -> bool:
         """True if two groups read the same large data in the same loops, or a launch costs more

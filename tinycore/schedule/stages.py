@@ -16,9 +16,11 @@ from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.index import Shape, axes_over, size, upper_shape
 from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.tree import Access, buffer, gathered, load
+from tinycore.util import prod
 
 T = TypeVar("T")
 _NO_STEPS = Inner((), (), "")
+_PART = 4  # of what is read, a result is at least one in so many
 
 
 def pick(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
@@ -205,15 +207,24 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> Iterable[
 
 
 def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
-    """True if the result is as large as what it reads, or if it is small and its readers merge."""
+    """True if the result is as large as what it reads; if its readers merge, also if it is small or
+    a part of that."""
     users = {user for user, _ in reads}
     spaces = {_space(*read, limits) for read in reads}
     reducing = [user for user in users if user.reduces]
     held = [len({user.node, stage.node, *user.reads, *stage.reads}) for user in users]
     if () in spaces or not reducing or max(held) > limits.buffers:
         return False
-    merge = len(spaces) == 1 and 1 < len(reducing) == len(users) and stage.size <= limits.tiny
-    return merge or stage.size >= sum([read.size for read in stage.reads])
+    merge = len(spaces) == 1 and 1 < len(reducing) == len(users)
+    read_size = sum([_read_size(*read) for read in stage.reads.items()])
+    if merge and stage.size <= limits.tiny:
+        return True
+    return stage.size * (_PART if merge else 1) >= read_size
+
+
+def _read_size(node: UOp, places: Iterable[Indices]) -> int:
+    """At most so many elements of a node are read."""
+    return min(node.size, sum([prod([index.hi - index.lo + 1 for index in at]) for at in places]))
 
 
 def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from tests.codegen.harness import Built, random, run, target
+from tests.codegen.harness import Built, kernel_of, random, render, run, target
 from tests.ir.cases import CASES, Case, by_launches, run_case
 from tinycore.runtime.contract import Unsupported
 from tinycore.uop.ops import Ops, toposort
@@ -83,3 +83,28 @@ def test_a_tile_is_transposed_along_its_source_and_a_rest(n: int, k: int) -> Non
     expected = 2 * b
     expected[n - 1] = 14.0
     assert np.array_equal(y, expected.T)
+
+
+ACROSS = """
+kernel across(X f32[M,N], Y f32[2,N,M])
+  par b:2
+    buf T f32[N,M] packed
+    copy(i:M, j:N) T[j,i] = X[i,j] * 2.0 @loop
+    wait T
+    par j:N: par i:M: Y[b,j,i] = T[j,i]
+"""
+
+
+@pytest.mark.parametrize("rows", [3, 4, 8, 11])
+@pytest.mark.parametrize("columns", [4, 7, 8])
+def test_a_copy_across_turns_squares_of_registers(rows: int, columns: int) -> None:
+    x, y = random(rows, columns), np.zeros((2, columns, rows), np.float32)
+    kernel = kernel_of(ACROSS, M=rows, N=columns)
+    Built(kernel, target(vector_bytes=16))(x, y)
+    np.testing.assert_array_equal(y, np.stack([2 * x.T] * 2))
+
+
+def test_columns_of_a_square_share_what_they_zip() -> None:
+    lowered, _ = render(kernel_of(ACROSS, M=16, N=16))
+    zips = [node for node in lowered.uops if node.op is Ops.SHUFFLE and len(node.src) == 2]
+    assert len(zips) == 16 * 4

@@ -401,6 +401,35 @@ def test_a_value_of_memory_that_is_stored_to_since_is_kept() -> None:
     steps(read(text), ["REORDER(i, j)"])
 
 
+BESIDE = """
+kernel k(X f32[4,6], m f32[4], g f32[6], W f32[6,5], Y f32[4,5])
+  par i:4
+    n = m[i] * 2.0
+    par j:5
+      buf u f32[6] reg
+      par q:6: u[q] = W[q,j]
+      buf s f32[] reg = sum
+      red e:6: s += {value} * u[e]
+      Y[i,j] = s
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "copied"),
+    [
+        ("exp(X[i,e] - m[i]) * g[e]", "exp(X[i, X.packed.0] - m[i]) * g[X.packed.0]"),
+        ("(X[i,e] - n)", "X[i, X.packed.0]"),  # what is computed around
+        ("(X[i,e] - m[3 - i])", "X[i, X.packed.0]"),  # at a place of its own
+        ("(X[i,e] - g[e | e < 4])", "X[i, X.packed.0]"),  # under a mask of its own
+        ("(X[i,e] - u[e])", "X[i, X.packed.0]"),  # of what is stored to
+    ],
+)
+def test_a_copy_computes_what_stands_at_the_indices_of_its_element(value: str, copied: str) -> None:
+    kernel = read(BESIDE.format(value=value))
+    staged = steps(kernel, ["STAGE(X, j, packed, box)"])[-1]
+    assert f"X.packed[X.packed.0] = {copied} @loop" in show(staged)
+
+
 def test_a_reader_under_a_condition_is_no_loop_to_merge_with() -> None:
     text = """
     kernel k(X f32[4], Y f32[4], n in 0..3)

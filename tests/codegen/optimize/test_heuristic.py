@@ -69,6 +69,39 @@ kernel k(Q f32[6,52,8], K f32[6,20,8], V f32[6,20,8], Y f32[6,52,8])
       par d:8: o[d] += p * V[h,n'',d]
     par d':8: Y[h,i,d'] = o[d'] / l
 """,
+    # what stands beside an element at its place is computed with it in the copy
+    "normalised": """
+kernel k(X f32[24,64], m f32[24], r f32[24], g f32[64], W f32[64,40], Y f32[24,40])
+  par i:24, j:40
+    buf s f32[] reg = sum
+    red k:64
+      v = (X[i,k] - m[i]) * r[i]
+      s += v * g[k] * W[k,j]
+    Y[i,j] = s
+""",
+    # stored along another axis than read: squares of registers are turned
+    "turned": """
+kernel k(X f32[3,10,12], b f32[10], Y f32[3,12,10])
+  par n:3, j:12, i:10: Y[n,j,i] = X[n,i,j] + b[i]
+""",
+    # along x, though images would divide: a padded window is copied once for all that share it
+    "padded": """
+kernel k(X f32[8,16,13,13], G f32[16,16,3,3], Y f32[8,16,13,13])
+  par n:8, o:16, y:13, x:13
+    buf s f32[] reg = sum
+    red c:16: red ky:3: red kx:3
+      v = X[n,c,y+ky-1,x+kx-1 | y+ky >= 1, y+ky < 14, x+kx >= 1, x+kx < 14]
+      s += v * G[o,c,ky,kx]
+    Y[n,o,y,x] = s
+""",
+    # a few rows: what is left of their columns is masked, not copied
+    "few_rows": """
+kernel k(A f32[4,16], B f32[16,33], C f32[4,33])
+  par i:4, j:33
+    buf s f32[] reg = sum
+    red k:16: s += A[i,k] * B[k,j]
+    C[i,j] = s
+""",
     # rows for the scores, more than a window over rows has registers for: that gets lanes alone
     "scores_and_window": """
 kernel k(Q f32[48,8], K f32[20,8], X f32[50,8], W f32[3,8], Y f32[48,8])

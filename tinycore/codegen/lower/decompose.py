@@ -170,23 +170,22 @@ def exp(x: UOp) -> UOp:
     """e to the power x: within 1.1 ULP, subnormal results and overflow included.
 
     x = n*ln2 + r with |r| <= ln2/2; e^r = 1 + r + r^2*q(r). The product with 2^n is made in two
-    halves, so that neither leaves the range of normal numbers.
+    halves, so that neither leaves the range of normal numbers: n and both biases are in the last
+    bits of a rounded number, and moved to where the fields of the exponents are.
     """
     row = FORMATS[x.dtype]
     low, high = row.exp_range
     x = (x < low).where(low, x)
     x = (x.const_like(high) < x).where(high, x)
-    rounding = 1.5 * 2.0**row.mantissa
+    rounding = 1.5 * 2.0**row.mantissa + 2 * row.bias
     shifted = fused(x * LOG2_E + rounding)
     whole = shifted - rounding
-    n = bits(shifted) - ((2 * (row.bias + row.mantissa) + 1) << (row.mantissa - 1))
+    both = bits(shifted) << row.mantissa
+    half = (both >> 1) & ((2 * row.bias + 1) << row.mantissa)
     r = fused(whole * -row.ln2[0] + x)
     r = fused(whole * -row.ln2[1] + r)
     power = fused(r * r * polynomial(r, row.exp_coefficients) + r) + 1.0
-    half = n >> 1
-    for part in (half, n - half):
-        power = power * number((part + row.bias) << row.mantissa, x.dtype)
-    return power
+    return power * number(half, x.dtype) * number(both - half, x.dtype)
 
 
 def log(x: UOp) -> UOp:

@@ -96,7 +96,21 @@ class Blocks:
             return const(first.arg, dtype)
         if lanes == tuple(range(first.lanes)) and not others:
             return first
+        count, lane = len(parts), lanes[0]
+        is_column = lanes == tuple(range(lane, count * count, count)) and count > 2
+        if is_column and first.lanes == count and _is_power(count):
+            return self._column(parts, lane, count)
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))
+
+    def _column(self, parts: Sequence[UOp], lane: int, size: int) -> UOp:
+        """One lane of each part; columns share the halves of parts that they zip."""
+        if size == 1:
+            return parts[lane]
+        count = len(parts)
+        zipped = [self._column(parts, lane // 2 + k, size // 2) for k in (0, count // 2)]
+        begin = lane % 2 * (count // 2)
+        lanes = [k + side for k in range(begin, begin + count // 2) for side in (0, count)]
+        return self.put(UOp(Ops.SHUFFLE, parts[0].dtype, tuple(zipped), tuple(lanes)))
 
     def narrow(self, node: UOp, dtype: DType) -> UOp:
         """Integers as `dtype`, the type of one lane, which they fit."""

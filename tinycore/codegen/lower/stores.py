@@ -26,6 +26,7 @@ from tinycore.uop.tree import (
     Access,
     Kernel,
     StoreArg,
+    buffer,
     dependents,
     let,
     load,
@@ -55,12 +56,40 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
 
 def _loops(copy: UOp, caps: Caps, team: int) -> Nodes:
     loops = [loop("par", name, extent, ()) for name, extent in copy.arg.box]
-    reads = [one for one in references([copy]) if not one.is_store][:1]
-    loops.sort(key=lambda node: any(one.stride(node) == 1 for one in reads))
+    *reads, stored = references([copy])
+    down = [node for node in loops if stored.stride(node) == 1]
+    right = [node for one in reads[:1] for node in loops if one.stride(node) == 1]
+    loops.sort(key=lambda node: (node in right, node in down))
     assignment = refit(copy, box=(), engine="").replace(op=Ops.STORE)
     if loops and team > 1 and copy.arg.engine == "thread":
         return (_by_threads(loops, assignment, team, caps.vector_bytes),)
-    return nest(loops, assignment, caps.vector_bytes)
+    lanes = caps.vector_bytes // copy.source.dtype.itemsize
+    ends = [one for one in loops[-2:] if one.extent.is_const and one.extent.const >= lanes > 1]
+    if len(down) * len(right) != 1 or [*down, *right] != ends:
+        return nest(loops, assignment, caps.vector_bytes)
+    found = _turned(*ends, assignment, lanes)
+    for outer in reversed(loops[:-2]):
+        found = (outer.over(found),)
+    return found
+
+
+def _turned(down: UOp, right: UOp, made: UOp, lanes: int) -> Nodes:
+    """A copy that stores along one loop and reads along another: squares of registers, read by rows
+    and stored by columns, and what is left of both."""
+    squares, *last = _along_lanes(down.over((right.over((made,)),)), lanes)
+    row = refit(squares.source, map="reg")
+    columns, *others = _along_lanes(row.source, lanes)
+    column = columns.source
+    [made] = column.src
+    square = buffer(f"{made.source.name}.turned", made.source.dtype, (lanes, lanes), "reg")
+    place = Access((row.index, column.index))
+    read = row.over((column.over((store(square, place, made.src[1]),)),))
+    turned = made.over((made.source, load(square, place)))
+    stored = refit(column, map="reg").over((refit(row, map="vec").over((turned,)),))
+    found = [refit(columns, map="").over((square, read, stored))]
+    found += [row.over((one,)) for one in others]
+    rest = [refit(one, map="").over(_along_lanes(one.source, lanes)) for one in last]
+    return (refit(squares, map="").over(tuple(found)), *rest)
 
 
 def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: int) -> UOp:

@@ -20,6 +20,8 @@ _SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
 _DEPTH = 256  # multiplications for which reading and writing a tile is little
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
 _SHORT = 16  # steps that are unrolled
+COPYING_PAYS = 16  # uses of an element from which that costs less than a mask
+_MASKED = 16.0  # multiplications that copying an element takes
 _SCATTER = 64.0  # multiplications that storing an element alone takes
 Block = tuple[UOp, int]
 Counts = tuple[int, ...]
@@ -105,12 +107,11 @@ class Contraction(NamedTuple):
 
     def _slides(self, row: UOp) -> bool:
         """True if the elements of a short reduction are those of its neighbours too."""
-        return any(self._window(one, row) > 1 for one in self.loads)
+        return self.is_short and any(self._window(one, row) > 1 for one in self.loads)
 
     def _window(self, one: Reference, row: UOp) -> int:
-        """Steps in which neighbours along a loop read the same; 1 if the reduction is long."""
-        same = [loop for loop in self.red if one.stride(loop) == one.stride(row) != 0]
-        return iterations(same) if self.is_short else 1
+        """Steps in which neighbours along a loop read the same."""
+        return iterations([loop for loop in self.red if one.stride(loop) == one.stride(row) != 0])
 
     def _uses(self, packed: Reference) -> int:
         return iterations([loop for loop in self.par if not packed.moves(loop)])
@@ -150,7 +151,7 @@ class Contraction(NamedTuple):
         """Loads of a tile at each step; those of a window are shared among its steps."""
         found = float(counts[0]) if one.moves(loops[0]) else 1.0
         for loop, count in zip(loops[1:], counts[1:], strict=True):
-            window = self._window(one, loop)
+            window = self._window(one, loop) if self.is_short else 1
             found *= (count + window - 1) / window if one.moves(loop) else 1
         return found
 
@@ -169,14 +170,24 @@ class Contraction(NamedTuple):
         """The cost around its inner loop: scattered stores, packing, far rows."""
         vector, *rows = loops
         if vector.kind == "red":
-            return 0.05
+            return 0.05 + self._copying(loops)
         scatter = _SCATTER / iterations(self.red)
         if block is None:
             scatter = max(scatter, 0.1)
-        cost = scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
+        cost = self._copying(loops)
+        cost += scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
         if packed is not None:
-            cost += (8.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
+            cost += (3.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)
         if far > 1:
             cost += 0.02 if far > 64 else 0.01
+        return cost
+
+    def _copying(self, loops: Nodes) -> float:
+        """The cost of copying what is masked, once for all neighbours that read it."""
+        cost = 0.0
+        for one in self.loads:
+            uses = self._uses(one)
+            if one.access.mask and uses >= COPYING_PAYS:
+                cost += _MASKED / (uses * max([self._window(one, loop) for loop in loops]))
         return cost

@@ -13,6 +13,7 @@ from tinycore.codegen.optimize.analysis import (
     iterations,
     leaf_loops,
     names_of,
+    references,
 )
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction, Tile
@@ -22,7 +23,7 @@ from tinycore.codegen.optimize.teams import teams
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import Kernel
-from tinycore.util import ceildiv
+from tinycore.util import ceildiv, dedup
 
 _SHARE = 1 << 14  # steps of a sum that pay for a task of their own
 _STREAMS = 8  # rows read at once, which keep more of memory busy than one
@@ -36,7 +37,7 @@ def heuristic(kernel: Kernel, caps: Caps) -> tuple[Kernel, Actions]:
     choice.fuse_contiguous()
     choice.feed()
     for position in range(len(choice.kernel.body)):
-        if not (choice.contraction(position) or choice.rows(position)):
+        if not (choice.contraction(position) or choice.rows(position) or choice.turn(position)):
             choice.vectorize(position)
     choice.grid()
     return choice.kernel, choice.taken
@@ -84,6 +85,9 @@ class _Vectors(Choice):
         self.take(f"MAP({vector}.1, vec)")
         for name in sunk:
             self.take(f"REORDER({name}.1, {vector}.0)", f"MAP({name}.1, reg)")
+        # what is read again for each tile of the longest axis is the least
+        longest = sorted(tile.loops[1:], key=extent_of, reverse=True)
+        self.arrange([f"{one.name}.0" if one.name in sunk else one.name for one in longest])
 
     def rows(self, position: int) -> bool:
         """Tile the contractions inside the rows of a root statement; False if it has none."""
@@ -111,6 +115,27 @@ class _Vectors(Choice):
                     return self._sums_apart(position)
 
     # everything else
+
+    def turn(self, position: int) -> bool:
+        """Read squares by rows and store them by columns, if loads and stores have other
+        neighbours."""
+        path, body = chain_of(self.kernel.body[position : position + 1])
+        found = [] if loops_in(body) else references(path[-1:], path[:-1])
+        long = [loop for loop in path if extent_of(loop) >= self.lanes]
+        near = {one: [loop for loop in long if one.stride(loop) == 1] for one in found}
+        downs = [loop for one in found if one.is_store for loop in near[one]]
+        across = [one for one in found if not one.is_store and near[one] and near[one] != downs]
+        ends = dedup([loop for one in across for loop in near[one]] + downs)
+        if len(downs) != 1 or len(ends) != 2:
+            return False
+        right, down = names_of(ends)
+        order = [f"{right}.0", f"{down}.0", f"{right}.1", f"{down}.1"]
+        self.take(*[f"SPLIT({name}, {self.lanes})" for name in (right, down)])
+        self.arrange(order)
+        for name in dedup([one.buffer.name for one in across]):
+            self.take(f"STAGE({name}, {down}.0, reg, [{down}.1][{right}.1])")
+            self.take(f"MAP({name}.reg.0, reg)", f"MAP({name}.reg.1, vec)")
+        return self.take(f"MAP({right}.1, reg)", f"MAP({down}.1, vec)")
 
     def vectorize(self, position: int, but: Sequence[UOp] = ()) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""

@@ -15,7 +15,7 @@ from tinycore.codegen.optimize.analysis import (
     references,
 )
 from tinycore.codegen.optimize.choice import Choice
-from tinycore.codegen.optimize.contraction import Contraction, Tile
+from tinycore.codegen.optimize.contraction import COPYING_PAYS, Contraction, Tile
 from tinycore.uop import Nodes, UOp
 from tinycore.util import ceildiv
 
@@ -195,10 +195,11 @@ class RowTile:
     def box(self) -> None:
         """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         reds = self.depth
-        for one in references(self.choice.kernel.body):
+        for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
-            if not inner or not (one.access.mask or one.is_computed()):
+            uses = iterations([loop for loop in one.loops if not one.moves(loop)])
+            if not inner or uses < COPYING_PAYS or not (one.access.mask or one.is_computed()):
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize

@@ -1,7 +1,7 @@
 """STAGE and UPDATE: tiles in a nearer place, of what a loop reads or adds to again and again.
 
 In: a kernel, a buffer, an axis, a space and a layout. Out: the kernel with a tile; a COPY takes
-over masks and what is computed from an element alone (docs/ir.md rule 9,
+over masks and what is computed from an element and others at its indices (docs/ir.md rule 9,
 docs/decisions/0008-update.md). Next file: actions.py.
 """
 
@@ -24,6 +24,7 @@ from tinycore.codegen.optimize.edit import (
     loads_of,
     loops_in,
     names_in,
+    nodes_in,
     read,
     refit,
     renewed,
@@ -34,7 +35,7 @@ from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
 from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of
-from tinycore.uop.ops import ELEMENTWISE, toposort
+from tinycore.uop.ops import ELEMENTWISE
 from tinycore.uop.sites import under
 from tinycore.uop.tree import (
     Access,
@@ -113,16 +114,22 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
 
 
 def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
-    """The widest expression of each read alone, if all enter `body` by the same; else the read."""
-    statements = under(body)
-    origin = {one: one for one in reads}
-    order = toposort([value for one in statements for value in values(one)])
-    for node in order:
-        sources = [origin.get(one) for one in node.src if not one.is_const]
-        if node.op in _PURE and len({*sources}) == 1 and sources[0]:
-            origin[node] = sources[0]
+    """The widest expression of each read and of elements beside it, if all enter `body` by the
+    same; else the read."""
+    still = read(body) - changed(body)
+    leaves: dict[UOp, frozenset[UOp]] = {}
+    for node in (order := nodes_in(body)):
+        if node.is_load and node.source in still:
+            leaves[node] = frozenset([node])
+        elif node.is_const or (node.op in _PURE and leaves.keys() >= {*node.src}):
+            leaves[node] = frozenset().union(*[leaves[one] for one in node.src])
+    origin = {}
+    for node, found in leaves.items():
+        for one in found.intersection(reads):
+            if all(_is_beside(one, other) for other in found):
+                origin[node] = one
     ends = [one for node in order if node not in origin for one in node.src]
-    ends += [value for one in statements if one.op is not Ops.LET for value in values(one)]
+    ends += [value for one in under(body) if one.op is not Ops.LET for value in values(one)]
     tops = {(origin[end], _plain(end)) for end in ends if end in origin}
     results = dict(tops)
     if len(tops) == len(results) == len(reads):
@@ -132,13 +139,29 @@ def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
     return {one: one for one in reads}
 
 
+def _is_beside(one: UOp, other: UOp) -> bool:
+    """True if an element is known by where another is: its indices are some of the other's."""
+    known = one.arg.indices
+    is_known = all(index in known or index.is_const for index in other.arg.indices)
+    return is_known and other.arg.mask == one.arg.mask and not other.arg.sequence
+
+
 def _plain(node: UOp) -> UOp:
     return _plain(node.source) if node.op is Ops.LET else node
 
 
-def _function(result: UOp, read: UOp, element: UOp) -> UOp:
-    """What is computed from a read, of another element; LETs on the way are written out."""
-    return Rebuild({read: element}, look=_plain).node(result)
+def _function(result: UOp, one: UOp, element: UOp) -> UOp:
+    """What is computed from a read and what is beside it, of another element; LETs on the way are
+    written out."""
+    to = dict(zip(one.arg.indices, element.arg.indices, strict=True))
+
+    def look(node: UOp) -> UOp:
+        if not node.is_load:
+            return _plain(node)
+        new = tuple([to.get(index, index) for index in node.arg.indices])
+        return load(node.source, node.arg._replace(indices=new, mask=element.arg.mask))
+
+    return Rebuild({one: element}, look=look).node(result)
 
 
 def _filled(target: UOp, value: UOp) -> Statements:
