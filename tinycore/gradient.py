@@ -22,7 +22,7 @@ def gradient(loss: UOp, targets: Sequence[UOp], seed: UOp | None = None) -> list
     """
     _check(loss, targets, seed)
     flows = _flows(loss, targets)
-    grads = {loss: _full(loss, 1.0) if seed is None else seed}
+    grads = {loss: seed or _full(loss, 1.0)}
     for node, sources in reversed(flows.items()):
         if node not in grads:
             continue
@@ -45,10 +45,10 @@ def _check(loss: UOp, targets: Sequence[UOp], seed: UOp | None) -> None:
                 f"gradient: the loss or a target has type {node.dtype!r}; "
                 "expected a floating-point type. Cast it."
             )
-    if seed is None and loss.size != 1:
+    if not seed and loss.size != 1:
         wrong = f"gradient: the loss has shape {loss.shape}; expected one element"
         raise GradientError(f"{wrong}. Reduce it, or pass the gradient of each element.")
-    if seed is not None and (seed.shape != loss.shape or seed.dtype is not loss.dtype):
+    if seed and (seed.shape != loss.shape or seed.dtype is not loss.dtype):
         raise GradientError(
             f"gradient: the seed has shape {seed.shape} and type {seed.dtype!r}; "
             f"expected {loss.shape} and {loss.dtype!r}, as the loss. Expand or cast it."

@@ -25,7 +25,7 @@ from tinycore.schedule import Sinks, create_schedule
 from tinycore.uop.index import Index
 from tinycore.uop.ops import ELEMENTWISE, Ops, UOp, arena, toposort
 from tinycore.uop.printer import kernel_key
-from tinycore.uop.sites import evaluated
+from tinycore.uop.sites import evaluated, under
 from tinycore.uop.tree import Kernel, Plan, walk
 from tinycore.util import listed, prod, round_up
 
@@ -73,7 +73,7 @@ def graph_key(sinks: Sinks) -> tuple[Any, list[UOp]]:
         elif node.op is Ops.CONTIGUOUS:
             arg = None
         plain[node] = UOp(node.op, node.dtype, tuple([plain[one] for one in node.src]), arg)
-    return tuple([(plain[node], plain.get(old)) for node, old in sinks]), leaves
+    return tuple((plain[node], plain.get(old)) for node, old in sinks), leaves
 
 
 def _plan(sinks: Sinks, leaves: Sequence[UOp], device: OpenDevice) -> ExecutionPlan:
@@ -166,10 +166,11 @@ def load(artifact: Artifact, device: OpenDevice) -> Artifact:
 def build(kernel: Kernel, device: OpenDevice) -> Artifact:
     """Optimise, lower, render and compile `kernel`, whatever the caches hold."""
     caps = device.caps
-    known = (*caps.dtypes, *caps.storage, *caps.emulated)
+    known = caps.supported_dtypes()
     for param in kernel.params:
-        if param.dtype.name not in known:
-            wrong = f"{param.dtype.name} is no type of this device; expected one of {listed(known)}"
+        if param.dtype not in known:
+            names = listed(row.name for row in known)
+            wrong = f"{param.dtype.name} is no type of this device; expected one of {names}"
             raise Unsupported(f"compile: {wrong}", device.name, "Cast to one of them")
     with arena():
         if device.renderer.takes == "kernel":
@@ -229,7 +230,7 @@ def work_of(kernel: Kernel) -> tuple[int, int]:
 
 def name_of(kernel: Kernel) -> str:
     """A name by the loops: `reduce_128x10_784` sums 784 elements for 128 x 10 results."""
-    loops = [statement.arg for statement, _ in walk(kernel.body) if statement.is_loop]
+    loops = [one for one in under(kernel.body) if one.is_loop]
     par, red = [[f"{at.extent.hi}" for at in loops if at.kind == kind] for kind in ("par", "red")]
     words = ["reduce" if red else "map"]
     for sizes in filter(None, (par, red)):

@@ -97,11 +97,11 @@ def _with_company(cells: list[Cell]) -> list[Cell]:
 
 def _without_copies(sinks: Sinks) -> Sinks:
     """The sinks with every COPY done, once its source is realized where it lives."""
-    if all(node.op is not Ops.COPY for node in toposort([node for node, _ in sinks])):
+    if all(not node.is_copy for node in toposort([node for node, _ in sinks])):
         return sinks
 
     def done(node: UOp) -> UOp:
-        return _moved(node.source, node.arg) if node.op is Ops.COPY else node
+        return _moved(node.source, node.arg) if node.is_copy else node
 
     moved = Rebuild(look=done)
     return [(moved.node(node), old) for node, old in sinks]

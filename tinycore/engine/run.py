@@ -114,8 +114,8 @@ def launch(steps: Steps, calls: Sequence[Call], device: OpenDevice) -> None:
 def count(steps: Steps) -> None:
     """Add launches to the process's totals."""
     GlobalCounters.kernel_count += len(steps)
-    GlobalCounters.global_ops += sum([step.operations for step in steps])
-    GlobalCounters.global_mem += sum([step.traffic_bytes for step in steps])
+    GlobalCounters.global_ops += sum(step.operations for step in steps)
+    GlobalCounters.global_mem += sum(step.traffic_bytes for step in steps)
 
 
 def tell(step: Step, device: str, seconds: float) -> None:

@@ -167,7 +167,7 @@ def pad(node: UOp, pairs: Iterable[Pair], fill: Scalar = 0) -> UOp:
 
 
 def _simple(pairs: Iterable[Pair]) -> Pairs:
-    return tuple([(simplest(first), simplest(second)) for first, second in pairs])
+    return tuple((simplest(first), simplest(second)) for first, second in pairs)
 
 
 def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
@@ -178,7 +178,7 @@ def shrink(node: UOp, pairs: Iterable[Pair]) -> UOp:
         if min(as_index(begin).lo, as_index(end - begin).lo, upper(extent) - upper(end)) < 0:
             found = f"shrink: box {box} does not lie in shape {old}"
             raise ShapeError(f"{found}; expected 0 <= begin <= end <= extent. Pad first.")
-    if box == tuple([(0, extent) for extent in old]):
+    if box == tuple((0, extent) for extent in old):
         return node
     return node.under(Ops.SHRINK, box)
 
@@ -267,8 +267,8 @@ def contiguous(node: UOp, number: int) -> UOp:
 def device_of(node: UOp) -> str:
     """The device that a value is computed on, or "" if nothing it reads lies on one."""
     for inner in reversed(toposort([node])):
-        if inner.is_buffer or inner.op is Ops.COPY:
-            return str(inner.arg if inner.op is Ops.COPY else inner.arg.device)
+        if inner.is_buffer or inner.is_copy:
+            return str(inner.arg if inner.is_copy else inner.arg.device)
     return ""
 
 

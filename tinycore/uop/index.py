@@ -66,7 +66,7 @@ class Index:
         self.lo = lo
         self.hi = hi
 
-    def __add__(self, other: Index | int) -> Index:
+    def __add__(self, other: Dim) -> Index:
         other = as_index(other)
         const = self.const + other.const
         if not self.terms or not other.terms:
@@ -75,7 +75,7 @@ class Index:
         add(factors, other.terms)
         return collect(const, factors)
 
-    def __mul__(self, other: Index | int) -> Index:
+    def __mul__(self, other: Dim) -> Index:
         if isinstance(other, int):
             scaled = tuple([(atom, factor * other) for atom, factor in self.terms if other])
             return make(self.const * other, scaled)
@@ -88,7 +88,7 @@ class Index:
     def __neg__(self) -> Index:
         return self * -1
 
-    def __sub__(self, other: Index | int) -> Index:
+    def __sub__(self, other: Dim) -> Index:
         return self + -other
 
     def __rsub__(self, other: int) -> Index:
@@ -335,7 +335,7 @@ def _digit(value: Index, divisor: int, modulus: int) -> Index:
         low = digit(rest, divisor, modulus)
         return low if modulus else whole + low
     found = _in_groups(value, divisor, modulus) or _digit_of_digit(value, divisor, modulus)
-    if found is not None:
+    if found:
         return found
     if modulus:
         lo, hi = 0, modulus - 1

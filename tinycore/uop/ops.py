@@ -172,7 +172,7 @@ class UOp(Arithmetic):
         """The name of a buffer or LET, or of the axis of a loop or role."""
         if self.is_let:
             return str(self.arg)
-        return str(self.arg.name if self.op is Ops.BUFFER else self.arg.axis)
+        return str(self.arg.name if self.is_buffer else self.arg.axis)
 
     kind = property(attrgetter("arg.kind"))
     """Of a loop: par, red or ser."""
@@ -200,6 +200,7 @@ class UOp(Arithmetic):
     is_let = property(lambda node: node.op is Ops.LET)
     is_load = property(lambda node: node.op is Ops.LOAD)
     is_store = property(lambda node: node.op is Ops.STORE)
+    is_copy = property(lambda node: node.op is Ops.COPY)
     is_reduce = property(lambda node: node.op is Ops.REDUCE)
 
     @property
@@ -255,7 +256,7 @@ class UOp(Arithmetic):
         """This value as `dtype`; a constant that stays exact is one."""
         if self.dtype is dtype:
             return self
-        if self.op is Ops.CONST and _exact(self.arg, dtype):
+        if self.is_const and _exact(self.arg, dtype):
             return const(self.arg, dtype)
         return UOp(Ops.CAST, dtype, (self,))
 
@@ -291,7 +292,7 @@ def alu(op: Ops, *src: UOp) -> UOp:
     Raises: DTypeError if two sources differ in type.
     """
     folded = _fold_pair(op, *src) if len(src) == 2 else _fold(op, *src)
-    if folded is not None:
+    if folded:
         return folded
     if len(src) == 2 and src[0].dtype is not src[1].dtype and op not in SHIFTS:
         found = f"{op.name.lower()}: operands have types {src[0].dtype!r} and {src[1].dtype!r}"
@@ -329,11 +330,11 @@ def _fold(op: Ops, a: UOp, *choices: UOp) -> UOp | None:
     match op:
         case Ops.NEG if a.op is Ops.NEG:
             return a.source
-        case Ops.NEG if a.op is Ops.CONST and a.dtype.kind != "b":
+        case Ops.NEG if a.is_const and a.dtype.kind != "b":
             return a.const_like(-a.arg)
         case Ops.WHERE if choices[0] is choices[1]:
             return choices[0]
-        case Ops.WHERE if a.op is Ops.CONST:
+        case Ops.WHERE if a.is_const:
             return choices[0 if a.arg else 1]
     return None
 
@@ -396,23 +397,23 @@ def _derived(node: UOp) -> Any:
         case Ops.RESHAPE | Ops.EXPAND:
             return arg
         case Ops.PERMUTE:
-            return tuple([shape[axis] for axis in arg])
+            return tuple(shape[axis] for axis in arg)
         case Ops.PAD:
             pairs = zip(shape, arg.pairs, strict=True)
-            return tuple([simplest(n + lo + hi) for n, (lo, hi) in pairs])
+            return tuple(simplest(n + lo + hi) for n, (lo, hi) in pairs)
         case Ops.SHRINK:
-            return tuple([simplest(end - begin) for begin, end in arg])
+            return tuple(simplest(end - begin) for begin, end in arg)
         case Ops.SKEW:
             return (*shape[: arg.axis], arg.extent, *shape[arg.axis + 1 :])
         case Ops.REDUCE:
-            return tuple([1 if k in arg.axes else n for k, n in enumerate(shape)])
+            return tuple(1 if k in arg.axes else n for k, n in enumerate(shape))
         case Ops.GATHER:
             return (*node.src[1]._shape, *shape[1:])
     return shape
 
 
 def _common(node: UOp) -> Shape:
-    shapes = dedup([source._shape for source in node.src if source.op is not Ops.CONST])
+    shapes = dedup(source._shape for source in node.src if not source.is_const)
     if len(shapes) > 1:
         found = f"{node.op.name.lower()}: shapes {shapes[0]} and {shapes[1]} differ"
         raise ShapeError(f"{found}; expected equal shapes. Expand the smaller one.")

@@ -107,7 +107,7 @@ class Parser(Reader):
     def statement(self) -> Nodes:
         """One statement, whose axes then go out of scope; none for a name of an index."""
         read = _STATEMENTS.get(self.token)
-        if read is None:
+        if not read:
             return self.assignment()
         names = self.names
         self.names = dict(names)

@@ -167,7 +167,7 @@ class Printer:
     def place(self, buffer: UOp, access: Access) -> str:
         """P[k; i, j | i < 4 else 1.0]"""
         inside = ", ".join(map(self.index, access.indices))
-        if access.sequence is not None:
+        if access.sequence:
             inside = f"{self.index(access.sequence)}; {inside}"
         if access.mask:
             inside += f" | {self.mask(access.mask)}"
@@ -263,7 +263,7 @@ class Printer:
         left, right = node.src
         sign = node.op.row.text
         inverse = _INVERSES.get((node.op, right.op))
-        if inverse is not None and not right.source.is_const:
+        if inverse and not right.source.is_const:
             sign, right = inverse, right.source
         level = LEVELS[sign]
         text = self.operand(right, level)

@@ -252,7 +252,7 @@ class Reader:
         found = self.names.get(name)
         if isinstance(found, UOp) and found.is_buffer:
             return load(found, self._access(found.dtype))
-        if found is not None:
+        if found:
             return found
         if name in ("inf", "nan"):
             return float(name)
@@ -274,7 +274,7 @@ class Reader:
                 return node
             return UOp(Ops.BITCAST if kind else Ops.CAST, dtype, (node,))
         op = FUNCTIONS.get((name, count))
-        if op is None:
+        if not op:
             known = [text for text, number in FUNCTIONS if number == count]
             found = f"found {name} with {count} arguments"
             self.refuse(f"{found}; expected one of {', '.join(sorted(known))}.")

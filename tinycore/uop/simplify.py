@@ -189,7 +189,7 @@ simplify = PatternMatcher(entry for entry in globals().values() if isinstance(en
 def simple(node: UOp) -> UOp:
     """`node`, whose sources are simple, made simple."""
     new: Result = node
-    while new is not None:
+    while new:
         node, new = new, simplify.rewrite(new, None, COUNTERS["simplify"])
     return node
 

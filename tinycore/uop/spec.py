@@ -124,7 +124,7 @@ def ranks_match(site: Site) -> Defects:
         found, expected = len(use.access.indices), len(arg.shape)
         if found != expected:
             yield f"{found} indices into {arg.name}; expected {expected}, one a dimension."
-        if arg.slots > 1 and use.access.sequence is None:
+        if arg.slots > 1 and not use.access.sequence:
             yield f"{arg.name} has {arg.slots} slots; expected b[e; ..]."
 
 
@@ -259,7 +259,7 @@ def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
         is_late = place == "grid" and outer != "grid" and loop.kind != "ser"
         if is_apart or is_deep or is_late:
             name = sites.declared_name(statement) or statement.op.name
-            yield f"{name} stands in {loop.arg.axis} @{outer or 'nothing'}"
+            yield f"{name} stands in {loop.name} @{outer or 'nothing'}"
 
 
 # Fragments and MMA
@@ -268,7 +268,7 @@ def misplaced(statement: UOp, loops: Iterable[UOp]) -> Defects:
 def own_names_dimensions(site: Site) -> Defects:
     """A fragment is in registers, and its relation names its dimensions."""
     arg = site.statement.arg
-    if arg.own is None:
+    if not arg.own:
         return
     if arg.space != "reg" or len(arg.names) != len(arg.shape):
         yield f"own in space {arg.space}; expected reg, and names as in f32[r:64, c:32]."
@@ -281,7 +281,7 @@ def own_loops_touch_fragments(site: Site) -> Defects:
     held = any(use.buffer.arg.own for use in site.uses)
     for loop in site.loops:
         if loop.map == "own" and not held:
-            yield f"no fragment inside {loop.arg.axis} @own; expected one among the operands."
+            yield f"no fragment inside {loop.name} @own; expected one among the operands."
 
 
 def mma_contracts(site: Site) -> Defects:

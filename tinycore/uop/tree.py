@@ -329,7 +329,7 @@ class Rebuild:
     def _rebuild(self, node: UOp) -> UOp:
         src = tuple([self.memo.get(source, source) for source in node.src])
         arg = node.arg
-        if arg is not None and (self.env is not None or TABLES.gathers):
+        if arg and (self.env is not None or TABLES.gathers):
             arg = mapped(arg, self.index)
         new = node if src == node.src and arg == node.arg else self.made(node, src, arg)
         return self.look(new) if self.look else new

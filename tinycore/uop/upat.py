@@ -156,7 +156,7 @@ class Rule(NamedTuple):
         for bound in self.pattern.matches(node, {"node": node, "ctx": ctx}):
             wanted = {name: bound[name] for name in parameters(self.function) if name in bound}
             new: Result = self.function(**wanted)
-            if new is not None and new is not node:
+            if new and new is not node:
                 return new
         return None
 
@@ -227,10 +227,6 @@ class PatternMatcher:
     def __add__(self, other: PatternMatcher) -> PatternMatcher:
         return PatternMatcher(self.rules + other.rules)
 
-    def candidates(self, node: UOp) -> list[Rule]:
-        """The rules that may fit a node with such an op and such sources."""
-        return [rule for rule in self.rules if rule.pattern.may_fit(node)]
-
     def rewrite(self, node: UOp, ctx: Any = None, counters: Counters | None = None) -> Result:
         """What the first fitting rule makes of `node` alone, or None."""
         counters = counters or Counters()
@@ -238,11 +234,12 @@ class PatternMatcher:
         shape = (node.op, *[source.op for source in node.src])
         rules = self._by_shape.get(shape)
         if rules is None:
-            rules = self._by_shape[shape] = self.candidates(node)
+            rules = [rule for rule in self.rules if rule.pattern.may_fit(node)]
+            self._by_shape[shape] = rules
         for rule in rules:
             counters.attempts += 1
             new = rule.apply(node, ctx)
-            if new is not None:
+            if new:
                 counters.fired[rule.name] += 1
                 counters.last.append(rule.name)
                 return new
@@ -290,7 +287,7 @@ def graph_rewrite(root: UOp, pm: PatternMatcher, ctx: Any = None, name: str = "r
             elif node not in done:
                 old = node.over(tuple([done[source] for source in needed]))
                 new = pm.rewrite(old, ctx, counters)
-                if new is None:
+                if not new:
                     done[node] = done[old] = old
                 else:
                     became[node] = (new,)

@@ -16,9 +16,9 @@ from tinycore.codegen.lower.stores import loops_along, nest
 from tinycore.codegen.optimize.edit import atom_of, changed, edit, loops_in
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
-from tinycore.uop.index import Atom, Index, as_index, make
+from tinycore.uop.index import Index, as_index, make
 from tinycore.uop.lowered import GROUP, REGISTER, SCRATCH, WARP, Lowered
-from tinycore.uop.ops import CASTS, Ops, UOp, postorder
+from tinycore.uop.ops import CASTS, Nodes, Ops, UOp, postorder
 from tinycore.uop.tree import MONOIDS, Access, BufferArg, Kernel, operands, store
 from tinycore.uop.upat import COUNTERS
 from tinycore.util import dedup, round_up
@@ -28,8 +28,8 @@ ALIGNMENT = 64  # bytes: the widest vector register, and a line of the nearest c
 
 def expand(kernel: Kernel, caps: Caps) -> Lowered:
     """The program of a kernel of plain loops, IFs, LETs and stores."""
-    loops = [node.arg for node in loops_in(kernel.body)]
-    team = max((arg.extent.hi for arg in loops if arg.map == "thread"), default=1)
+    loops = loops_in(kernel.body)
+    team = max((one.extent.hi for one in loops if one.map == "thread"), default=1)
     expander = Expander(kernel, caps, team)
     expander.body(kernel.body)
     COUNTERS["expand"].visits += expander.visits
@@ -37,7 +37,7 @@ def expand(kernel: Kernel, caps: Caps) -> Lowered:
         kernel.name,
         kernel.params,
         tuple(node.replace(dtype=dtypes.int64) for node in kernel.variables),
-        grid=tuple(arg.extent for arg in loops if arg.map == "grid"),
+        grid=tuple(one.extent for one in loops if one.map == "grid"),
         group=(as_index(team),) if team > 1 else (),
         scratch_bytes=expander.most_bytes,
         uops=tuple(expander.stack[0].body),
@@ -72,7 +72,7 @@ class Expander(Indices):
         self.used_bytes = self.most_bytes = self.visits = 0
         storage = self.storage = plan(kernel)
         self.buffers = {buffer: buffer for buffer in storage}
-        self.order = cache(_sources_first)
+        self.order = cache(lambda value: postorder([value], operands))
         self.offset = cache(lambda buffer, access: storage[buffer].offset(access))
 
     def body(self, statements: Iterable[UOp]) -> None:
@@ -81,7 +81,7 @@ class Expander(Indices):
         for statement in statements:
             self.visits += 1
             run = _STATEMENTS.get(statement.op)
-            if run is None:
+            if not run:
                 what = f"{statement.op.name} has no lowering for this target"
                 raise Unsupported(f"lower: {what}; expected loops and plain stores")
             run(self, statement)
@@ -101,30 +101,31 @@ class Expander(Indices):
         self.append(statement.replace(tag=self.moment()))
 
     def loop(self, statement: UOp) -> None:
-        """A LOOP, by its map; no index holds the axis of a single iteration."""
-        run = _LOOPS.get(statement.map, Expander.serial)
-        run(self, statement, atom_of(statement))
+        """A LOOP, by its map."""
+        _LOOPS.get(statement.map, Expander.serial)(self, statement)
 
-    def repeated(self, statement: UOp, atom: Atom | None) -> None:
-        """The body once for each number."""
+    def repeated(self, statement: UOp) -> None:
+        """The body once for each number; no index holds the axis of a single iteration."""
+        atom = atom_of(statement)
         for number in range(statement.extent.const):
             self.copied[atom] = make(number)
             self.body(statement.src)
         self.copied.pop(atom, None)
 
-    def along(self, statement: UOp, lane: Atom | None) -> None:
+    def along(self, statement: UOp) -> None:
         """The body once, for all lanes."""
-        assert lane is not None, "lower: one lane is no vector"
+        lane = atom_of(statement)
+        assert lane, "lower: one lane is no vector"
         self.lane, self.lanes = lane, lane.hi + 1
         self.now[lane] = self.steps(1, self.lanes, dtypes.int32)
         self.body(statement.src)
         self.lane, self.lanes = None, 1
 
-    def serial(self, statement: UOp, atom: Atom | None) -> None:
+    def serial(self, statement: UOp) -> None:
         """A loop of the program."""
         extent = self.value(self.bind(statement.extent))
         head = UOp(Ops.LOOP, dtypes.int64, (extent,), statement.arg, self.moment())
-        self.now[atom] = head
+        self.now[atom_of(statement)] = head
         least = self.team if statement.map == "thread" else 1
         self._scoped(head, statement, statement.extent.lo < least)
 
@@ -182,7 +183,7 @@ class Expander(Indices):
             if leaf:
                 done[node] = leaf(self, node)
                 continue
-            src = tuple([done.get(source, source) for source in node.src])
+            src = tuple([done[source] for source in node.src])
             if node.op is Ops.DOT:
                 lanes = [self.splat(part, self.lanes) for part in src]
                 done[node] = self.put(node.over(tuple(lanes)))
@@ -191,7 +192,7 @@ class Expander(Indices):
                 done[node] = self.put(UOp(node.op, dtype, src))
             else:
                 done[node] = self.apply(node.op, *src, tag=node.tag)
-        return done.get(value, value)
+        return done[value]
 
     def changed(self, *buffers: UOp) -> int:
         """Note that buffers hold something new from now on; the moment of that."""
@@ -215,19 +216,14 @@ class Expander(Indices):
         fill = node.const_like(node.arg.fill)
         spots = self._spots(node.source, node.arg)
         parts = [self._read(spot, fill) for spot in spots]
-        if node.source.space == WARP:
-            return self._exchanged(node, *parts)
+        if node.source.space == WARP:  # what the thread at the index holds
+            number = self.value(self.bind(*node.arg.indices))
+            if not number.is_loop:
+                return self.put(UOp(Ops.EXCHANGE, parts[0].dtype, (*parts, number)))
         if len(parts) == 1:
             return parts[0]
         lanes = range(len(parts))
         return self.merge(parts, tuple(lanes))
-
-    def _exchanged(self, node: UOp, held: UOp) -> UOp:
-        """What the thread at the index of a LOAD holds."""
-        number = self.value(self.bind(*node.arg.indices))
-        if number.is_loop:
-            return held
-        return self.put(UOp(Ops.EXCHANGE, held.dtype, (held, number)))
 
     def store(self, statement: UOp) -> None:
         """Run a STORE that combines with nothing."""
@@ -275,7 +271,7 @@ class Expander(Indices):
     def _write(self, spot: Spot, value: UOp) -> None:
         value = self.splat(value, spot.lanes)
         if not spot.width:
-            masked = [] if spot.test is TRUE else [self.splat(spot.test, spot.lanes)]
+            masked = [] if spot.test is TRUE else [spot.test]
             self._store(spot.buffer, spot.offset, value, *masked)
             return
         if spot.test is not TRUE:
@@ -284,8 +280,7 @@ class Expander(Indices):
 
     def _load(self, buffer: UOp, lanes: int, place: Index, *masked: UOp) -> UOp:
         """A load, as far out as it crosses no firm block and no store to `buffer`."""
-        is_whole, *address = self._address(buffer, lanes, place)
-        src = *address, *[self.splat(node, lanes) for node in masked]
+        is_whole, src = self._access(buffer, lanes, place, masked)
         outermost, block = self.deepest(src), self.stack[-1]
         while block.depth > outermost.depth and not block.firm and buffer not in block.stored:
             block = self.stack[block.depth - 1]
@@ -293,18 +288,18 @@ class Expander(Indices):
         node = UOp(Ops.LOAD, buffer.dtype.vec(lanes), src, is_whole, tag)
         return node if node in self.home else self.append(node, block)
 
-    def _store(self, buffer: UOp, place: Index, value: UOp, *masked: UOp) -> None:
-        is_whole, *address = self._address(buffer, value.lanes, place)
-        src = *address, value, *masked
-        node = UOp(Ops.STORE, dtypes.void, src, is_whole, self.changed(buffer))
-        self.append(node)
+    def _store(self, buffer: UOp, place: Index, *stored: UOp) -> None:
+        is_whole, src = self._access(buffer, stored[0].lanes, place, stored)
+        self.append(UOp(Ops.STORE, dtypes.void, src, is_whole, self.changed(buffer)))
 
-    def _address(self, buffer: UOp, lanes: int, place: Index) -> tuple[bool, UOp, UOp]:
-        """If the offset of the first lane is a multiple of the lanes, the buffer, that offset."""
+    def _access(self, buffer: UOp, lanes: int, place: Index, more: Nodes) -> tuple[bool, Nodes]:
+        """If the offset of the first lane is a multiple of the lanes; the buffer, that offset and
+        what else is loaded or stored."""
         first = self.first(place)
         factors = [factor for _, factor in first.terms]
         is_whole = gcd(first.const, *factors) % lanes == 0
-        return is_whole, self.buffers[buffer], self.same(first)
+        src = self.buffers[buffer], self.same(first), *[self.splat(node, lanes) for node in more]
+        return is_whole, src
 
     # registers
 
@@ -314,7 +309,7 @@ class Expander(Indices):
         # a lane outside is one that its mask leaves out
         inside = [min(max(element, 0), last) for element in self._elements(spot)]
         places = [divmod(element, width) for element in inside]
-        units = dedup([unit for unit, _ in places])
+        units = dedup(unit for unit, _ in places)
         parts = [self._load(spot.buffer, width, make(unit)) for unit in units]
         lanes = [width * units.index(unit) + lane for unit, lane in places]
         return self.merge(parts, tuple(lanes))
@@ -325,7 +320,7 @@ class Expander(Indices):
         count = value.lanes
         places = enumerate(elements)
         lane_of = {one: lane % count for lane, one in places if 0 <= one < storage.size}
-        for unit in dedup([element // storage.width for element in lane_of]):
+        for unit in dedup(element // storage.width for element in lane_of):
             inside = range(storage.width)
             lanes = [lane_of.get(unit * storage.width + k, count + k) for k in inside]
             parts = [value]
@@ -354,14 +349,9 @@ _STATEMENTS: dict[Ops, Callable[[Expander, UOp], None]] = {
 }
 
 _LEAVES: dict[Ops, Callable[[Expander, UOp], UOp]] = {
+    Ops.CONST: lambda expander, node: node,
     Ops.LET: lambda expander, node: expander.now[node],
     Ops.LOAD: Expander.load,
     Ops.INDEX: Expander.index,
     Ops.MASK: lambda expander, node: expander.mask(node.arg),
 }
-
-
-def _sources_first(value: UOp) -> list[UOp]:
-    """What an expression is computed from, and itself, but for constants."""
-    nodes = postorder([value], operands)
-    return [node for node in nodes if not node.is_const]

@@ -260,7 +260,7 @@ class Indices(Blocks):
 
     def _sum(self, terms: Terms) -> UOp:
         total = self.sums.get(terms)
-        if total is not None and self.block(total) in self.stack:
+        if total and self.block(total) in self.stack:
             return total
         parts = [(self._atom(atom, dtypes.int64), factor) for atom, factor in terms]
         parts.sort(key=lambda part: self.block(part[0]).depth)

@@ -22,9 +22,9 @@ from tinycore.codegen.optimize.edit import (
 )
 from tinycore.codegen.optimize.pieces import rfactor
 from tinycore.runtime.contract import Caps
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import Index, Mask, atoms, make, mask_of
 from tinycore.uop.lowered import GROUP, WARP
-from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.tree import MONOIDS, Access, Kernel, buffer, gathered, load, store
 from tinycore.util import ceildiv, dedup
 
@@ -75,7 +75,7 @@ def _by_lanes(node: UOp) -> Nodes:
     def change(part: UOp) -> Nodes:
         if part.is_loop:
             return (refit(part, map=place),)
-        return _Steps(part, node).total("reg", 2)
+        return _Steps(node, part).total("reg", 2)
 
     return edit(node.src, change)
 
@@ -86,7 +86,7 @@ def _by_threads(node: UOp, warp: int) -> Nodes:
     are_sums = [is_sum(body, (node, *loops)) for loops, body in chains]
     if not node.extent.is_const or not all(are_sums):
         return (refit(node, map=""),)
-    sums = [_Steps(*_apart(made, node, loops)) for loops, (made,) in chains]
+    sums = [_Steps(node, *_apart(made, node, loops)) for loops, (made,) in chains]
     return tuple(part for one in sums for part in one.total(GROUP, SHARE, warp))
 
 
@@ -99,9 +99,9 @@ def is_sum(body: Nodes, loops: Nodes) -> bool:
     return not gathered(place) and atoms(*[one.index for one in loops]).isdisjoint(atoms(*place))
 
 
-def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, UOp, Nodes]:
+def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, Nodes]:
     """A STORE of a thread's own sum, and that."""
-    [place], combine = made.places, made.combine
+    place, combine = made.place, made.combine
     target, value = made.src
     own = buffer(f"{node.name}.{target.name}.own", value.dtype, (), "reg", init=combine)
     partial = store(own, place._replace(indices=()), value, combine)
@@ -113,7 +113,7 @@ def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, UOp, Nodes]:
         mask = tuple(one for one in place.mask if not atoms(one) & inner)
     rest = place._replace(mask=mask)
     total = load(own, Access(()))
-    return store(target, rest, total, combine), node, (own, partial)
+    return store(target, rest, total, combine), (own, partial)
 
 
 class _Steps:
@@ -122,7 +122,7 @@ class _Steps:
     Each in the loop `node` has `value` after the statements `first`; `found` is what was done.
     """
 
-    def __init__(self, made: UOp, node: UOp, first: Nodes = ()) -> None:
+    def __init__(self, node: UOp, made: UOp, first: Nodes = ()) -> None:
         self.made = made
         self.combine = MONOIDS[made.combine]
         self.node = refit(node, kind="par")

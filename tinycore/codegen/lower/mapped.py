@@ -32,7 +32,7 @@ def tasks(kernel: Kernel, caps: Caps) -> Kernel:
     Raises: SpecError if they follow one another or a parameter is stored to outside of them.
     """
     body = flat(kernel.body, "grid")
-    grids = [one for one in loops_in(body) if place_of(one) == "grid"]
+    grids = [one for one in loops_in(body) if one.map == "grid"]
     if len(grids) > 1:
         found = f"{kernel.name} has grid loops {grids[0].name} and {grids[1].name}"
         raise SpecError(f"lower: {found} side by side; expected one")
@@ -88,7 +88,7 @@ def decided(node: UOp) -> Nodes:
 def _has_lanes(node: UOp) -> bool:
     """True if every iteration runs the same statements, one vector loop deep."""
     lane = atom_of(node)
-    if lane is None or lane.hi >= MAX_LANES or node.kind != "par" or node.extent.terms:
+    if not lane or lane.hi >= MAX_LANES or node.kind != "par" or node.extent.terms:
         return False
     inside = find(node.src, Ops.LOOP, Ops.IF, Ops.BUFFER)
     known = atoms(*indices(tuple(one.arg for one in inside)))
@@ -122,9 +122,9 @@ class Storage(NamedTuple):
         """The place of an access, in elements."""
         pairs = zip(access.indices, self.strides, strict=True)
         total = sum((index * stride for index, stride in pairs), as_index(0))
-        if access.sequence is not None:
+        if access.sequence:
             total += access.sequence % self.slots * (self.size // self.slots)
-        if self.lane is not None:
+        if self.lane:
             total += of_atom(self.lane)
         return total
 
@@ -135,7 +135,7 @@ def laid_out(arg: BufferArg, lane: Atom | None = None, width: int = 0, last: int
     In registers of `width` lanes, dimension `last` is innermost and padded to whole ones.
     """
     extents = [extent.hi for extent in arg.shape]
-    if lane is not None:
+    if lane:
         extents.append(lane.hi + 1)
     if width > 1:
         extents[last] = round_up(extents[last], width)

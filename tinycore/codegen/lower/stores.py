@@ -17,9 +17,9 @@ from tinycore.codegen.optimize.edit import edit, is_inside, placed, refit, renew
 from tinycore.codegen.optimize.split import tiled
 from tinycore.dtype import dtypes
 from tinycore.runtime.contract import Caps, Unsupported
+from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import as_index, axis
 from tinycore.uop.lowered import fused
-from tinycore.uop.ops import Nodes, Ops, UOp
 from tinycore.uop.tree import (
     DEPENDENT,
     MONOIDS,
@@ -47,7 +47,7 @@ def copies(kernel: Kernel, caps: Caps) -> Kernel:
     def change(statement: UOp) -> Nodes:
         if statement.op is Ops.BLOCK and statement.kind != "seq":
             raise Unsupported("lower: roles have no lowering for this target; expected one block")
-        if statement.op is Ops.COPY:
+        if statement.is_copy:
             return _loops(statement, caps.vector_bytes, team)
         return () if statement.op in (Ops.WAIT, Ops.FREE) else (statement,)
 

@@ -27,7 +27,7 @@ from tinycore.runtime.contract import Caps, Unsupported
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.index import Index, atoms, axis, make
 from tinycore.uop.lowered import GROUP, WARP
-from tinycore.uop.sites import uses
+from tinycore.uop.sites import under, uses
 from tinycore.uop.tree import BODIES, GLOBAL, Kernel, loop, rebuild, walk
 from tinycore.util import ceildiv, np
 
@@ -63,8 +63,8 @@ def threads(kernel: Kernel, caps: Caps) -> Kernel:
 
 def group_size(kernel: Kernel) -> int:
     """Threads a group: those of the largest nest of thread loops."""
-    every = [(*around, one) for one, around in walk(kernel.body) if is_thread(one)]
-    return max([iterations(filter(is_thread, nest)) for nest in every], default=1)
+    nests = [(*around, one) for one, around in walk(kernel.body)]
+    return max([iterations(filter(is_thread, nest)) for nest in nests], default=1)
 
 
 def is_thread(node: UOp) -> bool:
@@ -102,7 +102,7 @@ def _private(body: Nodes, number: Index) -> Nodes:
     states that one rebase moves unless all are cut alike where the leading one is.
     """
     touches = _touches(body, number)
-    inner = declared([one for one, _ in walk(body) if is_thread(one)])
+    inner = declared(filter(is_thread, under(body)))
     cuts: dict[UOp, Cuts | None] = {}
     for held in find(body, Ops.BUFFER):
         if held.space in OWN and held not in inner:
@@ -184,7 +184,10 @@ class _Sync:
                 for _ in range(1 + self._repeats(statement)):  # the second round meets the first
                     statement = statement.over(self.body(statement.src, does))
             since |= does
-            out.append(self._alone(statement))
+            if statement.is_store and statement.source.space not in OWN:
+                # what all threads would write to memory is written by the first
+                statement = loop("par", fresh("first", self.taken), 1, [statement], "thread")
+            out.append(statement)
         return tuple(out)
 
     def _repeats(self, statement: UOp) -> bool:
@@ -199,9 +202,3 @@ class _Sync:
             changes = {statement}
         loaded = {(one, False) for one in read([statement]) & self.shared}
         return loaded | {(one, True) for one in changes & self.shared}
-
-    def _alone(self, statement: UOp) -> UOp:
-        """What all threads would write to memory is written by the first."""
-        if not statement.is_store or statement.source.space in OWN:
-            return statement
-        return loop("par", fresh("first", self.taken), 1, [statement], "thread")

@@ -8,7 +8,7 @@ llvm_instructions.py.
 
 from collections.abc import Callable, Iterator
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinycore.codegen.render.llvm_instructions import OPS as OPS, Register, Text, register_type
 from tinycore.runtime.contract import Renderer
@@ -45,15 +45,13 @@ class Module(Text):
         super().__init__(contracts)
         self.program = program
         self.scratch = ""
-        self.open: list[Iterator[str | None]] = []
+        self.open: list[Iterator[str]] = []
 
     def text(self, attributes: str) -> str:
         """The text of the module."""
         self._arguments()
         for node in self.program.uops:
-            name = _WRITERS.get(node.op, Module.scalar)(self, node)
-            if name is not None:
-                self.names[node] = name
+            self.names[node] = _WRITERS.get(node.op, Module.scalar)(self, node)
         if not self.program.grid:
             self.go_on("done")
         self.line("ret void")
@@ -80,17 +78,17 @@ class Module(Text):
 
     # buffers
 
-    def buffer(self, node: UOp) -> str | None:
+    def buffer(self, node: UOp) -> str:
         """A declaration: undefined registers, or a part of scratch memory."""
         if node.space != REGISTER:
             return self.new(f"getelementptr i8, ptr {self.scratch}, i64 {node.tag}")
         for place in range(node.arg.shape[0].const):
             self.registers[node, place] = "poison"
-        return None
+        return ""
 
     # loops and branches
 
-    def begin(self, node: UOp) -> str | None:
+    def begin(self, node: UOp) -> str:
         """What is written up to the body of a LOOP or an IF."""
         scope = self.loop(node) if node.is_loop else self.condition(node)
         self.open.append(scope)
@@ -100,7 +98,7 @@ class Module(Text):
         """What is written after the body of the innermost scope."""
         next(self.open.pop(), None)
 
-    def loop(self, node: UOp) -> Iterator[str | None]:
+    def loop(self, node: UOp) -> Iterator[str]:
         """A block with a phi for the counter, which is yielded, and for each changing register."""
         first, end = "0", self.name(node.source)
         is_grid = node.map == "grid"
@@ -133,11 +131,11 @@ class Module(Text):
         whole = self.new(f"mul i64 {worker}, {extent}")
         return self.new(f"udiv i64 {whole}, %nt")
 
-    def condition(self, node: UOp) -> Iterator[str | None]:
+    def condition(self, node: UOp) -> Iterator[str]:
         """A block that is jumped over, and after it a phi for each changing register."""
         scope = self._scope("c", node)
         self.branch(self.name(node.source), scope.name, f"{scope.name}.end")
-        yield None
+        yield ""
         phis = self._phis(scope)
         self.go_on(f"{scope.name}.end")
         self.lines += phis
@@ -162,7 +160,7 @@ class Module(Text):
         return found
 
 
-_WRITERS: dict[Ops, Callable[[Module, UOp], str | None]] = {
+_WRITERS: dict[Ops, Callable[[Module, UOp], Any]] = {
     Ops.BUFFER: Module.buffer,
     Ops.LOAD: Module.load,
     Ops.STORE: Module.store,

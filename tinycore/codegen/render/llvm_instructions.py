@@ -137,7 +137,7 @@ class Text:
         operands = [(register_type(source.dtype), self.name(source)) for source in node.src]
         names = [name for _, name in operands]
         word = PLAIN[dtype.kind].get(op)
-        if word is not None:
+        if word:
             if word in FIRST:
                 names.insert(0, literal(FIRST[word], dtype))
             word += " contract" if node.tag == FUSED and self.contracts else ""
@@ -159,7 +159,7 @@ class Text:
             compare = "fcmp une" if old.is_float else "icmp ne"
             return self.new(f"{compare} {kind} {value}, {literal(0, old)}")
         word = _CONVERSIONS.get(old.kind + new.kind)
-        if word is None and new.bits == old.bits:
+        if not word and new.bits == old.bits:
             return value
         word = word or (_WIDER if new.bits > old.bits else _NARROWER)[old.kind]
         return self.new(f"{word} {kind} {value} to {register_type(new)}")

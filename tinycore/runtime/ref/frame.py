@@ -73,7 +73,7 @@ class Frame:
 
     def __init__(self, kernel: Kernel, random: Random, checked: bool) -> None:
         statements = under(kernel.body)
-        copied = [s.source for s in statements if s.op is Ops.COPY]
+        copied = [s.source for s in statements if s.is_copy]
         self.kernel = kernel
         self.names: dict[Atom | UOp, Any] = {}
         self.filled = {buffer for buffer in copied if buffer.space != GLOBAL}
@@ -148,7 +148,7 @@ class Frame:
         instance: Instance = self.known(buffer)
         mask = self.where(access.mask, access.indices)
         cells: Array = 0
-        if access.sequence is not None:
+        if access.sequence:
             cells = self.index(access.sequence) % len(instance.slots)
         for value, (extent, bound) in zip(access.indices, instance.dimensions, strict=True):
             index = self.index(value)
@@ -217,7 +217,7 @@ class Frame:
     def slots(self, buffer: UOp, sequence: Index | None) -> list[tuple[Slot, int | None]]:
         """The slots that a place names, with their sequence numbers if it gives them."""
         slots = self.names[buffer].slots
-        if sequence is None:
+        if not sequence:
             return [(slots[0], None)]
         numbers = np.unique(self.index(sequence)).tolist()
         return [(slots[one % len(slots)], one) for one in numbers]

@@ -11,8 +11,8 @@ from random import Random
 
 from tinycore.runtime.ref.frame import Frame, agents
 from tinycore.runtime.ref.memory import EMPTY, FILLS, READ, Array, Instance, Path, Watch, np
+from tinycore.uop import Ops, UOp
 from tinycore.uop.index import axis, variable
-from tinycore.uop.ops import Ops, UOp
 from tinycore.uop.spec import TEAMS
 from tinycore.uop.tree import BODIES, DEPENDENT, GLOBAL, Kernel, dependents, let, load, values
 from tinycore.util import prod
