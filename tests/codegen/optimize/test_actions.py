@@ -430,6 +430,17 @@ def test_a_copy_computes_what_stands_at_the_indices_of_its_element(value: str, c
     assert f"X.packed[X.packed.0] = {copied} @loop" in show(staged)
 
 
+def test_a_copy_leaves_alone_what_was_computed_around_it() -> None:
+    text = """
+    kernel k(X f32[4], Y f32[4], Z f32[4])
+      v = X[0] * 2.0
+      par i:4
+        Y[i] = X[0]
+        Z[i] = v
+    """
+    steps(read(text), ["STAGE(X, i, packed, box)"])
+
+
 def test_a_reader_under_a_condition_is_no_loop_to_merge_with() -> None:
     text = """
     kernel k(X f32[4], Y f32[4], n in 0..3)

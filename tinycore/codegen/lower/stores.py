@@ -67,7 +67,7 @@ def _loops(copy: UOp, vector_bytes: int, team: int) -> Nodes:
     ends = [one for one in loops[-2:] if one.extent.is_const and one.extent.const >= lanes > 1]
     if len(down) * len(right) != 1 or [*down, *right] != ends:
         return nest(loops, assignment, vector_bytes)
-    found = _turned(*ends, assignment, lanes)
+    found = _turned(ends[0], ends[1], assignment, lanes)
     for outer in reversed(loops[:-2]):
         found = (outer.over(found),)
     return found

@@ -249,8 +249,12 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
         still = node.is_load and moved.isdisjoint(atoms(*node.arg.indices))
         return node if still else readdressed(node, masked)
 
-    around = {*direct(nodes_in(body), Ops.LET)} - {*under(body)}
-    return Rebuild({one: one for one in around}, env, look if mask else None).body(body)
+    return Rebuild(values_around(body), env, look if mask else None).body(body)
+
+
+def values_around(body: Statements) -> dict[UOp, UOp]:
+    """The LETs that a body uses and does not hold, which no change of it reaches."""
+    return {one: one for one in direct(nodes_in(body), Ops.LET) if one not in under(body)}
 
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:

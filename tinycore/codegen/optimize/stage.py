@@ -29,6 +29,7 @@ from tinycore.codegen.optimize.edit import (
     refit,
     renewed,
     stores_to,
+    values_around,
 )
 from tinycore.codegen.optimize.place import pruned
 from tinycore.codegen.optimize.split import masks_of
@@ -94,7 +95,8 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
     results = used_alone(node.src, reads)
     value = _function(results[reads[0]], reads[0], element)
     held = buffer(name, value.dtype, tile.shape, space)
-    now = {results[one]: load(held, Access(tile.places[one])) for one in reads}
+    now = values_around(node.src)
+    now |= {results[one]: load(held, Access(tile.places[one])) for one in reads}
     return node.over((held, *_filled(held, value), *pruned(rebuild(node.src, now))))
 
 
