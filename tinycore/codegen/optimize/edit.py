@@ -254,7 +254,8 @@ def placed(body: Statements, places: Mapping[Index, Index], mask: Mask = ()) -> 
 
 def values_around(body: Statements) -> dict[UOp, UOp]:
     """The LETs that a body uses and does not hold, which no change of it reaches."""
-    return {one: one for one in direct(nodes_in(body), Ops.LET) if one not in under(body)}
+    inside = {*under(body)}
+    return {one: one for one in direct(nodes_in(body), Ops.LET) if one not in inside}
 
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
