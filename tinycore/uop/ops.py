@@ -238,6 +238,10 @@ class UOp(Arithmetic):
         """This node over other sources."""
         return self if src == self.src else UOp(self.op, self.dtype, src, self.arg, self.tag)
 
+    def around(self, *src: UOp) -> UOp:
+        """This node over these sources, as a loop around statements."""
+        return self.over(src)
+
     def under(self, op: Ops, arg: Any = None) -> UOp:
         """`op` over this node alone."""
         return UOp(op, self.dtype, (self,), arg)

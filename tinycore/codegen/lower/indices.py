@@ -66,11 +66,11 @@ class Blocks:
 
     def deepest(self, nodes: Sequence[UOp]) -> Block:
         """The innermost block that any of the nodes stands in."""
-        return max(map(self.block, nodes), key=_DEPTH, default=self.stack[0])
+        return max(map(self.block, nodes), key=_DEPTH)
 
     # vectors
 
-    def apply(self, op: Ops, *src: UOp, tag: str | None = None) -> UOp:
+    def apply(self, op: Ops, *src: UOp, tag: Any = None) -> UOp:
         """A scalar op, on single values or lane by lane."""
         lanes = max([node.lanes for node in src])
         node = alu(op, *[self.splat(node, lanes) for node in src])
@@ -108,7 +108,7 @@ class Blocks:
             return parts[lane]
         count = len(parts)
         zipped = [self._column(parts, lane // 2 + k, size // 2) for k in (0, count // 2)]
-        begin = lane % 2 * (count // 2)
+        begin = lane % 2 * count // 2
         lanes = [k + side for k in range(begin, begin + count // 2) for side in (0, count)]
         return self.put(UOp(Ops.SHUFFLE, parts[0].dtype, tuple(zipped), tuple(lanes)))
 
@@ -126,7 +126,7 @@ class Indices(Blocks):
     of a value that an index gathers.
     """
 
-    evaluate: Callable[[UOp], UOp]
+    evaluate: Callable[..., UOp]
 
     def __init__(self, short: bool) -> None:
         super().__init__()
@@ -175,8 +175,12 @@ class Indices(Blocks):
 
     def runs(self, atom: Atom) -> bool:
         """True if an atom of a bound index differs from lane to lane."""
-        leaves = atoms(of_atom(atom)) if self.lanes > 1 else ()
-        return any(self.now[leaf].lanes > 1 for leaf in leaves if leaf.kind != "variable")
+        if self.lanes == 1 or atom.kind == "variable":
+            return False
+        node: UOp | None = self.now.get(atom)
+        if node:
+            return node.lanes > 1
+        return any(self.runs(part) for part in atoms(of_atom(atom)))
 
     def _number_of(self, atom: Atom) -> Index:
         if atom.kind == "gather":
@@ -308,8 +312,8 @@ class Indices(Blocks):
 
 def _steps(step: int, lanes: int, dtype: DType) -> UOp:
     places = range(lanes)
-    numbers = [const(step * lane, dtype) for lane in places]
-    return UOp(Ops.SHUFFLE, dtype.vec(lanes), tuple(numbers), tuple(places))
+    numbers = tuple(const(step * lane, dtype) for lane in places)
+    return UOp(Ops.SHUFFLE, dtype.vec(lanes), numbers, tuple(places))
 
 
 def _unknowns(index: Index) -> list[Atom]:

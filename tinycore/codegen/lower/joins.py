@@ -106,7 +106,7 @@ def _apart(made: UOp, node: UOp, loops: Nodes) -> tuple[UOp, Nodes]:
     own = buffer(f"{node.name}.{target.name}.own", value.dtype, (), "reg", init=combine)
     partial = store(own, place._replace(indices=()), value, combine)
     for outer in reversed(loops):
-        partial = outer.over((partial,))
+        partial = outer.around(partial)
     inner = atoms(*[one.index for one in (node, *loops)])
     mask: Mask = ()
     if not is_inside(target, place):
@@ -143,7 +143,7 @@ class _Steps:
             fewer = ceildiv(count, share)
             self._leave(fewer, range(0, fewer * share, fewer))
         value = self._sum(map(make, range(count)))
-        return *self.found, self.made.over((self.made.source, value))
+        return *self.found, self.made.around(self.made.source, value)
 
     def _in_warps(self, width: int) -> None:
         """Threads of a warp read each other's registers until each has the sum of all."""
@@ -161,7 +161,7 @@ class _Steps:
         held = buffer(name, self.value.dtype, (self.node.extent,), space)
         place = Access((self.node.index,))
         given = store(held, place, self.value)
-        filled = self.node.over((*self.first, given))
+        filled = self.node.around(*self.first, given)
         self.found += [held, filled]
         self.value = load(held, place)
         self.first = ()

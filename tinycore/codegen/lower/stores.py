@@ -67,29 +67,29 @@ def _loops(copy: UOp, vector_bytes: int, team: int) -> Nodes:
     ends = [one for one in loops[-2:] if one.extent.is_const and one.extent.const >= lanes > 1]
     if len(down) * len(right) != 1 or [*down, *right] != ends:
         return nest(loops, assignment, vector_bytes)
-    found = _turned(ends[0], ends[1], assignment, lanes)
+    found = _turned(assignment, lanes, *ends)
     for outer in reversed(loops[:-2]):
         found = (outer.over(found),)
     return found
 
 
-def _turned(down: UOp, right: UOp, made: UOp, lanes: int) -> Nodes:
+def _turned(made: UOp, lanes: int, down: UOp, right: UOp) -> Nodes:
     """A copy that stores along one loop and reads along another: squares of registers, read by rows
     and stored by columns, and what is left of both."""
-    squares, *last = _along_lanes(down.over((right.over((made,)),)), lanes)
+    squares, *last = _along_lanes(down.around(right.around(made)), lanes)
     row = refit(squares.source, map="reg")
     columns, *others = _along_lanes(row.source, lanes)
     column = columns.source
-    [made] = column.src
+    made = column.source
     square = buffer(f"{made.source.name}.turned", made.source.dtype, (lanes, lanes), "reg")
     place = Access((row.index, column.index))
-    read = row.over((column.over((store(square, place, made.src[1]),)),))
-    turned = made.over((made.source, load(square, place)))
-    stored = refit(column, map="reg").over((refit(row, map="vec").over((turned,)),))
-    found = [refit(columns, map="").over((square, read, stored))]
-    found += [row.over((one,)) for one in others]
+    read = row.around(column.around(store(square, place, made.src[1])))
+    turned = made.around(made.source, load(square, place))
+    stored = refit(column, map="reg").around(refit(row, map="vec").around(turned))
+    found = [refit(columns, map="").around(square, read, stored)]
+    found += [row.around(one) for one in others]
     rest = [refit(one, map="").over(_along_lanes(one.source, lanes)) for one in last]
-    return (refit(squares, map="").over(tuple(found)), *rest)
+    return (refit(squares, map="").around(*found), *rest)
 
 
 def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: int) -> UOp:
@@ -99,8 +99,8 @@ def _by_threads(loops: Sequence[UOp], assignment: UOp, team: int, vector_bytes: 
     lanes = max(vector_bytes // assignment.source.dtype.itemsize, 1)
     turns = tiled(tiled(whole, 1 if extent_of(loops[-1]) % lanes else lanes), team)
     thread = turns.source
-    rounds = refit(turns, map="reg").over((refit(thread.source, map="vec"),))
-    return refit(thread, map="thread").over((rounds,))
+    rounds = refit(turns, map="reg").around(refit(thread.source, map="vec"))
+    return refit(thread, map="thread").around(rounds)
 
 
 def dots(kernel: Kernel, caps: Caps) -> Kernel:
@@ -114,13 +114,13 @@ def _dotted(node: UOp) -> Nodes:
     is_short = is_along(node, "vec") and node.extent is as_index(LANES)
     if not is_short or not is_sum(node.src, (node,)):
         return (node,)
-    [made] = node.src
+    made = node.source
     narrow = factors_of_bytes(made)
     if not narrow or made.place.mask:
         return (node,)
     product = UOp(Ops.DOT, dtypes.int32, narrow)
-    total = made.over((made.source, product))
-    return (refit(node, kind="par").over((total,)),)
+    total = made.around(made.source, product)
+    return (refit(node, kind="par").around(total),)
 
 
 def combine(kernel: Kernel, caps: Caps) -> Kernel:
@@ -208,7 +208,7 @@ def _along_lanes(node: UOp, lanes: int) -> Nodes:
     if whole:
         tiles = tiled(renewed(node, extent=as_index(whole)), lanes)
         place = "unroll" if whole <= MAX_UNROLLED * lanes else ""
-        found.append(refit(tiles, map=place).over((refit(tiles.source, map="vec"),)))
+        found.append(refit(tiles, map=place).around(refit(tiles.source, map="vec")))
     if rest:
         last = placed(node.src, {node.index: axis(f"{name}'", rest) + whole})
         found.append(loop("par", f"{name}'", rest, last, "vec"))
