@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tinycore
 from benchmarks.cases import Case, Sets, converted
 from benchmarks.checks import overwrite
-from benchmarks.methods import FORMULAS, Call, block_of
+from benchmarks.methods import FORMULAS, Call, Perceptron, block_of
 from benchmarks.models import blocks, labels, place
 from tinycore import Device, GlobalCounters, Tensor, TinyJit, Variable
 from tinycore.engine.cell import buffer_of
@@ -36,18 +36,8 @@ def _decode(x: Tensor, at: Any, *weights: Tensor) -> Tensor:
     return x
 
 
-class Perceptron:
-    """Two layers."""
-
-    def __init__(self) -> None:
-        self.first, self.last = Linear(784, 512), Linear(512, 10)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.last(self.first(x).relu())
-
-
 NETS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
-    "mlp_step": Perceptron,
+    "mlp_step": partial(Perceptron, Linear),
     "mnist_step": Net,
 }
 

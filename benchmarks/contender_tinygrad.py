@@ -18,7 +18,7 @@ from tinygrad.tensor import Tensor
 
 from benchmarks.cases import Case, Sets, converted
 from benchmarks.checks import overwrite
-from benchmarks.methods import FORMULAS, Call, block_of
+from benchmarks.methods import FORMULAS, Call, Perceptron, block_of
 from benchmarks.models import blocks, labels, place
 
 
@@ -32,16 +32,6 @@ def _decode(x: Any, at: Any, caches: Any, weights: Any) -> Any:
 
         x = block_of(x, block, attend)
     return x
-
-
-class Perceptron:
-    """Two layers."""
-
-    def __init__(self) -> None:
-        self.first, self.last = nn.Linear(784, 512), nn.Linear(512, 10)
-
-    def __call__(self, x: Any) -> Any:
-        return self.last(self.first(x).relu())
 
 
 class Net:
@@ -70,7 +60,7 @@ def _convolutions(inputs: int, outputs: int, window: int) -> list[Any]:
     ]
 
 
-NETS: dict[str, Callable[[], Any]] = {"mlp_step": Perceptron, "mnist_step": Net}
+NETS: dict[str, Callable[[], Any]] = {"mlp_step": partial(Perceptron, nn.Linear), "mnist_step": Net}
 
 
 def version() -> str:

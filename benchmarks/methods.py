@@ -27,8 +27,10 @@ def block_of(x: Any, by: Block, attend: Call) -> Any:
     """A block of a transformer, by how its heads attend."""
     inner = x.layernorm() * by.norm1 + by.shift1
     inner = inner.linear(by.joined.T, by.joined_bias)
-    mixed = attend(*map(_heads, inner.chunk(3, 1)))
-    joined = mixed.transpose(0, 1).reshape(x.shape)
+    query, key, value = map(_heads, inner.chunk(3, 1))
+    mixed = attend(query, key, value)
+    joined = mixed.transpose(0, 1)
+    joined = joined.reshape(x.shape)
     x = x + joined.linear(by.out.T, by.out_bias)
     inner = x.layernorm() * by.norm2 + by.shift2
     inner = inner.linear(by.wide.T, by.wide_bias).gelu()
@@ -43,6 +45,18 @@ def _transformer(x: Any, *weights: Any) -> Any:
     for block in blocks(weights):
         x = block_of(x, block, _causal)
     return x
+
+
+class Perceptron:
+    """Two layers of a framework's own kind."""
+
+    def __init__(self, linear: Call) -> None:
+        self.first = linear(784, 512)
+        self.last = linear(512, 10)
+
+    def __call__(self, x: Any) -> Any:
+        hidden = self.first(x).relu()
+        return self.last(hidden)
 
 
 FORMULAS: dict[str, Call] = {
