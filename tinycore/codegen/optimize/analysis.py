@@ -78,13 +78,6 @@ def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
     return chain, body
 
 
-def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
-    """Each loop that holds no other loop, after the loops around it."""
-    return [
-        (*around, one) for one, around in walk(statements) if one.is_loop and not loops_in(one.src)
-    ]
-
-
 def perfect_pairs(statements: Iterable[UOp]) -> list[tuple[str, str]]:
     """The axes of each loop whose whole body is another, and of that."""
     outer = [one for one in loops_in(statements) if len(one.src) == 1]

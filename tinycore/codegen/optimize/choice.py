@@ -42,6 +42,10 @@ class Choice:
         self.taken += legal
         return legal == texts
 
+    def below(self, inner: str, *names: str) -> bool:
+        """Bring each of some loops inside another, the first of them first; True if all can."""
+        return self.take(*[f"REORDER({name}, {inner})" for name in names])
+
     def take_all(self, *texts: str, fits: Callable[[Kernel], bool] = lambda _: True) -> bool:
         """Apply all of the actions, or none if one is not legal or what they make does not fit."""
         before = self.kernel, self.taken

@@ -68,10 +68,6 @@ class Contraction(NamedTuple):
         """The loads that move in a sum."""
         return [one for one in self.loads if any(map(one.moves, self.red))]
 
-    def best_tile(self) -> Tile | None:
-        """The cheapest tile; None if there is none."""
-        return min(self.tiles(), key=lambda tile: tile.cost, default=None)
-
     def tiles(self) -> Iterable[Tile]:
         """None if no axis can become lanes, or if none of four or more leaves one load in place
         while it moves another."""
@@ -141,10 +137,8 @@ class Contraction(NamedTuple):
             loads = sum(self._loads(one, loops, counts) for one in self.loads)
             waits = 0.0 if self.is_short else 8 / work
             pace = max(1.0, waits, loads / work) + 0.1 * loads / work
-            waste = 1.0
-            for loop, count in zip(loops, counts, strict=True):
-                tile = count * self.lanes if loop is loops[0] else count
-                waste *= round_up(extent_of(loop), tile) / extent_of(loop)
+            cut = zip(map(extent_of, loops), (counts[0] * self.lanes, *counts[1:]), strict=True)
+            waste = prod([round_up(extent, tile) / extent for extent, tile in cut])
             yield Tile(loops, counts, waste * pace + outside, packed, block)
 
     def _loads(self, one: Reference, loops: Nodes, counts: Counts) -> float:

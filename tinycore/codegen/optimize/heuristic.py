@@ -11,19 +11,17 @@ from tinycore.codegen.optimize.analysis import (
     chain_of,
     extent_of,
     iterations,
-    leaf_loops,
     names_of,
-    references,
 )
 from tinycore.codegen.optimize.choice import Choice, contiguous_axis
 from tinycore.codegen.optimize.contraction import Contraction, Tile
 from tinycore.codegen.optimize.edit import direct, loops_in
 from tinycore.codegen.optimize.rows import RowTile, make_rows, row_tiles
-from tinycore.codegen.optimize.teams import teams
+from tinycore.codegen.optimize.teams import teams, turned
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.tree import Kernel
-from tinycore.util import ceildiv, dedup
+from tinycore.uop.tree import Kernel, walk
+from tinycore.util import ceildiv
 
 _SHARE = 1 << 14  # steps of a sum that pay for a task of their own
 _STREAMS = 8  # rows read at once, which keep more of memory busy than one
@@ -65,7 +63,7 @@ class _Vectors(Choice):
     def contraction(self, position: int) -> bool:
         """Tile a root statement that is a contraction, with zeros for the masks of its sums."""
         operands = self.operands(self.kernel.body[position])
-        tile = operands and operands.best_tile()
+        tile = operands and min(operands.tiles(), key=lambda one: one.cost, default=None)
         if operands and tile and tile.loops[0].kind == "par":
             RowTile(self, operands, tile).make()
             return True
@@ -108,11 +106,9 @@ class _Vectors(Choice):
         """Give sums of rows that a loop adds to loops of their own."""
         _, body = chain_of(self.kernel.body[position : position + 1])
         for one in direct(body, Ops.LOOP):
-            if one.kind != "red":
-                continue
-            for inner in direct(one.src, Ops.LOOP):
-                if inner.kind == "par" and self.take(f"REORDER({one.name}, {inner.name})"):
-                    return self._sums_apart(position)
+            inside = [inner.name for inner in direct(one.src, Ops.LOOP) if inner.kind == "par"]
+            if one.kind == "red" and any(self.below(name, one.name) for name in inside):
+                return self._sums_apart(position)
 
     # everything else
 
@@ -120,19 +116,14 @@ class _Vectors(Choice):
         """Read squares by rows and store them by columns, if loads and stores have other
         neighbours."""
         path, body = chain_of(self.kernel.body[position : position + 1])
-        found = [] if loops_in(body) else references(path[-1:], path[:-1])
-        long = [loop for loop in path if extent_of(loop) >= self.lanes]
-        near = {one: [loop for loop in long if one.stride(loop) == 1] for one in found}
-        downs = [loop for one in found if one.is_store for loop in near[one]]
-        across = [one for one in found if not one.is_store and near[one] and near[one] != downs]
-        ends = dedup([loop for one in across for loop in near[one]] + downs)
-        if len(downs) != 1 or len(ends) != 2:
+        names, ends = turned(path, body)
+        if loops_in(body) or not ends or min(map(extent_of, ends)) < self.lanes:
             return False
         right, down = names_of(ends)
         order = [f"{right}.0", f"{down}.0", f"{right}.1", f"{down}.1"]
         self.take(*[f"SPLIT({name}, {self.lanes})" for name in (right, down)])
         self.arrange(order)
-        for name in dedup([one.buffer.name for one in across]):
+        for name in names:
             self.take(f"STAGE({name}, {down}.0, reg, [{down}.1][{right}.1])")
             self.take(f"MAP({name}.reg.0, reg)", f"MAP({name}.reg.1, vec)")
         return self.take(f"MAP({right}.1, reg)", f"MAP({down}.1, vec)")
@@ -140,7 +131,8 @@ class _Vectors(Choice):
     def vectorize(self, position: int, but: Sequence[UOp] = ()) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""
         root = self.kernel.body[position]
-        leaves = [path for path in leaf_loops([root]) if not {*path} & {*but}]
+        paths = [(*around, one) for one, around in walk([root]) if one.is_loop]
+        leaves = [path for path in paths if not loops_in(path[-1].src) and not {*path} & {*but}]
         chosen = [(path, contiguous_axis(path)) for path in leaves]
         if all(loop in (None, path[-1]) for path, loop in chosen):
             chosen = [(path, loop or contiguous_axis(path, near=True)) for path, loop in chosen]

@@ -35,7 +35,7 @@ from tinycore.codegen.optimize.place import pruned
 from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of
+from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of, of_atom
 from tinycore.uop.ops import ELEMENTWISE
 from tinycore.uop.sites import under
 from tinycore.uop.tree import (
@@ -118,10 +118,10 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
 def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
     """The widest expression of each read and of elements beside it, if all enter `body` by the
     same; else the read."""
-    still = read(body) - changed(body)
+    stored = changed(body)
     leaves: dict[UOp, frozenset[UOp]] = {}
     for node in (order := nodes_in(body)):
-        if node.is_load and node.source in still:
+        if node.is_load and node.source not in stored:
             leaves[node] = frozenset([node])
         elif node.is_const or (node.op in _PURE and leaves.keys() >= {*node.src}):
             leaves[node] = frozenset().union(*[leaves[one] for one in node.src])
@@ -205,7 +205,7 @@ def _mask(node: UOp, tile: _Tile, read: UOp) -> Mask:
 
 def _is_dead(body: Statements, value: Index) -> bool:
     """True if no iteration in which `value` is negative stores anything."""
-    every = [masks_of(body, atom) for atom in atoms(value)]
+    every = [masks_of(body, of_atom(atom)) for atom in atoms(value)]
     return any(masks and all(value in mask for mask in masks) for masks in every)
 
 
