@@ -58,7 +58,7 @@ def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
         Reference(buffer, access, around, how != "load", _address(buffer, access))
         for statement, around in walk(statements, loops)
         for buffer, access, how in uses(statement)
-        if buffer.space != "reg" or buffer.arg.shape
+        if buffer.space != "reg" or buffer.shape
     ]
 
 

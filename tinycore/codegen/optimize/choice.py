@@ -80,8 +80,8 @@ class Choice:
 
     def unmask(self, position: int) -> None:
         """Put zeros for the masks of the sums in a root statement."""
-        stores = find(self.kernel.body[position : position + 1], Ops.STORE)
-        self.take(*[f"FILL({made.source.name})" for made in stores if made.places[0].mask])
+        stores = find([self.kernel.body[position]], Ops.STORE)
+        self.take(*[f"FILL({made.source.name})" for made in stores if made.place.mask])
 
     def fused(self, names: Sequence[str]) -> str:
         """Make one axis of loops that nest, as far as that is legal; the rest run on the grid."""

@@ -260,7 +260,7 @@ def values_around(body: Statements) -> dict[UOp, UOp]:
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
     """A statement for each element of a buffer, in par loops over name0, name1, ..."""
-    shape = buffer.arg.shape
+    shape = buffer.shape
     statement = make(Access(axes_over(name, shape)))
     for k, extent in reversed([*enumerate(shape)]):
         statement = loop("par", f"{name}{k}", extent, [statement])

@@ -104,7 +104,7 @@ class _Vectors(Choice):
 
     def _sums_apart(self, position: int) -> None:
         """Give sums of rows that a loop adds to loops of their own."""
-        _, body = chain_of(self.kernel.body[position : position + 1])
+        _, body = chain_of((self.kernel.body[position],))
         for one in direct(body, Ops.LOOP):
             inside = [inner.name for inner in direct(one.src, Ops.LOOP) if inner.kind == "par"]
             if one.kind == "red" and any(self.below(name, one.name) for name in inside):
@@ -115,7 +115,7 @@ class _Vectors(Choice):
     def turn(self, position: int) -> bool:
         """Read squares by rows and store them by columns, if loads and stores have other
         neighbours."""
-        path, body = chain_of(self.kernel.body[position : position + 1])
+        path, body = chain_of((self.kernel.body[position],))
         names, ends = turned(path, body)
         if loops_in(body) or not ends or min(map(extent_of, ends)) < self.lanes:
             return False
@@ -144,7 +144,7 @@ class _Vectors(Choice):
                 continue
             done.add(loop.name)
             if loop is not leaf:
-                names = names_of(loops_in(self.kernel.body[position : position + 1]))
+                names = names_of(loops_in([self.kernel.body[position]]))
                 self.sink(loop.name, *names[names.index(loop.name) + 1 :])
             elif loop.kind == "red":
                 self._vector_of_partial_sums(path)
@@ -175,8 +175,8 @@ class _Vectors(Choice):
             self.take(split, f"MAP({name}{part}.1, vec)", f"MAP({name}{part}.0, {place})")
         if rows:
             row = rows.name
-            self.take(f"SPLIT({row}, {_STREAMS})", f"REORDER({row}.1, {name}.0)")
-            self.take(f"MAP({row}.1, reg)")
+            order = f"REORDER({row}.1, {name}.0)"
+            self.take(f"SPLIT({row}, {_STREAMS})", order, f"MAP({row}.1, reg)")
             if extent_of(rows) % _STREAMS:
                 self.take(f"PEEL({row}.0)")
 

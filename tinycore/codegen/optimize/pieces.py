@@ -195,7 +195,7 @@ def widened(
     """Buffers with new names and a leading dimension for the axis of a loop; what uses them."""
     place, wide = node.index, {}
     for one, name in names.items():
-        wide[one] = refit(one, name=name, shape=(node.extent, *one.arg.shape))
+        wide[one] = refit(one, name=name, shape=(node.extent, *one.shape))
     return wide, resized(statements, wide, lambda indices: (place, *indices))
 
 
@@ -317,8 +317,7 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
     for node in reds:
         stores = _combining(node)
-        taken = names_in(kernel)
-        change = partial(_factored, node, stores, taken)
+        change = partial(_factored, node, stores, names_in(kernel))
         kernel = in_block(kernel, next(iter(stores)), change)
     return kernel
 
@@ -370,7 +369,7 @@ def _factored(node: UOp, stores: dict[UOp, UOp], taken: set[str], body: Statemen
         value = part(state, place)
         for lead, made in stores.items():
             if state in targets(made)[1:]:
-                shared = Access(place.indices[: len(lead.arg.shape)])
+                shared = Access(place.indices[: len(lead.shape)])
                 now = load(lead, shared).alu(Ops.FIN)
                 value = value * (part(lead, shared) - now).alu(Ops.EXP)
         return store(state, place, value, stores[state].combine)

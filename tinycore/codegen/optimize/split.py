@@ -258,7 +258,7 @@ def _cut(body: Statements, node: UOp) -> Statements:
         return body
     nodes = {}
     for tile, at in _private(body, here).items():
-        shape = tile.arg.shape
+        shape = tile.shape
         nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
     ours = [one for one in loops_in(body) if one.index is here]
     cut = rebuild(body, {one: renewed(one, extent=make(extent)) for one in ours})
@@ -315,7 +315,7 @@ def _filled(statement: UOp) -> UOp:
     value = statement.src[1]
     reads = direct(factors(value), Ops.LOAD)
     zeros = [one for one in reads if not one.arg.fill and {*place.mask} <= {*one.arg.mask}]
-    if not zeros or any(node.op in UNBOUNDED for node in toposort([value])):
+    if not zeros or direct(toposort([value]), *UNBOUNDED):
         return statement
     still = [one for one in loads([statement]) if one is not zeros[0]]
     return rebuild([filled], {one: readdressed(one, unmasked) for one in still})[0]

@@ -131,7 +131,7 @@ def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
             if all(_is_beside(one, other) for other in found):
                 origin[node] = one
     ends = [one for node in order if node not in origin for one in node.src]
-    ends += [value for one in under(body) if one.op is not Ops.LET for value in values(one)]
+    ends += [value for one in under(body) if not one.is_let for value in values(one)]
     tops = {(origin[end], _plain(end)) for end in ends if end in origin}
     results = dict(tops)
     if len(tops) == len(results) == len(reads):
@@ -149,7 +149,7 @@ def _is_beside(one: UOp, other: UOp) -> bool:
 
 
 def _plain(node: UOp) -> UOp:
-    return _plain(node.source) if node.op is Ops.LET else node
+    return _plain(node.source) if node.is_let else node
 
 
 def _function(result: UOp, one: UOp, element: UOp) -> UOp:
@@ -322,7 +322,7 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
 
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     [added] = stores_to(node.src, wide)
-    [place] = added.places
+    place = added.place
     inside = _place("UPDATE", node, layout)
     if not _moves_along(place.indices, node, inside):
         raise Illegal(f"UPDATE: the layout lists other axes than the index of {wide.name} holds")
