@@ -40,6 +40,10 @@ class Reference(NamedTuple):
         """True if the address depends on the loop's axis."""
         return self.stride(loop) != 0
 
+    def uses(self, loops: Nodes) -> int:
+        """The iterations of loops in which an element stays the same."""
+        return iterations([loop for loop in loops if not self.moves(loop)])
+
     def is_computed(self) -> bool:
         """True if what is used of the element is always one function of it alone."""
         element = load(self.buffer, self.access)

@@ -175,10 +175,10 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> Pieces:
             if one not in nodes_in(after):
                 continue
             left[one] = ()
-            ops = [node.op for node in toposort([whole[one]]) if node.op in ELEMENTWISE]
+            steps = direct(toposort([whole[one]]), *ELEMENTWISE)
             if (
-                len(ops) > _CHEAP_OPS
-                or UNBOUNDED & {*ops}
+                len(steps) > _CHEAP_OPS
+                or direct(steps, *UNBOUNDED)
                 or read([let("", whole[one])]) & changed([*piece, *after])
             ):
                 made.append(buffer(f"{one.arg}.v", one.dtype, (), space))
@@ -287,9 +287,9 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     """
     found = [use for one in under([node]) for use in uses(one) if use.buffer is held]
     places = {use.access.indices for use in found}
-    sums_up = [use for use in found if use.how != "load"]
+    changes = {use.how for use in found} - {"load"}
     is_fixed = len(places) == 1 and not gathered((*found,))
-    if not is_fixed or not sums_up or "store" in [use.how for use in sums_up]:
+    if not is_fixed or not changes or "store" in changes:
         return {}
     [indices] = places
     while atoms(*indices) & atoms_in(node.src):

@@ -193,8 +193,9 @@ class RowTile:
         for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
-            uses = iterations([loop for loop in one.loops if not one.moves(loop)])
-            if not inner or uses < COPYING_PAYS or not (one.access.mask or one.is_computed()):
+            if not inner or one.uses(one.loops) < COPYING_PAYS:
+                continue
+            if not one.access.mask and not one.is_computed():
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize

@@ -114,18 +114,18 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.kind]]
     if not able:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
-    if all(node.map for node in able):
+    free = [node for node in able if not node.map]
+    if not free:
         raise Illegal(f"MAP: axis {name} is mapped to {able[0].map} already")
-    able = [node for node in able if not node.map]
     if place == "reg":
-        able = [node for node in able if all(map(place_of, loops_in(node.src)))] or able
-    for node in able:
+        free = [node for node in free if all(map(place_of, loops_in(node.src)))] or free
+    for node in free:
         extent = node.extent
         if place not in ("grid", "thread") and not extent.is_const:
             raise Illegal(f"MAP: axis {name} has no constant extent")
         if place == "grid" and any(atom.kind != "variable" for atom in atoms(extent)):
             raise Illegal(f"MAP: the extent of {name} is not known at launch")
-    mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
+    mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in free else one])
     if place == "grid" and len(mapped.body) > 1:
         mapped = settled(mapped)
         as_plan(mapped)
