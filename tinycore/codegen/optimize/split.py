@@ -268,8 +268,8 @@ def _cut(body: Statements, node: UOp) -> Statements:
 def masks_of(body: Statements, here: Index) -> list[Mask]:
     """The masks of all stores by which iterations of an axis of `body` reach anything else.
 
-    None if they reach it otherwise, or in order. Tiles of which each iteration has its own part do
-    not count.
+    None of them if they reach it otherwise, or in order. Tiles of which each iteration has its own
+    part do not count.
     """
     loops = [found for found in loops_in(body) if found.index is here]
     own = declared(loops) | _private(body, here).keys()
