@@ -69,14 +69,18 @@ def stage(kernel: Kernel, source: str, at: str, space: str, layout: Layout | str
     if not isinstance(layout, tuple) and layout != "box":
         raise Illegal(f"STAGE: {layout!r} is no layout; expected [axes][axes] or box")
     wide, taken = buffer_named(kernel, source), names_in(kernel)
-    staged = edit_loops(kernel, at, lambda node: [_staged(node, wide, taken, space, layout)])
+
+    def on_loop(node: UOp) -> Statements:
+        return (_staged(node, wide, fresh(f"{source}.{space}", taken), space, layout),)
+
+    staged = edit_loops(kernel, at, on_loop)
     if staged == kernel:
         raise Illegal(f"STAGE: {source} is not read inside {at}")
     return staged
 
 
-def _staged(node: UOp, source: UOp, taken: set[str], space: str, layout: Layout | str) -> UOp:
-    name, reads = fresh(f"{source.name}.{space}", taken), _reads(node, source)
+def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str) -> UOp:
+    reads = _reads(node, source)
     if not reads:
         return node
     if isinstance(layout, str):
