@@ -40,6 +40,10 @@ class Reference(NamedTuple):
         """True if the address depends on the loop's axis."""
         return self.stride(loop) != 0
 
+    def uses(self, loops: Nodes) -> int:
+        """The iterations of loops in which an element stays the same."""
+        return iterations([loop for loop in loops if not self.moves(loop)])
+
     def is_computed(self) -> bool:
         """True if what is used of the element is always one function of it alone."""
         element = load(self.buffer, self.access)
@@ -58,7 +62,7 @@ def references(statements: Iterable[UOp], loops: Nodes = ()) -> list[Reference]:
         Reference(buffer, access, around, how != "load", _address(buffer, access))
         for statement, around in walk(statements, loops)
         for buffer, access, how in uses(statement)
-        if buffer.space != "reg" or buffer.arg.shape
+        if buffer.space != "reg" or buffer.shape
     ]
 
 
@@ -76,13 +80,6 @@ def chain_of(body: Nodes, kind: str = "par") -> tuple[Nodes, Nodes]:
         chain += body
         body = body[0].src
     return chain, body
-
-
-def leaf_loops(statements: Iterable[UOp]) -> list[Nodes]:
-    """Each loop that holds no other loop, after the loops around it."""
-    return [
-        (*around, one) for one, around in walk(statements) if one.is_loop and not loops_in(one.src)
-    ]
 
 
 def perfect_pairs(statements: Iterable[UOp]) -> list[tuple[str, str]]:

@@ -42,6 +42,10 @@ class Choice:
         self.taken += legal
         return legal == texts
 
+    def below(self, inner: str, *names: str) -> bool:
+        """Bring each of some loops inside another, the first of them first; True if all can."""
+        return self.take(*[f"REORDER({name}, {inner})" for name in names])
+
     def take_all(self, *texts: str, fits: Callable[[Kernel], bool] = lambda _: True) -> bool:
         """Apply all of the actions, or none if one is not legal or what they make does not fit."""
         before = self.kernel, self.taken
@@ -76,8 +80,8 @@ class Choice:
 
     def unmask(self, position: int) -> None:
         """Put zeros for the masks of the sums in a root statement."""
-        stores = find(self.kernel.body[position : position + 1], Ops.STORE)
-        self.take(*[f"FILL({made.source.name})" for made in stores if made.places[0].mask])
+        stores = find([self.kernel.body[position]], Ops.STORE)
+        self.take(*[f"FILL({made.source.name})" for made in stores if made.place.mask])
 
     def fused(self, names: Sequence[str]) -> str:
         """Make one axis of loops that nest, as far as that is legal; the rest run on the grid."""

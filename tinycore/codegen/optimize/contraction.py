@@ -68,10 +68,6 @@ class Contraction(NamedTuple):
         """The loads that move in a sum."""
         return [one for one in self.loads if any(map(one.moves, self.red))]
 
-    def best_tile(self) -> Tile | None:
-        """The cheapest tile; None if there is none."""
-        return min(self.tiles(), key=lambda tile: tile.cost, default=None)
-
     def tiles(self) -> Iterable[Tile]:
         """None if no axis can become lanes, or if none of four or more leaves one load in place
         while it moves another."""
@@ -87,7 +83,7 @@ class Contraction(NamedTuple):
         packed = None
         if strided or (len(vectors_of) == 1 and extent_of(vector) >= 64):
             [found, *_] = strided or vectors_of
-            packed = found if self._uses(found) >= _PACKING_PAYS else None
+            packed = found if found.uses(self.par) >= _PACKING_PAYS else None
         if not vectors_of or strided not in ([], [packed]):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
@@ -112,9 +108,6 @@ class Contraction(NamedTuple):
     def _window(self, one: Reference, row: UOp) -> int:
         """Steps in which neighbours along a loop read the same."""
         return iterations([loop for loop in self.red if one.stride(loop) == one.stride(row) != 0])
-
-    def _uses(self, packed: Reference) -> int:
-        return iterations([loop for loop in self.par if not packed.moves(loop)])
 
     def _red_tiles(self, vector: UOp) -> Iterator[Tile]:
         """Lanes along a reduction axis: partial sums of vectors."""
@@ -141,10 +134,8 @@ class Contraction(NamedTuple):
             loads = sum(self._loads(one, loops, counts) for one in self.loads)
             waits = 0.0 if self.is_short else 8 / work
             pace = max(1.0, waits, loads / work) + 0.1 * loads / work
-            waste = 1.0
-            for loop, count in zip(loops, counts, strict=True):
-                tile = count * self.lanes if loop is loops[0] else count
-                waste *= round_up(extent_of(loop), tile) / extent_of(loop)
+            cut = zip(map(extent_of, loops), (counts[0] * self.lanes, *counts[1:]), strict=True)
+            waste = prod([round_up(extent, tile) / extent for extent, tile in cut])
             yield Tile(loops, counts, waste * pace + outside, packed, block)
 
     def _loads(self, one: Reference, loops: Nodes, counts: Counts) -> float:
@@ -177,7 +168,7 @@ class Contraction(NamedTuple):
         cost = self._copying(loops)
         cost += scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
         if packed is not None:
-            cost += (3.0 if packed.stride(vector) != 1 else 2.0) / self._uses(packed)
+            cost += (3.0 if packed.stride(vector) != 1 else 2.0) / packed.uses(self.par)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)
         if far > 1:
             cost += 0.02 if far > 64 else 0.01
@@ -187,7 +178,7 @@ class Contraction(NamedTuple):
         """The cost of copying what is masked, once for all neighbours that read it."""
         cost = 0.0
         for one in self.loads:
-            uses = self._uses(one)
+            uses = one.uses(self.par)
             if one.access.mask and uses >= COPYING_PAYS:
                 cost += _MASKED / (uses * max([self._window(one, loop) for loop in loops]))
         return cost

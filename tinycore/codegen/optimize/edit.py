@@ -77,8 +77,7 @@ def atom_of(node: UOp) -> Atom | None:
 
 def atoms_in(statements: Nodes) -> frozenset[Atom]:
     """The axes of all loops under `statements`."""
-    axes = [one.index for one in loops_in(statements)]
-    return atoms(*axes)
+    return atoms(*[one.index for one in loops_in(statements)])
 
 
 def declared(statements: Nodes) -> set[UOp]:
@@ -213,8 +212,7 @@ def is_inside(buffer: UOp, place: Access) -> bool:
 def readdressed(node: UOp, change: Places) -> UOp:
     """A load or store at the places that `change` gives for each buffer and place."""
     if node.is_load:
-        [buffer] = node.src
-        return load(buffer, change(buffer, node.arg))
+        return load(node.source, change(node.source, node.arg))
     if node.is_store:
         return refit(node, places=tuple(map(change, node.src, node.places)))
     return node
@@ -260,7 +258,7 @@ def values_around(body: Statements) -> dict[UOp, UOp]:
 
 def each(buffer: UOp, name: str, make: Callable[[Access], UOp]) -> UOp:
     """A statement for each element of a buffer, in par loops over name0, name1, ..."""
-    shape = buffer.arg.shape
+    shape = buffer.shape
     statement = make(Access(axes_over(name, shape)))
     for k, extent in reversed([*enumerate(shape)]):
         statement = loop("par", f"{name}{k}", extent, [statement])

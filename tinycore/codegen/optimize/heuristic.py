@@ -11,7 +11,6 @@ from tinycore.codegen.optimize.analysis import (
     chain_of,
     extent_of,
     iterations,
-    leaf_loops,
     names_of,
     references,
 )
@@ -22,7 +21,7 @@ from tinycore.codegen.optimize.rows import RowTile, make_rows, row_tiles
 from tinycore.codegen.optimize.teams import teams
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
-from tinycore.uop.tree import Kernel
+from tinycore.uop.tree import Kernel, walk
 from tinycore.util import ceildiv, dedup
 
 _SHARE = 1 << 14  # steps of a sum that pay for a task of their own
@@ -65,7 +64,7 @@ class _Vectors(Choice):
     def contraction(self, position: int) -> bool:
         """Tile a root statement that is a contraction, with zeros for the masks of its sums."""
         operands = self.operands(self.kernel.body[position])
-        tile = operands and operands.best_tile()
+        tile = operands and min(operands.tiles(), key=lambda one: one.cost, default=None)
         if operands and tile and tile.loops[0].kind == "par":
             RowTile(self, operands, tile).make()
             return True
@@ -106,20 +105,18 @@ class _Vectors(Choice):
 
     def _sums_apart(self, position: int) -> None:
         """Give sums of rows that a loop adds to loops of their own."""
-        _, body = chain_of(self.kernel.body[position : position + 1])
+        _, body = chain_of((self.kernel.body[position],))
         for one in direct(body, Ops.LOOP):
-            if one.kind != "red":
-                continue
-            for inner in direct(one.src, Ops.LOOP):
-                if inner.kind == "par" and self.take(f"REORDER({one.name}, {inner.name})"):
-                    return self._sums_apart(position)
+            inside = [inner.name for inner in direct(one.src, Ops.LOOP) if inner.kind == "par"]
+            if one.kind == "red" and any(self.below(name, one.name) for name in inside):
+                return self._sums_apart(position)
 
     # everything else
 
     def turn(self, position: int) -> bool:
         """Read squares by rows and store them by columns, if loads and stores have other
         neighbours."""
-        path, body = chain_of(self.kernel.body[position : position + 1])
+        path, body = chain_of((self.kernel.body[position],))
         found = [] if loops_in(body) else references(path[-1:], path[:-1])
         long = [loop for loop in path if extent_of(loop) >= self.lanes]
         near = {one: [loop for loop in long if one.stride(loop) == 1] for one in found}
@@ -140,7 +137,8 @@ class _Vectors(Choice):
     def vectorize(self, position: int, but: Sequence[UOp] = ()) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""
         root = self.kernel.body[position]
-        leaves = [path for path in leaf_loops([root]) if not {*path} & {*but}]
+        paths = [(*around, one) for one, around in walk([root]) if one.is_loop]
+        leaves = [path for path in paths if not loops_in(path[-1].src) and not {*path} & {*but}]
         chosen = [(path, contiguous_axis(path)) for path in leaves]
         if all(loop in (None, path[-1]) for path, loop in chosen):
             chosen = [(path, loop or contiguous_axis(path, near=True)) for path, loop in chosen]
@@ -152,7 +150,7 @@ class _Vectors(Choice):
                 continue
             done.add(loop.name)
             if loop is not leaf:
-                names = names_of(loops_in(self.kernel.body[position : position + 1]))
+                names = names_of(loops_in([self.kernel.body[position]]))
                 self.sink(loop.name, *names[names.index(loop.name) + 1 :])
             elif loop.kind == "red":
                 self._vector_of_partial_sums(path)
@@ -183,8 +181,8 @@ class _Vectors(Choice):
             self.take(split, f"MAP({name}{part}.1, vec)", f"MAP({name}{part}.0, {place})")
         if rows:
             row = rows.name
-            self.take(f"SPLIT({row}, {_STREAMS})", f"REORDER({row}.1, {name}.0)")
-            self.take(f"MAP({row}.1, reg)")
+            order = f"REORDER({row}.1, {name}.0)"
+            self.take(f"SPLIT({row}, {_STREAMS})", order, f"MAP({row}.1, reg)")
             if extent_of(rows) % _STREAMS:
                 self.take(f"PEEL({row}.0)")
 

@@ -175,10 +175,10 @@ def crossing_values(pieces: Sequence[Statements], space: str) -> Pieces:
             if one not in nodes_in(after):
                 continue
             left[one] = ()
-            ops = [node.op for node in toposort([whole[one]]) if node.op in ELEMENTWISE]
+            steps = direct(toposort([whole[one]]), *ELEMENTWISE)
             if (
-                len(ops) > _CHEAP_OPS
-                or UNBOUNDED & {*ops}
+                len(steps) > _CHEAP_OPS
+                or direct(steps, *UNBOUNDED)
                 or read([let("", whole[one])]) & changed([*piece, *after])
             ):
                 made.append(buffer(f"{one.arg}.v", one.dtype, (), space))
@@ -195,7 +195,7 @@ def widened(
     """Buffers with new names and a leading dimension for the axis of a loop; what uses them."""
     place, wide = node.index, {}
     for one, name in names.items():
-        wide[one] = refit(one, name=name, shape=(node.extent, *one.arg.shape))
+        wide[one] = refit(one, name=name, shape=(node.extent, *one.shape))
     return wide, resized(statements, wide, lambda indices: (place, *indices))
 
 
@@ -287,9 +287,9 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     """
     found = [use for one in under([node]) for use in uses(one) if use.buffer is held]
     places = {use.access.indices for use in found}
-    sums_up = [use for use in found if use.how != "load"]
+    changes = {use.how for use in found} - {"load"}
     is_fixed = len(places) == 1 and not gathered((*found,))
-    if not is_fixed or not sums_up or "store" in [use.how for use in sums_up]:
+    if not is_fixed or not changes or "store" in changes:
         return {}
     [indices] = places
     while atoms(*indices) & atoms_in(node.src):
@@ -317,8 +317,7 @@ def rfactor(kernel: Kernel, name: str) -> Kernel:
         raise Illegal(f"RFACTOR: axis {name} is no free reduction axis")
     for node in reds:
         stores = _combining(node)
-        taken = names_in(kernel)
-        change = partial(_factored, node, stores, taken)
+        change = partial(_factored, node, stores, names_in(kernel))
         kernel = in_block(kernel, next(iter(stores)), change)
     return kernel
 
@@ -370,7 +369,7 @@ def _factored(node: UOp, stores: dict[UOp, UOp], taken: set[str], body: Statemen
         value = part(state, place)
         for lead, made in stores.items():
             if state in targets(made)[1:]:
-                shared = Access(place.indices[: len(lead.arg.shape)])
+                shared = Access(place.indices[: len(lead.shape)])
                 now = load(lead, shared).alu(Ops.FIN)
                 value = value * (part(lead, shared) - now).alu(Ops.EXP)
         return store(state, place, value, stores[state].combine)

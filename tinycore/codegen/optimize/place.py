@@ -102,7 +102,7 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     """`body` with a stage written into its readers; `once`: as a value with a name."""
     name = buffer.name
     producer, made, value = _only_store(body, buffer)
-    place = made.places[0]
+    place = made.place
     if made.combine or place.mask or buffer.init:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
     if {*place.indices} - {make(0), *[one.index for one in loops_in([producer])]}:
@@ -145,7 +145,7 @@ def pruned(body: Statements) -> Statements:
 
     def keep(one: UOp) -> Statements:
         idle = one.op in BODIES and not changed([one])
-        unread = one.op in (Ops.LET, Ops.BUFFER) and one not in used
+        unread = (one.is_let or one.is_buffer) and one not in used
         return () if idle or unread else (one,)
 
     less = edit(body, keep)
@@ -273,7 +273,7 @@ def _rebased(early: Statements, late: Statements, lead: UOp, empty: set[UOp]) ->
 
 def _follows(sum_of: UOp, made: UOp, now: UOp, exponential: UOp) -> bool:
     """True for a sum, at the place of that state, of products with one factor exp(score - now)."""
-    [lead], [place] = made.places, sum_of.places[:1]
+    lead, place = made.place, sum_of.place
     leads = place._replace(indices=place.indices[: len(lead.indices)])
     is_there = leads == lead and lead.indices == now.arg.indices
     moving = [one for one in factors(sum_of.src[1]) if now in toposort([one])]

@@ -37,8 +37,8 @@ def row_tiles(path: Nodes, found: Iterable[Contraction | None]) -> list[Nest]:
     if not tiles:
         return []
     _, dearest = max(tiles, key=lambda pair: iterations(pair[0].par + pair[0].red))
-    whole = [count for count in dearest if extent_of(path[-1]) % count == 0]
-    rows = min(dearest, key=lambda count: dearest[count].cost + _RAGGED * (count not in whole))
+    every = extent_of(path[-1])
+    rows = min(dearest, key=lambda count: dearest[count].cost + _RAGGED * bool(every % count))
     return [(operands, by_rows[rows]) for operands, by_rows in tiles if rows in by_rows]
 
 
@@ -67,6 +67,7 @@ class RowTile:
     def __init__(self, choice: Choice, operands: Contraction, tile: Tile) -> None:
         self.choice = choice
         self.take = choice.take
+        self.total = operands.red[-1].src[-1].source.name
         self.operands = operands
         self.tile = tile
         self.rows = (*tile.counts, 1)[1]
@@ -90,9 +91,10 @@ class RowTile:
         outer = [*[names[loop] for loop in self.others], column, *row]
         last = self._streamed()
         if block:
-            self.take(*[f"REORDER({name}, {block})" for name in (*parts, *reversed(outer))])
-        self.take(*[f"REORDER({name}, {last})" for name in parts])
-        self._unmask()
+            self.choice.below(block, *parts, *reversed(outer))
+        self.choice.below(last, *parts)
+        # steps in which no element has a part are skipped; other masks of the sum need zeros
+        self.take(*[f"MASK({name})" for name in self.depth], f"FILL({self.total})")
         if block:
             self._update(outer[-1], parts)
         self._map(*parts)
@@ -109,8 +111,7 @@ class RowTile:
         another."""
         column, parts = self._columns()
         parts.append(row)
-        last = self._streamed()
-        self.take(*[f"REORDER({name}, {last})" for name in parts])
+        self.choice.below(self._streamed(), *parts)
         self._update(column, parts)
         self._map(*parts)
         self._stage(at, column, parts)
@@ -150,9 +151,8 @@ class RowTile:
     # reduction loops
 
     def _update(self, at: str, parts: list[str]) -> None:
-        total = self.operands.red[-1].src[-1].source.name
-        update = f"UPDATE({total}, {at}, {_layout(*reversed(parts))})"
-        self.take(update, f"FILL({total}.reg)", f"MAP({parts[0]}', vec)")
+        update = f"UPDATE({self.total}, {at}, {_layout(*reversed(parts))})"
+        self.take(update, f"FILL({self.total}.reg)", f"MAP({parts[0]}', vec)")
 
     def _streamed(self) -> str:
         """Order the reduction loops; the innermost, which is returned, moves splats least."""
@@ -161,11 +161,6 @@ class RowTile:
         for name, loop in self.depth.items():
             moves[name] = -max([abs(one.stride(loop) or 0) for one in splats], default=0)
         return self.choice.order([*moves], sorted(moves, key=moves.__getitem__))[-1]
-
-    def _unmask(self) -> None:
-        """Skip steps in which no element has a part, and put zeros for other masks of the sum."""
-        total = self.operands.red[-1].src[-1].source.name
-        self.take(*[f"MASK({name})" for name in self.depth], f"FILL({total})")
 
     # panels
 
@@ -198,8 +193,9 @@ class RowTile:
         for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
-            uses = iterations([loop for loop in one.loops if not one.moves(loop)])
-            if not inner or uses < COPYING_PAYS or not (one.access.mask or one.is_computed()):
+            if not inner or one.uses(one.loops) < COPYING_PAYS:
+                continue
+            if not one.access.mask and not one.is_computed():
                 continue
             for depth, name in enumerate(axes[: min(inner)]):
                 size_bytes = one.box(depth) * one.buffer.dtype.itemsize

@@ -35,7 +35,7 @@ from tinycore.codegen.optimize.edit import (
 from tinycore.codegen.optimize.pieces import UNBOUNDED, as_plan, settled
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.index import Atom, Index, Mask, alias, atoms, axis, make, mask_of, of_atom
+from tinycore.uop.index import Index, Mask, alias, atoms, axis, make, mask_of
 from tinycore.uop.ops import factors, toposort
 from tinycore.uop.sites import TILES, declared_name, under, written
 from tinycore.uop.tree import STORES, Access, Kernel, Rebuild, loop, rebuild
@@ -114,18 +114,18 @@ def map_axis(kernel: Kernel, name: str, place: str) -> Kernel:
     able = [node for node in loops_of(kernel, name) if place in PLACES_OF[node.kind]]
     if not able:
         raise Illegal(f"MAP: no loop of {name} can run on {place}")
-    if all(node.map for node in able):
+    free = [node for node in able if not node.map]
+    if not free:
         raise Illegal(f"MAP: axis {name} is mapped to {able[0].map} already")
-    able = [node for node in able if not node.map]
     if place == "reg":
-        able = [node for node in able if all(map(place_of, loops_in(node.src)))] or able
-    for node in able:
+        free = [node for node in free if all(map(place_of, loops_in(node.src)))] or free
+    for node in free:
         extent = node.extent
         if place not in ("grid", "thread") and not extent.is_const:
             raise Illegal(f"MAP: axis {name} has no constant extent")
         if place == "grid" and any(atom.kind != "variable" for atom in atoms(extent)):
             raise Illegal(f"MAP: the extent of {name} is not known at launch")
-    mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in able else one])
+    mapped = edit_loops(kernel, name, lambda one: [refit(one, map=place) if one in free else one])
     if place == "grid" and len(mapped.body) > 1:
         mapped = settled(mapped)
         as_plan(mapped)
@@ -172,7 +172,7 @@ def mask(kernel: Kernel, name: str) -> Kernel:
 
     def change(node: UOp) -> Statements:
         here, inside = atom_of(node), atoms_in(node.src)
-        masks = (masks_of((node,), here) if here else None) or [()]
+        masks = masks_of((node,), node.index) or [()]
         shared = {one for one in masks[0] if atoms(one).isdisjoint(inside) and here in atoms(one)}
         shared = shared.intersection(*masks[1:])
         if not shared:
@@ -249,40 +249,38 @@ class _Primes:
 
 
 def _cut(body: Statements, node: UOp) -> Statements:
-    """The body with one axis cut; a mask `c - atom >= 0` lets c + 1 iterations through."""
-    atom = atom_of(node)
-    masks = atom and masks_of(body, atom)
-    if not atom or not masks:
-        return body
-    limits = [[one.const + 1 for one in mask if one.terms == ((atom, -1),)] for mask in masks]
-    extent = max([min(found, default=atom.hi + 1) for found in limits])
-    if not 0 < extent <= atom.hi:
+    """The body with one axis cut; a mask `c - axis >= 0` lets c + 1 iterations through."""
+    here = node.index
+    masks = masks_of(body, here)
+    limits = [[one.const + 1 for one in mask if (one + here).is_const] for mask in masks]
+    extent = max([min(found, default=here.hi + 1) for found in limits], default=0)
+    if not 0 < extent <= here.hi:
         return body
     nodes = {}
-    for tile, at in _private(body, atom).items():
-        shape = tile.arg.shape
+    for tile, at in _private(body, here).items():
+        shape = tile.shape
         nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
-    ours = [one for one in loops_in(body) if atom_of(one) is atom]
+    ours = [one for one in loops_in(body) if one.index is here]
     cut = rebuild(body, {one: renewed(one, extent=make(extent)) for one in ours})
     return rebuild(cut, nodes)
 
 
-def masks_of(body: Statements, atom: Atom) -> list[Mask] | None:
+def masks_of(body: Statements, here: Index) -> list[Mask]:
     """The masks of all stores by which iterations of an axis of `body` reach anything else.
 
-    None if they reach it otherwise, or in order. Tiles of which each iteration has its own part do
-    not count.
+    None of them if they reach it otherwise, or in order. Tiles of which each iteration has its own
+    part do not count.
     """
-    loops = [found for found in loops_in(body) if atom_of(found) is atom]
-    own = declared(loops) | _private(body, atom).keys()
+    loops = [found for found in loops_in(body) if found.index is here]
+    own = declared(loops) | _private(body, here).keys()
     if find(loops, *TILES, Ops.BLOCK) or any(one.kind == "ser" for one in loops):
-        return None
+        return []
     places = [use for statement in under(loops) for use in written(statement)]
     return [use.access.mask for use in places if use.buffer not in own]
 
 
-def _private(body: Statements, atom: Atom) -> dict[UOp, int]:
-    own, places = declared(body), own_places(body, of_atom(atom))
+def _private(body: Statements, here: Index) -> dict[UOp, int]:
+    own, places = declared(body), own_places(body, here)
     return {tile: min(found) for tile, found in places.items() if found and tile in own}
 
 
@@ -317,7 +315,7 @@ def _filled(statement: UOp) -> UOp:
     value = statement.src[1]
     reads = direct(factors(value), Ops.LOAD)
     zeros = [one for one in reads if not one.arg.fill and {*place.mask} <= {*one.arg.mask}]
-    if not zeros or any(node.op in UNBOUNDED for node in toposort([value])):
+    if not zeros or direct(toposort([value]), *UNBOUNDED):
         return statement
     still = [one for one in loads([statement]) if one is not zeros[0]]
     return rebuild([filled], {one: readdressed(one, unmasked) for one in still})[0]

@@ -35,7 +35,7 @@ from tinycore.codegen.optimize.place import pruned
 from tinycore.codegen.optimize.split import masks_of
 from tinycore.dtype import dtypes
 from tinycore.uop import Ops, UOp
-from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of
+from tinycore.uop.index import Atom, Index, Mask, atoms, axes_over, axis, make, mask_of, of_atom
 from tinycore.uop.ops import ELEMENTWISE
 from tinycore.uop.sites import under
 from tinycore.uop.tree import (
@@ -118,10 +118,10 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
 def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
     """The widest expression of each read and of elements beside it, if all enter `body` by the
     same; else the read."""
-    still = read(body) - changed(body)
+    stored = changed(body)
     leaves: dict[UOp, frozenset[UOp]] = {}
     for node in (order := nodes_in(body)):
-        if node.is_load and node.source in still:
+        if node.is_load and node.source not in stored:
             leaves[node] = frozenset([node])
         elif node.is_const or (node.op in _PURE and leaves.keys() >= {*node.src}):
             leaves[node] = frozenset().union(*[leaves[one] for one in node.src])
@@ -131,7 +131,7 @@ def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
             if all(_is_beside(one, other) for other in found):
                 origin[node] = one
     ends = [one for node in order if node not in origin for one in node.src]
-    ends += [value for one in under(body) if one.op is not Ops.LET for value in values(one)]
+    ends += [value for one in under(body) if not one.is_let for value in values(one)]
     tops = {(origin[end], _plain(end)) for end in ends if end in origin}
     results = dict(tops)
     if len(tops) == len(results) == len(reads):
@@ -149,7 +149,7 @@ def _is_beside(one: UOp, other: UOp) -> bool:
 
 
 def _plain(node: UOp) -> UOp:
-    return _plain(node.source) if node.op is Ops.LET else node
+    return _plain(node.source) if node.is_let else node
 
 
 def _function(result: UOp, one: UOp, element: UOp) -> UOp:
@@ -205,7 +205,7 @@ def _mask(node: UOp, tile: _Tile, read: UOp) -> Mask:
 
 def _is_dead(body: Statements, value: Index) -> bool:
     """True if no iteration in which `value` is negative stores anything."""
-    every = [masks_of(body, atom) for atom in atoms(value)]
+    every = [masks_of(body, of_atom(atom)) for atom in atoms(value)]
     return any(masks and all(value in mask for mask in masks) for masks in every)
 
 
@@ -322,7 +322,7 @@ def _loops_to(body: Statements, wide: UOp, at: str) -> list[UOp]:
 
 def _with_tile(node: UOp, wide: UOp, name: str, layout: Layout) -> UOp:
     [added] = stores_to(node.src, wide)
-    [place] = added.places
+    place = added.place
     inside = _place("UPDATE", node, layout)
     if not _moves_along(place.indices, node, inside):
         raise Illegal(f"UPDATE: the layout lists other axes than the index of {wide.name} holds")

@@ -282,8 +282,8 @@ class _Teams(Choice):
         threads = [f"{row}.1.0", f"{column}.1.1.0"]
         mine = [f"{row}.1.1", f"{column}.1.0", f"{column}.1.1.1"]
         self.arrange([*tiles, *threads, *mine])
-        self.take(*[f"REORDER({name}, {step})" for name in reversed(mine)])
-        self.take(*[f"REORDER({name}, {depth}.0)" for name in reversed(threads)])
+        self.below(step, *reversed(mine))
+        self.below(f"{depth}.0", *reversed(threads))
         self.place("grid", *tiles)
         self.place("thread", *threads)
         self.place("reg" if word else "vec", mine.pop())
