@@ -25,7 +25,7 @@ from tinycore.codegen.optimize.edit import direct, find, loops_in, place_of, rea
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, Ops, UOp
 from tinycore.uop.tree import GLOBAL, Kernel
-from tinycore.util import ceildiv
+from tinycore.util import ceildiv, dedup
 
 TEAM = 256  # threads a group that share nothing
 LEAST, MOST = 64, 512  # threads for a row
@@ -150,24 +150,17 @@ class _Teams(Choice):
 
     def _turned(self, chain: Nodes) -> bool:
         """Turn in group memory what is read along another axis than it is stored along."""
-        found = references(chain[-1].src, chain)
-        near = [(one, loop) for one in found for loop in chain if one.stride(loop) == 1]
-        rows = {loop for one, loop in near if one.is_store}
-        along = [one for one, loop in near if loop in rows or not any(map(one.moves, rows))]
-        turned = {one.buffer.name: loop for one, loop in near if one not in along}
-        if len(rows) != 1 or len({*turned.values()}) != 1:
-            return False
-        [last], [first, *_], (high, wide) = rows, turned.values(), ROWS
-        is_large = extent_of(first) >= high and extent_of(last) >= wide
+        (high, wide), (names, ends) = ROWS, turned(chain, chain[-1].src)
+        is_large = ends and extent_of(ends[0]) >= high and extent_of(ends[1]) >= wide
         if not is_large or "group" not in self.caps.tile_spaces:
             return False
         before = self.kernel, self.taken
-        others = names_of(loop for loop in chain if loop not in (first, last))
-        i, j = first.name, last.name
+        others = names_of(loop for loop in chain if loop not in ends)
+        i, j = names_of(ends)
         self.order(names_of(chain), [*others, i, j])
         self.take(f"SPLIT({i}, {high})", f"SPLIT({j}, {wide})", f"REORDER({i}.1, {j}.0)")
         tile = high * (wide + 4) * self.caps.vector_bytes // self.lanes
-        room = [*turned][: self.caps.group_bytes // tile]
+        room = names[: self.caps.group_bytes // tile]
         staged = [f"STAGE({name}, {j}.0, group, [{i}.1][{j}.1])" for name in room]
         if not self.take(*staged, f"SPLIT({j}.1, {self.lanes})", f"FUSE({i}.1, {j}.1.0)"):
             self.kernel, self.taken = before
@@ -313,6 +306,17 @@ def _nests(body: Nodes) -> list[Nodes]:
 
 def _are_const(loops: Nodes) -> bool:
     return all(one.extent.is_const for one in loops)
+
+
+def turned(path: Nodes, body: Nodes) -> tuple[list[str], list[UOp]]:
+    """The buffers that have neighbours along one loop of a path where what is stored has them along
+    another, and these two loops; nothing if there are no two."""
+    near = [(one, loop) for one in references(body, path) for loop in path if one.stride(loop) == 1]
+    rows = {loop for one, loop in near if one.is_store}
+    along = [one for one, loop in near if loop in rows or not any(map(one.moves, rows))]
+    across = {one.buffer.name: loop for one, loop in near if one not in along}
+    ends = dedup([*across.values(), *rows])
+    return [*across], ends if across and len(ends) == 2 else []
 
 
 Groups = tuple[list[UOp], list[UOp], list[UOp]]
