@@ -98,14 +98,11 @@ class Runs:
         """What computes the final states."""
         for sums, after in self.runs:
             if sums:
-                yield self._loop(sums)
+                steps = sums[0].steps
+                parts = [self._combined(stage, sums) for stage in sums]
+                states = [stage.state for stage in sums if not stage.scatters]
+                yield Nest("red", steps.axes, steps.extents, parts, states)
             yield from after
-
-    def _loop(self, sums: Sequence[Stage]) -> Nest:
-        parts = [self._combined(stage, sums) for stage in sums]
-        states = [stage.state for stage in sums if not stage.scatters]
-        steps = sums[0].steps
-        return Nest("red", steps.axes, steps.extents, parts, states)
 
     def _combined(self, stage: Stage, sums: Sequence[Stage]) -> Part:
         """When a state grows, those that follow it move."""

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from tinycore.uop.index import (
+    Atom,
     Dim,
     Index,
     Mask,
@@ -49,6 +50,12 @@ def replaced(values: Indices, places: Iterable[int], new: Indices) -> Indices:
     """`values` with some places replaced."""
     found = dict(enumerate(values)) | dict(zip(places, new, strict=True))
     return tuple(found.values())
+
+
+def renamed(axes: Indices, new: Indices) -> dict[Atom, Index]:
+    """What a copy puts in place of axes; one of extent 1 is a constant and stays."""
+    pairs = zip(axes, new, strict=True)
+    return {own.terms[0][0]: other for own, other in pairs if own.terms}
 
 
 def parts(node: UOp) -> Sequence[UOp]:

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts
+from tinycore.schedule.expression import Dependence, Indices, Rewrite, parts, renamed
 from tinycore.schedule.groups import Group
 from tinycore.schedule.stages import Stage
 from tinycore.schedule.writer import Nest
-from tinycore.uop.index import Atom, Index, Shape, atoms, axes_over, size, upper_shape
+from tinycore.uop.index import Atom, Shape, atoms, axes_over, size, upper_shape
 from tinycore.uop.ops import Ops, UOp, postorder
 from tinycore.uop.tree import Access, buffer, load, store
 
@@ -36,12 +36,12 @@ class Rows:
         self.depends = depends
         self.held: dict[UOp, UOp] = {}
         self.loops: dict[Stage, _Loops] = {}
+        self.uses: Counter[UOp] = Counter()
         for stage in group.stages:
             found = _loops_of(stage)
             if not stage.is_inline and 1 < size(found.extents) <= most:
                 self.loops[stage] = found
-        every = self.loops.values()
-        self.uses = Counter([node for loops in every for node in self._costly(loops)])
+                self.uses.update(self._costly(found))
 
     def fill(self, stage: Stage) -> Iterator[Nest]:
         """Let a stage read rows; the loops that fill those that nobody has read before."""
@@ -53,7 +53,7 @@ class Rows:
             if is_wanted and stage.reduces and node not in self.held:
                 yield self._filled(node, loops)
         value = Rewrite(self.held).node(loops.value)
-        stage.value = Rewrite(env=_renamed(loops.row, loops.axes)).node(value)
+        stage.value = Rewrite(env=renamed(loops.row, loops.axes)).node(value)
 
     def _filled(self, node: UOp, loops: _Loops) -> Nest:
         name = f"r{len(self.held)}"
@@ -79,9 +79,4 @@ def _loops_of(stage: Stage) -> _Loops:
     else:
         axes, extents = stage.at(stage.axes), stage.at(stage.shape)
     row = axes_over("row", extents)  # no steps inside have this name
-    return _Loops(axes, row, extents, Rewrite(env=_renamed(axes, row)).node(stage.value))
-
-
-def _renamed(axes: Indices, new: Indices) -> dict[Atom, Index]:
-    pairs = zip(axes, new, strict=True)
-    return {axis.terms[0][0]: other for axis, other in pairs if axis.terms}
+    return _Loops(axes, row, extents, Rewrite(env=renamed(axes, row)).node(stage.value))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tinycore.schedule.expression import Indices, Inner, Push, reads_in, replaced
+from tinycore.schedule.expression import Indices, Inner, Push, reads_in, renamed, replaced
 from tinycore.schedule.nodes import WRITES, Limits, home_of, stored_nodes
 from tinycore.uop.graph import apply_view, gather
 from tinycore.uop.index import Shape, axes_over, size, upper_shape
@@ -197,8 +197,7 @@ def _reached(stage: Stage, readers: Mapping[UOp, Sequence[Reader]]) -> Iterable[
     work = [(stage, stage.axes)]
     for inner, place in work:
         for user, indices in readers[inner.node]:
-            pairs = zip(inner.axes, indices, strict=True)
-            env = {own.terms[0][0]: index for own, index in pairs if own.terms}
+            env = renamed(inner.axes, indices)
             read = user, tuple(index.substitute(env) for index in place)
             if read not in found and user.is_inline:
                 work.append(read)

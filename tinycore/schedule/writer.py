@@ -109,7 +109,7 @@ class Writer(Rewrite):
 
     def param(self, node: UOp) -> UOp:
         """The parameter that holds a graph node; a register stands for itself."""
-        if _is_register(node):
+        if isinstance(node.arg, BufferArg):
             return node
         home = home_of(node)
         home = self.homes.get(home, home)
@@ -197,10 +197,6 @@ def _stores(part: Part) -> Nodes:
     if isinstance(part, Nest):
         return tuple(one for inner in part.body for one in _stores(inner))
     return part
-
-
-def _is_register(target: UOp) -> bool:
-    return isinstance(target.arg, BufferArg)
 
 
 def _reads_register(value: UOp) -> bool:
