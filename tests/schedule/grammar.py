@@ -94,7 +94,10 @@ class Maker:
         self.numpy = np.random.default_rng(seed)
         self.dtype: DType = self.random.choice(FLOATS)
         self.tolerance = TOLERANCES[self.dtype.itemsize]
-        self.extents, self.largest = self.random.choice(list(zip(EXTENTS, LARGEST, strict=True)))
+        sizes = list(zip(EXTENTS, LARGEST, strict=True))
+        if self.dtype is dtypes.float16:  # whose long sums round too often
+            sizes = sizes[:2]
+        self.extents, self.largest = self.random.choice(sizes)
         self.data: dict[UOp, Array] = {}
         self.pool: list[Item] = []
         self.number = 0

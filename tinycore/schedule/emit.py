@@ -78,7 +78,7 @@ class Runs:
 
     def add(self, stage: Stage) -> None:
         """Put a reduction into a run; running maxima are read through FIN."""
-        factor, term = self._divided(stage)
+        leaving, term = self._divided(stage)
         number, leads = self._fitting(stage, term)
         if number == len(self.runs):
             self.runs.append(Run([], []))
@@ -87,11 +87,13 @@ class Runs:
             term = Rewrite({top: top.alu(Ops.FIN)}).node(term)
         stage.value = stage.value.over((term,))
         self.runs[number].sums.append(stage)
-        if factor:
-            number = max(number, *[known for known, _ in self._read(factor)])
+        if leaving:
+            read = [known for one in leaving for known, _ in self._read(one)]
+            number = max(number, *read)
             place = Access(stage.at(stage.axes))
-            scaled = self.inside(stage, store(stage.state, place, factor, "prod"))
-            self.runs[number].after.append(scaled)
+            # one after the other: their own product may be too large
+            scaled = [store(stage.state, place, one, "prod") for one in leaving]
+            self.runs[number].after.append(self.inside(stage, *scaled))
         self.done[stage.state] = number, stage
 
     def body(self) -> Iterator[Part]:
@@ -126,8 +128,8 @@ class Runs:
     def _read(self, value: UOp) -> list[tuple[int, Stage]]:
         return [self.done[found] for found in self.depends[value] if found in self.done]
 
-    def _divided(self, stage: Stage) -> tuple[UOp | None, UOp]:
-        """The factor from a reduction that leaves a sum, since it does not depend on its loop, and
+    def _divided(self, stage: Stage) -> tuple[list[UOp], UOp]:
+        """The factors from reductions that leave a sum, since they do not depend on its loop, and
         the rest."""
         term, steps = stage.term, stage.steps
         leaving, kept = [], []
@@ -138,8 +140,9 @@ class Runs:
             else:
                 kept.append(one)
         if steps.combine != "sum" or not leaving or not kept:
-            return None, term
-        return _product(leaving), _product(kept)
+            return [], term
+        rest = reduce(lambda x, y: simple(x * y), kept)
+        return leaving, rest
 
     def _fitting(self, stage: Stage, term: UOp) -> tuple[int, list[Stage]]:
         """The latest run that may hold a reduction, and those in it that it must follow."""
@@ -170,7 +173,3 @@ class Runs:
             return False
         ops = [node.op for node in postorder([lead.term], parts)]
         return Ops.REDUCE not in ops and sum(op in ELEMENTWISE for op in ops) <= _CHEAP_OPS
-
-
-def _product(values: Sequence[UOp]) -> UOp:
-    return reduce(lambda x, y: simple(x * y), values)

@@ -242,7 +242,8 @@ def _reads(group: Group, source: Group) -> list[tuple[Indices, Indices]]:
     for stage, dims in group.dims.items():
         own = pick(stage.axes, dims)
         for one, theirs in source.dims.items():
-            found += [(own, pick(at, theirs)) for at in stage.reads.get(one.node, ())]
+            reads = stage.reads.get(one.node, ())
+            found += [(own, pick(at, theirs)) for at in reads]
     return found
 
 

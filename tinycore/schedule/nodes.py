@@ -59,7 +59,8 @@ def lower_sinks(sinks: Sequence[UOp], writes: Container[UOp]) -> list[UOp]:
             low = selected(low)
         elif node.op is Ops.SCATTER and node not in writes:
             base, *more = low.src
-            low = low.over((graph.contiguous(base, -1 - len(sinks) - len(new)), *more))
+            number = -1 - len(sinks) - len(new)
+            low = low.over((graph.contiguous(base, number), *more))
         new[node] = low
     found: dict[UOp, None] = {}
     for number, sink in enumerate(sinks):

@@ -46,7 +46,7 @@ class Rows:
     def fill(self, stage: Stage) -> Iterator[Nest]:
         """Let a stage read rows; the loops that fill those that nobody has read before."""
         loops = self.loops.get(stage)
-        if loops is None:
+        if not loops:
             return
         for node in self._costly(loops):
             is_wanted = node.is_reduce or self.uses[node] > 1

@@ -215,7 +215,7 @@ def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
     if () in spaces or not reducing or max(held) > limits.buffers:
         return False
     merge = len(spaces) == 1 and 1 < len(reducing) == len(users)
-    read_size = sum([_read_size(*read) for read in stage.reads.items()])
+    read_size = sum(_read_size(*read) for read in stage.reads.items())
     if merge and stage.size <= limits.tiny:
         return True
     return stage.size * (_PART if merge else 1) >= read_size
@@ -223,7 +223,8 @@ def _pays(stage: Stage, reads: Sequence[Reader], limits: Limits) -> bool:
 
 def _read_size(node: UOp, places: Iterable[Indices]) -> int:
     """At most so many elements of a node are read."""
-    return min(node.size, sum([prod([index.hi - index.lo + 1 for index in at]) for at in places]))
+    found = [prod(index.hi - index.lo + 1 for index in at) for at in places]
+    return min(node.size, sum(found))
 
 
 def _space(stage: Stage, place: Indices, limits: Limits) -> tuple[object, ...]:

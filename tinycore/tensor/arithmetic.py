@@ -437,8 +437,8 @@ class Arithmetic(Conversion):
             return self._combined(op, limit)
         if isinstance(limit, int):
             limit = nearest(limit, self.dtype)
-        is_beyond = self.lt(limit) if op is Ops.MAX else self.gt(limit)
-        return is_beyond.where(limit, self)
+        compared = self.lt if op is Ops.MAX else self.gt
+        return compared(limit).where(limit, self)
 
     @spelled
     def masked_fill(self, mask: Self, value: Operand) -> Self:

@@ -89,7 +89,8 @@ class Contraction(Statistics, Random):
         4
         """
         x = self if dtype is None else self.cast(dtype)
-        product = x * weight if weight.ndim == 1 else x.dot(weight, dtype)
+        is_scale = weight.ndim == 1
+        product = x * weight if is_scale else x.dot(weight, dtype)
         if bias is None:
             return product
         return product + bias

@@ -226,7 +226,8 @@ def _axes_used(item: Any) -> int:
 
 def _check_bounds(bounds: Sequence[object]) -> None:
     for bound in bounds:
-        if bound is not None and not isinstance(bound, Index) and not hasattr(bound, "__index__"):
+        is_number = isinstance(bound, Index) or hasattr(bound, "__index__")
+        if bound is not None and not is_number:
             raise IndexingError(
                 f"index: {bound!r} cannot bound a slice; expected integers or bound variables. "
                 "Convert it; a Variable needs .bind(value)"

@@ -39,7 +39,8 @@ Cells = list[Cell]
 OPAQUE = object()  # in place of a value that may change unseen
 
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
-_VALUES = (int, str, bytes, NoneType, EllipsisType, range, DType, Index, Enum)
+_PLAIN = int, str, bytes, NoneType, EllipsisType, range
+_VALUES = (*_PLAIN, DType, Index, Enum)
 _SETTINGS = (TRAINING, NO_GRAD, DEFAULT_FLOAT, DEV)  # under others a call is another one
 _FIXED = (*_VALUES, *_CODE, Number)  # numpy's scalars are Numbers
 
@@ -190,11 +191,12 @@ class TinyJit(Generic[P, R]):
 
 def _capture(call: Callable[[], Any], inputs: Cells) -> tuple[Any, _Captured]:
     buffers = _buffers(inputs)
-    rewritten = [cell for cell in PENDING if cell.stored is not None]
+    rewritten = [cell for cell in PENDING if cell.stored]
     _store(rewritten)
     pending = versions()
     requiring = list(REQUIRING.values())
-    before = [None if tensor.grad is None else weakref.ref(tensor.grad) for tensor in requiring]
+    old = [tensor.grad for tensor in requiring]
+    before = [None if grad is None else weakref.ref(grad) for grad in old]
     with recording() as recorded:
         result = call()
         grads = list(map(_Grad, requiring, before))

@@ -98,7 +98,8 @@ class Joining(Arithmetic, Movement):
             begins = range(0, len(flat), 2)
             pairs = [flat[k : k + 2] for k in begins]
             missing = self.ndim - len(pairs)
-            pairs = [(0, 0)] * missing + pairs[::-1]
+            pairs.reverse()
+            pairs = [(0, 0)] * missing + pairs
         is_even = all(len(item) == 2 for item in pairs)
         if len(pairs) != self.ndim or not is_even:
             raise ArgumentError(

@@ -284,6 +284,10 @@ class Random(Reduction, Creation):
         (2,)
         """
         bound = size(extents(shape, "scaled_uniform")) ** -0.5
+        return cls._within(bound, *shape, **kwargs)
+
+    @classmethod
+    def _within(cls, bound: float, *shape: Any, **kwargs: Any) -> Self:
         return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
 
     @classmethod
@@ -297,7 +301,7 @@ class Random(Reduction, Creation):
         """
         first, *rest = upper_shape(extents(shape, "glorot_uniform"))
         bound = sqrt(6 / (first + prod(rest)))
-        return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
+        return cls._within(bound, *shape, **kwargs)
 
     @classmethod
     def kaiming_uniform(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:
@@ -310,7 +314,7 @@ class Random(Reduction, Creation):
         """
         std = _kaiming_std(extents(shape, "kaiming_uniform"), a)
         bound = sqrt(3) * std
-        return cls.uniform(*shape, low=-bound, high=bound, **kwargs)
+        return cls._within(bound, *shape, **kwargs)
 
     @classmethod
     def kaiming_normal(cls, *shape: Any, a: float = 0.01, **kwargs: Any) -> Self:

@@ -106,7 +106,9 @@ class Statistics(Reduction):
         """
         axes = self._axes(axis, "batchnorm")
         shape = [n if k in axes else 1 for k, n in enumerate(self.shape)]
-        scale = invstd.reshape(shape) if len(axes) == invstd.ndim else invstd
+        scale = invstd
+        if len(axes) == invstd.ndim:
+            scale = invstd.reshape(shape)
         centred = self - mean.reshape(shape)
         if weight is not None:
             centred = centred * weight.reshape(shape)

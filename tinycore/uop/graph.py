@@ -294,7 +294,8 @@ def movement_adjoint(node: UOp, grad: UOp) -> UOp:
             pairs = zip(old, arg.pairs, strict=True)
             return shrink(grad, [(before, before + n) for n, (before, _) in pairs])
         case Ops.SHRINK:
-            return pad(grad, [(begin, n - end) for n, (begin, end) in zip(old, arg, strict=True)])
+            pairs = zip(old, arg, strict=True)
+            return pad(grad, [(begin, n - end) for n, (begin, end) in pairs])
         case Ops.FLIP:
             return flip(grad, arg)
         case Ops.SKEW:

@@ -101,7 +101,10 @@ def index_arithmetic(node: UOp) -> Result:
     return index_value(found, node.dtype)
 
 
-@rule(UPat((Ops.IDIV, Ops.MOD), src=(UPat(Ops.INDEX, dtypes.ints, name="x"), c)))
+_whole = UPat(Ops.INDEX, dtypes.ints, name="x")
+
+
+@rule(UPat((Ops.IDIV, Ops.MOD), src=(_whole, c)))
 def index_digit(node: UOp, x: UOp, c: UOp) -> Result:
     """Rounding down and toward zero agree where x >= 0 and c > 0."""
     if x.arg.lo < 0 or c.arg <= 0:

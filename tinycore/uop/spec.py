@@ -307,7 +307,8 @@ def rings_turn(site: Site) -> Defects:
     sequence numbers than there are slots."""
     buffer = site.statement
     steps = walk(site.around[-1].src) if buffer.space in NEAR else ()
-    turns = [step for step in steps if step[0].op in RINGS and buffer in toposort(step[0].src)]
+    of_rings = [step for step in steps if step[0].op in RINGS]
+    turns = [step for step in of_rings if buffer in toposort(step[0].src)]
     copies, waits, frees = [[turn for turn in turns if turn[0].op is op] for op in RINGS]
     filled = [(copy, loops) for copy, loops in copies if copy.source is buffer]
     again = any(loop.extent.hi > 1 for _, loops in filled for loop in loops)

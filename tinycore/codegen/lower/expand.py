@@ -298,8 +298,8 @@ class Expander(Indices):
         first = self.first(place)
         factors = [factor for _, factor in first.terms]
         is_whole = gcd(first.const, *factors) % lanes == 0
-        src = self.buffers[buffer], self.same(first), *[self.splat(node, lanes) for node in more]
-        return is_whole, src
+        splats = [self.splat(node, lanes) for node in more]
+        return is_whole, (self.buffers[buffer], self.same(first), *splats)
 
     # registers
 

@@ -97,7 +97,7 @@ class Blocks:
         if lanes == tuple(range(first.lanes)) and not others:
             return first
         count, lane = len(parts), lanes[0]
-        is_column = lanes == tuple(range(lane, count * count, count)) and count > 2
+        is_column = lanes == tuple(range(lane, count * count, count))
         if is_column and first.lanes == count and _is_power(count):
             return self._column(parts, lane, count)
         return self.put(UOp(Ops.SHUFFLE, dtype, tuple(parts), lanes))

@@ -142,10 +142,12 @@ def laid_out(arg: BufferArg, lane: Atom | None = None, width: int = 0, last: int
     if arg.space == GROUP and len(extents) > 1:
         extents[-1] += PADDING
     strides, size = [0] * len(extents), 1
-    for k in sorted(range(len(extents)), key=lambda k: (k == last, k), reverse=True):
+    order = sorted(range(len(extents)), key=lambda k: (k == last, k))
+    for k in reversed(order):
         strides[k] = size
         size *= extents[k]
-    return Storage(width, tuple(strides[: len(arg.shape)]), size * arg.slots, arg.slots, lane)
+    own = tuple(strides[: len(arg.shape)])
+    return Storage(width, own, size * arg.slots, arg.slots, lane)
 
 
 Uses = list[tuple[Indices, Nodes]]

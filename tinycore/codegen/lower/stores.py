@@ -64,7 +64,8 @@ def _loops(copy: UOp, vector_bytes: int, team: int) -> Nodes:
     if loops and team > 1 and copy.arg.engine == "thread":
         return (_by_threads(loops, assignment, team, vector_bytes),)
     lanes = vector_bytes // copy.source.dtype.itemsize
-    ends = [one for one in loops[-2:] if one.extent.is_const and one.extent.const >= lanes > 1]
+    const = [one for one in loops[-2:] if one.extent.is_const]
+    ends = [one for one in const if one.extent.const >= lanes > 1]
     if len(down) * len(right) != 1 or [*down, *right] != ends:
         return nest(loops, assignment, vector_bytes)
     found = _turned(assignment, lanes, *ends)

@@ -119,7 +119,7 @@ def imageable(kernel: Kernel, caps: Caps) -> list[str]:
 def factors_of_bytes(made: UOp) -> Nodes:
     """What a STORE multiplies if it sums products of two int8 in int32; else nothing."""
     value = made.src[1]
-    narrow = tuple([one.source for one in value.src if one.op is Ops.CAST])
+    narrow = tuple(one.source for one in value.src if one.op is Ops.CAST)
     are_bytes = [one.dtype for one in (value, *narrow)] == _BYTES
     is_sum = value.op is Ops.MUL and made.combine == "sum"
     return narrow if is_sum and are_bytes else ()

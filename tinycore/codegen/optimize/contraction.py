@@ -6,17 +6,17 @@ registers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, permutations
+from itertools import chain, permutations, product
 from math import prod
 from typing import NamedTuple
 
 from tinycore.codegen.optimize.analysis import Reference, extent_of, iterations
 from tinycore.runtime.contract import Caps
 from tinycore.uop import Nodes, UOp
-from tinycore.util import ceildiv, round_up
+from tinycore.util import ceildiv, dedup, round_up
 
 ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
-_SQUARES = ((4, 4), (4, 3), (3, 4), (4, 2), (2, 4), (2, 2), (4, 1), (1, 4))
+_SQUARES = tuple(product((4, 3, 2, 1), repeat=2))
 _DEPTH = 256  # multiplications for which reading and writing a tile is little
 _CACHE_BYTES = 1 << 18  # of the second-level cache, where nobody knows
 _SHORT = 16  # steps that are unrolled
@@ -88,8 +88,9 @@ class Contraction(NamedTuple):
             return
         rows = [row for row in self.par if not any(one.moves(row) for one in vectors_of)]
         room = self.caps.registers - 1
-        if not rows:
-            rows = [row for row in self.par if row is not vector and self._slides(row)]
+        if not rows and self.is_short:  # the elements of neighbours are the same
+            slides = [row for row in self.par for one in self.loads if self._window(one, row) > 1]
+            rows = dedup(row for row in slides if row is not vector)
             room //= 3  # the others hold what a window is read of
         sides: list[Nodes] = [(vector, row) for row in rows]
         for loops in sides or [(vector,)]:
@@ -100,10 +101,6 @@ class Contraction(NamedTuple):
                 most = min(room // vectors - 1, reuse)
                 sizes = [(vectors, rows)[: len(loops)] for rows in ROWS if rows <= most]
                 yield from self._tiles(loops, sizes, packed)
-
-    def _slides(self, row: UOp) -> bool:
-        """True if the elements of a short reduction are those of its neighbours too."""
-        return self.is_short and any(self._window(one, row) > 1 for one in self.loads)
 
     def _window(self, one: Reference, row: UOp) -> int:
         """Steps in which neighbours along a loop read the same."""
@@ -135,7 +132,7 @@ class Contraction(NamedTuple):
             waits = 0.0 if self.is_short else 8 / work
             pace = max(1.0, waits, loads / work) + 0.1 * loads / work
             cut = zip(map(extent_of, loops), (counts[0] * self.lanes, *counts[1:]), strict=True)
-            waste = prod([round_up(extent, tile) / extent for extent, tile in cut])
+            waste = prod(round_up(extent, tile) / extent for extent, tile in cut)
             yield Tile(loops, counts, waste * pace + outside, packed, block)
 
     def _loads(self, one: Reference, loops: Nodes, counts: Counts) -> float:
@@ -163,11 +160,11 @@ class Contraction(NamedTuple):
         if vector.kind == "red":
             return 0.05 + self._copying(loops)
         scatter = _SCATTER / iterations(self.red)
-        if block is None:
+        if not block:
             scatter = max(scatter, 0.1)
         cost = self._copying(loops)
         cost += scatter * sum(one.stride(vector) not in (0, 1) for one in self.after)
-        if packed is not None:
+        if packed:
             cost += (3.0 if packed.stride(vector) != 1 else 2.0) / packed.uses(self.par)
         far = max([r.stride(row) or 0 for row in rows for r in self.loads], default=0)
         if far > 1:
@@ -180,5 +177,5 @@ class Contraction(NamedTuple):
         for one in self.loads:
             uses = one.uses(self.par)
             if one.access.mask and uses >= COPYING_PAYS:
-                cost += _MASKED / (uses * max([self._window(one, loop) for loop in loops]))
+                cost += _MASKED / (uses * max(self._window(one, loop) for loop in loops))
         return cost

@@ -217,7 +217,7 @@ def as_plan(kernel: Kernel) -> Plan:
     name, params, variables, body, spmd = kernel
     pieces = runs(body, lambda one: place_of(one) == "grid")
     parts, buffers = separated(pieces, names_in(kernel))
-    temps = tuple([one for one in buffers if one.space == GLOBAL])
+    temps = tuple(one for one in buffers if one.space == GLOBAL)
     launches = []
     for number, part in enumerate(parts):
         used = touched(part)
@@ -300,7 +300,8 @@ def _added(node: UOp, held: UOp, stored: UOp, sums: UOp) -> dict[UOp, UOp]:
     bounds = [extent - 1 - at for at, extent in zip(indices, held.arg.shape, strict=True)]
     mask = mask_of([*indices, *bounds])  # what is masked otherwise is a sum of nothing
     total = store(stored, Access(indices, mask), load(sums, Access(())))
-    return {node: node.over((sums, *resized(node.src, {held: sums}, lambda _: ()), total))}
+    body = resized(node.src, {held: sums}, lambda _: ())
+    return {node: node.over((sums, *body, total))}
 
 
 # RFACTOR

@@ -105,7 +105,8 @@ def _inlined(body: Statements, buffer: UOp, once: bool = False) -> Statements:
     place = made.place
     if made.combine or place.mask or buffer.init:
         raise Illegal(f"AT: {name} is combined or masked; it cannot be inline")
-    if {*place.indices} - {make(0), *[one.index for one in loops_in([producer])]}:
+    plain = {one.index for one in loops_in([producer])}
+    if {*place.indices} - plain - {make(0)}:
         raise Illegal("AT: a stage that is inline is stored at plain axes")
     keys = [index for index in place.indices if index.terms]
     if _moving(value, producer) - atoms(*keys) or len({*keys}) < len(keys):
@@ -135,7 +136,7 @@ def _only_store(body: Statements, buffer: UOp) -> tuple[UOp, UOp, UOp]:
 
 def _moving(value: UOp, producer: UOp) -> frozenset[Atom]:
     """The axes of `producer` that a value, or a place it reads, depends on."""
-    args = tuple([node.arg for node in evaluated(let("", value))])
+    args = tuple(node.arg for node in evaluated(let("", value)))
     return atoms(*indices(args)) & atoms_in([producer])
 
 
@@ -158,7 +159,8 @@ def pruned(body: Statements) -> Statements:
 def _stored(body: Statements, buffer: UOp, taken: set[str]) -> Pair:
     """What stands before and after a cut behind the last write of the stage."""
     if buffer in body:
-        last = max([k for k, one in enumerate(body, 1) if buffer in changed([one])], default=0)
+        written = [k for k, one in enumerate(body, 1) if buffer in changed([one])]
+        last = max(written, default=0)
         if buffer not in read(body[last:]) or not last:
             raise Illegal(f"AT: nothing reads {buffer.name} after it is complete")
         [first, rest], buffers = separated([body[:last], body[last:]], taken)

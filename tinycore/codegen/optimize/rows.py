@@ -38,7 +38,8 @@ def row_tiles(path: Nodes, found: Iterable[Contraction | None]) -> list[Nest]:
         return []
     _, dearest = max(tiles, key=lambda pair: iterations(pair[0].par + pair[0].red))
     every = extent_of(path[-1])
-    rows = min(dearest, key=lambda count: dearest[count].cost + _RAGGED * bool(every % count))
+    costs = {count: tile.cost + _RAGGED * bool(every % count) for count, tile in dearest.items()}
+    rows = min(costs, key=costs.__getitem__)
     return [(operands, by_rows[rows]) for operands, by_rows in tiles if rows in by_rows]
 
 
@@ -159,7 +160,8 @@ class RowTile:
         splats = [one for one in self.operands.loads if not one.moves(self.tile.loops[0])]
         moves: dict[str, int] = {}
         for name, loop in self.depth.items():
-            moves[name] = -max([abs(one.stride(loop) or 0) for one in splats], default=0)
+            strides = [abs(one.stride(loop) or 0) for one in splats]
+            moves[name] = -max(strides, default=0)
         return self.choice.order([*moves], sorted(moves, key=moves.__getitem__))[-1]
 
     # panels
@@ -190,7 +192,8 @@ class RowTile:
     def box(self) -> None:
         """Copy to a tile, at the first loop it fits in, what is masked or computed alone."""
         reds = self.depth
-        for one in sorted(references(self.choice.kernel.body), key=lambda one: -one.box(0)):
+        found = [one for one in references(self.choice.kernel.body) if one.loops]
+        for one in sorted(found, key=lambda one: -one.box(0)):
             axes = names_of(one.loops)
             inner = [axes.index(name) for name in reds if name in axes]
             if not inner or one.uses(one.loops) < COPYING_PAYS:

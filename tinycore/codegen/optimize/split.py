@@ -155,7 +155,8 @@ def peel(kernel: Kernel, name: str) -> Kernel:
         here = node.index
         before = alias(here, 0, last - 1)
         main = placed(placed(node.src, {here: before}), {before: here})
-        return (node.over((_if([last - 1 - here], main), _if([here - last], copy))),)
+        most = _if([last - 1 - here], main)
+        return (node.over((most, _if([here - last], copy))),)
 
     return edit_loops(kernel, name, change)
 
@@ -179,7 +180,7 @@ def mask(kernel: Kernel, name: str) -> Kernel:
             raise Illegal(f"MASK: no mask tells where all of {name} stores nothing")
 
         def known(buffer: UOp, place: Access) -> Access:
-            return place._replace(mask=tuple([one for one in place.mask if one not in shared]))
+            return place._replace(mask=tuple(one for one in place.mask if one not in shared))
 
         body = Rebuild(look=lambda one: readdressed(one, known)).body(node.src)
         return (node.over((_if(shared, body),)),)
@@ -258,8 +259,9 @@ def _cut(body: Statements, node: UOp) -> Statements:
         return body
     nodes = {}
     for tile, at in _private(body, here).items():
-        shape = tile.shape
-        nodes[tile] = refit(tile, shape=(*shape[:at], make(extent), *shape[at + 1 :]))
+        shape = [*tile.shape]
+        shape[at] = make(extent)
+        nodes[tile] = refit(tile, shape=tuple(shape))
     ours = [one for one in loops_in(body) if one.index is here]
     cut = rebuild(body, {one: renewed(one, extent=make(extent)) for one in ours})
     return rebuild(cut, nodes)

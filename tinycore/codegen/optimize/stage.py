@@ -91,13 +91,15 @@ def _staged(node: UOp, source: UOp, name: str, space: str, layout: Layout | str)
     masks = {_mask(node, tile, one) for one in reads}
     if len(masks) > 1:
         raise Illegal(f"STAGE: reads of {source.name} have several masks")
-    element = load(source, reads[0].arg._replace(indices=tile.origin, mask=masks.pop()))
+    first = reads[0].arg
+    element = load(source, first._replace(indices=tile.origin, mask=masks.pop()))
     results = used_alone(node.src, reads)
     value = _function(results[reads[0]], reads[0], element)
     held = buffer(name, value.dtype, tile.shape, space)
     now = values_around(node.src)
     now |= {results[one]: load(held, Access(tile.places[one])) for one in reads}
-    return node.over((held, *_filled(held, value), *pruned(rebuild(node.src, now))))
+    body = pruned(rebuild(node.src, now))
+    return node.over((held, *_filled(held, value), *body))
 
 
 def _reads(node: UOp, source: UOp) -> list[UOp]:
@@ -105,7 +107,7 @@ def _reads(node: UOp, source: UOp) -> list[UOp]:
     reads = [one for one in loads_of(node.src, source) if one not in copied]
     if source in changed(node.src):
         raise Illegal(f"STAGE: {name} is written inside {node.name}")
-    used = atoms(*indices(tuple([one.arg for one in reads])))
+    used = atoms(*indices(tuple(one.arg for one in reads)))
     if any(atom.kind == "gather" for atom in used) or any(one.arg.sequence for one in reads):
         raise Illegal(f"STAGE: {name} is a ring or is gathered")
     if reads and atoms_in(node.src) & atoms(*[one.extent for one in loops_in(node.src)]):
@@ -160,7 +162,7 @@ def _function(result: UOp, one: UOp, element: UOp) -> UOp:
     def look(node: UOp) -> UOp:
         if not node.is_load:
             return _plain(node)
-        new = tuple([to.get(index, index) for index in node.arg.indices])
+        new = tuple(to.get(index, index) for index in node.arg.indices)
         return load(node.source, node.arg._replace(indices=new, mask=element.arg.mask))
 
     return Rebuild({one: element}, look=look).node(result)
@@ -171,7 +173,7 @@ def _filled(target: UOp, value: UOp) -> Statements:
     if target.space == "reg":
         return (filled,)
     *loops, filled = under([filled])
-    box = tuple([(one.name, one.extent) for one in loops])
+    box = tuple((one.name, one.extent) for one in loops)
     copy = refit(filled, box=box, engine=ENGINES[target.space]).replace(op=Ops.COPY)
     return (copy, UOp(Ops.WAIT, dtypes.void, (target,), (None,)))
 

@@ -214,7 +214,7 @@ class _Teams(Choice):
 
     def _hold(self, at: str, loops: Sequence[UOp], most: int) -> bool:
         """Keep rows in registers that several loops read, if no more than `most`; True if any."""
-        seen = Counter([buffer for loop in loops for buffer in read([loop])])
+        seen = Counter(buffer for loop in loops for buffer in read([loop]))
         again = [one for one, count in seen.items() if count > 1 and one.space == GLOBAL]
         names = sorted(names_of(again)) if len(again) <= most else []
         kept = [self.take(f"STAGE({name}, {at}, reg, box)") for name in names]
@@ -252,11 +252,11 @@ class _Teams(Choice):
 
     def _tile(self, operands: Contraction | None, position: int) -> bool:
         """Tile a contraction whose operands go to group memory; True if it is one."""
-        if operands is None:
+        if not operands:
             return False
         groups = _groups(operands)
         square = _square(operands, groups)
-        if square is None:
+        if not square:
             return False
         both, rows, columns = map(names_of, groups)
         self.order(names_of(operands.par), [*both, *rows, *columns])
@@ -311,7 +311,8 @@ def _are_const(loops: Nodes) -> bool:
 def turned(path: Nodes, body: Nodes) -> tuple[list[str], list[UOp]]:
     """The buffers that have neighbours along one loop of a path where what is stored has them along
     another, and these two loops; nothing if there are no two."""
-    near = [(one, loop) for one in references(body, path) for loop in path if one.stride(loop) == 1]
+    found = references(body, path)
+    near = [(one, loop) for one in found for loop in path if one.stride(loop) == 1]
     rows = {loop for one, loop in near if one.is_store}
     along = [one for one, loop in near if loop in rows or not any(map(one.moves, rows))]
     across = {one.buffer.name: loop for one, loop in near if one not in along}

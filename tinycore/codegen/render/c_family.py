@@ -95,7 +95,7 @@ class Source:
     def each(self, template: str, dtype: DType, values: Iterable[str]) -> Lanes:
         """A declaration of every lane."""
         kind = self.dialect.type_of(dtype)
-        return tuple([self.named(template, kind, value) for value in values])
+        return tuple(self.named(template, kind, value) for value in values)
 
     # values
 
@@ -136,7 +136,7 @@ class Source:
     def shuffle(self, node: UOp) -> Lanes:
         """Lanes in another order."""
         lanes = [name for source in node.src for name in self.lanes(source)]
-        return tuple([lanes[number] for number in node.arg])
+        return tuple(lanes[number] for number in node.arg)
 
     # blocks
 

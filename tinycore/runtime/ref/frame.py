@@ -284,7 +284,8 @@ class Frame:
         owned.sort(key=lambda use: use.how == "load")  # targets first
         if not owned:
             return self.lane
-        count = 1 + max(lane.hi for lane in atoms(*[use.buffer.arg.own.lane for use in owned]))
+        lanes_of = atoms(*[use.buffer.arg.own.lane for use in owned])
+        count = 1 + max(lane.hi for lane in lanes_of)
         lanes = np.arange(count).reshape(-1, *[1] * len(self.shape))
         loops = [watch.kind for watch, _ in self.watches if watch.map == "own"]
         if "red" in loops:

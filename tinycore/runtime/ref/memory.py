@@ -125,7 +125,8 @@ class Watch(dict[Instance, Array]):
     map: str = ""
 
     def __missing__(self, instance: Instance) -> Array:
-        return self.setdefault(instance, np.full((2, 2, instance.data.size), (1 << 63) - 1))
+        never = (1 << 63) - 1
+        return self.setdefault(instance, np.full((2, 2, instance.data.size), never))
 
 
 def others(numbers: Array, cells: Array, who: Array) -> Array:
