@@ -206,8 +206,7 @@ def _header(raw: bytes, name: str) -> tuple[dict[str, _Entry], int]:
         raise _broken(f"{name} of length {len(raw)} hold no header")
     try:
         rows = json.loads(raw[_LENGTH_BYTES:start])
-        rows.pop("__metadata__", None)
-        entries = {key: _entry(row) for key, row in rows.items()}
+        entries = {key: _entry(row) for key, row in rows.items() if key != "__metadata__"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(f"{name} has a header that cannot be read: {error!r}") from None
     for key, entry in entries.items():

@@ -298,8 +298,9 @@ class Expander(Indices):
         first = self.first(place)
         factors = [factor for _, factor in first.terms]
         is_whole = gcd(first.const, *factors) % lanes == 0
+        offset = self.same(first)
         splats = [self.splat(node, lanes) for node in more]
-        return is_whole, (self.buffers[buffer], self.same(first), *splats)
+        return is_whole, (self.buffers[buffer], offset, *splats)
 
     # registers
 
