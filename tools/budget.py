@@ -25,7 +25,7 @@ FILE_TOKENS = 12.0
 CORE_TOKENS = 10.0
 MAX_EXCEPTIONS = 5
 
-REACHED_LINES = 10_358
+REACHED_LINES = 10_366
 """Where compiler and runtime stand while they are over CORE_LINES: they may only fall from here,
 unless a decision names what it adds, and this goes when they fit (decisions 0014 and 0016;
 `make test-all` holds the budget)."""

@@ -430,6 +430,42 @@ def test_a_copy_computes_what_stands_at_the_indices_of_its_element(value: str, c
     assert f"X.packed[X.packed.0] = {copied} @loop" in show(staged)
 
 
+ELSEWHERE = {
+    "one element for two parts": """
+kernel k(X f32[4,2,6], Y f32[1], W f32[6,5], V f32[6,5], Z f32[4,5])
+  par i:4: par j:5
+    buf s f32[] reg = sum
+    red k:6: s += (X[i,0,k] * Y[0]) * W[k,j] + (X[i,1,k] * Y[0]) * V[k,j]
+    Z[i,j] = s
+""",
+    "a diagonal": """
+kernel k(X f32[6,6], Y f32[6], W f32[6,5], Z f32[6,5])
+  par j:5: par i:6
+    buf s f32[] reg = sum
+    red k:6: s += (X[i,i] * Y[i]) * W[k,j] + (X[i,k] * Y[i]) * W[i,j]
+    Z[i,j] = s
+""",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_copy_moves_what_stands_beside_its_element_alone(name: str) -> None:
+    kernel = read(ELSEWHERE[name])
+    axis = kernel.body[0].name
+    steps(kernel, [f"STAGE(X, {axis}, packed, box)"])
+
+
+def test_a_copy_reads_no_shorter_neighbour_where_its_own_element_is() -> None:
+    text = """
+    kernel k(X f32[64], Y f32[12], W f32[3,5], Z f32[10,5])
+      par i:10: par j:5
+        buf s f32[] reg = sum
+        red k:3: s += (X[i+k] * Y[i+k]) * W[k,j]
+        Z[i,j] = s
+    """
+    steps(read(text), ["SPLIT(i, 4)", "STAGE(X, i.0, packed, box)"])
+
+
 def test_a_copy_leaves_alone_what_was_computed_around_it() -> None:
     text = """
     kernel k(X f32[4], Y f32[4], Z f32[4])

@@ -107,6 +107,11 @@ kernel k(A f32[4,16], B f32[16,33], C f32[4,33])
 kernel k(X f32[12,16], b f32[12], c f32[27], Y f32[12,16])
   par i:12, j:16: Y[i,j] = X[i,j] * b[i] + c[i+j]
 """,
+    # what is left of both axes after the squares is peeled, so that no square has a mask
+    "turned_odd": """
+kernel k(X f32[9,14], Y f32[14,9])
+  par j:14, i:9: Y[j,i] = X[i,j]
+""",
     # rows for the scores, more than a window over rows has registers for: that gets lanes alone
     "scores_and_window": """
 kernel k(Q f32[48,8], K f32[20,8], X f32[50,8], W f32[3,8], Y f32[48,8])

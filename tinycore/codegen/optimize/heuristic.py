@@ -83,9 +83,6 @@ class _Vectors(Choice):
         self.take(f"MAP({vector}.1, vec)")
         for name in sunk:
             self.take(f"REORDER({name}.1, {vector}.0)", f"MAP({name}.1, reg)")
-        # what is read again for each tile of the longest axis is the least
-        longest = sorted(tile.loops[1:], key=extent_of, reverse=True)
-        self.arrange([f"{one.name}.0" if one.name in sunk else one.name for one in longest])
 
     def rows(self, position: int) -> bool:
         """Tile the contractions inside the rows of a root statement; False if it has none."""
@@ -126,7 +123,11 @@ class _Vectors(Choice):
         for name in names:
             self.take(f"STAGE({name}, {down}.0, reg, [{down}.1][{right}.1])")
             self.take(f"MAP({name}.reg.0, reg)", f"MAP({name}.reg.1, vec)")
-        return self.take(f"MAP({right}.1, reg)", f"MAP({down}.1, vec)")
+        self.take(f"MAP({right}.1, reg)", f"MAP({down}.1, vec)")
+        for one in ends:
+            if extent_of(one) % self.lanes:
+                self.take(f"PEEL({one.name}.0)")
+        return True
 
     def vectorize(self, position: int, but: Sequence[UOp] = ()) -> None:
         """Give every innermost loop of a root statement lanes along its best axis."""

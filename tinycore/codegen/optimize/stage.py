@@ -144,10 +144,16 @@ def used_alone(body: Statements, reads: list[UOp]) -> dict[UOp, UOp]:
 
 
 def _is_beside(one: UOp, other: UOp) -> bool:
-    """True if an element is known by where another is: its indices are some of the other's."""
-    known = one.arg.indices
-    is_known = all(index in known or index.is_const for index in other.arg.indices)
-    return is_known and other.arg.mask == one.arg.mask and not other.arg.sequence
+    """True if the indices of `other` are some of those of `one`, all different, and are inside its
+    buffer wherever they are inside the other."""
+    room = dict(zip(one.arg.indices, one.source.arg.shape, strict=True))
+    moving = [index for index in one.arg.indices if index.terms]
+    if len({*moving}) < len(moving) or other.arg.mask != one.arg.mask:
+        return False
+    for index, extent in zip(other.arg.indices, other.source.arg.shape, strict=True):
+        if index.terms and (index not in room or (extent - room[index]).lo < 0):
+            return False
+    return not other.arg.sequence
 
 
 def _plain(node: UOp) -> UOp:
@@ -157,7 +163,8 @@ def _plain(node: UOp) -> UOp:
 def _function(result: UOp, one: UOp, element: UOp) -> UOp:
     """What is computed from a read and what is beside it, of another element; LETs on the way are
     written out."""
-    to = dict(zip(one.arg.indices, element.arg.indices, strict=True))
+    pairs = zip(one.arg.indices, element.arg.indices, strict=True)
+    to = {old: new for old, new in pairs if old.terms}
 
     def look(node: UOp) -> UOp:
         if not node.is_load:
